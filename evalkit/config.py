@@ -1,0 +1,169 @@
+"""What a configuration may hold: one small schema a component, and the folder the YAML lies in."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from omegaconf import MISSING
+
+PACKAGE = Path(__file__).parent
+
+
+def conf_dir() -> Path:
+    """Return the folder of the configuration: the packaged one if this is an installed wheel, else the checkout's."""
+    packaged = PACKAGE / "conf"
+    return packaged if packaged.is_dir() else PACKAGE.parent / "conf"
+
+
+@dataclass
+class IrDatasetSlice:
+    """See `evalkit.slices.irds.load`."""
+
+    _target_: str = "evalkit.slices.irds.load"
+    dataset: str = MISSING
+    lang: str | None = None
+    queries: int | None = None
+    corpus: str = "full"
+    distractors: int = 0
+    source: str = "corpus"
+    seed: int = 0
+    relevance_level: int = 1
+    unjudged_queries: str = "error"
+    empty_docs: str = "error"
+
+
+@dataclass
+class BeirSlice:
+    """See `evalkit.slices.beir.load`."""
+
+    _target_: str = "evalkit.slices.beir.load"
+    path: str = MISSING
+    split: str = "test"
+    lang: str = "en"
+    queries: int | None = None
+    corpus: str = "full"
+    distractors: int = 0
+    seed: int = 0
+    relevance_level: int = 1
+    unjudged_queries: str = "error"
+    empty_docs: str = "error"
+    name: str | None = None
+
+
+@dataclass
+class PackagedSlice:
+    """See `evalkit.slices.packaged.load`."""
+
+    _target_: str = "evalkit.slices.packaged.load"
+    lang: str = "en"
+    queries: int | None = None
+    seed: int = 0
+
+
+@dataclass
+class BM25FirstStage:
+    """See `evalkit.first_stage.bm25.BM25`."""
+
+    _target_: str = "evalkit.first_stage.bm25.BM25"
+    k1: float = 0.9
+    b: float = 0.4
+    method: str = "lucene"
+    analysis: str = "auto"
+    name: str = "bm25"
+
+
+@dataclass
+class DenseFirstStage:
+    """See `evalkit.first_stage.dense.Dense`."""
+
+    _target_: str = "evalkit.first_stage.dense.Dense"
+    model: str = MISSING
+    pooling: str = MISSING
+    normalize: bool = True
+    max_length: int = 512
+    batch_tokens: int = 16384
+    device: str = "${device}"
+    precision: str = "${precision.name}"
+    query_prefix: str = ""
+    doc_prefix: str = ""
+    revision: str | None = None
+    name: str | None = None
+
+
+@dataclass
+class TrecRun:
+    """See `evalkit.first_stage.trec_run.TrecRun` and `evalkit.rerankers.trec_run.TrecRun`."""
+
+    _target_: str = MISSING
+    path: str = MISSING
+    name: str | None = None
+
+
+@dataclass
+class CrossEncoderReranker:
+    """See `evalkit.rerankers.cross_encoder.CrossEncoder`."""
+
+    _target_: str = "evalkit.rerankers.cross_encoder.CrossEncoder"
+    model: str = MISSING
+    max_length: int = 512
+    truncation: str = "only_second"
+    batch_tokens: int = 16384
+    device: str = "${device}"
+    precision: str = "${precision.name}"
+    revision: str | None = None
+    name: str | None = None
+
+
+@dataclass
+class PrecisionChoice:
+    """One of `evalkit.scoring.device.PRECISIONS`."""
+
+    name: str = MISSING
+
+
+@dataclass
+class Measures:
+    """Measures in the notation of ir_measures; the first one gives the verdict."""
+
+    names: list[str] = MISSING
+
+
+@dataclass
+class CostProtocol:
+    """How cost is measured; see `evalkit.trial.Plan`."""
+
+    warmup_queries: int = MISSING
+    latency_queries: int = MISSING
+    seed: int = 0
+
+
+@dataclass
+class Config:
+    """The whole configuration."""
+
+    name: str = MISSING
+    task: str = "trial"
+    slice: Any = MISSING
+    first_stage: Any = MISSING
+    reranker: Any = MISSING
+    precision: PrecisionChoice = field(default_factory=PrecisionChoice)
+    measures: Measures = field(default_factory=Measures)
+    protocol: CostProtocol = field(default_factory=CostProtocol)
+    depth: int = MISSING
+    device: str = "auto"
+    out_dir: str = MISSING
+    overwrite: bool = False
+
+
+SCHEMAS: dict[tuple[str | None, str], Any] = {
+    (None, "schema"): Config,
+    ("slice", "schema_irds"): IrDatasetSlice,
+    ("slice", "schema_beir"): BeirSlice,
+    ("slice", "schema_packaged"): PackagedSlice,
+    ("first_stage", "schema_bm25"): BM25FirstStage,
+    ("first_stage", "schema_dense"): DenseFirstStage,
+    ("first_stage", "schema_trec_run"): TrecRun,
+    ("reranker", "schema_cross_encoder"): CrossEncoderReranker,
+    ("reranker", "schema_trec_run"): TrecRun,
+}
+"""(group, name) -> schema, for Hydra's store. A group's YAML names its schema first in its defaults list."""

@@ -1,0 +1,17 @@
+"""The one exception for a user's mistake: shown as a sentence, never as a traceback."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class EvalkitError(Exception):
+    """What is wrong, where, and what would be right, in one sentence that a user can act on."""
+
+
+def nearest(name: str, valid: Iterable[str]) -> str:
+    """Return ``"; did you mean a, b?"`` for the valid names closest to `name`, or all of them if none is close."""
+    names = sorted(valid)
+    close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    if close:
+        return f"; did you mean {', '.join(close)}?"
+    return f"; there is {', '.join(names)}" if names else ""

@@ -1,0 +1,126 @@
+"""Text analysis for BM25: which tokens a text has, chosen by language and written into the result.
+
+"words" drops stopwords and stems where the language has the means; "folded" takes the accents and tone marks off as
+well; "bigrams" are overlapping pairs of characters, for scripts without spaces between words (and for Korean, whose
+words carry their particles with them), after Lucene's CJKAnalyzer; "whitespace" splits at spaces and does no more.
+"""
+
+import unicodedata
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import regex
+
+from evalkit.errors import EvalkitError
+from evalkit.types import Settings
+
+# Marks belong to their word: without them a Hindi, Bengali or Telugu word breaks at each vowel sign, and a Yoruba
+# one at each tone. The joiners U+200C and U+200D stand inside Persian and Indic words.
+_WORD = regex.compile(r"[\p{L}\p{N}\p{M}][\p{L}\p{N}\p{M}\u200c\u200d]*")
+_UNSPACED = regex.compile(
+    r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}\p{Thai}\u30fc]+"
+    r"|[[\p{L}\p{N}\p{M}]--[\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}\p{Thai}]]+",
+    regex.V1,
+)
+_IS_UNSPACED = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}\p{Thai}]", regex.V1)
+_MARKS = regex.compile(r"\p{M}+")
+_THAI_LETTER = regex.compile(r"\X")
+
+KINDS = ("auto", "words", "folded", "bigrams", "whitespace")
+BIGRAM_LANGS = ("ja", "ko", "th", "zh")
+WHITESPACE_LANGS = ("sw", "yo")
+"""Languages for which Lucene has no analyzer: the published MIRACL baselines (Pyserini) split them at white space, and
+so does "auto". Whoever wants the stronger first stage asks for "words" or "folded"."""
+STEMMERS = {
+    "ar": "arabic", "ca": "catalan", "da": "danish", "de": "german", "el": "greek", "en": "english",
+    "es": "spanish", "eu": "basque", "fi": "finnish", "fr": "french", "ga": "irish", "hi": "hindi",
+    "hu": "hungarian", "hy": "armenian", "id": "indonesian", "it": "italian", "lt": "lithuanian", "ne": "nepali",
+    "nl": "dutch", "no": "norwegian", "pt": "portuguese", "ro": "romanian", "ru": "russian", "sr": "serbian",
+    "sv": "swedish", "ta": "tamil", "tr": "turkish", "yi": "yiddish",
+}  # fmt: skip
+STOPWORDS = {
+    "de": "GERMAN", "en": "EN", "es": "SPANISH", "fr": "FRENCH", "it": "ITALIAN", "nl": "DUTCH",
+    "no": "NORWEGIAN", "pt": "PORTUGUESE", "ru": "RUSSIAN", "sv": "SWEDISH", "tr": "TURKISH",
+}  # fmt: skip
+"""bm25s's lists; its English one is Lucene's 33 words."""
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """A way from text to tokens, with what it is made of."""
+
+    tokens: Callable[[str], list[str]]
+    facts: Settings
+
+
+def choose(kind: str, lang: str) -> Analysis:
+    """Return the analysis `kind` for an ISO 639-1 code; "auto" is bigrams, white space or words, by language.
+
+    Raises:
+        EvalkitError: there is no such kind, or `lang` is no language code.
+    """
+    if kind not in KINDS:
+        raise EvalkitError(f"first_stage.analysis={kind!r}: there is {', '.join(KINDS)}")
+    if not (lang.isascii() and lang.isalpha() and lang.islower() and len(lang) in (2, 3)):
+        raise EvalkitError(f"slice.lang={lang!r} is no ISO 639-1 code such as en, zh or sw")
+    if kind == "auto":
+        kind = "bigrams" if lang in BIGRAM_LANGS else "whitespace" if lang in WHITESPACE_LANGS else "words"
+    facts = {"kind": kind, "lang": lang, "stopwords": None, "stemmer": None}
+    if kind == "bigrams":
+        return Analysis(bigrams, facts)
+    if kind == "whitespace":
+        return Analysis(str.split, facts)
+    stop, stem = _stopwords(lang), _stemmer(lang)
+    prepare = folded if kind == "folded" else str
+
+    def tokens(text: str) -> list[str]:
+        return stem([word for word in words(prepare(text)) if word not in stop])
+
+    if stop:
+        facts["stopwords"] = f"{len(stop)} (bm25s {STOPWORDS[lang]})"
+    if lang in STEMMERS:
+        facts["stemmer"] = f"Snowball {STEMMERS[lang]}"
+    return Analysis(tokens, facts)
+
+
+def folded(text: str) -> str:
+    """Return `text` without its combining marks: accents, tones, vowel signs."""
+    return _MARKS.sub("", unicodedata.normalize("NFD", text))
+
+
+def words(text: str) -> list[str]:
+    """Return the lower-cased words of `text`: runs of letters, digits and combining marks."""
+    return _WORD.findall(text.lower())
+
+
+def bigrams(text: str) -> list[str]:
+    """Return overlapping pairs of characters within runs of unspaced scripts, and whole words of other scripts."""
+    return [token for run in _UNSPACED.findall(text.lower()) for token in _pieces(run)]
+
+
+def _pieces(run: str) -> Iterator[str]:
+    if not _IS_UNSPACED.match(run):
+        yield run
+        return
+    letters = _THAI_LETTER.findall(run)  # a Thai consonant with its vowel and tone signs is one character
+    if len(letters) == 1:
+        yield letters[0]
+    for left, right in zip(letters, letters[1:]):
+        yield left + right
+
+
+def _stopwords(lang: str) -> frozenset[str]:
+    if lang not in STOPWORDS:
+        return frozenset()
+    import bm25s.stopwords
+
+    return frozenset(getattr(bm25s.stopwords, f"STOPWORDS_{STOPWORDS[lang]}"))
+
+
+def _stemmer(lang: str) -> Callable[[list[str]], list[str]]:
+    if lang not in STEMMERS:
+        return list
+    import Stemmer
+
+    stem: Callable[[list[str]], list[str]] = Stemmer.Stemmer(STEMMERS[lang]).stemWords
+    return stem

@@ -1,0 +1,51 @@
+"""A finished TREC run as the first stage."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from evalkit.errors import EvalkitError
+from evalkit.trec import read_run
+from evalkit.types import Run, Settings, Slice
+
+
+@dataclass
+class TrecRun:
+    """The run file at `path`; its scores decide the order, ties fall to its rank column."""
+
+    path: str
+    name: str | None = None
+    _facts: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    def check(self) -> None:
+        """Read the file once.
+
+        Raises:
+            EvalkitError: the file is broken (see `evalkit.trec.read_run`).
+        """
+        read_run(self.path)
+
+    def search(self, data: Slice, depth: int) -> Run:
+        """Return the file's best `depth` hits for the slice's queries; a query that it lacks gets none.
+
+        Raises:
+            EvalkitError: the file is broken (see `evalkit.trec.read_run`) or shares no query with the slice.
+        """
+        file = read_run(self.path)
+        found = file.run.rankings
+        missing = [query_id for query_id in data.queries if query_id not in found]
+        if len(missing) == len(data.queries):
+            raise EvalkitError(
+                f"first_stage.path={self.path}: none of its queries (e.g. {next(iter(found))!r}) is in {data.name} "
+                f"(e.g. {next(iter(data.queries))!r})"
+            )
+        self._facts = {
+            "tag": file.run.name,
+            "queries_missing": len(missing),
+            "queries_of_other_slices": sum(query_id not in data.queries for query_id in found),
+            "queries_where_rank_and_score_disagree": file.rank_conflicts,
+        }
+        return Run(self.name or file.run.name, {q: found.get(q, ())[:depth] for q in data.queries})
+
+    def describe(self) -> Settings:
+        """Return the file, its tag, and what did not match the slice."""
+        return {"name": self.name or self._facts.get("tag", "trec_run"), "path": self.path, **self._facts}

@@ -1,0 +1,125 @@
+"""Measures by name (nDCG@10, RR@10, ...), computed by ranx: the one file that knows ranx and its traps.
+
+ranx pairs plain dicts by position, sorts with an unstable sort, and compiles anew for each width of ids. So it gets
+arrays instead: one row a passage, in the order that evalkit ranked it, with small integers of our own for ids.
+"""
+
+import re
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from evalkit.errors import EvalkitError, nearest
+from evalkit.types import Effectiveness, Hit, Run
+
+_RANX_NAMES = {"nDCG": "ndcg", "RR": "mrr", "AP": "map", "R": "recall", "P": "precision", "Success": "hit_rate"}
+_SYNTAX = re.compile(r"(?P<kind>[A-Za-z]+)(\(rel=(?P<rel>\d+)\))?(@(?P<cutoff>\d+|depth))?")
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What is measured, apart from who computes it. Its ``str`` is its name, in the notation of ir_measures."""
+
+    kind: str
+    cutoff: int
+    """Passages looked at, from the top."""
+    relevance_level: int | None = None
+    """The lowest grade counted as relevant where the name states one, as in ``RR(rel=2)@10``."""
+
+    def __str__(self) -> str:
+        level = "" if self.relevance_level is None else f"(rel={self.relevance_level})"
+        return f"{self.kind}{level}@{self.cutoff}"
+
+
+def parse(name: str, depth: int) -> Measure:
+    """Parse ``nDCG@10``, ``RR(rel=2)@10``, ``R@depth`` and kin; the cutoff ``depth`` stands for `depth`.
+
+    Raises:
+        EvalkitError: no such measure, or a cutoff is missing or zero.
+    """
+    match = _SYNTAX.fullmatch(str(name))
+    kinds = {kind.lower(): kind for kind in _RANX_NAMES}
+    if not match or match["kind"].lower() not in kinds:
+        raise EvalkitError(f"unknown measure {name!r}{nearest(str(name), [f'{kind}@10' for kind in _RANX_NAMES])}")
+    if match["cutoff"] is None or match["cutoff"] == "0":
+        raise EvalkitError(f"measure {name!r} needs a cutoff of at least 1, as in {name.split('@')[0]}@10")
+    kind = kinds[match["kind"].lower()]
+    if kind == "nDCG" and match["rel"]:
+        raise EvalkitError(f"{name!r}: nDCG uses the grades themselves as gains and takes no relevance level")
+    cutoff = depth if match["cutoff"] == "depth" else int(match["cutoff"])
+    return Measure(kind, cutoff, int(match["rel"]) if match["rel"] else None)
+
+
+def evaluate(
+    run: Run, qrels: Mapping[str, Mapping[str, int]], measures: Sequence[Measure], relevance_level: int
+) -> Effectiveness:
+    """Measure `run` on every query of `qrels`; a query that the run lacks, or has no hits for, counts 0.
+
+    `relevance_level` applies to binary measures whose name states none. nDCG is trec_eval's: linear gain, ideal
+    over all judged passages.
+
+    Raises:
+        EvalkitError: there are no judgments.
+    """
+    if not qrels:
+        raise EvalkitError("there are no judgments (qrels) to measure against")
+    judged, ranked = _numbered(run, qrels)
+    names = {str(measure): _ranx_name(measure, relevance_level) for measure in measures}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # numba reports its own casts, at each compilation
+        from numba.typed import List
+        from ranx import evaluate as ranx_evaluate
+
+        # With one measure ranx returns the bare array: ask for each name once, and wrap that case.
+        wanted = sorted(set(names.values()))
+        values: Any = ranx_evaluate(List(judged), List(ranked), wanted, return_mean=False)
+        if len(wanted) == 1:
+            values = {wanted[0]: values}
+    return Effectiveness(
+        {
+            name: {query_id: float(value) for query_id, value in zip(qrels, values[ranx_name], strict=True)}
+            for name, ranx_name in names.items()
+        }
+    )
+
+
+def _ranx_name(measure: Measure, relevance_level: int) -> str:
+    base = f"{_RANX_NAMES[measure.kind]}@{measure.cutoff}"
+    if measure.kind == "nDCG":
+        return base  # a level here would drop the gains of the grades below it
+    return f"{base}-l{measure.relevance_level or relevance_level}"
+
+
+def _numbered(run: Run, qrels: Mapping[str, Mapping[str, int]]) -> tuple[list[Any], list[Any]]:
+    """Return judgments (best grade first) and ranking of each query as float64 arrays of shape (n, 2): id, value."""
+    import numpy as np
+
+    judged, ranked = [], []
+    for query_id, grades in qrels.items():
+        hits: Sequence[Hit] = run.rankings.get(query_id, ())
+        number = {doc_id: i for i, doc_id in enumerate(dict.fromkeys([*grades, *(hit.doc_id for hit in hits)]))}
+        best_first = sorted(grades.items(), key=lambda item: -item[1])  # an ideal gain vector, not a ranking
+        judged.append(np.array([(number[d], g) for d, g in best_first], dtype=np.float64).reshape(-1, 2))
+        ranked.append(
+            np.array([(number[hit.doc_id], -i) for i, hit in enumerate(hits)], dtype=np.float64).reshape(-1, 2)
+        )
+    return judged, ranked
+
+
+def unjudged_share(run: Run, qrels: Mapping[str, Mapping[str, int]], cutoff: int = 10) -> float:
+    """Return the share, in [0, 1], of the passages in the top `cutoff` that have no judgment for their query."""
+    top = [hit.doc_id in grades for q, grades in qrels.items() for hit in run.rankings.get(q, ())[:cutoff]]
+    return 1 - sum(top) / len(top) if top else 0.0
+
+
+def first_use() -> bool:
+    """Return whether ranx has not compiled its kernels on this machine yet, which takes 10 to 40 s on two cores."""
+    import importlib.util
+
+    spec = importlib.util.find_spec("ranx")
+    if spec is None or not spec.submodule_search_locations:
+        return False
+    cache = Path(spec.submodule_search_locations[0], "metrics", "__pycache__")
+    return not any(cache.glob("ndcg._ndcg_parallel-*.nbi"))

@@ -1,0 +1,62 @@
+"""Where a result came from: versions, commits, platform, command."""
+
+import os
+import platform
+import subprocess
+import sys
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+_PACKAGES = ("torch", "transformers", "tokenizers", "ranx", "bm25s", "ir_datasets", "numpy", "hydra-core")
+
+
+def collect(command: list[str]) -> dict[str, Any]:
+    """Return the facts as JSON-ready values; nothing here can fail a run."""
+    import evalkit
+
+    here = Path(evalkit.__file__).parent
+    return {
+        "evalkit": {"version": evalkit.__version__, **git_state(here)},
+        "working_dir": git_state(Path.cwd()),
+        "command": command,
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpu_count": os.cpu_count(),
+        "versions": {name: found for name in _PACKAGES if (found := _version(name))},
+        "env": {key: os.environ[key] for key in ("IR_DATASETS_HOME", "HF_HOME", "HF_HUB_OFFLINE", "OMP_NUM_THREADS")
+                if key in os.environ},
+    }  # fmt: skip
+
+
+def git_state(folder: Path) -> dict[str, Any]:
+    """Return ``commit`` and ``dirty`` of the checkout that `folder` is tracked in, or both as None outside of one."""
+    if not _git(folder, "ls-files", "--", "."):
+        return {"commit": None, "dirty": None}  # no repository, or an environment that lies inside of one
+    commit = _git(folder, "rev-parse", "HEAD")
+    return {"commit": commit, "dirty": bool(_git(folder, "status", "--porcelain", "--untracked-files=no"))}
+
+
+def command_line() -> list[str]:
+    """Return the command that a user would type to run this again."""
+    program = "evalkit" if Path(sys.argv[0]).name == "evalkit" else "python -m evalkit"
+    return [program, *sys.argv[1:]]
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=10, check=False
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None

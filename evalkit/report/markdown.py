@@ -1,0 +1,87 @@
+"""report.md: one trial, or a sweep, for a reader who was not there."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from evalkit.report import tables
+from evalkit.report.result import Result
+
+
+def trial(result: Result, plot: str | None = None) -> str:
+    """Return the report of one finished trial."""
+    provenance, effective = result["provenance"], result["effective"]
+    parts = [f"# {result['name']}: is the reranker worth it?", f"**{tables.verdict(result)}**"]
+    if cost := tables.cost_line(result):
+        parts.append(cost)
+    parts += [
+        f"## Effectiveness\n{tables.heading(result)}. Binary measures count grade "
+        f"{result['effectiveness']['relevance_level']} and above as relevant. The interval is Student's t over the paired "
+        "per-query differences. The ceiling is what a perfect order of the same candidates would reach.",
+        _table(tables.effectiveness_columns(result), tables.effectiveness_rows(result)),
+        f"Unjudged passages in the top 10: {result['effectiveness']['unjudged_at_10']['first_stage']:.1%} before, "
+        f"{result['effectiveness']['unjudged_at_10']['reranked']:.1%} after.",
+    ]
+    if plot:
+        parts.append(f"![{result['name']}: before and after]({plot})")
+    if result["warnings"]:
+        parts.append("## Before you quote a figure\n" + "\n".join(f"- {_text(w)}" for w in result["warnings"]))
+    if result["cost"]:
+        parts.append("## Cost\n" + _table(["quantity", "value"], _cost_rows(result["cost"])))
+    parts += [
+        "## What was done\n" + _table(["what", "value"], _flat(effective)),
+        "## Where it comes from\n" + _table(["what", "value"], _flat(provenance)),
+        f"Command: `{' '.join(provenance['command'])}`",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def sweep(results: Sequence[Result]) -> str:
+    """Return the combined report of a sweep."""
+    rows = tables.sweep_rows(results)
+    parts = ["# Sweep: the trials side by side", _table(list(rows[0]), [list(row.values()) for row in rows])]
+    for result in results:
+        if result["status"] == "finished":
+            parts.append(f"- {_text(tables.label(result))}: {tables.verdict(result)}")
+        else:
+            parts.append(f"- {_text(tables.label(result))}: failed. {_text(result['error'])}")
+    notes = dict.fromkeys(note for result in results for note in result.get("warnings", ()))
+    if notes:
+        parts.append("## Before you quote a figure\n" + "\n".join(f"- {_text(note)}" for note in notes))
+    return "\n\n".join(parts) + "\n"
+
+
+def _cost_rows(cost: dict[str, Any]) -> list[list[str]]:
+    rows = _flat({key: value for key, value in cost.items() if key != "latency"})
+    latency = {k: v for k, v in (cost["latency"] or {}).items() if k != "samples_ms"}
+    return rows + [[f"latency of a query, {key}", value] for key, value in _flat(latency)]
+
+
+def _flat(values: Any, prefix: str = "") -> list[list[str]]:
+    rows = []
+    for key, value in values.items():
+        if isinstance(value, dict):
+            rows += _flat(value, f"{prefix}{key}.")
+        else:
+            rows.append([f"{prefix}{key}", _value(value)])
+    return rows
+
+
+def _value(value: Any) -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, float):
+        return f"{value:,.4g}" if abs(value) < 10 else f"{value:,.1f}"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value))
+    return str(value)
+
+
+def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = ["| " + " | ".join(map(_text, columns)) + " |", "| --- |" + " ---: |" * (len(columns) - 1)]
+    lines += ["| " + " | ".join(map(_text, row)) + " |" for row in rows]
+    return "\n".join(lines)
+
+
+def _text(value: str) -> str:
+    """Keep a value from breaking the table or starting markup."""
+    return " ".join(str(value).replace("|", "\\|").replace("<", "&lt;").split())

@@ -1,0 +1,120 @@
+"""Results as rows and sentences: the words that terminal and Markdown share."""
+
+from collections.abc import Sequence
+
+from evalkit.report.result import Result
+
+
+def verdict(result: Result) -> str:
+    """Return one sentence: did reranking help, by how much, and how sure is that. The first measure decides."""
+    effect = result["effectiveness"]
+    name = next(iter(effect["delta"]))
+    before, after = effect["first_stage"]["mean"][name], effect["reranked"]["mean"][name]
+    low, high = effect["delta_ci95"][name]
+    interval = f", 95 % interval {low:+.4f} to {high:+.4f}" if low is not None else ""
+    counts = f"{effect['wins'][name]} queries better, {effect['losses'][name]} worse, {effect['ties'][name]} equal"
+    return (
+        f"Reranking {effect['verdict'][name]}: {name} {before:.4f} -> {after:.4f} "
+        f"({effect['delta'][name]:+.4f}{interval}; {counts})."
+    )
+
+
+def cost_line(result: Result) -> str | None:
+    """Return time and memory in one line, or None where nothing was computed."""
+    cost = result["cost"]
+    if cost is None:
+        return None
+    reranker = result["effective"]["reranker"]
+    parts = [f"{cost['pairs']} pairs at {cost['pairs_per_s']:.0f} pairs/s"]
+    if latency := cost["latency"]:
+        parts.append(f"one query with {latency['pairs_per_query']:.0f} passages takes {latency['p50_ms']:.0f} ms (p50), "
+                     f"{latency['p90_ms']:.0f} (p90), {latency['p99_ms']:.0f} (p99)")
+    memory = cost["memory"]
+    if memory["cuda_allocated_peak_mb"] is not None:
+        parts.append(f"peak GPU memory {memory['cuda_allocated_peak_mb']:.0f} MiB allocated, "
+                     f"{memory['cuda_reserved_peak_mb']:.0f} reserved")
+    if memory["rss_peak_mb"] is not None:
+        parts.append(f"peak process memory {memory['rss_peak_mb']:.0f} MiB")
+    return f"Cost at {reranker['precision']} on {reranker['device_name']}: {'; '.join(parts)}."
+
+
+def label(result: Result) -> str:
+    """Return a line that says which system a result is of."""
+    effective = result.get("effective")
+    if effective is None:
+        return str(result["name"])
+    reranker = effective["reranker"]
+    precision = f" at {reranker['precision']}" if "precision" in reranker else ""
+    return f"{effective['first_stage']['name']} + {reranker['name']}{precision}"
+
+
+def label_first(result: Result) -> str:
+    """Return the first stage's name."""
+    return str(result["effective"]["first_stage"]["name"])
+
+
+def label_second(result: Result) -> str:
+    """Return the reranker's name."""
+    return f"+ {result['effective']['reranker']['name']}"
+
+
+def heading(result: Result) -> str:
+    """Return what was evaluated, in a line."""
+    facts, effect = result["effective"]["slice"], result["effectiveness"]
+    return (f"{facts['name']}: {effect['queries']} queries, {facts['docs']:,} passages, "
+            f"depth {result['effective']['depth']}")
+
+
+def effectiveness_columns(result: Result) -> list[str]:
+    """Return the headings of `effectiveness_rows`."""
+    return ["measure", label_first(result), label_second(result), "delta", "95 % interval", "win/tie/loss", "ceiling"]
+
+
+def effectiveness_rows(result: Result) -> list[list[str]]:
+    """Return for each measure: name, before, after, delta, interval, wins/ties/losses, ceiling."""
+    effect = result["effectiveness"]
+    rows = []
+    for name, delta in effect["delta"].items():
+        low, high = effect["delta_ci95"][name]
+        rows.append([
+            name,
+            f"{effect['first_stage']['mean'][name]:.4f}",
+            f"{effect['reranked']['mean'][name]:.4f}",
+            f"{delta:+.4f}",
+            f"{low:+.4f} to {high:+.4f}" if low is not None else "n/a",
+            f"{effect['wins'][name]}/{effect['ties'][name]}/{effect['losses'][name]}",
+            f"{effect['ceiling']['mean'][name]:.4f}",
+        ])
+    return rows
+
+
+def sweep_rows(results: Sequence[Result]) -> list[dict[str, str]]:
+    """Return a row for each trial: effectiveness and cost side by side."""
+    finished = [result for result in results if result["status"] == "finished"]
+    measures = list(finished[0]["effectiveness"]["delta"]) if finished else []
+    rows = []
+    for result in results:
+        row = {"system": label(result) if result in finished else _asked(result)}
+        for name in measures:
+            if result not in finished:
+                row[name] = "failed"
+                continue
+            effect = result["effectiveness"]
+            row[name] = f"{effect['reranked']['mean'][name]:.4f} ({effect['delta'][name]:+.4f})"
+        cost = result.get("cost") or {}
+        latency, memory = cost.get("latency") or {}, cost.get("memory") or {}
+        row["pairs/s"] = _number(cost.get("pairs_per_s"), ".0f")
+        row["p50 ms"] = _number(latency.get("p50_ms"), ".0f")
+        row["p99 ms"] = _number(latency.get("p99_ms"), ".0f")
+        row["peak MiB"] = _number(memory.get("cuda_allocated_peak_mb") or memory.get("rss_peak_mb"), ".0f")
+        rows.append(row)
+    return rows
+
+
+def _asked(result: Result) -> str:
+    precision = result["asked"].get("precision", {}).get("name", "")
+    return f"{result['name']} at {precision}"
+
+
+def _number(value: float | None, form: str) -> str:
+    return "" if value is None else format(value, form)

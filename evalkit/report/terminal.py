@@ -1,0 +1,74 @@
+"""The table a person reads at the end of a run, on standard output."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from evalkit.report import tables
+from evalkit.report.result import Result
+
+
+def show(result: Result, folder: str) -> None:
+    """Print one finished result."""
+    console = Console(highlight=False)
+    console.print(_effectiveness(result))
+    console.print(tables.verdict(result), markup=False, soft_wrap=True)
+    if cost := tables.cost_line(result):
+        console.print(cost, markup=False, soft_wrap=True)
+    for warning in result["warnings"]:
+        console.print(f"note: {warning}", markup=False, soft_wrap=True)
+    console.print(f"results in {folder}", markup=False, soft_wrap=True)
+
+
+def show_sweep(results: Sequence[Result], folder: str) -> None:
+    """Print one line a trial."""
+    console = Console(highlight=False)
+    table = Table(title="Sweep", title_justify="left")
+    rows = tables.sweep_rows(results)
+    for column in rows[0]:
+        table.add_column(column, justify="left" if column == "system" else "right")
+    for row in rows:
+        table.add_row(*row.values())
+    console.print(table)
+    for result in results:
+        if result["status"] != "finished":
+            console.print(f"failed: {result['name']}: {result['error']}", markup=False, soft_wrap=True)
+    console.print(f"combined report in {folder}", markup=False, soft_wrap=True)
+
+
+def _effectiveness(result: Result) -> Table:
+    table = Table(title=tables.heading(result), title_justify="left")
+    for column in tables.effectiveness_columns(result):
+        table.add_column(column, justify="left" if column == "measure" else "right", overflow="fold")
+    for row in tables.effectiveness_rows(result):
+        table.add_row(*row)
+    return table
+
+
+def show_quickcheck(result: dict[str, Any]) -> None:
+    """Print what `evalkit.quickcheck.run` found."""
+    console = Console(highlight=False)
+    facts = result["reranker"]
+    console.print(f"model {facts['model']} ({facts['architecture']}, {facts['parameters']:,} parameters), device "
+                  f"{facts['device']} ({facts['device_name']}), precision {facts['precision']}", markup=False, soft_wrap=True)
+    for check in result["checks"]:
+        table = Table(title=f"{check['lang']}: {check['query']}", title_justify="left")
+        for column in ("rank", "logit", "sigmoid", "passage"):
+            table.add_column(column, justify="left" if column == "passage" else "right")
+        for row in check["passages"]:
+            table.add_row(str(row["rank"]), f"{row['logit']:.4f}", f"{_sigmoid(row['logit']):.4f}", row["text"])
+        console.print(table)
+        answer = "the answer" if check["top_is_the_answer"] else "NOT the answer"
+        console.print(f"top passage: {check['top']} ({answer})", markup=False, soft_wrap=True)
+    agree = "agree" if result["batch_and_single_agree"] else "DISAGREE"
+    console.print(f"scored in one batch and one by one, the logits {agree} (largest difference "
+                  f"{result['batch_and_single_differ_by']:.1e})", markup=False, soft_wrap=True)
+    console.print("A logit is unbounded and no probability: only the order within one query counts, and the sigmoid "
+                  "changes no order.", markup=False, soft_wrap=True)
+
+
+def _sigmoid(logit: float) -> float:
+    return 1 / (1 + math.exp(-logit)) if logit >= 0 else math.exp(logit) / (1 + math.exp(logit))

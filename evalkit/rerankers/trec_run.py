@@ -1,0 +1,66 @@
+"""A finished TREC run as the reranker, so that somebody else's reranking can be judged."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from evalkit.errors import EvalkitError
+from evalkit.trec import read_run
+from evalkit.types import Pair, Scores, Settings
+
+
+@dataclass
+class TrecRun:
+    """The run file at `path`: a passage's "logit" is minus its rank there, for position is the truth of a run."""
+
+    path: str
+    name: str | None = None
+    computes = False
+    """Nothing is computed, so there is no cost to measure."""
+    _ranks: Mapping[str, Mapping[str, int]] = field(default_factory=dict, repr=False)
+    _facts: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    def check(self) -> None:
+        """Read the file once.
+
+        Raises:
+            EvalkitError: the file is broken (see `evalkit.trec.read_run`).
+        """
+        self.load()
+
+    def load(self) -> None:
+        """Read the file.
+
+        Raises:
+            EvalkitError: the file is broken (see `evalkit.trec.read_run`).
+        """
+        file = read_run(self.path)
+        self._ranks = {
+            query_id: {hit.doc_id: rank for rank, hit in enumerate(hits, 1)}
+            for query_id, hits in file.run.rankings.items()
+        }
+        self._facts = {"tag": file.run.name, "queries_where_rank_and_score_disagree": file.rank_conflicts}
+
+    def score(self, pairs: Sequence[Pair], queries: Mapping[str, str], docs: Mapping[str, str]) -> Scores:
+        """Return minus the rank of each pair, None where the run lacks it.
+
+        Raises:
+            EvalkitError: the run has none of the pairs.
+        """
+        ranks = [self._ranks.get(pair.query_id, {}).get(pair.doc_id) for pair in pairs]
+        unranked = sum(rank is None for rank in ranks)
+        if pairs and unranked == len(pairs):
+            raise EvalkitError(f"reranker.path={self.path}: the run ranks none of the {len(pairs)} candidates of the "
+                               "first stage; it is of another slice, or of another first stage")
+        asked = set(pairs)
+        extra = sum(
+            Pair(query_id, doc_id) not in asked
+            for query_id in {pair.query_id for pair in pairs}
+            for doc_id in self._ranks.get(query_id, {})
+        )
+        self._facts |= {"candidates_unranked": unranked, "ranked_but_no_candidate": extra}
+        return Scores(tuple(None if rank is None else -float(rank) for rank in ranks))
+
+    def describe(self) -> Settings:
+        """Return the file, its tag, and what did not match the first stage's candidates."""
+        return {"name": self.name or self._facts.get("tag", "trec_run"), "path": self.path, **self._facts}

@@ -1,0 +1,55 @@
+"""MS MARCO's official candidate files, which hold the passage texts that a reranking slice needs.
+
+One of them is 27 MB where the corpus is 1.06 GB. ir_datasets reads them for their pairs of ids only and throws the
+texts away; here they are kept, through its own download configuration and its own repair of the encoding. The files
+have no scores and no order: they give passages, never a first stage.
+"""
+
+from collections.abc import Container, Iterator
+
+from evalkit.errors import EvalkitError
+
+FILES = {
+    "msmarco-passage/trec-dl-2019": ("trec-dl-2019/scoreddocs",),
+    "msmarco-passage/trec-dl-2020": ("trec-dl-2020/scoreddocs",),
+    "msmarco-passage/trec-dl-hard": ("trec-dl-2019/scoreddocs", "trec-dl-2020/scoreddocs"),
+}
+"""ir_datasets id -> keys of its download configuration."""
+
+
+def known(dataset: str) -> bool:
+    """Return whether `dataset`, or the id that it is a subset of, has an official candidate file."""
+    return _keys(dataset) is not None
+
+
+def _keys(dataset: str) -> tuple[str, ...] | None:
+    return next((keys for name, keys in FILES.items() if f"{dataset}/".startswith(f"{name}/")), None)
+
+
+def read(dataset: str, query_ids: Container[str]) -> Iterator[tuple[str, str]]:
+    """Yield (doc_id, text) of each distinct candidate passage of the given queries.
+
+    The repaired file is kept in ir_datasets' home as ``msmarco-passage/SUBSET/candidates.tsv``.
+
+    Raises:
+        EvalkitError: a line is not ``query_id, doc_id, query, passage``.
+    """
+    import ir_datasets
+    from ir_datasets.datasets.msmarco_passage import DUA, NAME, FixEncoding
+    from ir_datasets.util import Cache, DownloadConfig, GzipExtract
+
+    base = ir_datasets.util.home_path() / NAME
+    downloads = DownloadConfig.context(NAME, base, dua=DUA)
+    seen: set[str] = set()
+    for key in _keys(dataset) or ():
+        path = base / key.split("/")[0] / "candidates.tsv"
+        with Cache(FixEncoding(GzipExtract(downloads[key])), path).stream() as lines:
+            for number, line in enumerate(lines, 1):
+                columns = line.decode("utf-8").rstrip("\r\n").split("\t")
+                if len(columns) != 4:
+                    raise EvalkitError(f"{path}, line {number}: {len(columns)} columns where the candidate file has "
+                                       "four (query_id, doc_id, query, passage); delete it to download it anew")
+                query_id, doc_id, _, text = columns
+                if query_id in query_ids and doc_id not in seen:
+                    seen.add(doc_id)
+                    yield doc_id, text.strip()

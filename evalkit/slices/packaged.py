@@ -1,0 +1,23 @@
+"""The dev collection that comes with evalkit: small, graded, for regression checks and not for a leaderboard."""
+
+from pathlib import Path
+
+from evalkit.errors import EvalkitError, nearest
+from evalkit.slices import beir
+from evalkit.types import Slice
+
+DEV = Path(__file__).parent.parent / "data" / "dev"
+
+
+def load(lang: str = "en", queries: int | None = None, seed: int = 0) -> Slice:
+    """Load the dev collection of one language.
+
+    Raises:
+        EvalkitError: there is none in that language.
+    """
+    langs = sorted(path.name for path in DEV.iterdir() if (path / "corpus.jsonl").exists())
+    if lang not in langs:
+        raise EvalkitError(f"slice.lang={lang}: the packaged dev collection has no such language{nearest(lang, langs)}")
+    return beir.load(
+        str(DEV / lang), split="dev", lang=lang, queries=queries, seed=seed, relevance_level=2, name=f"dev/{lang}"
+    )
