@@ -1,4 +1,4 @@
-"""evalkit answers one question for a search or RAG team: is the reranker worth it?
+"""Whether a reranker is worth it: what it gains in ranking quality, how surely, and what it costs.
 
 Importing this package pulls in no torch, ranx or ir_datasets: the heavy parts load where they are used.
 """

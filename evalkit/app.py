@@ -1,8 +1,9 @@
-"""The command line: the one file that knows Hydra. It composes, checks, hands plain settings on, and sets exit codes."""
+"""The command line: the one file that knows Hydra. It composes, checks, hands on, and sets exit codes."""
 
 import json
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -77,10 +78,8 @@ def _job(cfg: DictConfig) -> None:
     try:
         result = in_fresh_process(jobs.run_trial, asked, facts, folder)
     except EvalkitError as error:
-        try:
+        with suppress(OSError):  # then the error itself says that the folder cannot be written
             results.write_result(failed(asked["name"], asked, facts, str(error)), folder)
-        except OSError:
-            pass  # the error itself says that the folder cannot be written
         if not sweeping:
             raise
         say(f"evalkit: {error}")
@@ -89,7 +88,7 @@ def _job(cfg: DictConfig) -> None:
     terminal.show(result, str(folder))
 
 
-class SweepReport(Callback):  # type: ignore[misc]
+class SweepReport(Callback):
     """Writes the combined report when a sweep ends."""
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
@@ -124,8 +123,9 @@ def _asked(cfg: DictConfig) -> dict[str, Any]:
 def _claim(folder: Path, overwrite: bool) -> None:
     """Refuse to write over a finished result unless told to."""
     if (folder / "result.json").exists() and not overwrite:
-        raise EvalkitError(f"{folder} holds a result already; name another folder with out_dir=DIR, "
-                           "or replace it with overwrite=true")
+        raise EvalkitError(
+            f"{folder} holds a result already; name another folder with out_dir=DIR, or replace it with overwrite=true"
+        )
     (folder / "result.json").unlink(missing_ok=True)
 
 

@@ -16,8 +16,10 @@ def build(settings: Mapping[str, Any]) -> Any:
     target = str(settings["_target_"])
     module, _, name = target.rpartition(".")
     if not module.startswith(("evalkit.slices.", "evalkit.first_stage.", "evalkit.rerankers.")):
-        raise EvalkitError(f"_target_={target}: a configuration can name evalkit's own components only "
-                           "(evalkit.slices, evalkit.first_stage, evalkit.rerankers)")
+        raise EvalkitError(
+            f"_target_={target}: a configuration can name evalkit's own components only "
+            "(evalkit.slices, evalkit.first_stage, evalkit.rerankers)"
+        )
     try:
         component = getattr(import_module(module), name)
     except (ImportError, AttributeError) as error:

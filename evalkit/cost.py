@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from evalkit.types import Latency, Memory
@@ -85,10 +86,8 @@ def _status(field: str) -> float | None:
 
 
 def _reset_peaks(device: str) -> None:
-    try:
+    with suppress(OSError):  # where it cannot be written, the peak covers the process from its start: an upper bound
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # proc(5): 5 resets VmHWM
-    except OSError:
-        pass  # then the peak covers the process from its start, an upper bound
     if device.startswith("cuda"):
         import torch
 

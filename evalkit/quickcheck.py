@@ -50,13 +50,17 @@ def run(reranker: Reranker) -> dict[str, Any]:
     for check in CHECKS:
         ids = [f"{check.lang}{i}" for i in range(len(check.passages))]
         ranked = ranking.order((Hit(doc_id, logit[doc_id]) for doc_id in ids), {d: i for i, d in enumerate(ids)})
-        checks.append({
-            "lang": check.lang,
-            "query": check.query,
-            "passages": [{"rank": rank, "logit": hit.score, "text": docs[hit.doc_id]} for rank, hit in enumerate(ranked, 1)],
-            "top": docs[ranked[0].doc_id],
-            "top_is_the_answer": ranked[0].doc_id == ids[0],
-        })
+        checks.append(
+            {
+                "lang": check.lang,
+                "query": check.query,
+                "passages": [
+                    {"rank": rank, "logit": hit.score, "text": docs[hit.doc_id]} for rank, hit in enumerate(ranked, 1)
+                ],
+                "top": docs[ranked[0].doc_id],
+                "top_is_the_answer": ranked[0].doc_id == ids[0],
+            }
+        )
     return {
         "reranker": facts,
         "checks": checks,

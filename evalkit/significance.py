@@ -19,7 +19,7 @@ class Delta:
 
     @property
     def verdict(self) -> str:
-        """"helped" or "hurt" where the interval leaves out 0, else "made no clear difference"."""
+        """One of "helped" and "hurt" where the interval leaves out 0, else "made no clear difference"."""
         if self.low is not None and self.high is not None:
             if self.low > 0:
                 return "helped"

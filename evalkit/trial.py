@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from evalkit import measures, ranking
 from evalkit.cost import MemoryWatch, measure_latency
 from evalkit.errors import EvalkitError
+from evalkit.measures import Measure
 from evalkit.progress import say, stage
 from evalkit.types import Cost, Latency, Pair, Run, Scores, Settings, Slice, Trial
 
@@ -59,7 +60,7 @@ class Plan:
     """Queries timed one by one, drawn by `seed`; 0 for none."""
     seed: int
 
-    def parsed(self) -> list[measures.Measure]:
+    def parsed(self) -> list[Measure]:
         """Return the measures with their cutoffs.
 
         Raises:
@@ -72,7 +73,9 @@ class Plan:
         return [measures.parse(name, self.depth) for name in self.measures]
 
 
-def run(plan: Plan, data: Slice, first_stage: FirstStage, reranker: Reranker, asked: Settings, provenance: Settings) -> Trial:
+def run(
+    plan: Plan, data: Slice, first_stage: FirstStage, reranker: Reranker, asked: Settings, provenance: Settings
+) -> Trial:
     """Run one trial.
 
     Raises:
@@ -225,11 +228,15 @@ def _warnings(trial: Trial) -> list[str]:
     facts, scoring, found = trial.effective["slice"], trial.effective["scoring"], []
     for label, run_name in (("first_stage", "first stage"), ("reranked", "reranked list")):
         if trial.unjudged_at_10[label] > 0.2:
-            found.append(f"{trial.unjudged_at_10[label]:.0%} of the top 10 of the {run_name} are unjudged and count as "
-                         "not relevant")
+            found.append(
+                f"{trial.unjudged_at_10[label]:.0%} of the top 10 of the {run_name} are unjudged and count as "
+                "not relevant"
+            )
     if facts["judged_docs_without_text"]:
-        found.append(f"{facts['judged_docs_without_text']} judged passages are not in this slice's corpus and cannot be "
-                     "found; figures are not comparable with the full collection's")
+        found.append(
+            f"{facts['judged_docs_without_text']} judged passages are not in this slice's corpus and cannot be "
+            "found; figures are not comparable with the full collection's"
+        )
     if facts["corpus"] != "full":
         found.append(f"the corpus is cut ({facts['corpus']}): a first stage has it easier than on the full collection")
     if facts["queries_without_relevant"]:
@@ -237,21 +244,31 @@ def _warnings(trial: Trial) -> list[str]:
     if scoring["queries_without_hits"]:
         found.append(f"the first stage found nothing for {scoring['queries_without_hits']} queries; they count 0")
     if scoring["pairs_unscored"]:
-        found.append(f"the reranker says nothing of {scoring['pairs_unscored']} of {scoring['pairs']} candidates; they "
-                     "follow its own in first-stage order")
+        found.append(
+            f"the reranker says nothing of {scoring['pairs_unscored']} of {scoring['pairs']} candidates; they "
+            "follow its own in first-stage order"
+        )
     if trial.effective["reranker"].get("ranked_but_no_candidate"):
-        found.append(f"{trial.effective['reranker']['ranked_but_no_candidate']} passages of the reranker's run are not "
-                     "among the candidates and were left out")
+        found.append(
+            f"{trial.effective['reranker']['ranked_but_no_candidate']} passages of the reranker's run are not "
+            "among the candidates and were left out"
+        )
     if scoring["truncated_pairs"]:
-        found.append(f"{scoring['truncated_pairs']} of {scoring['pairs']} pairs were cut to "
-                     f"{trial.effective['reranker']['max_length']} tokens")
+        found.append(
+            f"{scoring['truncated_pairs']} of {scoring['pairs']} pairs were cut to "
+            f"{trial.effective['reranker']['max_length']} tokens"
+        )
     if scoring["tied_pairs"]:
-        found.append(f"{scoring['tied_pairs']} pairs share their score with another one of their query; first-stage order "
-                     "decides between them")
+        found.append(
+            f"{scoring['tied_pairs']} pairs share their score with another one of their query; first-stage order "
+            "decides between them"
+        )
     for stage_name in ("first_stage", "reranker"):
         if clash := trial.effective[stage_name].get("queries_where_rank_and_score_disagree"):
-            found.append(f"in the {stage_name.replace('_', ' ')}'s run file rank and score disagree for {clash} queries; "
-                         "the scores decide")
+            found.append(
+                f"in the {stage_name.replace('_', ' ')}'s run file rank and score disagree for {clash} queries; "
+                "the scores decide"
+            )
     if len(trial.slice.queries) < 30:
         found.append(f"{len(trial.slice.queries)} queries are few: only large differences can be told from chance")
     return found

@@ -134,6 +134,24 @@ def build_pool(data: Path, exclude: list[Path]) -> Pool:
     return pool
 
 
+def add_headings(pool: Pool, count: int, seed: int) -> None:
+    """Add queries made of the short first sentence, often a heading, of passages from the TREC DL lists.
+
+    The pool holds some 180 passages on each topic of those lists, so BM25 finds near misses for them.
+    """
+    texts, rng = list(pool.passages), random.Random(seed)
+    numbers = sorted({p for q in pool.queries.values() if q["source"] == "dl21_dl22" for p in q["own"]})
+    rng.shuffle(numbers)
+    for number in numbers:
+        heading, _, rest = texts[number].partition(". ")
+        good = re.fullmatch(r"[A-Z][\w',&:/() -]+", heading) and 3 <= len(heading.split()) <= 9
+        if count and good and len(rest.split()) >= 15:
+            query = pool.query(heading, "headings")
+            if query and query["source"] == "headings":
+                query["source_passage"] = number
+                count -= 1
+
+
 # ---------------------------------------------------------------- candidates
 
 
@@ -182,7 +200,7 @@ def make_lists(
         held_out.update(rng.sample([i for i, q in enumerate(queries) if q["source"] == source], count))
     train, valid = [], []
     for i, query in enumerate(queries):
-        mixed = list(ranked[i])
+        mixed = [p for p in ranked[i] if p != query.get("source_passage")]
         if query["source"] == "dl21_dl22":  # SPLADE++'s order first, then BM25's
             by_splade = sorted(query["splade"], key=lambda p: -query["splade"][p])
             top = [int(p) for p in by_splade]
@@ -192,10 +210,8 @@ def make_lists(
             valid.append({"query": i, "passages": list(dict.fromkeys(mixed[:30] + query["positive"]))})
             continue
         used: set[int] = set()
-        for turn in range(rounds.get(query["source"], 1)):
-            sentences = query["source"] in ("wikiqa_train", "trecqa_train_all")
-            source = query["own"] if sentences and turn else mixed
-            passages = sample_list(query, source, used, size, rng)
+        for _ in range(rounds.get(query["source"], 1)):
+            passages = sample_list(query, mixed, used, size, rng)
             if len(passages) == size:
                 train.append({"query": i, "passages": passages})
     rng.shuffle(train)
@@ -221,21 +237,20 @@ def embed(model: torch.nn.Module, tokenizer, texts: list[str], batch: int = 32) 
     return out
 
 
-def embed_cached(folder: Path, base: Path, texts: list[str], shard: int = 2048) -> np.ndarray:
-    """Embed `texts` shard by shard, each kept in a file, so that an interrupted run goes on where it was."""
-    folder.mkdir(parents=True, exist_ok=True)
-    tokenizer, model, parts = AutoTokenizer.from_pretrained(base), AutoModel.from_pretrained(base).eval(), []
-    for start in range(0, len(texts), shard):
-        path = folder / f"{start:07d}.npy"
-        if not path.exists():
-            began = time.time()
-            part = path.with_suffix(".part.npy")
-            np.save(part, embed(model, tokenizer, texts[start : start + shard]))
-            part.replace(path)
-            count = min(shard, len(texts) - start)
-            print(f"  {start + count}/{len(texts)} ({count / (time.time() - began):.0f}/s)", flush=True)
-        parts.append(np.load(path))
-    return np.concatenate(parts)
+def embed_cached(path: Path, base: Path, texts: list[str], wanted: list[int], shard: int = 2048) -> np.ndarray:
+    """Embed the `wanted` texts into an array kept in a file; rows it already holds are not embedded again."""
+    tokenizer, model = AutoTokenizer.from_pretrained(base), AutoModel.from_pretrained(base).eval()
+    if not path.exists():
+        np.save(path, np.zeros((len(texts), model.config.hidden_size), np.float32))
+    vectors = np.load(path, mmap_mode="r+")
+    todo = [i for i in wanted if not vectors[i].any()]
+    for start in range(0, len(todo), shard):
+        rows, began = todo[start : start + shard], time.time()
+        vectors[rows] = embed(model, tokenizer, [texts[i] for i in rows])
+        vectors.flush()
+        rate = len(rows) / (time.time() - began)
+        print(f"  {path.stem}: {start + len(rows)}/{len(todo)} ({rate:.0f}/s)", flush=True)
+    return vectors
 
 
 def teacher_logits(query: dict, passages: list[int], cosines: np.ndarray) -> np.ndarray:
@@ -257,9 +272,12 @@ def prepare(args: argparse.Namespace) -> None:
     pool_file, lists_file = args.work / "pool.json", args.work / "lists.json"
     if not pool_file.exists():
         pool = build_pool(args.data, args.exclude_queries)
+        add_headings(pool, args.headings, args.seed)
         sources = list(pool.dropped.values())
-        print(f"dropped {len(sources)} training queries that are test queries: " + str(
-            {s: sources.count(s) for s in sorted(set(sources))}))
+        print(
+            f"dropped {len(sources)} training queries that are test queries: "
+            + str({s: sources.count(s) for s in sorted(set(sources))})
+        )
         content = {
             "passages": list(pool.passages),
             "searchable": sorted(pool.searchable),
@@ -280,24 +298,25 @@ def prepare(args: argparse.Namespace) -> None:
     ordered = lists["valid"] + lists["train"]
     wanted = list(dict.fromkeys(p for row in ordered for p in row["passages"]))
     print(f"{len(lists['train'])} training lists, {len(lists['valid'])} held out, {len(wanted)} distinct passages")
-    query_vectors = embed_cached(args.work / "query_vectors", args.base, [q["text"] for q in queries])
-    passage_vectors = embed_cached(args.work / "passage_vectors", args.base, [passages[p] for p in wanted])
-    passage_row = {number: row for row, number in enumerate(wanted)}
+    asked = sorted({row["query"] for row in ordered})
+    query_vectors = embed_cached(args.work / "queries.npy", args.base, [q["text"] for q in queries], asked)
+    passage_vectors = embed_cached(args.work / "passages.npy", args.base, passages, wanted)
     for name, rows in lists.items():
         out = []
         for row in rows:
             query = queries[row["query"]]
-            vectors = passage_vectors[[passage_row[p] for p in row["passages"]]]
-            cosines = vectors @ query_vectors[row["query"]]
+            cosines = passage_vectors[row["passages"]] @ query_vectors[row["query"]]
             target = teacher_logits(query, row["passages"], cosines)
-            out.append({
-                "query": query["text"],
-                "source": query["source"],
-                "passages": [passages[p] for p in row["passages"]],
-                "target": [round(float(t), 4) for t in target],
-                "cosine": [round(float(c), 4) for c in cosines],
-                "label": [int(p in query["positive"]) for p in row["passages"]],
-            })
+            out.append(
+                {
+                    "query": query["text"],
+                    "source": query["source"],
+                    "passages": [passages[p] for p in row["passages"]],
+                    "target": [round(float(t), 4) for t in target],
+                    "cosine": [round(float(c), 4) for c in cosines],
+                    "label": [int(p in query["positive"]) for p in row["passages"]],
+                }
+            )
         write_jsonl(args.work / f"{name}.jsonl", out)
 
 
@@ -327,8 +346,11 @@ def by_length(pairs: list[dict], micro: int) -> Iterator[tuple[list[int], dict[s
     for start in range(0, len(order), micro):
         rows = order[start : start + micro]
         width = len(pairs[rows[-1]]["input_ids"])
-        batch = {"attention_mask": torch.tensor(
-            [[1] * len(pairs[i]["input_ids"]) + [0] * (width - len(pairs[i]["input_ids"])) for i in rows])}
+        batch = {
+            "attention_mask": torch.tensor(
+                [[1] * len(pairs[i]["input_ids"]) + [0] * (width - len(pairs[i]["input_ids"])) for i in rows]
+            )
+        }
         for key in ("input_ids", "token_type_ids"):
             batch[key] = torch.tensor([pairs[i][key] + [0] * (width - len(pairs[i][key])) for i in rows])
         yield rows, batch
@@ -459,8 +481,12 @@ def train(args: argparse.Namespace) -> None:
             print(f"step {done} loss {np.mean(running):.3f} {seen / (time.time() - began):.1f} pairs/s", flush=True)
             running = []
         if done % args.save_every == 0 or done == args.steps:
-            state = {"model": model.state_dict(), "optimiser": optimiser.state_dict(), "step": done,
-                     "schedule": schedule.state_dict()}
+            state = {
+                "model": model.state_dict(),
+                "optimiser": optimiser.state_dict(),
+                "step": done,
+                "schedule": schedule.state_dict(),
+            }
             torch.save(state, checkpoint.with_suffix(".part"))
             checkpoint.with_suffix(".part").replace(checkpoint)
         if done % args.validate_every == 0 or done == args.steps:
@@ -509,8 +535,9 @@ def evaluate(args: argparse.Namespace) -> None:
     asked = [(q, doc) for q, docs in ranking.items() for doc in docs]
     texts = [queries[q] for q, _ in asked], [corpus[doc] for _, doc in asked]
     began = time.time()
-    scores = dict(zip(asked, score_pairs(model, tokenize_pairs(tokenizer, *texts, args.max_tokens), 32).tolist(),
-                      strict=True))
+    scores = dict(
+        zip(asked, score_pairs(model, tokenize_pairs(tokenizer, *texts, args.max_tokens), 32).tolist(), strict=True)
+    )
     seconds = time.time() - began
 
     def ndcg(order: dict[str, list[str]]) -> float:
@@ -519,8 +546,10 @@ def evaluate(args: argparse.Namespace) -> None:
         return math.fsum(v["ndcg_cut_10"] for v in values.values()) / len(qrels)
 
     reranked = {q: sorted(docs, key=lambda doc, q=q: -scores[q, doc]) for q, docs in ranking.items()}
-    print(f"{args.beir.name}: {len(ranking)} queries, {len(asked)} pairs, nDCG@10 first stage {ndcg(ranking):.4f}, "
-          f"reranked {ndcg(reranked):.4f} ({len(asked) / seconds:.0f} pairs/s)")
+    print(
+        f"{args.beir.name}: {len(ranking)} queries, {len(asked)} pairs, nDCG@10 first stage {ndcg(ranking):.4f}, "
+        f"reranked {ndcg(reranked):.4f} ({len(asked) / seconds:.0f} pairs/s)"
+    )
 
 
 @torch.inference_mode()
@@ -553,7 +582,8 @@ def main() -> None:
     sub.add_argument("--exclude-queries", type=Path, nargs="*", default=[], help="queries.jsonl of test collections")
     sub.add_argument("--list-size", type=int, default=8)
     sub.add_argument("--max-lists", type=int, help="use only this many of the shuffled training lists")
-    sub.add_argument("--rounds", default="msmarco_dev_slice=2,dl21_dl22=8,trecqa_train_all=2", help="lists per query")
+    sub.add_argument("--headings", type=int, default=2000, help="passage headings to add as queries")
+    sub.add_argument("--rounds", default="dl21_dl22=16", help="lists per query, for the sources with more than one")
     sub.add_argument("--seed", type=int, default=13)
     sub = add("train", train)
     sub.add_argument("--work", type=Path, required=True)

@@ -8,6 +8,7 @@ words carry their particles with them), after Lucene's CJKAnalyzer; "whitespace"
 import unicodedata
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import regex
 
@@ -85,12 +86,12 @@ def choose(kind: str, lang: str) -> Analysis:
 
 def folded(text: str) -> str:
     """Return `text` without its combining marks: accents, tones, vowel signs."""
-    return _MARKS.sub("", unicodedata.normalize("NFD", text))
+    return str(_MARKS.sub("", unicodedata.normalize("NFD", text)))
 
 
 def words(text: str) -> list[str]:
     """Return the lower-cased words of `text`: runs of letters, digits and combining marks."""
-    return _WORD.findall(text.lower())
+    return list(_WORD.findall(text.lower()))
 
 
 def bigrams(text: str) -> list[str]:
@@ -105,7 +106,7 @@ def _pieces(run: str) -> Iterator[str]:
     letters = _THAI_LETTER.findall(run)  # a Thai consonant with its vowel and tone signs is one character
     if len(letters) == 1:
         yield letters[0]
-    for left, right in zip(letters, letters[1:]):
+    for left, right in pairwise(letters):
         yield left + right
 
 

@@ -9,7 +9,6 @@ from evalkit.first_stage.analysis import choose
 from evalkit.progress import stage, track
 from evalkit.types import Hit, Run, Settings, Slice
 
-
 METHODS = ("lucene", "robertson", "atire", "bm25+", "bm25l")
 
 
@@ -43,7 +42,9 @@ class BM25:
 
         how = choose(self.analysis, data.lang)
         doc_ids = list(data.docs)
-        tokens = [how.tokens(text) for text in track(data.docs.values(), "analysing passages", "passages", len(doc_ids))]
+        tokens = [
+            how.tokens(text) for text in track(data.docs.values(), "analysing passages", "passages", len(doc_ids))
+        ]
         index = bm25s.BM25(method=self.method, k1=self.k1, b=self.b)
         with stage("indexing"):
             index.index(tokens, show_progress=False)
@@ -62,8 +63,14 @@ class BM25:
         """Return the parameters in force and the text analysis that the slice's language got."""
         from importlib.metadata import version
 
-        return {"name": self.name, "engine": f"bm25s {version('bm25s')}", "method": self.method, "k1": self.k1,
-                "b": self.b, **self._facts}
+        return {
+            "name": self.name,
+            "engine": f"bm25s {version('bm25s')}",
+            "method": self.method,
+            "k1": self.k1,
+            "b": self.b,
+            **self._facts,
+        }
 
 
 def _top(doc_ids: list[str], scores: Any, depth: int) -> tuple[Hit, ...]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evalkit import ranking
@@ -62,17 +63,22 @@ class Dense:
         precision = resolve_precision(self.precision, device)
         encoder = load_encoder(self.model, self.revision, device, precision, "first_stage.model")
         if self.max_length > encoder.max_tokens:
-            raise EvalkitError(f"first_stage.max_length={self.max_length}: {self.model} has positions for "
-                               f"{encoder.max_tokens} tokens")
+            raise EvalkitError(
+                f"first_stage.max_length={self.max_length}: {self.model} has positions for {encoder.max_tokens} tokens"
+            )
         doc_ids = list(data.docs)
         try:
             with torch.inference_mode():
-                queries = self._embed(encoder, device, [self.query_prefix + t for t in data.queries.values()], "queries")
+                queries = self._embed(
+                    encoder, device, [self.query_prefix + t for t in data.queries.values()], "queries"
+                )
                 docs = self._embed(encoder, device, [self.doc_prefix + t for t in data.docs.values()], "passages")
                 values, rows = _top(queries, docs, min(depth, len(doc_ids)), device)
         except torch.OutOfMemoryError:
-            raise EvalkitError(f"out of memory on {device} while embedding; lower first_stage.batch_tokens "
-                               f"(now {self.batch_tokens}) or first_stage.max_length") from None
+            raise EvalkitError(
+                f"out of memory on {device} while embedding; lower first_stage.batch_tokens "
+                f"(now {self.batch_tokens}) or first_stage.max_length"
+            ) from None
         self._facts = {
             "revision": encoder.revision,
             "dimensions": docs.shape[1],
@@ -84,12 +90,24 @@ class Dense:
             query_id: ranking.order(Hit(doc_ids[row], score) for row, score in zip(rows[i], values[i], strict=True))
             for i, query_id in enumerate(data.queries)
         }
-        return Run(self.name or self.model, rankings)
+        return Run(self._label(), rankings)
 
     def describe(self) -> Settings:
         """Return the model, its revision and all that shapes its embeddings."""
-        asked = ("model", "pooling", "normalize", "max_length", "batch_tokens", "precision", "query_prefix", "doc_prefix")
-        return {"name": self.name or self.model, **{key: getattr(self, key) for key in asked}, **self._facts}
+        asked = (
+            "model",
+            "pooling",
+            "normalize",
+            "max_length",
+            "batch_tokens",
+            "precision",
+            "query_prefix",
+            "doc_prefix",
+        )
+        return {"name": self._label(), **{key: getattr(self, key) for key in asked}, **self._facts}
+
+    def _label(self) -> str:
+        return self.name or Path(self.model).name
 
     def _embed(self, encoder: Any, device: "torch.device", texts: Sequence[str], label: str) -> "torch.Tensor":
         """Return fp32 embeddings on the CPU, shape (len(texts), dimensions)."""
@@ -101,7 +119,9 @@ class Dense:
         parts: dict[int, torch.Tensor] = {}
         with stage(f"embedding {label}", len(texts), label) as advance:
             for rows in batches([len(ids) for ids in tokens], max(self.batch_tokens, self.max_length)):
-                batch = encoder.tokenizer.pad({"input_ids": [tokens[row] for row in rows]}, return_tensors="pt").to(device)
+                batch = encoder.tokenizer.pad({"input_ids": [tokens[row] for row in rows]}, return_tensors="pt").to(
+                    device
+                )
                 hidden = encoder.model(**batch).last_hidden_state.float()
                 if self.pooling == "cls":
                     pooled = hidden[:, 0]

@@ -53,8 +53,10 @@ def write_result(result: Result, folder: Path) -> None:
 
 def cannot_write(folder: Path, error: OSError) -> EvalkitError:
     """Return the sentence for a folder that cannot be written."""
-    return EvalkitError(f"cannot write the results to {folder}: {error.strerror or error}; free some space, or name "
-                        "another folder with out_dir=DIR")
+    return EvalkitError(
+        f"cannot write the results to {folder}: {error.strerror or error}; free some space, or name "
+        "another folder with out_dir=DIR"
+    )
 
 
 def _json(value: object) -> str:

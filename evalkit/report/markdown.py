@@ -15,8 +15,8 @@ def trial(result: Result, plot: str | None = None) -> str:
         parts.append(cost)
     parts += [
         f"## Effectiveness\n{tables.heading(result)}. Binary measures count grade "
-        f"{result['effectiveness']['relevance_level']} and above as relevant. The interval is Student's t over the paired "
-        "per-query differences. The ceiling is what a perfect order of the same candidates would reach.",
+        f"{result['effectiveness']['relevance_level']} and above as relevant. The interval is Student's t over the "
+        "paired per-query differences. The ceiling is what a perfect order of the same candidates would reach.",
         _table(tables.effectiveness_columns(result), tables.effectiveness_rows(result)),
         f"Unjudged passages in the top 10: {result['effectiveness']['unjudged_at_10']['first_stage']:.1%} before, "
         f"{result['effectiveness']['unjudged_at_10']['reranked']:.1%} after.",

@@ -28,8 +28,14 @@ def before_after(result: Result, path: Path) -> None:
         drawn = bars.bar([p + shift for p in positions], values, 0.38, color=colour, label=text)
         bars.bar_label(drawn, fmt="%.3f", fontsize=8, padding=2)
     ceiling = [effect["ceiling"]["mean"][name] for name in names]
-    bars.hlines(ceiling, [p - 0.42 for p in positions], [p + 0.42 for p in positions], color=_CEILING, linewidth=2,
-                label="perfect order of the candidates")
+    bars.hlines(
+        ceiling,
+        [p - 0.42 for p in positions],
+        [p + 0.42 for p in positions],
+        color=_CEILING,
+        linewidth=2,
+        label="perfect order of the candidates",
+    )
     bars.set_xticks(list(positions), names)
     bars.set_ylim(0, 1.18)
     bars.set_ylabel("mean over queries")
@@ -37,7 +43,9 @@ def before_after(result: Result, path: Path) -> None:
 
     main = names[0]
     per_query = effect["per_query"]
-    changes = sorted((per_query["reranked"][main][q] - v for q, v in per_query["first_stage"][main].items()), reverse=True)
+    changes = sorted(
+        (per_query["reranked"][main][q] - v for q, v in per_query["first_stage"][main].items()), reverse=True
+    )
     deltas.bar(range(len(changes)), changes, width=1.0, color=[_AFTER if c > 0 else _CEILING for c in changes])
     deltas.axhline(0, color="black", linewidth=0.8)
     deltas.set_xlabel(f"queries, by change ({effect['wins'][main]} better, {effect['losses'][main]} worse)")

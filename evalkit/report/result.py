@@ -12,9 +12,7 @@ Result = dict[str, Any]
 def finished(trial: Trial) -> Result:
     """Return the result of a trial that came to its end."""
     first, reranked = trial.effectiveness["first_stage"], trial.effectiveness["reranked"]
-    deltas = {
-        name: paired_delta(first.per_query[name], reranked.per_query[name]) for name in first.per_query
-    }
+    deltas = {name: paired_delta(first.per_query[name], reranked.per_query[name]) for name in first.per_query}
     return {
         "schema_version": SCHEMA_VERSION,
         "status": "finished",

@@ -27,12 +27,16 @@ def cost_line(result: Result) -> str | None:
     reranker = result["effective"]["reranker"]
     parts = [f"{cost['pairs']} pairs at {cost['pairs_per_s']:.0f} pairs/s"]
     if latency := cost["latency"]:
-        parts.append(f"one query with {latency['pairs_per_query']:.0f} passages takes {latency['p50_ms']:.0f} ms (p50), "
-                     f"{latency['p90_ms']:.0f} (p90), {latency['p99_ms']:.0f} (p99)")
+        parts.append(
+            f"one query with {latency['pairs_per_query']:.0f} passages takes {latency['p50_ms']:.0f} ms (p50), "
+            f"{latency['p90_ms']:.0f} (p90), {latency['p99_ms']:.0f} (p99)"
+        )
     memory = cost["memory"]
     if memory["cuda_allocated_peak_mb"] is not None:
-        parts.append(f"peak GPU memory {memory['cuda_allocated_peak_mb']:.0f} MiB allocated, "
-                     f"{memory['cuda_reserved_peak_mb']:.0f} reserved")
+        parts.append(
+            f"peak GPU memory {memory['cuda_allocated_peak_mb']:.0f} MiB allocated, "
+            f"{memory['cuda_reserved_peak_mb']:.0f} reserved"
+        )
     if memory["rss_peak_mb"] is not None:
         parts.append(f"peak process memory {memory['rss_peak_mb']:.0f} MiB")
     return f"Cost at {reranker['precision']} on {reranker['device_name']}: {'; '.join(parts)}."
@@ -61,30 +65,33 @@ def label_second(result: Result) -> str:
 def heading(result: Result) -> str:
     """Return what was evaluated, in a line."""
     facts, effect = result["effective"]["slice"], result["effectiveness"]
-    return (f"{facts['name']}: {effect['queries']} queries, {facts['docs']:,} passages, "
-            f"depth {result['effective']['depth']}")
+    return (
+        f"{facts['name']}: {effect['queries']} queries, {facts['docs']:,} passages, "
+        f"depth {result['effective']['depth']}"
+    )
 
 
 def effectiveness_columns(result: Result) -> list[str]:
     """Return the headings of `effectiveness_rows`."""
-    return ["measure", label_first(result), label_second(result), "delta", "95 % interval", "win/tie/loss", "ceiling"]
+    return ["measure", label_first(result), label_second(result), "delta, 95 % interval", "win/tie/loss", "ceiling"]
 
 
 def effectiveness_rows(result: Result) -> list[list[str]]:
-    """Return for each measure: name, before, after, delta, interval, wins/ties/losses, ceiling."""
+    """Return for each measure the cells under `effectiveness_columns`; after the delta comes half its interval."""
     effect = result["effectiveness"]
     rows = []
     for name, delta in effect["delta"].items():
         low, high = effect["delta_ci95"][name]
-        rows.append([
-            name,
-            f"{effect['first_stage']['mean'][name]:.4f}",
-            f"{effect['reranked']['mean'][name]:.4f}",
-            f"{delta:+.4f}",
-            f"{low:+.4f} to {high:+.4f}" if low is not None else "n/a",
-            f"{effect['wins'][name]}/{effect['ties'][name]}/{effect['losses'][name]}",
-            f"{effect['ceiling']['mean'][name]:.4f}",
-        ])
+        rows.append(
+            [
+                name,
+                f"{effect['first_stage']['mean'][name]:.4f}",
+                f"{effect['reranked']['mean'][name]:.4f}",
+                f"{delta:+.4f}" if low is None else f"{delta:+.4f} \u00b1 {(high - low) / 2:.4f}",
+                f"{effect['wins'][name]}/{effect['ties'][name]}/{effect['losses'][name]}",
+                f"{effect['ceiling']['mean'][name]:.4f}",
+            ]
+        )
     return rows
 
 

@@ -42,7 +42,9 @@ def show_sweep(results: Sequence[Result], folder: str) -> None:
 def _effectiveness(result: Result) -> Table:
     table = Table(title=tables.heading(result), title_justify="left")
     for column in tables.effectiveness_columns(result):
-        table.add_column(column, justify="left" if column == "measure" else "right", overflow="fold")
+        table.add_column(
+            column, justify="left" if column == "measure" else "right", overflow="fold", no_wrap=column[0] != "+"
+        )
     for row in tables.effectiveness_rows(result):
         table.add_row(*row)
     return table
@@ -52,8 +54,12 @@ def show_quickcheck(result: dict[str, Any]) -> None:
     """Print what `evalkit.quickcheck.run` found."""
     console = Console(highlight=False)
     facts = result["reranker"]
-    console.print(f"model {facts['model']} ({facts['architecture']}, {facts['parameters']:,} parameters), device "
-                  f"{facts['device']} ({facts['device_name']}), precision {facts['precision']}", markup=False, soft_wrap=True)
+    console.print(
+        f"model {facts['model']} ({facts['architecture']}, {facts['parameters']:,} parameters), device "
+        f"{facts['device']} ({facts['device_name']}), precision {facts['precision']}",
+        markup=False,
+        soft_wrap=True,
+    )
     for check in result["checks"]:
         table = Table(title=f"{check['lang']}: {check['query']}", title_justify="left")
         for column in ("rank", "logit", "sigmoid", "passage"):
@@ -64,10 +70,18 @@ def show_quickcheck(result: dict[str, Any]) -> None:
         answer = "the answer" if check["top_is_the_answer"] else "NOT the answer"
         console.print(f"top passage: {check['top']} ({answer})", markup=False, soft_wrap=True)
     agree = "agree" if result["batch_and_single_agree"] else "DISAGREE"
-    console.print(f"scored in one batch and one by one, the logits {agree} (largest difference "
-                  f"{result['batch_and_single_differ_by']:.1e})", markup=False, soft_wrap=True)
-    console.print("A logit is unbounded and no probability: only the order within one query counts, and the sigmoid "
-                  "changes no order.", markup=False, soft_wrap=True)
+    console.print(
+        f"scored in one batch and one by one, the logits {agree} (largest difference "
+        f"{result['batch_and_single_differ_by']:.1e})",
+        markup=False,
+        soft_wrap=True,
+    )
+    console.print(
+        "A logit is unbounded and no probability: only the order within one query counts, and the sigmoid "
+        "changes no order.",
+        markup=False,
+        soft_wrap=True,
+    )
 
 
 def _sigmoid(logit: float) -> float:

@@ -100,7 +100,7 @@ class CrossEncoder:
         pretrained, device, precision = (self._state[key] for key in ("pretrained", "device", "precision"))
         config = pretrained.model.config
         return {
-            "name": self.name or self.model,
+            "name": self.name or Path(self.model).name,
             "model": self.model,
             "revision": pretrained.revision,
             "architecture": type(pretrained.model).__name__,

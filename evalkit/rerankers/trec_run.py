@@ -50,8 +50,10 @@ class TrecRun:
         ranks = [self._ranks.get(pair.query_id, {}).get(pair.doc_id) for pair in pairs]
         unranked = sum(rank is None for rank in ranks)
         if pairs and unranked == len(pairs):
-            raise EvalkitError(f"reranker.path={self.path}: the run ranks none of the {len(pairs)} candidates of the "
-                               "first stage; it is of another slice, or of another first stage")
+            raise EvalkitError(
+                f"reranker.path={self.path}: the run ranks none of the {len(pairs)} candidates of the "
+                "first stage; it is of another slice, or of another first stage"
+            )
         asked = set(pairs)
         extra = sum(
             Pair(query_id, doc_id) not in asked

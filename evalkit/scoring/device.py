@@ -49,7 +49,9 @@ def resolve_device(asked: str) -> torch.device:
         raise EvalkitError(f"device={asked}: there is auto, cpu, cuda and cuda:N")
     if not torch.cuda.is_available():
         why = "this torch was built without CUDA" if torch.version.cuda is None else "torch sees no CUDA device"
-        raise EvalkitError(f"device={asked}: {why}; use device=cpu with precision=fp32, or install a CUDA build of torch")
+        raise EvalkitError(
+            f"device={asked}: {why}; use device=cpu with precision=fp32, or install a CUDA build of torch"
+        )
     index = int(match[1] or 0)
     if index >= torch.cuda.device_count():
         raise EvalkitError(f"device={asked}: there are {torch.cuda.device_count()} CUDA devices, counted from 0")
@@ -67,12 +69,16 @@ def resolve_precision(asked: str, device: torch.device) -> Precision:
     precision = PRECISIONS[asked]
     if device.type == "cpu":
         if precision.tf32:
-            raise EvalkitError("precision=tf32 is a mode of CUDA matrix units and does not exist on a CPU; "
-                               "use precision=fp32, or a CUDA device")
+            raise EvalkitError(
+                "precision=tf32 is a mode of CUDA matrix units and does not exist on a CPU; "
+                "use precision=fp32, or a CUDA device"
+            )
         needed = _CPU_FLAGS.get(asked)
         if needed and not _cpu_flags() & set(needed):
-            raise EvalkitError(f"precision={asked} on this CPU would be emulated, several times slower than fp32 (it has "
-                               f"none of {', '.join(needed)}); use precision=fp32, or a CUDA device")
+            raise EvalkitError(
+                f"precision={asked} on this CPU would be emulated, several times slower than fp32 (it has "
+                f"none of {', '.join(needed)}); use precision=fp32, or a CUDA device"
+            )
         return precision
     capability = torch.cuda.get_device_capability(device)
     if capability < precision.min_capability:

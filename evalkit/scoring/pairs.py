@@ -50,8 +50,10 @@ class PairTokenizer:
         self.truncation = truncation
         self._frame = _frame(tokenizer)
         if max_length < self._frame.size + 2:
-            raise EvalkitError(f"reranker.max_length={max_length} leaves no room for text: {self._frame.size} special tokens and "
-                               "at least one token each of query and passage are needed")
+            raise EvalkitError(
+                f"reranker.max_length={max_length} leaves no room for text: {self._frame.size} special tokens and "
+                "at least one token each of query and passage are needed"
+            )
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the ids of each text, without special tokens and uncut."""
@@ -115,6 +117,4 @@ def _frame(tokenizer: Any) -> _Frame:
         raise EvalkitError("the tokenizer does not put a query before its passage, so it is none of a reranker's")
     q, q_end, d, d_end = first[0], first[-1] + 1, second[0], second[-1] + 1
     ids, types = probe.ids, probe.type_ids
-    return _Frame(
-        ids[:q], ids[q_end:d], ids[d_end:], types[:q], types[q_end:d], types[d_end:], types[q], types[d]
-    )
+    return _Frame(ids[:q], ids[q_end:d], ids[d_end:], types[:q], types[q_end:d], types[d_end:], types[q], types[d])

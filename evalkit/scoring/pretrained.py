@@ -55,11 +55,15 @@ def check_classifier(name: str, revision: str | None, setting: str) -> None:
     """
     config = read_config(name, revision, setting)
     if config.num_labels != 1:
-        raise EvalkitError(f"{setting}={name}: the model has {config.num_labels} labels, and a reranker has one; "
-                           "give a sequence classifier trained with num_labels=1")
+        raise EvalkitError(
+            f"{setting}={name}: the model has {config.num_labels} labels, and a reranker has one; "
+            "give a sequence classifier trained with num_labels=1"
+        )
     if not any("ForSequenceClassification" in a for a in config.architectures or ()):
-        raise EvalkitError(f"{setting}={name}: its architecture is {', '.join(config.architectures or ['not stated'])}, "
-                           "and a reranker is a ...ForSequenceClassification; an embedding model belongs in first_stage")
+        raise EvalkitError(
+            f"{setting}={name}: its architecture is {', '.join(config.architectures or ['not stated'])}, "
+            "and a reranker is a ...ForSequenceClassification; an embedding model belongs in first_stage"
+        )
 
 
 def load_encoder(
@@ -109,29 +113,33 @@ def _load(
             output_loading_info=True,
         )
     except torch.OutOfMemoryError:
-        raise EvalkitError(f"{setting}={name} does not fit into the memory of {device}; "
-                           "use precision=fp16, a smaller model or another device") from None
+        raise EvalkitError(
+            f"{setting}={name} does not fit into the memory of {device}; "
+            "use precision=fp16, a smaller model or another device"
+        ) from None
     except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
         raise _not_loaded(name, revision, setting, error) from None
     finally:
         if quiet:
             transformers_logging.enable_progress_bar()
     if missing := [key for key in report["missing_keys"] if "pooler" not in key or kind is not AutoModel]:
-        raise EvalkitError(f"{setting}={name}: {len(missing)} weights are not in its files (e.g. {sorted(missing)[0]}), and "
-                           "would be random numbers; this is another kind of model")
+        raise EvalkitError(
+            f"{setting}={name}: {len(missing)} weights are not in its files (e.g. {sorted(missing)[0]}), and "
+            "would be random numbers; this is another kind of model"
+        )
     if not tokenizer.is_fast:
         raise EvalkitError(f"{setting}={name}: the tokenizer has no fast version; add a tokenizer.json to the folder")
-    return Pretrained(
-        _onto(model, device, setting, name), tokenizer, name, _revision(name, model.config)
-    )
+    return Pretrained(_onto(model, device, setting, name), tokenizer, name, _revision(name, model.config))
 
 
 def _onto(model: Any, device: torch.device, setting: str, name: str) -> Any:
     try:
         return model.to(device).eval().requires_grad_(False)
     except torch.OutOfMemoryError:
-        raise EvalkitError(f"{setting}={name} does not fit into the memory of {device}; "
-                           "use precision=fp16, a smaller model or another device") from None
+        raise EvalkitError(
+            f"{setting}={name} does not fit into the memory of {device}; "
+            "use precision=fp16, a smaller model or another device"
+        ) from None
 
 
 def _location(name: str) -> str:
@@ -159,8 +167,9 @@ def folder_hash(folder: Path) -> str:
 def _not_loaded(name: str, revision: str | None, setting: str, error: Exception) -> EvalkitError:
     at = f" at revision {revision}" if revision else ""
     if Path(name).expanduser().is_dir():
-        return EvalkitError(f"{setting}={name}: the folder cannot be loaded ({_first_line(error)}); "
-                            f"a model folder holds {_FILES}")
+        return EvalkitError(
+            f"{setting}={name}: the folder cannot be loaded ({_first_line(error)}); a model folder holds {_FILES}"
+        )
     return EvalkitError(
         f"{setting}={name}: no such local folder, and the Hugging Face hub did not give it{at} "
         f"({_first_line(error)}); connect to the network, or give a local folder that holds {_FILES}: {setting}=PATH"

@@ -40,11 +40,14 @@ class Scorer:
             EvalkitError: `max_length` is beyond the model's positions, or `batch_tokens` below one pair.
         """
         if max_length > pretrained.max_tokens:
-            raise EvalkitError(f"reranker.max_length={max_length}: {pretrained.name} has positions for "
-                               f"{pretrained.max_tokens} tokens")
+            raise EvalkitError(
+                f"reranker.max_length={max_length}: {pretrained.name} has positions for {pretrained.max_tokens} tokens"
+            )
         if batch_tokens < max_length:
-            raise EvalkitError(f"reranker.batch_tokens={batch_tokens} is smaller than one pair of "
-                               f"reranker.max_length={max_length} tokens")
+            raise EvalkitError(
+                f"reranker.batch_tokens={batch_tokens} is smaller than one pair of "
+                f"reranker.max_length={max_length} tokens"
+            )
         self.model = pretrained.model
         self.device = device
         self.batch_tokens = batch_tokens

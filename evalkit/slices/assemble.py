@@ -188,5 +188,3 @@ def one_of(setting: str, value: str, valid: Iterable[str]) -> str:
     if value not in names:
         raise EvalkitError(f"{setting}={value!r}: there is {', '.join(names)}")
     return value
-
-

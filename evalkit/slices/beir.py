@@ -32,15 +32,19 @@ def load(
     """
     folder = Path(path).expanduser()
     if not folder.is_dir():
-        raise EvalkitError(f"slice.path={path}: there is no such folder; a BEIR folder holds corpus.jsonl, "
-                           "queries.jsonl and qrels/SPLIT.tsv")
+        raise EvalkitError(
+            f"slice.path={path}: there is no such folder; a BEIR folder holds corpus.jsonl, "
+            "queries.jsonl and qrels/SPLIT.tsv"
+        )
     one_of("slice.corpus", corpus, ("full", "judged"))
     qrels = _qrels(folder, split)
     texts = dict(_unique(folder / "queries.jsonl", _jsonl(folder / "queries.jsonl")))
     missing = [query_id for query_id in qrels if query_id not in texts]
     if missing:
-        raise EvalkitError(f"{folder / 'qrels'}/{split}.tsv judges {len(missing)} queries that queries.jsonl lacks "
-                           f"(e.g. {missing[0]!r})")
+        raise EvalkitError(
+            f"{folder / 'qrels'}/{split}.tsv judges {len(missing)} queries that queries.jsonl lacks "
+            f"(e.g. {missing[0]!r})"
+        )
     chosen = choose_queries(
         str(folder), {q: texts[q] for q in texts if q in qrels}, qrels, queries, seed, unjudged_queries
     )

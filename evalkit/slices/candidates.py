@@ -47,8 +47,10 @@ def read(dataset: str, query_ids: Container[str]) -> Iterator[tuple[str, str]]:
             for number, line in enumerate(lines, 1):
                 columns = line.decode("utf-8").rstrip("\r\n").split("\t")
                 if len(columns) != 4:
-                    raise EvalkitError(f"{path}, line {number}: {len(columns)} columns where the candidate file has "
-                                       "four (query_id, doc_id, query, passage); delete it to download it anew")
+                    raise EvalkitError(
+                        f"{path}, line {number}: {len(columns)} columns where the candidate file has "
+                        "four (query_id, doc_id, query, passage); delete it to download it anew"
+                    )
                 query_id, doc_id, _, text = columns
                 if query_id in query_ids and doc_id not in seen:
                     seen.add(doc_id)

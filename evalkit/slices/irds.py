@@ -51,8 +51,10 @@ def load(
         source_used = _source(dataset, data, source)
         if source_used == "candidates":
             if distractors:
-                raise EvalkitError("slice.distractors needs the corpus: the candidate file holds candidates only; "
-                                   "add slice.source=corpus")
+                raise EvalkitError(
+                    "slice.distractors needs the corpus: the candidate file holds candidates only; "
+                    "add slice.source=corpus"
+                )
             stream: Docs = candidates.read(dataset, chosen)
             needed = None
         else:
@@ -69,9 +71,7 @@ def load(
         "empty_docs_dropped": dropped,
         "unjudged_queries_dropped": sum(not qrels.get(query_id) for query_id in texts),
     }
-    return assemble(
-        dataset, lang or data.queries_lang() or "en", where, chosen, docs, qrels, relevance_level, facts
-    )
+    return assemble(dataset, lang or data.queries_lang() or "en", where, chosen, docs, qrels, relevance_level, facts)
 
 
 def _dataset(dataset: str) -> Any:
@@ -84,8 +84,10 @@ def _dataset(dataset: str) -> Any:
         raise EvalkitError(f"slice.dataset={dataset}: ir_datasets has no such id{nearest(dataset, known)}") from None
     lacks = [part for part in ("docs", "queries", "qrels") if not getattr(data, f"has_{part}")()]
     if lacks:
-        raise EvalkitError(f"slice.dataset={dataset}: the id has no {' and no '.join(lacks)}; a slice needs documents, "
-                           "queries and qrels, so take one of its subsets, such as .../dev")
+        raise EvalkitError(
+            f"slice.dataset={dataset}: the id has no {' and no '.join(lacks)}; a slice needs documents, "
+            "queries and qrels, so take one of its subsets, such as .../dev"
+        )
     return data
 
 
@@ -97,8 +99,10 @@ def _reading(dataset: str) -> Iterator[None]:
     try:
         yield
     except ImportError as error:
-        raise EvalkitError(f"{dataset} needs a package that is not installed ({error}); "
-                           "pip install 'evalkit[nano-beir]' brings pyarrow") from None
+        raise EvalkitError(
+            f"{dataset} needs a package that is not installed ({error}); "
+            "pip install 'evalkit[nano-beir]' brings pyarrow"
+        ) from None
     except (OSError, RuntimeError, EOFError, zlib.error) as error:
         raise EvalkitError(
             f"cannot read {dataset} through ir_datasets ({type(error).__name__}: {_brief(error)}); what is not under "
@@ -116,8 +120,10 @@ def _brief(error: Exception) -> str:
 
 def _source(dataset: str, data: Any, source: str) -> str:
     if source == "candidates" and not candidates.known(dataset):
-        raise EvalkitError(f"slice.source=candidates: {dataset} has no official candidate file; "
-                           f"there is one for {', '.join(candidates.FILES)}")
+        raise EvalkitError(
+            f"slice.source=candidates: {dataset} has no official candidate file; "
+            f"there is one for {', '.join(candidates.FILES)}"
+        )
     if source != "auto":
         return source
     path = getattr(data.docs_handler(), "docs_path", None)
