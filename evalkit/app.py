@@ -2,15 +2,17 @@
 
 import json
 import os
+import re
 import sys
 from contextlib import suppress
+from dataclasses import fields
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import hydra
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException, MissingConfigException
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -21,10 +23,10 @@ from evalkit.config import SCHEMAS, conf_dir
 from evalkit.errors import EvalkitError, nearest
 from evalkit.progress import say
 
-BAD_INPUT, INTERRUPTED = 2, 130
+TRIAL_FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
 _TASKS = ("trial", "quickcheck")
-_failures: list[str] = []
-"""Trials of a sweep that failed; the sweep goes on without them and ends with exit code 1."""
+_exit_code = 0
+"""Set by a trial that failed; a sweep goes on without it."""
 
 
 def main() -> None:
@@ -42,23 +44,28 @@ def main() -> None:
     except (EvalkitError, HydraException, OmegaConfBaseException, OSError) as error:
         if wants_traceback:
             raise
-        _fail(error)
-    sys.exit(1 if _failures else 0)
-
-
-def _fail(error: Exception) -> NoReturn:
-    say(f"evalkit: {_sentence(error)}")
-    sys.exit(BAD_INPUT)
+        say(f"evalkit: {_sentence(error)}")
+        sys.exit(BAD_INPUT)
+    sys.exit(_exit_code)
 
 
 def _job(cfg: DictConfig) -> None:
+    """Run one trial. Errors are told here: raised through Hydra, they would be told twice."""
+    global _exit_code
+    try:
+        _run(cfg)
+    except EvalkitError as error:
+        say(f"evalkit: {error}")
+        _exit_code = TRIAL_FAILED if HydraConfig.get().mode == RunMode.MULTIRUN else BAD_INPUT
+
+
+def _run(cfg: DictConfig) -> None:
     from evalkit import jobs
     from evalkit.report import folder as results
     from evalkit.report import terminal
     from evalkit.report.result import failed
     from evalkit.worker import in_fresh_process
 
-    sweeping = HydraConfig.get().mode == RunMode.MULTIRUN
     folder = Path(HydraConfig.get().runtime.output_dir)
     asked = _asked(cfg)
     facts = provenance.collect(provenance.command_line())
@@ -80,11 +87,7 @@ def _job(cfg: DictConfig) -> None:
     except EvalkitError as error:
         with suppress(OSError):  # then the error itself says that the folder cannot be written
             results.write_result(failed(asked["name"], asked, facts, str(error)), folder)
-        if not sweeping:
-            raise
-        say(f"evalkit: {error}")
-        _failures.append(str(error))
-        return
+        raise
     terminal.show(result, str(folder))
 
 
@@ -97,7 +100,8 @@ class SweepReport(Callback):
         from evalkit.report.folder import write_sweep
 
         folder = Path(config.hydra.sweep.dir)
-        found = [json.loads(path.read_text("utf-8")) for path in sorted(folder.glob("*/result.json"))]
+        paths = sorted(folder.glob("*-*/result.json"), key=lambda path: int(path.parent.name.split("-")[0]))
+        found = [json.loads(path.read_text("utf-8")) for path in paths]
         if found:
             write_sweep(found, folder)
             terminal.show_sweep(found, str(folder))
@@ -144,15 +148,20 @@ def _sentence(error: Exception) -> str:
         options = [option for option in error.options or () if not option.startswith("schema_")]
         return f"there is no {group or 'config'} {name!r}{nearest(name, options)}"
     if isinstance(error, OSError):
-        return f"{error.strerror or error}: {error.filename}" if error.filename else str(error)
-    cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
-    key, parent = getattr(cause, "key", None), getattr(cause, "parent_node", None)
-    first_line = str(error).strip().splitlines()[0]
-    if isinstance(parent, DictConfig) and key is not None and "is not in struct" in str(cause):
-        names = [str(name) for name in parent if not str(name).startswith("_")]
-        return f"there is no setting {getattr(cause, 'full_key', None) or key}{nearest(str(key), names)}"
-    if "Could not override" in first_line and "No match in the defaults list" in str(error):
-        group = first_line.split("'")[1]
-        return f"there is no group {group!r}{nearest(group, [p.name for p in conf_dir().iterdir() if p.is_dir()])}"
-    details = str(cause).strip().splitlines()[0]
-    return first_line if details in first_line else f"{first_line}: {details}"
+        where = f" ({error.filename})" if error.filename else ""
+        return f"cannot write the results{where}: {error.strerror or error}; name another folder with out_dir=DIR"
+    if isinstance(error, OverrideParseException):
+        return f"cannot read the argument {error.override!r}; settings are written key=value, and nothing else is taken"
+    first_line = str(error).strip().splitlines()[0].rstrip(".")
+    cause = error.__cause__
+    details = str(cause).strip().splitlines()[0] if isinstance(cause, OmegaConfBaseException) else ""
+    if unknown := re.match(r"Key '(.+)' not in '(\w+)'", details):
+        schemas = {schema.__name__: schema for schema in SCHEMAS.values()}
+        names = [field.name for field in fields(schemas[unknown[2]]) if not field.name.startswith("_")]
+        return f"there is no setting {_quoted(first_line) or repr(unknown[1])}{nearest(unknown[1], names)}"
+    return f"{first_line}: {details}" if details else first_line
+
+
+def _quoted(text: str) -> str | None:
+    found = re.search(r"'([^']+)'", text)
+    return repr(found[1]) if found else None

@@ -1,6 +1,7 @@
 """A finished TREC run as the first stage."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from evalkit.errors import EvalkitError
@@ -44,8 +45,11 @@ class TrecRun:
             "queries_of_other_slices": sum(query_id not in data.queries for query_id in found),
             "queries_where_rank_and_score_disagree": file.rank_conflicts,
         }
-        return Run(self.name or file.run.name, {q: found.get(q, ())[:depth] for q in data.queries})
+        return Run(self._label(), {q: found.get(q, ())[:depth] for q in data.queries})
 
     def describe(self) -> Settings:
         """Return the file, its tag, and what did not match the slice."""
-        return {"name": self.name or self._facts.get("tag", "trec_run"), "path": self.path, **self._facts}
+        return {"name": self._label(), "path": self.path, **self._facts}
+
+    def _label(self) -> str:
+        return self.name or Path(self.path).stem  # the tag inside is often no name: "rank", "run"

@@ -1,15 +1,18 @@
 """Writes a trial's folder: result.json, report.md, the two runs, and a table per query."""
 
-import csv
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from evalkit.errors import EvalkitError
 from evalkit.report import markdown, plot
 from evalkit.report.result import Result, finished
 from evalkit.trec import write_run
 from evalkit.types import Trial
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def write_trial(trial: Trial, folder: Path) -> Result:
@@ -22,7 +25,7 @@ def write_trial(trial: Trial, folder: Path) -> Result:
     try:
         write_run(trial.first_stage, folder / "first_stage.trec")
         write_run(trial.reranked, folder / "reranked.trec")
-        _write_per_query(trial, folder / "per_query.csv")
+        per_query(trial).to_csv(folder / "per_query.csv", index=False, float_format="%.6f")
         plot.before_after(result, folder / "before_after.png")
         (folder / "report.md").write_text(markdown.trial(result, "before_after.png"), encoding="utf-8")
         write_result(result, folder)
@@ -63,16 +66,22 @@ def _json(value: object) -> str:
     return json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def _write_per_query(trial: Trial, path: Path) -> None:
+def per_query(trial: Trial) -> "pd.DataFrame":
+    """Return a row for each query: its text, how many passages are relevant, and each measure before and after."""
+    import pandas as pd
+
     first, reranked = (trial.effectiveness[label].per_query for label in ("first_stage", "reranked"))
-    with path.open("w", encoding="utf-8", newline="") as out:
-        rows = csv.writer(out)
-        columns = [f"{name} {part}" for name in first for part in ("before", "after", "delta")]
-        rows.writerow(["query_id", "query", "relevant", "hits", *columns])
-        for query_id, text in trial.slice.queries.items():
-            values = [(first[name][query_id], reranked[name][query_id]) for name in first]
-            relevant = sum(g >= trial.slice.relevance_level for g in trial.slice.qrels[query_id].values())
-            rows.writerow([
-                query_id, text, relevant, len(trial.first_stage.rankings[query_id]),
-                *(f"{value:.6f}" for before, after in values for value in (before, after, after - before)),
-            ])  # fmt: skip
+    data = trial.slice
+    frame = pd.DataFrame(
+        {
+            "query_id": list(data.queries),
+            "query": list(data.queries.values()),
+            "relevant": [sum(g >= data.relevance_level for g in data.qrels[q].values()) for q in data.queries],
+            "hits": [len(trial.first_stage.rankings[q]) for q in data.queries],
+        }
+    )
+    for name in first:
+        frame[f"{name} before"] = [first[name][q] for q in data.queries]
+        frame[f"{name} after"] = [reranked[name][q] for q in data.queries]
+        frame[f"{name} delta"] = frame[f"{name} after"] - frame[f"{name} before"]
+    return frame

@@ -5,7 +5,7 @@ from pathlib import Path
 from evalkit.report import tables
 from evalkit.report.result import Result
 
-_BEFORE, _AFTER, _CEILING = "#999999", "#0072B2", "#E69F00"
+_BEFORE, _AFTER, _CEILING, _WORSE = "#999999", "#0072B2", "#E69F00", "#D55E00"
 """Okabe and Ito's palette: told apart by every kind of colour vision, and in grey print."""
 
 
@@ -46,7 +46,7 @@ def before_after(result: Result, path: Path) -> None:
     changes = sorted(
         (per_query["reranked"][main][q] - v for q, v in per_query["first_stage"][main].items()), reverse=True
     )
-    deltas.bar(range(len(changes)), changes, width=1.0, color=[_AFTER if c > 0 else _CEILING for c in changes])
+    deltas.bar(range(len(changes)), changes, width=1.0, color=[_AFTER if c > 0 else _WORSE for c in changes])
     deltas.axhline(0, color="black", linewidth=0.8)
     deltas.set_xlabel(f"queries, by change ({effect['wins'][main]} better, {effect['losses'][main]} worse)")
     deltas.set_ylabel(f"change of {main}")

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from evalkit.errors import EvalkitError
@@ -65,4 +66,4 @@ class TrecRun:
 
     def describe(self) -> Settings:
         """Return the file, its tag, and what did not match the first stage's candidates."""
-        return {"name": self.name or self._facts.get("tag", "trec_run"), "path": self.path, **self._facts}
+        return {"name": self.name or Path(self.path).stem, "path": self.path, **self._facts}

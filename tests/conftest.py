@@ -1,0 +1,108 @@
+"""Tiny models that are built on the spot, so that no test needs a network or a download."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # before huggingface_hub is imported: no test asks the network
+
+REPOSITORY = Path(__file__).parents[1]
+SHARED = REPOSITORY.parent / "shared"
+DEV = REPOSITORY / "evalkit" / "data" / "dev"
+
+
+def dev_texts() -> list[str]:
+    """Every text of the packaged dev collection, English and Chinese."""
+    lines = [line for path in sorted(DEV.glob("*/*.jsonl")) for line in path.read_text("utf-8").splitlines()]
+    return [text for record in map(json.loads, lines) for text in (record.get("title", ""), record["text"]) if text]
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The real collections beside the checkout."""
+    if not (SHARED / "data").is_dir():
+        pytest.skip(f"there are no real collections at {SHARED}")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def bert_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A BERT reranker, two layers of 32, random weights, with a WordPiece tokenizer: ``[CLS] q [SEP] d [SEP]``."""
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+    from transformers import BertConfig, BertForSequenceClassification
+
+    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    trainer = trainers.WordPieceTrainer(vocab_size=4000, special_tokens=special, show_progress=False)
+    tokenizer.train_from_iterator(dev_texts(), trainer)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[(token, tokenizer.token_to_id(token)) for token in ("[CLS]", "[SEP]")],
+    )
+    config = BertConfig(**_SIZES, vocab_size=tokenizer.get_vocab_size(), pad_token_id=0)
+    words = {"tokenizer_class": "BertTokenizer", "do_lower_case": True, "cls_token": "[CLS]", "sep_token": "[SEP]",
+             "pad_token": "[PAD]", "unk_token": "[UNK]", "mask_token": "[MASK]"}  # fmt: skip
+    return _saved(tmp_path_factory.mktemp("bert"), tokenizer, words, BertForSequenceClassification, config)
+
+
+@pytest.fixture(scope="session")
+def xlmr_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An XLM-RoBERTa reranker, BGE's architecture in small, with a Unigram tokenizer: ``<s> q </s></s> d </s>``."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
+    from transformers import XLMRobertaConfig, XLMRobertaForSequenceClassification
+
+    tokenizer = Tokenizer(models.Unigram())
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace(prepend_scheme="always")]
+    )
+    special = ["<s>", "<pad>", "</s>", "<unk>"]
+    trainer = trainers.UnigramTrainer(
+        vocab_size=4000, special_tokens=[*special, "<mask>"], unk_token="<unk>", show_progress=False
+    )
+    tokenizer.train_from_iterator(dev_texts(), trainer)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>",
+        pair="<s> $A </s> </s> $B </s>",
+        special_tokens=[(token, tokenizer.token_to_id(token)) for token in ("<s>", "</s>")],
+    )
+    config = XLMRobertaConfig(
+        **_SIZES | {"max_position_embeddings": 514, "type_vocab_size": 1},
+        vocab_size=tokenizer.get_vocab_size(),
+        bos_token_id=0,
+        pad_token_id=1,
+        eos_token_id=2,
+    )
+    words = {"tokenizer_class": "XLMRobertaTokenizer", "bos_token": "<s>", "eos_token": "</s>", "cls_token": "<s>",
+             "sep_token": "</s>", "pad_token": "<pad>", "unk_token": "<unk>", "mask_token": "<mask>"}  # fmt: skip
+    return _saved(tmp_path_factory.mktemp("xlmr"), tokenizer, words, XLMRobertaForSequenceClassification, config)
+
+
+_SIZES = {
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 64,
+    "max_position_embeddings": 512,
+    "type_vocab_size": 2,
+    "num_labels": 1,
+    "initializer_range": 0.3,  # ten times the usual: logits that differ well beyond rounding
+}
+
+
+def _saved(folder: Path, tokenizer, words: dict, architecture, config) -> Path:
+    import torch
+
+    with torch.random.fork_rng():
+        torch.manual_seed(7)
+        architecture(config).eval().save_pretrained(folder)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    (folder / "tokenizer_config.json").write_text(json.dumps({**words, "model_max_length": 512}), "utf-8")
+    return folder

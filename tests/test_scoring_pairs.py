@@ -1,0 +1,159 @@
+"""A pair's tokens are those the model's own tokenizer would give, under either truncation rule."""
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from transformers import AutoTokenizer
+
+from evalkit.errors import EvalkitError
+from evalkit.scoring.pairs import PairTokenizer
+
+SNIPPETS = st.sampled_from(
+    [
+        "what is the capital of France?",
+        "Paris is the capital and largest city of France. " * 3,
+        "法国的首都是哪里？",
+        "巴黎是法国的首都和最大的城市。" * 4,
+        "フランスの首都はどこですか",
+        "ประเทศฝรั่งเศส",
+        "फ़्रांस की राजधानी क्या है",
+        "ما هي عاصمة فرنسا؟",
+        "Ìlú wo ni olú-ìlú Faransé?",
+        "столица Франции",
+        "[SEP] </s> <s> [CLS]",
+        "e\u0301\u200b\ufeff ＡＢＣ ①",
+        "😀👩‍👩‍👧",
+        "x" * 300,
+        "",
+        " ",
+        "\n\t",
+        "\u0301",
+    ]
+)
+TEXTS = SNIPPETS | st.text(max_size=60) | st.lists(SNIPPETS, min_size=2, max_size=4).map(" ".join)
+
+
+@pytest.fixture(scope="module", params=["bert", "xlmr"])
+def tokenizer(request):
+    return AutoTokenizer.from_pretrained(request.getfixturevalue(f"{request.param}_folder"))
+
+
+def joined(pairs: PairTokenizer, query: str, passage: str):
+    return pairs.join(*pairs.encode([query, passage]))
+
+
+def own_ids(tokenizer, text: str) -> list[int]:
+    return tokenizer(text, add_special_tokens=False)["input_ids"]
+
+
+@settings(deadline=None, max_examples=300)
+@given(query=TEXTS, passage=TEXTS, max_length=st.integers(6, 80))
+@example(query="", passage="", max_length=6)
+@example(query="a b c d e f g h", passage="a b c d e f g h", max_length=11)
+@example(query="a b c d e f g h", passage="a b c d e f g h", max_length=12)
+def test_longest_first_is_the_tokenizers_own_rule(tokenizer, query, passage, max_length):
+    pair = joined(PairTokenizer(tokenizer, max_length, "longest_first"), query, passage)
+    own = tokenizer(
+        query, passage, truncation="longest_first", max_length=max_length, return_token_type_ids=True, verbose=False
+    )
+    assert pair.ids == own["input_ids"]
+    assert pair.type_ids == own["token_type_ids"]
+
+
+@settings(deadline=None, max_examples=300)
+@given(query=TEXTS, passage=TEXTS, max_length=st.integers(20, 80))
+def test_only_second_is_flagrerankers_algorithm(tokenizer, query, passage, max_length):
+    """FlagEmbedding's `FlagReranker`: the query's ids are cut at max_length * 3 // 4, the passage's at max_length, and
+    `prepare_for_model(query, passage, truncation="only_second", max_length=max_length)` puts the pair together."""
+    pair = joined(PairTokenizer(tokenizer, max_length, "only_second"), query, passage)
+    q = own_ids(tokenizer, query)[: max_length * 3 // 4]
+    d = own_ids(tokenizer, passage)[:max_length]
+    special = tokenizer.num_special_tokens_to_add(pair=True)
+    d = d[: len(d) - max(0, len(q) + len(d) + special - max_length)]
+    if special == 3:  # BERT
+        expected = [tokenizer.cls_token_id, *q, tokenizer.sep_token_id, *d, tokenizer.sep_token_id]
+    else:  # XLM-RoBERTa
+        sep = tokenizer.sep_token_id
+        expected = [tokenizer.cls_token_id, *q, sep, sep, *d, sep]
+    assert pair.ids == expected
+
+
+@settings(deadline=None, max_examples=200)
+@given(passage=TEXTS, max_length=st.integers(20, 80))
+def test_only_second_is_the_tokenizers_own_rule_where_the_query_is_short(tokenizer, passage, max_length):
+    query = "capital of France"
+    pair = joined(PairTokenizer(tokenizer, max_length, "only_second"), query, passage)
+    own = tokenizer(query, passage, truncation="only_second", max_length=max_length, return_token_type_ids=True)
+    assert (pair.ids, pair.type_ids) == (own["input_ids"], own["token_type_ids"])
+
+
+@settings(deadline=None)
+@given(query=TEXTS, passage=TEXTS, max_length=st.integers(6, 80), rule=st.sampled_from(["only_second", "longest_first"]))
+def test_a_pair_is_never_longer_than_asked_and_says_whether_it_was_cut(tokenizer, query, passage, max_length, rule):
+    pair = joined(PairTokenizer(tokenizer, max_length, rule), query, passage)
+    text = len(own_ids(tokenizer, query)) + len(own_ids(tokenizer, passage))
+    special = tokenizer.num_special_tokens_to_add(pair=True)
+    assert len(pair.ids) == len(pair.type_ids) <= max_length
+    assert pair.truncated == (len(pair.ids) < text + special)
+    if not pair.truncated:
+        assert pair.ids == tokenizer(query, passage, verbose=False)["input_ids"]
+    elif rule == "longest_first":
+        assert len(pair.ids) == max_length
+
+
+def test_the_two_rules_share_the_room_as_counted_by_hand(bert_folder):
+    tokenizer = AutoTokenizer.from_pretrained(bert_folder)
+    ten, twenty = list(range(100, 110)), list(range(200, 220))
+
+    def kept(rule: str, max_length: int, query: list[int], passage: list[int]) -> tuple[int, int]:
+        ids = PairTokenizer(tokenizer, max_length, rule).join(query, passage).ids
+        return sum(100 <= i < 200 for i in ids), sum(i >= 200 for i in ids)
+
+    # 16 tokens: three special ones leave room for 13.
+    assert kept("only_second", 16, ten, twenty) == (10, 3)  # the query stays whole: 10 <= 16 * 3 // 4 = 12
+    assert kept("longest_first", 16, ten, twenty) == (6, 7)  # both longer than half: 6 each, the odd one to the longer
+    assert kept("longest_first", 16, ten[:4], twenty) == (4, 9)
+    assert kept("longest_first", 16, ten, twenty[:2]) == (10, 2)
+    assert kept("only_second", 12, ten, twenty) == (9, 0)  # 12 * 3 // 4 = 9 fill the room of 9 alone
+    assert kept("only_second", 40, ten, twenty) == kept("longest_first", 40, ten, twenty) == (10, 20)
+
+
+def test_more_room_never_drops_a_token(tokenizer):
+    query, passage = "how many people live in Paris " * 4, "Paris 巴黎 has two million inhabitants " * 6
+    for rule in ("only_second", "longest_first"):
+        lengths = [len(joined(PairTokenizer(tokenizer, m, rule), query, passage).ids) for m in range(6, 120)]
+        assert all(a <= b for a, b in pairwise(lengths))
+
+
+@pytest.mark.parametrize(("folder", "special"), [("bert_folder", 3), ("xlmr_folder", 4)])
+def test_a_max_length_without_room_for_text_is_refused(request, folder, special):
+    tokenizer = AutoTokenizer.from_pretrained(request.getfixturevalue(folder))
+    least = special + 2
+    assert len(joined(PairTokenizer(tokenizer, least, "only_second"), "capital", "Paris").ids) == least
+    with pytest.raises(EvalkitError, match=rf"reranker\.max_length={least - 1} leaves no room .* {special} special"):
+        PairTokenizer(tokenizer, least - 1, "only_second")
+
+
+def test_an_unknown_truncation_rule_names_those_there_are(tokenizer):
+    with pytest.raises(EvalkitError, match=r"reranker\.truncation=only_first: there is only_second, longest_first"):
+        PairTokenizer(tokenizer, 64, "only_first")
+
+
+def test_a_tokenizer_that_puts_the_passage_first_is_refused(bert_folder):
+    from tokenizers import processors
+
+    tokenizer = AutoTokenizer.from_pretrained(bert_folder)
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single="$A", pair="$B [SEP] $A", special_tokens=[("[SEP]", tokenizer.sep_token_id)]
+    )
+    with pytest.raises(EvalkitError, match="does not put a query before its passage"):
+        PairTokenizer(tokenizer, 64, "only_second")
+
+
+def test_what_the_tokenizer_was_told_before_does_not_leak_in(tokenizer):
+    """A call with padding and truncation leaves both switched on in the backend."""
+    long = "Paris is the capital and largest city of France. " * 5
+    tokenizer([long, "b"], ["c", "d"], truncation=True, max_length=16, padding="max_length")
+    assert len(PairTokenizer(tokenizer, 200, "only_second").encode([long])[0]) == len(own_ids(tokenizer, long)) > 16
