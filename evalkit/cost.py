@@ -91,4 +91,5 @@ def _reset_peaks(device: str) -> None:
     if device.startswith("cuda"):
         import torch
 
+        torch.cuda.empty_cache()  # what an embedding first stage left behind is not the reranker's
         torch.cuda.reset_peak_memory_stats(device)

@@ -37,7 +37,7 @@ def parse(name: str, depth: int) -> Measure:
     """Parse ``nDCG@10``, ``RR(rel=2)@10``, ``R@depth`` and kin; the cutoff ``depth`` stands for `depth`.
 
     Raises:
-        EvalkitError: no such measure, or a cutoff is missing or zero.
+        EvalkitError: no such measure, a cutoff is missing or zero, or a relevance level is zero.
     """
     match = _SYNTAX.fullmatch(str(name))
     kinds = {kind.lower(): kind for kind in _RANX_NAMES}
@@ -48,6 +48,8 @@ def parse(name: str, depth: int) -> Measure:
     kind = kinds[match["kind"].lower()]
     if kind == "nDCG" and match["rel"]:
         raise EvalkitError(f"{name!r}: nDCG uses the grades themselves as gains and takes no relevance level")
+    if match["rel"] and int(match["rel"]) < 1:
+        raise EvalkitError(f"{name!r}: a relevance level is 1 or more; grade 0 says 'not relevant'")
     cutoff = depth if match["cutoff"] == "depth" else int(match["cutoff"])
     return Measure(kind, cutoff, int(match["rel"]) if match["rel"] else None)
 
@@ -72,11 +74,10 @@ def evaluate(
         from numba.typed import List
         from ranx import evaluate as ranx_evaluate
 
-        # With one measure ranx returns the bare array: ask for each name once, and wrap that case.
+        # Asked for one measure's values, ranx looks them up under the wrong name: ask for it twice.
         wanted = sorted(set(names.values()))
+        wanted = wanted if len(wanted) > 1 else wanted * 2
         values: Any = ranx_evaluate(List(judged), List(ranked), wanted, return_mean=False)
-        if len(wanted) == 1:
-            values = {wanted[0]: values}
     return Effectiveness(
         {
             name: {query_id: float(value) for query_id, value in zip(qrels, values[ranx_name], strict=True)}

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # before huggingface_hub is imported: no test asks the network
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is: on a busy machine tiny models wait for their threads
 
 REPOSITORY = Path(__file__).parents[1]
 SHARED = REPOSITORY.parent / "shared"
@@ -106,3 +107,25 @@ def _saved(folder: Path, tokenizer, words: dict, architecture, config) -> Path:
     tokenizer.save(str(folder / "tokenizer.json"))
     (folder / "tokenizer_config.json").write_text(json.dumps({**words, "model_max_length": 512}), "utf-8")
     return folder
+
+
+def key_tree(value: object, path: str = "") -> object:
+    """The names and types of a result, numbers and texts left out; what differs by machine or slice is folded."""
+    if path in _FOLDED:
+        return _FOLDED[path]
+    if isinstance(value, dict):
+        return {key: key_tree(item, f"{path}.{key}".lstrip(".")) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return sorted({str(key_tree(item)) for item in value})
+    return "null" if value is None else type(value).__name__
+
+
+_STATE = {"commit": "str or null", "dirty": "bool or null"}
+_FOLDED = {
+    "effectiveness.per_query.first_stage": "{measure: {query_id: float}}",
+    "effectiveness.per_query.reranked": "{measure: {query_id: float}}",
+    "provenance.env": "{name: str}",
+    "provenance.versions": "{package: str}",
+    "provenance.working_dir": _STATE,
+    "provenance.evalkit": {"version": "str", **_STATE},
+}

@@ -44,25 +44,28 @@ def joined(pairs: PairTokenizer, query: str, passage: str):
     return pairs.join(*pairs.encode([query, passage]))
 
 
+def own_pair(tokenizer, query: str, passage: str, **rule):
+    """The tokenizer's own pair. In a batch, where an empty passage is one too; a lone "" would be none at all."""
+    own = tokenizer([query], [passage], return_token_type_ids=True, verbose=False, **rule)
+    return own["input_ids"][0], own["token_type_ids"][0]
+
+
 def own_ids(tokenizer, text: str) -> list[int]:
     return tokenizer(text, add_special_tokens=False)["input_ids"]
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=120)
 @given(query=TEXTS, passage=TEXTS, max_length=st.integers(6, 80))
 @example(query="", passage="", max_length=6)
 @example(query="a b c d e f g h", passage="a b c d e f g h", max_length=11)
 @example(query="a b c d e f g h", passage="a b c d e f g h", max_length=12)
 def test_longest_first_is_the_tokenizers_own_rule(tokenizer, query, passage, max_length):
     pair = joined(PairTokenizer(tokenizer, max_length, "longest_first"), query, passage)
-    own = tokenizer(
-        query, passage, truncation="longest_first", max_length=max_length, return_token_type_ids=True, verbose=False
-    )
-    assert pair.ids == own["input_ids"]
-    assert pair.type_ids == own["token_type_ids"]
+    own = own_pair(tokenizer, query, passage, truncation="longest_first", max_length=max_length)
+    assert (pair.ids, pair.type_ids) == own
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=120)
 @given(query=TEXTS, passage=TEXTS, max_length=st.integers(20, 80))
 def test_only_second_is_flagrerankers_algorithm(tokenizer, query, passage, max_length):
     """FlagEmbedding's `FlagReranker`: the query's ids are cut at max_length * 3 // 4, the passage's at max_length, and
@@ -80,16 +83,16 @@ def test_only_second_is_flagrerankers_algorithm(tokenizer, query, passage, max_l
     assert pair.ids == expected
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=50)
 @given(passage=TEXTS, max_length=st.integers(20, 80))
 def test_only_second_is_the_tokenizers_own_rule_where_the_query_is_short(tokenizer, passage, max_length):
     query = "capital of France"
     pair = joined(PairTokenizer(tokenizer, max_length, "only_second"), query, passage)
-    own = tokenizer(query, passage, truncation="only_second", max_length=max_length, return_token_type_ids=True)
-    assert (pair.ids, pair.type_ids) == (own["input_ids"], own["token_type_ids"])
+    own = own_pair(tokenizer, query, passage, truncation="only_second", max_length=max_length)
+    assert (pair.ids, pair.type_ids) == own
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=60)
 @given(query=TEXTS, passage=TEXTS, max_length=st.integers(6, 80), rule=st.sampled_from(["only_second", "longest_first"]))
 def test_a_pair_is_never_longer_than_asked_and_says_whether_it_was_cut(tokenizer, query, passage, max_length, rule):
     pair = joined(PairTokenizer(tokenizer, max_length, rule), query, passage)
@@ -98,7 +101,7 @@ def test_a_pair_is_never_longer_than_asked_and_says_whether_it_was_cut(tokenizer
     assert len(pair.ids) == len(pair.type_ids) <= max_length
     assert pair.truncated == (len(pair.ids) < text + special)
     if not pair.truncated:
-        assert pair.ids == tokenizer(query, passage, verbose=False)["input_ids"]
+        assert (pair.ids, pair.type_ids) == own_pair(tokenizer, query, passage)
     elif rule == "longest_first":
         assert len(pair.ids) == max_length
 

@@ -39,15 +39,15 @@ def sweep(results: Sequence[Result]) -> str:
     """Return the combined report of a sweep."""
     rows = tables.sweep_rows(results)
     parts = ["# Sweep: the trials side by side", _table(list(rows[0]), [list(row.values()) for row in rows])]
-    for result in results:
-        if result["status"] == "finished":
-            parts.append(f"- {_text(tables.label(result))}: {tables.verdict(result)}")
-        else:
-            parts.append(f"- {_text(tables.label(result))}: failed. {_text(result['error'])}")
+    parts.append("\n".join(f"- {_text(tables.label(result))}: {_outcome(result)}" for result in results))
     notes = dict.fromkeys(note for result in results for note in result.get("warnings", ()))
     if notes:
         parts.append("## Before you quote a figure\n" + "\n".join(f"- {_text(note)}" for note in notes))
     return "\n\n".join(parts) + "\n"
+
+
+def _outcome(result: Result) -> str:
+    return tables.verdict(result) if result["status"] == "finished" else f"failed. {_text(result['error'])}"
 
 
 def _cost_rows(cost: dict[str, Any]) -> list[list[str]]:

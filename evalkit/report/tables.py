@@ -46,7 +46,7 @@ def label(result: Result) -> str:
     """Return a line that says which system a result is of."""
     effective = result.get("effective")
     if effective is None:
-        return str(result["name"])
+        return _asked(result)
     reranker = effective["reranker"]
     precision = f" at {reranker['precision']}" if "precision" in reranker else ""
     return f"{effective['first_stage']['name']} + {reranker['name']}{precision}"
@@ -95,14 +95,14 @@ def effectiveness_rows(result: Result) -> list[list[str]]:
     return rows
 
 
-def sweep_rows(results: Sequence[Result]) -> list[dict[str, str]]:
-    """Return a row for each trial: effectiveness and cost side by side."""
+def sweep_rows(results: Sequence[Result], measures: int | None = None) -> list[dict[str, str]]:
+    """Return a row for each trial: the first `measures` of effectiveness (None for all) and cost, side by side."""
     finished = [result for result in results if result["status"] == "finished"]
-    measures = list(finished[0]["effectiveness"]["delta"]) if finished else []
+    names = list(finished[0]["effectiveness"]["delta"])[:measures] if finished else []
     rows = []
     for result in results:
         row = {"system": label(result) if result in finished else _asked(result)}
-        for name in measures:
+        for name in names:
             if result not in finished:
                 row[name] = "failed"
                 continue

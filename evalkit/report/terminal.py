@@ -1,6 +1,7 @@
 """The table a person reads at the end of a run, on standard output."""
 
 import math
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,7 +14,7 @@ from evalkit.report.result import Result
 
 def show(result: Result, folder: str) -> None:
     """Print one finished result."""
-    console = Console(highlight=False)
+    console = _console()
     console.print(_effectiveness(result))
     console.print(tables.verdict(result), markup=False, soft_wrap=True)
     if cost := tables.cost_line(result):
@@ -25,9 +26,9 @@ def show(result: Result, folder: str) -> None:
 
 def show_sweep(results: Sequence[Result], folder: str) -> None:
     """Print one line a trial."""
-    console = Console(highlight=False)
+    console = _console()
     table = Table(title="Sweep", title_justify="left")
-    rows = tables.sweep_rows(results)
+    rows = tables.sweep_rows(results, measures=1)
     for column in rows[0]:
         table.add_column(column, justify="left" if column == "system" else "right")
     for row in rows:
@@ -37,6 +38,11 @@ def show_sweep(results: Sequence[Result], folder: str) -> None:
         if result["status"] != "finished":
             console.print(f"failed: {result['name']}: {result['error']}", markup=False, soft_wrap=True)
     console.print(f"combined report in {folder}", markup=False, soft_wrap=True)
+
+
+def _console() -> Console:
+    """Standard output, wide enough for the tables where it is a file or a pipe."""
+    return Console(highlight=False) if sys.stdout.isatty() else Console(highlight=False, width=120)
 
 
 def _effectiveness(result: Result) -> Table:
@@ -52,7 +58,7 @@ def _effectiveness(result: Result) -> Table:
 
 def show_quickcheck(result: dict[str, Any]) -> None:
     """Print what `evalkit.quickcheck.run` found."""
-    console = Console(highlight=False)
+    console = _console()
     facts = result["reranker"]
     console.print(
         f"model {facts['model']} ({facts['architecture']}, {facts['parameters']:,} parameters), device "

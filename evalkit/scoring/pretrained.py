@@ -54,15 +54,15 @@ def check_classifier(name: str, revision: str | None, setting: str) -> None:
         EvalkitError: it cannot be found or read, or it is no sequence classifier with one label.
     """
     config = read_config(name, revision, setting)
-    if config.num_labels != 1:
-        raise EvalkitError(
-            f"{setting}={name}: the model has {config.num_labels} labels, and a reranker has one; "
-            "give a sequence classifier trained with num_labels=1"
-        )
     if not any("ForSequenceClassification" in a for a in config.architectures or ()):
         raise EvalkitError(
             f"{setting}={name}: its architecture is {', '.join(config.architectures or ['not stated'])}, "
             "and a reranker is a ...ForSequenceClassification; an embedding model belongs in first_stage"
+        )
+    if config.num_labels != 1:
+        raise EvalkitError(
+            f"{setting}={name}: the model has {config.num_labels} labels, and a reranker has one; "
+            "give a sequence classifier trained with num_labels=1"
         )
 
 
@@ -92,7 +92,7 @@ def read_config(name: str, revision: str | None, setting: str) -> Any:
         raise EvalkitError(f"{setting}={name}: there is no such folder; a model folder holds {_FILES}")
     try:
         return AutoConfig.from_pretrained(_location(name), revision=revision, trust_remote_code=False)
-    except (OSError, ValueError, KeyError) as error:
+    except Exception as error:  # a broken file ends in any of a dozen types, JSON's and the hub's own among them
         raise _not_loaded(name, revision, setting, error) from None
 
 
@@ -117,7 +117,7 @@ def _load(
             f"{setting}={name} does not fit into the memory of {device}; "
             "use precision=fp16, a smaller model or another device"
         ) from None
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
+    except Exception as error:  # as above; safetensors, tokenizers and pickle have types of their own
         raise _not_loaded(name, revision, setting, error) from None
     finally:
         if quiet:
@@ -126,6 +126,14 @@ def _load(
         raise EvalkitError(
             f"{setting}={name}: {len(missing)} weights are not in its files (e.g. {sorted(missing)[0]}), and "
             "would be random numbers; this is another kind of model"
+        )
+    # transformers 5 makes up a tokenizer without words where the files of one are missing: all texts would be unknown.
+    if len(tokenizer) <= len(set(tokenizer.all_special_ids)):
+        raise EvalkitError(f"{setting}={name}: the tokenizer has no words; a model folder holds {_FILES}")
+    if len(tokenizer) > model.get_input_embeddings().num_embeddings:
+        raise EvalkitError(
+            f"{setting}={name}: the tokenizer has {len(tokenizer)} tokens and the model "
+            f"{model.get_input_embeddings().num_embeddings}; they belong to different models"
         )
     if not tokenizer.is_fast:
         raise EvalkitError(f"{setting}={name}: the tokenizer has no fast version; add a tokenizer.json to the folder")

@@ -37,6 +37,8 @@ def load(
             "queries.jsonl and qrels/SPLIT.tsv"
         )
     one_of("slice.corpus", corpus, ("full", "judged"))
+    one_of("slice.unjudged_queries", unjudged_queries, ("error", "drop"))
+    one_of("slice.empty_docs", empty_docs, ("error", "drop"))
     qrels = _qrels(folder, split)
     texts = dict(_unique(folder / "queries.jsonl", _jsonl(folder / "queries.jsonl")))
     missing = [query_id for query_id in qrels if query_id not in texts]

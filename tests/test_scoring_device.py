@@ -1,0 +1,129 @@
+"""What was asked for is what is used, or the error says what can be had."""
+
+import pytest
+import torch
+
+from evalkit.errors import EvalkitError
+from evalkit.scoring import device as devices
+from evalkit.scoring.device import (
+    PRECISIONS,
+    apply_precision,
+    device_name,
+    resolve_device,
+    resolve_precision,
+    synchronize,
+)
+
+CPU = torch.device("cpu")
+without_cuda = pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device")
+
+
+def test_cpu_is_the_cpu():
+    assert resolve_device("cpu") == CPU
+
+
+@without_cuda
+def test_auto_is_the_cpu_where_there_is_no_cuda():
+    assert resolve_device("auto") == CPU
+
+
+@without_cuda
+@pytest.mark.parametrize("asked", ["cuda", "cuda:0", "cuda:3"])
+def test_cuda_that_is_not_there_is_refused_with_the_way_out(asked):
+    with pytest.raises(EvalkitError, match=rf"device={asked}: .* CUDA.*; use device=cpu with precision=fp32"):
+        resolve_device(asked)
+
+
+@pytest.mark.parametrize("asked", ["gpu", "cuda:x", "cuda:-1", "mps", "CPU", "", "cuda:0,1"])
+def test_an_unknown_device_names_those_there_are(asked):
+    with pytest.raises(EvalkitError) as refused:
+        resolve_device(asked)
+    assert str(refused.value) == f"device={asked}: there is auto, cpu, cuda and cuda:N"
+
+
+def test_fp32_runs_on_any_cpu():
+    precision = resolve_precision("fp32", CPU)
+    assert (precision.dtype, precision.tf32) == (torch.float32, False)
+
+
+def test_tf32_is_no_mode_of_a_cpu():
+    with pytest.raises(EvalkitError, match="precision=tf32 .* does not exist on a CPU; use precision=fp32, or a CUDA"):
+        resolve_precision("tf32", CPU)
+
+
+@pytest.mark.parametrize(
+    ("asked", "unit"),
+    [("bf16", "avx512_bf16"), ("bf16", "amx_bf16"), ("fp16", "avx512_fp16"), ("fp16", "amx_fp16")],
+)
+def test_half_precision_needs_a_processor_that_has_it(monkeypatch, asked, unit):
+    """/proc/cpuinfo of two processors: the same but for one flag."""
+    plain = ["processor\t: 0", "model name\t: A Processor", "flags\t\t: fpu sse2 avx2 avx512f avx512_vnni"]
+    monkeypatch.setattr(devices, "_cpuinfo", lambda: plain)
+    with pytest.raises(EvalkitError, match=rf"precision={asked} on this CPU would be emulated.*{unit}.*precision=fp32"):
+        resolve_precision(asked, CPU)
+    monkeypatch.setattr(devices, "_cpuinfo", lambda: [*plain[:-1], f"{plain[-1]} {unit}"])
+    assert resolve_precision(asked, CPU).name == asked
+
+
+def test_half_precision_on_this_machine_is_what_its_cpuinfo_says():
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as lines:
+            words = {word for line in lines if line.startswith("flags") for word in line.split()}
+    except FileNotFoundError:
+        pytest.skip("there is no /proc/cpuinfo")
+    for asked, units in (("bf16", {"amx_bf16", "avx512_bf16"}), ("fp16", {"amx_fp16", "avx512_fp16"})):
+        if words & units:
+            assert resolve_precision(asked, CPU).name == asked
+        else:
+            with pytest.raises(EvalkitError, match=f"precision={asked} on this CPU"):
+                resolve_precision(asked, CPU)
+
+
+@pytest.mark.parametrize(
+    ("asked", "meant"), [("fp61", "fp16"), ("bfloat16", "bf16"), ("float32", "fp32"), ("tf-32", "tf32")]
+)
+def test_an_unknown_precision_names_the_nearest(asked, meant):
+    with pytest.raises(EvalkitError, match=rf"precision={asked}: no such precision; did you mean .*{meant}"):
+        resolve_precision(asked, CPU)
+
+
+def test_a_precision_like_no_other_names_them_all():
+    with pytest.raises(EvalkitError, match="no such precision; there is bf16, fp16, fp32, tf32"):
+        resolve_precision("whatever", CPU)
+
+
+def test_only_tf32_lets_fp32_products_round():
+    before = torch.get_float32_matmul_precision()
+    try:
+        for name, mode in (("tf32", "high"), ("fp32", "highest"), ("bf16", "highest"), ("fp16", "highest")):
+            apply_precision(PRECISIONS[name])
+            assert torch.get_float32_matmul_precision() == mode
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+def test_a_processor_has_a_name():
+    assert device_name(CPU).strip()
+    synchronize(CPU)  # nothing to wait for, and no error
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+def test_auto_is_the_first_cuda_device():
+    device = resolve_device("auto")
+    assert device == torch.device("cuda", 0)
+    assert device_name(device) == torch.cuda.get_device_name(0)
+    with pytest.raises(EvalkitError, match=r"device=cuda:99: there are \d+ CUDA devices, counted from 0"):
+        resolve_device("cuda:99")
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+@pytest.mark.parametrize("name", list(PRECISIONS))
+def test_a_gpu_gives_each_precision_its_capability_allows(name):
+    device = torch.device("cuda", 0)
+    if torch.cuda.get_device_capability(device) >= PRECISIONS[name].min_capability:
+        assert resolve_precision(name, device).name == name
+    else:
+        with pytest.raises(EvalkitError, match=f"precision={name} needs CUDA compute capability"):
+            resolve_precision(name, device)

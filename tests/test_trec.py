@@ -1,0 +1,151 @@
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from evalkit import ranking
+from evalkit.errors import EvalkitError
+from evalkit.trec import read_run, write_run
+from evalkit.types import Hit, Run
+
+GOOD = "q1 Q0 d1 1 2.5 tag\n"
+
+
+def run_file(tmp_path, text, name="some.trec"):
+    path = tmp_path / name
+    path.write_bytes(text.encode("utf-8") if isinstance(text, str) else text)
+    return path
+
+
+def ids(hits):
+    return [hit.doc_id for hit in hits]
+
+
+def test_six_columns_become_a_ranking(tmp_path):
+    path = run_file(tmp_path, "q1 Q0 d1 1 2.5 bm25\nq1 Q0 d2 2 1e-1 bm25\nq2\tQ0\td1\t1\t-7\tbm25\r\n")
+    file = read_run(path)
+    assert file.run == Run("bm25", {"q1": (Hit("d1", 2.5), Hit("d2", 0.1)), "q2": (Hit("d1", -7.0),)})
+    assert file.rank_conflicts == 0
+
+
+def test_scores_decide_the_order_and_contradicting_ranks_are_counted(tmp_path):
+    # q1: the rank column says d1, d2 and the scores say d2, d1. q2 agrees with itself.
+    path = run_file(tmp_path, "q1 Q0 d1 1 1.0 t\nq1 Q0 d2 2 2.0 t\nq2 Q0 d1 1 2.0 t\nq2 Q0 d2 2 1.0 t\n")
+    file = read_run(path)
+    assert ids(file.run.rankings["q1"]) == ["d2", "d1"]
+    assert file.rank_conflicts == 1
+
+
+def test_ranks_decide_between_tied_scores(tmp_path):
+    path = run_file(tmp_path, "q1 Q0 a 3 1.0 t\nq1 Q0 b 2 1.0 t\nq1 Q0 c 1 1.0 t\n")
+    file = read_run(path)
+    assert ids(file.run.rankings["q1"]) == ["c", "b", "a"]
+    assert file.rank_conflicts == 0
+
+
+def test_ranks_may_start_at_zero_and_all_be_the_same(tmp_path):
+    file = read_run(run_file(tmp_path, "q1 Q0 b 0 1.0 t\nq1 Q0 a 0 1.0 t\n"))
+    assert ids(file.run.rankings["q1"]) == ["a", "b"]
+    assert file.rank_conflicts == 0
+
+
+def test_lines_of_a_query_may_lie_apart_and_empty_lines_between(tmp_path):
+    path = run_file(tmp_path, "q1 Q0 d1 1 2.0 t\n\nq2 Q0 d1 1 2.0 t\n   \nq1 Q0 d2 2 1.0 t\n")
+    assert ids(read_run(path).run.rankings["q1"]) == ["d1", "d2"]
+
+
+BROKEN = {
+    "a column is missing": ("q1 Q0 d2 2 2.5\n", "5 columns where a TREC run has six"),
+    "a column too many": ("q1 Q0 d2 2 2.5 my tag\n", "7 columns where a TREC run has six"),
+    "the rank is no integer": ("q1 Q0 d2 first 2.5 tag\n", "rank 'first' and score '2.5'"),
+    "the rank is a fraction": ("q1 Q0 d2 1.5 2.5 tag\n", "rank '1.5' and score '2.5'"),
+    "the score is no number": ("q1 Q0 d2 2 high tag\n", "rank '2' and score 'high'"),
+    "the score is NaN": ("q1 Q0 d2 2 nan tag\n", "the score is nan, and a score must be a finite number"),
+    "the score is infinite": ("q1 Q0 d2 2 -inf tag\n", "the score is -inf"),
+    "a passage occurs twice": ("q1 Q0 d1 2 1.5 tag\n", "passage 'd1' occurs twice for query 'q1'"),
+}
+
+
+@pytest.mark.parametrize(("line", "why"), BROKEN.values(), ids=BROKEN.keys())
+def test_a_broken_line_is_named_by_file_and_number(tmp_path, line, why):
+    path = run_file(tmp_path, GOOD + "\n" + line)
+    with pytest.raises(EvalkitError) as caught:
+        read_run(path)
+    message = str(caught.value)
+    assert message.startswith(f"{path}, line 3: ")
+    assert why in message
+    assert "\n" not in message
+
+
+def test_a_passage_may_occur_for_two_queries(tmp_path):
+    assert len(read_run(run_file(tmp_path, GOOD + "q2 Q0 d1 1 2.5 tag\n")).run.rankings) == 2
+
+
+@pytest.mark.parametrize("text", ["", "\n  \n"])
+def test_a_file_without_hits_is_refused(tmp_path, text):
+    path = run_file(tmp_path, text)
+    with pytest.raises(EvalkitError, match="holds no hits") as caught:
+        read_run(path)
+    assert str(path) in str(caught.value)
+
+
+def test_a_missing_file_is_refused_by_name(tmp_path):
+    with pytest.raises(EvalkitError, match=r"there is no TREC run file at .*nowhere\.trec"):
+        read_run(tmp_path / "nowhere.trec")
+
+
+def test_a_folder_is_no_run(tmp_path):
+    with pytest.raises(EvalkitError, match="as a TREC run"):
+        read_run(tmp_path)
+
+
+def test_a_compressed_file_is_no_text(tmp_path):
+    path = run_file(tmp_path, b"\x1f\x8b\x08\x00\xff\xfe")
+    with pytest.raises(EvalkitError, match="as a TREC run"):
+        read_run(path)
+
+
+def test_a_written_run_has_ranks_from_one_and_a_tag_without_spaces(tmp_path):
+    path = tmp_path / "out.trec"
+    write_run(Run("my system", {"q1": (Hit("b", 2.0), Hit("a", 2.0)), "q2": (), "q3": (Hit("a", -0.1),)}), path)
+    assert path.read_text("utf-8") == ("q1 Q0 b 1 2.0 my-system\nq1 Q0 a 2 2.0 my-system\nq3 Q0 a 1 -0.1 my-system\n")
+
+
+def test_a_run_without_a_name_still_has_six_columns(tmp_path):
+    path = tmp_path / "out.trec"
+    write_run(Run(" ", {"q1": (Hit("a", 1.0),)}), path)
+    assert read_run(path).run.name == "run"
+
+
+# Ids as they come: any letters, digits and signs of any script, without white space.
+ids_of_any_script = st.text(st.characters(categories=["L", "N", "M", "P", "S"]), min_size=1, max_size=6)
+scores = st.one_of(st.sampled_from([0.0, 1.0, 1.0 + 2**-52]), st.floats(allow_nan=False, allow_infinity=False))
+prior_orders = st.lists(st.tuples(ids_of_any_script, scores), unique_by=lambda item: item[0], min_size=1, max_size=12)
+
+
+@settings(deadline=None, max_examples=60)
+@given(queries=st.dictionaries(ids_of_any_script, prior_orders, min_size=1, max_size=4))
+def test_what_is_written_is_read_back_in_the_same_order(tmp_path_factory, queries):
+    # Ties stand in first-stage order, which no score tells: the rank column must carry it.
+    run = Run("t", {
+        query_id: ranking.order([Hit(*item) for item in items], {item[0]: i for i, item in enumerate(items)})
+        for query_id, items in queries.items()
+    })  # fmt: skip
+    path = tmp_path_factory.mktemp("trec") / "run.trec"
+    write_run(run, path)
+    file = read_run(path)
+    assert file.run == run
+    assert file.rank_conflicts == 0
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    logits=st.lists(st.one_of(st.none(), st.floats(-50, 50, width=16)), min_size=1, max_size=12),
+    depth=st.integers(1, 14),
+)
+def test_a_reranked_run_is_read_back_in_the_same_order(tmp_path_factory, logits, depth):
+    first = [Hit(f"d{i}", 100.0 - i) for i in range(len(logits))]
+    known = {f"d{i}": logit for i, logit in enumerate(logits) if logit is not None}
+    run = Run("t", {"q": ranking.rerank(first, known, depth)})
+    path = tmp_path_factory.mktemp("trec") / "run.trec"
+    write_run(run, path)
+    assert read_run(path).run == run
