@@ -113,8 +113,9 @@ def run(
     ceiling = Run("perfect order", {
         query_id: ranking.perfect(hits, data.qrels[query_id], plan.depth) for query_id, hits in first.rankings.items()
     })  # fmt: skip
-    note = " (ranx compiles its kernels on the first use on a machine: 10 to 40 s)" if measures.first_use() else ""
-    with stage(f"measuring{note}"):
+    if measures.first_use():
+        say("  ranx compiles its kernels on the first use on a machine: 10 to 40 s")
+    with stage("measuring"):
         effectiveness = {
             label: measures.evaluate(ranked, data.qrels, wanted, data.relevance_level)
             for label, ranked in (("first_stage", first), ("reranked", reranked), ("ceiling", ceiling))

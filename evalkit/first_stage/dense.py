@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import torch
 
 _CHUNK = 100_000
-"""Passages compared with the queries at a time."""
+"""Texts tokenized, and passages compared with the queries, at a time."""
 
 
 @dataclass
@@ -115,24 +115,31 @@ class Dense:
 
         from evalkit.scoring.scorer import batches
 
-        tokens = encoder.tokenizer(list(texts), truncation=True, max_length=self.max_length)["input_ids"]
-        parts: dict[int, torch.Tensor] = {}
+        out: torch.Tensor | None = None
         with stage(f"embedding {label}", len(texts), label) as advance:
-            for rows in batches([len(ids) for ids in tokens], max(self.batch_tokens, self.max_length)):
-                batch = encoder.tokenizer.pad({"input_ids": [tokens[row] for row in rows]}, return_tensors="pt").to(
-                    device
-                )
-                hidden = encoder.model(**batch).last_hidden_state.float()
-                if self.pooling == "cls":
-                    pooled = hidden[:, 0]
-                else:
-                    mask = batch["attention_mask"].unsqueeze(-1).float()
-                    pooled = (hidden * mask).sum(1) / mask.sum(1)
-                if self.normalize:
-                    pooled = torch.nn.functional.normalize(pooled, dim=1)
-                parts.update(zip(rows, pooled.cpu(), strict=True))
-                advance(len(rows))
-        return torch.stack([parts[row] for row in range(len(texts))])
+            for start in range(0, len(texts), _CHUNK):
+                chunk = texts[start : start + _CHUNK]
+                tokens = encoder.tokenizer(list(chunk), truncation=True, max_length=self.max_length)["input_ids"]
+                for rows in batches([len(ids) for ids in tokens], max(self.batch_tokens, self.max_length)):
+                    padded = encoder.tokenizer.pad({"input_ids": [tokens[row] for row in rows]}, return_tensors="pt")
+                    pooled = self._pool(encoder.model, padded.to(device))
+                    if out is None:
+                        out = torch.empty((len(texts), pooled.shape[1]))
+                    out[[start + row for row in rows]] = pooled.cpu()
+                    advance(len(rows))
+        assert out is not None
+        return out
+
+    def _pool(self, model: Any, batch: Any) -> "torch.Tensor":
+        import torch
+
+        hidden = model(**batch).last_hidden_state.float()
+        if self.pooling == "cls":
+            pooled: torch.Tensor = hidden[:, 0]
+        else:
+            mask = batch["attention_mask"].unsqueeze(-1).float()
+            pooled = (hidden * mask).sum(1) / mask.sum(1)
+        return torch.nn.functional.normalize(pooled, dim=1) if self.normalize else pooled
 
 
 def _top(

@@ -1,5 +1,7 @@
 """report.md: one trial, or a sweep, for a reader who was not there."""
 
+import re
+import shlex
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -10,11 +12,11 @@ from evalkit.report.result import Result
 def trial(result: Result, plot: str | None = None) -> str:
     """Return the report of one finished trial."""
     provenance, effective = result["provenance"], result["effective"]
-    parts = [f"# {result['name']}: is the reranker worth it?", f"**{tables.verdict(result)}**"]
+    parts = [f"# {_text(result['name'])}: is the reranker worth it?", f"**{tables.verdict(result)}**"]
     if cost := tables.cost_line(result):
-        parts.append(cost)
+        parts.append(_text(cost))
     parts += [
-        f"## Effectiveness\n{tables.heading(result)}. Binary measures count grade "
+        f"## Effectiveness\n{_text(tables.heading(result))}. Binary measures count grade "
         f"{result['effectiveness']['relevance_level']} and above as relevant. The interval is Student's t over the "
         "paired per-query differences. The ceiling is what a perfect order of the same candidates would reach.",
         _table(tables.effectiveness_columns(result), tables.effectiveness_rows(result)),
@@ -22,7 +24,7 @@ def trial(result: Result, plot: str | None = None) -> str:
         f"{result['effectiveness']['unjudged_at_10']['reranked']:.1%} after.",
     ]
     if plot:
-        parts.append(f"![{result['name']}: before and after]({plot})")
+        parts.append(f"![{_text(result['name'])}: before and after]({plot})")
     if result["warnings"]:
         parts.append("## Before you quote a figure\n" + "\n".join(f"- {_text(w)}" for w in result["warnings"]))
     if result["cost"]:
@@ -30,7 +32,7 @@ def trial(result: Result, plot: str | None = None) -> str:
     parts += [
         "## What was done\n" + _table(["what", "value"], _flat(effective)),
         "## Where it comes from\n" + _table(["what", "value"], _flat(provenance)),
-        f"Command: `{' '.join(provenance['command'])}`",
+        f"Command: {_code(provenance['command'])}",
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -80,6 +82,13 @@ def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = ["| " + " | ".join(map(_text, columns)) + " |", "| --- |" + " ---: |" * (len(columns) - 1)]
     lines += ["| " + " | ".join(map(_text, row)) + " |" for row in rows]
     return "\n".join(lines)
+
+
+def _code(command: Sequence[str]) -> str:
+    """Return a command as a code span, quoted for a shell; the fence is longer than any row of backticks inside."""
+    line = f"{command[0]} {shlex.join(command[1:])}".strip()
+    fence = "`" * (1 + max((len(row) for row in re.findall("`+", line)), default=0))
+    return f"{fence}{line}{fence}"
 
 
 def _text(value: str) -> str:

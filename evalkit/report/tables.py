@@ -96,18 +96,23 @@ def effectiveness_rows(result: Result) -> list[list[str]]:
 
 
 def sweep_rows(results: Sequence[Result], measures: int | None = None) -> list[dict[str, str]]:
-    """Return a row for each trial: the first `measures` of effectiveness (None for all) and cost, side by side."""
-    finished = [result for result in results if result["status"] == "finished"]
-    names = list(finished[0]["effectiveness"]["delta"])[:measures] if finished else []
+    """Return a row for each trial: the first `measures` of effectiveness (None for all) and cost, side by side.
+
+    Slice and depth have columns of their own where they differ. Measures that not every trial has are left out.
+    """
+    done = [result for result in results if result["status"] == "finished"]
+    names = [n for n in (done[0]["effectiveness"]["delta"] if done else ()) if all(_has(r, n) for r in done)][:measures]
+    vary_slice = len({result["effective"]["slice"]["name"] for result in done}) > 1
+    vary_depth = len({result["asked"]["depth"] for result in results}) > 1
     rows = []
     for result in results:
-        row = {"system": label(result) if result in finished else _asked(result)}
-        for name in names:
-            if result not in finished:
-                row[name] = "failed"
-                continue
-            effect = result["effectiveness"]
-            row[name] = f"{effect['reranked']['mean'][name]:.4f} ({effect['delta'][name]:+.4f})"
+        finished = result["status"] == "finished"
+        row = {"system": label(result)}
+        if vary_slice:
+            row["slice"] = result["effective"]["slice"]["name"] if finished else ""
+        if vary_depth:
+            row["depth"] = str(result["asked"]["depth"])
+        row |= {name: _after_and_delta(result, name) if finished else "failed" for name in names}
         cost = result.get("cost") or {}
         latency, memory = cost.get("latency") or {}, cost.get("memory") or {}
         row["pairs/s"] = _number(cost.get("pairs_per_s"), ".0f")
@@ -116,6 +121,15 @@ def sweep_rows(results: Sequence[Result], measures: int | None = None) -> list[d
         row["peak MiB"] = _number(memory.get("cuda_allocated_peak_mb") or memory.get("rss_peak_mb"), ".0f")
         rows.append(row)
     return rows
+
+
+def _has(result: Result, name: str) -> bool:
+    return name in result["effectiveness"]["delta"]
+
+
+def _after_and_delta(result: Result, name: str) -> str:
+    effect = result["effectiveness"]
+    return f"{effect['reranked']['mean'][name]:.4f} ({effect['delta'][name]:+.4f})"
 
 
 def _asked(result: Result) -> str:
