@@ -18,7 +18,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from evalkit import provenance
+from evalkit import config, provenance
 from evalkit.config import SCHEMAS, conf_dir
 from evalkit.errors import EvalkitError, nearest
 from evalkit.progress import say
@@ -54,8 +54,8 @@ def _job(cfg: DictConfig) -> None:
     global _exit_code
     try:
         _run(cfg)
-    except EvalkitError as error:
-        say(f"evalkit: {error}")
+    except (EvalkitError, OmegaConfBaseException, OSError) as error:
+        say(f"evalkit: {_sentence(error)}")
         _exit_code = TRIAL_FAILED if HydraConfig.get().mode == RunMode.MULTIRUN else BAD_INPUT
 
 
@@ -155,9 +155,9 @@ def _sentence(error: Exception) -> str:
     first_line = str(error).strip().splitlines()[0].rstrip(".")
     cause = error.__cause__
     details = str(cause).strip().splitlines()[0] if isinstance(cause, OmegaConfBaseException) else ""
-    if unknown := re.match(r"Key '(.+)' not in '(\w+)'", details):
-        schemas = {schema.__name__: schema for schema in SCHEMAS.values()}
-        names = [field.name for field in fields(schemas[unknown[2]]) if not field.name.startswith("_")]
+    unknown = re.match(r"Key '(.+)' not in '(\w+)'", details)
+    if unknown and (schema := getattr(config, unknown[2], None)):
+        names = [field.name for field in fields(schema) if not field.name.startswith("_")]
         return f"there is no setting {_quoted(first_line) or repr(unknown[1])}{nearest(unknown[1], names)}"
     return f"{first_line}: {details}" if details else first_line
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from importlib import import_module
+from inspect import signature
 from typing import Any
 
 from evalkit.errors import EvalkitError
@@ -11,7 +12,7 @@ def build(settings: Mapping[str, Any]) -> Any:
     """Call what ``_target_`` names with the other settings.
 
     Raises:
-        EvalkitError: the target is not one of evalkit's components.
+        EvalkitError: the target is not one of evalkit's components, or the settings are not the ones it takes.
     """
     target = str(settings["_target_"])
     module, _, name = target.rpartition(".")
@@ -24,4 +25,11 @@ def build(settings: Mapping[str, Any]) -> Any:
         component = getattr(import_module(module), name)
     except (ImportError, AttributeError) as error:
         raise EvalkitError(f"_target_={target}: there is no such component ({error})") from None
-    return component(**{key: value for key, value in settings.items() if key != "_target_"})
+    given = {key: value for key, value in settings.items() if key != "_target_"}
+    takes = signature(component)
+    try:
+        takes.bind(**given)
+    except TypeError as error:  # +key=value adds what no schema knows
+        known = [key for key in takes.parameters if not key.startswith("_")]
+        raise EvalkitError(f"{target} {error}; its settings are {', '.join(known)}") from None
+    return component(**given)

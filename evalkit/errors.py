@@ -9,9 +9,9 @@ class EvalkitError(Exception):
 
 
 def nearest(name: str, valid: Iterable[str]) -> str:
-    """Return ``"; did you mean a, b?"`` for the valid names closest to `name`, or all of them if none is close."""
+    """Return ``"; did you mean a, b?"`` for the valid names closest to `name`; if none is close, all unless many."""
     names = sorted(valid)
     close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
     if close:
         return f"; did you mean {', '.join(close)}?"
-    return f"; there is {', '.join(names)}" if names else ""
+    return f"; there is {', '.join(names)}" if 0 < len(names) <= 30 else ""

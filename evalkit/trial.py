@@ -64,10 +64,13 @@ class Plan:
         """Return the measures with their cutoffs.
 
         Raises:
-            EvalkitError: `depth` is below 1, no measure is given, or one of them is unknown.
+            EvalkitError: `depth` is below 1, a number of queries below 0, no measure is given, or one is unknown.
         """
         if self.depth < 1:
             raise EvalkitError(f"depth={self.depth}: give how many candidates of each query to rerank, 1 or more")
+        for key in ("warmup_queries", "latency_queries"):
+            if getattr(self, key) < 0:
+                raise EvalkitError(f"protocol.{key}={getattr(self, key)}: give a number of queries, 0 for none")
         if not self.measures:
             raise EvalkitError("measures.names is empty; give at least one, such as nDCG@10")
         return [measures.parse(name, self.depth) for name in self.measures]

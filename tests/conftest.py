@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -129,3 +129,73 @@ _FOLDED = {
     "provenance.working_dir": _STATE,
     "provenance.evalkit": {"version": "str", **_STATE},
 }
+
+
+def compose(*overrides: str):
+    """Compose the configuration as the command line would, into something to be read only."""
+    from hydra.core.hydra_config import HydraConfig
+    from omegaconf import OmegaConf
+
+    whole = _composed(overrides)
+    HydraConfig.instance().set_config(whole)  # for ${hydra:...}
+    return OmegaConf.masked_copy(whole, [key for key in whole if key != "hydra"])
+
+
+@cache
+def _composed(overrides: tuple[str, ...]):
+    from hydra import compose, initialize_config_dir
+    from hydra.core.config_store import ConfigStore
+
+    from evalkit.config import SCHEMAS, conf_dir
+
+    for (group, name), schema in SCHEMAS.items():
+        ConfigStore.instance().store(group=group, name=name, node=schema)
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        return compose("config", overrides=list(overrides), return_hydra_config=True)
+
+
+def run_evalkit(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run ``python -m evalkit`` in a process of its own, as a user would."""
+    return subprocess.run(
+        [sys.executable, "-m", "evalkit", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env=os.environ | environment,
+        timeout=900,
+        check=False,
+    )
+
+
+def sentence(stderr: str) -> str:
+    """The one line that says what is wrong; there must be one, and no traceback."""
+    assert "Traceback" not in stderr, stderr
+    told = [line for line in stderr.splitlines() if line.startswith("evalkit: ")]
+    assert len(told) == 1, stderr
+    return told[0].removeprefix("evalkit: ")
+
+
+@pytest.fixture
+def beir_folder(tmp_path: Path) -> Path:
+    """Three queries over six passages, with a first stage and a reranking of it as finished runs.
+
+    By hand, grade 1 and above relevant. First stage: q1 finds its grade 3 second, q2 both of its own in the best
+    order, q3 nothing. The reranking lifts q1's to the top, and turns q2's around.
+    """
+    folder = tmp_path / "tiny"
+    (folder / "qrels").mkdir(parents=True)
+    docs = [{"_id": d, "title": "", "text": f"text of {d}"} for d in "abcdef"]
+    queries = [{"_id": q, "text": f"question {q}"} for q in ("q1", "q2", "q3")]
+    for name, records in (("corpus", docs), ("queries", queries)):
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(r) + "\n" for r in records), "utf-8")
+    grades = ["q1\ta\t0", "q1\tb\t3", "q2\td\t1", "q2\te\t2", "q3\tf\t2"]
+    (folder / "qrels" / "test.tsv").write_text("\n".join(["query-id\tcorpus-id\tscore", *grades, ""]), "utf-8")
+    for name, rankings in (
+        ("first", {"q1": "abc", "q2": "ed"}),
+        ("reranked", {"q1": "bac", "q2": "de"}),
+    ):
+        lines = [
+            f"{q} Q0 {d} {rank} {10 - rank} {name}\n" for q, ids in rankings.items() for rank, d in enumerate(ids, 1)
+        ]
+        (folder / f"{name}.trec").write_text("".join(lines), "utf-8")
+    return folder

@@ -122,6 +122,10 @@ def test_numbers_are_words():
     assert words("BM25 scored 0.9 in 2019") == ["bm25", "scored", "0", "9", "in", "2019"]
 
 
+def test_signs_between_letters_part_words():
+    assert words("file_name don't e-mail") == ["file", "name", "don", "t", "e", "mail"]
+
+
 # --- bigrams ----------------------------------------------------------------------------------------------------------
 
 

@@ -125,7 +125,7 @@ def test_with_every_method_that_is_offered_a_hit_shares_a_word_with_the_query(me
 
 
 def test_a_slice_without_any_token_is_refused():
-    with pytest.raises(EvalkitError, match="first_stage.analysis=words finds no token in any passage"):
+    with pytest.raises(EvalkitError, match=r"first_stage\.analysis=words finds no token in any passage"):
         search({"d1": "?!", "d2": "the"}, "cat", analysis="words")
 
 

@@ -136,7 +136,7 @@ def test_a_cpu_watch_tells_nothing_of_a_gpu():
     watch.loaded()
     memory = watch.read()
     assert (memory.cuda_allocated_peak_mb, memory.cuda_reserved_peak_mb) == (None, None)
-    assert 0 < memory.rss_before_load_mb
+    assert memory.rss_before_load_mb > 0
     assert 0 < memory.rss_after_load_mb <= memory.rss_peak_mb
 
 

@@ -47,7 +47,7 @@ def test_fp32_runs_on_any_cpu():
 
 
 def test_tf32_is_no_mode_of_a_cpu():
-    with pytest.raises(EvalkitError, match="precision=tf32 .* does not exist on a CPU; use precision=fp32, or a CUDA"):
+    with pytest.raises(EvalkitError, match=r"precision=tf32 .* does not exist on a CPU; use precision=fp32, or a CUDA"):
         resolve_precision("tf32", CPU)
 
 

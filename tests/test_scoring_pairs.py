@@ -93,7 +93,9 @@ def test_only_second_is_the_tokenizers_own_rule_where_the_query_is_short(tokeniz
 
 
 @settings(deadline=None, max_examples=60)
-@given(query=TEXTS, passage=TEXTS, max_length=st.integers(6, 80), rule=st.sampled_from(["only_second", "longest_first"]))
+@given(
+    query=TEXTS, passage=TEXTS, max_length=st.integers(6, 80), rule=st.sampled_from(["only_second", "longest_first"])
+)
 def test_a_pair_is_never_longer_than_asked_and_says_whether_it_was_cut(tokenizer, query, passage, max_length, rule):
     pair = joined(PairTokenizer(tokenizer, max_length, rule), query, passage)
     text = len(own_ids(tokenizer, query)) + len(own_ids(tokenizer, passage))

@@ -141,7 +141,7 @@ def test_a_hub_id_without_a_network_names_the_local_folder_as_the_way_out(name):
 
 
 def test_a_revision_that_was_asked_for_is_named():
-    with pytest.raises(EvalkitError, match="did not give it at revision v1.2"):
+    with pytest.raises(EvalkitError, match=r"did not give it at revision v1\.2"):
         check_classifier("some-org/no-such-model", "v1.2", "reranker.model")
 
 

@@ -245,5 +245,5 @@ def test_any_change_changes_the_fingerprint(changed):
 
 def test_a_choice_that_there_is_not_is_refused_with_those_there_are():
     assert one_of("slice.corpus", "full", ("full", "judged")) == "full"
-    with pytest.raises(EvalkitError, match="slice.corpus='ful': there is full, judged"):
+    with pytest.raises(EvalkitError, match=r"slice\.corpus='ful': there is full, judged"):
         one_of("slice.corpus", "ful", ("full", "judged"))

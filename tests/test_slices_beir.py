@@ -104,6 +104,14 @@ def test_numbers_as_ids_are_text(tmp_path):
     assert beir.load(str(path)).docs == {"7": "seven"}
 
 
+def test_only_a_line_feed_ends_a_line(tmp_path):
+    # U+0085 and U+2028 end a line for str.splitlines; MS MARCO has the former inside of its passages.
+    odd = {"_id": "d1", "text": "before\u0085after\u2028and \x0b on"}
+    data = beir.load(str(folder(tmp_path, [odd, *CORPUS[1:]])))
+    assert data.docs["d1"] == odd["text"]
+    assert len(data.docs) == 5
+
+
 def test_judgments_need_no_header_and_may_end_in_carriage_returns(tmp_path):
     path = folder(tmp_path, qrels="q1\td1\t2\r\nq2\td2\t1\r\n\r\n")
     assert beir.load(str(path)).qrels == {"q1": {"d1": 2}, "q2": {"d2": 1}}
@@ -178,9 +186,7 @@ def test_a_missing_folder(tmp_path):
 def test_a_missing_split_is_answered_with_those_there_are(tmp_path):
     path = folder(tmp_path)
     folder(tmp_path, split="dev")
-    assert refusal(path, split="tset") == (
-        f"slice.split=tset: there is no {path}/qrels/tset.tsv; there is dev, test"
-    )
+    assert refusal(path, split="tset") == (f"slice.split=tset: there is no {path}/qrels/tset.tsv; there is dev, test")
 
 
 def test_a_folder_without_judgments(tmp_path):
@@ -216,14 +222,12 @@ BROKEN_RECORDS = {
 @pytest.mark.parametrize("line", BROKEN_RECORDS.values(), ids=BROKEN_RECORDS.keys())
 def test_a_broken_passage_is_named_by_file_and_line(tmp_path, line):
     path = folder(tmp_path, [CORPUS[0], "\n", line, *CORPUS[2:]])
-    assert refusal(path) == (
-        f'{path}/corpus.jsonl, line 3: not a JSON object with "_id" and "text": {line.strip()!r}'
-    )
+    assert refusal(path) == (f'{path}/corpus.jsonl, line 3: not a JSON object with "_id" and "text": {line.strip()!r}')
 
 
 @pytest.mark.parametrize("line", BROKEN_RECORDS.values(), ids=BROKEN_RECORDS.keys())
 def test_a_broken_query_is_named_by_file_and_line(tmp_path, line):
-    assert f"queries.jsonl, line 5: not a JSON object" in refusal(folder(tmp_path, queries=[*QUERIES, line]))
+    assert "queries.jsonl, line 5: not a JSON object" in refusal(folder(tmp_path, queries=[*QUERIES, line]))
 
 
 BROKEN_JUDGMENTS = ["q1 d1 1\n", "q1\td1\n", "q1\t0\td1\t1\n", "q1\td1\trelevant\n", "q1\td1\t1.5\n", "q1\td1\t\n"]
@@ -232,9 +236,7 @@ BROKEN_JUDGMENTS = ["q1 d1 1\n", "q1\td1\n", "q1\t0\td1\t1\n", "q1\td1\trelevant
 @pytest.mark.parametrize("line", BROKEN_JUDGMENTS)
 def test_a_broken_judgment_is_named_by_file_and_line(tmp_path, line):
     path = folder(tmp_path, qrels=tsv(QRELS) + line)
-    assert refusal(path).startswith(
-        f"{path}/qrels/test.tsv, line 6: not 'query-id<TAB>corpus-id<TAB>integer grade': "
-    )
+    assert refusal(path).startswith(f"{path}/qrels/test.tsv, line 6: not 'query-id<TAB>corpus-id<TAB>integer grade': ")
 
 
 def test_a_passage_that_is_judged_twice_differently(tmp_path):

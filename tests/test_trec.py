@@ -4,8 +4,13 @@ from hypothesis import strategies as st
 
 from evalkit import ranking
 from evalkit.errors import EvalkitError
+from evalkit.first_stage.trec_run import TrecRun as FirstStageRun
+from evalkit.rerankers.trec_run import TrecRun as RerankedRun
+from evalkit.slices import beir
 from evalkit.trec import read_run, write_run
-from evalkit.types import Hit, Run
+from evalkit.trial import Plan
+from evalkit.trial import run as run_trial
+from evalkit.types import Hit, Pair, Run, Slice
 
 GOOD = "q1 Q0 d1 1 2.5 tag\n"
 
@@ -149,3 +154,68 @@ def test_a_reranked_run_is_read_back_in_the_same_order(tmp_path_factory, logits,
     path = tmp_path_factory.mktemp("trec") / "run.trec"
     write_run(run, path)
     assert read_run(path).run == run
+
+
+# --- a finished run as the first stage --------------------------------------------------------------------------------
+
+TWO_QUERIES = Slice("tiny", "en", {"q1": "one", "q2": "two"}, {"a": "", "b": "", "c": ""}, {}, "")
+
+
+def test_a_run_as_first_stage_is_cut_to_the_depth_and_to_the_slice(tmp_path):
+    path = run_file(tmp_path, "q1 Q0 a 1 3 t\nq1 Q0 b 2 2 t\nq1 Q0 c 3 1 t\nq8 Q0 a 1 1 t\nq9 Q0 a 1 1 t\n")
+    first_stage = FirstStageRun(str(path))
+    found = first_stage.search(TWO_QUERIES, 2)
+    assert found.rankings == {"q1": (Hit("a", 3.0), Hit("b", 2.0)), "q2": ()}
+    facts = first_stage.describe()
+    assert (facts["queries_missing"], facts["queries_of_other_slices"]) == (1, 2)
+    assert (facts["name"], facts["tag"]) == ("some", "t")
+
+
+def test_a_run_of_another_slice_is_refused(tmp_path):
+    path = run_file(tmp_path, "q8 Q0 a 1 1 t\n")
+    with pytest.raises(EvalkitError, match=r"none of its queries \(e\.g\. 'q8'\) is in tiny \(e\.g\. 'q1'\)"):
+        FirstStageRun(str(path)).search(TWO_QUERIES, 2)
+
+
+@pytest.mark.parametrize("component", [FirstStageRun, RerankedRun])
+def test_a_broken_run_is_found_before_the_work_starts(tmp_path, component):
+    path = run_file(tmp_path, GOOD + "q1 Q0\n")
+    with pytest.raises(EvalkitError, match="line 2: 2 columns"):
+        component(str(path)).check()
+
+
+# --- a finished run as the reranker -----------------------------------------------------------------------------------
+
+
+def test_a_run_as_reranker_says_minus_its_rank_and_nothing_of_what_it_lacks(tmp_path):
+    # Its order for q1 is c, a, x: ranks 1, 2, 3. x is no candidate, and b is not in the run.
+    reranker = RerankedRun(str(run_file(tmp_path, "q1 Q0 a 2 2 t\nq1 Q0 c 1 9 t\nq1 Q0 x 3 1 t\n")))
+    reranker.load()
+    scores = reranker.score([Pair("q1", "a"), Pair("q1", "b"), Pair("q1", "c")], {}, {})
+    assert scores.logits == (-2.0, None, -1.0)
+    facts = reranker.describe()
+    assert (facts["candidates_unranked"], facts["ranked_but_no_candidate"]) == (1, 1)
+    assert reranker.computes is False
+
+
+def test_a_reranking_of_other_candidates_is_refused(tmp_path):
+    reranker = RerankedRun(str(run_file(tmp_path, "q1 Q0 x 1 1 t\n")))
+    reranker.load()
+    with pytest.raises(EvalkitError, match="the run ranks none of the 2 candidates of the first stage"):
+        reranker.score([Pair("q1", "a"), Pair("q2", "x")], {}, {})
+
+
+# --- published figures ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize(("reranking", "ndcg"), [("bm25+rankvicuna-7b", 0.6682), ("bm25+vicuna-13b-zero-shot", 0.4517)])
+def test_finished_rerankings_of_dl19_come_out_as_published(shared, reranking, ndcg):
+    # Anserini's BM25 has 0.5058, RankLLM's RankVicuna 0.6682; the perfect order of the candidates would have 0.892.
+    folder = shared / "data" / "msmarco-dl19"
+    data = beir.load(str(folder), relevance_level=2)
+    first_stage = FirstStageRun(str(folder / "runs" / "bm25.trec"))
+    reranker = RerankedRun(str(folder / "runs" / f"{reranking}.trec"))
+    done = run_trial(Plan("dl19", 100, ["nDCG@10"], 0, 0, 0), data, first_stage, reranker, {}, {})
+    means = {label: values.mean()["nDCG@10"] for label, values in done.effectiveness.items()}
+    assert means == pytest.approx({"first_stage": 0.5058, "reranked": ndcg, "ceiling": 0.892}, abs=5e-4)

@@ -30,7 +30,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
+from torch.nn import functional
 from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer
 from transformers.utils import logging as hf_logging
 
@@ -233,7 +233,7 @@ def embed(model: torch.nn.Module, tokenizer, texts: list[str], batch: int = 32) 
         )
         hidden = model(**inputs).last_hidden_state
         mask = inputs["attention_mask"].unsqueeze(-1)
-        out[rows] = F.normalize((hidden * mask).sum(1) / mask.sum(1), dim=1).numpy()
+        out[rows] = functional.normalize((hidden * mask).sum(1) / mask.sum(1), dim=1).numpy()
     return out
 
 
@@ -364,7 +364,7 @@ def bert_layer(layer, hidden: torch.Tensor, mask: torch.Tensor, first_only: bool
     def split(x: torch.Tensor) -> torch.Tensor:
         return x.view(x.shape[0], x.shape[1], heads, -1).transpose(1, 2)
 
-    mixed = F.scaled_dot_product_attention(
+    mixed = functional.scaled_dot_product_attention(
         split(attention.query(asking)), split(attention.key(hidden)), split(attention.value(hidden)), attn_mask=mask
     )
     mixed = mixed.transpose(1, 2).reshape(asking.shape)
@@ -396,7 +396,7 @@ def score_pairs(model, pairs: list[dict], micro: int) -> torch.Tensor:
 
 def distillation_loss(student: torch.Tensor, target: torch.Tensor, centred: float, absolute: float) -> torch.Tensor:
     """KL over each list, plus squared errors of the scores within the list and of the scores themselves."""
-    loss = F.kl_div(student.log_softmax(1), target.log_softmax(1), log_target=True, reduction="batchmean")
+    loss = functional.kl_div(student.log_softmax(1), target.log_softmax(1), log_target=True, reduction="batchmean")
     gap = (student - student.mean(1, keepdim=True)) - (target - target.mean(1, keepdim=True))
     return loss + centred * gap.square().mean() + absolute * (student - target).square().mean()
 
@@ -431,12 +431,10 @@ def validate(model, tokenizer, rows: list[dict], max_tokens: int, micro: int = 3
 def train(args: argparse.Namespace) -> None:
     """Distil into the student; checkpoints in --work/NAME let an interrupted run go on."""
     torch.manual_seed(args.seed)
-    tokenizer, model = AutoTokenizer.from_pretrained(args.base), new_student(args.init or args.base)
+    tokenizer, model = AutoTokenizer.from_pretrained(args.base), new_student(args.base)
     tokenizer.model_max_length = 512
-    model.bert.encoder.layer[: args.freeze_layers].requires_grad_(False)
     rows, valid = (list(read_jsonl(args.work / f"{name}.jsonl")) for name in ("train", "valid"))
-    rows = rows[args.skip_lists :]
-    body = [p for p in model.bert.encoder.parameters() if p.requires_grad]
+    body = list(model.bert.encoder.parameters())
     head = [*model.bert.pooler.parameters(), *model.classifier.parameters()]
     groups = [{"params": body, "lr": args.lr}, {"params": head, "lr": args.head_lr}]
     optimiser = torch.optim.AdamW(groups, weight_decay=0.01, betas=(0.9, 0.99))
@@ -457,7 +455,8 @@ def train(args: argparse.Namespace) -> None:
         print(f"going on after step {first}")
     model.train()
     seen, running, began = 0, [], time.time()
-    for step in range(first, args.steps):
+    last = args.stop_at or args.steps
+    for step in range(first, last):
         start = step * args.lists % len(rows)
         lists = (rows + rows[: args.lists])[start : start + args.lists]
         pairs = tokenize_pairs(
@@ -480,7 +479,7 @@ def train(args: argparse.Namespace) -> None:
         if done % 20 == 0:
             print(f"step {done} loss {np.mean(running):.3f} {seen / (time.time() - began):.1f} pairs/s", flush=True)
             running = []
-        if done % args.save_every == 0 or done == args.steps:
+        if done % args.save_every == 0 or done == last:
             state = {
                 "model": model.state_dict(),
                 "optimiser": optimiser.state_dict(),
@@ -489,7 +488,7 @@ def train(args: argparse.Namespace) -> None:
             }
             torch.save(state, checkpoint.with_suffix(".part"))
             checkpoint.with_suffix(".part").replace(checkpoint)
-        if done % args.validate_every == 0 or done == args.steps:
+        if done % args.validate_every == 0 or done == last:
             print(f"step {done} {validate(model, tokenizer, valid, args.max_tokens)}", flush=True)
 
 
@@ -501,16 +500,21 @@ def export(args: argparse.Namespace) -> None:
     model = new_student(args.base)
     model.load_state_dict(torch.load(args.work / args.name / "checkpoint.pt", weights_only=True)["model"])
     tokenizer = AutoTokenizer.from_pretrained(args.base)
-    tokenizer.model_max_length = 512
+    tokenizer.model_max_length = model.config.max_position_embeddings
+    tokenizer.backend_tokenizer.no_truncation()  # the base pads and cuts to 128
+    tokenizer.backend_tokenizer.no_padding()
     part = args.out.with_name(args.out.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
     model.half().save_pretrained(part)
     tokenizer.save_pretrained(part)
-    config = json.loads((part / "config.json").read_text(encoding="utf-8"))
-    config.pop("_name_or_path", None)
-    (part / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    drop = {"max_length", "stride", "truncation_strategy", "pad_to_multiple_of", "is_local", "local_files_only"}
+    for name in ("config.json", "tokenizer_config.json"):
+        content = json.loads((part / name).read_text(encoding="utf-8"))
+        content = {key: value for key, value in content.items() if key not in drop | {"_name_or_path"}}
+        (part / name).write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     args.out.mkdir(parents=True, exist_ok=True)
     for path in part.iterdir():
+        path.chmod(0o644)
         path.replace(args.out / path.name)
     part.rmdir()
     print(f"{args.out}: {sum(p.stat().st_size for p in args.out.iterdir()) / 2**20:.2f} MiB")
@@ -522,7 +526,8 @@ def evaluate(args: argparse.Namespace) -> None:
     import pytrec_eval
 
     tokenizer = AutoTokenizer.from_pretrained(args.model)
-    model = AutoModelForSequenceClassification.from_pretrained(args.model, dtype=torch.float32).eval()
+    kind = AutoModel if args.bi_encoder else AutoModelForSequenceClassification
+    model = kind.from_pretrained(args.model, dtype=torch.float32).eval()
     corpus = {r["_id"]: f"{r.get('title') or ''} {r['text']}".strip() for r in read_jsonl(args.beir / "corpus.jsonl")}
     queries = {r["_id"]: r["text"] for r in read_jsonl(args.beir / "queries.jsonl")}
     qrels = read_qrels(args.beir / "qrels" / f"{args.split}.tsv")
@@ -535,9 +540,12 @@ def evaluate(args: argparse.Namespace) -> None:
     asked = [(q, doc) for q, docs in ranking.items() for doc in docs]
     texts = [queries[q] for q, _ in asked], [corpus[doc] for _, doc in asked]
     began = time.time()
-    scores = dict(
-        zip(asked, score_pairs(model, tokenize_pairs(tokenizer, *texts, args.max_tokens), 32).tolist(), strict=True)
-    )
+    if args.bi_encoder:
+        vectors = [embed(model, tokenizer, side) for side in texts]
+        values = (vectors[0] * vectors[1]).sum(1).tolist()
+    else:
+        values = score_pairs(model, tokenize_pairs(tokenizer, *texts, args.max_tokens), 32).tolist()
+    scores = dict(zip(asked, values, strict=True))
     seconds = time.time() - began
 
     def ndcg(order: dict[str, list[str]]) -> float:
@@ -588,18 +596,16 @@ def main() -> None:
     sub = add("train", train)
     sub.add_argument("--work", type=Path, required=True)
     sub.add_argument("--base", type=Path, required=True)
-    sub.add_argument("--init", type=Path, help="start from this model folder instead of --base")
     sub.add_argument("--name", default="student", help="folder under --work for the checkpoints")
-    sub.add_argument("--steps", type=int, required=True)
+    sub.add_argument("--steps", type=int, required=True, help="the rate falls to zero over this many")
+    sub.add_argument("--stop-at", type=int, help="end early, to go on later, perhaps with other --steps")
     sub.add_argument("--warmup", type=int, default=40)
-    sub.add_argument("--lists", type=int, default=12, help="lists per step")
-    sub.add_argument("--skip-lists", type=int, default=0, help="leave out this many lists at the front")
+    sub.add_argument("--lists", type=int, default=8, help="lists per step")
     sub.add_argument("--micro", type=int, default=16, help="pairs per forward pass")
-    sub.add_argument("--lr", type=float, default=2e-4)
+    sub.add_argument("--lr", type=float, default=3e-4)
     sub.add_argument("--head-lr", type=float, default=1e-3)
     sub.add_argument("--centred", type=float, default=0.05)
     sub.add_argument("--absolute", type=float, default=0.02)
-    sub.add_argument("--freeze-layers", type=int, default=0)
     sub.add_argument("--max-tokens", type=int, default=160)
     sub.add_argument("--save-every", type=int, default=40)
     sub.add_argument("--validate-every", type=int, default=200)
@@ -613,6 +619,7 @@ def main() -> None:
     sub.add_argument("--model", type=Path, required=True)
     sub.add_argument("--beir", type=Path, required=True)
     sub.add_argument("--run", type=Path, required=True)
+    sub.add_argument("--bi-encoder", action="store_true", help="score by cosine of mean-pooled embeddings")
     sub.add_argument("--split", default="test")
     sub.add_argument("--top", type=int, default=100)
     sub.add_argument("--max-tokens", type=int, default=256)

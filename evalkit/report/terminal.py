@@ -16,12 +16,12 @@ def show(result: Result, folder: str) -> None:
     """Print one finished result."""
     console = _console()
     console.print(_effectiveness(result))
-    console.print(tables.verdict(result), markup=False, soft_wrap=True)
+    console.print(tables.verdict(result), soft_wrap=True)
     if cost := tables.cost_line(result):
-        console.print(cost, markup=False, soft_wrap=True)
+        console.print(cost, soft_wrap=True)
     for warning in result["warnings"]:
-        console.print(f"note: {warning}", markup=False, soft_wrap=True)
-    console.print(f"results in {folder}", markup=False, soft_wrap=True)
+        console.print(f"note: {warning}", soft_wrap=True)
+    console.print(f"results in {folder}", soft_wrap=True)
 
 
 def show_sweep(results: Sequence[Result], folder: str) -> None:
@@ -36,13 +36,13 @@ def show_sweep(results: Sequence[Result], folder: str) -> None:
     console.print(table)
     for result in results:
         if result["status"] != "finished":
-            console.print(f"failed: {result['name']}: {result['error']}", markup=False, soft_wrap=True)
-    console.print(f"combined report in {folder}", markup=False, soft_wrap=True)
+            console.print(f"failed: {tables.label(result)}: {result['error']}", soft_wrap=True)
+    console.print(f"combined report in {folder}", soft_wrap=True)
 
 
 def _console() -> Console:
     """Standard output, wide enough for the tables where it is a file or a pipe."""
-    return Console(highlight=False) if sys.stdout.isatty() else Console(highlight=False, width=120)
+    return Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 120)
 
 
 def _effectiveness(result: Result) -> Table:
@@ -63,7 +63,6 @@ def show_quickcheck(result: dict[str, Any]) -> None:
     console.print(
         f"model {facts['model']} ({facts['architecture']}, {facts['parameters']:,} parameters), device "
         f"{facts['device']} ({facts['device_name']}), precision {facts['precision']}",
-        markup=False,
         soft_wrap=True,
     )
     for check in result["checks"]:
@@ -74,18 +73,16 @@ def show_quickcheck(result: dict[str, Any]) -> None:
             table.add_row(str(row["rank"]), f"{row['logit']:.4f}", f"{_sigmoid(row['logit']):.4f}", row["text"])
         console.print(table)
         answer = "the answer" if check["top_is_the_answer"] else "NOT the answer"
-        console.print(f"top passage: {check['top']} ({answer})", markup=False, soft_wrap=True)
+        console.print(f"top passage: {check['top']} ({answer})", soft_wrap=True)
     agree = "agree" if result["batch_and_single_agree"] else "DISAGREE"
     console.print(
         f"scored in one batch and one by one, the logits {agree} (largest difference "
         f"{result['batch_and_single_differ_by']:.1e})",
-        markup=False,
         soft_wrap=True,
     )
     console.print(
         "A logit is unbounded and no probability: only the order within one query counts, and the sigmoid "
         "changes no order.",
-        markup=False,
         soft_wrap=True,
     )
 

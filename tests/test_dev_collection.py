@@ -1,0 +1,92 @@
+import json
+import re
+
+import pytest
+
+from evalkit.errors import EvalkitError
+from evalkit.first_stage.bm25 import BM25
+from evalkit.measures import evaluate, parse, unjudged_share
+from evalkit.slices import packaged
+
+
+@pytest.fixture(scope="module", params=["en", "zh"])
+def data(request):
+    return packaged.load(request.param)
+
+
+@pytest.mark.parametrize(("lang", "queries", "docs"), [("en", 60, 400), ("zh", 20, 100)])
+def test_the_collection_is_large_enough_to_mean_something(lang, queries, docs):
+    data = packaged.load(lang)
+    assert len(data.queries) >= queries
+    assert len(data.docs) >= docs
+    assert (data.name, data.lang) == (f"dev/{lang}", lang)
+
+
+def test_grades_go_from_0_to_3_and_2_is_relevant(data):
+    assert {grade for grades in data.qrels.values() for grade in grades.values()} == {0, 1, 2, 3}
+    assert data.relevance_level == 2
+
+
+def test_every_query_has_an_answer(data):
+    assert {query_id for query_id, grades in data.qrels.items() if 3 not in grades.values()} == set()
+    assert data.facts["queries_without_relevant"] == 0
+
+
+def test_every_query_has_something_to_be_told_apart_from_its_answer(data):
+    assert {query_id for query_id, grades in data.qrels.items() if 0 not in grades.values()} == set()
+
+
+def test_every_judged_passage_and_every_query_of_the_file_is_there(data):
+    assert data.facts["judged_docs_without_text"] == 0
+    assert data.facts["other_queries_in_file"] == 0
+    assert data.facts["empty_docs_dropped"] == 0
+
+
+def test_no_text_occurs_twice(data):
+    assert len(set(data.docs.values())) == len(data.docs)
+    assert len(set(data.queries.values())) == len(data.queries)
+
+
+def test_ids_fit_into_a_run_file(data):
+    ids = [*data.queries, *data.docs]
+    assert [name for name in ids if not re.fullmatch(r"[\w-]+", name, re.ASCII)] == []
+
+
+def test_bm25_is_neither_hopeless_nor_perfect(data):
+    # Room above for a reranker to gain, and enough below for it to lose.
+    found = BM25().search(data, 100)
+    ndcg = evaluate(found, data.qrels, [parse("nDCG@10", 100)], data.relevance_level).mean()["nDCG@10"]
+    assert 0.3 < ndcg < 0.8
+
+
+def test_what_bm25_puts_at_the_top_is_judged(data):
+    assert unjudged_share(BM25().search(data, 20), data.qrels, cutoff=20) == 0.0
+
+
+def test_the_readme_counts_what_is_there(data):
+    column = {"en": 1, "zh": 2}[data.lang]
+    lines = (packaged.DEV / "README.md").read_text("utf-8").splitlines()
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
+    stated = {row[0]: row[column].replace(",", "") for row in cells if len(row) == 3}
+    grades = [grade for judged in data.qrels.values() for grade in judged.values()]
+    with (packaged.DEV / data.lang / "corpus.jsonl").open(encoding="utf-8") as corpus:
+        titles = sum(bool(json.loads(line).get("title")) for line in corpus)
+    counted = {
+        "queries": len(data.queries),
+        "passages": len(data.docs),
+        "with a title": titles,
+        "judgments": len(grades),
+        **{f"grade {grade}": grades.count(grade) for grade in range(4)},
+    }
+    assert {name: stated[name] for name in counted} == {name: str(count) for name, count in counted.items()}
+
+
+def test_fewer_queries_are_some_of_all_of_them():
+    some = packaged.load("en", queries=10, seed=1).queries
+    assert len(some) == 10
+    assert some.items() < packaged.load("en").queries.items()
+
+
+def test_a_language_that_there_is_not_is_refused_with_those_there_are():
+    with pytest.raises(EvalkitError, match=r"slice\.lang=fr: the packaged dev collection .*; there is en, zh"):
+        packaged.load("fr")

@@ -1,0 +1,173 @@
+"""Which module may know which, read off the source."""
+
+import ast
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import evalkit
+from evalkit.build import build
+from evalkit.errors import EvalkitError
+
+PACKAGE = Path(evalkit.__file__).parent
+
+LAYERS = (
+    {"errors", "types"},
+    {"build", "config", "cost", "first_stage", "measures", "progress", "provenance", "ranking", "rerankers",
+     "scoring", "significance", "slices", "store", "trec", "worker"},
+    {"trial"},
+    {"compare", "gate", "jobs", "quickcheck", "report"},
+    {"app"},
+    {"__main__"},
+)  # fmt: skip
+"""A module imports from its own layer and from those above it in this list, never from one below."""
+
+FILES = sorted(path for path in PACKAGE.rglob("*.py") if "data" not in path.relative_to(PACKAGE).parts)
+
+
+def name_of(path):
+    return ".".join(("evalkit", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__")
+
+
+def imported(path):
+    """Return the dotted names of all modules that a file imports, inside of functions too."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute here"
+            for alias in node.names:
+                inner = PACKAGE.parent.joinpath(*node.module.split("."), alias.name)
+                is_module = node.module.startswith("evalkit") and (inner.is_dir() or inner.with_suffix(".py").exists())
+                found.add(f"{node.module}.{alias.name}" if is_module else node.module)
+    return found
+
+
+def part(module):
+    """Return what a module of ours belongs to: the name right under ``evalkit``, or "" for the package itself."""
+    return [*module.split("."), ""][1]
+
+
+def ours(modules):
+    return {module for module in modules if module.split(".")[0] == "evalkit"}
+
+
+def layer(module):
+    places = [number for number, names in enumerate(LAYERS) if part(module) in names]
+    assert places, f"{module} has no place in LAYERS yet: give it one"
+    return places[0]
+
+
+def in_files(*names):
+    return {path for path in FILES if any(path.is_relative_to(PACKAGE / name) for name in names)}
+
+
+def test_the_imports_of_a_file_are_all_seen():
+    # One of each kind: a module of the package, a name out of a module, a name inside of a function.
+    assert {"evalkit.ranking", "evalkit.measures", "evalkit.types", "evalkit.scoring.device", "random"} <= imported(
+        PACKAGE / "trial.py"
+    )
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_imports_point_one_way(path):
+    if name_of(path) == "evalkit":
+        assert ours(imported(path)) <= {"evalkit.errors", "evalkit.types"}
+        return
+    for module in ours(imported(path)) - {"evalkit"}:
+        assert layer(module) <= layer(name_of(path)), f"{name_of(path)} imports {module}"
+
+
+@pytest.mark.parametrize("name", ["errors", "types"])
+def test_the_values_import_nothing_of_ours(name):
+    assert ours(imported(PACKAGE / f"{name}.py")) == set()
+
+
+def test_the_trial_gets_its_components_as_objects():
+    known = {part(module) for module in imported(PACKAGE / "trial.py")}
+    assert known.isdisjoint({"slices", "first_stage", "rerankers"})
+
+
+def test_slices_first_stages_and_rerankers_do_not_know_one_another():
+    groups = ("slices", "first_stage", "rerankers")
+    for group in groups:
+        for path in in_files(group):
+            known = {part(module) for module in ours(imported(path))}
+            assert known.isdisjoint(set(groups) - {group}), name_of(path)
+
+
+@pytest.mark.parametrize("path", sorted(in_files("scoring", "cost.py")), ids=name_of)
+def test_the_engine_and_the_clocks_stand_alone(path):
+    modules = imported(path)
+    parts = {part(module) for module in ours(modules)}
+    assert parts <= {"errors", "types", "scoring"}
+    others = {module.split(".")[0] for module in modules - ours(modules)}
+    assert others - sys.stdlib_module_names <= {"torch", "transformers", "numpy"}
+
+
+@pytest.mark.parametrize(
+    ("package", "places"),
+    [
+        ("ranx", ["measures.py"]),
+        ("numba", ["measures.py"]),
+        ("hydra", ["app.py"]),
+        ("scipy", ["significance.py"]),
+        ("ir_datasets", ["slices", "provenance.py"]),
+        ("bm25s", ["first_stage"]),
+        ("matplotlib", ["report"]),
+        ("transformers", ["scoring"]),
+        ("torch", ["scoring", "cost.py", "first_stage", "rerankers"]),
+    ],
+)
+def test_a_package_is_known_in_one_place(package, places):
+    users = {path for path in FILES if package in {module.split(".")[0] for module in imported(path)}}
+    assert users
+    assert users <= in_files(*places)
+
+
+HEAVY = ["torch", "ranx", "numba", "transformers", "ir_datasets", "bm25s", "matplotlib", "scipy", "pandas"]
+
+
+@pytest.mark.parametrize("module", ["evalkit", "evalkit.app", "evalkit.jobs"])
+def test_importing_brings_in_nothing_heavy(module):
+    program = f"import json, sys, {module}; print(json.dumps(sorted(sys.modules)))"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=PACKAGE.parent
+    )
+    loaded = json.loads(done.stdout)
+    assert module in loaded
+    assert [name for name in HEAVY if name in loaded] == []
+
+
+def test_the_public_names_are_there_and_no_others():
+    assert evalkit.__all__ == sorted(evalkit.__all__, key=lambda name: (name.startswith("_"), name))
+    for name in evalkit.__all__:
+        assert hasattr(evalkit, name)
+    namespace = {}
+    exec("from evalkit import *", namespace)
+    assert set(namespace) - {"__builtins__"} == set(evalkit.__all__)
+
+
+# --- what a configuration may name ------------------------------------------------------------------------------------
+
+
+def test_a_configuration_builds_what_it_names():
+    from evalkit.first_stage.bm25 import BM25
+
+    assert build({"_target_": "evalkit.first_stage.bm25.BM25", "k1": 1.2}) == BM25(k1=1.2)
+
+
+@pytest.mark.parametrize("target", ["os.system", "builtins.eval", "evalkit.trec.read_run", "evalkit.slicesx.beir.load"])
+def test_a_configuration_names_nothing_but_evalkit_s_own_components(target):
+    with pytest.raises(EvalkitError, match="a configuration can name evalkit's own components only"):
+        build({"_target_": target, "command": "true"})
+
+
+@pytest.mark.parametrize("target", ["evalkit.first_stage.bm25.BM52", "evalkit.first_stage.bm52.BM25"])
+def test_a_component_that_there_is_not_is_refused(target):
+    with pytest.raises(EvalkitError, match="there is no such component"):
+        build({"_target_": target})

@@ -1,0 +1,130 @@
+"""Is the model alive? One query with three passages in two languages, scored at once and one by one."""
+
+import json
+import math
+
+import pytest
+
+from evalkit import quickcheck
+from evalkit.errors import EvalkitError
+from evalkit.quickcheck import CHECKS
+from evalkit.report import terminal
+from evalkit.rerankers.cross_encoder import CrossEncoder
+from evalkit.rerankers.trec_run import TrecRun
+from evalkit.types import Scores
+
+EN, ZH = CHECKS
+
+
+class Oracle:
+    """Gives each passage its logit, moved by `drift` where it is scored alone."""
+
+    computes = True
+    model = "oracle"
+
+    def __init__(self, logits: dict[str, float], drift: float = 0.0, dtype: str = "float32") -> None:
+        self.logits, self.drift, self.dtype = logits, drift, dtype
+
+    def check(self):
+        pass
+
+    def load(self):
+        pass
+
+    def score(self, pairs, queries, docs):
+        drift = self.drift if len(pairs) == 1 else 0.0
+        return Scores(tuple(self.logits[docs[pair.doc_id]] + drift for pair in pairs))
+
+    def describe(self):
+        return {"name": "oracle", "model": "oracle", "architecture": "Oracle", "parameters": 12345, "device": "cpu",
+                "device_name": "a processor", "precision": "fp32", "dtype": self.dtype}  # fmt: skip
+
+
+def logits(en=(3.0, 1.0, -2.0), zh=(0.5, -800.0, 0.25)) -> dict[str, float]:
+    return dict(zip((*EN.passages, *ZH.passages), (*en, *zh), strict=True))
+
+
+def test_there_is_one_english_and_one_chinese_query_with_three_passages_each():
+    assert [(check.lang, len(check.passages)) for check in CHECKS] == [("en", 3), ("zh", 3)]
+    assert len({text for check in CHECKS for text in check.passages}) == 6
+
+
+def test_passages_come_back_best_first_and_the_answer_is_recognised():
+    found = quickcheck.run(Oracle(logits()))
+    en, zh = found["checks"]
+    assert [row["logit"] for row in en["passages"]] == [3.0, 1.0, -2.0]
+    assert [row["rank"] for row in en["passages"]] == [1, 2, 3]
+    assert [row["text"] for row in zh["passages"]] == [ZH.passages[0], ZH.passages[2], ZH.passages[1]]
+    assert (en["top"], en["top_is_the_answer"]) == (EN.passages[0], True)
+    assert (zh["top"], zh["top_is_the_answer"]) == (ZH.passages[0], True)
+    assert found["batch_and_single_differ_by"] == 0.0
+    assert found["batch_and_single_agree"] is True
+    json.dumps(found)
+
+
+def test_a_wrong_answer_on_top_is_called_wrong():
+    en, zh = quickcheck.run(Oracle(logits(en=(1.0, 2.0, 3.0))))["checks"]
+    assert (en["top"], en["top_is_the_answer"], zh["top_is_the_answer"]) == (EN.passages[2], False, True)
+
+
+def test_a_passage_is_ranked_among_those_of_its_own_query_only():
+    en, zh = quickcheck.run(Oracle(logits(en=(-5.0, -6.0, -7.0), zh=(5.0, 6.0, 7.0))))["checks"]
+    assert en["top_is_the_answer"]
+    assert {row["text"] for row in en["passages"]} == set(EN.passages)
+    assert {row["text"] for row in zh["passages"]} == set(ZH.passages)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "drift", "agree"),
+    [("float32", 5e-5, True), ("float32", 2e-4, False), ("float16", 0.02, True), ("float16", 0.05, False),
+     ("bfloat16", 0.2, True), ("bfloat16", 0.3, False)],
+)  # fmt: skip
+def test_batch_and_single_may_differ_by_rounding_and_no_more(dtype, drift, agree):
+    found = quickcheck.run(Oracle(logits(zh=(0.5, -3.0, 0.25)), drift, dtype))
+    assert found["batch_and_single_differ_by"] == pytest.approx(drift, rel=1e-6)
+    assert found["batch_and_single_agree"] is agree
+
+
+@pytest.mark.parametrize("folder", ["bert_folder", "xlmr_folder"])
+def test_a_real_model_agrees_with_itself(request, folder):
+    model = str(request.getfixturevalue(folder))
+    found = quickcheck.run(CrossEncoder(model, 256, "longest_first", 4096, "cpu", "fp32"))
+    assert found["batch_and_single_agree"]
+    assert found["reranker"]["model"] == model
+    for check in found["checks"]:
+        values = [row["logit"] for row in check["passages"]]
+        assert values == sorted(values, reverse=True)
+        assert len(set(values)) == 3
+
+
+def test_a_finished_run_has_nothing_to_check(tmp_path):
+    (tmp_path / "run.trec").write_text("q1 Q0 d1 1 1.0 tag\n", "utf-8")
+    with pytest.raises(EvalkitError, match="the run ranks none of the 6 candidates"):
+        quickcheck.run(TrecRun(str(tmp_path / "run.trec")))
+
+
+def test_the_terminal_shows_model_ranks_logits_and_sigmoids(capsys):
+    terminal.show_quickcheck(quickcheck.run(Oracle(logits())))
+    shown = capsys.readouterr().out
+    assert "model oracle (Oracle, 12,345 parameters), device cpu (a processor), precision fp32" in shown
+    for logit in (3.0, 1.0, -2.0, 0.5, 0.25):
+        assert f"{logit:.4f}" in shown
+        assert f"{1 / (1 + math.exp(-logit)):.4f}" in shown
+    assert "-800.0000" in shown  # whose sigmoid is 0, not an overflow
+    assert f"top passage: {EN.passages[0]} (the answer)" in shown
+    assert f"top passage: {ZH.passages[0]} (the answer)" in shown
+    assert "the logits agree (largest difference 0.0e+00)" in shown
+
+
+def test_the_terminal_says_what_is_wrong(capsys):
+    terminal.show_quickcheck(quickcheck.run(Oracle(logits(en=(1.0, 2.0, 0.0)), drift=1.0)))
+    shown = capsys.readouterr().out
+    assert f"top passage: {EN.passages[1]} (NOT the answer)" in shown
+    assert "the logits DISAGREE (largest difference 1.0e+00)" in shown
+
+
+def test_the_packaged_reranker_knows_the_capital_of_france():
+    """English only: the packaged model has never seen Chinese."""
+    found = quickcheck.run(CrossEncoder("packaged", 256, "longest_first", 4096, "cpu", "fp32"))
+    assert found["checks"][0]["top_is_the_answer"]
+    assert found["batch_and_single_agree"]
