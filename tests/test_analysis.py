@@ -195,7 +195,7 @@ def test_no_token_is_empty_or_holds_white_space_in_any_script(text, lang):
 @settings(deadline=None)
 @given(st.text(scripts))
 def test_no_letter_or_digit_is_lost(text):
-    letters = [c for c in text.lower() if c.isalpha() or c.isdigit()]
+    letters = [c for c in unicodedata.normalize("NFC", text).lower() if c.isalpha() or c.isdigit()]
     assert [c for c in "".join(words(text)) if c.isalpha() or c.isdigit()] == letters
     assert {c for token in bigrams(text) for c in token if c.isalpha() or c.isdigit()} == set(letters)
 
@@ -205,3 +205,12 @@ def test_no_letter_or_digit_is_lost(text):
 def test_folding_twice_changes_nothing_more(text):
     assert folded(folded(text)) == folded(text)
     assert not regex.search(r"\p{M}", folded(text))
+
+
+def test_half_width_and_decomposed_kana_are_the_same_as_the_full_ones():
+    assert bigrams("ﾃﾞｰﾀ") == bigrams("データ") == ["デー", "ータ"]
+    assert bigrams("か\u3099く") == bigrams("がく") == ["がく"]
+
+
+def test_a_composed_and_a_decomposed_accent_are_the_same_word():
+    assert words("e\u0301cole") == words("école")

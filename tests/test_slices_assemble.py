@@ -247,3 +247,20 @@ def test_a_choice_that_there_is_not_is_refused_with_those_there_are():
     assert one_of("slice.corpus", "full", ("full", "judged")) == "full"
     with pytest.raises(EvalkitError, match=r"slice\.corpus='ful': there is full, judged"):
         one_of("slice.corpus", "ful", ("full", "judged"))
+
+
+# --- what no file could hold ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("broken", ["Paris (France)", "tab\tid", ""])
+def test_an_id_that_a_trec_run_could_not_hold_is_refused_before_any_work(broken):
+    with pytest.raises(EvalkitError, match=r"HERE: the passage id .* TREC run file has no way to write it"):
+        assemble("n", "en", "HERE", {"q": "text"}, {broken: "text"}, {"q": {broken: 1}}, 1, {})
+    with pytest.raises(EvalkitError, match=r"HERE: the query id .* TREC run file has no way to write it"):
+        assemble("n", "en", "HERE", {broken: "text"}, {"d": "text"}, {broken: {"d": 1}}, 1, {})
+
+
+@pytest.mark.parametrize(("needed", "distractors"), [(None, 5), ({"a"}, -1)])
+def test_distractors_that_would_do_nothing_are_refused(needed, distractors):
+    with pytest.raises(EvalkitError, match=f"slice.distractors={distractors}: give how many"):
+        collect(needed=needed, distractors=distractors)

@@ -91,12 +91,13 @@ def folded(text: str) -> str:
 
 def words(text: str) -> list[str]:
     """Return the lower-cased words of `text`: runs of letters, digits and combining marks."""
-    return list(_WORD.findall(text.lower()))
+    return list(_WORD.findall(unicodedata.normalize("NFC", text).lower()))
 
 
 def bigrams(text: str) -> list[str]:
     """Return overlapping pairs of characters within runs of unspaced scripts, and whole words of other scripts."""
-    return [token for run in _UNSPACED.findall(text.lower()) for token in _pieces(run)]
+    folded_width = unicodedata.normalize("NFKC", text).lower()  # half-width katakana and decomposed kana in one form
+    return [token for run in _UNSPACED.findall(folded_width) for token in _pieces(run)]
 
 
 def _pieces(run: str) -> Iterator[str]:

@@ -91,8 +91,14 @@ def collect_docs(
     Returns the passages and how many empty ones were dropped.
 
     Raises:
-        EvalkitError: a doc_id occurs twice, or a text is empty while `empty` is "error".
+        EvalkitError: a doc_id that is kept occurs twice, a text is empty while `empty` is "error", or `distractors`
+            is negative or asked for where all passages are kept anyway.
     """
+    if distractors < 0 or (distractors and needed is None):
+        raise EvalkitError(
+            f"slice.distractors={distractors}: give how many passages to add to a cut corpus, with "
+            "slice.corpus=judged, or 0"
+        )
     kept: dict[str, str] = {}
     reserve = Distractors(distractors, seed)
     dropped = 0
@@ -130,10 +136,17 @@ def assemble(
     """Return the `Slice`, with its fingerprint and its counts (judged ids without text among them) in the facts.
 
     Raises:
-        EvalkitError: there are no passages, or none of the judged ones has a text.
+        EvalkitError: there are no passages, an id cannot stand in a TREC run, or no judged passage has a text.
     """
     if not docs:
         raise EvalkitError(f"{where} has no passages")
+    for kind, ids in (("query", queries), ("passage", docs)):
+        broken = next((item for item in ids if len(item.split()) != 1), None)
+        if broken is not None:
+            raise EvalkitError(
+                f"{where}: the {kind} id {broken!r} is empty or holds white space, and a TREC run file has "
+                "no way to write it; rename it in the collection and its qrels"
+            )
     kept = {query_id: dict(qrels[query_id]) for query_id in queries}
     judged = {doc_id for grades in kept.values() for doc_id in grades}
     absent = judged - docs.keys()
