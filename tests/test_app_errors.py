@@ -41,6 +41,7 @@ def refused(monkeypatch, tmp_path, capsys):
         ("experiment=msmarco_fp61", "there is no experiment 'msmarco_fp61'; did you mean msmarco_fp16, "),
         ("experiment=xyz", "there is no experiment 'xyz'; there is miracl_fp16, msmarco_bf16, "),
         ("slice=devv", "there is no slice 'devv'; did you mean dev?"),
+        ("slice=xyz", "there is no slice 'xyz'; there is beir, dev, irds, miracl, "),
         ("reranker=bge", "there is no reranker 'bge'; did you mean bge_base, "),
         ("first_stage=bm52", "there is no first_stage 'bm52'; did you mean bm25?"),
         ("precision=fp61", "there is no precision 'fp61'; did you mean fp16, "),
@@ -63,7 +64,9 @@ def refused(monkeypatch, tmp_path, capsys):
     ],
 )
 def test_a_wrong_name_is_met_with_the_right_ones(refused, arguments, expected):
-    assert refused(*arguments.split()).startswith(expected)
+    told = refused(*arguments.split())
+    assert told.startswith(expected)
+    assert "schema_" not in told  # those are for group files, not for users
 
 
 @pytest.mark.parametrize(

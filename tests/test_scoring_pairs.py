@@ -160,5 +160,8 @@ def test_a_tokenizer_that_puts_the_passage_first_is_refused(bert_folder):
 def test_what_the_tokenizer_was_told_before_does_not_leak_in(tokenizer):
     """A call with padding and truncation leaves both switched on in the backend."""
     long = "Paris is the capital and largest city of France. " * 5
+    expected = [own_ids(tokenizer, text) for text in (long, "b")]
+    assert len(expected[0]) > 16
+    pairs = PairTokenizer(tokenizer, 200, "only_second")
     tokenizer([long, "b"], ["c", "d"], truncation=True, max_length=16, padding="max_length")
-    assert len(PairTokenizer(tokenizer, 200, "only_second").encode([long])[0]) == len(own_ids(tokenizer, long)) > 16
+    assert pairs.encode([long, "b"]) == expected
