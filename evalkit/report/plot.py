@@ -5,7 +5,7 @@ from pathlib import Path
 from evalkit.report import tables
 from evalkit.report.result import Result
 
-_BEFORE, _AFTER, _CEILING, _WORSE = "#999999", "#0072B2", "#E69F00", "#D55E00"
+_BEFORE, _AFTER, _CEILING, _WORSE = "#777777", "#0072B2", "#E69F00", "#D55E00"
 """Okabe and Ito's palette: told apart by every kind of colour vision, and in grey print."""
 
 
@@ -26,7 +26,7 @@ def before_after(result: Result, path: Path) -> None:
     ):
         values = [effect[key]["mean"][name] for name in names]
         drawn = bars.bar([p + shift for p in positions], values, 0.38, color=colour, label=text)
-        bars.bar_label(drawn, fmt="%.3f", fontsize=8, padding=2)
+        bars.bar_label(drawn, fmt="%.3f", fontsize=8, label_type="center", color="white", fontweight="bold")
     ceiling = [effect["ceiling"]["mean"][name] for name in names]
     bars.hlines(
         ceiling,
