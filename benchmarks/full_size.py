@@ -1,4 +1,4 @@
-"""The BGE reranker's architecture at full size, with random weights: does it load, is it right, how fast is it?
+"""The BGE reranker's architecture at full size, with random weights: that it loads, is right, and how fast it is.
 
     python benchmarks/full_size.py [--pairs 64] [--rounds 3] [--device cpu] [--precision fp32] [--keep DIR]
 
