@@ -27,11 +27,14 @@ TRIAL_FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
 _TASKS = ("trial", "quickcheck")
 _exit_code = 0
 """Set by a trial that failed; a sweep goes on without it."""
+_wants_traceback = False
+"""Set where the user asked for it with HYDRA_FULL_ERROR=1."""
 
 
 def main() -> None:
     """Run the command line and exit: 0 done, 1 a trial of a sweep failed, 2 bad input, 130 interrupted."""
-    wants_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    global _wants_traceback
+    _wants_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors come through to here instead of being printed by Hydra
     for (group, name), schema in SCHEMAS.items():
         ConfigStore.instance().store(group=group, name=name, node=schema)
@@ -42,7 +45,7 @@ def main() -> None:
         say("evalkit: interrupted; the folders of finished trials stay")
         sys.exit(INTERRUPTED)
     except (EvalkitError, HydraException, OmegaConfBaseException, OSError) as error:
-        if wants_traceback:
+        if _wants_traceback:
             raise
         say(f"evalkit: {_sentence(error)}")
         sys.exit(BAD_INPUT)
@@ -55,6 +58,8 @@ def _job(cfg: DictConfig) -> None:
     try:
         _run(cfg)
     except (EvalkitError, OmegaConfBaseException, OSError) as error:
+        if _wants_traceback:
+            raise
         say(f"evalkit: {_sentence(error)}")
         _exit_code = TRIAL_FAILED if HydraConfig.get().mode == RunMode.MULTIRUN else BAD_INPUT
 
