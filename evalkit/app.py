@@ -131,11 +131,21 @@ def _asked(cfg: DictConfig) -> dict[str, Any]:
 
 def _claim(folder: Path, overwrite: bool) -> None:
     """Refuse to write over a finished result unless told to."""
-    if (folder / "result.json").exists() and not overwrite:
+    if _holds_a_result(folder / "result.json") and not overwrite:
         raise EvalkitError(
             f"{folder} holds a result already; name another folder with out_dir=DIR, or replace it with overwrite=true"
         )
     (folder / "result.json").unlink(missing_ok=True)
+
+
+def _holds_a_result(path: Path) -> bool:
+    """Return whether there is a result worth keeping: any but that of a failed trial."""
+    if not path.exists():
+        return False
+    try:
+        return bool(json.loads(path.read_text("utf-8"))["status"] != "failed")
+    except (ValueError, KeyError, TypeError):
+        return True  # not ours, or broken: not for us to delete
 
 
 def _choices() -> str:

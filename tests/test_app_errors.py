@@ -112,6 +112,12 @@ def test_a_result_is_not_written_over_unless_told_to(refused, tmp_path):
     assert [path.name for path in done.iterdir()] == ["result.json"]
 
 
+def test_the_folder_of_a_failed_trial_is_used_again(tmp_path):
+    (tmp_path / "result.json").write_text('{"status": "failed"}', encoding="utf-8")
+    app._claim(tmp_path, overwrite=False)
+    assert not (tmp_path / "result.json").exists()
+
+
 def test_a_result_that_may_be_replaced_is_gone_before_the_work_starts(tmp_path):
     """A trial that dies then leaves no result behind that is not its own."""
     (tmp_path / "result.json").write_text("{}", "utf-8")
