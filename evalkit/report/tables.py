@@ -25,7 +25,7 @@ def cost_line(result: Result) -> str | None:
     if cost is None:
         return None
     reranker = result["effective"]["reranker"]
-    parts = [f"{cost['pairs']} pairs at {cost['pairs_per_s']:.0f} pairs/s"]
+    parts = [f"{cost['pairs']} pairs at {_rate(cost['pairs_per_s'])} pairs/s"]
     if latency := cost["latency"]:
         parts.append(
             f"one query with {latency['pairs_per_query']:.0f} passages takes {latency['p50_ms']:.0f} ms (p50), "
@@ -115,7 +115,7 @@ def sweep_rows(results: Sequence[Result], measures: int | None = None) -> list[d
         row |= {name: _after_and_delta(result, name) if finished else "failed" for name in names}
         cost = result.get("cost") or {}
         latency, memory = cost.get("latency") or {}, cost.get("memory") or {}
-        row["pairs/s"] = _number(cost.get("pairs_per_s"), ".0f")
+        row["pairs/s"] = _rate(cost["pairs_per_s"]) if cost else ""
         row["p50 ms"] = _number(latency.get("p50_ms"), ".0f")
         row["p99 ms"] = _number(latency.get("p99_ms"), ".0f")
         row["peak MiB"] = _number(memory.get("cuda_allocated_peak_mb") or memory.get("rss_peak_mb"), ".0f")
@@ -135,6 +135,10 @@ def _after_and_delta(result: Result, name: str) -> str:
 def _asked(result: Result) -> str:
     precision = result["asked"].get("precision", {}).get("name", "")
     return f"{result['name']} at {precision}"
+
+
+def _rate(value: float) -> str:
+    return f"{value:.2f}" if value < 10 else f"{value:.0f}"
 
 
 def _number(value: float | None, form: str) -> str:
