@@ -100,8 +100,10 @@ def _load(
     kind: Any, name: str, revision: str | None, device: torch.device, precision: Precision, setting: str
 ) -> Pretrained:
     apply_precision(precision)
-    quiet = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.disable_progress_bar()
+    # A local folder loads in seconds; a download from the hub keeps its progress bar.
+    quiet = Path(name).expanduser().is_dir() and transformers_logging.is_progress_bar_enabled()
+    if quiet:
+        transformers_logging.disable_progress_bar()
     try:
         tokenizer = AutoTokenizer.from_pretrained(_location(name), revision=revision, trust_remote_code=False)
         model, report = kind.from_pretrained(
