@@ -2,7 +2,7 @@
 
 import random
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol
@@ -40,8 +40,17 @@ class Reranker(Protocol):
     def load(self) -> None:
         """Get ready to score."""
 
-    def score(self, pairs: Sequence[Pair], queries: Mapping[str, str], docs: Mapping[str, str]) -> Scores:
-        """Return a logit for each pair, or None for a pair that it knows nothing of."""
+    def score(
+        self,
+        pairs: Sequence[Pair],
+        queries: Mapping[str, str],
+        docs: Mapping[str, str],
+        on_progress: Callable[[int], None] = ...,
+    ) -> Scores:
+        """Return a logit for each pair, or None for a pair that it knows nothing of.
+
+        `on_progress` is told how many more pairs are done.
+        """
 
     def describe(self) -> Settings:
         """Return what was really done, after `score`."""
@@ -105,14 +114,17 @@ def run(
         groups = list(_by_query(pairs).values())
         warmup_s = _warm_up(reranker, data, groups[: plan.warmup_queries])
     started = time.perf_counter()
-    scores = reranker.score(pairs, data.queries, data.docs)
+    with stage("scoring", len(pairs), "pairs") as advance:
+        scores = reranker.score(pairs, data.queries, data.docs, advance)
     scoring_s = time.perf_counter() - started
     if reranker.computes and plan.latency_queries:
         timed = random.Random(plan.seed).sample(groups, min(plan.latency_queries, len(groups)))  # noqa: S311
         latency = _latency(reranker, data, timed)
     memory = watch.read()
 
-    reranked = reorder(first, pairs, scores, plan.depth, str(reranker.describe()["name"]))
+    described = dict(reranker.describe())
+    logits = _logits_by_query(pairs, scores)
+    reranked = reorder(first, logits, plan.depth, str(described["name"]))
     ceiling = Run("perfect order", {
         query_id: ranking.perfect(hits, data.qrels[query_id], plan.depth) for query_id, hits in first.rankings.items()
     })  # fmt: skip
@@ -144,10 +156,10 @@ def run(
             "slice": {"name": data.name, "lang": data.lang, "fingerprint": data.fingerprint,
                       "relevance_level": data.relevance_level, **data.facts},
             "first_stage": dict(first_stage.describe()),
-            "reranker": dict(reranker.describe()),
+            "reranker": described,
             "depth": plan.depth,
             "measures": [str(measure) for measure in wanted],
-            "scoring": _scoring_facts(scores, pairs, first),
+            "scoring": _scoring_facts(scores, logits, first),
         },
         provenance=provenance,
         slice=data,
@@ -168,13 +180,17 @@ def candidates(first: Run, depth: int) -> list[Pair]:
     return [Pair(query_id, hit.doc_id) for query_id, hits in first.rankings.items() for hit in hits[:depth]]
 
 
-def reorder(first: Run, pairs: Sequence[Pair], scores: Scores, depth: int, name: str) -> Run:
-    """Return the reranked run: `scores` belong to `pairs`, in their order."""
-    logits: dict[str, dict[str, float]] = {query_id: {} for query_id in first.rankings}
+def reorder(first: Run, logits: Mapping[str, Mapping[str, float]], depth: int, name: str) -> Run:
+    """Return the reranked run; `logits` is query_id -> doc_id -> logit, without the passages that have none."""
+    return Run(name, {q: ranking.rerank(hits, logits.get(q, {}), depth) for q, hits in first.rankings.items()})
+
+
+def _logits_by_query(pairs: Sequence[Pair], scores: Scores) -> dict[str, dict[str, float]]:
+    logits: dict[str, dict[str, float]] = {}
     for pair, logit in zip(pairs, scores.logits, strict=True):
         if logit is not None:
-            logits[pair.query_id][pair.doc_id] = logit
-    return Run(name, {q: ranking.rerank(hits, logits[q], depth) for q, hits in first.rankings.items()})
+            logits.setdefault(pair.query_id, {})[pair.doc_id] = logit
+    return logits
 
 
 def _by_query(pairs: Sequence[Pair]) -> dict[str, list[Pair]]:
@@ -205,22 +221,22 @@ def _latency(reranker: Reranker, data: Slice, groups: Sequence[Sequence[Pair]]) 
 
         def one(group: Sequence[Pair]) -> int:
             reranker.score(group, data.queries, data.docs)
-            advance(1)
             return len(group)
 
-        return measure_latency(partial(one, group) for group in groups)
+        def pieces() -> Iterator[Callable[[], int]]:
+            for group in groups:
+                yield partial(one, group)
+                advance(1)  # between two pieces, where no clock runs
+
+        return measure_latency(pieces())
 
 
-def _scoring_facts(scores: Scores, pairs: Sequence[Pair], first: Run) -> dict[str, Any]:
-    groups: dict[str, list[float]] = {}
-    for pair, logit in zip(pairs, scores.logits, strict=True):
-        if logit is not None:
-            groups.setdefault(pair.query_id, []).append(logit)
+def _scoring_facts(scores: Scores, logits: Mapping[str, Mapping[str, float]], first: Run) -> dict[str, Any]:
     return {
-        "pairs": len(pairs),
+        "pairs": len(scores.logits),
         "pairs_unscored": sum(logit is None for logit in scores.logits),
         "truncated_pairs": scores.truncated_pairs,
-        "tied_pairs": sum(ranking.tied(logits) for logits in groups.values()),
+        "tied_pairs": sum(ranking.tied(list(of_query.values())) for of_query in logits.values()),
         "queries_without_hits": sum(not hits for hits in first.rankings.values()),
         "tokens": scores.tokens,
         "padding_share": round(1 - scores.tokens / scores.padded_tokens, 4) if scores.padded_tokens else 0.0,

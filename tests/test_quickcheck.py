@@ -31,7 +31,7 @@ class Oracle:
     def load(self):
         pass
 
-    def score(self, pairs, queries, docs):
+    def score(self, pairs, queries, docs, on_progress=None):
         drift = self.drift if len(pairs) == 1 else 0.0
         return Scores(tuple(self.logits[docs[pair.doc_id]] + drift for pair in pairs))
 

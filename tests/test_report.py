@@ -53,7 +53,7 @@ class FixedReranker:
     def load(self):
         pass
 
-    def score(self, pairs, queries, docs):
+    def score(self, pairs, queries, docs, on_progress=None):
         logits = tuple(self.logits[pair] for pair in pairs)
         return Scores(logits, tokens=8 * len(pairs), padded_tokens=10 * len(pairs), tokenize_s=0.25, forward_s=0.5)
 

@@ -47,7 +47,7 @@ class Opinion:
     def load(self):
         self.calls.append("load")
 
-    def score(self, pairs, queries, docs):
+    def score(self, pairs, queries, docs, on_progress=None):
         self.calls.append(list(pairs))
         return Scores(tuple(self.logit(*pair) for pair in pairs), truncated_pairs=self.truncated)
 
@@ -231,6 +231,19 @@ def test_a_reranker_that_computes_nothing_has_no_cost():
     done = trial(data, everywhere(data, "d0", "d1"), reranker, warmup=2, latency=2)
     assert done.cost is None
     assert len(reranker.calls) == 2  # load, and all pairs once
+
+
+def test_progress_is_shown_for_the_whole_job_and_never_while_a_single_query_is_timed():
+    shown = []
+
+    class Watched(Opinion):
+        def score(self, pairs, queries, docs, on_progress=None):
+            shown.append((len(pairs), on_progress is not None))
+            return super().score(pairs, queries, docs)
+
+    data = collection(3)
+    trial(data, everywhere(data, "d0", "d1"), Watched(worse_later), warmup=1, latency=2)
+    assert shown == [(2, False), (6, True), (2, False), (2, False)]  # warm-up, all pairs, two timed queries
 
 
 def test_warm_up_comes_before_the_scoring_and_single_queries_after_it():

@@ -1,11 +1,12 @@
 """A finished TREC run as the first stage."""
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from evalkit.errors import EvalkitError
-from evalkit.trec import read_run
+from evalkit.trec import RunFile, read_run
 from evalkit.types import Run, Settings, Slice
 
 
@@ -18,12 +19,12 @@ class TrecRun:
     _facts: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def check(self) -> None:
-        """Read the file once.
+        """Read the file.
 
         Raises:
             EvalkitError: the file is broken (see `evalkit.trec.read_run`).
         """
-        read_run(self.path)
+        _ = self._file
 
     def search(self, data: Slice, depth: int) -> Run:
         """Return the file's best `depth` hits for the slice's queries; a query that it lacks gets none.
@@ -31,7 +32,7 @@ class TrecRun:
         Raises:
             EvalkitError: the file is broken (see `evalkit.trec.read_run`) or shares no query with the slice.
         """
-        file = read_run(self.path)
+        file = self._file
         found = file.run.rankings
         missing = [query_id for query_id in data.queries if query_id not in found]
         if len(missing) == len(data.queries):
@@ -53,3 +54,7 @@ class TrecRun:
 
     def _label(self) -> str:
         return self.name or Path(self.path).stem  # the tag inside is often no name: "rank", "run"
+
+    @cached_property
+    def _file(self) -> RunFile:
+        return read_run(self.path)

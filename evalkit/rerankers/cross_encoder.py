@@ -1,18 +1,15 @@
 """A cross-encoder as the reranker: BGE and kin, or any sequence classifier with one label."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from evalkit.errors import EvalkitError
-from evalkit.progress import stage
 from evalkit.types import Pair, Scores, Settings
 
 PACKAGED = "packaged"
 """The name, as `reranker.model`, of the small cross-encoder that comes with evalkit."""
-QUIET_PAIRS = 256
-"""Fewer pairs than this, a single query's say, show no progress of their own."""
 _PACKAGED_FOLDER = Path(__file__).parent.parent / "data" / "reranker"
 
 
@@ -64,7 +61,13 @@ class CrossEncoder:
     def _where(self) -> str:
         return str(_PACKAGED_FOLDER) if self.model == PACKAGED else self.model
 
-    def score(self, pairs: Sequence[Pair], queries: Mapping[str, str], docs: Mapping[str, str]) -> Scores:
+    def score(
+        self,
+        pairs: Sequence[Pair],
+        queries: Mapping[str, str],
+        docs: Mapping[str, str],
+        on_progress: Callable[[int], None] = lambda n: None,
+    ) -> Scores:
         """Return the logit of each pair.
 
         Raises:
@@ -77,11 +80,7 @@ class CrossEncoder:
                 "cannot be scored; read more of the corpus (slice.corpus=full), or give the run of this slice"
             )
         texts = [(queries[pair.query_id], docs[pair.doc_id]) for pair in pairs]
-        if len(pairs) < QUIET_PAIRS:
-            scored = self._state["scorer"].score(texts)
-        else:
-            with stage("scoring", len(pairs), "pairs") as advance:
-                scored = self._state["scorer"].score(texts, advance)
+        scored = self._state["scorer"].score(texts, on_progress)
         return Scores(
             tuple(scored.logits.tolist()),
             scored.truncated_pairs,

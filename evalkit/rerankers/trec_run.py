@@ -1,12 +1,13 @@
 """A finished TREC run as the reranker, so that somebody else's reranking can be judged."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from evalkit.errors import EvalkitError
-from evalkit.trec import read_run
+from evalkit.trec import RunFile, read_run
 from evalkit.types import Pair, Scores, Settings
 
 
@@ -22,27 +23,33 @@ class TrecRun:
     _facts: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def check(self) -> None:
-        """Read the file once.
-
-        Raises:
-            EvalkitError: the file is broken (see `evalkit.trec.read_run`).
-        """
-        self.load()
-
-    def load(self) -> None:
         """Read the file.
 
         Raises:
             EvalkitError: the file is broken (see `evalkit.trec.read_run`).
         """
-        file = read_run(self.path)
+        _ = self._file
+
+    def load(self) -> None:
+        """Turn the file's order into ranks.
+
+        Raises:
+            EvalkitError: the file is broken (see `evalkit.trec.read_run`).
+        """
+        file = self._file
         self._ranks = {
             query_id: {hit.doc_id: rank for rank, hit in enumerate(hits, 1)}
             for query_id, hits in file.run.rankings.items()
         }
         self._facts = {"tag": file.run.name, "queries_where_rank_and_score_disagree": file.rank_conflicts}
 
-    def score(self, pairs: Sequence[Pair], queries: Mapping[str, str], docs: Mapping[str, str]) -> Scores:
+    def score(
+        self,
+        pairs: Sequence[Pair],
+        queries: Mapping[str, str],
+        docs: Mapping[str, str],
+        on_progress: Callable[[int], None] = lambda n: None,
+    ) -> Scores:
         """Return minus the rank of each pair, None where the run lacks it.
 
         Raises:
@@ -61,9 +68,14 @@ class TrecRun:
             for query_id in {pair.query_id for pair in pairs}
             for doc_id in self._ranks.get(query_id, {})
         )
+        on_progress(len(pairs))
         self._facts |= {"candidates_unranked": unranked, "ranked_but_no_candidate": extra}
         return Scores(tuple(None if rank is None else -float(rank) for rank in ranks))
 
     def describe(self) -> Settings:
         """Return the file, its tag, and what did not match the first stage's candidates."""
         return {"name": self.name or Path(self.path).stem, "path": self.path, **self._facts}
+
+    @cached_property
+    def _file(self) -> RunFile:
+        return read_run(self.path)

@@ -191,6 +191,17 @@ def _records(queries: Mapping[str, str], docs: Mapping[str, str], qrels: Qrels) 
             yield str(qrels[query_id][doc_id])
 
 
+def check_cuts(corpus: str, unjudged_queries: str, empty_docs: str) -> None:
+    """Check the settings that every slice shares, before anything is read.
+
+    Raises:
+        EvalkitError: one of them is none of its valid values.
+    """
+    one_of("slice.corpus", corpus, ("full", "judged"))
+    one_of("slice.unjudged_queries", unjudged_queries, ("error", "drop"))
+    one_of("slice.empty_docs", empty_docs, ("error", "drop"))
+
+
 def one_of(setting: str, value: str, valid: Iterable[str]) -> str:
     """Return `value` if it is valid.
 

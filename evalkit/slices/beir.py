@@ -7,7 +7,7 @@ from typing import Any
 
 from evalkit.errors import EvalkitError
 from evalkit.progress import track
-from evalkit.slices.assemble import assemble, choose_queries, collect_docs, joined, one_of
+from evalkit.slices.assemble import assemble, check_cuts, choose_queries, collect_docs, joined
 from evalkit.types import Slice
 
 
@@ -36,9 +36,7 @@ def load(
             f"slice.path={path}: there is no such folder; a BEIR folder holds corpus.jsonl, "
             "queries.jsonl and qrels/SPLIT.tsv"
         )
-    one_of("slice.corpus", corpus, ("full", "judged"))
-    one_of("slice.unjudged_queries", unjudged_queries, ("error", "drop"))
-    one_of("slice.empty_docs", empty_docs, ("error", "drop"))
+    check_cuts(corpus, unjudged_queries, empty_docs)
     qrels = _qrels(folder, split)
     texts = dict(_unique(folder / "queries.jsonl", _jsonl(folder / "queries.jsonl")))
     missing = [query_id for query_id in qrels if query_id not in texts]

@@ -9,7 +9,7 @@ from typing import Any
 from evalkit.errors import EvalkitError, nearest
 from evalkit.progress import say, track
 from evalkit.slices import candidates
-from evalkit.slices.assemble import Docs, assemble, choose_queries, collect_docs, one_of
+from evalkit.slices.assemble import Docs, assemble, check_cuts, choose_queries, collect_docs, one_of
 from evalkit.types import Slice
 
 
@@ -35,10 +35,8 @@ def load(
     Raises:
         EvalkitError: unknown id, something that the id lacks, no network, or what `evalkit.slices.assemble` refuses.
     """
-    one_of("slice.corpus", corpus, ("full", "judged"))
+    check_cuts(corpus, unjudged_queries, empty_docs)
     one_of("slice.source", source, ("auto", "corpus", "candidates"))
-    one_of("slice.unjudged_queries", unjudged_queries, ("error", "drop"))
-    one_of("slice.empty_docs", empty_docs, ("error", "drop"))
     data = _dataset(dataset)
     where = f"ir_datasets id {dataset}"
     with _reading(dataset):
