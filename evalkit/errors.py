@@ -8,6 +8,10 @@ class EvalkitError(Exception):
     """What is wrong, where, and what would be right, in one sentence that a user can act on."""
 
 
+class NotFiniteError(EvalkitError):
+    """The model gave NaN or an infinite number as a logit: the model is broken, not the user's input."""
+
+
 def nearest(name: str, valid: Iterable[str]) -> str:
     """Return ``"; did you mean a, b?"`` for the valid names closest to `name`; if none is close, all unless many."""
     names = sorted(valid)

@@ -11,6 +11,7 @@ from evalkit.slices.assemble import (
     choose_queries,
     collect_docs,
     fingerprint,
+    fingerprints,
     joined,
     one_of,
     sampled,
@@ -163,7 +164,7 @@ def test_a_slice_counts_what_it_holds():
     data = assembled(qrels={"q1": {"a": 1, "b": 2}, "q2": {"b": 0}, "q3": {"z": 2, "a": 0}})
     assert data.facts == {
         "source": "test", "queries": 3, "docs": 4, "judgments": 5, "judged_docs_without_text": 1,
-        "queries_without_relevant": 1,
+        "queries_without_relevant": 1, "fingerprints": fingerprints(data.queries, data.docs, data.qrels),
     }  # fmt: skip
 
 
@@ -214,12 +215,33 @@ def test_the_order_of_the_files_does_not_change_the_fingerprint(one, data):
     assert fingerprint(*again) == fingerprint(*one)
 
 
-def test_the_fingerprint_is_sha_256_over_counts_ids_texts_and_grades_in_order_of_the_ids():
-    fields = ["queries 1", "q", "é", "docs 2", "a", "text a", "b", "text b", "qrels 1", "q", "b", "2"]
+def by_hand(*fields):
     encoded = [field.encode("utf-8") for field in fields]
-    by_hand = b"".join(len(field).to_bytes(8, "little") + field for field in encoded)
-    found = fingerprint({"q": "é"}, {"b": "text b", "a": "text a"}, {"q": {"b": 2}})
-    assert found == hashlib.sha256(by_hand).hexdigest()
+    return hashlib.sha256(b"".join(len(field).to_bytes(8, "little") + field for field in encoded)).hexdigest()
+
+
+def test_the_fingerprint_is_sha_256_over_ids_texts_and_grades_in_order_of_the_ids():
+    parts = {
+        "queries": by_hand("q", "é"),
+        "docs": by_hand("a", "text a", "b", "text b"),
+        "judgments": by_hand("q", "1", "b", "2"),
+    }
+    one = ({"q": "é"}, {"b": "text b", "a": "text a"}, {"q": {"b": 2}})
+    assert fingerprints(*one) == parts
+    assert fingerprint(*one) == by_hand(*parts.values())
+
+
+@pytest.mark.parametrize(
+    ("changed", "part"),
+    [
+        (({"q": "e"}, {"a": "text"}, {"q": {"a": 2}}), "queries"),
+        (({"q": "é"}, {"a": "Text"}, {"q": {"a": 2}}), "docs"),
+        (({"q": "é"}, {"a": "text"}, {"q": {"a": 1}}), "judgments"),
+    ],
+)
+def test_the_fingerprints_tell_what_differs(changed, part):
+    before, after = fingerprints({"q": "é"}, {"a": "text"}, {"q": {"a": 2}}), fingerprints(*changed)
+    assert [name for name in before if before[name] != after[name]] == [part]
 
 
 SLICE = ({"q1": "one", "q2": "two"}, {"a": "text a", "b": "text b"}, {"q1": {"a": 1, "b": 0}, "q2": {"b": 3}})

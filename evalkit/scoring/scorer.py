@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from evalkit.errors import EvalkitError
+from evalkit.errors import EvalkitError, NotFiniteError
 from evalkit.scoring.device import synchronize
 from evalkit.scoring.pairs import PairTokenizer, TokenizedPair
 from evalkit.scoring.pretrained import Pretrained
@@ -61,7 +61,8 @@ class Scorer:
         """Score (query, passage) texts; `on_progress` is told how many pairs each batch held.
 
         Raises:
-            EvalkitError: out of memory, or a logit that is not a finite number.
+            EvalkitError: out of memory.
+            NotFiniteError: a logit is NaN or infinite.
         """
         started = time.perf_counter()
         tokenized = self._tokenize(texts)
@@ -82,7 +83,7 @@ class Scorer:
         broken = np.flatnonzero(~np.isfinite(logits))
         if broken.size:
             query, passage = texts[int(broken[0])]
-            raise EvalkitError(
+            raise NotFiniteError(
                 f"the model gave {logits[broken[0]]} as logit for {broken.size} of {len(texts)} pairs (first: query "
                 f"{query[:60]!r}, passage {passage[:60]!r}); a wider precision (bf16 or fp32) may help, or the weights "
                 "are broken"

@@ -162,33 +162,54 @@ def assemble(
         "judged_docs_without_text": len(absent),
         "queries_without_relevant": sum(max(g.values()) < relevance_level for g in kept.values()),
     }
+    parts = fingerprints(queries, docs, kept)
     return Slice(
-        name, lang, dict(queries), docs, kept, fingerprint(queries, docs, kept), relevance_level, {**facts, **counts}
+        name,
+        lang,
+        dict(queries),
+        docs,
+        kept,
+        _combined(parts),
+        relevance_level,
+        {**facts, **counts, "fingerprints": parts},
     )
 
 
 def fingerprint(queries: Mapping[str, str], docs: Mapping[str, str], qrels: Qrels) -> str:
     """Return the SHA-256 over ids, texts and judgments; the order in which they were read does not matter."""
+    return _combined(fingerprints(queries, docs, qrels))
+
+
+def fingerprints(queries: Mapping[str, str], docs: Mapping[str, str], qrels: Qrels) -> dict[str, str]:
+    """Return a SHA-256 for each of queries, docs and judgments, so that it can be said which of them differ."""
+    return {
+        "queries": _sha256(field for key in sorted(queries) for field in (key, queries[key])),
+        "docs": _sha256(field for key in sorted(docs) for field in (key, docs[key])),
+        "judgments": _sha256(
+            field
+            for query_id in sorted(qrels)
+            for field in (query_id, str(len(qrels[query_id])), *_judgments(qrels[query_id]))
+        ),
+    }
+
+
+def _judgments(grades: Mapping[str, int]) -> Iterator[str]:
+    for doc_id in sorted(grades):
+        yield doc_id
+        yield str(grades[doc_id])
+
+
+def _combined(parts: Mapping[str, str]) -> str:
+    return _sha256(parts[name] for name in ("queries", "docs", "judgments"))
+
+
+def _sha256(fields: Iterable[str]) -> str:
     digest = hashlib.sha256()
-    for record in _records(queries, docs, qrels):
+    for field in fields:
         # A length before each field: no two different slices can write the same bytes.
-        data = record.encode("utf-8", "surrogatepass")
+        data = field.encode("utf-8", "surrogatepass")
         digest.update(len(data).to_bytes(8, "little") + data)
     return digest.hexdigest()
-
-
-def _records(queries: Mapping[str, str], docs: Mapping[str, str], qrels: Qrels) -> Iterator[str]:
-    for label, texts in (("queries", queries), ("docs", docs)):
-        yield f"{label} {len(texts)}"
-        for key in sorted(texts):
-            yield key
-            yield texts[key]
-    for query_id in sorted(qrels):
-        yield f"qrels {len(qrels[query_id])}"
-        yield query_id
-        for doc_id in sorted(qrels[query_id]):
-            yield doc_id
-            yield str(qrels[query_id][doc_id])
 
 
 def check_cuts(corpus: str, unjudged_queries: str, empty_docs: str) -> None:
