@@ -18,21 +18,21 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from evalkit import config, provenance
+from evalkit import commands, config, provenance
 from evalkit.config import SCHEMAS, conf_dir
-from evalkit.errors import EvalkitError, nearest
+from evalkit.errors import EvalkitError, NotFiniteError, nearest
 from evalkit.progress import say
 
-TRIAL_FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
-_TASKS = ("trial", "quickcheck")
+FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
+_TASKS = ("trial", "quickcheck", "gate")
 _exit_code = 0
-"""Set by a trial that failed; a sweep goes on without it."""
+"""Set by a trial or a gate that failed; a sweep goes on without it."""
 _wants_traceback = False
 """Set where the user asked for it with HYDRA_FULL_ERROR=1."""
 
 
 def main() -> None:
-    """Run the command line and exit: 0 done, 1 a trial of a sweep failed, 2 bad input, 130 interrupted."""
+    """Run the command line and exit: 0 done, 1 a gate or a trial of a sweep failed, 2 bad input, 130 interrupted."""
     global _wants_traceback
     _wants_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors come through to here instead of being printed by Hydra
@@ -40,6 +40,8 @@ def main() -> None:
         ConfigStore.instance().store(group=group, name=name, node=schema)
     compose = hydra.main(config_path=str(conf_dir()), config_name="config", version_base="1.3")
     try:
+        if sys.argv[1:2] and sys.argv[1] in commands.NAMES:
+            sys.exit(commands.run(sys.argv[1:], _gate_settings))
         compose(_job)()
     except KeyboardInterrupt:
         say("evalkit: interrupted; the folders of finished trials stay")
@@ -61,7 +63,7 @@ def _job(cfg: DictConfig) -> None:
         if _wants_traceback:
             raise
         say(f"evalkit: {_sentence(error)}")
-        _exit_code = TRIAL_FAILED if HydraConfig.get().mode == RunMode.MULTIRUN else BAD_INPUT
+        _exit_code = FAILED if HydraConfig.get().mode == RunMode.MULTIRUN else BAD_INPUT
 
 
 def _run(cfg: DictConfig) -> None:
@@ -71,8 +73,10 @@ def _run(cfg: DictConfig) -> None:
     from evalkit.report.result import failed
     from evalkit.worker import in_fresh_process
 
+    global _exit_code
     folder = Path(HydraConfig.get().runtime.output_dir)
     asked = _asked(cfg)
+    gate = commands.Gate.of(asked["gate"]) if asked["task"] == "gate" else None
     facts = provenance.collect(provenance.command_line())
     _claim(folder, bool(cfg.overwrite))
     try:
@@ -91,9 +95,21 @@ def _run(cfg: DictConfig) -> None:
         result = in_fresh_process(jobs.run_trial, asked, facts, folder)
     except EvalkitError as error:
         with suppress(OSError):  # then the error itself says that the folder cannot be written
-            results.write_result(failed(asked["name"], asked, facts, str(error)), folder)
-        raise
-    terminal.show(result, str(folder))
+            results.write_result(failed(asked["name"], asked, facts, error), folder)
+        if not gate or not isinstance(error, NotFiniteError):
+            raise
+    else:
+        terminal.show(result, str(folder))
+    if gate:
+        _exit_code = max(_exit_code, gate.run(folder))
+
+
+def _gate_settings(overrides: list[str]) -> dict[str, Any]:
+    """Compose the gate's settings alone, for the commands that run no trial."""
+    with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        settings = OmegaConf.to_container(hydra.compose("config", overrides).gate, resolve=True)
+    assert isinstance(settings, dict)
+    return {str(key): value for key, value in settings.items()}
 
 
 class SweepReport(Callback):

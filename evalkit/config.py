@@ -6,6 +6,8 @@ from typing import Any
 
 from omegaconf import MISSING
 
+from evalkit.limits import Limits
+
 PACKAGE = Path(__file__).parent
 
 
@@ -135,6 +137,15 @@ class CostProtocol:
     warmup_queries: int = MISSING
     latency_queries: int = MISSING
     seed: int = 0
+    calibrate: bool = False
+
+
+@dataclass
+class Gate(Limits):
+    """Where the gate's baseline lies, and the limits of its checks."""
+
+    baseline: str = MISSING
+    junit: str | None = None
 
 
 @dataclass
@@ -149,6 +160,7 @@ class Config:
     precision: PrecisionChoice = field(default_factory=PrecisionChoice)
     measures: Measures = field(default_factory=Measures)
     protocol: CostProtocol = field(default_factory=CostProtocol)
+    gate: Gate = field(default_factory=Gate)
     depth: int = MISSING
     device: str = "auto"
     out_dir: str = MISSING
@@ -165,5 +177,6 @@ SCHEMAS: dict[tuple[str | None, str], Any] = {
     ("first_stage", "schema_trec_run"): TrecRun,
     ("reranker", "schema_cross_encoder"): CrossEncoderReranker,
     ("reranker", "schema_trec_run"): TrecRun,
+    ("gate", "schema_gate"): Gate,
 }
 """(group, name) -> schema, for Hydra's store. A group's YAML names its schema first in its defaults list."""

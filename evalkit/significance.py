@@ -1,7 +1,7 @@
 """How sure a difference is: paired over queries, with an interval for its mean."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 
@@ -11,7 +11,7 @@ class Delta:
 
     mean: float
     low: float | None
-    """Lower end of the 95 % confidence interval of the mean; None with fewer than two queries."""
+    """Lower end of the confidence interval of the mean; None with fewer than two queries."""
     high: float | None
     wins: int
     ties: int
@@ -28,10 +28,10 @@ class Delta:
         return "made no clear difference"
 
 
-def paired_delta(before: Mapping[str, float], after: Mapping[str, float]) -> Delta:
+def paired_delta(before: Mapping[str, float], after: Mapping[str, float], confidence: float = 0.95) -> Delta:
     """Compare two systems on the same queries: mean difference, Student's t interval, wins, ties, losses.
 
-    Source of the interval: mean +- t(0.975, n - 1) * s / sqrt(n) over the per-query differences.
+    Source of the interval: mean +- t((1 + confidence) / 2, n - 1) * s / sqrt(n) over the per-query differences.
     """
     from scipy.stats import t
 
@@ -40,12 +40,38 @@ def paired_delta(before: Mapping[str, float], after: Mapping[str, float]) -> Del
     mean = math.fsum(differences) / n
     low = high = None
     if n > 1:
-        deviation = math.sqrt(math.fsum((d - mean) ** 2 for d in differences) / (n - 1))
-        margin = float(t.ppf(0.975, n - 1)) * deviation / math.sqrt(n)
+        margin = float(t.ppf((1 + confidence) / 2, n - 1)) * deviation(differences) / math.sqrt(n)
         low, high = mean - margin, mean + margin
     wins = sum(d > _TIE for d in differences)
     losses = sum(d < -_TIE for d in differences)
     return Delta(mean, low, high, wins, n - wins - losses, losses)
+
+
+def deviation(values: Sequence[float]) -> float:
+    """Return the standard deviation of a sample, with n - 1 in the denominator."""
+    mean = math.fsum(values) / len(values)
+    return math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1))
+
+
+def smallest_detectable(spread: float, n: int, confidence: float = 0.95, power: float = 0.8) -> float | None:
+    """Return the smallest true mean difference whose interval leaves out 0 with probability `power`.
+
+    `spread` is the standard deviation of the per-query differences, `n` the number of queries; None where there is
+    no telling (fewer than two queries, or no spread). Source: power of the paired t test by the noncentral t
+    distribution, one side of it, as in G*Power (Faul et al. 2007) and statsmodels' TTestPower.
+    """
+    from scipy.optimize import brentq
+    from scipy.stats import nct, t
+
+    if n < 2 or spread <= 0:
+        return None
+    critical = t.ppf((1 + confidence) / 2, n - 1)
+
+    def short_of_power(effect: float) -> float:
+        return float(nct.sf(critical, n - 1, effect * math.sqrt(n))) - power
+
+    # From no effect at all to one that is sure to be seen.
+    return float(brentq(short_of_power, 0.0, (critical + 40) / math.sqrt(n), xtol=1e-9)) * spread
 
 
 _TIE = 1e-9

@@ -5,14 +5,18 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from evalkit import measures, ranking
+from evalkit.caveats import caveats
 from evalkit.cost import MemoryWatch, measure_latency
 from evalkit.errors import EvalkitError
 from evalkit.measures import Measure
 from evalkit.progress import say, stage
 from evalkit.types import Cost, Latency, Pair, Run, Scores, Settings, Slice, Trial
+
+if TYPE_CHECKING:
+    from evalkit.calibration import Yardstick
 
 
 class FirstStage(Protocol):
@@ -68,6 +72,8 @@ class Plan:
     latency_queries: int
     """Queries timed one by one, drawn by `seed`; 0 for none."""
     seed: int
+    calibrate: bool = False
+    """Whether a fixed piece of work is timed beside the reranker (`evalkit.calibration`)."""
 
     def parsed(self) -> list[Measure]:
         """Return the measures with their cutoffs.
@@ -102,7 +108,9 @@ def run(
         raise EvalkitError("the first stage found no passage for any query; check slice.lang and first_stage.analysis")
     pairs = candidates(first, plan.depth)
 
-    watch = MemoryWatch(_device(reranker))
+    device = _device(reranker)
+    yardstick = _yardstick(device) if plan.calibrate and reranker.computes else None
+    watch = MemoryWatch(device)
     say(f"  loading {getattr(reranker, 'model', None) or getattr(reranker, 'path', 'the reranker')}")
     started = time.perf_counter()
     reranker.load()
@@ -117,10 +125,10 @@ def run(
     with stage("scoring", len(pairs), "pairs") as advance:
         scores = reranker.score(pairs, data.queries, data.docs, advance)
     scoring_s = time.perf_counter() - started
+    memory = watch.read()
     if reranker.computes and plan.latency_queries:
         timed = random.Random(plan.seed).sample(groups, min(plan.latency_queries, len(groups)))  # noqa: S311
-        latency = _latency(reranker, data, timed)
-    memory = watch.read()
+        latency = _latency(reranker, data, timed, yardstick.measure if yardstick else _nothing)
 
     described = dict(reranker.describe())
     logits = _logits_by_query(pairs, scores)
@@ -148,6 +156,7 @@ def run(
             forward_s=scores.forward_s,
             latency=latency,
             memory=memory,
+            calibration=yardstick.read() if yardstick else None,
         )
     trial = Trial(
         name=plan.name,
@@ -159,7 +168,7 @@ def run(
             "reranker": described,
             "depth": plan.depth,
             "measures": [str(measure) for measure in wanted],
-            "scoring": _scoring_facts(scores, logits, first),
+            "scoring": _scoring_facts(scores, logits, first, reranked, plan.depth),
         },
         provenance=provenance,
         slice=data,
@@ -172,7 +181,7 @@ def run(
         },
         cost=cost,
     )  # fmt: skip
-    return replace(trial, warnings=tuple(_warnings(trial)))
+    return replace(trial, warnings=tuple(caveats(trial)))
 
 
 def candidates(first: Run, depth: int) -> list[Pair]:
@@ -209,6 +218,12 @@ def _device(reranker: Reranker) -> str:
     return str(resolve_device(asked))
 
 
+def _yardstick(device: str) -> "Yardstick":
+    from evalkit.calibration import Yardstick
+
+    return Yardstick(device)
+
+
 def _warm_up(reranker: Reranker, data: Slice, groups: Sequence[Sequence[Pair]]) -> float:
     started = time.perf_counter()
     for group in groups:
@@ -216,7 +231,7 @@ def _warm_up(reranker: Reranker, data: Slice, groups: Sequence[Sequence[Pair]]) 
     return time.perf_counter() - started
 
 
-def _latency(reranker: Reranker, data: Slice, groups: Sequence[Sequence[Pair]]) -> Latency:
+def _latency(reranker: Reranker, data: Slice, groups: Sequence[Sequence[Pair]], between: Callable[[], None]) -> Latency:
     with stage("timing single queries", len(groups), "queries") as advance:
 
         def one(group: Sequence[Pair]) -> int:
@@ -225,70 +240,32 @@ def _latency(reranker: Reranker, data: Slice, groups: Sequence[Sequence[Pair]]) 
 
         def pieces() -> Iterator[Callable[[], int]]:
             for group in groups:
+                between()  # where no clock of ours runs
                 yield partial(one, group)
-                advance(1)  # between two pieces, where no clock runs
+                advance(1)
 
         return measure_latency(pieces())
 
 
-def _scoring_facts(scores: Scores, logits: Mapping[str, Mapping[str, float]], first: Run) -> dict[str, Any]:
+def _nothing() -> None:
+    pass
+
+
+def _scoring_facts(
+    scores: Scores, logits: Mapping[str, Mapping[str, float]], first: Run, reranked: Run, depth: int
+) -> dict[str, Any]:
+    several = [list(of_query.values()) for of_query in logits.values() if len(of_query) > 1]
     return {
         "pairs": len(scores.logits),
         "pairs_unscored": sum(logit is None for logit in scores.logits),
         "truncated_pairs": scores.truncated_pairs,
         "tied_pairs": sum(ranking.tied(list(of_query.values())) for of_query in logits.values()),
+        "queries_with_constant_score": sum(len(set(values)) == 1 for values in several),
+        "queries_reordered": sum(
+            [hit.doc_id for hit in hits[:depth]] != [hit.doc_id for hit in reranked.rankings[query_id][:depth]]
+            for query_id, hits in first.rankings.items()
+        ),
         "queries_without_hits": sum(not hits for hits in first.rankings.values()),
         "tokens": scores.tokens,
         "padding_share": round(1 - scores.tokens / scores.padded_tokens, 4) if scores.padded_tokens else 0.0,
     }
-
-
-def _warnings(trial: Trial) -> list[str]:
-    """Return what a careful reader would want to know before quoting a figure."""
-    facts, scoring, found = trial.effective["slice"], trial.effective["scoring"], []
-    for label, run_name in (("first_stage", "first stage"), ("reranked", "reranked list")):
-        if trial.unjudged_at_10[label] > 0.2:
-            found.append(
-                f"{trial.unjudged_at_10[label]:.0%} of the top 10 of the {run_name} are unjudged and count as "
-                "not relevant"
-            )
-    if facts["judged_docs_without_text"]:
-        found.append(
-            f"{facts['judged_docs_without_text']} judged passages are not in this slice's corpus and cannot be "
-            "found; figures are not comparable with the full collection's"
-        )
-    if facts["corpus"] != "full":
-        found.append(f"the corpus is cut ({facts['corpus']}): a first stage has it easier than on the full collection")
-    if facts["queries_without_relevant"]:
-        found.append(f"{facts['queries_without_relevant']} queries have no relevant passage and count 0 in every list")
-    if scoring["queries_without_hits"]:
-        found.append(f"the first stage found nothing for {scoring['queries_without_hits']} queries; they count 0")
-    if scoring["pairs_unscored"]:
-        found.append(
-            f"the reranker says nothing of {scoring['pairs_unscored']} of {scoring['pairs']} candidates; they "
-            "follow its own in first-stage order"
-        )
-    if trial.effective["reranker"].get("ranked_but_no_candidate"):
-        found.append(
-            f"{trial.effective['reranker']['ranked_but_no_candidate']} passages of the reranker's run are not "
-            "among the candidates and were left out"
-        )
-    if scoring["truncated_pairs"]:
-        found.append(
-            f"{scoring['truncated_pairs']} of {scoring['pairs']} pairs were cut to "
-            f"{trial.effective['reranker']['max_length']} tokens"
-        )
-    if scoring["tied_pairs"]:
-        found.append(
-            f"{scoring['tied_pairs']} pairs share their score with another one of their query; first-stage order "
-            "decides between them"
-        )
-    for stage_name in ("first_stage", "reranker"):
-        if clash := trial.effective[stage_name].get("queries_where_rank_and_score_disagree"):
-            found.append(
-                f"in the {stage_name.replace('_', ' ')}'s run file rank and score disagree for {clash} queries; "
-                "the scores decide"
-            )
-    if len(trial.slice.queries) < 30:
-        found.append(f"{len(trial.slice.queries)} queries are few: only large differences can be told from chance")
-    return found

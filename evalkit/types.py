@@ -101,6 +101,18 @@ class Memory:
 
 
 @dataclass(frozen=True)
+class Calibration:
+    """Time and memory of the fixed workload of `evalkit.calibration`, in the same process as the trial."""
+
+    samples_ms: tuple[float, ...]
+    p50_ms: float
+    rss_before_mb: float | None
+    """Resident set just before the workload was built; the trial's own peak is counted from here too."""
+    rss_peak_mb: float | None
+    cuda_allocated_peak_mb: float | None = None
+
+
+@dataclass(frozen=True)
 class Cost:
     """What the reranker cost in time and memory. A first stage's own times stand beside it."""
 
@@ -116,6 +128,8 @@ class Cost:
     forward_s: float
     latency: Latency | None
     memory: Memory
+    calibration: Calibration | None = None
+    """None unless the protocol asks for it."""
 
 
 @dataclass(frozen=True)

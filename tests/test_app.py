@@ -47,8 +47,8 @@ def trial(bert_folder, tmp_path_factory):
 def test_a_trial_leaves_everything_in_its_folder(trial):
     _, folder = trial
     assert sorted(path.name for path in folder.iterdir()) == [
-        "before_after.png", "config.yaml", "first_stage.trec", "per_query.csv", "report.md", "reranked.trec",
-        "result.json",
+        "before_after.png", "config.yaml", "first_stage.trec", "passages.jsonl", "per_query.csv", "report.md",
+        "reranked.trec", "result.json",
     ]  # fmt: skip
 
 

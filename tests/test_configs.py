@@ -14,11 +14,12 @@ from omegaconf.errors import OmegaConfBaseException
 from evalkit.build import build
 from evalkit.config import SCHEMAS, conf_dir
 from evalkit.errors import EvalkitError
+from evalkit.limits import Limits
 from evalkit.measures import parse
 from evalkit.scoring.device import PRECISIONS
 
 CONF = conf_dir()
-GROUPS = ("slice", "first_stage", "reranker", "precision", "measures", "protocol")
+GROUPS = ("slice", "first_stage", "reranker", "precision", "measures", "protocol", "gate")
 CHOICES = [(path.parent.name, path.stem) for group in GROUPS for path in sorted((CONF / group).glob("*.yaml"))]
 EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
 
@@ -32,7 +33,7 @@ TO_BE_GIVEN = {
 }
 """What a user must add to the command; every other choice is complete."""
 
-COMPONENTS = [schema for (group, _), schema in SCHEMAS.items() if group]
+COMPONENTS = [schema for (group, _), schema in SCHEMAS.items() if group in GROUPS[:3]]
 
 
 def test_every_folder_of_the_configuration_is_a_known_group():
@@ -128,6 +129,13 @@ def test_a_schemas_defaults_are_its_components_own(schema):
 def test_a_schema_points_at_what_it_describes(schema):
     for target in re.findall(r"`(evalkit\.[\w.]+)`", schema.__doc__):
         assert callable(component(target))
+
+
+def test_the_gates_yaml_states_the_defaults_of_its_limits():
+    settings = OmegaConf.to_container(compose().gate)
+    limits = Limits(**{key: value for key, value in settings.items() if key not in ("baseline", "junit")})
+    assert limits == Limits()
+    assert settings["baseline"] == "reports/baselines/ci.json"
 
 
 def test_what_a_configuration_names_can_be_built(bert_folder):

@@ -148,11 +148,12 @@ def test_a_finished_result_has_the_promised_keys(done):
 
 
 def test_a_failed_result_says_what_was_asked_and_why_it_failed():
-    assert failed("tiny", {"depth": 3}, {"commit": None}, "no memory") == {
+    assert failed("tiny", {"depth": 3}, {"commit": None}, EvalkitError("no memory")) == {
         "schema_version": 1,
         "status": "failed",
         "name": "tiny",
         "error": "no memory",
+        "error_kind": "EvalkitError",
         "asked": {"depth": 3},
         "provenance": {"commit": None},
     }
@@ -175,7 +176,8 @@ def test_warnings_say_what_a_careful_reader_would_ask(done):
 
 def test_a_folder_holds_all_its_files_and_no_unfinished_one(written):
     assert sorted(path.name for path in written.iterdir()) == [
-        "before_after.png", "first_stage.trec", "per_query.csv", "report.md", "reranked.trec", "result.json",
+        "before_after.png", "first_stage.trec", "passages.jsonl", "per_query.csv", "report.md", "reranked.trec",
+        "result.json",
     ]  # fmt: skip
     assert (written / "before_after.png").read_bytes().startswith(b"\x89PNG\r\n")
 
@@ -314,7 +316,9 @@ def test_no_name_breaks_a_table_or_starts_markup():
 
 def test_no_name_breaks_the_report_of_a_sweep():
     nasty = finished(make_trial(NASTY, NASTY, NASTY, NASTY))
-    broken = failed(NASTY, {"precision": {"name": NASTY}, "depth": 3}, {}, f"it broke: {NASTY}\nsecond line")
+    broken = failed(
+        NASTY, {"precision": {"name": NASTY}, "depth": 3}, {}, EvalkitError(f"it broke: {NASTY}\nsecond line")
+    )
     report = markdown.sweep([nasty, broken])
     assert "<script" not in report
     table = [line for line in report.splitlines() if line.startswith("|")]
@@ -329,7 +333,9 @@ def test_a_command_can_be_copied_into_a_shell_and_stays_one_code_span(done):
 
 
 def test_a_sweep_puts_finished_and_failed_trials_side_by_side(done, tmp_path):
-    other = failed("tiny", {"precision": {"name": "tf32"}, "depth": 3}, {}, "precision=tf32 is not for a CPU")
+    other = failed(
+        "tiny", {"precision": {"name": "tf32"}, "depth": 3}, {}, EvalkitError("precision=tf32 is not for a CPU")
+    )
     rows = tables.sweep_rows([finished(done), other])
     assert [row["system"] for row in rows] == ["fixed + oracle at fp32", "tiny at tf32"]
     assert rows[0]["RR@10"] == "0.5000 (+0.0000)"
@@ -343,7 +349,7 @@ def test_a_sweep_puts_finished_and_failed_trials_side_by_side(done, tmp_path):
 
 
 def test_a_sweep_in_which_every_trial_failed_is_still_reported(tmp_path):
-    results.write_sweep([failed("x", {"precision": {"name": "fp16"}, "depth": 3}, {}, "no")], tmp_path)
+    results.write_sweep([failed("x", {"precision": {"name": "fp16"}, "depth": 3}, {}, EvalkitError("no"))], tmp_path)
     assert "- x at fp16: failed. no" in (tmp_path / "report.md").read_text("utf-8")
 
 
@@ -375,7 +381,9 @@ def test_a_folder_that_cannot_be_written_names_the_way_out(done, tmp_path):
     with pytest.raises(EvalkitError, match=r"cannot write the results to .*file: Not a directory; .*out_dir=DIR"):
         results.write_trial(done, tmp_path / "file")
     with pytest.raises(EvalkitError, match=r"cannot write the results to .*gone: No such file or directory"):
-        results.write_sweep([failed("x", {"precision": {"name": "fp16"}, "depth": 3}, {}, "no")], tmp_path / "gone")
+        results.write_sweep(
+            [failed("x", {"precision": {"name": "fp16"}, "depth": 3}, {}, EvalkitError("no"))], tmp_path / "gone"
+        )
 
 
 def test_a_full_disk_leaves_no_result_that_looks_finished(done, tmp_path):

@@ -311,7 +311,7 @@ def test_few_queries_are_warned_of():
 
 def test_unjudged_passages_at_the_top_are_warned_of_above_a_fifth():
     # Five hits a query: with one unjudged it is 20 %, with two it is 40 %.
-    five = ("d0", "d1", "d2", "d3", "d4")
+    five = ("d1", "d0", "d2", "d3", "d4")
     assert warnings_of(collection(30, grades={"d0": 1, "d1": 0, "d2": 0, "d3": 0}), *five) == ()
     assert warnings_of(collection(30, grades={"d0": 1, "d1": 0, "d2": 0}), *five) == (
         "40% of the top 10 of the first stage are unjudged and count as not relevant",
@@ -336,11 +336,17 @@ def test_queries_without_a_relevant_passage_are_warned_of():
 
 def test_queries_without_hits_are_warned_of_and_count_zero():
     data = collection(30)
-    first = FixedOrder({query_id: ["d0"] if query_id != "q7" else [] for query_id in data.queries})
+    first = FixedOrder({query_id: ["d1", "d0"] if query_id != "q7" else [] for query_id in data.queries})
     done = trial(data, first, Opinion(worse_later))
     assert done.warnings == ("the first stage found nothing for 1 queries; they count 0",)
     assert done.reranked.rankings["q7"] == ()
     assert done.effectiveness["reranked"].mean()["nDCG@10"] == pytest.approx(29 / 30)
+
+
+def test_a_reranker_that_changes_no_order_is_warned_of():
+    assert warnings_of(collection(30), "d0", "d1") == (
+        "the reranker changed no order: every list is the first stage's",
+    )
 
 
 def test_pairs_that_were_cut_are_warned_of_with_the_limit():

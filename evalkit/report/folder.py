@@ -1,4 +1,4 @@
-"""Writes a trial's folder: result.json, report.md, the two runs, and a table per query."""
+"""Writes a trial's folder: result.json, report.md, the two runs, a table per query, and the passages to look at."""
 
 import json
 from collections.abc import Sequence
@@ -26,6 +26,7 @@ def write_trial(trial: Trial, folder: Path) -> Result:
         write_run(trial.first_stage, folder / "first_stage.trec")
         write_run(trial.reranked, folder / "reranked.trec")
         per_query(trial).to_csv(folder / "per_query.csv", index=False, float_format="%.6f")
+        (folder / "passages.jsonl").write_text(passages(trial), encoding="utf-8", errors="surrogatepass")
         plot.before_after(result, folder / "before_after.png")
         (folder / "report.md").write_text(markdown.trial(result, "before_after.png"), encoding="utf-8")
         write_result(result, folder)
@@ -64,6 +65,38 @@ def cannot_write(folder: Path, error: OSError) -> EvalkitError:
 
 def _json(value: object) -> str:
     return json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def passages(trial: Trial) -> str:
+    """Return a JSON line for each query: its text and the passages that a reader would look at.
+
+    Those are the top 10 of either list and the relevant ones, each with its grade (null if unjudged), its rank in
+    both lists (from 1; null if it is not there) and the beginning of its text.
+    """
+    data, lines = trial.slice, []
+    for query_id, query in data.queries.items():
+        grades = data.qrels[query_id]
+        ranks = [
+            {hit.doc_id: rank for rank, hit in enumerate(run.rankings[query_id], 1)}
+            for run in (trial.first_stage, trial.reranked)
+        ]
+        shown = [hit.doc_id for run in (trial.reranked, trial.first_stage) for hit in run.rankings[query_id][:10]]
+        shown += [doc_id for doc_id, grade in grades.items() if grade >= trial.slice.relevance_level]
+        entries = [
+            {
+                "doc_id": doc_id,
+                "grade": grades.get(doc_id),
+                "first_stage_rank": ranks[0].get(doc_id),
+                "reranked_rank": ranks[1].get(doc_id),
+                "text": data.docs.get(doc_id, "")[:_SHOWN_CHARACTERS],
+            }
+            for doc_id in dict.fromkeys(shown)
+        ]
+        lines.append(json.dumps({"query_id": query_id, "query": query, "passages": entries}, ensure_ascii=False))
+    return "\n".join(lines) + "\n"
+
+
+_SHOWN_CHARACTERS = 300
 
 
 def per_query(trial: Trial) -> "pd.DataFrame":

@@ -5,7 +5,8 @@ import shlex
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from evalkit.report import tables
+from evalkit.gate import Verdict
+from evalkit.report import tables, verdict
 from evalkit.report.result import Result
 
 
@@ -45,6 +46,28 @@ def sweep(results: Sequence[Result]) -> str:
     notes = dict.fromkeys(note for result in results for note in result.get("warnings", ()))
     if notes:
         parts.append("## Before you quote a figure\n" + "\n".join(f"- {_text(note)}" for note in notes))
+    return "\n\n".join(parts) + "\n"
+
+
+def gate(judged: Verdict) -> str:
+    """Return the gate's verdict, as a CI job's summary shows it."""
+    mark = "\u2705" if judged.holds else "\u274c"
+    parts = [f"## {mark} {_text(verdict.headline(judged))}"]
+    if judged.failed:
+        parts.append("\n".join(f"- **{_text(check.name)}**: {_text(check.message)}" for check in judged.failed))
+    if judged.changed:
+        parts.append("Not the baseline's system:\n\n" + "\n".join(f"- {_text(line)}" for line in judged.changed))
+    if judged.qualities:
+        parts.append(_table(verdict.COLUMNS, verdict.quality_rows(judged)))
+    if seen := verdict.sensitivity(judged):
+        parts.append(_text(seen))
+    if judged.losses:
+        parts.append("### Queries that lost most")
+    for loss in judged.losses:
+        lines = [f"**{_text(verdict.loss_line(loss, judged.qualities[0].measure))}**", ""]
+        parts.append("\n".join(lines + [f"- {_text(verdict.move_line(move, judged.kept))}" for move in loss.moves]))
+    checks = [[check.name, check.state, check.message] for check in judged.checks]
+    parts.append("<details><summary>All checks</summary>\n\n" + _table(["check", "", ""], checks) + "\n\n</details>")
     return "\n\n".join(parts) + "\n"
 
 

@@ -38,13 +38,14 @@ def finished(trial: Trial) -> Result:
     }
 
 
-def failed(name: str, asked: dict[str, Any], provenance: dict[str, Any], error: str) -> Result:
+def failed(name: str, asked: dict[str, Any], provenance: dict[str, Any], error: Exception) -> Result:
     """Return the result of a trial that did not: what was asked, and why it failed."""
     return {
         "schema_version": SCHEMA_VERSION,
         "status": "failed",
         "name": name,
-        "error": error,
+        "error": str(error),
+        "error_kind": type(error).__name__,
         "asked": asked,
         "provenance": provenance,
     }

@@ -2,13 +2,14 @@
 
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from evalkit.report import tables
+from evalkit.gate import Verdict
+from evalkit.report import tables, verdict
 from evalkit.report.result import Result
 
 
@@ -54,6 +55,41 @@ def _effectiveness(result: Result) -> Table:
     for row in tables.effectiveness_rows(result):
         table.add_row(*row)
     return table
+
+
+def show_gate(judged: Verdict, baseline: str) -> None:
+    """Print the gate's verdict: what failed first, the sentence that counts last."""
+    console = _console()
+    for line in judged.changed:
+        console.print(f"not the baseline's {line}", soft_wrap=True)
+    if judged.qualities:
+        table = Table(title=f"{judged.system}, against {baseline}", title_justify="left")
+        for column in verdict.COLUMNS:
+            table.add_column(column, justify="left" if column == "measure" else "right")
+        for row in verdict.quality_rows(judged):
+            table.add_row(*row)
+        console.print(table)
+    if seen := verdict.sensitivity(judged):
+        console.print(seen, soft_wrap=True)
+    for state in ("passed", "no limit"):
+        if named := verdict.state_line(judged, state):
+            console.print(named, soft_wrap=True)
+    if judged.losses:
+        console.print("queries that lost most:")
+    for loss in judged.losses:
+        console.print(f"  {verdict.loss_line(loss, judged.qualities[0].measure)}", soft_wrap=True)
+        for move in loss.moves:
+            console.print(f"      {verdict.move_line(move, judged.kept)}", soft_wrap=True)
+    for check in judged.checks:
+        if check.state in ("failed", "skipped"):
+            console.print(f"{check.state.upper()} {check.name}: {check.message}", soft_wrap=True)
+    console.print(verdict.headline(judged), soft_wrap=True)
+
+
+def show_lines(lines: Iterable[str]) -> None:
+    """Print lines as they are, for programs that read them: neither wrapped nor coloured."""
+    for line in lines:
+        _console().out(line)
 
 
 def show_quickcheck(result: dict[str, Any]) -> None:

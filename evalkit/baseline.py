@@ -1,0 +1,217 @@
+"""A baseline: what a trusted result was, query by query, as a small sorted JSON file to be committed and reviewed.
+
+It holds neither times nor paths nor dates, so that a baseline from one machine holds on another.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from evalkit.errors import EvalkitError
+from evalkit.report.reading import Finished, read_json
+from evalkit.types import SCHEMA_VERSION, Hit, Settings
+
+PerQuery = Mapping[str, Mapping[str, float]]
+"""measure -> query_id -> value."""
+
+KEPT_HITS = 20
+"""Reranked passages kept for each query, with their logits."""
+_SYSTEM_KEYS = (
+    "name", "method", "k1", "b", "analysis", "architecture", "layers", "hidden", "parameters", "revision", "pooling",
+    "normalize", "query_prefix", "doc_prefix", "max_length", "truncation", "precision", "dtype", "tag",
+)  # fmt: skip
+"""What makes a system, out of what a first stage or a reranker says of itself: nothing that a machine makes."""
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """What the gate compares; a new result is brought into the same form, with the same rounding."""
+
+    slice: Settings
+    """name, lang, relevance_level, and the fingerprints of queries, docs and judgments."""
+    depth: int
+    first_stage: Settings
+    reranker: Settings
+    first: PerQuery
+    reranked: PerQuery
+    ceiling: Mapping[str, float]
+    """Mean of each measure over perfect orders of the candidates."""
+    unjudged_at_10: float
+    """Of the reranked list."""
+    scoring: Mapping[str, int]
+    """Counts: pairs, and how many of them are tied, truncated or unscored; queries without hits or with one score."""
+    top: Mapping[str, tuple[Hit, ...]]
+    """query_id -> the best `KEPT_HITS` reranked passages with their logits."""
+
+    def mean(self, label: str, measure: str) -> float:
+        """Return the mean over queries of ``first`` or ``reranked``."""
+        values = getattr(self, label)[measure].values()
+        return math.fsum(values) / len(values)
+
+
+def of(finished: Finished) -> Baseline:
+    """Return what a baseline keeps of a finished trial: measures to 6 decimals, logits to 4.
+
+    Raises:
+        EvalkitError: the result lacks a part.
+    """
+    try:
+        effective, effect = finished.result["effective"], finished.result["effectiveness"]
+        facts, depth = effective["slice"], int(effective["depth"])
+        per_query = {
+            label: {
+                measure: {query_id: round(float(value), 6) for query_id, value in sorted(values.items())}
+                for measure, values in effect["per_query"][label].items()
+            }
+            for label in ("first_stage", "reranked")
+        }
+        return Baseline(
+            slice={key: facts[key] for key in ("name", "lang", "relevance_level", "fingerprints")},
+            depth=depth,
+            first_stage=_system(effective["first_stage"]),
+            reranker=_system(effective["reranker"]),
+            first=per_query["first_stage"],
+            reranked=per_query["reranked"],
+            ceiling={measure: round(float(value), 6) for measure, value in effect["ceiling"]["mean"].items()},
+            unjudged_at_10=round(float(effect["unjudged_at_10"]["reranked"]), 6),
+            scoring={key: int(effective["scoring"][key]) for key in _COUNTS},
+            top={
+                query_id: tuple(
+                    Hit(hit.doc_id, round(hit.score, 4))
+                    for hit in finished.reranked.rankings.get(query_id, ())[: min(depth, KEPT_HITS)]
+                )
+                for query_id in next(iter(per_query["reranked"].values()))
+            },
+        )
+    except (KeyError, TypeError, ValueError, AttributeError, StopIteration) as error:
+        raise EvalkitError(
+            f"the result in {finished.where} lacks a part that the gate needs ({type(error).__name__}: {error}); "
+            "run the trial again with this version"
+        ) from None
+
+
+_COUNTS = (
+    "pairs", "pairs_unscored", "truncated_pairs", "tied_pairs", "queries_with_constant_score", "queries_reordered",
+    "queries_without_hits",
+)  # fmt: skip
+
+
+def _system(facts: Settings) -> dict[str, Any]:
+    return {key: facts[key] for key in _SYSTEM_KEYS if key in facts}
+
+
+def dump(baseline: Baseline) -> str:
+    """Return the file's text: keys sorted, one line a query, and a checksum over all of it."""
+    content = _content(baseline)
+    lines = [_line("checksum", _checksum(content), " ")]
+    for key, value in content.items():
+        if isinstance(value, dict) and all(isinstance(inner, dict) for inner in value.values()):
+            inside = ",\n".join(_line(name, inner, "  ") for name, inner in sorted(value.items()))
+            lines.append(f" {json.dumps(key)}: {{\n{inside}\n }}")
+        else:
+            lines.append(_line(key, value, " "))
+    return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+def _line(key: str, value: Any, indent: str) -> str:
+    return f"{indent}{json.dumps(key)}: {json.dumps(value, sort_keys=True, ensure_ascii=False)}"
+
+
+def _content(baseline: Baseline) -> dict[str, Any]:
+    entries = asdict(baseline) | {"schema_version": SCHEMA_VERSION}
+    first, reranked, ceiling, top = (entries.pop(key) for key in ("first", "reranked", "ceiling", "top"))
+    entries["means"] = {
+        measure: {
+            "first_stage": round(baseline.mean("first", measure), 6),
+            "reranked": round(baseline.mean("reranked", measure), 6),
+            "ceiling": ceiling[measure],
+        }
+        for measure in first
+    }
+    entries["measures"] = list(first)
+    entries["per_query"] = {
+        query_id: {
+            "first_stage": {measure: values[query_id] for measure, values in first.items()},
+            "reranked": {measure: values[query_id] for measure, values in reranked.items()},
+            "top": [[hit[0], hit[1]] for hit in top[query_id]],
+        }
+        for query_id in top
+    }
+    return dict(sorted(entries.items()))
+
+
+def _checksum(content: Mapping[str, Any]) -> str:
+    """Return a hash that shows an edit by hand or a merge gone wrong; no secret, and no protection against a forger."""
+    canonical = json.dumps(content, sort_keys=True, ensure_ascii=False).encode("utf-8", "surrogatepass")
+    return f"sha256:{hashlib.sha256(canonical).hexdigest()}"
+
+
+def read(path: Path) -> Baseline:
+    """Read a baseline.
+
+    Raises:
+        EvalkitError: there is none, or it is empty, cut short, edited by hand, or of another schema version.
+    """
+    if not path.exists():
+        raise EvalkitError(
+            f"there is no baseline at {path}; make one of a result that you trust: "
+            f"python -m evalkit baseline RESULT --output {path} (the same command with task=trial makes the result)"
+        )
+    content = read_json(path, "a baseline of evalkit")
+    if "checksum" not in content:
+        raise EvalkitError(
+            f"{path} is no baseline: it has no checksum; write it with python -m evalkit baseline RESULT"
+        )
+    if content.get("schema_version") != SCHEMA_VERSION:
+        raise EvalkitError(
+            f"{path} has schema version {content.get('schema_version')!r}, and this evalkit reads {SCHEMA_VERSION}; "
+            "write it anew with python -m evalkit baseline RESULT"
+        )
+    stated = content.pop("checksum")
+    if stated != _checksum(content):
+        raise EvalkitError(
+            f"{path} was changed since it was written: its checksum does not match; write it anew with "
+            "python -m evalkit baseline RESULT"
+        )
+    try:
+        per_query = content["per_query"]
+
+        def values(label: str) -> dict[str, dict[str, float]]:
+            return {m: {q: float(entry[label][m]) for q, entry in per_query.items()} for m in content["measures"]}
+
+        return Baseline(
+            slice=dict(content["slice"]),
+            depth=content["depth"],
+            first_stage=content["first_stage"],
+            reranker=content["reranker"],
+            first=values("first_stage"),
+            reranked=values("reranked"),
+            ceiling={measure: float(entry["ceiling"]) for measure, entry in content["means"].items()},
+            unjudged_at_10=float(content["unjudged_at_10"]),
+            scoring={key: int(content["scoring"][key]) for key in _COUNTS},
+            top={q: tuple(Hit(str(d), float(score)) for d, score in entry["top"]) for q, entry in per_query.items()},
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise EvalkitError(
+            f"{path} is no whole baseline ({type(error).__name__}: {error}); write it anew with "
+            "python -m evalkit baseline RESULT"
+        ) from None
+
+
+def write(baseline: Baseline, path: Path) -> None:
+    """Write the file whole or not at all.
+
+    Raises:
+        EvalkitError: it cannot be written there.
+    """
+    temporary = path.with_name(path.name + ".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(dump(baseline), encoding="utf-8", errors="surrogatepass")
+        temporary.replace(path)
+    except OSError as error:
+        raise EvalkitError(f"cannot write {path}: {error.strerror or error}; name another file with --output") from None

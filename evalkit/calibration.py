@@ -1,0 +1,116 @@
+"""A fixed piece of work, timed beside the reranker: its time says how fast the machine is at that moment.
+
+A ratio of the reranker's time to this one is about the same on a slow machine and on a fast one, where milliseconds
+are not. The work is what a cross-encoder does: an encoder of six layers and 384 dimensions (the shape of MiniLM-L6)
+over 16 sequences of 64 tokens, with seeded weights, in fp32. It must never change: ratios measured with another
+work are other numbers.
+"""
+
+import time
+from dataclasses import dataclass
+
+import torch
+from torch.nn import functional
+
+from evalkit.cost import MemoryWatch, percentile
+from evalkit.scoring.device import synchronize
+from evalkit.types import Calibration
+
+LAYERS, HIDDEN, HEADS, SEQUENCES, TOKENS = 6, 384, 12, 16, 64
+
+
+@dataclass(frozen=True)
+class _Layer:
+    qkv: torch.Tensor
+    out: torch.Tensor
+    up: torch.Tensor
+    down: torch.Tensor
+
+
+class Workload:
+    """The fixed work, ready to run on one device."""
+
+    def __init__(self, device: str) -> None:
+        """Draw the weights and the input, and run once: the first run allocates. `device` is ``cpu`` or ``cuda:N``."""
+        self.device = torch.device(device)
+        random = torch.Generator().manual_seed(0)
+
+        def drawn(*shape: int) -> torch.Tensor:
+            return (torch.randn(*shape, generator=random) * 0.02).to(self.device)
+
+        self._layers = [
+            _Layer(
+                drawn(3 * HIDDEN, HIDDEN), drawn(HIDDEN, HIDDEN), drawn(4 * HIDDEN, HIDDEN), drawn(HIDDEN, 4 * HIDDEN)
+            )
+            for _ in range(LAYERS)
+        ]
+        self._input = drawn(SEQUENCES, TOKENS, HIDDEN)
+        self.run_ms()
+
+    def run_ms(self) -> float:
+        """Do the work once and return its wall-clock time in milliseconds."""
+        asked = torch.get_float32_matmul_precision()
+        torch.set_float32_matmul_precision("highest")  # the yardstick is fp32 whatever is measured with it
+        try:
+            synchronize(self.device)
+            started = time.perf_counter()
+            with torch.inference_mode():
+                self._forward()
+            synchronize(self.device)
+            return (time.perf_counter() - started) * 1000
+        finally:
+            torch.set_float32_matmul_precision(asked)
+
+    def _forward(self) -> torch.Tensor:
+        x = self._input
+        for layer in self._layers:
+            heads = (
+                functional.linear(x, layer.qkv)
+                .view(SEQUENCES, TOKENS, 3, HEADS, HIDDEN // HEADS)
+                .permute(2, 0, 3, 1, 4)
+            )
+            mixed = functional.scaled_dot_product_attention(heads[0], heads[1], heads[2])
+            mixed = mixed.transpose(1, 2).reshape(SEQUENCES, TOKENS, HIDDEN)
+            x = functional.layer_norm(x + functional.linear(mixed, layer.out), (HIDDEN,))
+            x = functional.layer_norm(
+                x + functional.linear(functional.gelu(functional.linear(x, layer.up)), layer.down), (HIDDEN,)
+            )
+        return x
+
+
+class Yardstick:
+    """The workload around a trial: its memory before the model is there, its time before, beside and after it."""
+
+    def __init__(self, device: str) -> None:
+        """Run it a few times on ``cpu`` or ``cuda:N`` and let it go again: the trial's memory is measured next."""
+        self._device = device
+        self._samples_ms: list[float] = []
+        watch = MemoryWatch(device)
+        self._workload: Workload | None = Workload(device)
+        self._measure_some()
+        self._memory = watch.read()
+        self._workload = None
+
+    def measure(self) -> None:
+        """Run it once more, as before each query that is timed: what slows one slows the other."""
+        self._workload = self._workload or Workload(self._device)
+        self._samples_ms.append(self._workload.run_ms())
+
+    def read(self) -> Calibration:
+        """Run it a few times more and return all that was seen."""
+        self._measure_some()
+        return Calibration(
+            tuple(self._samples_ms),
+            percentile(self._samples_ms, 50),
+            self._memory.rss_before_load_mb,
+            self._memory.rss_peak_mb,
+            self._memory.cuda_allocated_peak_mb,
+        )
+
+    def _measure_some(self) -> None:
+        for _ in range(_REPETITIONS):
+            self.measure()
+
+
+_REPETITIONS = 5
+"""At the start and at the end, besides the one before each timed query."""

@@ -1,0 +1,125 @@
+"""The commands that run no trial: ``gate`` judges a finished result, ``baseline`` writes one down as the standard."""
+
+import argparse
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from evalkit.errors import EvalkitError, NotFiniteError
+from evalkit.limits import Limits
+from evalkit.progress import say
+
+NAMES = ("gate", "baseline")
+HOLDS, REGRESSED = 0, 1
+
+
+@dataclass(frozen=True)
+class Gate:
+    """A gate that is ready to judge: its baseline is read and its limits are checked before any work is done."""
+
+    path: Path
+    baseline: Any
+    limits: Limits
+    junit: Path | None
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any]) -> "Gate":
+        """Return the gate of the settings of the group ``gate``.
+
+        Raises:
+            EvalkitError: a limit makes no sense, or the baseline cannot be read.
+        """
+        from evalkit import baseline
+
+        limits = Limits(**{key: value for key, value in settings.items() if key not in ("baseline", "junit")})
+        limits.check()
+        path = Path(settings["baseline"]).expanduser()
+        junit = Path(settings["junit"]).expanduser() if settings["junit"] else None
+        return cls(path, baseline.read(path), limits, junit)
+
+    def run(self, result: str | Path) -> int:
+        """Judge a trial's folder, tell everyone who listens, and return the exit code: 0 it holds, 1 it does not.
+
+        Raises:
+            EvalkitError: result and baseline cannot be compared, or a report cannot be written.
+        """
+        from evalkit import gate
+        from evalkit.report import github, junit, markdown, reading, terminal
+
+        try:
+            judged = gate.judge(self.baseline, reading.read(result), self.limits)
+        except NotFiniteError as error:
+            judged = gate.not_finite(str(error))
+        terminal.show_gate(judged, str(self.path))
+        if self.junit:
+            junit.write(judged, self.junit)
+        github.append_summary(markdown.gate(judged))
+        if github.wanted():
+            terminal.show_lines(github.annotations(judged))
+        return HOLDS if judged.holds else REGRESSED
+
+
+def run(arguments: list[str], gate_settings: Callable[[list[str]], Mapping[str, Any]]) -> int:
+    """Run a command and return its exit code; `gate_settings` composes the group ``gate`` from overrides.
+
+    Raises:
+        EvalkitError: the arguments, the result or the baseline are not what they should be.
+    """
+    parsed = _parser(arguments[0]).parse_intermixed_args(arguments[1:])
+    if arguments[0] == "gate":
+        return _gate(parsed, gate_settings)
+    _write_baseline(Path(parsed.result), Path(parsed.output or gate_settings([])["baseline"]))
+    return HOLDS
+
+
+def _gate(parsed: argparse.Namespace, gate_settings: Callable[[list[str]], Mapping[str, Any]]) -> int:
+    for setting in parsed.settings:
+        if not setting.lstrip("+").startswith(("gate.", "gate=")) or "=" not in setting:
+            raise EvalkitError(
+                f"gate takes a RESULT, --baseline FILE, --junit FILE and settings such as gate.max_drop.default=0.02; "
+                f"{setting!r} is none of them"
+            )
+    settings = dict(gate_settings(parsed.settings))
+    given = {"baseline": parsed.baseline, "junit": parsed.junit}
+    return Gate.of(settings | {key: value for key, value in given.items() if value}).run(parsed.result)
+
+
+def _write_baseline(result: Path, output: Path) -> None:
+    from evalkit import baseline
+    from evalkit.report import reading
+
+    new = baseline.of(reading.read(result))
+    try:
+        old = baseline.read(output) if output.exists() else None
+    except EvalkitError as error:
+        say(f"what is there is replaced: {error}")
+        old = None
+    baseline.write(new, output)
+    measure = next(iter(new.reranked))
+    after = new.mean("reranked", measure)
+    if old is None or measure not in old.reranked:
+        say(f"wrote {output}: {new.slice['name']}, {len(new.top)} queries, {measure} {after:.4f}")
+        return
+    moved = sum(new.reranked[measure].get(q) != value for q, value in old.reranked[measure].items())
+    before = old.mean("reranked", measure)
+    say(f"updated {output}: {measure} {before:.4f} -> {after:.4f}, {moved} of {len(new.top)} queries changed")
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise EvalkitError(f"{message}; {' '.join(self.format_usage().split())}")
+
+
+def _parser(command: str) -> argparse.ArgumentParser:
+    parser = _Parser(prog=f"evalkit {command}", allow_abbrev=False)
+    parser.add_argument("result", metavar="RESULT", help="a trial's folder, or the result.json in it")
+    if command == "gate":
+        parser.description = "Judge a finished result against a baseline: exit code 0 it holds, 1 it regressed."
+        parser.add_argument("settings", metavar="gate.KEY=VALUE", nargs="*", help="limits: conf/gate/standard.yaml")
+        parser.add_argument("--baseline", metavar="FILE", help="default: reports/baselines/ci.json")
+        parser.add_argument("--junit", metavar="FILE", help="write the verdict as JUnit XML too")
+    else:
+        parser.description = "Write down a result as the standard for the gate, or update what is there."
+        parser.add_argument("--output", metavar="FILE", help="default: reports/baselines/ci.json")
+    return parser

@@ -1,0 +1,51 @@
+"""What GitHub Actions shows: annotations on standard output, and the summary of the job."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from evalkit.errors import EvalkitError
+from evalkit.gate import Verdict
+from evalkit.report import verdict as words
+
+
+def annotations(verdict: Verdict) -> Iterator[str]:
+    """Yield a workflow command for each check that failed, or was let off, and one notice if the gate holds.
+
+    Source of syntax and escapes: GitHub's workflow commands (actions/toolkit, command.ts).
+    """
+    for check in verdict.checks:
+        if check.state in ("failed", "skipped"):
+            level = "error" if check.state == "failed" else "warning"
+            yield f"::{level} title={_property(f'evalkit gate: {check.name}')}::{_data(check.message)}"
+    if verdict.holds:
+        yield f"::notice title=evalkit gate::{_data(words.headline(verdict))}"
+
+
+def _data(text: str) -> str:
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _property(text: str) -> str:
+    return _data(text).replace(":", "%3A").replace(",", "%2C")
+
+
+def wanted() -> bool:
+    """Return whether this is a job of GitHub Actions."""
+    return os.environ.get("GITHUB_ACTIONS") == "true"
+
+
+def append_summary(markdown: str) -> None:
+    """Append to the file that ``GITHUB_STEP_SUMMARY`` names, if it names one.
+
+    Raises:
+        EvalkitError: that file cannot be written.
+    """
+    where = os.environ.get("GITHUB_STEP_SUMMARY")
+    if not where:
+        return
+    try:
+        with Path(where).open("a", encoding="utf-8", errors="backslashreplace") as summary:
+            summary.write(markdown + "\n")
+    except OSError as error:
+        raise EvalkitError(f"cannot append to GITHUB_STEP_SUMMARY={where}: {error.strerror or error}") from None
