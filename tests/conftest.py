@@ -18,7 +18,7 @@ DEV = REPOSITORY / "evalkit" / "data" / "dev"
 
 
 def dev_texts() -> list[str]:
-    """Every text of the packaged dev collection, English and Chinese."""
+    """Every text of the packaged dev collection, all languages."""
     lines = [line for path in sorted(DEV.glob("*/*.jsonl")) for line in path.read_text("utf-8").splitlines()]
     return [text for record in map(json.loads, lines) for text in (record.get("title", ""), record["text"]) if text]
 

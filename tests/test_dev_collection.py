@@ -1,25 +1,45 @@
+import itertools
 import json
 import re
 
 import pytest
+import regex
 
 from evalkit.errors import EvalkitError
 from evalkit.first_stage.bm25 import BM25
 from evalkit.measures import evaluate, parse, unjudged_share
 from evalkit.slices import packaged
 
+LANGS = ["ar", "de", "en", "es", "hi", "ja", "ru", "sw", "zh"]
+SCRIPTS = {"ar": "Arabic", "hi": "Devanagari", "ru": "Cyrillic", "zh": "Han", "ja": "Han}\\p{Hiragana}\\p{Katakana"}
 
-@pytest.fixture(scope="module", params=["en", "zh"])
+
+@pytest.fixture(scope="module", params=LANGS)
 def data(request):
     return packaged.load(request.param)
 
 
-@pytest.mark.parametrize(("lang", "queries", "docs"), [("en", 60, 400), ("zh", 20, 100)])
-def test_the_collection_is_large_enough_to_mean_something(lang, queries, docs):
-    data = packaged.load(lang)
+def test_the_collection_is_large_enough_to_mean_something(data):
+    queries, docs = (60, 400) if data.lang == "en" else (20, 80)
     assert len(data.queries) >= queries
     assert len(data.docs) >= docs
-    assert (data.name, data.lang) == (f"dev/{lang}", lang)
+    assert data.name == f"dev/{data.lang}"
+
+
+@pytest.mark.parametrize("lang", SCRIPTS)
+def test_texts_are_in_the_script_of_their_language(lang):
+    texts = packaged.load(lang)
+    for text in [*texts.queries.values(), *texts.docs.values()]:
+        assert regex.search(rf"[\p{{{SCRIPTS[lang]}}}]", text), text
+
+
+def test_no_collection_is_a_list_of_another_ones_topics():
+    topics = {}
+    for lang in LANGS:
+        with (packaged.DEV / lang / "queries.jsonl").open(encoding="utf-8") as queries:
+            topics[lang] = {json.loads(line)["metadata"]["topic"] for line in queries}
+    for one, other in itertools.combinations(LANGS, 2):
+        assert len(topics[one] & topics[other]) <= len(topics[other]) / 2, (one, other)
 
 
 def test_grades_go_from_0_to_3_and_2_is_relevant(data):
@@ -64,10 +84,10 @@ def test_what_bm25_puts_at_the_top_is_judged(data):
 
 
 def test_the_readme_counts_what_is_there(data):
-    column = {"en": 1, "zh": 2}[data.lang]
-    lines = (packaged.DEV / "README.md").read_text("utf-8").splitlines()
-    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
-    stated = {row[0]: row[column].replace(",", "") for row in cells if len(row) == 3}
+    counts = (packaged.DEV / "README.md").read_text("utf-8").split("## Counts")[1].split("##")[0]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in counts.splitlines() if "|" in line]
+    row = next(row for row in rows if row[0] == data.lang)
+    stated = {name: cell.replace(",", "") for name, cell in zip(rows[0], row, strict=True)}
     grades = [grade for judged in data.qrels.values() for grade in judged.values()]
     with (packaged.DEV / data.lang / "corpus.jsonl").open(encoding="utf-8") as corpus:
         titles = sum(bool(json.loads(line).get("title")) for line in corpus)
@@ -88,5 +108,8 @@ def test_fewer_queries_are_some_of_all_of_them():
 
 
 def test_a_language_that_there_is_not_is_refused_with_those_there_are():
-    with pytest.raises(EvalkitError, match=r"slice\.lang=fr: the packaged dev collection .*; there is en, zh"):
+    with pytest.raises(
+        EvalkitError,
+        match=r"slice\.lang=fr: the packaged dev collection .*; there is ar, de, en, es, hi, ja, ru, sw, zh",
+    ):
         packaged.load("fr")

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from evalkit.errors import EvalkitError, nearest
+from evalkit.errors import EvalkitError
 from evalkit.slices import beir
 from evalkit.types import Slice
 
@@ -17,7 +17,9 @@ def load(lang: str = "en", queries: int | None = None, seed: int = 0) -> Slice:
     """
     langs = sorted(path.name for path in DEV.iterdir() if (path / "corpus.jsonl").exists())
     if lang not in langs:
-        raise EvalkitError(f"slice.lang={lang}: the packaged dev collection has no such language{nearest(lang, langs)}")
+        raise EvalkitError(
+            f"slice.lang={lang}: the packaged dev collection has no such language; there is {', '.join(langs)}"
+        )
     return beir.load(
         str(DEV / lang), split="dev", lang=lang, queries=queries, seed=seed, relevance_level=2, name=f"dev/{lang}"
     )
