@@ -1,5 +1,6 @@
 """The command line: the one file that knows Hydra. It composes, checks, hands on, and sets exit codes."""
 
+import io
 import json
 import os
 import re
@@ -34,6 +35,9 @@ _wants_traceback = False
 def main() -> None:
     """Run the command line and exit: 0 done, 1 a gate or a trial of a sweep failed, 2 bad input, 130 interrupted."""
     global _wants_traceback
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # texts may hold what the terminal's encoding cannot
     _wants_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors come through to here instead of being printed by Hydra
     for (group, name), schema in SCHEMAS.items():

@@ -7,6 +7,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -69,7 +70,7 @@ def of(finished: Finished) -> Baseline:
             }
             for label in ("first_stage", "reranked")
         }
-        return Baseline(
+        new = Baseline(
             slice={key: facts[key] for key in ("name", "lang", "relevance_level", "fingerprints")},
             depth=depth,
             first_stage=_system(effective["first_stage"]),
@@ -87,7 +88,12 @@ def of(finished: Finished) -> Baseline:
                 for query_id in next(iter(per_query["reranked"].values()))
             },
         )
-    except (KeyError, TypeError, ValueError, AttributeError, StopIteration) as error:
+        ranked = sum(min(len(hits), depth) for hits in finished.reranked.rankings.values())
+        if ranked != new.scoring["pairs"]:
+            raise ValueError(f"reranked.trec ranks {ranked} of {new.scoring['pairs']} candidates")
+        _check(new)
+        return new
+    except (KeyError, TypeError, ValueError, AttributeError, StopIteration, OverflowError) as error:
         raise EvalkitError(
             f"the result in {finished.where} lacks a part that the gate needs ({type(error).__name__}: {error}); "
             "run the trial again with this version"
@@ -98,6 +104,27 @@ _COUNTS = (
     "pairs", "pairs_unscored", "truncated_pairs", "tied_pairs", "queries_with_constant_score", "queries_reordered",
     "queries_without_hits",
 )  # fmt: skip
+
+
+def _check(baseline: Baseline) -> None:
+    """Raise a KeyError or ValueError where parts do not fit one another: nothing below looks twice."""
+    if not baseline.reranked or not baseline.top:
+        raise ValueError("it has no measures or no queries")
+    for part in ("queries", "docs", "judgments"):
+        _ = baseline.slice["fingerprints"][part]
+    _ = baseline.slice["name"], baseline.slice["relevance_level"]
+    if not (baseline.first.keys() == baseline.reranked.keys() == baseline.ceiling.keys()):
+        raise ValueError("its lists have different measures")
+    for label in (baseline.first, baseline.reranked):
+        for measure, values in label.items():
+            if values.keys() != baseline.top.keys():
+                raise ValueError(f"{measure} is not there for each query")
+            if not all(0 <= value <= 1 for value in values.values()):  # false for NaN too
+                raise ValueError(f"{measure} is not between 0 and 1 for each query")
+    if not all(math.isfinite(hit.score) for hits in baseline.top.values() for hit in hits):
+        raise ValueError("a logit is not a finite number")
+    if not all(0 <= value <= 1 for value in (*baseline.ceiling.values(), baseline.unjudged_at_10)):
+        raise ValueError("a mean is not between 0 and 1")
 
 
 def _system(facts: Settings) -> dict[str, Any]:
@@ -118,7 +145,7 @@ def dump(baseline: Baseline) -> str:
 
 
 def _line(key: str, value: Any, indent: str) -> str:
-    return f"{indent}{json.dumps(key)}: {json.dumps(value, sort_keys=True, ensure_ascii=False)}"
+    return f"{indent}{json.dumps(key, ensure_ascii=False)}: {json.dumps(value, sort_keys=True, ensure_ascii=False)}"
 
 
 def _content(baseline: Baseline) -> dict[str, Any]:
@@ -183,11 +210,11 @@ def read(path: Path) -> Baseline:
         def values(label: str) -> dict[str, dict[str, float]]:
             return {m: {q: float(entry[label][m]) for q, entry in per_query.items()} for m in content["measures"]}
 
-        return Baseline(
+        found = Baseline(
             slice=dict(content["slice"]),
-            depth=content["depth"],
-            first_stage=content["first_stage"],
-            reranker=content["reranker"],
+            depth=int(content["depth"]),
+            first_stage=dict(content["first_stage"]),
+            reranker=dict(content["reranker"]),
             first=values("first_stage"),
             reranked=values("reranked"),
             ceiling={measure: float(entry["ceiling"]) for measure, entry in content["means"].items()},
@@ -195,7 +222,9 @@ def read(path: Path) -> Baseline:
             scoring={key: int(content["scoring"][key]) for key in _COUNTS},
             top={q: tuple(Hit(str(d), float(score)) for d, score in entry["top"]) for q, entry in per_query.items()},
         )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        _check(found)
+        return found
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise EvalkitError(
             f"{path} is no whole baseline ({type(error).__name__}: {error}); write it anew with "
             "python -m evalkit baseline RESULT"
@@ -214,4 +243,6 @@ def write(baseline: Baseline, path: Path) -> None:
         temporary.write_text(dump(baseline), encoding="utf-8", errors="surrogatepass")
         temporary.replace(path)
     except OSError as error:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
         raise EvalkitError(f"cannot write {path}: {error.strerror or error}; name another file with --output") from None

@@ -77,7 +77,7 @@ def _gate(parsed: argparse.Namespace, gate_settings: Callable[[list[str]], Mappi
     for setting in parsed.settings:
         if not setting.lstrip("+").startswith(("gate.", "gate=")) or "=" not in setting:
             raise EvalkitError(
-                f"gate takes a RESULT, --baseline FILE, --junit FILE and settings such as gate.max_drop.default=0.02; "
+                f"gate takes a RESULT, --baseline FILE, --junit FILE and settings such as gate.max_drop.nDCG=0.02; "
                 f"{setting!r} is none of them"
             )
     settings = dict(gate_settings(parsed.settings))

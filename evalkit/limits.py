@@ -36,7 +36,7 @@ class Limits:
     max_unjudged_rise: float | None = 0.1
     """In the share of unjudged passages in the reranked top 10."""
     max_score_drift: float | None = 0.02
-    """Largest change of a stored logit where the order is as stored: fp16 stays below, bf16 does not."""
+    """Largest change of a stored logit, where the ranking is as stored."""
     max_latency_ratio: float | None = None
     """Median time of one query with its candidates, over one run of the calibration workload."""
     max_scoring_ratio: float | None = None
@@ -65,16 +65,26 @@ class Limits:
         for name in ("confidence", "power"):
             if not 0 < getattr(self, name) < 1:
                 raise EvalkitError(f"gate.{name}={getattr(self, name)}: give a share above 0 and below 1, such as 0.95")
+        for name in ("tolerance", "max_drop"):
+            for measure in getattr(self, name):
+                if _kind(measure) not in _KINDS:
+                    raise EvalkitError(f"gate.{name}.{measure}: there is no such measure{nearest(measure, _KINDS)}")
         for name in self.skip:
             if name not in CHECKS:
                 raise EvalkitError(f"gate.skip: there is no check {name!r}{nearest(name, CHECKS)}")
 
     def of(self, limits: Mapping[str, float], measure: str) -> float:
         """Return the limit for ``RR@10``: the one under that name, else the one of its kind, ``RR``."""
-        kind = measure.split("@")[0].split("(")[0]
-        return limits[measure] if measure in limits else limits[kind]
+        return limits[measure] if measure in limits else limits[_kind(measure)]
 
 
 def _each(value: float, **others: float) -> dict[str, float]:
     """Return a limit for each kind of measure; RR and Success jump where nDCG glides, so they get more room."""
-    return dict.fromkeys(("nDCG", "RR", "AP", "R", "P", "Success"), value) | others
+    return dict.fromkeys(_KINDS, value) | others
+
+
+def _kind(measure: str) -> str:
+    return measure.split("@")[0].split("(")[0]
+
+
+_KINDS = ("nDCG", "RR", "AP", "R", "P", "Success")

@@ -70,8 +70,12 @@ def smallest_detectable(spread: float, n: int, confidence: float = 0.95, power: 
     def short_of_power(effect: float) -> float:
         return float(nct.sf(critical, n - 1, effect * math.sqrt(n))) - power
 
-    # From no effect at all to one that is sure to be seen.
-    return float(brentq(short_of_power, 0.0, (critical + 40) / math.sqrt(n), xtol=1e-9)) * spread
+    if short_of_power(0.0) >= 0:
+        return 0.0  # less power is asked for than chance has
+    most = 1.0
+    while short_of_power(most) < 0:
+        most *= 2
+    return float(brentq(short_of_power, 0.0, most, xtol=1e-9)) * spread
 
 
 _TIE = 1e-9

@@ -1,5 +1,6 @@
 """The story of a trial: search to a depth, score the pairs, order them, measure what it gained and what it cost."""
 
+import math
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from evalkit import measures, ranking
 from evalkit.caveats import caveats
 from evalkit.cost import MemoryWatch, measure_latency
-from evalkit.errors import EvalkitError
+from evalkit.errors import EvalkitError, NotFiniteError
 from evalkit.measures import Measure
 from evalkit.progress import say, stage
 from evalkit.types import Cost, Latency, Pair, Run, Scores, Settings, Slice, Trial
@@ -98,6 +99,7 @@ def run(
 
     Raises:
         EvalkitError: a setting is out of range, or what slice, first stage and reranker refuse.
+        NotFiniteError: the reranker gave a logit that is NaN or infinite.
     """
     wanted = plan.parsed()
     started = time.perf_counter()
@@ -197,6 +199,11 @@ def reorder(first: Run, logits: Mapping[str, Mapping[str, float]], depth: int, n
 def _logits_by_query(pairs: Sequence[Pair], scores: Scores) -> dict[str, dict[str, float]]:
     logits: dict[str, dict[str, float]] = {}
     for pair, logit in zip(pairs, scores.logits, strict=True):
+        if logit is not None and not math.isfinite(logit):
+            raise NotFiniteError(
+                f"the reranker gave {logit} as logit for query {pair.query_id!r} and passage {pair.doc_id!r}; a wider "
+                "precision (bf16 or fp32) may help, or the weights are broken"
+            )
         if logit is not None:
             logits.setdefault(pair.query_id, {})[pair.doc_id] = logit
     return logits

@@ -280,26 +280,3 @@ def test_help_names_every_choice(tmp_path):
     shown = run_evalkit("--help", cwd=tmp_path).stdout
     for path in conf_dir().glob("*/*.yaml"):
         assert path.stem in shown
-
-
-# --- the plain default: no argument at all
-
-
-@pytest.mark.slow
-def test_the_packaged_default_shows_that_its_reranker_helps(tmp_path):
-    """The promise of the README: one command, offline, on a CPU, and reranking lifts the dev collection."""
-    environment = {key: value for key, value in os.environ.items() if key != "OMP_NUM_THREADS"}
-    done = subprocess.run(
-        [sys.executable, "-m", "evalkit"], capture_output=True, text=True, cwd=tmp_path, env=environment, timeout=600
-    )
-    assert done.returncode == 0, done.stderr
-    assert "Traceback" not in done.stderr
-    (folder,) = (tmp_path / "reports" / "runs").iterdir()
-    assert folder.name.endswith("-dev")
-    result = result_in(folder)
-    assert result["effective"]["reranker"]["model"] == "packaged"
-    assert result["effective"]["slice"]["name"] == "dev/en"
-    assert result["effective"]["slice"]["queries"] >= 50
-    assert result["effectiveness"]["verdict"]["nDCG@10"] == "helped"
-    assert "Reranking helped: nDCG@10 " in done.stdout
-    assert result["cost"]["pairs_per_s"] > 0

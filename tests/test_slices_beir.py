@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from evalkit.errors import EvalkitError
 from evalkit.slices import beir
+from evalkit.slices.assemble import fingerprints
 
 CORPUS = [
     {"_id": "d1", "title": "Light", "text": "It is fast."},
@@ -72,7 +73,8 @@ def test_a_folder_becomes_a_slice(tmp_path):
 
 
 def test_what_was_read_is_written_down(tmp_path):
-    assert beir.load(str(folder(tmp_path)), relevance_level=2).facts == {
+    data = beir.load(str(folder(tmp_path)), relevance_level=2)
+    assert data.facts == {
         "source": "beir",
         "split": "test",
         "corpus": "full",
@@ -85,6 +87,7 @@ def test_what_was_read_is_written_down(tmp_path):
         "judgments": 4,
         "judged_docs_without_text": 0,
         "queries_without_relevant": 1,  # q2, whose best grade is 1
+        "fingerprints": fingerprints(data.queries, data.docs, data.qrels),
     }
 
 

@@ -158,7 +158,7 @@ def test_equal_scores_of_different_queries_are_no_ties():
 
 def test_a_logit_that_is_not_a_number_is_refused():
     data = collection()
-    with pytest.raises(EvalkitError, match="'d1' is not a number"):
+    with pytest.raises(EvalkitError, match="gave nan as logit for query 'q0' and passage 'd1'"):
         trial(data, everywhere(data, "d0", "d1"), Opinion(lambda q, d: math.nan if d == "d1" else 0.0))
 
 

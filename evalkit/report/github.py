@@ -46,6 +46,6 @@ def append_summary(markdown: str) -> None:
         return
     try:
         with Path(where).open("a", encoding="utf-8", errors="backslashreplace") as summary:
-            summary.write(markdown + "\n")
+            summary.write(f"\n{markdown}\n")
     except OSError as error:
         raise EvalkitError(f"cannot append to GITHUB_STEP_SUMMARY={where}: {error.strerror or error}") from None

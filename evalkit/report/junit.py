@@ -44,8 +44,10 @@ def write(verdict: Verdict, path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(dump(verdict), encoding="utf-8")
-    except OSError as error:
-        raise EvalkitError(f"cannot write {path}: {error.strerror or error}; name another file as junit") from None
+    except (OSError, ValueError) as error:
+        raise EvalkitError(
+            f"cannot write {path}: {getattr(error, 'strerror', None) or error}; name another file as junit"
+        ) from None
 
 
 def _xml(text: str) -> str:

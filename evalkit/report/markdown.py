@@ -66,8 +66,8 @@ def gate(judged: Verdict) -> str:
     for loss in judged.losses:
         lines = [f"**{_text(verdict.loss_line(loss, judged.qualities[0].measure))}**", ""]
         parts.append("\n".join(lines + [f"- {_text(verdict.move_line(move, judged.kept))}" for move in loss.moves]))
-    checks = [[check.name, check.state, check.message] for check in judged.checks]
-    parts.append("<details><summary>All checks</summary>\n\n" + _table(["check", "", ""], checks) + "\n\n</details>")
+    checks = "\n".join(f"- {_text(check.name)}: {check.state}; {_text(check.message)}" for check in judged.checks)
+    parts.append(f"<details><summary>All checks</summary>\n\n{checks}\n\n</details>")
     return "\n\n".join(parts) + "\n"
 
 

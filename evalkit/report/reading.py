@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from evalkit.errors import EvalkitError, NotFiniteError
 from evalkit.report.result import Result
@@ -73,7 +73,7 @@ def read_json(path: Path, what: str) -> dict[str, Any]:
         EvalkitError: the file is missing, unreadable, empty, or holds something else; `what` says what it should be.
     """
     try:
-        text = path.read_text("utf-8")
+        text = path.read_text("utf-8", errors="surrogatepass")  # as it was written
     except FileNotFoundError:
         raise EvalkitError(f"there is no {path}; it should be {what}") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -81,7 +81,7 @@ def read_json(path: Path, what: str) -> dict[str, Any]:
     if not text.strip():
         raise EvalkitError(f"{path} is empty; it should be {what}")
     try:
-        value = json.loads(text)
+        value = json.loads(text, parse_constant=_refused)
     except (ValueError, RecursionError) as error:
         raise EvalkitError(f"{path} is not whole, or no JSON ({error}); it should be {what}") from None
     if not isinstance(value, dict):
@@ -89,10 +89,16 @@ def read_json(path: Path, what: str) -> dict[str, Any]:
     return value
 
 
+def _refused(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is no JSON")
+
+
 def _passages(path: Path) -> tuple[dict[str, str], dict[str, dict[str, Passage]]]:
     queries, passages = {}, {}
     try:
-        for line in filter(None, path.read_text("utf-8").split("\n")):  # not splitlines: texts may hold U+2028
+        for line in filter(
+            None, path.read_text("utf-8", errors="surrogatepass").split("\n")
+        ):  # not splitlines: texts may hold U+2028
             entry = json.loads(line)
             queries[str(entry["query_id"])] = str(entry["query"])
             passages[str(entry["query_id"])] = {
@@ -101,6 +107,6 @@ def _passages(path: Path) -> tuple[dict[str, str], dict[str, dict[str, Passage]]
             }
     except FileNotFoundError:
         raise EvalkitError(f"there is no {path}; the whole folder of the trial is needed") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise EvalkitError(f"{path} is damaged ({type(error).__name__}: {error}); run the trial again") from None
     return queries, passages

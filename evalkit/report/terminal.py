@@ -43,7 +43,7 @@ def show_sweep(results: Sequence[Result], folder: str) -> None:
 
 def _console() -> Console:
     """Standard output, wide enough for the tables where it is a file or a pipe."""
-    return Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 120)
+    return Console(highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else 120)
 
 
 def _effectiveness(result: Result) -> Table:
@@ -82,14 +82,14 @@ def show_gate(judged: Verdict, baseline: str) -> None:
             console.print(f"      {verdict.move_line(move, judged.kept)}", soft_wrap=True)
     for check in judged.checks:
         if check.state in ("failed", "skipped"):
-            console.print(f"{check.state.upper()} {check.name}: {check.message}", soft_wrap=True)
+            console.print(f"{check.state.upper()} {check.name}: {' '.join(check.message.split())}", soft_wrap=True)
     console.print(verdict.headline(judged), soft_wrap=True)
 
 
 def show_lines(lines: Iterable[str]) -> None:
     """Print lines as they are, for programs that read them: neither wrapped nor coloured."""
     for line in lines:
-        _console().out(line)
+        sys.stdout.write(line + "\n")
 
 
 def show_quickcheck(result: dict[str, Any]) -> None:

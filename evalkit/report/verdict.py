@@ -44,7 +44,7 @@ def sensitivity(verdict: Verdict) -> str | None:
         return None
     return (
         f"With {verdict.queries} queries, a drop of {best.detectable:.4f} in {best.measure} is seen with a probability "
-        f"of {verdict.power:.0%}, if a change is as uneven over queries as reranking is; smaller ones may pass."
+        f"of {100 * verdict.power:g} %, if a change is as uneven over queries as reranking is; smaller ones may pass."
     )
 
 

@@ -1,0 +1,65 @@
+"""The calibration workload is the same work each time, and leaves what is measured beside it as it was."""
+
+import pytest
+import torch
+
+from evalkit import calibration
+from evalkit.calibration import Workload, Yardstick
+
+
+@pytest.fixture(autouse=True)
+def precision():
+    asked = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium")
+    yield
+    left, _ = torch.get_float32_matmul_precision(), torch.set_float32_matmul_precision(asked)
+    assert left == "medium"
+
+
+def test_the_work_never_changes():
+    """Ratios measured with another work are other numbers: these may not be renewed."""
+    torch.manual_seed(1)
+    chance = torch.get_rng_state()
+    one, other = Workload("cpu"), Workload("cpu")
+    assert torch.equal(torch.get_rng_state(), chance)
+    first, second = (
+        [work._input, *(w for layer in work._layers for w in vars(layer).values())] for work in (one, other)
+    )
+    assert all(map(torch.equal, first, second))
+    # Six layers: 3 x 384 x 384 for queries, keys and values, 384 x 384 behind them, and twice 4 x 384 x 384.
+    assert sum(weights.numel() for weights in first[1:]) == 6 * 12 * 384 * 384
+    assert (first[0].shape, {tensor.dtype for tensor in first}) == ((16, 64, 384), {torch.float32})
+    torch.set_float32_matmul_precision("highest")
+    result = one._forward()
+    assert torch.equal(result, one._forward())
+    torch.set_float32_matmul_precision("medium")
+    assert result[0, 0, :3].tolist() == pytest.approx([1.6535, -1.0913, 0.6728], abs=2e-3)
+    assert result[-1, -1, -3:].tolist() == pytest.approx([0.9044, -1.4657, -0.3875], abs=2e-3)
+
+
+def test_the_work_is_done_in_full_precision_even_if_it_fails():
+    seen = []
+
+    class Watched(Workload):
+        def _forward(self):
+            seen.append(torch.get_float32_matmul_precision())
+            if len(seen) == 2:
+                raise MemoryError
+            return self._input
+
+    with pytest.raises(MemoryError):
+        Watched("cpu").run_ms()
+    assert seen == ["highest", "highest"]
+
+
+@pytest.mark.parametrize(("beside", "middle"), [(0, 4), (3, 6)])  # nearest rank: number 5 of 10, number 7 of 13
+def test_the_yardstick_measures_before_beside_and_after(beside, middle, monkeypatch):
+    monkeypatch.setattr(calibration, "SEQUENCES", 1)  # less work: what is looked at is what is made of the times
+    yardstick = Yardstick("cpu")
+    for _ in range(beside):
+        yardstick.measure()
+    read = yardstick.read()
+    assert (len(read.samples_ms), read.p50_ms) == (5 + beside + 5, sorted(read.samples_ms)[middle])
+    assert min(read.samples_ms) > 0
+    # None where there is no /proc; the kernel's counters lag by some pages.
+    assert read.rss_before_mb is None or 0 < read.rss_before_mb <= read.rss_peak_mb + 1

@@ -1,0 +1,317 @@
+import math
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from evalkit.baseline import Baseline
+from evalkit.errors import EvalkitError
+from evalkit.gate import figures, judge, refuse_unlike
+from evalkit.limits import Limits
+from evalkit.report.reading import Finished, Passage
+from evalkit.types import Hit, Run
+
+N = 4
+
+
+def per_query(*values):
+    return {f"q{i}": value for i, value in enumerate(values)}
+
+
+def result(reranked=(0.5,) * N, first=(0.2,) * N, recall=(0.9,) * N, *, cost=None, top=None, scoring=None, **facts):
+    """A result of one measure and one recall, with four queries unless told."""
+    n = len(reranked)
+    counts = {"pairs": 10 * n, "pairs_unscored": 0, "truncated_pairs": 0, "tied_pairs": 0,
+              "queries_with_constant_score": 0, "queries_reordered": n, "queries_without_hits": 0}  # fmt: skip
+    top = top or {q: (Hit("a", 3.0), Hit("b", 2.0), Hit("c", 1.0)) for q in per_query(*reranked)}
+    top = {q: hits + tuple(Hit(f"z{i}", -float(i)) for i in range(10 - len(hits))) for q, hits in top.items()}
+    values = {
+        "effective": {
+            "slice": {"name": "s", "lang": "en", "relevance_level": 1,
+                      "fingerprints": {"queries": "1", "docs": "2", "judgments": "3"}},
+            "first_stage": {"name": "bm25"},
+            "reranker": {"name": "small", "max_length": 128},
+            "depth": 10,
+            "scoring": counts | (scoring or {}),
+        },
+        "effectiveness": {
+            "per_query": {
+                "first_stage": {"nDCG@10": per_query(*first[:n]), "R@100": per_query(*recall[:n])},
+                "reranked": {"nDCG@10": per_query(*reranked), "R@100": per_query(*recall[:n])},
+            },
+            "ceiling": {"mean": {"nDCG@10": 0.9, "R@100": 0.9}},
+            "unjudged_at_10": {"first_stage": 0.0, "reranked": facts.get("unjudged", 0.0)},
+        },
+        "cost": cost,
+    }  # fmt: skip
+    passages = {q: {h.doc_id: Passage(h.doc_id, {"a": 3}.get(h.doc_id, 0), f"text {h.doc_id}") for h in hits}
+                for q, hits in top.items()}  # fmt: skip
+    return Finished("here", values, Run("r", top), {q: f"what is {q}" for q in top}, passages)
+
+
+def verdict(now, before=None, **limits):
+    from evalkit import baseline
+
+    return judge(baseline.of(before or result()), now, Limits(**limits))
+
+
+def state(judged, name):
+    return {check.name: check.state for check in judged.checks}[name]
+
+
+def message(judged, name):
+    return {check.name: check.message for check in judged.checks}[name]
+
+
+# --- quality
+
+
+def test_the_mean_may_drop_by_no_more_than_the_hard_limit():
+    down = result(reranked=(0.49,) * N)  # -0.01 everywhere: no variance, so the interval is the mean itself
+    assert state(verdict(down, max_drop={"nDCG": 0.01, "R": 0}), "nDCG@10") == "passed"
+    judged = verdict(down, max_drop={"nDCG": 0.009, "R": 0})
+    assert message(judged, "nDCG@10").startswith("fell 0.5000 -> 0.4900 (-0.0100, 95 % interval -0.0100 to -0.0100; 0")
+    assert not judged.holds
+
+
+def test_the_interval_has_to_rule_out_a_drop_of_more_than_the_tolerance():
+    # Differences -0.1, +0.1, +0.1, -0.1: mean 0, deviation 0.11547, t(0.975, 3) = 3.182446: lower end -0.18374.
+    uneven = result(reranked=(0.4, 0.6, 0.6, 0.4))
+    assert verdict(uneven, tolerance={"nDCG": 0.1838, "R": 0}).holds
+    judged = verdict(uneven, tolerance={"nDCG": 0.1837, "R": 0})
+    assert [check.name for check in judged.failed] == ["nDCG@10"]
+    assert "may have fallen 0.5000 -> 0.5000" in message(judged, "nDCG@10")
+    assert "does not rule out a drop of more than the tolerance 0.1837" in message(judged, "nDCG@10")
+
+
+def test_a_lower_confidence_asks_less():
+    uneven = result(reranked=(0.4, 0.6, 0.6, 0.4))
+    # t(0.9, 3) = 1.637744: lower end -0.09456.
+    assert verdict(uneven, tolerance={"nDCG": 0.0946, "R": 0}, confidence=0.8).holds
+    assert not verdict(uneven, tolerance={"nDCG": 0.0945, "R": 0}, confidence=0.8).holds
+
+
+def test_a_limit_of_one_measure_goes_before_that_of_its_kind():
+    down = result(reranked=(0.4,) * N)
+    assert not verdict(down).holds
+    assert verdict(down, tolerance={"nDCG@10": 0.2, "nDCG": 0.0, "R": 0}, max_drop={"nDCG@10": 0.2, "R": 0}).holds
+
+
+def test_with_one_query_only_the_hard_limit_speaks():
+    one = result(reranked=(0.5,))
+    judged = verdict(result(reranked=(0.495,)), one)
+    assert judged.holds
+    assert message(judged, "nDCG@10") == "0.5000 -> 0.4950 (-0.0050; 0 queries better, 1 worse, 0 equal)"
+    assert judged.qualities[0].detectable is None
+    assert not verdict(result(reranked=(0.48,)), one).holds
+
+
+def test_the_slice_says_which_drop_it_can_see():
+    # Reranking gained 0.3, 0.3, 0.3 and 0.7: deviation 0.2. With n 4 and alpha 0.025 on one side, the noncentral t has
+    # a power of 0.7907 at 2.1 deviations and of 0.8 at 2.128.
+    judged = verdict(result(reranked=(0.5, 0.5, 0.5, 0.9)), result(reranked=(0.5, 0.5, 0.5, 0.9)))
+    assert judged.qualities[0].detectable == pytest.approx(2.128 * 0.2, abs=1e-4)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
+def test_a_result_always_holds_against_itself(values):
+    same = result(reranked=tuple(values), first=(0.0,) * len(values), recall=(0.5,) * len(values))
+    judged = verdict(same, same)
+    assert {check.name for check in judged.failed} <= {"above_first_stage"}
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.floats(0, 0.5), min_size=2, max_size=12), st.floats(0, 0.2))
+def test_a_uniform_drop_fails_exactly_when_it_is_above_the_limit(values, drop):
+    before = result(reranked=tuple(v + 0.3 for v in values), first=(0.0,) * len(values), recall=(0.5,) * len(values))
+    after = result(reranked=tuple(v + 0.3 - drop for v in values), first=(0.0,) * len(values),
+                   recall=(0.5,) * len(values))  # fmt: skip
+    if abs(drop - 0.01) > 1e-5:
+        assert (state(verdict(after, before), "nDCG@10") == "failed") == (drop > 0.01)
+
+
+# --- whose fault it is
+
+
+def test_a_first_stage_that_finds_less_is_named_and_not_the_reranker():
+    judged = verdict(result(recall=(0.9, 0.9, 0.9, 0.7)))  # mean 0.9 -> 0.85
+    assert message(judged, "first_stage").startswith(
+        "the retriever is at fault, not the reranker: R@100 of the first stage 0.9000 -> 0.8500"
+    )
+    assert state(verdict(result(recall=(0.9, 0.9, 0.9, 0.87))), "first_stage") == "passed"  # -0.0075
+
+
+def test_without_a_recall_the_ceiling_stands_for_what_was_found():
+    def lacking(ceiling):
+        one = result()
+        for label in ("first_stage", "reranked"):
+            del one.result["effectiveness"]["per_query"][label]["R@100"]
+        one.result["effectiveness"]["ceiling"]["mean"] = {"nDCG@10": ceiling}
+        return one
+
+    judged = verdict(lacking(0.8), lacking(0.9))
+    assert "ceiling of nDCG@10 of the first stage 0.9000 -> 0.8000" in message(judged, "first_stage")
+    assert not judged.holds
+
+
+# --- sanity
+
+
+@pytest.mark.parametrize(
+    ("name", "broken", "words"),
+    [
+        ("order_changed", {"queries_reordered": 0}, "the reranker changed no order"),
+        ("scores_vary", {"queries_with_constant_score": 1}, "1 more queries than in the baseline have the same score"),
+        ("scores_vary", {"tied_pairs": 3}, r"7.5% of the pairs share their score"),
+        ("truncated", {"truncated_pairs": 5}, "12.5% of the pairs were cut to 128 tokens; more than max_truncated"),
+        ("unscored", {"pairs_unscored": 1}, "share of candidates without a score 0.0% -> 2.5%"),
+        ("first_stage", {"queries_without_hits": 1}, "and 1 more queries find nothing"),
+    ],
+)
+def test_each_sanity_check_has_a_message_of_its_own(name, broken, words):
+    judged = verdict(result(scoring=broken))
+    assert [check.name for check in judged.failed] == [name]
+    assert words in message(judged, name)
+    assert verdict(result(scoring=broken), skip=[name]).holds
+
+
+def test_counts_at_their_limit_pass():
+    assert verdict(result(scoring={"tied_pairs": 2, "truncated_pairs": 4})).holds  # 5 % and 10 % of 40
+
+
+def test_after_below_before_fails():
+    judged = verdict(result(first=(0.6,) * N), result(first=(0.6,) * N))
+    assert message(judged, "above_first_stage").startswith(
+        "after is below before: nDCG@10 0.6000 before reranking, 0.5"
+    )
+
+
+def test_a_jump_of_the_unjudged_share_fails():
+    assert state(verdict(result(unjudged=0.1)), "unjudged") == "passed"
+    judged = verdict(result(unjudged=0.11))
+    assert "0.0% -> 11.0%; a rise of more than max_unjudged_rise 0.1" in message(judged, "unjudged")
+
+
+def with_scores(*scores):
+    return result(top={f"q{i}": tuple(Hit(d, s) for d, s in zip("abc", scores)) for i in range(N)})
+
+
+def test_scores_that_drift_under_the_same_ranking_fail_and_say_where():
+    assert verdict(with_scores(3.02, 2.0, 1.0)).holds
+    judged = verdict(with_scores(3.03, 2.0, 1.0))
+    assert "at most 0.0300 (query q0, passage a: 3 -> 3.03)" in message(judged, "score_drift")
+    assert [check.name for check in judged.failed] == ["score_drift"]
+    assert state(verdict(with_scores(9.0, 2.0, 1.0), max_score_drift=None), "score_drift") == "no limit"
+
+
+def test_where_the_ranking_changed_the_measures_judge_and_not_the_drift():
+    other = result(top={f"q{i}": (Hit("c", 9.0), Hit("b", 5.0), Hit("a", 1.0)) for i in range(N)})
+    assert state(verdict(other), "score_drift") == "passed"
+
+
+# --- budgets
+
+COST = {
+    "pairs_per_s": 50.0,  # 100 pairs in 2,000 ms
+    "latency": {"p50_ms": 300.0, "p99_ms": 400.0},
+    "memory": {"rss_peak_mb": 700.0, "cuda_allocated_peak_mb": None},
+    "calibration": {"p50_ms": 200.0, "rss_before_mb": 300.0, "rss_peak_mb": 400.0, "cuda_allocated_peak_mb": None},
+}
+
+
+def test_ratios_are_to_the_calibration_of_the_same_run():
+    assert figures(COST) == {
+        "p50_ms": 300.0, "p99_ms": 400.0, "pairs_per_s": 50.0, "rss_mb": 700.0,
+        "latency_ratio": 1.5, "scoring_ratio": 10.0, "memory_ratio": 4.0,
+    }  # fmt: skip
+
+
+def test_on_a_gpu_the_memory_ratio_is_that_of_the_gpu():
+    gpu = {**COST, "memory": {"rss_peak_mb": 700.0, "cuda_allocated_peak_mb": 1500.0},
+           "calibration": {**COST["calibration"], "cuda_allocated_peak_mb": 50.0}}  # fmt: skip
+    assert figures(gpu)["memory_ratio"] == 30.0
+
+
+def test_a_machine_of_half_the_speed_changes_no_ratio():
+    slow = {**COST, "pairs_per_s": 25.0, "latency": {"p50_ms": 600.0, "p99_ms": 800.0},
+            "calibration": {**COST["calibration"], "p50_ms": 400.0}}  # fmt: skip
+    ratios = ("latency_ratio", "scoring_ratio", "memory_ratio")
+    assert [figures(slow)[name] for name in ratios] == [figures(COST)[name] for name in ratios]
+
+
+@pytest.mark.parametrize(
+    ("limit", "kept", "broken"),
+    [
+        ("max_latency_ratio", 1.5, 1.4), ("max_scoring_ratio", 10.0, 9.9), ("max_memory_ratio", 4.0, 3.9),
+        ("max_p50_ms", 300.0, 299.0), ("max_p99_ms", 400.0, 399.0), ("min_pairs_per_s", 50.0, 51.0),
+        ("max_rss_mb", 700.0, 699.0),
+    ],
+)  # fmt: skip
+def test_a_budget_fails_only_when_it_is_exceeded(limit, kept, broken):
+    assert verdict(result(cost=COST), **{limit: kept}).holds
+    judged = verdict(result(cost=COST), **{limit: broken})
+    assert [check.name for check in judged.failed] == [limit[4:]]
+    assert limit in judged.failed[0].message
+
+
+def test_a_budget_that_cannot_be_judged_is_refused():
+    with pytest.raises(EvalkitError, match=r"gate\.max_latency_ratio=2 is set, but the result has no median time"):
+        verdict(result(), max_latency_ratio=2.0)
+    uncalibrated = {**COST, "calibration": None}
+    with pytest.raises(EvalkitError, match="run the trial with protocol=ci"):
+        verdict(result(cost=uncalibrated), max_memory_ratio=2.0)
+
+
+def test_figures_without_a_limit_are_told():
+    assert state(verdict(result(cost=COST)), "latency_ratio") == "no limit"
+
+
+# --- what got worst
+
+
+def test_the_queries_that_lost_most_come_first_with_the_passages_that_moved():
+    moved = {f"q{i}": (Hit("a", 3.0), Hit("b", 2.0), Hit("c", 1.0)) for i in range(N)}
+    moved["q2"] = (Hit("b", 3.0), Hit("x", 2.5), Hit("a", 2.0))
+    judged = verdict(result(reranked=(0.5, 0.45, 0.2, 0.5), top=moved))
+    assert [(loss.query_id, loss.query, loss.before, loss.after) for loss in judged.losses] == [
+        ("q2", "what is q2", 0.5, 0.2),
+        ("q1", "what is q1", 0.5, 0.45),
+    ]
+    moves = [(m.doc_id, m.grade, m.rank_before, m.rank_after, m.text) for m in judged.losses[0].moves]
+    assert moves == [("a", 3, 1, 3, "text a"), ("b", 0, 2, 1, "text b"), ("x", 0, None, 2, "text x")]
+    assert len(verdict(result(reranked=(0.1,) * N), worst=3).losses) == 3
+
+
+# --- what cannot be compared
+
+
+def base(**changes) -> Baseline:
+    from evalkit import baseline
+
+    return replace(baseline.of(result()), **changes)
+
+
+def test_the_same_data_under_another_name_can_be_compared():
+    refuse_unlike(base(), base(slice={**base().slice, "name": "elsewhere"}))
+
+
+def test_another_relevance_level_cannot():
+    with pytest.raises(EvalkitError, match="counts grade 1 and above as relevant, the result 2 and above"):
+        refuse_unlike(base(), base(slice={**base().slice, "relevance_level": 2}))
+
+
+def test_another_reranker_can_be_compared_and_is_named():
+    other = result()
+    other.result["effective"]["reranker"] = {"name": "large", "layers": 24, "max_length": 128}
+    judged = verdict(other)
+    assert judged.changed == ("reranker name: small -> large", "reranker layers: none -> 24")
+    assert judged.holds
+
+
+def test_negative_limits_are_refused_before_anything_is_compared():
+    with pytest.raises(EvalkitError, match=r"gate\.max_drop\.nDCG=-1: a limit is a number from 0 up"):
+        verdict(result(), max_drop={"nDCG": -1, "R": 0})
+    with pytest.raises(EvalkitError, match=r"gate\.max_rss_mb=nan"):
+        verdict(result(), max_rss_mb=math.nan)
