@@ -6,6 +6,7 @@ from evalkit.types import Trial
 def caveats(trial: Trial) -> list[str]:
     """Return one sentence for each thing that limits what the figures of `trial` say."""
     facts, scoring, found = trial.effective["slice"], trial.effective["scoring"], []
+    reranks = trial.effective["reranker"].get("reranks", True)
     for label, run_name in (("first_stage", "first stage"), ("reranked", "reranked list")):
         if trial.unjudged_at_10[label] > 0.2:
             found.append(
@@ -23,7 +24,7 @@ def caveats(trial: Trial) -> list[str]:
         found.append(f"{facts['queries_without_relevant']} queries have no relevant passage and count 0 in every list")
     if scoring["queries_without_hits"]:
         found.append(f"the first stage found nothing for {scoring['queries_without_hits']} queries; they count 0")
-    if scoring["pairs_unscored"]:
+    if reranks and scoring["pairs_unscored"]:
         found.append(
             f"the reranker says nothing of {scoring['pairs_unscored']} of {scoring['pairs']} candidates; they "
             "follow its own in first-stage order"
@@ -38,7 +39,7 @@ def caveats(trial: Trial) -> list[str]:
             f"{scoring['truncated_pairs']} of {scoring['pairs']} pairs were cut to "
             f"{trial.effective['reranker']['max_length']} tokens"
         )
-    if not scoring["queries_reordered"]:
+    if reranks and not scoring["queries_reordered"]:
         found.append("the reranker changed no order: every list is the first stage's")
     if scoring["tied_pairs"]:
         found.append(

@@ -44,13 +44,13 @@ class Gate:
         Raises:
             EvalkitError: result and baseline cannot be compared, or a report cannot be written.
         """
-        from evalkit import gate
+        from evalkit.gate import judge
         from evalkit.report import github, junit, markdown, reading, terminal
 
         try:
-            judged = gate.judge(self.baseline, reading.read(result), self.limits)
+            judged = judge.judge(self.baseline, reading.read(result), self.limits)
         except NotFiniteError as error:
-            judged = gate.not_finite(str(error))
+            judged = judge.not_finite(str(error))
         terminal.show_gate(judged, str(self.path))
         if self.junit:
             junit.write(judged, self.junit)

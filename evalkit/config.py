@@ -117,6 +117,13 @@ class CrossEncoderReranker:
 
 
 @dataclass
+class NoReranker:
+    """See `evalkit.rerankers.none.NoReranker`."""
+
+    _target_: str = "evalkit.rerankers.none.NoReranker"
+
+
+@dataclass
 class PrecisionChoice:
     """One of `evalkit.scoring.device.PRECISIONS`."""
 
@@ -177,6 +184,7 @@ SCHEMAS: dict[tuple[str | None, str], Any] = {
     ("first_stage", "schema_trec_run"): TrecRun,
     ("reranker", "schema_cross_encoder"): CrossEncoderReranker,
     ("reranker", "schema_trec_run"): TrecRun,
+    ("reranker", "schema_none"): NoReranker,
     ("gate", "schema_gate"): Gate,
 }
 """(group, name) -> schema, for Hydra's store. A group's YAML names its schema first in its defaults list."""

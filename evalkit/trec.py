@@ -1,4 +1,4 @@
-"""TREC run files: read with the line named that is broken, written so that any tool sorts them as we did."""
+"""TREC files: runs read with the broken line named, runs and qrels written so that any tool reads them as we do."""
 
 import math
 from collections.abc import Mapping
@@ -79,6 +79,14 @@ def _parse(path: Path, number: int, line: str) -> tuple[str, str, int, float, st
 def _contradicts(hits: tuple[Hit, ...], ranks: Mapping[str, int]) -> bool:
     positions = [ranks[hit.doc_id] for hit in hits]
     return positions != sorted(positions)
+
+
+def write_qrels(qrels: Mapping[str, Mapping[str, int]], path: Path) -> None:
+    """Write judgments as trec_eval reads them: ``query_id 0 doc_id grade``."""
+    with path.open("w", encoding="utf-8") as out:
+        for query_id, grades in qrels.items():
+            for doc_id, grade in grades.items():
+                out.write(f"{query_id} 0 {doc_id} {grade}\n")
 
 
 def write_run(run: Run, path: Path) -> None:

@@ -7,8 +7,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from evalkit import baseline, gate, trial
+from evalkit import baseline, trial
 from evalkit.first_stage.bm25 import BM25
+from evalkit.gate.judge import judge
+from evalkit.gate.verdict import Verdict
 from evalkit.limits import Limits
 from evalkit.report import folder as folders
 from evalkit.report import reading
@@ -100,8 +102,8 @@ class Pipeline:
         folders.write_result(finished(done), folder)
         return folder
 
-    def judge(self, standard: baseline.Baseline, folder: Path, limits: Limits | None = None) -> gate.Verdict:
-        return gate.judge(standard, reading.read(self.run(folder)), limits or Limits())
+    def judge(self, standard: baseline.Baseline, folder: Path, limits: Limits | None = None) -> Verdict:
+        return judge(standard, reading.read(self.run(folder)), limits or Limits())
 
     def standard(self, folder: Path) -> baseline.Baseline:
         return baseline.of(reading.read(self.run(folder)))

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from evalkit.baseline import Baseline
 from evalkit.errors import EvalkitError
-from evalkit.gate import figures, judge, refuse_unlike
+from evalkit.gate.budgets import figures
+from evalkit.gate.judge import judge, refuse_unlike
 from evalkit.limits import Limits
 from evalkit.report.reading import Finished, Passage
 from evalkit.types import Hit, Run

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from evalkit.errors import EvalkitError
-from evalkit.gate import Check, Loss, Move, Quality, Verdict, not_finite
+from evalkit.gate.judge import not_finite
+from evalkit.gate.verdict import Check, Loss, Move, Quality, Verdict
 from evalkit.report import github, junit, markdown, terminal
 from evalkit.significance import Delta
 

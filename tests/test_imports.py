@@ -16,10 +16,10 @@ PACKAGE = Path(evalkit.__file__).parent
 
 LAYERS = (
     {"errors", "types"},
-    {"build", "calibration", "config", "cost", "first_stage", "limits", "measures", "progress", "provenance", "ranking",
-     "rerankers", "scoring", "significance", "slices", "store", "trec", "worker"},
+    {"build", "calibration", "comparable", "config", "cost", "first_stage", "limits", "measures", "parity", "progress",
+     "provenance", "ranking", "rerankers", "scoring", "significance", "slices", "store", "ties", "trec", "worker"},
     {"caveats", "trial"},
-    {"baseline", "compare", "gate", "jobs", "quickcheck", "report"},
+    {"baseline", "compare", "gate", "insight", "jobs", "published", "quickcheck", "report"},
     {"app", "commands"},
     {"__main__"},
 )  # fmt: skip

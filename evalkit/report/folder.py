@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from evalkit.errors import EvalkitError
 from evalkit.report import markdown, plot
 from evalkit.report.result import Result, finished
-from evalkit.trec import write_run
+from evalkit.trec import write_qrels, write_run
 from evalkit.types import Trial
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ def write_trial(trial: Trial, folder: Path) -> Result:
     try:
         write_run(trial.first_stage, folder / "first_stage.trec")
         write_run(trial.reranked, folder / "reranked.trec")
+        write_qrels(trial.slice.qrels, folder / "qrels.trec")
         per_query(trial).to_csv(folder / "per_query.csv", index=False, float_format="%.6f")
         (folder / "passages.jsonl").write_text(passages(trial), encoding="utf-8", errors="surrogatepass")
         plot.before_after(result, folder / "before_after.png")

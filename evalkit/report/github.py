@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from evalkit.errors import EvalkitError
-from evalkit.gate import Verdict
+from evalkit.gate.verdict import Verdict
 from evalkit.report import verdict as words
 
 

@@ -5,7 +5,7 @@ import shlex
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from evalkit.gate import Verdict
+from evalkit.gate.verdict import Verdict
 from evalkit.report import tables, verdict
 from evalkit.report.result import Result
 

@@ -9,6 +9,8 @@ def verdict(result: Result) -> str:
     """Return one sentence: did reranking help, by how much, and how sure is that. The first measure decides."""
     effect = result["effectiveness"]
     name = next(iter(effect["delta"]))
+    if not reranks(result):
+        return f"No reranker: {name} {effect['first_stage']['mean'][name]:.4f} by {label(result)}."
     before, after = effect["first_stage"]["mean"][name], effect["reranked"]["mean"][name]
     low, high = effect["delta_ci95"][name]
     interval = f", 95 % interval {low:+.4f} to {high:+.4f}" if low is not None else ""
@@ -48,8 +50,15 @@ def label(result: Result) -> str:
     if effective is None:
         return _asked(result)
     reranker = effective["reranker"]
+    if not reranks(result):
+        return label_first(result)
     precision = f" at {reranker['precision']}" if "precision" in reranker else ""
     return f"{effective['first_stage']['name']} + {reranker['name']}{precision}"
+
+
+def reranks(result: Result) -> bool:
+    """Return whether a finished result has a reranker at all."""
+    return bool(result["effective"]["reranker"].get("reranks", True))
 
 
 def label_first(result: Result) -> str:

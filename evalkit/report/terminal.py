@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from evalkit.gate import Verdict
+from evalkit.gate.verdict import Verdict
 from evalkit.report import tables, verdict
 from evalkit.report.result import Result
 

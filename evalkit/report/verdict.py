@@ -1,6 +1,6 @@
 """The gate's verdict in words: the rows and sentences that terminal, Markdown, annotations and JUnit share."""
 
-from evalkit.gate import Loss, Move, Verdict
+from evalkit.gate.verdict import Loss, Move, Verdict
 
 COLUMNS = ("measure", "baseline", "now", "change, interval", "win/tie/loss", "tolerance", "sees a drop of")
 

@@ -1,0 +1,34 @@
+"""No reranker: the first stage's order stays, so that a first stage can be measured, and compared, by itself."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from evalkit.types import Pair, Scores, Settings
+
+
+@dataclass
+class NoReranker:
+    """Scores nothing."""
+
+    computes = False
+
+    def check(self) -> None:
+        """There is nothing that could be wrong."""
+
+    def load(self) -> None:
+        """There is nothing to load."""
+
+    def score(
+        self,
+        pairs: Sequence[Pair],
+        queries: Mapping[str, str],
+        docs: Mapping[str, str],
+        on_progress: Callable[[int], None] = lambda n: None,
+    ) -> Scores:
+        """Return None for each pair."""
+        on_progress(len(pairs))
+        return Scores((None,) * len(pairs))
+
+    def describe(self) -> Settings:
+        """Return that nothing was reranked."""
+        return {"name": "none", "reranks": False}
