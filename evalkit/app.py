@@ -120,16 +120,27 @@ class SweepReport(Callback):
     """Writes the combined report when a sweep ends."""
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """Collect the result of each trial in the order of the sweep."""
-        from evalkit.report import terminal
-        from evalkit.report.folder import write_sweep
+        """Collect the result of each trial in the order of the sweep, and compare those of one slice."""
+        from evalkit import compare
+        from evalkit.report import reading, terminal
+        from evalkit.report.folder import write_comparison, write_sweep
 
         folder = Path(config.hydra.sweep.dir)
         paths = sorted(folder.glob("*-*/result.json"), key=lambda path: int(path.parent.name.split("-")[0]))
         found = [json.loads(path.read_text("utf-8")) for path in paths]
-        if found:
-            write_sweep(found, folder)
-            terminal.show_sweep(found, str(folder))
+        if not found:
+            return
+        write_sweep(found, folder)
+        terminal.show_sweep(found, str(folder))
+        done = [path.parent for path, result in zip(paths, found) if result["status"] == "finished"]
+        if len(done) > 1:
+            try:
+                compared = compare.side_by_side([reading.read(where) for where in done])
+            except EvalkitError as why:
+                say(f"the trials are not compared with one another: {why}")
+                return
+            write_comparison(compared, folder / "comparison")
+            terminal.show_comparison(compared, str(folder / "comparison"))
 
 
 def _asked(cfg: DictConfig) -> dict[str, Any]:

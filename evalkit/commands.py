@@ -1,8 +1,9 @@
-"""The commands that run no trial: ``gate`` judges a finished result, ``baseline`` writes one down as the standard."""
+"""The commands that run no trial: ``compare`` and ``gate`` for finished results, ``baseline`` for the standard."""
 
 import argparse
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -10,7 +11,7 @@ from evalkit.errors import EvalkitError, NotFiniteError
 from evalkit.limits import Limits
 from evalkit.progress import say
 
-NAMES = ("gate", "baseline")
+NAMES = ("gate", "baseline", "compare")
 HOLDS, REGRESSED = 0, 1
 
 
@@ -69,6 +70,9 @@ def run(arguments: list[str], gate_settings: Callable[[list[str]], Mapping[str, 
     parsed = _parser(arguments[0]).parse_intermixed_args(arguments[1:])
     if arguments[0] == "gate":
         return _gate(parsed, gate_settings)
+    if arguments[0] == "compare":
+        _compare(parsed)
+        return HOLDS
     _write_baseline(Path(parsed.result), Path(parsed.output or gate_settings([])["baseline"]))
     return HOLDS
 
@@ -83,6 +87,25 @@ def _gate(parsed: argparse.Namespace, gate_settings: Callable[[list[str]], Mappi
     settings = dict(gate_settings(parsed.settings))
     given = {"baseline": parsed.baseline, "junit": parsed.junit}
     return Gate.of(settings | {key: value for key, value in given.items() if value}).run(parsed.result)
+
+
+def _compare(parsed: argparse.Namespace) -> None:
+    from evalkit import compare
+    from evalkit.report import folder, reading, terminal
+
+    named = [Path(name).expanduser().resolve() for name in parsed.results]
+    base = Path(parsed.baseline or parsed.results[0]).expanduser().resolve()
+    if base not in named:
+        raise EvalkitError(f"--baseline {parsed.baseline} is none of the results that are compared")
+    if not 0 < parsed.margin < 1:
+        raise EvalkitError(f"--margin {parsed.margin:g}: give a difference above 0 and below 1, such as 0.002")
+    output = Path(parsed.output) if parsed.output else Path("reports/runs") / f"{datetime.now():%Y%m%d-%H%M%S}-compare"
+    if (output / "comparison.json").exists() and not parsed.overwrite:
+        raise EvalkitError(f"{output} holds a comparison already; name another --output, or add --overwrite")
+    found = [reading.read(name) for name in parsed.results]
+    compared = compare.side_by_side(found, named.index(base), parsed.margin)
+    folder.write_comparison(compared, output)
+    terminal.show_comparison(compared, str(output))
 
 
 def _write_baseline(result: Path, output: Path) -> None:
@@ -113,6 +136,18 @@ class _Parser(argparse.ArgumentParser):
 
 def _parser(command: str) -> argparse.ArgumentParser:
     parser = _Parser(prog=f"evalkit {command}", allow_abbrev=False)
+    if command == "compare":
+        parser.description = "Set finished results on one slice side by side, with tests, parity and pictures."
+        parser.add_argument("results", metavar="RESULT", nargs="+", help="folders of finished trials, two or more")
+        parser.add_argument(
+            "--baseline", metavar="RESULT", help="the one to hold the others against; default: the first"
+        )
+        parser.add_argument(
+            "--margin", metavar="X", type=float, default=0.002, help="what counts as equivalent (0.002)"
+        )
+        parser.add_argument("--output", metavar="DIR", help="default: reports/runs/DATE-TIME-compare")
+        parser.add_argument("--overwrite", action="store_true", help="replace a comparison that is there")
+        return parser
     parser.add_argument("result", metavar="RESULT", help="a trial's folder, or the result.json in it")
     if command == "gate":
         parser.description = "Judge a finished result against a baseline: exit code 0 it holds, 1 it regressed."

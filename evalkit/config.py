@@ -19,7 +19,7 @@ def conf_dir() -> Path:
 
 @dataclass
 class IrDatasetSlice:
-    """See `evalkit.slices.irds.load`."""
+    """See `evalkit.slices.irds.load`; `reference` is for `evalkit.published.check`."""
 
     _target_: str = "evalkit.slices.irds.load"
     dataset: str = MISSING
@@ -32,11 +32,12 @@ class IrDatasetSlice:
     relevance_level: int = 1
     unjudged_queries: str = "error"
     empty_docs: str = "error"
+    reference: list[Any] = field(default_factory=list)
 
 
 @dataclass
 class BeirSlice:
-    """See `evalkit.slices.beir.load`."""
+    """See `evalkit.slices.beir.load`; `reference` is for `evalkit.published.check`."""
 
     _target_: str = "evalkit.slices.beir.load"
     path: str = MISSING
@@ -50,16 +51,18 @@ class BeirSlice:
     unjudged_queries: str = "error"
     empty_docs: str = "error"
     name: str | None = None
+    reference: list[Any] = field(default_factory=list)
 
 
 @dataclass
 class PackagedSlice:
-    """See `evalkit.slices.packaged.load`."""
+    """See `evalkit.slices.packaged.load`; `reference` is for `evalkit.published.check`."""
 
     _target_: str = "evalkit.slices.packaged.load"
     lang: str = "en"
     queries: int | None = None
     seed: int = 0
+    reference: list[Any] = field(default_factory=list)
 
 
 @dataclass

@@ -13,9 +13,12 @@ def run_trial(asked: dict[str, Any], provenance: dict[str, Any], folder: Path) -
     Raises:
         EvalkitError: whatever a part refuses.
     """
-    from evalkit import trial
+    from evalkit import published, trial
     from evalkit.report.folder import write_trial
 
+    slice_settings = dict(asked["slice"])
+    references = slice_settings.pop("reference", None) or []  # published figures: for the report, not for the slice
+    published.check(references)
     plan = trial.Plan(
         name=asked["name"],
         depth=asked["depth"],
@@ -27,7 +30,8 @@ def run_trial(asked: dict[str, Any], provenance: dict[str, Any], folder: Path) -
     plan.parsed()
     first_stage.check()
     reranker.check()
-    return write_trial(trial.run(plan, build(asked["slice"]), first_stage, reranker, asked, provenance), folder)
+    done = trial.run(plan, build(slice_settings), first_stage, reranker, asked, provenance)
+    return write_trial(done, folder, references)
 
 
 def run_quickcheck(asked: dict[str, Any]) -> dict[str, Any]:

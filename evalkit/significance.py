@@ -1,8 +1,17 @@
-"""How sure a difference is: paired over queries, with an interval for its mean."""
+"""How sure a difference is: intervals, tests and corrections over values that are paired query by query."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from evalkit.errors import EvalkitError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    Values = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -33,18 +42,165 @@ def paired_delta(before: Mapping[str, float], after: Mapping[str, float], confid
 
     Source of the interval: mean +- t((1 + confidence) / 2, n - 1) * s / sqrt(n) over the per-query differences.
     """
-    from scipy.stats import t
-
     differences = [after[query_id] - before[query_id] for query_id in before]
     n = len(differences)
     mean = math.fsum(differences) / n
-    low = high = None
-    if n > 1:
-        margin = float(t.ppf((1 + confidence) / 2, n - 1)) * deviation(differences) / math.sqrt(n)
-        low, high = mean - margin, mean + margin
+    low, high = _student(mean, deviation(differences) if n > 1 else 0.0, n, confidence)
     wins = sum(d > _TIE for d in differences)
     losses = sum(d < -_TIE for d in differences)
     return Delta(mean, low, high, wins, n - wins - losses, losses)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What `compare` finds in the differences after - before of one measure; None where there is no telling."""
+
+    mean: float
+    low: float | None
+    """Lower end of Student's t interval of the mean."""
+    high: float | None
+    bca_low: float | None
+    """Lower end of the BCa bootstrap interval of the mean."""
+    bca_high: float | None
+    t_p: float | None
+    wilcoxon_p: float | None
+    randomization_p: float | None
+    effect_size: float | None
+    """Cohen's d_z: the mean in standard deviations of the differences."""
+    wins: int
+    ties: int
+    losses: int
+    detectable: float | None
+    """The smallest true mean difference that so many queries would show, spread as these are; in the measure's unit."""
+    n: int
+    """Queries."""
+
+
+def compare(
+    before: Mapping[str, float],
+    after: Mapping[str, float],
+    confidence: float = 0.95,
+    power: float = 0.8,
+    seed: int = 0,
+    resamples: int = 9999,
+) -> Comparison:
+    """Compare two systems on the same queries: intervals of the mean difference, two-sided tests, effect size.
+
+    The order of the queries changes nothing, and the same `seed` gives the same figures on every machine, up to the
+    last digits of a float. Differences of at most 1e-9 are rounding and count as 0.
+
+    - t interval and paired t test: Student 1908.
+    - Bootstrap interval by BCa over `resamples` samples of the queries: Efron 1987, Better bootstrap confidence
+      intervals. Somewhat narrow with few queries: with 50 it covers 92 to 94 % instead of 95 %.
+    - Wilcoxon's signed-rank test with Pratt's zeros, which are ranked and then left out: a reranker leaves many
+      queries as they were, and where zeros are dropped before ranking, as Wilcoxon did, raising every difference can
+      weaken the evidence (Pratt 1959, Remarks on zeros and ties in the Wilcoxon signed rank procedures). Exact with
+      at most 13 differences other than 0, or at most 50 differences without ties or zeros; else normal.
+    - Randomisation test: see `randomization_p`.
+    - Effect size d_z, the mean over the standard deviation of the differences: Cohen 1988.
+    - `detectable`, with the given `power`: see `smallest_detectable`.
+
+    Differences that are all the same give intervals without width, and `detectable` None. If they are all 0, every p
+    is 1.0 and the effect size 0.0; if not, t_p is 0.0 and the effect size None, and the tests by rank and by sign say
+    what they say. One query gives None for all but mean, wins, ties and losses. The bootstrap interval is also None
+    where every resampled mean lies on one side of the mean, as may be with a handful of resamples.
+
+    Raises:
+        EvalkitError: no query, a query that only one system has, or a value that is not a finite number.
+    """
+    differences = _differences(before, after)
+    n = len(differences)
+    mean, spread = _mean_and_spread(differences)
+    low, high = _student(mean, spread, n, confidence)
+    bca_low, bca_high = _bca(differences, confidence, seed, resamples)
+    wins, losses = int((differences > 0).sum()), int((differences < 0).sum())
+    without_spread = 0.0 if n > 1 and not mean else None
+    return Comparison(
+        mean=mean,
+        low=low,
+        high=high,
+        bca_low=bca_low,
+        bca_high=bca_high,
+        t_p=min(1.0, 2 * _t_above(abs(mean), spread, n)) if n > 1 else None,
+        wilcoxon_p=_wilcoxon_p(differences),
+        randomization_p=_randomization_p(differences, seed, resamples),
+        effect_size=mean / spread if spread else without_spread,
+        wins=wins,
+        ties=n - wins - losses,
+        losses=losses,
+        detectable=smallest_detectable(spread, n, confidence, power),
+        n=n,
+    )
+
+
+def randomization_p(
+    before: Mapping[str, float], after: Mapping[str, float], seed: int = 0, resamples: int = 9999
+) -> float | None:
+    """Return the two-sided p of the paired randomisation test of the mean difference; None with fewer than two queries.
+
+    Were the systems the same, each difference might as well have had the other sign: p is the share of sign flips
+    whose mean is as far from 0 as the one found. At most 13 differences other than 0 are flipped in every way, so
+    that p is exact; of more, `resamples` flips are drawn, and the one found counts as one more of them, so that p is
+    never 0. The order of the queries changes nothing. Sources: Smucker, Allan and Carterette 2007, A comparison of
+    statistical significance tests for information retrieval evaluation; for the one more, Phipson and Smyth 2010.
+
+    Raises:
+        EvalkitError: as `compare`.
+    """
+    return _randomization_p(_differences(before, after), seed, resamples)
+
+
+def adjust(p_values: Sequence[float | None], method: Literal["holm", "bh"]) -> list[float | None]:
+    """Return p values corrected for their number, in their order; None stays None and is not counted.
+
+    "holm" bounds the chance of any false finding (Holm 1979, A simple sequentially rejective multiple test
+    procedure); "bh" bounds the expected share of false ones among the findings, for tests that are independent or
+    positively dependent (Benjamini and Hochberg 1995, Controlling the false discovery rate).
+    """
+    from statsmodels.stats.multitest import multipletests  # type: ignore[import-untyped]
+
+    known = [p for p in p_values if p is not None]
+    if not known:
+        return list(p_values)
+    corrected = iter(multipletests(known, method={"holm": "holm", "bh": "fdr_bh"}[method])[1].tolist())
+    return [None if p is None else next(corrected) for p in p_values]
+
+
+@dataclass(frozen=True)
+class Equivalence:
+    """Whether the mean difference after - before is shown to be less than a margin, either way."""
+
+    margin: float
+    mean: float
+    low: float | None
+    """Lower end of Student's t interval of confidence 1 - 2 * alpha; None with one query."""
+    high: float | None
+    p: float | None
+    """The larger p of the two one-sided tests; None with one query."""
+    equivalent: bool
+    """p < alpha: the interval lies within the margin. False does not mean that the systems differ."""
+
+
+def equivalence(
+    before: Mapping[str, float], after: Mapping[str, float], margin: float, alpha: float = 0.05
+) -> Equivalence:
+    """Test whether the mean difference lies between -margin and margin, by two one-sided t tests.
+
+    `margin` is in the measure's unit. Differences that are all the same give p 0.0 within the margin and 1.0 outside
+    or on it, so identical runs are equivalent. Source: Schuirmann 1987, A comparison of the two one-sided tests
+    procedure and the power approach for assessing the equivalence of average bioavailability.
+
+    Raises:
+        EvalkitError: a margin that is not above 0, or as `compare`.
+    """
+    if not margin > 0:
+        raise EvalkitError(f"the margin of an equivalence test is {margin}; it must be above 0")
+    differences = _differences(before, after)
+    n = len(differences)
+    mean, spread = _mean_and_spread(differences)
+    low, high = _student(mean, spread, n, 1 - 2 * alpha)
+    p = _t_above(margin - abs(mean), spread, n) if n > 1 else None  # the nearer end has the larger p
+    return Equivalence(margin, mean, low, high, p, p is not None and p < alpha)
 
 
 def deviation(values: Sequence[float]) -> float:
@@ -80,3 +236,131 @@ def smallest_detectable(spread: float, n: int, confidence: float = 0.95, power: 
 
 _TIE = 1e-9
 """Differences below this are rounding, not ranking."""
+
+
+def _differences(before: Mapping[str, float], after: Mapping[str, float]) -> "Values":
+    """Return after - before in the order of the query ids, without the rounding that would break ties."""
+    import numpy as np
+
+    if before.keys() != after.keys():
+        query_id = min(before.keys() ^ after.keys())
+        raise EvalkitError(f"query {query_id!r} has a value in one system only; compare the same queries")
+    if not before:
+        raise EvalkitError("there is no query to compare; give at least one")
+    ordered = sorted(before)
+    differences = np.array([after[query_id] - before[query_id] for query_id in ordered], dtype=np.float64)
+    if not np.isfinite(differences).all():
+        query_id = ordered[int(np.argmin(np.isfinite(differences)))]
+        raise EvalkitError(f"query {query_id!r} has a value that is not a finite number; evaluate it again")
+    differences[np.abs(differences) <= _TIE] = 0.0
+    return differences.round(12)  # 0.3 - 0.2 and 0.2 - 0.1 are the same
+
+
+def _mean_and_spread(differences: "Values") -> tuple[float, float]:
+    """Return the mean, and the standard deviation: 0.0 for one difference, or for all the same."""
+    if float(differences.max() - differences.min()) <= _TIE:
+        return float(differences[0]), 0.0
+    return math.fsum(differences) / len(differences), deviation(differences.tolist())
+
+
+def _student(mean: float, spread: float, n: int, confidence: float) -> tuple[float | None, float | None]:
+    from scipy.stats import t
+
+    if n < 2:
+        return None, None
+    margin = float(t.ppf((1 + confidence) / 2, n - 1)) * spread / math.sqrt(n)
+    return mean - margin, mean + margin
+
+
+def _t_above(distance: float, spread: float, n: int) -> float:
+    """Return the chance of a mean `distance` or more above the truth; without spread, none above 0 and all else."""
+    from scipy.stats import t
+
+    if not spread:
+        return 0.0 if distance > 0 else 1.0
+    return float(t.sf(distance / spread * math.sqrt(n), n - 1))
+
+
+def _wilcoxon_p(differences: "Values") -> float | None:
+    import numpy as np
+    from scipy.stats import rankdata, wilcoxon
+
+    if len(differences) < 2:
+        return None
+    changed = differences != 0
+    if changed.sum() <= _ENUMERATED:  # where there are zeros or ties, scipy approximates, or takes seconds
+        ranks = np.sign(differences) * rankdata(np.abs(differences))
+        return _exact_p(ranks[changed])
+    return float(wilcoxon(differences, zero_method="pratt").pvalue)
+
+
+def _bca(
+    differences: "Values", confidence: float, seed: int, resamples: int
+) -> tuple[float, float] | tuple[None, None]:
+    import numpy as np
+    from scipy.special import ndtr, ndtri
+
+    n = len(differences)
+    mean, spread = _mean_and_spread(differences)
+    if n < 2:
+        return None, None
+    if not spread:
+        return mean, mean
+    rng = np.random.default_rng(seed)
+    means = np.concatenate([differences[rng.integers(0, n, (m, n))].mean(axis=1) for m in _chunks(resamples, n)])
+    # Means equal to the one found count half, as measures take few values; equal but for the order of summation.
+    below = float(np.mean(means < mean - _TIE) + np.mean(means <= mean + _TIE)) / 2
+    if below in (0.0, 1.0):
+        return None, None
+    bias = ndtri(below)
+    from_mean = differences - mean  # the jackknife's influences of a mean, but for a factor that cancels out
+    acceleration = np.sum(from_mean**3) / np.sum(from_mean**2) ** 1.5 / 6
+    z = bias + ndtri([(1 - confidence) / 2, (1 + confidence) / 2])
+    low, high = np.quantile(means, ndtr(bias + z / (1 - acceleration * z)))
+    return float(low), float(high)
+
+
+def _randomization_p(differences: "Values", seed: int, resamples: int) -> float | None:
+    import numpy as np
+
+    if len(differences) < 2:
+        return None
+    changed = differences[differences != 0]  # a 0 is the same with either sign
+    n = len(changed)
+    if n <= _ENUMERATED:
+        return _exact_p(changed)
+    rng = np.random.default_rng(seed)
+    drawn = sum(_as_far(rng.integers(0, 2, (m, n), dtype=np.bool_), changed) for m in _chunks(resamples, n))
+    return (drawn + 1) / (resamples + 1)
+
+
+def _exact_p(values: "Values") -> float:
+    """Return the share of all sign flips of `values` whose sum is as far from 0 as theirs."""
+    import numpy as np
+
+    n = len(values)
+    flips = (np.arange(2**n)[:, None] >> np.arange(n)) % 2 == 1
+    return _as_far(flips, values) / len(flips)
+
+
+def _as_far(flips: "npt.NDArray[np.bool_]", values: "Values") -> int:
+    """Count the rows of `flips`, each saying whose sign changes, that leave the sum of `values` as far from 0."""
+    import numpy as np
+
+    total = math.fsum(values)
+    sums = total - 2 * (flips @ values)
+    return int(np.count_nonzero(np.abs(sums) >= abs(total) - _TIE))  # what differs by rounding is as far
+
+
+def _chunks(resamples: int, n: int) -> Iterator[int]:
+    """Cut `resamples` samples of `n` values into numbers of samples that fit into a few megabytes."""
+    size = max(1, _CHUNK // n)
+    for start in range(0, resamples, size):
+        yield min(size, resamples - start)
+
+
+_ENUMERATED = 13
+"""So many differences have 8,192 flips of their signs: no more than are drawn of others, so all are tried."""
+
+_CHUNK = 2**18
+"""Values drawn at a time."""

@@ -1,5 +1,6 @@
 """A pipeline that works, and ways to break it: what the tests of the gate run."""
 
+import json
 import math
 import random
 from collections.abc import Callable, Mapping
@@ -98,7 +99,8 @@ class Pipeline:
         done = trial.run(plan, self.data, self.first_stage, self.reranker, {}, {})
         folder.mkdir(parents=True, exist_ok=True)
         write_run(done.reranked, folder / "reranked.trec")
-        (folder / "passages.jsonl").write_text(folders.passages(done), "utf-8")
+        lines = (json.dumps(entry) + "\n" for entry in folders.passages(done))
+        (folder / "passages.jsonl").write_text("".join(lines), "utf-8")
         folders.write_result(finished(done), folder)
         return folder
 

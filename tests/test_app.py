@@ -47,8 +47,9 @@ def trial(bert_folder, tmp_path_factory):
 def test_a_trial_leaves_everything_in_its_folder(trial):
     _, folder = trial
     assert sorted(path.name for path in folder.iterdir()) == [
-        "before_after.png", "config.yaml", "first_stage.trec", "passages.jsonl", "per_query.csv", "report.md",
-        "reranked.trec", "result.json",
+        "before_after.png", "before_after.svg", "changes.png", "changes.svg", "config.yaml", "first_stage.trec",
+        "passages.jsonl", "per_query.csv", "qrels.trec", "reliability.png", "reliability.svg", "report.html",
+        "report.md", "reranked.trec", "result.json", "scores.png", "scores.svg", "table.tex",
     ]  # fmt: skip
 
 
@@ -174,7 +175,10 @@ def test_a_sweep_writes_one_combined_report(beir_folder, tmp_path):
         assert f"{effect['reranked']['mean']['nDCG@10']:.4f} ({effect['delta']['nDCG@10']:+.4f})" in report
     assert parts[0]["effectiveness"]["delta"]["nDCG@10"] == 0
     assert parts[1]["effectiveness"]["delta"]["nDCG@10"] > 0
-    assert done.stdout.rstrip().endswith("combined report in sweep")
+    assert "combined report in sweep\n" in done.stdout
+    assert done.stdout.rstrip().endswith("comparison in sweep/comparison")
+    compared = json.loads((folder / "comparison" / "comparison.json").read_text("utf-8"))
+    assert [system["depth"] for system in compared["systems"]] == [1, 3]
 
 
 def test_a_sweep_goes_on_without_a_trial_that_failed(bert_folder, tmp_path):

@@ -46,7 +46,7 @@ def refused(monkeypatch, tmp_path, capsys):
         ("first_stage=bm52", "there is no first_stage 'bm52'; did you mean bm25?"),
         ("precision=fp61", "there is no precision 'fp61'; did you mean fp16, "),
         ("slice.lng=xx", "there is no setting 'slice.lng'; did you mean lang?"),
-        ("slice.path=/x", "there is no setting 'slice.path'; there is lang, queries, seed"),
+        ("slice.path=/x", "there is no setting 'slice.path'; there is lang, queries, reference, seed"),
         ("reranker.batchtokens=9", "there is no setting 'reranker.batchtokens'; did you mean batch_tokens?"),
         ("dpeth=5", "there is no setting 'dpeth'; did you mean depth?"),
         ("slcie.lang=zh", "there is no setting 'slcie.lang'; did you mean slice?"),

@@ -115,7 +115,8 @@ def test_the_engine_and_the_clocks_stand_alone(path):
         ("ranx", ["measures.py"]),
         ("numba", ["measures.py"]),
         ("hydra", ["app.py"]),
-        ("scipy", ["significance.py"]),
+        ("scipy", ["significance.py", "parity.py"]),
+        ("statsmodels", ["significance.py"]),
         ("ir_datasets", ["slices", "provenance.py"]),
         ("bm25s", ["first_stage"]),
         ("matplotlib", ["report"]),
@@ -129,7 +130,18 @@ def test_a_package_is_known_in_one_place(package, places):
     assert users <= in_files(*places)
 
 
-HEAVY = ["torch", "ranx", "numba", "transformers", "ir_datasets", "bm25s", "matplotlib", "scipy", "pandas"]
+HEAVY = [
+    "torch",
+    "ranx",
+    "numba",
+    "transformers",
+    "ir_datasets",
+    "bm25s",
+    "matplotlib",
+    "scipy",
+    "statsmodels",
+    "pandas",
+]
 
 
 @pytest.mark.parametrize("module", ["evalkit", "evalkit.app", "evalkit.jobs"])

@@ -13,7 +13,7 @@ from evalkit import measures, trial
 from evalkit.errors import EvalkitError
 from evalkit.report import folder as results
 from evalkit.report import markdown, tables, terminal
-from evalkit.report.result import failed, finished
+from evalkit.report.result import effectiveness, failed, finished
 from evalkit.slices.assemble import assemble
 from evalkit.trec import read_run
 from evalkit.types import Effectiveness, Hit, Run, Scores, Trial
@@ -175,10 +175,13 @@ def test_warnings_say_what_a_careful_reader_would_ask(done):
 
 
 def test_a_folder_holds_all_its_files_and_no_unfinished_one(written):
-    assert sorted(path.name for path in written.iterdir()) == [
-        "before_after.png", "first_stage.trec", "passages.jsonl", "per_query.csv", "report.md", "reranked.trec",
-        "result.json",
-    ]  # fmt: skip
+    pictures = [
+        f"{name}.{kind}" for name in ("before_after", "changes", "reliability", "scores") for kind in ("png", "svg")
+    ]
+    assert sorted(path.name for path in written.iterdir()) == sorted([
+        *pictures, "first_stage.trec", "passages.jsonl", "per_query.csv", "qrels.trec", "report.html", "report.md",
+        "reranked.trec", "result.json", "table.tex",
+    ])  # fmt: skip
     assert (written / "before_after.png").read_bytes().startswith(b"\x89PNG\r\n")
 
 
@@ -223,10 +226,8 @@ def test_the_table_per_query_has_a_row_for_each_query(written):
 def with_deltas(done: Trial, before: list[float], after: list[float]) -> dict:
     """The result of `done` with other values: as many queries as there are numbers."""
     values = [{f"q{i}": v for i, v in enumerate(numbers)} for numbers in (before, after, [1.0] * len(before))]
-    effectiveness = {
-        label: Effectiveness({"nDCG@10": v}) for label, v in zip(("first_stage", "reranked", "ceiling"), values)
-    }
-    return finished(dataclasses.replace(done, effectiveness=effectiveness))
+    others = {label: Effectiveness({"nDCG@10": v}) for label, v in zip(("first_stage", "reranked", "ceiling"), values)}
+    return finished(done) | {"effectiveness": effectiveness(dataclasses.replace(done, effectiveness=others))}
 
 
 def test_the_verdict_says_that_reranking_helped(done):
@@ -283,13 +284,13 @@ def test_only_queries_with_candidates_are_timed(done):
 
 
 def test_the_report_tells_the_story(done):
-    report = markdown.trial(finished(done), "before_after.png")
+    report = markdown.trial(finished(done), ["before_after.png"])
     assert report.startswith("# tiny: is the reranker worth it?\n\n**Reranking made no clear difference: nDCG@10 ")
     assert "three: 3 queries, 6 passages, depth 3" in report
     assert "Binary measures count grade 2 and above as relevant" in report
     assert "| measure | fixed | + oracle | delta, 95 % interval | win/tie/loss | ceiling |" in report
     assert "Unjudged passages in the top 10: 20.0% before, 20.0% after." in report
-    assert "![tiny: before and after](before_after.png)" in report
+    assert "![tiny: before after](before_after.png)" in report
     assert "- the first stage found nothing for 1 queries; they count 0" in report
     assert "| pairs | 5 |" in report
     assert "| scoring.padding_share | 0.2 |" in report

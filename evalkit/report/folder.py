@@ -1,12 +1,13 @@
 """Writes a trial's folder: result.json, report.md, the two runs, a table per query, and the passages to look at."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from evalkit.errors import EvalkitError
-from evalkit.report import markdown, plot
+from evalkit.progress import stage
+from evalkit.report import html, markdown, plots, tex
 from evalkit.report.result import Result, finished
 from evalkit.trec import write_qrels, write_run
 from evalkit.types import Trial
@@ -15,21 +16,31 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def write_trial(trial: Trial, folder: Path) -> Result:
+def write_trial(trial: Trial, folder: Path, references: Sequence[Mapping[str, Any]] = ()) -> Result:
     """Write everything about `trial` and return its result; result.json comes last, as the sign that all is there.
+
+    `references` are published figures, as `evalkit.published` reads them.
 
     Raises:
         EvalkitError: the folder cannot be written, or the disk is full.
     """
-    result = finished(trial)
+    with stage("testing and drawing"):
+        result = finished(trial, references)
     try:
         write_run(trial.first_stage, folder / "first_stage.trec")
         write_run(trial.reranked, folder / "reranked.trec")
         write_qrels(trial.slice.qrels, folder / "qrels.trec")
         per_query(trial).to_csv(folder / "per_query.csv", index=False, float_format="%.6f")
-        (folder / "passages.jsonl").write_text(passages(trial), encoding="utf-8", errors="surrogatepass")
-        plot.before_after(result, folder / "before_after.png")
-        (folder / "report.md").write_text(markdown.trial(result, "before_after.png"), encoding="utf-8")
+        shown = passages(trial)
+        (folder / "passages.jsonl").write_text(
+            "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in shown),
+            encoding="utf-8",
+            errors="surrogatepass",
+        )
+        pictures = _draw(_TRIAL_PICTURES, result, folder)
+        _write(folder / "report.md", markdown.trial(result, [f"{name}.png" for name in pictures]))
+        _write(folder / "report.html", html.trial(result, shown, _titled(pictures, folder)))
+        _write(folder / "table.tex", tex.trial(result))
         write_result(result, folder)
     except OSError as error:
         raise cannot_write(folder, error) from None
@@ -43,8 +54,33 @@ def write_sweep(results: Sequence[Result], folder: Path) -> None:
         EvalkitError: the folder cannot be written, or the disk is full.
     """
     try:
-        (folder / "report.md").write_text(markdown.sweep(results), encoding="utf-8")
-        (folder / "sweep.json").write_text(_json(list(results)), encoding="utf-8")
+        done = [result for result in results if result["status"] == "finished"]
+        drawn = _save({"languages": plots.languages(done)}, folder)
+        _write(folder / "report.md", markdown.sweep(results, [f"{name}.png" for name in drawn]))
+        _write(folder / "sweep.json", _json(list(results)))
+    except OSError as error:
+        raise cannot_write(folder, error) from None
+
+
+def write_comparison(compared: Mapping[str, Any], folder: Path) -> None:
+    """Write everything about a comparison; comparison.json comes last, as the sign that all is there.
+
+    Raises:
+        EvalkitError: the folder cannot be written, or the disk is full.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        measure, systems = compared["measures"][0], compared["systems"]
+        pictures = {
+            "changes": plots.forest(compared, measure),
+            "quality_and_latency": plots.tradeoff(systems, measure),
+            "memory": plots.memory(systems),
+        }
+        drawn = _save(pictures, folder)
+        _write(folder / "report.md", markdown.comparison(compared, [f"{name}.png" for name in drawn]))
+        _write(folder / "report.html", html.comparison(compared, _titled(drawn, folder)))
+        _write(folder / "table.tex", tex.comparison(compared))
+        _write(folder / "comparison.json", _json(compared))
     except OSError as error:
         raise cannot_write(folder, error) from None
 
@@ -68,8 +104,50 @@ def _json(value: object) -> str:
     return json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def passages(trial: Trial) -> str:
-    """Return a JSON line for each query: its text and the passages that a reader would look at.
+_TRIAL_PICTURES = {
+    "before_after": plots.before_after,
+    "changes": plots.deltas,
+    "depths": plots.depths,
+    "scores": plots.scores,
+    "reliability": plots.reliability,
+}
+_TITLES = {
+    "before_after": "Before and after reranking",
+    "changes": "Changes",
+    "depths": "Quality by depth",
+    "scores": "Scores by grade",
+    "reliability": "What the sigmoid says, and what holds",
+    "quality_and_latency": "Quality and latency",
+    "memory": "Peak memory",
+    "languages": "Before and after, by slice",
+}
+
+
+def _draw(pictures: Mapping[str, Callable[[Result], Any]], result: Result, folder: Path) -> list[str]:
+    return _save({name: draw(result) for name, draw in pictures.items()}, folder)
+
+
+def _save(pictures: Mapping[str, Any], folder: Path) -> list[str]:
+    """Save the figures that there are as PNG and SVG, and return their names."""
+    drawn = []
+    for name, figure in pictures.items():
+        if figure is not None:
+            plots.save(figure, folder / name)
+            drawn.append(name)
+    return drawn
+
+
+def _titled(pictures: Sequence[str], folder: Path) -> dict[str, str]:
+    """Return title -> SVG text."""
+    return {_TITLES[name]: (folder / f"{name}.svg").read_text("utf-8") for name in pictures}
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8", errors="surrogatepass")
+
+
+def passages(trial: Trial) -> list[dict[str, Any]]:
+    """Return for each query its text and the passages that a reader would look at, as passages.jsonl holds them.
 
     Those are the top 10 of either list and the relevant ones, each with its grade (null if unjudged), its rank in
     both lists (from 1; null if it is not there) and the beginning of its text.
@@ -93,8 +171,8 @@ def passages(trial: Trial) -> str:
             }
             for doc_id in dict.fromkeys(shown)
         ]
-        lines.append(json.dumps({"query_id": query_id, "query": query, "passages": entries}, ensure_ascii=False))
-    return "\n".join(lines) + "\n"
+        lines.append({"query_id": query_id, "query": query, "passages": entries})
+    return lines
 
 
 _SHOWN_CHARACTERS = 300

@@ -2,32 +2,39 @@
 
 import re
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from evalkit.gate.verdict import Verdict
-from evalkit.report import tables, verdict
+from evalkit.report import comparing, tables, verdict
 from evalkit.report.result import Result
 
 
-def trial(result: Result, plot: str | None = None) -> str:
-    """Return the report of one finished trial."""
-    provenance, effective = result["provenance"], result["effective"]
-    parts = [f"# {_text(result['name'])}: is the reranker worth it?", f"**{tables.verdict(result)}**"]
+def trial(result: Result, pictures: Sequence[str] = ()) -> str:
+    """Return the report of one finished trial; `pictures` are the names of image files beside it."""
+    provenance, effective, effect = result["provenance"], result["effective"], result["effectiveness"]
+    parts = [f"# {_text(result['name'])}: is the reranker worth it?", f"**{_text(tables.verdict(result))}**"]
     if cost := tables.cost_line(result):
         parts.append(_text(cost))
-    parts += [
-        f"## Effectiveness\n{_text(tables.heading(result))}. Binary measures count grade "
-        f"{result['effectiveness']['relevance_level']} and above as relevant. The interval is Student's t over the "
-        "paired per-query differences. The ceiling is what a perfect order of the same candidates would reach.",
-        _table(tables.effectiveness_columns(result), tables.effectiveness_rows(result)),
-        f"Unjudged passages in the top 10: {result['effectiveness']['unjudged_at_10']['first_stage']:.1%} before, "
-        f"{result['effectiveness']['unjudged_at_10']['reranked']:.1%} after.",
-    ]
-    if plot:
-        parts.append(f"![{_text(result['name'])}: before and after]({plot})")
     if result["warnings"]:
         parts.append("## Before you quote a figure\n" + "\n".join(f"- {_text(w)}" for w in result["warnings"]))
+    parts += [
+        f"## Effectiveness\n{_text(tables.heading(result))}. Binary measures count grade "
+        f"{effect['relevance_level']} and above as relevant. The interval is Student's t over the paired per-query "
+        "differences. The ceiling is what a perfect order of the same candidates would reach.",
+        _table(tables.effectiveness_columns(result), tables.effectiveness_rows(result)),
+        f"Unjudged passages in the top 10: {effect['unjudged_at_10']['first_stage']:.1%} before, "
+        f"{effect['unjudged_at_10']['reranked']:.1%} after.",
+        "### How sure\n" + _table(_TESTS, [_test_row(name, test) for name, test in effect["tests"].items()]),
+        "Two-sided tests of the paired differences; the randomisation test has 9,999 seeded draws (all flips up to 12 "
+        "differences), Holm's and Benjamini and Hochberg's corrections are over the measures of this report. d is "
+        "Cohen's d_z; the last column is the smallest difference that a slice of this size and spread shows with a "
+        "probability of 80 %.",
+    ]
+    parts += [f"![{_text(result['name'])}: {name.split('.')[0].replace('_', ' ')}]({name})" for name in pictures]
+    parts += _analysis(result)
+    if result["references"]:
+        parts.append("## Published figures\n" + _table(_PUBLISHED, [_published(one) for one in result["references"]]))
     if result["cost"]:
         parts.append("## Cost\n" + _table(["quantity", "value"], _cost_rows(result["cost"])))
     parts += [
@@ -38,11 +45,91 @@ def trial(result: Result, plot: str | None = None) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def sweep(results: Sequence[Result]) -> str:
-    """Return the combined report of a sweep."""
+_TESTS = [
+    "measure", "BCa, 95 %", "p t", "p Wilcoxon", "p random.", "p Holm", "p B-H", "d", "sees a difference of",
+]  # fmt: skip
+_PUBLISHED = ["system", "measure", "published", "here", "difference", "source", "note"]
+
+
+def _test_row(name: str, test: Mapping[str, Any]) -> list[str]:
+    low, high = test["bca95"]
+    ps = (test[key] for key in ("t_p", "wilcoxon_p", "randomization_p", "holm_p", "bh_p"))
+    return [
+        name,
+        "" if low is None else f"{low:+.4f} to {high:+.4f}",
+        *(comparing.p_value(p) for p in ps),
+        "" if test["effect_size"] is None else f"{test['effect_size']:+.2f}",
+        "" if test["detectable"] is None else f"{test['detectable']:.4f}",
+    ]
+
+
+def _published(one: Mapping[str, Any]) -> list[str]:
+    return [
+        one["of"], one["measure"], f"{one['value']:.4f}", f"{one['ours']:.4f}", f"{one['difference']:+.4f}",
+        one["source"], one["note"],
+    ]  # fmt: skip
+
+
+def _analysis(result: Result) -> list[str]:
+    """Return where it helped and where it hurt: by depth, by kind of query, by query; and what the scores mean."""
+    found, parts = result["analysis"], []
+    measures = list(result["effectiveness"]["delta"])
+    if len(found["depths"]) > 1:
+        rows = [
+            [str(one["depth"]), f"{one['pairs']:,}", *(f"{one['mean'][m]:.4f}" for m in measures)]
+            for one in found["depths"]
+        ]
+        parts.append("## Quality by depth\n" + _table(["depth", "pairs", *measures], rows))
+    for by, rows in found["breakdown"].items():
+        if not rows:
+            continue
+        cells = [
+            [row["label"], str(row["queries"]), f"{row['before']:.4f}", f"{row['after']:.4f}", _around(row)]
+            for row in rows
+        ]
+        title = f"## {measures[0]} by {by.replace('_', ' ')}"
+        parts.append(f"{title}\n" + _table(["", "queries", "before", "after", "change, 95 % interval"], cells))
+    for label, key in (("gained", "gains"), ("lost", "losses")):
+        if found[key]:
+            rows = [[one["query_id"], one["query"], f"{one['before']:.4f} -> {one['after']:.4f}"] for one in found[key]]
+            parts.append(f"## Queries that {label} most\n" + _table(["id", "query", measures[0]], rows))
+    if found["tied"]:
+        rows = [
+            [m, f"{one['expected']:.4f}", f"{one['low']:.4f}", f"{one['high']:.4f}"] for m, one in found["tied"].items()
+        ]
+        parts.append(
+            "## If tied passages stood in any order\n" + _table(["measure", "expected", "worst", "best"], rows)
+        )
+    if found["scores"] and found["scores"]["best_f1"]:
+        best = found["scores"]["best_f1"]
+        rules = "; ".join(
+            f"{rule['rule']}: {rule['pairs']} pairs, {_percent(rule['relevant_share'])} of them relevant"
+            for rule in found["scores"]["rules"]
+        )
+        parts.append(
+            "## What the scores mean here\n"
+            f"Best F1 {best['f1']:.3f} at a logit of {best['logit']:.2f} (sigmoid {best['sigmoid']:.3f}): precision "
+            f"{best['precision']:.3f}, recall {best['recall']:.3f}. {_text(rules)}. Expected calibration error of the "
+            f"sigmoid: {found['scores']['expected_calibration_error']:.3f}."
+        )
+    return parts
+
+
+def _around(row: Mapping[str, Any]) -> str:
+    low, high = row["ci95"]
+    return f"{row['delta']:+.4f}" + ("" if low is None else f" \u00b1 {(high - low) / 2:.4f}")
+
+
+def _percent(share: float | None) -> str:
+    return "none" if share is None else f"{share:.1%}"
+
+
+def sweep(results: Sequence[Result], pictures: Sequence[str] = ()) -> str:
+    """Return the combined report of a sweep; `pictures` are the names of image files beside it."""
     rows = tables.sweep_rows(results)
     parts = ["# Sweep: the trials side by side", _table(list(rows[0]), [list(row.values()) for row in rows])]
     parts.append("\n".join(f"- {_text(tables.label(result))}: {_outcome(result)}" for result in results))
+    parts += [f"![{name}]({name})" for name in pictures]
     notes = dict.fromkeys(note for result in results for note in result.get("warnings", ()))
     if notes:
         parts.append("## Before you quote a figure\n" + "\n".join(f"- {_text(note)}" for note in notes))
@@ -68,6 +155,30 @@ def gate(judged: Verdict) -> str:
         parts.append("\n".join(lines + [f"- {_text(verdict.move_line(move, judged.kept))}" for move in loss.moves]))
     checks = "\n".join(f"- {_text(check.name)}: {check.state}; {_text(check.message)}" for check in judged.checks)
     parts.append(f"<details><summary>All checks</summary>\n\n{checks}\n\n</details>")
+    return "\n\n".join(parts) + "\n"
+
+
+def comparison(compared: Mapping[str, Any], pictures: Sequence[str] = ()) -> str:
+    """Return the report of a comparison; `pictures` are the names of image files beside it."""
+    rows = comparing.system_rows(compared)
+    parts = [
+        f"# {_text(comparing.heading(compared))}",
+        _table(list(rows[0]), [list(row.values()) for row in rows]),
+        _text(comparing.mark_note(compared)),
+    ]
+    parts += [f"- {_text(line)}" for line in comparing.parity_lines(compared)]
+    for measure in compared["measures"]:
+        parts.append(f"## {measure}")
+        parts.append(_table(comparing.test_columns(compared), comparing.test_rows(compared, measure)))
+        labels = [f"({number})" for number in range(1, len(compared["systems"]) + 1)]
+        rows_of_matrix = [
+            [f"{n} {row[0]}", *row[1:]] for n, row in zip(labels, comparing.matrix_rows(compared, measure))
+        ]
+        parts.append("Every system against every other one, p values after Holm's correction over all pairs:")
+        parts.append(_table(["system", *labels], rows_of_matrix))
+    parts += [f"![{_text(name)}]({name})" for name in pictures]
+    if compared["warnings"]:
+        parts.append("## Before you quote a figure\n" + "\n".join(f"- {_text(w)}" for w in compared["warnings"]))
     return "\n\n".join(parts) + "\n"
 
 

@@ -1,41 +1,80 @@
 """A trial as the plain dictionary of result.json, the one form that every report is drawn from."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from evalkit.significance import paired_delta
+from evalkit import measures, ties
+from evalkit.insight import analyse
+from evalkit.published import beside
+from evalkit.significance import Comparison, adjust, compare, paired_delta
 from evalkit.types import SCHEMA_VERSION, Trial
 
 Result = dict[str, Any]
 
 
-def finished(trial: Trial) -> Result:
-    """Return the result of a trial that came to its end."""
-    first, reranked = trial.effectiveness["first_stage"], trial.effectiveness["reranked"]
-    deltas = {name: paired_delta(first.per_query[name], reranked.per_query[name]) for name in first.per_query}
-    return {
+def finished(trial: Trial, references: Sequence[Mapping[str, Any]] = ()) -> Result:
+    """Return the result of a trial that came to its end; `references` are published figures of its slice."""
+    result: Result = {
         "schema_version": SCHEMA_VERSION,
         "status": "finished",
         "name": trial.name,
         "asked": dict(trial.asked),
         "effective": dict(trial.effective),
         "provenance": dict(trial.provenance),
-        "effectiveness": {
-            "queries": len(trial.slice.queries),
-            "relevance_level": trial.slice.relevance_level,
-            **{label: {"mean": values.mean()} for label, values in trial.effectiveness.items()},
-            "delta": {name: delta.mean for name, delta in deltas.items()},
-            "delta_ci95": {name: [delta.low, delta.high] for name, delta in deltas.items()},
-            "verdict": {name: delta.verdict for name, delta in deltas.items()},
-            "wins": {name: delta.wins for name, delta in deltas.items()},
-            "ties": {name: delta.ties for name, delta in deltas.items()},
-            "losses": {name: delta.losses for name, delta in deltas.items()},
-            "unjudged_at_10": dict(trial.unjudged_at_10),
-            "per_query": {"first_stage": dict(first.per_query), "reranked": dict(reranked.per_query)},
-        },
+        "effectiveness": effectiveness(trial),
+        "analysis": {**analyse(trial), "tied": _tied(trial)},
         "cost": asdict(trial.cost) if trial.cost else None,
         "warnings": list(trial.warnings),
     }
+    return result | {"references": beside(references, result)}
+
+
+def effectiveness(trial: Trial) -> dict[str, Any]:
+    """Return the measures before and after, with how sure the differences are."""
+    first, reranked = trial.effectiveness["first_stage"], trial.effectiveness["reranked"]
+    deltas = {name: paired_delta(first.per_query[name], reranked.per_query[name]) for name in first.per_query}
+    return {
+        "queries": len(trial.slice.queries),
+        "relevance_level": trial.slice.relevance_level,
+        **{label: {"mean": values.mean()} for label, values in trial.effectiveness.items()},
+        "delta": {name: delta.mean for name, delta in deltas.items()},
+        "delta_ci95": {name: [delta.low, delta.high] for name, delta in deltas.items()},
+        "verdict": {name: delta.verdict for name, delta in deltas.items()},
+        "wins": {name: delta.wins for name, delta in deltas.items()},
+        "ties": {name: delta.ties for name, delta in deltas.items()},
+        "losses": {name: delta.losses for name, delta in deltas.items()},
+        "tests": _tests({name: compare(first.per_query[name], reranked.per_query[name]) for name in deltas}),
+        "unjudged_at_10": dict(trial.unjudged_at_10),
+        "per_query": {"first_stage": dict(first.per_query), "reranked": dict(reranked.per_query)},
+    }
+
+
+def _tests(found: Mapping[str, Comparison]) -> dict[str, dict[str, Any]]:
+    """Return for each measure its tests; Holm and Benjamini-Hochberg over the measures of the report."""
+    ps = [one.randomization_p for one in found.values()]
+    return {
+        name: {
+            "bca95": [one.bca_low, one.bca_high],
+            "t_p": one.t_p,
+            "wilcoxon_p": one.wilcoxon_p,
+            "randomization_p": one.randomization_p,
+            "holm_p": holm,
+            "bh_p": bh,
+            "effect_size": one.effect_size,
+            "detectable": one.detectable,
+        }
+        for (name, one), holm, bh in zip(found.items(), adjust(ps, "holm"), adjust(ps, "bh"))
+    }
+
+
+def _tied(trial: Trial) -> dict[str, dict[str, float]] | None:
+    """Return what each measure would be if tied passages stood in any order; None where none are tied."""
+    if not trial.effective["scoring"]["tied_pairs"]:
+        return None
+    wanted = [measures.parse(name, trial.effective["depth"]) for name in trial.effective["measures"]]
+    found = ties.means(ties.evaluate(trial.reranked, trial.slice.qrels, wanted, trial.slice.relevance_level))
+    return {name: asdict(one) for name, one in found.items()}
 
 
 def failed(name: str, asked: dict[str, Any], provenance: dict[str, Any], error: Exception) -> Result:

@@ -2,14 +2,14 @@
 
 import math
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from evalkit.gate.verdict import Verdict
-from evalkit.report import tables, verdict
+from evalkit.report import comparing, tables, verdict
 from evalkit.report.result import Result
 
 
@@ -53,6 +53,32 @@ def _effectiveness(result: Result) -> Table:
             column, justify="left" if column == "measure" else "right", overflow="fold", no_wrap=column[0] != "+"
         )
     for row in tables.effectiveness_rows(result):
+        table.add_row(*row)
+    return table
+
+
+def show_comparison(compared: Mapping[str, Any], folder: str) -> None:
+    """Print the systems, what differs from the baseline in the first measure, and what is equivalent."""
+    console = _console()
+    rows = comparing.system_rows(compared)
+    measure = compared["measures"][0]
+    console.print(_left_first(list(rows[0]), [list(row.values()) for row in rows], comparing.heading(compared)))
+    console.print(comparing.mark_note(compared), soft_wrap=True)
+    columns = ["system", f"{measure} change", "95 % interval (BCa)", "win/tie/loss", "d", "p Holm", "sees a drop of"]
+    tests = comparing.test_rows(compared, measure)
+    console.print(_left_first(columns, [[r[0], r[1], r[3], r[4], r[5], r[9], r[11]] for r in tests], ""))
+    for line in comparing.parity_lines(compared):
+        console.print(line, soft_wrap=True)
+    for warning in compared["warnings"]:
+        console.print(f"note: {warning}", soft_wrap=True)
+    console.print(f"comparison in {folder}", soft_wrap=True)
+
+
+def _left_first(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str) -> Table:
+    table = Table(title=title or None, title_justify="left")
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="right" if number else "left", overflow="fold")
+    for row in rows:
         table.add_row(*row)
     return table
 

@@ -1,0 +1,196 @@
+"""Several finished results on one slice side by side: which differences are real, and which precisions are the same."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from itertools import combinations
+from typing import Any
+
+from evalkit.comparable import refuse_other_data
+from evalkit.errors import EvalkitError
+from evalkit.parity import parity
+from evalkit.report import tables
+from evalkit.report.reading import Finished
+from evalkit.significance import adjust, compare, equivalence, randomization_p
+from evalkit.types import SCHEMA_VERSION
+
+Comparison = dict[str, Any]
+"""The plain form that every report of a comparison is drawn from."""
+
+
+def side_by_side(
+    results: Sequence[Finished],
+    baseline: int = 0,
+    margin: float = 0.002,
+    confidence: float = 0.95,
+    seed: int = 0,
+    resamples: int = 9999,
+) -> Comparison:
+    """Compare finished results; `baseline` is the position of the one that the others are held against.
+
+    p values of the randomisation test are corrected by Holm and by Benjamini and Hochberg over all systems and
+    measures; those of the matrix by Holm over all pairs, for each measure. `margin` is the difference of the first
+    measure that counts as none in the equivalence test.
+
+    Raises:
+        EvalkitError: fewer than two results, another slice or other judgments, or no measure that all have.
+    """
+    if len(results) < 2:
+        raise EvalkitError("compare needs two results or more; give the folders of finished trials")
+    ordered = [results[baseline], *(one for position, one in enumerate(results) if position != baseline)]
+    for other in ordered[1:]:
+        refuse_other_data(
+            ordered[0].result["effective"]["slice"],
+            other.result["effective"]["slice"],
+            (_queries(ordered[0]), _queries(other)),
+            (ordered[0].where, other.where),
+        )
+    labels = _labels(ordered)
+    measures = _measures(ordered)
+    values = {
+        measure: {
+            label: one.result["effectiveness"]["per_query"]["reranked"][measure] for label, one in zip(labels, ordered)
+        }
+        for measure in measures
+    }
+    first = measures[0]
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "slice": _slice(ordered[0]),
+        "baseline": labels[0],
+        "measures": measures,
+        "confidence": confidence,
+        "seed": seed,
+        "resamples": resamples,
+        "systems": [_system(label, one, measures) for label, one in zip(labels, ordered)],
+        "against_baseline": _against(values, labels, confidence, seed, resamples),
+        "matrix": {measure: _matrix(values[measure], labels, seed, resamples) for measure in measures},
+        "parity": {
+            label: _parity(ordered[0], one, values[first], labels[0], label, margin, first)
+            for label, one in zip(labels[1:], ordered[1:])
+        },
+        "queries": {query_id: ordered[0].queries.get(query_id, "") for query_id in values[first][labels[0]]},
+        "per_query": values,
+        "warnings": _warnings(ordered, labels, measures),
+    }
+
+
+def _queries(one: Finished) -> Mapping[str, float]:
+    per_query = one.result["effectiveness"]["per_query"]["reranked"]
+    return next(iter(per_query.values()))
+
+
+def _slice(one: Finished) -> dict[str, Any]:
+    facts = one.result["effective"]["slice"]
+    return {key: facts[key] for key in ("name", "queries", "docs", "lang", "relevance_level", "fingerprint")}
+
+
+def _labels(results: Sequence[Finished]) -> list[str]:
+    """Return a name for each system; what has the same name is told apart by its depth, then by its folder."""
+    labels = [tables.label(one.result) for one in results]
+    for add in (lambda one: f"depth {one.result['effective']['depth']}", lambda one: one.where):
+        labels = [f"{label}, {add(one)}" if labels.count(label) > 1 else label for label, one in zip(labels, results)]
+    if len(set(labels)) < len(labels):
+        twice = next(label for label in labels if labels.count(label) > 1)
+        raise EvalkitError(f"{twice} is given twice; name each result once")
+    return labels
+
+
+def _measures(results: Sequence[Finished]) -> list[str]:
+    having = [one.result["effectiveness"]["per_query"]["reranked"] for one in results]
+    common = [measure for measure in having[0] if all(measure in others for others in having)]
+    if not common:
+        raise EvalkitError("the results have no measure in common; run them with the same measures.names")
+    return common
+
+
+def _system(label: str, one: Finished, measures: Sequence[str]) -> dict[str, Any]:
+    effective, cost = one.result["effective"], one.result.get("cost")
+    means = one.result["effectiveness"]["reranked"]["mean"]
+    reranker = effective["reranker"]
+    return {
+        "label": label,
+        "where": one.where,
+        "depth": effective["depth"],
+        "first_stage": effective["first_stage"]["name"],
+        "reranker": reranker["name"],
+        "precision": reranker.get("precision"),
+        "mean": {measure: means[measure] for measure in measures},
+        "cost": _cost(cost, reranker) if cost else None,
+    }
+
+
+def _cost(cost: Mapping[str, Any], reranker: Mapping[str, Any]) -> dict[str, Any]:
+    latency, memory = cost.get("latency") or {}, cost["memory"]
+    return {
+        "pairs_per_s": cost["pairs_per_s"],
+        "p50_ms": latency.get("p50_ms"),
+        "p99_ms": latency.get("p99_ms"),
+        "peak_mb": memory["cuda_allocated_peak_mb"] or memory["rss_peak_mb"],
+        "device": reranker.get("device_name"),
+    }
+
+
+def _against(
+    values: Mapping[str, Mapping[str, Mapping[str, float]]],
+    labels: Sequence[str],
+    confidence: float,
+    seed: int,
+    resamples: int,
+) -> dict[str, dict[str, Any]]:
+    tests = {
+        (label, measure): asdict(
+            compare(of[labels[0]], of[label], confidence=confidence, seed=seed, resamples=resamples)
+        )
+        for label in labels[1:]
+        for measure, of in values.items()
+    }
+    ps = [test["randomization_p"] for test in tests.values()]
+    for test, holm, bh in zip(tests.values(), adjust(ps, "holm"), adjust(ps, "bh")):
+        test |= {"holm_p": holm, "bh_p": bh}
+    return {label: {measure: tests[label, measure] for measure in values} for label in labels[1:]}
+
+
+def _matrix(of: Mapping[str, Mapping[str, float]], labels: Sequence[str], seed: int, resamples: int) -> dict[str, Any]:
+    pairs = list(combinations(range(len(labels)), 2))
+    ps = [randomization_p(of[labels[i]], of[labels[j]], seed=seed, resamples=resamples) for i, j in pairs]
+    rows: list[list[float | None]] = [[None] * len(labels) for _ in labels]
+    for (i, j), p in zip(pairs, adjust(ps, "holm")):
+        rows[i][j] = rows[j][i] = p
+    return {"labels": list(labels), "holm_p": rows}
+
+
+def _parity(
+    one: Finished,
+    other: Finished,
+    of: Mapping[str, Mapping[str, float]],
+    base: str,
+    label: str,
+    margin: float,
+    measure: str,
+) -> dict[str, Any] | None:
+    """Return how far the scores of two trials agree; None where one of them has no scores, or other candidates."""
+    if not all("precision" in finished.result["effective"]["reranker"] for finished in (one, other)):
+        return None
+    depths = {finished.result["effective"]["depth"] for finished in (one, other)}
+    if len(depths) > 1:
+        return None
+    try:
+        found = parity(one.reranked, other.reranked, depths.pop())
+    except EvalkitError:  # another first stage has other candidates
+        return None
+    return asdict(found) | {"equivalence": {"measure": measure, **asdict(equivalence(of[base], of[label], margin))}}
+
+
+def _warnings(results: Sequence[Finished], labels: Sequence[str], measures: Sequence[str]) -> list[str]:
+    found = []
+    for label, one in zip(labels, results):
+        left_out = [m for m in one.result["effectiveness"]["per_query"]["reranked"] if m not in measures]
+        if left_out:
+            found.append(f"{', '.join(left_out)} of {label} is left out: not every result has it")
+    noted: dict[str, list[str]] = {}
+    for label, one in zip(labels, results):
+        for warning in one.result["warnings"]:
+            noted.setdefault(warning, []).append(label)
+    for warning, of in noted.items():
+        found.append(warning if len(of) == len(labels) else f"{', '.join(of)}: {warning}")
+    return found

@@ -1,0 +1,91 @@
+"""Published figures: what a slice's ``reference`` says others measured, checked, and set beside ours."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from evalkit.errors import EvalkitError, nearest
+from evalkit.measures import parse
+
+REQUIRED = ("of", "measure", "value", "source")
+OPTIONAL = ("note", "lang")
+
+
+def check(entries: object) -> None:
+    """Raise an EvalkitError unless `entries` is a list of published figures.
+
+    Each is a mapping of `of` ("bm25", or "bm25 + bge-reranker-v2-m3": names as a result has them), `measure`, `value`
+    (in [0, 1]), `source` (a short citation or an address), and optionally `note` and `lang` (the language of the slice
+    that it holds for; every one without it).
+    """
+    if not isinstance(entries, Sequence) or isinstance(entries, str):
+        raise EvalkitError(f"slice.reference={entries}: give a list of entries {{{', '.join(REQUIRED)}}}")
+    for number, entry in enumerate(entries):
+        _check_entry(f"slice.reference[{number}]", entry)
+
+
+def _check_entry(where: str, entry: object) -> None:
+    if not isinstance(entry, Mapping):
+        raise EvalkitError(f"{where}={entry}: an entry is a mapping of {', '.join(REQUIRED)}")
+    for key in entry:
+        if key not in (*REQUIRED, *OPTIONAL):
+            raise EvalkitError(f"{where}: there is no key {key!r}{nearest(str(key), (*REQUIRED, *OPTIONAL))}")
+    for key in (*REQUIRED, *OPTIONAL):
+        text = entry.get(key)
+        if key == "value" or (key in OPTIONAL and text is None):
+            continue
+        if not isinstance(text, str) or not text.strip():
+            raise EvalkitError(f"{where}: {key} is {_said(text)}, and has to be {_MEANING[key]}")
+    value = entry.get("value")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:  # false for NaN too
+        raise EvalkitError(
+            f"{where}: value is {_said(value)}, and has to be a number from 0 to 1; divide a percentage by 100"
+        )
+    try:
+        parse(entry["measure"], depth=1)
+    except EvalkitError as error:
+        raise EvalkitError(f"{where}: {error}") from None
+
+
+_MEANING = {
+    "of": 'the name of a first stage, or "first stage + reranker"',
+    "measure": "a measure, such as nDCG@10",
+    "source": "a short citation or an address",
+    "note": "a text",
+    "lang": 'the code of a language, quoted, such as "no"',  # which YAML takes for False without the quotes
+}
+
+
+def _said(value: object) -> str:
+    return "missing" if value is None else repr(value)
+
+
+def beside(entries: Sequence[Mapping[str, Any]], result: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the entries that fit a finished result, in their order, each with our figure.
+
+    `entries` have passed `check`. Those of another system or language, or of a measure that was not measured, are left
+    out. Keys: of, measure (as evalkit prints it), value, ours, difference (ours - value), source, note.
+    """
+    effective, effect = result["effective"], result["effectiveness"]
+    first = effective["first_stage"]["name"]
+    means = {
+        first: effect["first_stage"]["mean"],
+        f"{first} + {effective['reranker']['name']}": effect["reranked"]["mean"],
+    }
+    found = []
+    for entry in entries:
+        measure = str(parse(entry["measure"], effective["depth"]))
+        ours = means.get(entry["of"], {}).get(measure)
+        if ours is None or entry.get("lang") not in (None, effective["slice"]["lang"]):
+            continue
+        found.append(
+            {
+                "of": entry["of"],
+                "measure": measure,
+                "value": entry["value"],
+                "ours": ours,
+                "difference": ours - entry["value"],
+                "source": entry["source"],
+                "note": entry.get("note") or "",
+            }
+        )
+    return found

@@ -1,0 +1,223 @@
+"""What the pictures share: size, type, colours, labels that fit, and files that are the same bytes each time."""
+
+import functools
+import math
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypeVar
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
+    from matplotlib.figure import Figure
+
+WIDTH = 6.4
+"""Inches, of every picture. With type of 9 to 11 points it can still be read at half of that."""
+DPI = 150
+SMALL = 9.5
+"""Points, of notes, keys and numbers beside the marks."""
+
+BLUE, ORANGE, BLACK, LIGHT, RULE = "#0072B2", "#E69F00", "#000000", "#BFBFBF", "#DDDDDD"
+"""Blue, orange and black are of Okabe and Ito's palette; in grey print their lightness is 34, 64 and 0 per cent, that
+of the light grey 75. What is not told apart by lightness alone is by its side, its marker or a hatch."""
+
+MORE, LESS = ">", "<"
+"""Markers that point to where the change went."""
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Rows(NamedTuple):
+    """Labels beneath each other, each as high as its lines need; positions are inches from the top."""
+
+    labels: list[str]
+    centres: list[float]
+    height: float
+
+
+def styled(draw: Callable[P, T]) -> Callable[P, T]:
+    """Run `draw` under our settings whatever the user's own are, and leave those as they were."""
+
+    @functools.wraps(draw)
+    def drawn(*args: P.args, **kwargs: P.kwargs) -> T:
+        import matplotlib
+
+        ours: dict[Any, Any] = {
+            "font.family": ["DejaVu Sans"],  # comes with matplotlib: there is no machine without it
+            "font.size": 11,
+            "text.hinting": "none",  # letters are as wide as the font says, and as in the SVG
+            "text.parse_math": False,  # a $ in a label is a dollar sign
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.axisbelow": True,
+            "axes.formatter.useoffset": False,
+            "axes.unicode_minus": False,  # as in the numbers that we write ourselves
+            "grid.color": RULE,
+            "legend.frameon": False,
+            "legend.fontsize": SMALL,
+            "hatch.linewidth": 0.6,
+            "svg.fonttype": "path",  # letters as shapes: the same everywhere, fonts or none
+            "svg.hashsalt": "evalkit",
+        }
+        with matplotlib.rc_context():
+            matplotlib.rcdefaults()
+            matplotlib.rcParams.update(ours)
+            return draw(*args, **kwargs)
+
+    return drawn
+
+
+def sheet(body: float) -> "Figure":
+    """Return an empty figure with room of `body` inches for the axes."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    figure = Figure(figsize=(WIDTH, 0), dpi=DPI, layout=ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.06))
+    FigureCanvasAgg(figure)
+    grow(figure, body)
+    return figure
+
+
+def grow(figure: "Figure", inches: float) -> None:
+    """Make `figure` higher, so that what is added takes no room from the axes; heights are tenths of an inch."""
+    figure.set_size_inches(WIDTH, math.ceil(round((figure.get_figheight() + inches) * 10, 6)) / 10)
+
+
+def legend(figure: "Figure", entries: Sequence[tuple[Any, str]], title: str = "", lower: bool = False) -> None:
+    """Explain marks above the axes or below, under a title if there is one; the figure grows by what it takes.
+
+    Short labels stand in a line, others beneath each other, long ones wrapped.
+    """
+    labels = [wrapped(label, WIDTH - 0.8, SMALL) for _, label in entries]
+    in_a_line = sum(_inches(readable(label), SMALL) + 0.65 for _, label in entries) <= WIDTH
+    heading = wrapped(title, WIDTH - 0.3, 11)
+    drawn = figure.legend(
+        [handle for handle, _ in entries],
+        [str(number) for number in range(len(labels))],
+        title=heading or None,
+        title_fontsize=11,
+        alignment="left",
+        loc="outside lower left" if lower else "outside upper left",
+        ncols=len(labels) if in_a_line else 1,
+        labelspacing=0.35,
+        borderaxespad=0.3,
+    )
+    for text, label in zip(drawn.get_texts(), labels, strict=True):
+        text.set_text(label)  # afterwards: matplotlib hides labels that begin with an underscore
+    lines = 1 if in_a_line else sum(map(_lines, labels))
+    grow(figure, 0.2 * lines + (0.21 * _lines(heading) if heading else 0.0) + 0.1)
+
+
+def rows(labels: Sequence[str], width: float = 2.2, least: float = 0.38) -> Rows:
+    """Return `labels` wrapped at `width` inches and where they go, in rows at least `least` inches high."""
+    texts = [wrapped(label, width, SMALL) for label in labels]
+    centres, top = [], 0.0
+    for text in texts:
+        height = max(least, 0.17 * _lines(text) + 0.12)
+        centres.append(top + height / 2)
+        top += height
+    return Rows(texts, centres, top)
+
+
+def few_ticks(axis: "Axis", most: int = 5, thousands: bool = False) -> None:
+    """Set round numbers on an axis, few enough for half the width, thousands with a comma where there may be some."""
+    from matplotlib.ticker import MaxNLocator
+
+    axis.set_major_locator(MaxNLocator(most, steps=[1, 2, 5, 10]))
+    if thousands:
+        axis.set_major_formatter(lambda value, _: f"{value:,.10g}")
+
+
+def label_rows(axes: "Axes", placed: Rows) -> None:
+    """Set the rows' labels on the vertical axis, the first on top."""
+    axes.set_yticks(placed.centres, placed.labels, fontsize=SMALL)
+    axes.set_ylim(placed.height, 0)
+    axes.tick_params(axis="y", length=0)
+    axes.grid(axis="x")
+
+
+def beside(axes: "Axes", y: float, text: str) -> None:
+    """Write `text` to the right of the axes, at `y` in data units."""
+    axes.text(1.02, y, text, transform=axes.get_yaxis_transform(), va="center", fontsize=SMALL)
+
+
+def room(values: Sequence[float], least: float, share: float = 0.08) -> tuple[float, float]:
+    """Return limits around `values` with a margin, at least `least` apart: equal values are not blown up."""
+    low, high = min(values), max(values)
+    extra = max((high - low) * share, (least - (high - low)) / 2)
+    return low - extra, high + extra
+
+
+def readable(text: str) -> str:
+    r"""Return `text` with white space as single blanks and what DejaVu Sans has no glyph for as ``\uXXXX``.
+
+    An escape rather than a box, as two names in another script should not come to look the same.
+    """
+    glyphs = _glyphs()
+    return "".join(
+        c if ord(c) in glyphs else c.encode("unicode_escape").decode("ascii") for c in " ".join(str(text).split())
+    )
+
+
+def wrapped(text: str, width: float, size: float) -> str:
+    """Return `text`, made readable, in lines of at most `width` inches at `size` points; nothing is cut off.
+
+    Lines end at blanks and after / _ + : , . = @ - that no digit follows; elsewhere only in what is longer than a line.
+    """
+    lines = [""]
+    for piece in re.findall(r".+?(?:\s+|[/_+:,.=@-](?!\d)|$)", readable(text)):
+        if _inches(lines[-1] + piece.rstrip(), size) <= width:
+            lines[-1] += piece
+            continue
+        lines.append("")
+        for c in piece:
+            if _inches(lines[-1] + c, size) > width:
+                lines.append("")
+            lines[-1] += c
+    return "\n".join(line.strip() for line in lines if line.strip())
+
+
+@styled
+def save(figure: "Figure", stem: Path) -> list[Path]:
+    """Write ``stem.png`` and ``stem.svg``, return both paths, and close the figure: it is empty afterwards.
+
+    The same input gives the same bytes, with one version of matplotlib; letters are shapes in the SVG.
+
+    Raises:
+        OSError: a file cannot be written.
+    """
+    png, svg = (stem.with_name(f"{stem.name}.{kind}") for kind in ("png", "svg"))
+    try:
+        figure.savefig(png, dpi=DPI, metadata={"Software": None})
+        figure.savefig(svg, metadata={"Date": None, "Creator": None})
+    finally:
+        figure.clear()
+    return [png, svg]
+
+
+def _lines(text: str) -> int:
+    return text.count("\n") + 1
+
+
+@functools.cache
+def _glyphs() -> frozenset[int]:
+    from matplotlib.font_manager import findfont, get_font
+
+    return frozenset(get_font(findfont("DejaVu Sans")).get_charmap())
+
+
+def _inches(text: str, size: float) -> float:
+    return sum(map(_advance, text)) * size / 72
+
+
+@functools.cache
+def _advance(character: str) -> float:
+    """Return how far a character moves the pen, in units of the type's size."""
+    from matplotlib.font_manager import findfont, get_font
+
+    font = get_font(findfont("DejaVu Sans"))
+    font.set_size(100, 72)
+    return float(font.load_char(ord(character)).linearHoriAdvance) / 65536 / 100

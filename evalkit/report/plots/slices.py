@@ -1,0 +1,85 @@
+"""A picture of one system on several slices, such as languages."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from evalkit.report import tables
+from evalkit.report.plots import canvas
+from evalkit.report.result import Result
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@canvas.styled
+def languages(results: Sequence[Result]) -> "Figure | None":
+    """Draw the first measure that all have, before and after reranking, a row for each slice, largest gain on top.
+
+    A filled marker stands for a 95 % interval that leaves out 0. Trials that failed are left out. None where fewer
+    than two finished, or no measure is common to them.
+    """
+    from matplotlib.lines import Line2D
+
+    done = [result for result in results if result["status"] == "finished"]
+    common = [n for n in (done[0]["effectiveness"]["delta"] if done else ()) if all(_has(r, n) for r in done)]
+    if len(done) < 2 or not common:
+        return None
+    name = common[0]
+    done.sort(key=lambda result: -result["effectiveness"]["delta"][name])
+    placed = canvas.rows(_labels(done), 1.8)
+    figure = canvas.sheet(placed.height + 0.6)
+    axes = figure.subplots()
+    values = []
+    for result, y in zip(done, placed.centres, strict=True):
+        effect = result["effectiveness"]
+        before, after, delta = (
+            effect["first_stage"]["mean"][name],
+            effect["reranked"]["mean"][name],
+            effect["delta"][name],
+        )
+        look = _GAIN if delta >= 0 else _LOSS
+        clear = effect["verdict"][name] != "made no clear difference"
+        axes.plot([before, after], [y, y], color=look["color"], linewidth=2.5, zorder=1)
+        axes.plot([before], [y], **_BEFORE)
+        axes.plot([after], [y], **look | {"markerfacecolor": look["color"] if clear else "white"})
+        canvas.beside(axes, y, f"{before:.3f} \u2192 {after:.3f} ({delta:+z.3f})")
+        values += [before, after]
+    canvas.label_rows(axes, placed)
+    axes.set_xlim(*canvas.room(values, 0.1))
+    canvas.few_ticks(axes.xaxis)
+    axes.set_xlabel(f"mean {canvas.readable(name)}")
+    systems = {tables.label(result) for result in done}
+    canvas.legend(
+        figure,
+        [
+            (Line2D([], [], **_BEFORE), "first stage"),
+            (Line2D([], [], **_GAIN), "reranked: better"),
+            (Line2D([], [], **_LOSS), "reranked: worse"),
+            (Line2D([], [], **_GAIN | {"markerfacecolor": "white"}), "open: the 95 % interval of the change holds 0"),
+        ],
+        systems.pop() if len(systems) == 1 else "",
+    )
+    return figure
+
+
+def _has(result: Result, name: str) -> bool:
+    return name in result["effectiveness"]["delta"]
+
+
+def _labels(results: Sequence[Result]) -> list[str]:
+    """Return the slices' names, with the system where a slice comes twice."""
+    names = [str(result["effective"]["slice"]["name"]) for result in results]
+    if len(set(names)) == len(names):
+        return names
+    return [f"{name}: {tables.label(result)}" for name, result in zip(names, results, strict=True)]
+
+
+_BEFORE: dict[str, Any] = {
+    "marker": "|",
+    "markersize": 12,
+    "markeredgewidth": 2,
+    "color": canvas.BLACK,
+    "linestyle": "none",
+}
+_GAIN: dict[str, Any] = {"marker": canvas.MORE, "markersize": 9, "color": canvas.BLUE, "linestyle": "none"}
+_LOSS: dict[str, Any] = {"marker": canvas.LESS, "markersize": 9, "color": canvas.ORANGE, "linestyle": "none"}

@@ -1,0 +1,185 @@
+"""Pictures of several systems on one slice: quality against time, memory, and change with its interval."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from evalkit.report.plots import canvas
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+System = Mapping[str, Any]
+
+
+@canvas.styled
+def tradeoff(systems: Sequence[System], measure: str) -> "Figure | None":
+    """Draw the mean of `measure` over the median latency of a query, and the Pareto front: none is faster and better.
+
+    `systems` are those of a comparison; those without a latency or the measure are left out. None with fewer than two.
+    """
+    from matplotlib.lines import Line2D
+
+    timed = [s for s in systems if (s["cost"] or {}).get("p50_ms") is not None and measure in s["mean"]]
+    if len(timed) < 2:
+        return None
+    points = [(s["cost"]["p50_ms"], s["mean"][measure]) for s in timed]
+    front = sorted({p for p in points if not any(_dominates(other, p) for other in points)})
+    figure = canvas.sheet(3.6)
+    axes = figure.subplots()
+    axes.plot(*zip(*front, strict=True), color=canvas.BLUE, linewidth=1.4, drawstyle="steps-post", zorder=1)
+    looks = [_ON if p in front else _OFF for p in points]
+    for (x, y), look in zip(points, looks, strict=True):
+        axes.plot([x], [y], linestyle="none", **look)
+    _scale_time(axes, [x for x, _ in points])
+    axes.set_ylim(*canvas.room([y for _, y in points], 0.02, 0.15))
+    canvas.few_ticks(axes.yaxis, most=8)
+    axes.set_ylabel(f"mean {canvas.readable(measure)}")
+    axes.grid()
+    names = _with_device(timed)
+    entries: list[tuple[Any, str]] = [
+        (Line2D([], [], linestyle="none", **look), f"{number}. {name}: {y:.3f}, {x:,.{0 if x >= 10 else 1}f} ms")
+        for number, (name, (x, y), look) in enumerate(zip(names, points, looks, strict=True), 1)
+    ]
+    entries.append(
+        (Line2D([], [], color=canvas.BLUE, linewidth=1.4), "Pareto front: no other is both faster and better")
+    )
+    canvas.legend(figure, entries, lower=True)
+    _number(figure, axes, points)
+    return figure
+
+
+@canvas.styled
+def memory(systems: Sequence[System]) -> "Figure | None":
+    """Draw the peak memory of each system in MiB. None with fewer than two that have one."""
+    known = [s for s in systems if (s["cost"] or {}).get("peak_mb") is not None]
+    if len(known) < 2:
+        return None
+    placed = canvas.rows(_with_device(known))
+    figure = canvas.sheet(placed.height + 0.6)
+    axes = figure.subplots()
+    for system, y in zip(known, placed.centres, strict=True):
+        axes.barh(y, system["cost"]["peak_mb"], 0.24, color=canvas.BLUE)
+        canvas.beside(axes, y, f"{system['cost']['peak_mb']:,.0f}")
+    canvas.label_rows(axes, placed)
+    axes.set_xlim(0, max(1.0, *(s["cost"]["peak_mb"] for s in known)) * 1.02)
+    canvas.few_ticks(axes.xaxis, thousands=True)
+    axes.set_xlabel("peak memory, MiB")
+    return figure
+
+
+@canvas.styled
+def forest(comparison: Mapping[str, Any], measure: str) -> "Figure | None":
+    """Draw each system's change of `measure` against the baseline with its BCa interval, largest change on top.
+
+    A filled marker stands for a Holm-adjusted p below 1 - confidence, an open one for all else. None without a system
+    beside the baseline that has the measure.
+    """
+    from matplotlib.lines import Line2D
+
+    known = {label: found[measure] for label, found in comparison["against_baseline"].items() if measure in found}
+    if not known:
+        return None
+    order = sorted(known.items(), key=lambda item: -item[1]["mean"])
+    alpha = round(1 - comparison["confidence"], 9)
+    placed = canvas.rows([label for label, _ in order])
+    title = f"{comparison['slice']['name']}: {comparison['slice']['queries']:,} queries"
+    figure = canvas.sheet(placed.height + 0.8)
+    axes = figure.subplots()
+    ends = [0.0]
+    axes.axvline(0, color=canvas.BLACK, linewidth=0.8)
+    for (_, found), y in zip(order, placed.centres, strict=True):
+        told = f"{found['mean']:+z.3f}"
+        ends.append(found["mean"])
+        if found["bca_low"] is not None:
+            low, high = found["bca_low"], found["bca_high"]
+            axes.plot([low, high], [y, y], color=canvas.BLUE, linewidth=2, zorder=1)
+            told += f" [{low:+z.3f}, {high:+z.3f}]"
+            ends += [low, high]
+        sure = found["holm_p"] is not None and found["holm_p"] < alpha
+        axes.plot([found["mean"]], [y], linestyle="none", **(_ON if sure else _OFF))
+        canvas.beside(axes, y, told)
+    canvas.label_rows(axes, placed)
+    axes.set_xlim(*canvas.room(ends, 0.02))
+    canvas.few_ticks(axes.xaxis)
+    against = canvas.wrapped(f"change of {measure} against {comparison['baseline']}", 5.5, 11)
+    figure.supxlabel(against, fontsize=11)
+    canvas.grow(figure, 0.2 * against.count("\n"))
+    canvas.legend(
+        figure,
+        [
+            (Line2D([], [], **_ON, linestyle="none"), f"clear: p < {alpha:.2g}, randomization test, Holm-adjusted"),
+            (Line2D([], [], **_OFF, linestyle="none"), "not clear"),
+            (
+                Line2D([], [], color=canvas.BLUE, linewidth=2),
+                f"{comparison['confidence'] * 100:g} % interval (bootstrap, BCa)",
+            ),
+        ],
+        title,
+    )
+    return figure
+
+
+def _dominates(one: tuple[float, float], other: tuple[float, float]) -> bool:
+    return one != other and one[0] <= other[0] and one[1] >= other[1]
+
+
+def _with_device(systems: Sequence[System]) -> list[str]:
+    """Return the labels, with the device where there are several: their times and memories are not alike."""
+    several = len({s["cost"]["device"] for s in systems}) > 1
+    return [f"{s['label']} on {s['cost']['device']}" if several else str(s["label"]) for s in systems]
+
+
+def _scale_time(axes: "Axes", times: Sequence[float]) -> None:
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    if min(times) > 0 and max(times) / min(times) > 8:
+        axes.set_xscale("log")
+        axes.set_xlim(min(times) / 1.5, max(times) * 1.5)
+        axes.xaxis.set_major_locator(LogLocator(10, subs=(1, 2, 5)))
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:,g}")
+        axes.set_xlabel("median latency of a query, ms (logarithmic)")
+    else:
+        axes.set_xlim(0, max(1.0, *times) * 1.15)
+        canvas.few_ticks(axes.xaxis, thousands=True)
+        axes.set_xlabel("median latency of a query, ms")
+
+
+def _number(figure: "Figure", axes: "Axes", points: Sequence[tuple[float, float]]) -> None:
+    """Write 1, 2, ... beside the points, each in the first place around its own that is free and within the axes."""
+    figure.draw_without_rendering()  # only now is it known where in the picture the points lie
+    spots = [tuple(axes.transData.transform(point) * 72 / figure.dpi) for point in points]
+    left, bottom, right, top = (float(edge) * 72 / figure.dpi for edge in axes.bbox.extents)
+    taken: list[tuple[float, float]] = []
+
+    def is_free(at: tuple[float, float]) -> bool:
+        within = left + 6 < at[0] < right - 6 and bottom + 6 < at[1] < top - 6
+        return within and all(math.dist(at, t) > 13 for t in taken) and all(math.dist(at, s) > 9 for s in spots)
+
+    around = [
+        (11 * ring * math.cos(angle), 11 * ring * math.sin(angle))
+        for ring in range(1, 20)
+        for angle in (math.radians(45 + 45 / ring * turn) for turn in range(8 * ring))
+    ]
+    for number, (point, (x, y)) in enumerate(zip(points, spots, strict=True), 1):
+        dx, dy = next((move for move in around if is_free((x + move[0], y + move[1]))), around[0])
+        taken.append((x + dx, y + dy))
+        far = math.hypot(dx, dy) > 17
+        text = axes.annotate(
+            str(number),
+            point,
+            (dx, dy),
+            textcoords="offset points",
+            ha="center",
+            va="center",
+            fontsize=canvas.SMALL,
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},
+            arrowprops={"arrowstyle": "-", "linewidth": 0.5, "shrinkA": 0, "shrinkB": 2} if far else None,
+        )
+        text.set_in_layout(False)  # the layout on which its place depends stays as it is
+
+
+_ON: dict[str, Any] = {"marker": "o", "markersize": 7, "markerfacecolor": canvas.BLUE, "markeredgecolor": canvas.BLUE}
+_OFF: dict[str, Any] = {"marker": "o", "markersize": 7, "markerfacecolor": "white", "markeredgecolor": canvas.BLUE}

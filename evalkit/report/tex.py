@@ -1,0 +1,179 @@
+r"""LaTeX tables for a paper, ready for ``\input``: booktabs is all they need."""
+
+import math
+import re
+import shlex
+import unicodedata
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from evalkit.report import tables
+from evalkit.report.result import Result
+
+LEVEL = 0.05
+"""Holm-corrected p values below this are marked."""
+
+Row = tuple[str, Mapping[str, float | None], Mapping[str, str]]
+"""A system: its label, the mean of each measure, and the mark, if any, of each measure."""
+
+
+def trial(result: Result) -> str:
+    """Return the table of one finished trial: the first stage, the reranking, their difference, the best order.
+
+    Marks and intervals are those of the result: Holm's correction is over its measures, the interval is Student's t.
+    """
+    effect, effective = result["effectiveness"], result["effective"]
+    measures, first = list(effect["delta"]), tables.label_first(result)
+    head = f"{effective['slice']['name']}, {effect['queries']} queries: {first}"
+    rows: list[Row] = [(first, effect["first_stage"]["mean"], {})]
+    below, tested = [], None
+    if tables.reranks(result):
+        reranker = effective["reranker"]
+        precision = f" at {reranker['precision']}" if "precision" in reranker else ""
+        head += f", and its best {effective['depth']} passages reranked by {reranker['name']}{precision}"
+        tests = effect.get("tests") or {}  # a result of an earlier version has none
+        ps = {measure: test["holm_p"] for measure, test in tests.items()}
+        tested = "measures" if any(p is not None for p in ps.values()) else None
+        rows.append((tables.label_second(result), effect["reranked"]["mean"], _marks(ps, effect["delta"])))
+        intervals = [effect["delta_ci95"][measure] for measure in measures]
+        below = [
+            ["difference", *(_number(effect["delta"][measure], "+z.4f") for measure in measures)],
+            [r"95\,\% interval", *(_half_width(*interval) for interval in intervals)],
+        ]
+    below.append(["best possible order", *(_number(effect["ceiling"]["mean"][measure]) for measure in measures)])
+    command = result["provenance"]["command"]
+    made_by = f"{command[0]} {shlex.join(command[1:])}"
+    return _table(made_by, head, result["name"], measures, rows, below, tested)
+
+
+def comparison(compared: Mapping[str, Any]) -> str:
+    """Return the table of several systems on one slice, each marked against the first, the baseline.
+
+    Marks are those of the comparison: Holm's correction is over all of its systems and measures.
+    """
+    name, systems, measures = compared["slice"]["name"], compared["systems"], list(compared["measures"])
+    baseline = systems[0]["label"]
+    shared = f"{baseline} " if all(s["label"].startswith(f"{baseline} + ") for s in systems[1:]) else ""
+    rows: list[Row] = []
+    tested = None
+    for system in systems:
+        tests: Mapping[str, Any] = compared["against_baseline"].get(system["label"], {})
+        ps = {measure: test["holm_p"] for measure, test in tests.items()}
+        marks = _marks(ps, {measure: test["mean"] for measure, test in tests.items()})
+        rows.append((system["label"].removeprefix(shared), system["mean"], marks))
+        if any(p is not None for p in ps.values()):
+            tested = "systems and measures"
+    made_by = f"python -m evalkit compare {shlex.join(system['where'] for system in systems)}"
+    head = f"{name}, {compared['slice']['queries']} queries: {len(systems)} systems"
+    return _table(made_by, head, f"compare {name}", measures, rows, [], tested)
+
+
+def escape(text: str) -> str:
+    """Return `text` as LaTeX prints it: one line, no control characters, unicode as it is.
+
+    Beyond the ten specials: a bracket or star at the start of a row would be an argument of the row's end before it,
+    ``<``, ``>`` and ``|`` are other characters in LaTeX's default font encoding, and ``--`` would be a dash.
+    """
+    return re.sub(r"([-',])(?=\1)", r"\1{}", _line(text).translate(_ESCAPES))
+
+
+_ESCAPES = str.maketrans(
+    {character: rf"\{character}" for character in "{}$&#%_"}
+    | {character: f"{{{character}}}" for character in "[]*`"}
+    | {
+        "\\": r"\textbackslash{}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "<": r"\textless{}",
+        ">": r"\textgreater{}",
+        "|": r"\textbar{}",
+    }
+)
+
+
+def _table(
+    made_by: str,
+    head: str,
+    name: str,
+    measures: Sequence[str],
+    rows: Sequence[Row],
+    below: Sequence[Sequence[str]],
+    tested: str | None,
+) -> str:
+    """Return the whole of it; `below` are finished cells under a rule, `tested` is what Holm's correction is over."""
+    best = {measure: _best([means.get(measure) for _, means, _ in rows]) for measure in measures}
+    caption, notes = f"{escape(head)}.", ["Bold: the best of its column."] if any(best.values()) else []
+    if tested:
+        caption += (
+            " Differences from the baseline: two-sided paired randomization test, $p$ values after Holm's correction "
+            f"over all {tested}."
+        )
+        baseline = escape(rows[0][0])
+        notes.insert(
+            0, rf"$^{{\dagger}}$ better, $^{{\ddagger}}$ worse than the baseline, {baseline}, at $p < {LEVEL}$."
+        )
+    lines = [
+        [escape(label), *(_cell(means.get(m), best[m], marks.get(m, "")) for m in measures)]
+        for label, means, marks in rows
+    ]
+    body = [["System", *map(escape, measures)], None, *lines, *([None, *below] if below else [])]
+    return "\n".join(
+        [
+            f"% Made by: {_line(made_by)}",
+            "% Needs \\usepackage{booktabs} and no other package; names in scripts that are not Latin need XeLaTeX or",
+            "% LuaLaTeX, with a font that has them.",
+            r"\begin{table}",
+            r"  \centering",
+            rf"  \caption{{{caption}}}",
+            rf"  \label{{tab:{'-'.join(re.findall('[A-Za-z0-9]+', name)).lower()}}}",
+            r"  \smallskip\small",
+            rf"  \begin{{tabular}}{{@{{}}l{'r' * len(measures)}}}",
+            r"    \toprule",
+            *(r"    \midrule" if cells is None else rf"    {' & '.join(cells)} \\" for cells in body),
+            r"    \bottomrule",
+            r"  \end{tabular}",
+            *([r"  \par\smallskip", rf"  {{\footnotesize {' '.join(notes)}\par}}"] if notes else []),
+            r"\end{table}",
+            "",
+        ]
+    )
+
+
+def _cell(value: float | None, best: str | None, mark: str) -> str:
+    shown = _number(value)
+    return (rf"\textbf{{{shown}}}" if shown == best else shown) + mark
+
+
+def _best(values: Sequence[float | None]) -> str | None:
+    """Return the best value as printed, so that what looks equal is set alike; None where all look equal."""
+    shown = {_number(value) for value in values if _known(value)}
+    return max(shown, key=float) if len(shown) > 1 else None
+
+
+def _marks(ps: Mapping[str, float | None], differences: Mapping[str, float | None]) -> dict[str, str]:
+    r"""Return the mark of each measure that has one; \rlap lets it hang, so that the digits stay in line."""
+    return {
+        measure: rf"\rlap{{$^{{\{'dagger' if difference > 0 else 'ddagger'}}}$}}"
+        for measure, p in ps.items()
+        if p is not None and p < LEVEL and (difference := differences.get(measure))
+    }
+
+
+def _half_width(low: float | None, high: float | None) -> str:
+    return "--" if low is None or high is None else rf"$\pm {(high - low) / 2:.4f}$"
+
+
+def _number(value: float | None, form: str = ".4f") -> str:
+    """Return digits, in math mode where they have a sign; a dash for what is missing."""
+    if value is None or not math.isfinite(value):
+        return "--"
+    return f"${value:{form}}$" if form.startswith("+") else f"{value:{form}}"
+
+
+def _known(value: float | None) -> bool:
+    return value is not None and math.isfinite(value)
+
+
+def _line(text: str) -> str:
+    """Return `text` in one line, without what TeX refuses to read: control characters and halves of characters."""
+    return "".join(c for c in " ".join(text.split()) if unicodedata.category(c) not in ("Cc", "Cs"))

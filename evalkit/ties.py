@@ -1,0 +1,163 @@
+"""Measures of a ranking with tied scores: worst, best and on average over every order that the scores allow.
+
+Source: McSherry and Najork, Computing information retrieval performance measures efficiently in the presence of tied
+scores, ECIR 2008.
+"""
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import NamedTuple
+
+from evalkit import measures as by_position
+from evalkit.measures import Measure
+from evalkit.types import Effectiveness, Hit, Run
+
+
+@dataclass(frozen=True)
+class Tied:
+    """A measure in [0, 1] over all orders of the passages whose scores are equal; each order is equally likely."""
+
+    expected: float
+    low: float
+    """Every tied group stands worst grade first."""
+    high: float
+    """Every tied group stands best grade first."""
+
+
+def evaluate(
+    run: Run, qrels: Mapping[str, Mapping[str, int]], measures: Sequence[Measure], relevance_level: int
+) -> dict[str, dict[str, Tied]]:
+    """Measure `run` whatever the order of its ties: measure name -> query_id -> `Tied`, for every query of `qrels`.
+
+    Neighbours in a ranking are tied where their scores are equal floats. Queries, grades and `relevance_level` count
+    as in `evalkit.measures.evaluate`, which values the worst and the best order; where these are equal, so is the
+    expected value, and nothing else is computed.
+
+    Raises:
+        EvalkitError: there are no judgments.
+    """
+    low = by_position.evaluate(_sorted_ties(run, qrels, best_first=False), qrels, measures, relevance_level).per_query
+    high = by_position.evaluate(_sorted_ties(run, qrels, best_first=True), qrels, measures, relevance_level).per_query
+
+    def tied(measure: Measure, query_id: str) -> Tied:
+        worst, best = low[str(measure)][query_id], high[str(measure)][query_id]
+        if worst == best:
+            return Tied(worst, worst, best)
+        gains = _gains(measure, qrels[query_id], relevance_level)
+        return Tied(_expected(measure, gains, run.rankings[query_id]), worst, best)
+
+    return {str(measure): {query_id: tied(measure, query_id) for query_id in qrels} for measure in measures}
+
+
+def means(values: Mapping[str, Mapping[str, Tied]]) -> dict[str, Tied]:
+    """Return the arithmetic mean over queries of each measure, for what `evaluate` returned.
+
+    The low mean is that of the worst order of every query at once, and the high mean that of the best.
+    """
+    expected, low, high = (
+        Effectiveness({name: {q: getattr(v, field) for q, v in of.items()} for name, of in values.items()}).mean()
+        for field in ("expected", "low", "high")
+    )
+    return {name: Tied(expected[name], low[name], high[name]) for name in values}
+
+
+def _sorted_ties(run: Run, qrels: Mapping[str, Mapping[str, int]], best_first: bool) -> Run:
+    def hits(query_id: str, grades: Mapping[str, int]) -> Iterator[Hit]:
+        for group in _ties(run.rankings.get(query_id, ())):
+            # An unjudged passage is never relevant, whatever the relevance level: it stands below every grade.
+            yield from sorted(group, key=lambda hit: grades.get(hit.doc_id, -math.inf), reverse=best_first)
+
+    return Run(run.name, {query_id: tuple(hits(query_id, grades)) for query_id, grades in qrels.items()})
+
+
+def _ties(hits: Iterable[Hit]) -> Iterator[list[Hit]]:
+    return (list(group) for _, group in groupby(hits, key=lambda hit: hit.score))
+
+
+def _gains(measure: Measure, grades: Mapping[str, int], relevance_level: int) -> dict[str, int]:
+    """Return what each judged passage adds: its grade for nDCG, else 1 where it is relevant."""
+    if measure.kind == "nDCG":
+        return {doc_id: max(grade, 0) for doc_id, grade in grades.items()}
+    level = measure.relevance_level or relevance_level
+    return {doc_id: int(grade >= level) for doc_id, grade in grades.items()}
+
+
+class _Group(NamedTuple):
+    above: int
+    """Passages that rank above all of the group."""
+    size: int
+    gain: int
+    """Sum over the group; where gains are 0 and 1, how many of its passages are relevant."""
+
+    def ranks(self, cutoff: int) -> range:
+        """The ranks, from 1, that the group holds within `cutoff`."""
+        return range(self.above + 1, min(self.above + self.size, cutoff) + 1)
+
+
+def _expected(measure: Measure, gains: Mapping[str, int], hits: Sequence[Hit]) -> float:
+    """Return the mean of `measure` over all orders of the ties in `hits`; at least one gain is above 0."""
+    groups, above = [], 0
+    for tied in _ties(hits):
+        groups.append(_Group(above, len(tied), sum(gains.get(hit.doc_id, 0) for hit in tied)))
+        above += len(tied)
+    cutoff = measure.cutoff
+    match measure.kind:
+        case "nDCG":
+            best_first = sorted(gains.values(), reverse=True)
+            return _dcg(groups, cutoff) / _dcg([_Group(i, 1, gain) for i, gain in enumerate(best_first)], cutoff)
+        case "P":
+            return _found(groups, cutoff) / cutoff
+        case "R":
+            return _found(groups, cutoff) / sum(gains.values())
+        case "AP":
+            return _sum_of_precisions(groups, cutoff) / sum(gains.values())
+        case "RR":
+            return _reciprocal_rank(_first_relevant(groups), cutoff)
+        case _:  # Success
+            return _success(_first_relevant(groups), cutoff)
+
+
+def _dcg(groups: Sequence[_Group], cutoff: int) -> float:
+    return math.fsum(g.gain / g.size * math.fsum(1 / math.log2(rank + 1) for rank in g.ranks(cutoff)) for g in groups)
+
+
+def _found(groups: Sequence[_Group], cutoff: int) -> float:
+    return math.fsum(g.gain * len(g.ranks(cutoff)) / g.size for g in groups)
+
+
+def _first_relevant(groups: Iterable[_Group]) -> _Group:
+    """Return the group that has the first relevant passage in every order."""
+    return next(group for group in groups if group.gain)
+
+
+def _reciprocal_rank(g: _Group, cutoff: int) -> float:
+    """Return the sum over the ranks of `g` of 1 / rank, times the probability that the first relevant one is there."""
+    total, none_above = 0.0, 1.0
+    for i, rank in enumerate(g.ranks(cutoff)):
+        here = g.gain / (g.size - i)  # given that all relevant passages are among the size - i that are left
+        total += none_above * here / rank
+        none_above *= 1 - here
+    return total
+
+
+def _success(g: _Group, cutoff: int) -> float:
+    """Return 1 - the hypergeometric probability that no passage of `g` within `cutoff` is relevant."""
+    inside = len(g.ranks(cutoff))
+    return 1 - math.comb(g.size - g.gain, inside) / math.comb(g.size, inside)
+
+
+def _sum_of_precisions(groups: Sequence[_Group], cutoff: int) -> float:
+    """Return the expected sum, over relevant passages, of the precision at their rank.
+
+    A place of a group is relevant with probability gain / size. If it is, then each of the i places of the group
+    before it is relevant with probability (gain - 1) / (size - 1).
+    """
+    total, above = 0.0, 0
+    for g in groups:
+        beside = (g.gain - 1) / max(g.size - 1, 1)
+        precisions = math.fsum((above + 1 + i * beside) / rank for i, rank in enumerate(g.ranks(cutoff)))
+        total += g.gain / g.size * precisions
+        above += g.gain
+    return total

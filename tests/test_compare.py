@@ -1,0 +1,175 @@
+import json
+import re
+
+import pytest
+from conftest import run_evalkit, sentence
+from gate_pipeline import Broken, FirstStage, Pipeline, cut, packaged
+
+from evalkit.compare import side_by_side
+from evalkit.errors import EvalkitError
+from evalkit.report import reading
+from evalkit.rerankers.none import NoReranker
+from evalkit.slices import packaged as dev
+
+
+@pytest.fixture(scope="module")
+def results(bert_folder, tmp_path_factory):
+    """BM25 alone, a tiny reranker with random weights, the same with logits rounded, and with all of them reversed."""
+    where = tmp_path_factory.mktemp("compare")
+    data = cut(dev.load("en"), 8)
+    tiny = packaged(model=str(bert_folder), name="tiny")
+    tiny.load()
+    rerankers = {
+        "bm25": NoReranker(),
+        "tiny": Broken(tiny),
+        "rounded": Broken(tiny, logits=lambda pairs, x: [round(value, 1) for value in x]),
+        "reversed": Broken(tiny, logits=lambda pairs, x: [-value for value in x]),
+    }
+    return {
+        name: reading.read(Pipeline(data, reranker, FirstStage(), 6).run(where / name))
+        for name, reranker in rerankers.items()
+    }
+
+
+def compared(results, *names, **settings):
+    return side_by_side([results[name] for name in names], resamples=999, **settings)
+
+
+def test_every_system_is_held_against_the_baseline_in_every_measure(results):
+    found = compared(results, "bm25", "tiny", "reversed")
+    assert found["baseline"] == "bm25"
+    assert found["systems"][0]["label"] == "bm25"
+    assert found["measures"] == ["nDCG@10", "RR@10", "AP@100", "R@6"]
+    assert len(found["against_baseline"]) == 2
+    for label, tests in found["against_baseline"].items():
+        for measure, test in tests.items():
+            means = {system["label"]: system["mean"][measure] for system in found["systems"]}
+            assert test["mean"] == pytest.approx(means[label] - means["bm25"])
+            assert 0 <= test["randomization_p"] <= test["holm_p"] <= 1
+            assert test["bh_p"] <= test["holm_p"]
+
+
+def test_systems_of_one_name_are_told_apart(results):
+    found = compared(results, "tiny", "reversed", "rounded")
+    labels = [system["label"] for system in found["systems"]]
+    assert len(set(labels)) == 3
+    assert all(label.startswith("bm25 + tiny at fp32, ") for label in labels)
+
+
+def test_the_baseline_may_be_any_of_them_and_comes_first(results):
+    found = compared(results, "tiny", "bm25", baseline=1)
+    assert found["baseline"] == found["systems"][0]["label"] == "bm25"
+
+
+def test_a_result_against_itself_differs_by_nothing(results, tmp_path):
+    import shutil
+
+    twin = tmp_path / "twin"
+    shutil.copytree(results["tiny"].where, twin)
+    found = side_by_side([results["tiny"], reading.read(twin)], resamples=999)
+    [tests] = found["against_baseline"].values()
+    assert {(test["mean"], test["randomization_p"], test["t_p"], test["holm_p"]) for test in tests.values()} == {
+        (0.0, 1.0, 1.0, 1.0)
+    }
+    [parity] = found["parity"].values()
+    assert (parity["max_abs"], parity["kendall_tau"], parity["rbo"]) == (0.0, 1.0, 1.0)
+    assert parity["equivalence"]["equivalent"]
+    json.dumps(found, allow_nan=False)
+
+
+def test_parity_tells_a_rounded_scoring_from_the_true_one(results):
+    [parity] = compared(results, "tiny", "rounded")["parity"].values()
+    assert 0 < parity["max_abs"] <= 0.05 + 1e-9
+    assert parity["tied_pairs_before"] <= parity["tied_pairs_after"]
+
+
+def test_without_scores_there_is_no_parity(results):
+    assert set(compared(results, "bm25", "tiny")["parity"].values()) == {None}
+
+
+def test_the_matrix_is_symmetric_and_its_p_values_are_corrected_over_all_pairs(results):
+    found = compared(results, "bm25", "tiny", "reversed")
+    rows = found["matrix"]["nDCG@10"]["holm_p"]
+    assert [rows[i][i] for i in range(3)] == [None] * 3
+    assert all(rows[i][j] == rows[j][i] for i in range(3) for j in range(3))
+    alone = compared(results, "bm25", "tiny")["matrix"]["nDCG@10"]["holm_p"][0][1]
+    assert rows[0][1] >= alone
+
+
+def test_one_result_is_not_enough(results):
+    with pytest.raises(EvalkitError, match="compare needs two results or more"):
+        side_by_side([results["tiny"]])
+
+
+def test_the_same_result_twice_is_refused(results):
+    with pytest.raises(EvalkitError, match="is given twice; name each result once"):
+        side_by_side([results["tiny"], results["tiny"]])
+
+
+def test_another_slice_is_refused_and_said(results, tmp_path):
+    other = reading.read(Pipeline(dev.load("zh", queries=3), NoReranker(), FirstStage(), 6).run(tmp_path / "zh"))
+    with pytest.raises(EvalkitError, match=r"is of slice dev/en, .* of dev/zh; only results of one slice"):
+        side_by_side([results["tiny"], other])
+
+
+def test_other_measures_are_left_out_and_said(results, tmp_path):
+    data = cut(dev.load("en"), 8)
+    pipeline = Pipeline(data, NoReranker(), FirstStage(), 6, ("P@5", "nDCG@10"))
+    found = side_by_side([results["tiny"], reading.read(pipeline.run(tmp_path / "p"))], resamples=99)
+    assert found["measures"] == ["nDCG@10"]
+    assert any("P@5 of bm25 is left out" in warning for warning in found["warnings"])
+
+
+# --- the command
+
+
+def test_the_command_writes_a_folder_and_prints_the_table(results, tmp_path):
+    done = run_evalkit("compare", results["bm25"].where, results["tiny"].where, "--output", "out", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "2 systems against bm25" in done.stdout
+    assert {"comparison.json", "report.md", "report.html", "table.tex"} <= {
+        p.name for p in (tmp_path / "out").iterdir()
+    }
+    again = run_evalkit("compare", results["bm25"].where, results["tiny"].where, "--output", "out", cwd=tmp_path)
+    assert again.returncode == 2
+    assert "holds a comparison already" in sentence(again.stderr)
+
+
+MISTAKES = {
+    "one result": (["tiny"], "compare needs two results or more"),
+    "a result that is not there": (["tiny", "gone"], "there is no gone; it should be a result of evalkit"),
+    "a baseline that is not compared": (["tiny", "bm25", "--baseline", "rounded"], "none of the results that are comp"),
+    "a margin of nothing": (["tiny", "bm25", "--margin", "0"], "--margin 0: give a difference above 0"),
+    "a margin that is no number": (["tiny", "bm25", "--margin", "x"], "invalid float value"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "words"), MISTAKES.values(), ids=MISTAKES)
+def test_a_mistake_gets_one_sentence(results, arguments, words):
+    from pathlib import Path
+
+    done = run_evalkit("compare", *arguments, cwd=Path(results["tiny"].where).parent)
+    assert done.returncode == 2
+    assert words in sentence(done.stderr)
+
+
+@pytest.mark.shared
+def test_five_systems_on_trec_dl_2019_with_bm25_as_baseline(shared, tmp_path):
+    folder = shared / "data" / "msmarco-dl19"
+    runs = {"bm25": None, "splade-pp": None, "tas-b": None, "bm25+rankvicuna-7b": "bm25",
+            "bm25+vicuna-13b-zero-shot": "bm25"}  # fmt: skip
+    for run, first in runs.items():
+        reranker = ["reranker=trec_run", f"reranker.path={folder}/runs/{run}.trec"] if first else ["reranker=none"]
+        done = run_evalkit(
+            "slice=beir", f"slice.path={folder}", "slice.relevance_level=2", "depth=100", f"out_dir={run}",
+            "first_stage=trec_run", f"first_stage.path={folder}/runs/{first or run}.trec", *reranker, cwd=tmp_path,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+    done = run_evalkit("compare", *runs, "--output", "out", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    shown = dict(re.findall(r"│ ([\w+ -]+?) +│ +(0\.\d{4})", done.stdout))
+    # trec_eval's values for these runs; published: 0.5058 and 0.6682.
+    assert {name: float(value) for name, value in shown.items()} == {
+        "bm25": 0.5058, "splade-pp": 0.7308, "tas-b": 0.7210, "bm25 + bm25+rankvicuna-7b": 0.6682,
+        "bm25 + bm25+vicuna-13b-zero-shot": 0.4517,
+    }  # fmt: skip
