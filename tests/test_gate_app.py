@@ -160,27 +160,3 @@ def test_a_gate_without_a_baseline_stops_before_the_work(place, bert_folder):
     assert "make one of a result that you trust: python -m evalkit baseline RESULT --output gone.json" in done.stderr
     assert "scoring" not in done.stderr
     assert not (place / "never" / "result.json").exists()
-
-
-@pytest.mark.shared
-def test_rankvicuna_passes_after_bm25_and_a_zero_shot_vicuna_fails(shared, tmp_path):
-    folder = shared / "data" / "msmarco-dl19"
-
-    def finish(name, run):
-        done = run_evalkit(
-            "slice=beir", f"slice.path={folder}", "slice.relevance_level=2", "depth=100", f"out_dir={name}",
-            "first_stage=trec_run", f"first_stage.path={folder}/runs/bm25.trec",
-            "reranker=trec_run", f"reranker.path={folder}/runs/{run}.trec", cwd=tmp_path,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-
-    finish("bm25", "bm25")
-    assert run_evalkit("baseline", "bm25", "--output", "base.json", cwd=tmp_path).returncode == 0
-    finish("good", "bm25+rankvicuna-7b")
-    good = run_evalkit("gate", "good", "--baseline", "base.json", cwd=tmp_path)
-    assert good.returncode == 0, good.stdout
-    assert "nDCG@10 0.5058 -> 0.6682 (+0.1623)" in good.stdout
-    finish("bad", "bm25+vicuna-13b-zero-shot")
-    bad = run_evalkit("gate", "bad", "--baseline", "base.json", cwd=tmp_path)
-    assert bad.returncode == 1
-    assert "FAILED nDCG@10: fell 0.5058 -> 0.4517" in bad.stdout

@@ -1,10 +1,12 @@
+import json
+
 import pytest
 
 from evalkit.errors import EvalkitError, NotFiniteError
 from evalkit.report import folder as folders
 from evalkit.report import reading
 from evalkit.report.reading import Passage
-from evalkit.report.result import failed, finished
+from evalkit.report.result import effectiveness, failed
 from evalkit.trec import write_run
 from evalkit.types import Effectiveness, Hit, Run, Slice, Trial
 
@@ -19,8 +21,10 @@ def folder(tmp_path):
     values = dict.fromkeys(("first_stage", "reranked", "ceiling"), VALUES)
     trial = Trial("tiny", {}, {"depth": 2}, {}, DATA, RERANKED, RERANKED, values, {}, None)
     write_run(trial.reranked, tmp_path / "reranked.trec")
-    (tmp_path / "passages.jsonl").write_text(folders.passages(trial), "utf-8")
-    folders.write_result(finished(trial), tmp_path)
+    lines = (json.dumps(entry, ensure_ascii=False) + "\n" for entry in folders.passages(trial))
+    (tmp_path / "passages.jsonl").write_text("".join(lines), "utf-8")
+    result = {"schema_version": 1, "status": "finished", "effective": {"depth": 2}, "warnings": []}
+    folders.write_result(result | {"effectiveness": effectiveness(trial)}, tmp_path)
     return tmp_path
 
 
