@@ -53,5 +53,6 @@ def caveats(trial: Trial) -> list[str]:
                 "the scores decide"
             )
     if len(trial.slice.queries) < 30:
-        found.append(f"{len(trial.slice.queries)} queries are few: only large differences can be told from chance")
+        count = "1 query is" if len(trial.slice.queries) == 1 else f"{len(trial.slice.queries)} queries are"
+        found.append(f"{count} few: only large differences can be told from chance")
     return found

@@ -6,7 +6,7 @@ from gate_pipeline import Broken, FirstStage, Pipeline, cut, packaged
 
 from evalkit.compare import side_by_side
 from evalkit.errors import EvalkitError
-from evalkit.report import reading
+from evalkit.report import markdown, reading
 from evalkit.rerankers.none import NoReranker
 from evalkit.slices import packaged as dev
 
@@ -117,6 +117,18 @@ def test_other_measures_are_left_out_and_said(results, tmp_path):
     found = side_by_side([results["tiny"], reading.read(pipeline.run(tmp_path / "p"))], resamples=99)
     assert found["measures"] == ["nDCG@10"]
     assert any("P@5 of bm25 is left out" in warning for warning in found["warnings"])
+
+
+@pytest.mark.parametrize("queries", [1, 2])
+def test_very_few_queries_give_figures_without_nonsense(queries, bert_folder, tmp_path):
+    data, tiny = cut(dev.load("en"), queries), packaged(model=str(bert_folder), name="tiny")
+    both = [Pipeline(data, one, FirstStage(), 6).run(tmp_path / name)
+            for name, one in (("bm25", NoReranker()), ("tiny", Broken(tiny)))]  # fmt: skip
+    found = side_by_side([reading.read(where) for where in both], resamples=99)
+    [test] = [tests["nDCG@10"] for tests in found["against_baseline"].values()]
+    assert (test["holm_p"] is None) == (queries == 1)
+    json.dumps(found, allow_nan=False)
+    assert "nan" not in markdown.comparison(found)
 
 
 # --- the command

@@ -99,7 +99,7 @@ def test_a_table_reads_as_promised(name, render, what):
 @pytest.mark.parametrize(("name", "render", "what"), TABLES)
 def test_a_table_names_its_slice_its_queries_and_its_test(name, render, what):
     (caption,) = re.findall(r"\\caption\{(.*)\}", render(what))
-    for words in (r"my\_slice/en, 43 queries", "paired randomization test", "Holm's correction"):
+    for words in (r"my\_slice/en, 43 queries", "paired randomisation test", "Holm's correction"):
         assert words in caption
 
 

@@ -105,7 +105,7 @@ def _table(
     caption, notes = f"{escape(head)}.", ["Bold: the best of its column."] if any(best.values()) else []
     if tested:
         caption += (
-            " Differences from the baseline: two-sided paired randomization test, $p$ values after Holm's correction "
+            " Differences from the baseline: two-sided paired randomisation test, $p$ values after Holm's correction "
             f"over all {tested}."
         )
         baseline = escape(rows[0][0])

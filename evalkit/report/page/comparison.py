@@ -99,7 +99,7 @@ def _against_baseline(compared: Entry) -> Iterable[Markup | None]:
         return
     percent = f"{100 * (compared.get('confidence') or 0.95):g} % interval"
     yield parts.note(
-        "Mean paired difference to the baseline over the queries; p is of the paired randomization test, corrected by "
+        "Mean paired difference to the baseline over the queries; p is of the paired randomisation test, corrected by "
         "Holm and by Benjamini and Hochberg over all systems and measures."
     )
     for name in compared["measures"]:
@@ -134,7 +134,7 @@ def _matrices(compared: Entry) -> Iterable[Markup | None]:
     if not matrices:
         return
     yield parts.note(
-        "Corrected p (Holm, over all pairs) of the paired randomization test. An arrow up: the system of the row is "
+        "Corrected p (Holm, over all pairs) of the paired randomisation test. An arrow up: the system of the row is "
         "above that of the column; the stronger the colour, the smaller p (below 0.05, 0.01, 0.001)."
     )
     means = {system["label"]: system["mean"] for system in compared["systems"]}

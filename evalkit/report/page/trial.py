@@ -78,7 +78,7 @@ def _quality(result: Result) -> Iterable[Markup | None]:
         f"Means over {effect['queries']} queries. Binary measures count grade {effect['relevance_level']} and above as "
         "relevant. Intervals are of the mean paired difference: Student's t, and the bootstrap's BCa where it is "
         "shown. The ceiling is what a perfect order of the same candidates would reach."
-        + (" p is of the paired randomization test; corrected is Holm's, over all measures here." if tests else "")
+        + (" p is of the paired randomisation test; corrected is Holm's, over all measures here." if tests else "")
     )
     if unjudged := effect.get("unjudged_at_10"):
         before, after = unjudged["first_stage"], unjudged["reranked"]

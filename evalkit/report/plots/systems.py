@@ -109,7 +109,7 @@ def forest(comparison: Mapping[str, Any], measure: str) -> "Figure | None":
     canvas.legend(
         figure,
         [
-            (Line2D([], [], **_ON, linestyle="none"), f"clear: p < {alpha:.2g}, randomization test, Holm-adjusted"),
+            (Line2D([], [], **_ON, linestyle="none"), f"clear: p < {alpha:.2g}, randomisation test, Holm-adjusted"),
             (Line2D([], [], **_OFF, linestyle="none"), "not clear"),
             (
                 Line2D([], [], color=canvas.BLUE, linewidth=2),
