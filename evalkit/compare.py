@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from itertools import combinations
+from pathlib import Path
 from typing import Any
 
 from evalkit.comparable import refuse_other_data
@@ -85,14 +86,19 @@ def _slice(one: Finished) -> dict[str, Any]:
 
 
 def _labels(results: Sequence[Finished]) -> list[str]:
-    """Return a name for each system; what has the same name is told apart by its depth, then by its folder."""
+    """Return a name for each system; what has the same name is told apart by depth, by folder, then by path."""
     labels = [tables.label(one.result) for one in results]
-    for add in (lambda one: f"depth {one.result['effective']['depth']}", lambda one: one.where):
-        labels = [f"{label}, {add(one)}" if labels.count(label) > 1 else label for label, one in zip(labels, results)]
+    for add in (lambda one: f"depth {one.result['effective']['depth']}", lambda one: Path(one.where).name, _where):
+        groups = {label: {add(one) for other, one in zip(labels, results) if other == label} for label in labels}
+        labels = [f"{label}, {add(one)}" if len(groups[label]) > 1 else label for label, one in zip(labels, results)]
     if len(set(labels)) < len(labels):
         twice = next(label for label in labels if labels.count(label) > 1)
         raise EvalkitError(f"{twice} is given twice; name each result once")
     return labels
+
+
+def _where(one: Finished) -> str:
+    return one.where
 
 
 def _measures(results: Sequence[Finished]) -> list[str]:

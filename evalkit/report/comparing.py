@@ -99,7 +99,7 @@ def parity_lines(compared: Mapping[str, Any]) -> list[str]:
             continue
         same = found["equivalence"]
         verdict = "is equivalent" if same["equivalent"] else "is not shown to be equivalent"
-        p = "" if same["p"] is None else f" (p = {p_value(same['p'])})"
+        p = "" if same["p"] is None else f" (p = {p_value(same['p'])})".replace("= <", "<")
         lines.append(
             f"{label} {verdict} to {compared['baseline']} within {same['margin']:g} {same['measure']}{p}: logits "
             f"differ by {found['max_abs']:.3g} at most, {found['rms']:.3g} rms, over {found['pairs']} pairs; top 10 "
