@@ -14,7 +14,7 @@ from evalkit.gate.judge import judge
 from evalkit.gate.verdict import Verdict
 from evalkit.limits import Limits
 from evalkit.report import folder as folders
-from evalkit.report import reading
+from evalkit.report import queries, reading
 from evalkit.report.result import finished
 from evalkit.rerankers.cross_encoder import CrossEncoder
 from evalkit.trec import write_run
@@ -99,7 +99,7 @@ class Pipeline:
         done = trial.run(plan, self.data, self.first_stage, self.reranker, {}, {})
         folder.mkdir(parents=True, exist_ok=True)
         write_run(done.reranked, folder / "reranked.trec")
-        lines = (json.dumps(entry) + "\n" for entry in folders.passages(done))
+        lines = (json.dumps(entry) + "\n" for entry in queries.passages(done))
         (folder / "passages.jsonl").write_text("".join(lines), "utf-8")
         folders.write_result(finished(done), folder)
         return folder

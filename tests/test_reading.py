@@ -4,7 +4,7 @@ import pytest
 
 from evalkit.errors import EvalkitError, NotFiniteError
 from evalkit.report import folder as folders
-from evalkit.report import reading
+from evalkit.report import queries, reading
 from evalkit.report.reading import Passage
 from evalkit.report.result import effectiveness, failed
 from evalkit.trec import write_run
@@ -21,7 +21,7 @@ def folder(tmp_path):
     values = dict.fromkeys(("first_stage", "reranked", "ceiling"), VALUES)
     trial = Trial("tiny", {}, {"depth": 2}, {}, DATA, RERANKED, RERANKED, values, {}, None)
     write_run(trial.reranked, tmp_path / "reranked.trec")
-    lines = (json.dumps(entry, ensure_ascii=False) + "\n" for entry in folders.passages(trial))
+    lines = (json.dumps(entry, ensure_ascii=False) + "\n" for entry in queries.passages(trial))
     (tmp_path / "passages.jsonl").write_text("".join(lines), "utf-8")
     result = {"schema_version": 1, "status": "finished", "effective": {"depth": 2}, "warnings": []}
     folders.write_result(result | {"effectiveness": effectiveness(trial)}, tmp_path)

@@ -1,19 +1,17 @@
-"""Writes a trial's folder: result.json, report.md, the two runs, a table per query, and the passages to look at."""
+"""Writes folders: all of a trial, of a sweep, of a comparison; what says that it is whole comes last."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from evalkit.errors import EvalkitError
 from evalkit.progress import stage
 from evalkit.report import html, markdown, plots, tex
+from evalkit.report.queries import passages, per_query
 from evalkit.report.result import Result, finished
 from evalkit.trec import write_qrels, write_run
 from evalkit.types import Trial
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 def write_trial(trial: Trial, folder: Path, references: Sequence[Mapping[str, Any]] = ()) -> Result:
@@ -24,7 +22,7 @@ def write_trial(trial: Trial, folder: Path, references: Sequence[Mapping[str, An
     Raises:
         EvalkitError: the folder cannot be written, or the disk is full.
     """
-    with stage("testing and drawing"):
+    with stage("testing"):
         result = finished(trial, references)
     try:
         write_run(trial.first_stage, folder / "first_stage.trec")
@@ -37,7 +35,8 @@ def write_trial(trial: Trial, folder: Path, references: Sequence[Mapping[str, An
             encoding="utf-8",
             errors="surrogatepass",
         )
-        pictures = _draw(_TRIAL_PICTURES, result, folder)
+        with stage("drawing"):
+            pictures = _draw(_TRIAL_PICTURES, result, folder)
         _write(folder / "report.md", markdown.trial(result, [f"{name}.png" for name in pictures]))
         _write(folder / "report.html", html.trial(result, shown, _titled(pictures, folder)))
         _write(folder / "table.tex", tex.trial(result))
@@ -144,56 +143,3 @@ def _titled(pictures: Sequence[str], folder: Path) -> dict[str, str]:
 
 def _write(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8", errors="surrogatepass")
-
-
-def passages(trial: Trial) -> list[dict[str, Any]]:
-    """Return for each query its text and the passages that a reader would look at, as passages.jsonl holds them.
-
-    Those are the top 10 of either list and the relevant ones, each with its grade (null if unjudged), its rank in
-    both lists (from 1; null if it is not there) and the beginning of its text.
-    """
-    data, lines = trial.slice, []
-    for query_id, query in data.queries.items():
-        grades = data.qrels[query_id]
-        ranks = [
-            {hit.doc_id: rank for rank, hit in enumerate(run.rankings[query_id], 1)}
-            for run in (trial.first_stage, trial.reranked)
-        ]
-        shown = [hit.doc_id for run in (trial.reranked, trial.first_stage) for hit in run.rankings[query_id][:10]]
-        shown += [doc_id for doc_id, grade in grades.items() if grade >= trial.slice.relevance_level]
-        entries = [
-            {
-                "doc_id": doc_id,
-                "grade": grades.get(doc_id),
-                "first_stage_rank": ranks[0].get(doc_id),
-                "reranked_rank": ranks[1].get(doc_id),
-                "text": data.docs.get(doc_id, "")[:_SHOWN_CHARACTERS],
-            }
-            for doc_id in dict.fromkeys(shown)
-        ]
-        lines.append({"query_id": query_id, "query": query, "passages": entries})
-    return lines
-
-
-_SHOWN_CHARACTERS = 300
-
-
-def per_query(trial: Trial) -> "pd.DataFrame":
-    """Return a row for each query: its text, how many passages are relevant, and each measure before and after."""
-    import pandas as pd
-
-    first, reranked = (trial.effectiveness[label].per_query for label in ("first_stage", "reranked"))
-    data = trial.slice
-    frame = pd.DataFrame(
-        {
-            "query_id": list(data.queries),
-            "query": list(data.queries.values()),
-            "relevant": [sum(g >= data.relevance_level for g in data.qrels[q].values()) for q in data.queries],
-            "hits": [len(trial.first_stage.rankings[q]) for q in data.queries],
-        }
-    )
-    for name in first:
-        frame[f"{name} before"] = [first[name][q] for q in data.queries]
-        frame[f"{name} after"] = [reranked[name][q] for q in data.queries]
-        frame[f"{name} delta"] = frame[f"{name} after"] - frame[f"{name} before"]
-    return frame
