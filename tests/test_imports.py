@@ -19,7 +19,8 @@ LAYERS = (
     {"build", "calibration", "comparable", "config", "cost", "first_stage", "limits", "measures", "parity", "progress",
      "provenance", "ranking", "rerankers", "scoring", "significance", "slices", "store", "ties", "trec", "worker"},
     {"caveats", "trial"},
-    {"baseline", "compare", "gate", "insight", "jobs", "published", "quickcheck", "report"},
+    {"baseline", "compare", "gate", "insight", "jobs", "published", "query_kinds", "quickcheck", "report",
+     "score_meaning"},
     {"app", "commands"},
     {"__main__"},
 )  # fmt: skip

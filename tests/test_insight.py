@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evalkit.insight import analyse, query_length, question_word
+from evalkit.insight import analyse
+from evalkit.query_kinds import query_length, question_word
 from evalkit.slices.assemble import assemble
 from evalkit.trial import Plan, run
 from evalkit.types import Effectiveness, Hit, Run, Scores

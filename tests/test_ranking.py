@@ -174,3 +174,13 @@ def test_the_perfect_order_keeps_equal_grades_as_they_stood():
 )
 def test_each_of_the_logits_that_share_a_value_is_counted(logits, count):
     assert ranking.tied(logits) == count
+
+
+@given(
+    st.lists(st.integers(-50, 50), min_size=1, max_size=12), st.sampled_from([0.25, 2.0, 1024.0]), st.integers(-8, 8)
+)
+def test_scaling_and_shifting_logits_changes_no_order(logits, factor, shift):
+    first = [Hit(f"d{i}", -float(i)) for i in range(len(logits))]
+    before = ranking.rerank(first, {hit.doc_id: float(x) for hit, x in zip(first, logits)}, len(first))
+    after = ranking.rerank(first, {hit.doc_id: factor * x + shift for hit, x in zip(first, logits)}, len(first))
+    assert [hit.doc_id for hit in before] == [hit.doc_id for hit in after]
