@@ -49,7 +49,7 @@ def test_a_trial_leaves_everything_in_its_folder(trial):
     assert sorted(path.name for path in folder.iterdir()) == [
         "before_after.png", "before_after.svg", "changes.png", "changes.svg", "config.yaml", "first_stage.trec",
         "passages.jsonl", "per_query.csv", "qrels.trec", "reliability.png", "reliability.svg", "report.html",
-        "report.md", "reranked.trec", "result.json", "scores.png", "scores.svg", "table.tex",
+        "report.md", "report.tex", "reranked.trec", "result.json", "scores.png", "scores.svg",
     ]  # fmt: skip
 
 

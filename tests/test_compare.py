@@ -138,7 +138,7 @@ def test_the_command_writes_a_folder_and_prints_the_table(results, tmp_path):
     done = run_evalkit("compare", results["bm25"].where, results["tiny"].where, "--output", "out", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "2 systems against bm25" in done.stdout
-    assert {"comparison.json", "report.md", "report.html", "table.tex"} <= {
+    assert {"comparison.json", "report.md", "report.html", "report.tex"} <= {
         p.name for p in (tmp_path / "out").iterdir()
     }
     again = run_evalkit("compare", results["bm25"].where, results["tiny"].where, "--output", "out", cwd=tmp_path)

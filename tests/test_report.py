@@ -180,7 +180,7 @@ def test_a_folder_holds_all_its_files_and_no_unfinished_one(written):
     ]
     assert sorted(path.name for path in written.iterdir()) == sorted([
         *pictures, "first_stage.trec", "passages.jsonl", "per_query.csv", "qrels.trec", "report.html", "report.md",
-        "reranked.trec", "result.json", "table.tex",
+        "reranked.trec", "result.json", "report.tex",
     ])  # fmt: skip
     assert (written / "before_after.png").read_bytes().startswith(b"\x89PNG\r\n")
 

@@ -39,7 +39,7 @@ def write_trial(trial: Trial, folder: Path, references: Sequence[Mapping[str, An
             pictures = _draw(_TRIAL_PICTURES, result, folder)
         _write(folder / "report.md", markdown.trial(result, [f"{name}.png" for name in pictures]))
         _write(folder / "report.html", html.trial(result, shown, _titled(pictures, folder)))
-        _write(folder / "table.tex", tex.trial(result))
+        _write(folder / "report.tex", tex.trial(result))
         write_result(result, folder)
     except OSError as error:
         raise cannot_write(folder, error) from None
@@ -78,7 +78,7 @@ def write_comparison(compared: Mapping[str, Any], folder: Path) -> None:
         drawn = _save(pictures, folder)
         _write(folder / "report.md", markdown.comparison(compared, [f"{name}.png" for name in drawn]))
         _write(folder / "report.html", html.comparison(compared, _titled(drawn, folder)))
-        _write(folder / "table.tex", tex.comparison(compared))
+        _write(folder / "report.tex", tex.comparison(compared))
         _write(folder / "comparison.json", _json(compared))
     except OSError as error:
         raise cannot_write(folder, error) from None
