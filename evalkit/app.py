@@ -127,7 +127,7 @@ class SweepReport(Callback):
 
         folder = Path(config.hydra.sweep.dir)
         paths = sorted(folder.glob("*-*/result.json"), key=lambda path: int(path.parent.name.split("-")[0]))
-        found = [json.loads(path.read_text("utf-8")) for path in paths]
+        found = [reading.read_json(path, "a result of evalkit") for path in paths]
         if not found:
             return
         write_sweep(found, folder)

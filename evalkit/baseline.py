@@ -7,12 +7,12 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from evalkit.errors import EvalkitError
+from evalkit.files import write_whole
 from evalkit.report.reading import Finished, read_json
 from evalkit.types import SCHEMA_VERSION, Hit, Settings
 
@@ -237,12 +237,8 @@ def write(baseline: Baseline, path: Path) -> None:
     Raises:
         EvalkitError: it cannot be written there.
     """
-    temporary = path.with_name(path.name + ".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(dump(baseline), encoding="utf-8", errors="surrogatepass")
-        temporary.replace(path)
+        write_whole(path, dump(baseline))
     except OSError as error:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
         raise EvalkitError(f"cannot write {path}: {error.strerror or error}; name another file with --output") from None

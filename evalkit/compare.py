@@ -11,6 +11,7 @@ from evalkit.errors import EvalkitError
 from evalkit.parity import parity
 from evalkit.report import tables
 from evalkit.report.reading import Finished
+from evalkit.score_meaning import all_logits
 from evalkit.significance import adjust, compare, equivalence, randomization_p
 from evalkit.types import SCHEMA_VERSION
 
@@ -54,6 +55,7 @@ def side_by_side(
         for measure in measures
     }
     first = measures[0]
+    against = _against(values, labels, confidence, seed, resamples)
     return {
         "schema_version": SCHEMA_VERSION,
         "slice": _slice(ordered[0]),
@@ -63,8 +65,17 @@ def side_by_side(
         "seed": seed,
         "resamples": resamples,
         "systems": [_system(label, one, measures) for label, one in zip(labels, ordered)],
-        "against_baseline": _against(values, labels, confidence, seed, resamples),
-        "matrix": {measure: _matrix(values[measure], labels, seed, resamples) for measure in measures},
+        "against_baseline": against,
+        "matrix": {
+            measure: _matrix(
+                values[measure],
+                labels,
+                [against[label][measure]["randomization_p"] for label in labels[1:]],
+                seed,
+                resamples,
+            )
+            for measure in measures
+        },
         "parity": {
             label: _parity(ordered[0], one, values[first], labels[0], label, margin, first)
             for label, one in zip(labels[1:], ordered[1:])
@@ -156,9 +167,19 @@ def _against(
     return {label: {measure: tests[label, measure] for measure in values} for label in labels[1:]}
 
 
-def _matrix(of: Mapping[str, Mapping[str, float]], labels: Sequence[str], seed: int, resamples: int) -> dict[str, Any]:
+def _matrix(
+    of: Mapping[str, Mapping[str, float]],
+    labels: Sequence[str],
+    known: Sequence[float | None],
+    seed: int,
+    resamples: int,
+) -> dict[str, Any]:
+    """Return the p values of all pairs, corrected; `known` are those of the first system against each other one."""
     pairs = list(combinations(range(len(labels)), 2))
-    ps = [randomization_p(of[labels[i]], of[labels[j]], seed=seed, resamples=resamples) for i, j in pairs]
+    ps = [
+        known[j - 1] if i == 0 else randomization_p(of[labels[i]], of[labels[j]], seed=seed, resamples=resamples)
+        for i, j in pairs
+    ]
     rows: list[list[float | None]] = [[None] * len(labels) for _ in labels]
     for (i, j), p in zip(pairs, adjust(ps, "holm")):
         rows[i][j] = rows[j][i] = p
@@ -175,7 +196,7 @@ def _parity(
     measure: str,
 ) -> dict[str, Any] | None:
     """Return how far the scores of two trials agree; None where one of them has no scores, or other candidates."""
-    if not all("precision" in finished.result["effective"]["reranker"] for finished in (one, other)):
+    if not all(all_logits(finished.result["effective"]) for finished in (one, other)):
         return None
     depths = {finished.result["effective"]["depth"] for finished in (one, other)}
     if len(depths) > 1:

@@ -6,20 +6,13 @@ Nothing is scored again: all of it is read off the two runs of a finished trial.
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from evalkit import measures, ranking
 from evalkit.query_kinds import QUESTION_WORDS, length_labels, query_length, question_word
 from evalkit.score_meaning import logits_and_grades
 from evalkit.significance import paired_delta
 from evalkit.types import Run, Trial
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    Floats = NDArray[np.float64]
-    Flags = NDArray[np.bool_]
 
 Row = dict[str, Any]
 
@@ -154,6 +147,3 @@ def _answer_label(trial: Trial, query_id: str, relevant: set[str]) -> str:
     if any(found[:10]):
         return "yes"
     return "no, but among the candidates" if any(found[: trial.effective["depth"]]) else "no candidate is relevant"
-
-
-# --- by score ---------------------------------------------------------------------------------------------------------

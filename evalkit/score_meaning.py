@@ -3,7 +3,7 @@
 import math
 from typing import TYPE_CHECKING, Any
 
-from evalkit.types import Trial
+from evalkit.types import Settings, Trial
 
 if TYPE_CHECKING:
     import numpy as np
@@ -17,11 +17,18 @@ Row = dict[str, Any]
 HISTOGRAM_BINS, CALIBRATION_BINS, MOST_THRESHOLDS = 30, 10, 60
 
 
+def all_logits(effective: Settings) -> bool:
+    """Return whether a model gave a logit to every pair, by what a trial says of itself.
+
+    A run that was read from a file has scores of any kind, not logits. And where some pairs have no logit, the reranked
+    run continues its scores downwards: made up, and not to be told from the computed ones.
+    """
+    return "precision" in effective["reranker"] and not effective["scoring"]["pairs_unscored"]
+
+
 def logits_and_grades(trial: Trial) -> dict[str, Any] | None:
     """Return the `scores` of `evalkit.insight.analyse`; None without a model's logit for each pair, or any judged."""
-    # A run that was read from a file has scores of any kind, not logits. And where some pairs have no logit, the
-    # reranked run continues its scores downwards: made up, and not to be told from the computed ones.
-    if "precision" not in trial.effective["reranker"] or trial.effective["scoring"]["pairs_unscored"]:
+    if not all_logits(trial.effective):
         return None
     import numpy as np
 

@@ -16,8 +16,9 @@ PACKAGE = Path(evalkit.__file__).parent
 
 LAYERS = (
     {"errors", "types"},
-    {"build", "calibration", "comparable", "config", "cost", "first_stage", "limits", "measures", "parity", "progress",
-     "provenance", "ranking", "rerankers", "scoring", "significance", "slices", "store", "ties", "trec", "worker"},
+    {"build", "calibration", "comparable", "config", "cost", "files", "first_stage", "limits", "measures", "parity",
+     "progress", "provenance", "ranking", "rerankers", "scoring", "significance", "slices", "store", "ties", "trec",
+     "worker"},
     {"caveats", "trial"},
     {"baseline", "compare", "gate", "insight", "jobs", "published", "query_kinds", "quickcheck", "report",
      "score_meaning"},

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from evalkit.report.tables import number
+
 SIGNIFICANT = 0.05
 """Corrected p values below this are marked."""
 
@@ -27,9 +29,9 @@ def system_rows(compared: Mapping[str, Any]) -> list[dict[str, str]]:
         if costs:
             cost = system["cost"] or {}
             row |= {
-                "pairs/s": _number(cost.get("pairs_per_s"), ".3g"),
-                "p50 ms": _number(cost.get("p50_ms"), ".0f"),
-                "peak MiB": _number(cost.get("peak_mb"), ".0f"),
+                "pairs/s": number(cost.get("pairs_per_s"), ".3g"),
+                "p50 ms": number(cost.get("p50_ms"), ".0f"),
+                "peak MiB": number(cost.get("peak_mb"), ".0f"),
             }
         rows.append(row)
     return rows
@@ -74,9 +76,9 @@ def test_rows(compared: Mapping[str, Any], measure: str) -> list[list[str]]:
                 _interval(test["low"], test["high"]),
                 _interval(test["bca_low"], test["bca_high"]),
                 f"{test['wins']}/{test['ties']}/{test['losses']}",
-                _number(test["effect_size"], "+.2f"),
+                number(test["effect_size"], "+.2f"),
                 *(p_value(test[key]) for key in ("t_p", "wilcoxon_p", "randomization_p", "holm_p", "bh_p")),
-                _number(test["detectable"], ".4f"),
+                number(test["detectable"], ".4f"),
             ]
         )
     return rows
@@ -118,7 +120,3 @@ def p_value(p: float | None) -> str:
 
 def _interval(low: float | None, high: float | None) -> str:
     return "-" if low is None or high is None else f"{low:+.4f} to {high:+.4f}"
-
-
-def _number(value: float | None, form: str) -> str:
-    return "" if value is None else format(value, form)

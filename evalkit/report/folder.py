@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from evalkit.errors import EvalkitError
+from evalkit.files import write_whole
 from evalkit.progress import stage
 from evalkit.report import html, markdown, plots, tex
 from evalkit.report.queries import passages, per_query
@@ -30,11 +31,7 @@ def write_trial(trial: Trial, folder: Path, references: Sequence[Mapping[str, An
         write_qrels(trial.slice.qrels, folder / "qrels.trec")
         per_query(trial).to_csv(folder / "per_query.csv", index=False, float_format="%.6f")
         shown = passages(trial)
-        (folder / "passages.jsonl").write_text(
-            "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in shown),
-            encoding="utf-8",
-            errors="surrogatepass",
-        )
+        _write(folder / "passages.jsonl", "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in shown))
         with stage("drawing"):
             pictures = _draw(_TRIAL_PICTURES, result, folder)
         _write(folder / "report.md", markdown.trial(result, [f"{name}.png" for name in pictures]))
@@ -56,7 +53,7 @@ def write_sweep(results: Sequence[Result], folder: Path) -> None:
         done = [result for result in results if result["status"] == "finished"]
         drawn = _save({"languages": plots.languages(done)}, folder)
         _write(folder / "report.md", markdown.sweep(results, [f"{name}.png" for name in drawn]))
-        _write(folder / "sweep.json", _json(list(results)))
+        write_whole(folder / "sweep.json", _json(list(results)))
     except OSError as error:
         raise cannot_write(folder, error) from None
 
@@ -79,16 +76,14 @@ def write_comparison(compared: Mapping[str, Any], folder: Path) -> None:
         _write(folder / "report.md", markdown.comparison(compared, [f"{name}.png" for name in drawn]))
         _write(folder / "report.html", html.comparison(compared, _titled(drawn, folder)))
         _write(folder / "report.tex", tex.comparison(compared))
-        _write(folder / "comparison.json", _json(compared))
+        write_whole(folder / "comparison.json", _json(compared))
     except OSError as error:
         raise cannot_write(folder, error) from None
 
 
 def write_result(result: Result, folder: Path) -> None:
-    """Write result.json whole or not at all: to a temporary name first, then renamed."""
-    temporary = folder / "result.json.part"
-    temporary.write_text(_json(result), encoding="utf-8")
-    temporary.replace(folder / "result.json")
+    """Write result.json whole or not at all."""
+    write_whole(folder / "result.json", _json(result))
 
 
 def cannot_write(folder: Path, error: OSError) -> EvalkitError:

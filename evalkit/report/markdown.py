@@ -58,8 +58,8 @@ def _test_row(name: str, test: Mapping[str, Any]) -> list[str]:
         name,
         "" if low is None else f"{low:+.4f} to {high:+.4f}",
         *(comparing.p_value(p) for p in ps),
-        "" if test["effect_size"] is None else f"{test['effect_size']:+.2f}",
-        "" if test["detectable"] is None else f"{test['detectable']:.4f}",
+        tables.number(test["effect_size"], "+.2f"),
+        tables.number(test["detectable"], ".4f"),
     ]
 
 
@@ -84,7 +84,13 @@ def _analysis(result: Result) -> list[str]:
         if not rows:
             continue
         cells = [
-            [row["label"], str(row["queries"]), f"{row['before']:.4f}", f"{row['after']:.4f}", _around(row)]
+            [
+                row["label"],
+                str(row["queries"]),
+                f"{row['before']:.4f}",
+                f"{row['after']:.4f}",
+                tables.around(row["delta"], *row["ci95"]),
+            ]
             for row in rows
         ]
         title = f"## {measures[0]} by {by.replace('_', ' ')}"
@@ -113,11 +119,6 @@ def _analysis(result: Result) -> list[str]:
             f"sigmoid: {found['scores']['expected_calibration_error']:.3f}."
         )
     return parts
-
-
-def _around(row: Mapping[str, Any]) -> str:
-    low, high = row["ci95"]
-    return f"{row['delta']:+.4f}" + ("" if low is None else f" \u00b1 {(high - low) / 2:.4f}")
 
 
 def _percent(share: float | None) -> str:

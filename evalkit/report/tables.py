@@ -96,7 +96,7 @@ def effectiveness_rows(result: Result) -> list[list[str]]:
                 name,
                 f"{effect['first_stage']['mean'][name]:.4f}",
                 f"{effect['reranked']['mean'][name]:.4f}",
-                f"{delta:+.4f}" if low is None else f"{delta:+.4f} \u00b1 {(high - low) / 2:.4f}",
+                around(delta, low, high),
                 f"{effect['wins'][name]}/{effect['ties'][name]}/{effect['losses'][name]}",
                 f"{effect['ceiling']['mean'][name]:.4f}",
             ]
@@ -125,9 +125,9 @@ def sweep_rows(results: Sequence[Result], measures: int | None = None) -> list[d
         cost = result.get("cost") or {}
         latency, memory = cost.get("latency") or {}, cost.get("memory") or {}
         row["pairs/s"] = _rate(cost["pairs_per_s"]) if cost else ""
-        row["p50 ms"] = _number(latency.get("p50_ms"), ".0f")
-        row["p99 ms"] = _number(latency.get("p99_ms"), ".0f")
-        row["peak MiB"] = _number(memory.get("cuda_allocated_peak_mb") or memory.get("rss_peak_mb"), ".0f")
+        row["p50 ms"] = number(latency.get("p50_ms"), ".0f")
+        row["p99 ms"] = number(latency.get("p99_ms"), ".0f")
+        row["peak MiB"] = number(memory.get("cuda_allocated_peak_mb") or memory.get("rss_peak_mb"), ".0f")
         rows.append(row)
     return rows
 
@@ -150,5 +150,11 @@ def _rate(value: float) -> str:
     return f"{value:.2f}" if value < 10 else f"{value:.0f}"
 
 
-def _number(value: float | None, form: str) -> str:
+def around(delta: float, low: float | None, high: float | None) -> str:
+    """Return a change with half its interval, where there is one."""
+    return f"{delta:+.4f}" + ("" if low is None or high is None else f" \u00b1 {(high - low) / 2:.4f}")
+
+
+def number(value: float | None, form: str) -> str:
+    """Return a number in a form, or nothing where there is none."""
     return "" if value is None else format(value, form)

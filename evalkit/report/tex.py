@@ -8,10 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from evalkit.report import tables
+from evalkit.report.comparing import SIGNIFICANT
 from evalkit.report.result import Result
-
-LEVEL = 0.05
-"""Holm-corrected p values below this are marked."""
 
 Row = tuple[str, Mapping[str, float | None], Mapping[str, str]]
 """A system: its label, the mean of each measure, and the mark, if any, of each measure."""
@@ -110,7 +108,7 @@ def _table(
         )
         baseline = escape(rows[0][0])
         notes.insert(
-            0, rf"$^{{\dagger}}$ better, $^{{\ddagger}}$ worse than the baseline, {baseline}, at $p < {LEVEL}$."
+            0, rf"$^{{\dagger}}$ better, $^{{\ddagger}}$ worse than the baseline, {baseline}, at $p < {SIGNIFICANT}$."
         )
     lines = [
         [escape(label), *(_cell(means.get(m), best[m], marks.get(m, "")) for m in measures)]
@@ -155,7 +153,7 @@ def _marks(ps: Mapping[str, float | None], differences: Mapping[str, float | Non
     return {
         measure: rf"\rlap{{$^{{\{'dagger' if difference > 0 else 'ddagger'}}}$}}"
         for measure, p in ps.items()
-        if p is not None and p < LEVEL and (difference := differences.get(measure))
+        if p is not None and p < SIGNIFICANT and (difference := differences.get(measure))
     }
 
 

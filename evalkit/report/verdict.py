@@ -1,6 +1,7 @@
 """The gate's verdict in words: the rows and sentences that terminal, Markdown, annotations and JUnit share."""
 
 from evalkit.gate.verdict import Loss, Move, Verdict
+from evalkit.report.tables import around
 
 COLUMNS = ("measure", "baseline", "now", "change, interval", "win/tie/loss", "tolerance", "sees a drop of")
 
@@ -22,13 +23,12 @@ def quality_rows(verdict: Verdict) -> list[list[str]]:
     rows = []
     for quality in verdict.qualities:
         delta = quality.delta
-        half = "" if delta.low is None or delta.high is None else f" \u00b1 {(delta.high - delta.low) / 2:.4f}"
         rows.append(
             [
                 quality.measure,
                 f"{quality.before:.4f}",
                 f"{quality.after:.4f}",
-                f"{delta.mean:+.4f}{half}",
+                around(delta.mean, delta.low, delta.high),
                 f"{delta.wins}/{delta.ties}/{delta.losses}",
                 f"{quality.tolerance:g}",
                 "-" if quality.detectable is None else f"{quality.detectable:.4f}",

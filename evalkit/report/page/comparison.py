@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 
+from evalkit.report import tables
 from evalkit.report.comparing import SIGNIFICANT
 from evalkit.report.page import figures, parts
 from evalkit.report.page.figures import Entry
@@ -79,10 +80,10 @@ def _systems(compared: Entry) -> Iterable[Markup | None]:
             str(system.get("precision") or ""),
             str(system.get("depth") or ""),
             *(figures.value(system["mean"].get(name)) for name in names),
-            figures.number(cost.get("pairs_per_s"), ",.1f"),
-            figures.number(cost.get("p50_ms"), ",.0f"),
-            figures.number(cost.get("p99_ms"), ",.0f"),
-            figures.number(cost.get("peak_mb"), ",.0f"),
+            tables.number(cost.get("pairs_per_s"), ",.1f"),
+            tables.number(cost.get("p50_ms"), ",.0f"),
+            tables.number(cost.get("p99_ms"), ",.0f"),
+            tables.number(cost.get("peak_mb"), ",.0f"),
             str(cost.get("device") or ""),
         ])  # fmt: skip
     text = ("first stage", "reranker", "precision", "device")
@@ -116,7 +117,7 @@ def _against_baseline(compared: Entry) -> Iterable[Markup | None]:
                 figures.p(test.get("holm_p")),
                 f"{test['wins']}/{test['ties']}/{test['losses']}",
                 *(figures.p(test.get(key)) for key in ("bh_p", "t_p", "wilcoxon_p")),
-                figures.number(test.get("effect_size"), "+.3f"),
+                tables.number(test.get("effect_size"), "+.3f"),
                 figures.value(test.get("detectable")),
             ]
             for label, test in found.items()

@@ -4,6 +4,8 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from evalkit.report.tables import number
+
 Entry = Mapping[str, Any]
 
 
@@ -15,11 +17,6 @@ def signed(value: float) -> str:
 def value(of: float | None) -> str:
     """Return a measure with four digits."""
     return number(of, ".4f")
-
-
-def number(value: float | None, form: str) -> str:
-    """Return a number in the form that is asked for."""
-    return "" if value is None else format(value, form)
 
 
 def count(value: int | None) -> str:

@@ -88,7 +88,7 @@ def _quality(result: Result) -> Iterable[Markup | None]:
             [
                 name,
                 *(figures.p(test.get(key)) for key in _TESTS),
-                figures.number(test.get("effect_size"), "+.3f"),
+                tables.number(test.get("effect_size"), "+.3f"),
                 figures.value(test.get("detectable")),
             ]
             for name, test in tests.items()
@@ -156,7 +156,7 @@ def _scores(scores: Entry | None, level: int) -> Iterable[Markup | None]:
             [
                 figures.grade(group["grade"]),
                 figures.count(group["pairs"]),
-                *(figures.number(group.get(quantile), "+.2f") for quantile in quantiles),
+                *(tables.number(group.get(quantile), "+.2f") for quantile in quantiles),
             ]
             for group in grades
         ]
@@ -171,7 +171,7 @@ def _scores(scores: Entry | None, level: int) -> Iterable[Markup | None]:
         )
     if thresholds := scores.get("thresholds"):
         rows = [
-            [figures.number(t["logit"], "+.2f"), *(figures.number(t[k], ".3f") for k in _THRESHOLD)] for t in thresholds
+            [tables.number(t["logit"], "+.2f"), *(tables.number(t[k], ".3f") for k in _THRESHOLD)] for t in thresholds
         ]
         yield parts.more(f"{len(rows)} thresholds", parts.table(columns, rows, "Thresholds"))
     if rules := scores.get("rules"):
@@ -190,8 +190,8 @@ def _scores(scores: Entry | None, level: int) -> Iterable[Markup | None]:
             [
                 f"{b['low']:.1f} to {b['high']:.1f}",
                 figures.count(b["pairs"]),
-                figures.number(b["mean_sigmoid"], ".3f"),
-                figures.number(b["relevant_share"], ".3f"),
+                tables.number(b["mean_sigmoid"], ".3f"),
+                tables.number(b["relevant_share"], ".3f"),
             ]
             for b in bins
         ]
