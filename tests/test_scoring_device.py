@@ -38,7 +38,7 @@ def test_cuda_that_is_not_there_is_refused_with_the_way_out(asked):
 def test_an_unknown_device_names_those_there_are(asked):
     with pytest.raises(EvalkitError) as refused:
         resolve_device(asked)
-    assert str(refused.value) == f"device={asked}: there is auto, cpu, cuda and cuda:N"
+    assert str(refused.value) == f"device={asked}: there is auto, cpu, cuda, cuda:N and cuda:all"
 
 
 def test_fp32_runs_on_any_cpu():

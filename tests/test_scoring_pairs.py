@@ -1,6 +1,7 @@
 """A pair's tokens are those the model's own tokenizer would give, under either truncation rule."""
 
 from itertools import pairwise
+from typing import NamedTuple
 
 import pytest
 from hypothesis import example, given, settings
@@ -9,6 +10,7 @@ from transformers import AutoTokenizer
 
 from evalkit.errors import EvalkitError
 from evalkit.scoring.pairs import PairTokenizer
+from evalkit.scoring.tokenized import TokenTable
 
 SNIPPETS = st.sampled_from(
     [
@@ -40,8 +42,15 @@ def tokenizer(request):
     return AutoTokenizer.from_pretrained(request.getfixturevalue(f"{request.param}_folder"))
 
 
-def joined(pairs: PairTokenizer, query: str, passage: str):
-    return pairs.join(*pairs.encode([query, passage]))
+class Joined(NamedTuple):
+    ids: list[int]
+    type_ids: list[int]
+    truncated: bool
+
+
+def joined(pairs: PairTokenizer, query: str, passage: str) -> Joined:
+    batch = TokenTable(pairs).tokenize([(query, passage)]).batch([0])
+    return Joined(batch.ids.tolist(), batch.type_ids.tolist(), bool(batch.cut[0]))
 
 
 def own_pair(tokenizer, query: str, passage: str, **rule):
@@ -110,19 +119,17 @@ def test_a_pair_is_never_longer_than_asked_and_says_whether_it_was_cut(tokenizer
 
 def test_the_two_rules_share_the_room_as_counted_by_hand(bert_folder):
     tokenizer = AutoTokenizer.from_pretrained(bert_folder)
-    ten, twenty = list(range(100, 110)), list(range(200, 220))
 
-    def kept(rule: str, max_length: int, query: list[int], passage: list[int]) -> tuple[int, int]:
-        ids = PairTokenizer(tokenizer, max_length, rule).join(query, passage).ids
-        return sum(100 <= i < 200 for i in ids), sum(i >= 200 for i in ids)
+    def kept(rule: str, max_length: int, query: int, passage: int) -> tuple[int, int]:
+        return PairTokenizer(tokenizer, max_length, rule).kept(query, passage)
 
     # 16 tokens: three special ones leave room for 13.
-    assert kept("only_second", 16, ten, twenty) == (10, 3)  # the query stays whole: 10 <= 16 * 3 // 4 = 12
-    assert kept("longest_first", 16, ten, twenty) == (6, 7)  # both longer than half: 6 each, the odd one to the longer
-    assert kept("longest_first", 16, ten[:4], twenty) == (4, 9)
-    assert kept("longest_first", 16, ten, twenty[:2]) == (10, 2)
-    assert kept("only_second", 12, ten, twenty) == (9, 0)  # 12 * 3 // 4 = 9 fill the room of 9 alone
-    assert kept("only_second", 40, ten, twenty) == kept("longest_first", 40, ten, twenty) == (10, 20)
+    assert kept("only_second", 16, 10, 20) == (10, 3)  # the query stays whole: 10 <= 16 * 3 // 4 = 12
+    assert kept("longest_first", 16, 10, 20) == (6, 7)  # both longer than half: 6 each, the odd one to the longer
+    assert kept("longest_first", 16, 4, 20) == (4, 9)
+    assert kept("longest_first", 16, 10, 2) == (10, 2)
+    assert kept("only_second", 12, 10, 20) == (9, 0)  # 12 * 3 // 4 = 9 fill the room of 9 alone
+    assert kept("only_second", 40, 10, 20) == kept("longest_first", 40, 10, 20) == (10, 20)
 
 
 def test_more_room_never_drops_a_token(tokenizer):
@@ -164,4 +171,4 @@ def test_what_the_tokenizer_was_told_before_does_not_leak_in(tokenizer):
     assert len(expected[0]) > 16
     pairs = PairTokenizer(tokenizer, 200, "only_second")
     tokenizer([long, "b"], ["c", "d"], truncation=True, max_length=16, padding="max_length")
-    assert pairs.encode([long, "b"]) == expected
+    assert [ids.tolist() for ids in pairs.encode([long, "b"])] == expected

@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from evalkit.errors import EvalkitError
+from evalkit.scoring.batches import batches
 from evalkit.scoring.device import PRECISIONS
 from evalkit.scoring.pretrained import load_classifier
-from evalkit.scoring.scorer import Scorer, batches
+from evalkit.scoring.scorer import Scorer
 
 CPU = torch.device("cpu")
 MAX_LENGTH = 96
@@ -40,9 +41,11 @@ def dev_pairs(n: int) -> list[tuple[str, str]]:
 PAIRS = dev_pairs(36)
 
 
-def load(folder: Path, max_length: int = MAX_LENGTH, rule: str = "longest_first", batch_tokens: int = 400) -> Scorer:
+def load(
+    folder: Path, max_length: int = MAX_LENGTH, rule: str = "longest_first", batch_tokens: int | None = 400, **more
+) -> Scorer:
     pretrained = load_classifier(str(folder), None, CPU, PRECISIONS["fp32"], "reranker.model")
-    return Scorer(pretrained, CPU, max_length, rule, batch_tokens)
+    return Scorer(pretrained, CPU, max_length, rule, batch_tokens, **more)
 
 
 def own_logits(folder: Path, pairs: list[tuple[str, str]], rule: str, max_length: int = MAX_LENGTH) -> np.ndarray:
@@ -115,11 +118,12 @@ def test_query_and_passage_are_not_exchanged(scorer):
     assert there != pytest.approx(back, abs=1e-3)
 
 
-def test_token_types_reach_a_bert(bert_folder):
+@pytest.mark.parametrize("path", ["packed", "padded"])
+def test_token_types_reach_a_bert(bert_folder, path):
     """Without them the passage would be taken for a part of the query, and the logit would be another one."""
-    scorer = load(bert_folder)
+    scorer = load(bert_folder, path=path)
     with_types = scorer.score(PAIRS[:4]).logits
-    scorer._takes_types = False
+    scorer.runner.model._takes_types = False
     assert np.abs(scorer.score(PAIRS[:4]).logits - with_types).max() > 1e-3
 
 
@@ -133,11 +137,12 @@ def test_tokens_padding_and_cuts_are_counted_as_by_hand(bert_folder):
     assert {"what", "is", "the", "and"} <= vocabulary.keys()  # one token each
     pairs = [("what", "is the and"), ("what", "is"), ("what", "is " * 20)]
     # With three special tokens: 7, 5 and 24, the last one cut to 12. Longest first, at most 24 tokens a batch:
-    # {12, 7} padded to 2 x 12, then {5} alone.
-    scored = load(bert_folder, max_length=12, batch_tokens=24).score(pairs)
-    assert scored.truncated_pairs == 1
-    assert scored.tokens == 7 + 5 + 12
-    assert scored.padded_tokens == 12 + 12 + 5
+    # {12, 7} padded to 2 x 12, then {5} alone; packed, all three fill the batch to the last token.
+    padded = load(bert_folder, max_length=12, batch_tokens=24, path="padded").score(pairs)
+    packed = load(bert_folder, max_length=12, batch_tokens=24, path="packed").score(pairs)
+    assert padded.truncated_pairs == packed.truncated_pairs == 1
+    assert padded.tokens == packed.tokens == 7 + 5 + 12
+    assert (padded.padded_tokens, packed.padded_tokens) == (12 + 12 + 5, 24)
 
 
 def test_progress_adds_up_to_all_pairs(scorer):
@@ -149,7 +154,7 @@ def test_progress_adds_up_to_all_pairs(scorer):
 
 @settings(deadline=None)
 @given(lengths=st.lists(st.integers(1, 50), max_size=60), budget=st.integers(50, 300))
-def test_batches_hold_every_row_once_within_the_budget_and_longest_first(lengths, budget):
+def test_padded_batches_hold_every_row_once_within_the_budget_and_longest_first(lengths, budget):
     made = list(batches(lengths, budget))
     assert sorted(row for rows in made for row in rows) == list(range(len(lengths)))
     assert all(len(rows) * max(lengths[row] for row in rows) <= budget for rows in made)
@@ -168,7 +173,7 @@ def test_weights_that_are_broken_end_in_one_sentence(bert_folder, tmp_path):
     broken = copied(bert_folder, tmp_path / "broken")
     model.save_pretrained(broken)
     with pytest.raises(
-        EvalkitError, match=r"the model gave nan as logit for 2 of 2 pairs \(first: query 'who', passag"
+        EvalkitError, match=r"the model gave nan as logit for 2 of the 2 pairs of a batch \(first: query 'what', p"
     ):
         load(broken).score([("who", "Paris"), ("what", "Berlin")])
 

@@ -35,7 +35,9 @@ _CPU_FLAGS = {"bf16": ("amx_bf16", "avx512_bf16"), "fp16": ("amx_fp16", "avx512_
 
 
 def resolve_device(asked: str) -> torch.device:
-    """Return the device for ``auto``, ``cpu``, ``cuda`` or ``cuda:N``; auto is the first CUDA device, else the CPU.
+    """Return the device for ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``cuda:all``.
+
+    auto is the first CUDA device, else the CPU; of ``cuda:all`` the first one, for what runs on a single device.
 
     Raises:
         EvalkitError: the name is none of these, or that device is not there.
@@ -44,18 +46,30 @@ def resolve_device(asked: str) -> torch.device:
         return torch.device("cpu")
     if asked == "auto":
         return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
-    match = re.fullmatch(r"cuda(?::(\d+))?", asked)
+    match = re.fullmatch(r"cuda(?::(\d+|all))?", asked)
     if not match:
-        raise EvalkitError(f"device={asked}: there is auto, cpu, cuda and cuda:N")
+        raise EvalkitError(f"device={asked}: there is auto, cpu, cuda, cuda:N and cuda:all")
     if not torch.cuda.is_available():
         why = "this torch was built without CUDA" if torch.version.cuda is None else "torch sees no CUDA device"
         raise EvalkitError(
             f"device={asked}: {why}; use device=cpu with precision=fp32, or install a CUDA build of torch"
         )
-    index = int(match[1] or 0)
+    index = int(match[1] or 0) if match[1] != "all" else 0
     if index >= torch.cuda.device_count():
         raise EvalkitError(f"device={asked}: there are {torch.cuda.device_count()} CUDA devices, counted from 0")
     return torch.device("cuda", index)
+
+
+def resolve_devices(asked: str) -> list[torch.device]:
+    """Return all the devices that are asked for: every CUDA device for ``cuda:all``, else the one of `resolve_device`.
+
+    Raises:
+        EvalkitError: as `resolve_device`.
+    """
+    first = resolve_device(asked)
+    if asked != "cuda:all":
+        return [first]
+    return [torch.device("cuda", index) for index in range(torch.cuda.device_count())]
 
 
 def resolve_precision(asked: str, device: torch.device) -> Precision:

@@ -4,35 +4,34 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from evalkit.errors import EvalkitError
 
 TRUNCATIONS = ("only_second", "longest_first")
 
 
-@dataclass(frozen=True)
-class TokenizedPair:
-    """The ids and token types of one pair, and whether anything was cut off."""
-
-    ids: list[int]
-    type_ids: list[int]
-    truncated: bool
+Ids = npt.NDArray[np.int32]
 
 
 @dataclass(frozen=True)
-class _Frame:
+class Frame:
     """The special tokens that a tokenizer puts around a pair, ``before q between d after``, and all token types."""
 
-    before: list[int]
-    between: list[int]
-    after: list[int]
-    before_types: list[int]
-    between_types: list[int]
-    after_types: list[int]
-    query_type: int
-    passage_type: int
+    before: Ids
+    between: Ids
+    after: Ids
+    before_types: Ids
+    between_types: Ids
+    after_types: Ids
+    query_types: Ids
+    """The type of a query's tokens, as often as a pair may be long."""
+    passage_types: Ids
 
     @property
     def size(self) -> int:
+        """Return the number of special tokens."""
         return len(self.before) + len(self.between) + len(self.after)
 
 
@@ -48,14 +47,14 @@ class PairTokenizer:
         self.tokenizer = tokenizer
         self.max_length = max_length
         self.truncation = truncation
-        self._frame = _frame(tokenizer)
-        if max_length < self._frame.size + 2:
+        self.frame = _frame(tokenizer, max_length)
+        if max_length < self.frame.size + 2:
             raise EvalkitError(
-                f"reranker.max_length={max_length} leaves no room for text: {self._frame.size} special tokens and "
+                f"reranker.max_length={max_length} leaves no room for text: {self.frame.size} special tokens and "
                 "at least one token each of query and passage are needed"
             )
 
-    def encode(self, texts: Sequence[str]) -> list[list[int]]:
+    def encode(self, texts: Sequence[str]) -> list[Ids]:
         """Return the ids of each text, without special tokens and uncut."""
         if not texts:
             return []
@@ -63,24 +62,12 @@ class PairTokenizer:
         backend = self.tokenizer.backend_tokenizer
         backend.no_truncation()
         backend.no_padding()
-        return [encoding.ids for encoding in backend.encode_batch_fast(list(texts), add_special_tokens=False)]
+        encodings = backend.encode_batch_fast(list(texts), add_special_tokens=False)
+        return [np.array(encoding.ids, dtype=np.int32) for encoding in encodings]
 
-    def join(self, query: Sequence[int], passage: Sequence[int]) -> TokenizedPair:
-        """Put a pair together from the ids of its texts."""
-        q, d = self._kept(len(query), len(passage))
-        frame = self._frame
-        ids = [*frame.before, *query[:q], *frame.between, *passage[:d], *frame.after]
-        type_ids = [
-            *frame.before_types,
-            *[frame.query_type] * q,
-            *frame.between_types,
-            *[frame.passage_type] * d,
-            *frame.after_types,
-        ]
-        return TokenizedPair(ids, type_ids, q < len(query) or d < len(passage))
-
-    def _kept(self, q: int, d: int) -> tuple[int, int]:
-        room = self.max_length - self._frame.size
+    def kept(self, q: int, d: int) -> tuple[int, int]:
+        """Return how many tokens are left of a query of `q` and a passage of `d` tokens."""
+        room = self.max_length - self.frame.size
         if self.truncation == "only_second":
             # FlagEmbedding's default query_max_length is int(max_length * 3 / 4), special tokens not counted.
             q = min(q, self.max_length * 3 // 4, room)
@@ -105,7 +92,7 @@ def check_truncation(name: str) -> None:
         raise EvalkitError(f"reranker.truncation={name}: there is {', '.join(TRUNCATIONS)}")
 
 
-def _frame(tokenizer: Any) -> _Frame:
+def _frame(tokenizer: Any, max_length: int) -> Frame:
     """Read the special tokens off a probe pair, so that no model's template is written down here."""
     backend = tokenizer.backend_tokenizer
     backend.no_truncation()
@@ -116,5 +103,14 @@ def _frame(tokenizer: Any) -> _Frame:
     if not first or not second or first[-1] > second[0]:
         raise EvalkitError("the tokenizer does not put a query before its passage, so it is none of a reranker's")
     q, q_end, d, d_end = first[0], first[-1] + 1, second[0], second[-1] + 1
-    ids, types = probe.ids, probe.type_ids
-    return _Frame(ids[:q], ids[q_end:d], ids[d_end:], types[:q], types[q_end:d], types[d_end:], types[q], types[d])
+    ids, types = np.array(probe.ids, dtype=np.int32), np.array(probe.type_ids, dtype=np.int32)
+    return Frame(
+        ids[:q],
+        ids[q_end:d],
+        ids[d_end:],
+        types[:q],
+        types[q_end:d],
+        types[d_end:],
+        np.full(max_length, types[q], dtype=np.int32),
+        np.full(max_length, types[d], dtype=np.int32),
+    )

@@ -1,5 +1,6 @@
-"""Scores pairs with a cross-encoder: sorted by length, batched by a token budget, padded, one copy back."""
+"""Scores pairs with a cross-encoder: tokenized ahead of the model, sorted by length, batched by a token budget."""
 
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -10,142 +11,273 @@ import numpy.typing as npt
 import torch
 
 from evalkit.errors import EvalkitError, NotFiniteError
-from evalkit.scoring.device import synchronize
-from evalkit.scoring.pairs import PairTokenizer, TokenizedPair
+from evalkit.scoring.ahead import ahead
+from evalkit.scoring.batches import batches, windows
+from evalkit.scoring.budget import Budget, budget
+from evalkit.scoring.device import PRECISIONS, Precision
+from evalkit.scoring.device_model import DeviceModel, Done, Runner
+from evalkit.scoring.flops import ModelShape, forward_flops, shape_of
+from evalkit.scoring.packed import PackedModel, why_not
+from evalkit.scoring.padded import PaddedModel
+from evalkit.scoring.pairs import PairTokenizer
 from evalkit.scoring.pretrained import Pretrained
+from evalkit.scoring.tokenized import Batch, TokenizedPairs, TokenTable
+
+PATHS = ("auto", "packed", "padded")
+
+_FIRST_WINDOW, _WINDOW = 1024, 8192
+"""Pairs that are tokenized together. The model waits for the first of them."""
+
+OnScored = Callable[[Done], None]
+"""Is told of each batch as soon as it is scored."""
 
 
 @dataclass(frozen=True)
-class ScoredBatch:
+class Scored:
     """Logits of pairs in the order they were given, and what it took."""
 
     logits: npt.NDArray[np.float32]
     truncated_pairs: int
+    """Pairs of which something was cut off, computed here or known before."""
     tokens: int
+    """Tokens of the pairs that were computed."""
     padded_tokens: int
+    """What the model really computed."""
     tokenize_s: float
+    """Time spent tokenizing; it runs beside the model."""
     forward_s: float
-    """Wall-clock time of the model, the device waited for."""
+    """Time of the model: between CUDA events, or by the clock on a CPU."""
+    computed_pairs: int
+    events: tuple[str, ...]
+    """What went wrong on the way and was mended, such as a batch that had to be halved; a sentence each."""
+    flops: float
+    """Floating-point operations of the pairs that were computed, by `forward_flops`."""
 
 
 class Scorer:
     """A cross-encoder that scores (query, passage) pairs to fp32 logits; larger is more relevant."""
 
     def __init__(
-        self, pretrained: Pretrained, device: torch.device, max_length: int, truncation: str, batch_tokens: int
+        self,
+        pretrained: Pretrained,
+        device: torch.device,
+        max_length: int,
+        truncation: str,
+        batch_tokens: int | None = None,
+        path: str = "auto",
+        deterministic: bool = False,
+        compiled: bool = False,
     ) -> None:
-        """Check the settings against the model.
+        """Choose the path and the token budget, and check the settings against the model.
+
+        `path` is ``packed``, ``padded``, or ``auto``: packed for the architectures that can, else padded.
+        `batch_tokens` of None means as many as pay and fit. `deterministic` fixes the budget, never splits a batch and
+        holds torch to its deterministic kernels, so that the same pairs get the same bits again on the same device.
 
         Raises:
-            EvalkitError: `max_length` is beyond the model's positions, or `batch_tokens` below one pair.
+            EvalkitError: `max_length` is beyond the model's positions, `batch_tokens` below one pair, or the path is
+                none that this model can take.
         """
         if max_length > pretrained.max_tokens:
             raise EvalkitError(
                 f"reranker.max_length={max_length}: {pretrained.name} has positions for {pretrained.max_tokens} tokens"
             )
-        if batch_tokens < max_length:
-            raise EvalkitError(
-                f"reranker.batch_tokens={batch_tokens} is smaller than one pair of "
-                f"reranker.max_length={max_length} tokens"
-            )
         self.model = pretrained.model
         self.device = device
-        self.batch_tokens = batch_tokens
+        self.shape: ModelShape = shape_of(self.model)
         self.pairs = PairTokenizer(pretrained.tokenizer, max_length, truncation)
-        self._pad = int(pretrained.tokenizer.pad_token_id or 0)
-        self._takes_types = "token_type_ids" in pretrained.tokenizer.model_input_names
+        weight = next(self.model.parameters())
+        self.budget: Budget = budget(batch_tokens, self.shape, weight.element_size(), max_length, device, deterministic)
+        self.deterministic = deterministic
+        self.compiled = compiled
+        if deterministic:
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it when it is first used
+            torch.use_deterministic_algorithms(True)
+        reason = why_not(self.model)
+        self.path = chosen_path(path, reason, compiled, pretrained.name)
+        self.path_reason = reason if path == "auto" and reason else None
+        if self.path == "packed":
+            packed = PackedModel(self.model, device, _precision(weight.dtype), compiled)
+            self.kernel = packed.kernel.name
+            forward: Any = packed
+        else:
+            takes_types = "token_type_ids" in pretrained.tokenizer.model_input_names
+            self.kernel = f"padded, {self.model.config._attn_implementation}"
+            forward = PaddedModel(self.model, device, int(pretrained.tokenizer.pad_token_id or 0), takes_types)
+        self.runner = DeviceModel(
+            forward,
+            padded=self.path == "padded",
+            advice=f"lower reranker.batch_tokens (now {self.budget.tokens}) or reranker.max_length (now {max_length}), "
+            "or use precision=fp16",
+            may_split=not deterministic,
+        )
+
+    def tokenize(self, texts: Sequence[tuple[str, str]]) -> TokenizedPairs:
+        """Return (query, passage) texts as ids, each distinct text tokenized once."""
+        return TokenTable(self.pairs).tokenize(texts)
 
     def score(
-        self, texts: Sequence[tuple[str, str]], on_progress: Callable[[int], None] = lambda n: None
-    ) -> ScoredBatch:
-        """Score (query, passage) texts; `on_progress` is told how many pairs each batch held.
+        self,
+        texts: Sequence[tuple[str, str]],
+        on_progress: Callable[[int], None] = lambda n: None,
+        known: npt.NDArray[np.float32] | None = None,
+        on_scored: OnScored = lambda done: None,
+        runner: Runner | None = None,
+    ) -> Scored:
+        """Score (query, passage) texts.
+
+        `known` holds logits that need not be computed again, NaN where there is none; the other pairs go through the
+        model in the same batches as if nothing were known, so that a run that goes on where another one stopped gets
+        the same bits. `on_progress` is told how many pairs each batch held, the known ones first. `runner` takes the
+        place of this scorer's own device.
 
         Raises:
             EvalkitError: out of memory.
             NotFiniteError: a logit is NaN or infinite.
         """
-        started = time.perf_counter()
-        tokenized = self._tokenize(texts)
-        tokenized_at = time.perf_counter()
-        logits = np.empty(len(texts), dtype=np.float32)
-        waiting: list[tuple[list[int], torch.Tensor]] = []
-        padded = 0
-        with torch.inference_mode():
-            for rows in batches([len(pair.ids) for pair in tokenized], self.batch_tokens):
-                width = max(len(tokenized[row].ids) for row in rows)
-                padded += width * len(rows)
-                waiting.append((rows, self._forward([tokenized[row] for row in rows], width)))
-                on_progress(len(rows))
-            synchronize(self.device)
-        for rows, values in waiting:
-            logits[rows] = values.cpu().numpy()
-        forward_s = time.perf_counter() - tokenized_at
-        broken = np.flatnonzero(~np.isfinite(logits))
-        if broken.size:
-            query, passage = texts[int(broken[0])]
-            raise NotFiniteError(
-                f"the model gave {logits[broken[0]]} as logit for {broken.size} of {len(texts)} pairs (first: query "
-                f"{query[:60]!r}, passage {passage[:60]!r}); a wider precision (bf16 or fp32) may help, or the weights "
-                "are broken"
-            )
-        return ScoredBatch(
-            logits,
-            sum(pair.truncated for pair in tokenized),
-            sum(len(pair.ids) for pair in tokenized),
-            padded,
-            tokenized_at - started,
-            forward_s,
+        source = _Tokenizing(TokenTable(self.pairs), texts, self.budget.tokens, self.path == "padded", known)
+        made = _Made(np.full(len(texts), np.nan, dtype=np.float32) if known is None else known.astype(np.float32))
+        on_progress(len(texts) - int(np.isnan(made.logits).sum()))
+        for done in (runner or self.runner).run(ahead(source.batches(), 4)):
+            _check_finite(done, texts)
+            on_scored(done)
+            on_progress(made.take(done))
+        return made.scored(self.shape, source.truncated, source.seconds)
+
+    def score_tokenized(self, pairs: TokenizedPairs, on_progress: Callable[[int], None] = lambda n: None) -> Scored:
+        """Score pairs that are tokenized already.
+
+        Raises:
+            EvalkitError: out of memory.
+            NotFiniteError: a logit is NaN or infinite.
+        """
+        made = _Made(np.full(len(pairs), np.nan, dtype=np.float32))
+        planned = batches(pairs.lengths.tolist(), self.budget.tokens, self.path == "padded")
+        for done in self.runner.run(pairs.batch(rows) for rows in planned):
+            _check_finite(done)
+            on_progress(made.take(done))
+        return made.scored(self.shape, pairs.truncated, 0.0)
+
+    def describe(self) -> dict[str, Any]:
+        """Return how pairs are scored: what was chosen, and why."""
+        return {
+            "path": self.path,
+            "path_reason": self.path_reason,
+            "attention": self.kernel,
+            "batch_tokens": self.budget.tokens,
+            "batch_tokens_source": self.budget.source,
+            "deterministic": self.deterministic,
+            "compiled": self.compiled,
+        }
+
+
+class _Made:
+    """Logits as they come in, and what they took."""
+
+    def __init__(self, logits: npt.NDArray[np.float32]) -> None:
+        self.logits = logits
+        self._lengths: list[npt.NDArray[np.int32]] = []
+        self._padded_tokens = 0
+        self._forward_s = 0.0
+        self._events: tuple[str, ...] = ()
+
+    def take(self, done: Done) -> int:
+        """Take a batch in and return how many pairs it holds."""
+        self.logits[done.rows] = done.logits
+        self._lengths.append(done.lengths)
+        self._padded_tokens += done.padded_tokens
+        self._forward_s += done.forward_s
+        self._events += done.events
+        return len(done.rows)
+
+    def scored(self, shape: ModelShape, truncated: int, tokenize_s: float) -> Scored:
+        lengths = np.concatenate([np.zeros(0, dtype=np.int32), *self._lengths])
+        return Scored(
+            self.logits,
+            truncated,
+            tokens=int(lengths.sum()),
+            padded_tokens=self._padded_tokens,
+            tokenize_s=tokenize_s,
+            forward_s=self._forward_s,
+            computed_pairs=len(lengths),
+            events=self._events,
+            flops=forward_flops(shape, lengths),
         )
 
-    def _tokenize(self, texts: Sequence[tuple[str, str]]) -> list[TokenizedPair]:
-        distinct = list(dict.fromkeys(text for pair in texts for text in pair))
-        ids = dict(zip(distinct, self.pairs.encode(distinct), strict=True))
-        return [self.pairs.join(ids[query], ids[passage]) for query, passage in texts]
 
-    def _forward(self, batch: Sequence[TokenizedPair], width: int) -> torch.Tensor:
-        try:
-            inputs = self._padded(batch, width)
-            logits: torch.Tensor = self.model(**inputs).logits
-            return logits.float().flatten()  # ranked in fp32: rounded logits tie
-        except (torch.OutOfMemoryError, MemoryError):
-            raise self._out_of_memory(len(batch), width) from None
-        except RuntimeError as error:
-            if "can't allocate memory" not in str(error):  # how torch's CPU allocator says it
-                raise
-            raise self._out_of_memory(len(batch), width) from None
+class _Tokenizing:
+    """Makes batches out of texts, window by window, and counts."""
 
-    def _padded(self, batch: Sequence[TokenizedPair], width: int) -> dict[str, Any]:
-        ids = torch.full((len(batch), width), self._pad)
-        mask = torch.zeros((len(batch), width), dtype=torch.long)
-        types = torch.zeros((len(batch), width), dtype=torch.long)
-        for row, pair in enumerate(batch):
-            length = len(pair.ids)
-            ids[row, :length] = torch.tensor(pair.ids)
-            mask[row, :length] = 1
-            types[row, :length] = torch.tensor(pair.type_ids)
-        inputs = {"input_ids": ids, "attention_mask": mask}
-        if self._takes_types:
-            inputs["token_type_ids"] = types
-        return {name: tensor.to(self.device, non_blocking=True) for name, tensor in inputs.items()}
+    def __init__(
+        self,
+        table: TokenTable,
+        texts: Sequence[tuple[str, str]],
+        budget_tokens: int,
+        padded: bool,
+        known: npt.NDArray[np.float32] | None,
+    ) -> None:
+        self._table = table
+        self._texts = texts
+        self._budget = budget_tokens
+        self._padded = padded
+        self._wanted = np.ones(len(texts), dtype=bool) if known is None else np.isnan(known)
+        self.truncated = 0
+        self.seconds = 0.0
 
-    def _out_of_memory(self, pairs: int, width: int) -> EvalkitError:
-        return EvalkitError(
-            f"out of memory on {self.device} with a batch of {pairs} pairs of {width} tokens; lower "
-            f"reranker.batch_tokens (now {self.batch_tokens}) or reranker.max_length (now {self.pairs.max_length}), "
-            "or use precision=fp16"
-        )
+    def batches(self) -> Iterator[Batch]:
+        for window in windows(self._texts, _FIRST_WINDOW, _WINDOW):
+            began = time.perf_counter()
+            pairs = self._table.tokenize([self._texts[row] for row in window])
+            self.truncated += pairs.truncated
+            self.seconds += time.perf_counter() - began
+            places = np.array(window, dtype=np.int64)
+            for planned in batches(pairs.lengths.tolist(), self._budget, self._padded):
+                began = time.perf_counter()
+                rows = [row for row in planned if self._wanted[places[row]]]
+                batch = pairs.batch(rows, places) if rows else None
+                self.seconds += time.perf_counter() - began
+                if batch is not None:
+                    yield batch
 
 
-def batches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
-    """Yield rows, longest first, so that rows x longest stays within `budget` tokens.
+def check_path(asked: str) -> None:
+    """Check the name of a path.
 
-    Longest first, so that a batch that does not fit fails at once, not at the end of an hour.
+    Raises:
+        EvalkitError: there is no such path.
     """
-    batch: list[int] = []
-    for row in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
-        if batch and (len(batch) + 1) * lengths[batch[0]] > budget:
-            yield batch
-            batch = []
-        batch.append(row)
-    if batch:
-        yield batch
+    if asked not in PATHS:
+        raise EvalkitError(f"reranker.path={asked}: there is {', '.join(PATHS)}")
+
+
+def chosen_path(asked: str, reason: str | None, compiled: bool, name: str) -> str:
+    """Return ``packed`` or ``padded``; `reason` is why this model cannot be packed, None if it can.
+
+    Raises:
+        EvalkitError: there is no such path, or this model cannot take it.
+    """
+    check_path(asked)
+    if asked == "packed" and reason:
+        raise EvalkitError(f"reranker.path=packed: {name} cannot be packed, for {reason}; use reranker.path=padded")
+    path = "padded" if asked == "padded" or reason else "packed"
+    if compiled and path == "padded":
+        raise EvalkitError("reranker.compile=true: only the packed path is compiled; use reranker.compile=false")
+    return path
+
+
+def _precision(dtype: torch.dtype) -> Precision:
+    return next(precision for precision in PRECISIONS.values() if precision.dtype == dtype)
+
+
+def _check_finite(done: Done, texts: Sequence[tuple[str, str]] | None = None) -> None:
+    broken = np.flatnonzero(~np.isfinite(done.logits))
+    if not broken.size:
+        return
+    which = ""
+    if texts is not None:
+        query, passage = texts[int(done.rows[broken[0]])]
+        which = f" (first: query {query[:60]!r}, passage {passage[:60]!r})"
+    raise NotFiniteError(
+        f"the model gave {done.logits[broken[0]]} as logit for {broken.size} of the {len(done.rows)} pairs of a "
+        f"batch{which}; a wider precision (bf16 or fp32) may help, or the weights are broken"
+    )

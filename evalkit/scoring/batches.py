@@ -1,0 +1,35 @@
+"""Which pairs go through the model together: the longest first, as many as a budget of tokens allows."""
+
+from collections.abc import Iterator, Sequence
+
+
+def batches(lengths: Sequence[int], budget: int, padded: bool = True) -> Iterator[list[int]]:
+    """Yield rows, longest first, so that a batch stays within `budget` tokens.
+
+    A padded batch counts rows x longest, a packed one the sum of its lengths. Longest first, so that a batch that does
+    not fit fails at once, not at the end of an hour; equal lengths in the given order.
+    """
+    batch: list[int] = []
+    tokens = 0
+    for row in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
+        would_be = (len(batch) + 1) * lengths[batch[0]] if batch and padded else tokens + lengths[row]
+        if batch and would_be > budget:
+            yield batch
+            batch, tokens = [], 0
+        batch.append(row)
+        tokens += lengths[row]
+    if batch:
+        yield batch
+
+
+def windows(texts: Sequence[tuple[str, str]], first: int, size: int) -> Iterator[list[int]]:
+    """Yield rows in windows, longest texts first, so that one is tokenized while another is scored.
+
+    Characters stand for tokens here, which are not known yet: within a window `batches` sorts by tokens. The `first`
+    window is small, for the model waits for it; the others have `size` pairs.
+    """
+    order = sorted(range(len(texts)), key=lambda i: -(len(texts[i][0]) + len(texts[i][1])))
+    begin, end = 0, first
+    while begin < len(order):
+        yield order[begin:end]
+        begin, end = end, end + size

@@ -1,0 +1,148 @@
+"""A model at work on its device: batches are launched one behind the other, and logits are read once they are done."""
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from evalkit.errors import EvalkitError
+from evalkit.scoring.tokenized import Batch
+
+
+class Forward(Protocol):
+    """Packed or padded: how a batch becomes logits."""
+
+    device: torch.device
+
+    def inputs(self, batch: Batch) -> tuple[Any, ...]:
+        """Return the arguments of `forward`, on the device."""
+
+    def forward(self, *inputs: Any) -> torch.Tensor:
+        """Return fp32 logits, (pairs,), on the device."""
+
+
+@dataclass(frozen=True)
+class Done:
+    """A batch that is scored."""
+
+    rows: npt.NDArray[np.int64]
+    """Where its pairs stand among those that were asked for, (pairs,)."""
+    logits: npt.NDArray[np.float32]
+    lengths: npt.NDArray[np.int32]
+    """Tokens of each pair."""
+    cut: npt.NDArray[np.bool_]
+    """Whether anything of the pair was cut off."""
+    forward_s: float
+    padded_tokens: int
+    """What the model really computed."""
+    events: tuple[str, ...] = ()
+    """What went wrong on the way and was mended, a sentence each."""
+
+
+def joined(parts: Sequence[Done]) -> Done:
+    """Return the parts of a batch that was split as one."""
+    if len(parts) == 1:
+        return parts[0]
+    return Done(
+        rows=np.concatenate([part.rows for part in parts]),
+        logits=np.concatenate([part.logits for part in parts]),
+        lengths=np.concatenate([part.lengths for part in parts]),
+        cut=np.concatenate([part.cut for part in parts]),
+        forward_s=sum(part.forward_s for part in parts),
+        padded_tokens=sum(part.padded_tokens for part in parts),
+        events=tuple(event for part in parts for event in part.events),
+    )
+
+
+class Runner(Protocol):
+    """Whatever scores batches: one device, several, or a cluster."""
+
+    def run(self, batches: Iterable[Batch]) -> Iterator[Done]:
+        """Yield all batches, scored, in any order and perhaps in parts."""
+
+
+@dataclass(frozen=True)
+class _Launched:
+    batch: Batch
+    logits: torch.Tensor
+    """On the host; on CUDA not there yet before `finished`."""
+    forward_s: float = 0.0
+    events: tuple[Any, Any, Any] | None = None
+    """On CUDA: the forward's start, its end, and the end of the copy to the host."""
+
+
+@dataclass
+class DeviceModel:
+    """One model on one device."""
+
+    model: Forward
+    padded: bool
+    advice: str
+    """What to change, in the words of the configuration, where a single pair does not fit."""
+    may_split: bool = True
+    """Whether a batch that does not fit is split; `deterministic` would rather have an error."""
+    _events: list[str] = field(default_factory=list)
+
+    def run(self, batches: Iterable[Batch], in_flight: int = 2) -> Iterator[Done]:
+        """Yield logits batch by batch, in order. On CUDA up to `in_flight` batches are launched before one is read.
+
+        Raises:
+            EvalkitError: a single pair does not fit into memory, or a batch that may not be split.
+        """
+        waiting: list[_Launched] = []
+        for batch in batches:
+            waiting += self._launch(batch)
+            while len(waiting) > (in_flight if self.model.device.type == "cuda" else 0):
+                yield self._read(waiting.pop(0))
+        while waiting:
+            yield self._read(waiting.pop(0))
+
+    def _read(self, launched: _Launched) -> Done:
+        seconds = launched.forward_s
+        if launched.events is not None:
+            started, finished, copied = launched.events
+            copied.synchronize()
+            seconds = started.elapsed_time(finished) / 1000
+        batch, events = launched.batch, tuple(self._events)
+        self._events.clear()
+        tokens = int(batch.lengths.max()) * len(batch.rows) if self.padded else int(batch.lengths.sum())
+        return Done(batch.rows, launched.logits.numpy(), batch.lengths, batch.cut, seconds, tokens, events)
+
+    def _launch(self, batch: Batch) -> list[_Launched]:
+        try:
+            return [self._launch_whole(batch)]
+        except (torch.OutOfMemoryError, MemoryError):
+            pass  # what follows stands outside, for the traceback would hold on to the very tensors that are too many
+        except RuntimeError as error:
+            if "can't allocate memory" not in str(error):  # how torch's CPU allocator says it
+                raise
+        pairs, longest, tokens = len(batch.rows), int(batch.lengths.max()), int(batch.lengths.sum())
+        what = f"out of memory on {self.model.device} with a batch of {pairs} pairs, {tokens} tokens"
+        if pairs == 1 or not self.may_split:
+            alone = f"one pair of {longest} tokens does not fit; " if pairs == 1 else ""
+            raise EvalkitError(f"{what}: {alone}{self.advice}")
+        if self.model.device.type == "cuda":
+            torch.cuda.empty_cache()
+        self._events.append(f"{what}; it was halved")
+        first, second = batch.halves()
+        return [*self._launch(first), *self._launch(second)]
+
+    @torch.inference_mode()
+    def _launch_whole(self, batch: Batch) -> _Launched:
+        if self.model.device.type != "cuda":
+            began = time.perf_counter()
+            inputs = self.model.inputs(batch)
+            logits = self.model.forward(*inputs)
+            return _Launched(batch, logits, time.perf_counter() - began)
+        inputs = self.model.inputs(batch)
+        started, finished, copied = (torch.cuda.Event(enable_timing=timed) for timed in (True, True, False))  # type: ignore[no-untyped-call]
+        started.record()
+        logits = self.model.forward(*inputs)
+        finished.record()
+        host = logits.to("cpu", non_blocking=True)
+        copied.record()
+        return _Launched(batch, host, events=(started, finished, copied))

@@ -1,0 +1,57 @@
+"""What it takes to build a scorer, as plain values: they travel to other processes and machines as they are."""
+
+from dataclasses import dataclass
+
+import torch
+
+from evalkit.scoring.device import Precision, resolve_device, resolve_precision
+from evalkit.scoring.pretrained import Pretrained, load_classifier
+from evalkit.scoring.scorer import Scorer
+
+
+@dataclass(frozen=True)
+class ScorerSpec:
+    """Model, device and settings, in the words of the configuration; see `Scorer`."""
+
+    model: str
+    device: str
+    precision: str
+    max_length: int
+    truncation: str
+    batch_tokens: int | None = None
+    path: str = "auto"
+    deterministic: bool = False
+    compiled: bool = False
+    revision: str | None = None
+
+
+@dataclass(frozen=True)
+class Built:
+    """A scorer, and what it was built from."""
+
+    scorer: Scorer
+    pretrained: Pretrained
+    device: torch.device
+    precision: Precision
+
+
+def build_scorer(spec: ScorerSpec) -> Built:
+    """Load the model onto its device and make a scorer of it.
+
+    Raises:
+        EvalkitError: model, device or precision cannot be had, or the settings do not fit the model.
+    """
+    device = resolve_device(spec.device)
+    precision = resolve_precision(spec.precision, device)
+    pretrained = load_classifier(spec.model, spec.revision, device, precision, "reranker.model")
+    scorer = Scorer(
+        pretrained,
+        device,
+        spec.max_length,
+        spec.truncation,
+        spec.batch_tokens,
+        path=spec.path,
+        deterministic=spec.deterministic,
+        compiled=spec.compiled,
+    )
+    return Built(scorer, pretrained, device, precision)

@@ -1,0 +1,225 @@
+"""The engine's bookkeeping: batches, budgets, work ahead, scores that are known, memory that runs out, workers."""
+
+import os
+import signal
+import threading
+import time
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_scoring_scorer import CPU, PAIRS, load
+
+from evalkit.errors import EvalkitError
+from evalkit.scoring import budget as budgets
+from evalkit.scoring.ahead import ahead
+from evalkit.scoring.batches import batches, windows
+from evalkit.scoring.budget import budget
+from evalkit.scoring.flops import ModelShape, activation_bytes, forward_flops, predicted_peak_mb
+from evalkit.scoring.pool import DevicePool
+from evalkit.scoring.spec import ScorerSpec
+
+XLMR_LARGE = ModelShape(24, 1024, 4096, 16, 250002, 8194, 567_755_777)
+MINILM_L6 = ModelShape(6, 384, 1536, 12, 30522, 512, 22_713_601)
+
+
+def test_flops_are_those_worked_out_by_hand():
+    # 24 layers x 2 x (4 x 1024^2 + 2 x 1024 x 4096) = 603,979,776 a token, and 24 x 4 x 1024 = 98,304 a token squared.
+    assert forward_flops(XLMR_LARGE, [10]) == 603_979_776 * 10 + 98_304 * 100
+    # 6 x 2 x (4 x 384^2 + 2 x 384 x 1536) = 21,233,664, and 6 x 4 x 384 = 9,216; pairs add up.
+    assert forward_flops(MINILM_L6, [3, 2]) == 21_233_664 * 5 + 9_216 * (9 + 4)
+    assert forward_flops(MINILM_L6, []) == 0
+
+
+def test_predicted_memory_is_weights_and_ten_times_hidden_a_token():
+    assert activation_bytes(XLMR_LARGE, 2) == 20 * 1024  # 20 KiB a token at half precision
+    assert predicted_peak_mb(XLMR_LARGE, 2, 16384) == pytest.approx(567_755_777 * 2 / 2**20 + 320)
+
+
+@settings(deadline=None, max_examples=50)
+@given(lengths=st.lists(st.integers(1, 50), max_size=60), size=st.integers(50, 300))
+def test_packed_batches_hold_every_row_once_within_the_budget_and_longest_first(lengths, size):
+    made = list(batches(lengths, size, padded=False))
+    assert sorted(row for rows in made for row in rows) == list(range(len(lengths)))
+    assert all(0 < sum(lengths[row] for row in rows) <= size for rows in made)
+    flat = [lengths[row] for rows in made for row in rows]
+    assert flat == sorted(flat, reverse=True)
+
+
+def test_windows_are_longest_first_and_the_first_one_is_small():
+    sizes = [3, 9, 1, 7, 5]
+    assert list(windows([("", "x" * size) for size in sizes], 1, 2)) == [[1], [3, 4], [0, 2]]
+
+
+def test_what_is_made_ahead_comes_in_order_and_its_errors_arrive():
+    assert list(ahead(iter(range(20)), 3)) == list(range(20))
+
+    def broken():
+        yield 1
+        raise ValueError("the third")
+
+    taken = ahead(broken(), 3)
+    assert next(taken) == 1
+    with pytest.raises(ValueError, match="the third"):
+        next(taken)
+
+
+def test_work_ahead_stops_when_nobody_takes_it():
+    made = []
+    source = ahead((made.append(i) or i for i in range(1000)), 2)
+    assert next(source) == 0
+    source.close()
+    assert len(made) < 10
+    assert not [thread for thread in threading.enumerate() if thread.name == "evalkit-ahead"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "free", "deterministic", "expected"),
+    [
+        (5000, 0, False, (5000, "as asked")),
+        (None, 2**40, False, (2048, "what pays")),
+        (None, 2 * 1000 * 40 * 1024, False, (1000, "half of 78 MiB free memory")),  # 40 KiB a token at fp32
+        (None, 0, True, (2048, "fixed, for deterministic=true")),
+        (None, None, False, (2048, "free memory unknown")),
+    ],
+)
+def test_the_token_budget_is_what_was_asked_or_what_pays_and_fits(monkeypatch, asked, free, deterministic, expected):
+    monkeypatch.setattr(budgets, "free_bytes", lambda device: free)
+    found = budget(asked, XLMR_LARGE, 4, 512, CPU, deterministic)
+    assert (found.tokens, found.source) == expected
+
+
+def test_too_little_memory_for_one_pair_is_said_before_the_work_starts(monkeypatch):
+    monkeypatch.setattr(budgets, "free_bytes", lambda device: 20 * 2**20)
+    with pytest.raises(EvalkitError, match=r"20 MiB are free on cpu: too little for one pair of .*max_length=512"):
+        budget(None, XLMR_LARGE, 4, 512, CPU, False)
+
+
+def test_this_machine_tells_its_free_memory():
+    assert 2**20 < budgets.free_bytes(CPU) < 2**50
+
+
+@pytest.fixture(scope="module")
+def scorer(xlmr_folder):
+    return load(xlmr_folder)
+
+
+def test_known_logits_stay_and_the_others_get_the_same_bits_as_if_none_were_known(scorer):
+    """A run that goes on where another one stopped ends with that one's result, to the bit."""
+    done = []
+    whole = scorer.score(PAIRS, on_scored=done.append).logits
+    known = np.full(len(PAIRS), np.nan, dtype=np.float32)
+    for batch in done[::2]:
+        known[batch.rows] = batch.logits
+    told, again = [], []
+    rest = scorer.score(PAIRS, told.append, known, again.append)
+    assert rest.logits.tobytes() == whole.tobytes()
+    assert rest.computed_pairs == np.isnan(known).sum() == sum(len(batch.rows) for batch in again)
+    assert told[0] == len(PAIRS) - rest.computed_pairs
+    assert sum(told) == len(PAIRS)
+    assert rest.truncated_pairs == sum(int(batch.cut.sum()) for batch in done)
+
+
+def test_nothing_is_computed_where_everything_is_known(scorer):
+    known = np.arange(len(PAIRS), dtype=np.float32)
+    scored = scorer.score(PAIRS, known=known)
+    assert (scored.logits.tolist(), scored.computed_pairs, scored.tokens) == (known.tolist(), 0, 0)
+
+
+def test_tokenized_pairs_score_as_texts_do(scorer):
+    np.testing.assert_allclose(
+        scorer.score_tokenized(scorer.tokenize(PAIRS)).logits, scorer.score(PAIRS).logits, rtol=0, atol=1e-5
+    )
+
+
+class Full:
+    """A model on a device with room for `tokens` at once."""
+
+    def __init__(self, model, tokens):
+        self.model, self.tokens, self.device = model, tokens, model.device
+
+    def inputs(self, batch):
+        return self.model.inputs(batch)
+
+    def forward(self, inputs, *more):
+        if inputs.shape[-1] > self.tokens:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return self.model.forward(inputs, *more)
+
+
+def test_a_batch_that_does_not_fit_is_halved_and_the_run_goes_on(xlmr_folder, scorer):
+    small = load(xlmr_folder)
+    small.runner.model = Full(small.runner.model, 200)
+    scored = small.score(PAIRS)
+    np.testing.assert_allclose(scored.logits, scorer.score(PAIRS).logits, rtol=0, atol=1e-5)
+    assert scored.events
+    assert scored.events[0].startswith("out of memory on cpu with a batch of")
+    assert scored.events[0].endswith("tokens; it was halved")
+    # Each batch starts with the whole budget again: a batch of up to 200 tokens is never split.
+    assert scored.computed_pairs == len(PAIRS)
+
+
+def test_a_pair_that_never_fits_ends_in_one_sentence(xlmr_folder):
+    small = load(xlmr_folder)
+    small.runner.model = Full(small.runner.model, 50)
+    with pytest.raises(
+        EvalkitError, match=r"one pair of 96 tokens does not fit; lower reranker\.batch_tokens \(now 40"
+    ):
+        small.score(PAIRS)
+
+
+def test_deterministic_would_rather_fail_than_split_a_batch(xlmr_folder):
+    before = os.environ.get("CUBLAS_WORKSPACE_CONFIG")
+    try:
+        fixed = load(xlmr_folder, batch_tokens=None, deterministic=True)
+        assert fixed.score(PAIRS).logits.tobytes() == fixed.score(PAIRS).logits.tobytes()
+        fixed.runner.model = Full(fixed.runner.model, 200)
+        with pytest.raises(EvalkitError, match="out of memory on cpu with a batch of"):
+            fixed.score(PAIRS)
+    finally:
+        torch.use_deterministic_algorithms(False)
+        if before is None:
+            os.environ.pop("CUBLAS_WORKSPACE_CONFIG", None)
+
+
+def test_an_error_that_is_not_about_memory_is_an_error(xlmr_folder):
+    broken = load(xlmr_folder)
+
+    def forward(*inputs):
+        raise RuntimeError("device-side assert")
+
+    broken.runner.model.forward = forward
+    with pytest.raises(RuntimeError, match="device-side assert"):
+        broken.score(PAIRS)
+
+
+def test_two_workers_give_one_workers_logits_and_outlive_each_other(xlmr_folder, scorer):
+    expected = scorer.score(PAIRS).logits
+    spec = ScorerSpec(str(xlmr_folder), "cpu", "fp32", scorer.pairs.max_length, "longest_first", 400)
+    with DevicePool([spec, spec], batch_timeout_s=60) as pool:
+        both = scorer.score(PAIRS, runner=pool)
+        assert both.logits.tobytes() == expected.tobytes()
+        assert not both.events
+
+        pool._own = scorer.runner  # this process works beside them
+        assert scorer.score(PAIRS, runner=pool).logits.tobytes() == expected.tobytes()
+        pool._own = None
+
+        os.kill(pool._workers[0].process.pid, signal.SIGKILL)
+        one = scorer.score(PAIRS, runner=pool)
+        assert one.logits.tobytes() == expected.tobytes()
+
+        pool._batch_timeout_s = 0.5
+        os.kill(pool._workers[-1].process.pid, signal.SIGSTOP)  # it hangs
+        with pytest.raises(EvalkitError, match=r"no worker is left to score on: .*did not answer for 0\.5 s"):
+            scorer.score(PAIRS, runner=pool)
+        started = time.monotonic()
+    assert time.monotonic() - started < 60  # nobody waits for a worker that is gone
+
+
+def test_a_worker_that_cannot_load_its_model_says_why(tmp_path):
+    spec = ScorerSpec(str(tmp_path / "nowhere"), "cpu", "fp32", 96, "longest_first", 400)
+    with pytest.raises(EvalkitError, match=r"reranker\.model=.*there is no such folder"):
+        DevicePool([spec])
