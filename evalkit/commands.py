@@ -1,9 +1,10 @@
-"""The commands that run no trial: ``compare`` and ``gate`` for finished results, ``baseline`` for the standard."""
+"""The commands that run no trial: ``compare`` and ``gate`` for results, ``baseline`` for the standard, ``store``."""
 
 import argparse
-from collections.abc import Callable, Mapping
+import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -11,7 +12,7 @@ from evalkit.errors import EvalkitError, NotFiniteError
 from evalkit.limits import Limits
 from evalkit.progress import say
 
-NAMES = ("gate", "baseline", "compare")
+NAMES = ("gate", "baseline", "compare", "store")
 HOLDS, REGRESSED = 0, 1
 
 
@@ -73,6 +74,8 @@ def run(arguments: list[str], gate_settings: Callable[[list[str]], Mapping[str, 
     if arguments[0] == "compare":
         _compare(parsed)
         return HOLDS
+    if arguments[0] == "store":
+        return _store(parsed)
     _write_baseline(Path(parsed.result), Path(parsed.output or gate_settings([])["baseline"]))
     return HOLDS
 
@@ -129,6 +132,59 @@ def _write_baseline(result: Path, output: Path) -> None:
     say(f"updated {output}: {measure} {before:.4f} -> {after:.4f}, {moved} of {len(new.top)} queries changed")
 
 
+def _store(parsed: argparse.Namespace) -> int:
+    from evalkit import store
+    from evalkit.report import terminal
+
+    asked = {"--older-than": parsed.older_than is not None, "--space": parsed.space is not None, "--all": parsed.all}
+    given = [name for name, is_given in asked.items() if is_given]
+    if len(given) != (parsed.action == "prune"):
+        raise EvalkitError(
+            "store prune takes one of --older-than DAYS, --space ID and --all"
+            if parsed.action == "prune"
+            else f"{given[0]} belongs to store prune"
+        )
+    if parsed.older_than is not None and not parsed.older_than >= 0:
+        raise EvalkitError(f"--older-than {parsed.older_than:g}: give a number of days, 0 or more")
+    path = Path(parsed.path).expanduser() if parsed.path else store.default_path()
+    if not store.size_bytes(path):
+        terminal.show_lines([f"there is no score store at {path} yet"])
+        return HOLDS
+    if parsed.action == "check":
+        found = store.check(path)
+        terminal.show_lines(found or [f"{path}: all scores are as they were written"])
+        return REGRESSED if found else HOLDS
+    if parsed.action == "prune":
+        pruned = store.prune(path, parsed.older_than, parsed.space)
+        gone = sum(space.pairs for space in pruned.spaces)
+        head = f"removed {gone:,} pairs from {_spaces(pruned.spaces)}, {pruned.freed_bytes / 1e6:.1f} MB"
+        terminal.show_lines([head, *map(_space_line, pruned.spaces)])
+        return HOLDS
+    spaces = store.contents(path)
+    pairs = sum(space.pairs for space in spaces)
+    head = f"{path}: {pairs:,} pairs in {_spaces(spaces)}, {store.size_bytes(path) / 1e6:.1f} MB"
+    terminal.show_lines([head, *map(_space_line, spaces)])
+    return HOLDS
+
+
+def _spaces(spaces: Sequence[Any]) -> str:
+    return f"{len(spaces)} space{'' if len(spaces) == 1 else 's'}"
+
+
+def _space_line(space: Any) -> str:
+    from evalkit.store import SPACE
+
+    facts = {part: space.facts[part] for part in SPACE if part in space.facts} | space.facts
+    told = " ".join(f"{_plain(part)}={_plain(str(value))}" for part, value in facts.items()) or "damaged"
+    used = datetime.fromtimestamp(space.used_s, UTC)
+    return f"  {_plain(space.digest[:12])}  {space.pairs:,} pairs, last used {used:%Y-%m-%d}: {told}"
+
+
+def _plain(text: str) -> str:
+    """Escape what a terminal would obey: a store may come from elsewhere."""
+    return json.dumps(text)[1:-1]
+
+
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise EvalkitError(f"{message}; {' '.join(self.format_usage().split())}")
@@ -147,6 +203,14 @@ def _parser(command: str) -> argparse.ArgumentParser:
         )
         parser.add_argument("--output", metavar="DIR", help="default: reports/runs/DATE-TIME-compare")
         parser.add_argument("--overwrite", action="store_true", help="replace a comparison that is there")
+        return parser
+    if command == "store":
+        parser.description = "Show the scores that are kept, and remove those no longer wanted."
+        parser.add_argument("action", metavar="prune|check", nargs="?", choices=("prune", "check"), help="or show it")
+        parser.add_argument("--older-than", metavar="DAYS", type=float, help="prune what no run has used for so long")
+        parser.add_argument("--space", metavar="ID", help="prune one space: ID, or the start of it, as shown")
+        parser.add_argument("--all", action="store_true", help="prune everything")
+        parser.add_argument("--path", metavar="FILE", help="default: scores.sqlite in $EVALKIT_HOME or the cache")
         return parser
     parser.add_argument("result", metavar="RESULT", help="a trial's folder, or the result.json in it")
     if command == "gate":

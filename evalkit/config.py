@@ -74,6 +74,7 @@ class BM25FirstStage:
     b: float = 0.4
     method: str = "lucene"
     analysis: str = "auto"
+    cache: str = "${first_stage_cache}"
     name: str = "bm25"
 
 
@@ -91,6 +92,7 @@ class DenseFirstStage:
     precision: str = "${precision.name}"
     query_prefix: str = ""
     doc_prefix: str = ""
+    cache: str = "${first_stage_cache}"
     revision: str | None = None
     name: str | None = None
 
@@ -112,9 +114,14 @@ class CrossEncoderReranker:
     model: str = MISSING
     max_length: int = 512
     truncation: str = "only_second"
-    batch_tokens: int = 16384
+    batch_tokens: int | None = None
+    path: str = "auto"
+    deterministic: bool = False
+    compile: bool = False
     device: str = "${device}"
     precision: str = "${precision.name}"
+    store: str = "${store}"
+    batch_timeout_s: float = 600.0
     revision: str | None = None
     name: str | None = None
 
@@ -148,6 +155,17 @@ class CostProtocol:
     latency_queries: int = MISSING
     seed: int = 0
     calibrate: bool = False
+    latency_min_repetitions: int = 0
+    latency_min_s: float = 0.0
+    throughput_pairs: int = 256
+    matrix_rate_s: float = 0.0
+    memory_pass: bool = False
+    grid_depths: list[int] = field(default_factory=list)
+    grid_lengths: list[int] = field(default_factory=list)
+    grid_repetitions: int = 10
+    grid_cell_s: float = 5.0
+    price_per_gpu_hour: float | None = None
+    currency: str = "USD"
 
 
 @dataclass
@@ -173,6 +191,10 @@ class Config:
     gate: Gate = field(default_factory=Gate)
     depth: int = MISSING
     device: str = "auto"
+    store: str = "auto"
+    first_stage_cache: str = "auto"
+    time_limit_s: float | None = None
+    log_format: str = "text"
     out_dir: str = MISSING
     overwrite: bool = False
 

@@ -1,23 +1,18 @@
 """The story of a trial: search to a depth, score the pairs, order them, measure what it gained and what it cost."""
 
 import math
-import random
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from evalkit import measures, ranking
 from evalkit.caveats import caveats
-from evalkit.cost import MemoryWatch, measure_latency
 from evalkit.errors import EvalkitError, NotFiniteError
 from evalkit.measures import Measure
+from evalkit.meter import Meter
 from evalkit.progress import say, stage
-from evalkit.types import Cost, Latency, Pair, Run, Scores, Settings, Slice, Trial
-
-if TYPE_CHECKING:
-    from evalkit.calibration import Yardstick
+from evalkit.types import Pair, Run, Scores, Settings, Slice, Trial
 
 
 class FirstStage(Protocol):
@@ -75,21 +70,63 @@ class Plan:
     seed: int
     calibrate: bool = False
     """Whether a fixed piece of work is timed beside the reranker (`evalkit.calibration`)."""
+    latency_min_repetitions: int = 0
+    """The timed queries are gone through again until there are so many samples,"""
+    latency_min_s: float = 0.0
+    """and until they took so many seconds together."""
+    throughput_pairs: int = 256
+    """Pairs that tokenization alone is timed on, and throughput too where a store knows some of the scores."""
+    matrix_rate_s: float = 0.0
+    """Seconds in which the device multiplies matrices, to be held against the model's rate; 0 for none."""
+    memory_pass: bool = False
+    """Whether memory is measured in a pass of its own over the longest pairs."""
+    grid_depths: Sequence[int] = ()
+    """Passages a query of the latency grid; none for no grid."""
+    grid_lengths: Sequence[int] = ()
+    """Tokens a pair of the latency grid."""
+    grid_repetitions: int = 10
+    """Samples of each cell of the grid,"""
+    grid_cell_s: float = 5.0
+    """or as many as begin within so many seconds. A cell that takes longer is timed once."""
+    price_per_gpu_hour: float | None = None
+    """What an hour of the GPU costs; None for no estimate."""
+    currency: str = "USD"
+    """Of that price; it is only shown."""
 
     def parsed(self) -> list[Measure]:
         """Return the measures with their cutoffs.
 
         Raises:
-            EvalkitError: `depth` is below 1, a number of queries below 0, no measure is given, or one is unknown.
+            EvalkitError: `depth` is below 1, a setting of the protocol is out of range, no measure is given, or one
+                is unknown.
         """
         if self.depth < 1:
             raise EvalkitError(f"depth={self.depth}: give how many candidates of each query to rerank, 1 or more")
-        for key in ("warmup_queries", "latency_queries"):
-            if getattr(self, key) < 0:
-                raise EvalkitError(f"protocol.{key}={getattr(self, key)}: give a number of queries, 0 for none")
+        for key, (least, what) in _LEAST.items():
+            value = getattr(self, key)
+            if not (math.isfinite(value) and value >= least):
+                raise EvalkitError(f"protocol.{key}={value}: give {what}")
+        for key in ("grid_depths", "grid_lengths"):
+            if wrong := [value for value in getattr(self, key) if value < 1]:
+                raise EvalkitError(f"protocol.{key} has {wrong[0]}: give numbers of 1 or more, or [] for no grid")
+        if self.price_per_gpu_hour is not None and not 0 <= self.price_per_gpu_hour < math.inf:
+            raise EvalkitError(f"protocol.price_per_gpu_hour={self.price_per_gpu_hour}: give a price, or null for none")
         if not self.measures:
             raise EvalkitError("measures.names is empty; give at least one, such as nDCG@10")
         return [measures.parse(name, self.depth) for name in self.measures]
+
+
+_LEAST = {
+    "warmup_queries": (0, "a number of queries, 0 for none"),
+    "latency_queries": (0, "a number of queries, 0 for none"),
+    "latency_min_repetitions": (0, "a number of timed queries, 0 for each of them once"),
+    "latency_min_s": (0, "a number of seconds, 0 for each query once"),
+    "throughput_pairs": (1, "a number of pairs, 1 or more"),
+    "matrix_rate_s": (0, "a number of seconds, 0 for none"),
+    "grid_repetitions": (1, "a number of samples, 1 or more"),
+    "grid_cell_s": (0, "a number of seconds, 0 for one sample a cell"),
+}
+"""The least that a setting of the protocol may be, and what a user is told to give."""
 
 
 def run(
@@ -110,30 +147,14 @@ def run(
         raise EvalkitError("the first stage found no passage for any query; check slice.lang and first_stage.analysis")
     pairs = candidates(first, plan.depth)
 
-    device = _device(reranker)
-    yardstick = _yardstick(device) if plan.calibrate and reranker.computes else None
-    watch = MemoryWatch(device)
+    meter = Meter(plan, reranker, data, pairs)
     say(f"  loading {getattr(reranker, 'model', None) or getattr(reranker, 'path', 'the reranker')}")
-    started = time.perf_counter()
-    reranker.load()
-    load_s = time.perf_counter() - started
-    watch.loaded()
-
-    warmup_s, latency = 0.0, None
-    if reranker.computes:
-        groups = list(_by_query(pairs).values())
-        warmup_s = _warm_up(reranker, data, groups[: plan.warmup_queries])
-    started = time.perf_counter()
-    with stage("scoring", len(pairs), "pairs") as advance:
-        scores = reranker.score(pairs, data.queries, data.docs, advance)
-    scoring_s = time.perf_counter() - started
-    memory = watch.read()
-    if reranker.computes and plan.latency_queries:
-        timed = random.Random(plan.seed).sample(groups, min(plan.latency_queries, len(groups)))  # noqa: S311
-        latency = _latency(reranker, data, timed, yardstick.measure if yardstick else _nothing)
+    meter.load()
+    scores = meter.score()
+    logits = _logits_by_query(pairs, scores)  # a broken model is told of before it is measured
+    cost = meter.cost(first_stage_s)
 
     described = dict(reranker.describe())
-    logits = _logits_by_query(pairs, scores)
     reranked = reorder(first, logits, plan.depth, str(described["name"]))
     ceiling = Run("perfect order", {
         query_id: ranking.perfect(hits, data.qrels[query_id], plan.depth) for query_id, hits in first.rankings.items()
@@ -145,21 +166,6 @@ def run(
             label: measures.evaluate(ranked, data.qrels, wanted, data.relevance_level)
             for label, ranked in (("first_stage", first), ("reranked", reranked), ("ceiling", ceiling))
         }
-    cost = None
-    if reranker.computes:
-        cost = Cost(
-            first_stage_s=first_stage_s,
-            load_s=load_s,
-            warmup_s=warmup_s,
-            pairs=len(pairs),
-            scoring_s=scoring_s,
-            pairs_per_s=len(pairs) / scoring_s,
-            tokenize_s=scores.tokenize_s,
-            forward_s=scores.forward_s,
-            latency=latency,
-            memory=memory,
-            calibration=yardstick.read() if yardstick else None,
-        )
     trial = Trial(
         name=plan.name,
         asked=asked,
@@ -171,6 +177,7 @@ def run(
             "depth": plan.depth,
             "measures": [str(measure) for measure in wanted],
             "scoring": _scoring_facts(scores, logits, first, reranked, plan.depth),
+            "environment": meter.environment(),
         },
         provenance=provenance,
         slice=data,
@@ -209,61 +216,13 @@ def _logits_by_query(pairs: Sequence[Pair], scores: Scores) -> dict[str, dict[st
     return logits
 
 
-def _by_query(pairs: Sequence[Pair]) -> dict[str, list[Pair]]:
-    groups: dict[str, list[Pair]] = {}
-    for pair in pairs:
-        groups.setdefault(pair.query_id, []).append(pair)
-    return groups
-
-
-def _device(reranker: Reranker) -> str:
-    asked = getattr(reranker, "device", "cpu")
-    if not reranker.computes or asked == "cpu":
-        return "cpu"
-    from evalkit.scoring.device import resolve_device
-
-    return str(resolve_device(asked))
-
-
-def _yardstick(device: str) -> "Yardstick":
-    from evalkit.calibration import Yardstick
-
-    return Yardstick(device)
-
-
-def _warm_up(reranker: Reranker, data: Slice, groups: Sequence[Sequence[Pair]]) -> float:
-    started = time.perf_counter()
-    for group in groups:
-        reranker.score(group, data.queries, data.docs)
-    return time.perf_counter() - started
-
-
-def _latency(reranker: Reranker, data: Slice, groups: Sequence[Sequence[Pair]], between: Callable[[], None]) -> Latency:
-    with stage("timing single queries", len(groups), "queries") as advance:
-
-        def one(group: Sequence[Pair]) -> int:
-            reranker.score(group, data.queries, data.docs)
-            return len(group)
-
-        def pieces() -> Iterator[Callable[[], int]]:
-            for group in groups:
-                between()  # where no clock of ours runs
-                yield partial(one, group)
-                advance(1)
-
-        return measure_latency(pieces())
-
-
-def _nothing() -> None:
-    pass
-
-
 def _scoring_facts(
     scores: Scores, logits: Mapping[str, Mapping[str, float]], first: Run, reranked: Run, depth: int
 ) -> dict[str, Any]:
     several = [list(of_query.values()) for of_query in logits.values() if len(of_query) > 1]
     return {
         "pairs": len(scores.logits),
+        "pairs_from_store": scores.from_store,
         "pairs_unscored": sum(logit is None for logit in scores.logits),
         "truncated_pairs": scores.truncated_pairs,
         "tied_pairs": sum(ranking.tied(list(of_query.values())) for of_query in logits.values()),
@@ -275,4 +234,5 @@ def _scoring_facts(
         "queries_without_hits": sum(not hits for hits in first.rankings.values()),
         "tokens": scores.tokens,
         "padding_share": round(1 - scores.tokens / scores.padded_tokens, 4) if scores.padded_tokens else 0.0,
+        "budget_halvings": list(scores.budget_halvings),
     }

@@ -3,14 +3,29 @@
 import math
 import subprocess
 import sys
-import time
+from dataclasses import fields
+from functools import partial
+from math import comb
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evalkit.cost import MemoryWatch, measure_latency, peak_resident_mb, percentile, resident_mb
+from evalkit import cost
+from evalkit.cost import (
+    MemoryWatch,
+    estimate,
+    gpu_facts,
+    interval,
+    measure_latency,
+    measure_memory,
+    peak_resident_mb,
+    percentile,
+    resident_mb,
+    weights_mb,
+)
+from evalkit.types import Throughput
 
 needs_proc = pytest.mark.skipif(
     not Path("/proc/self/clear_refs").exists(), reason="there is no /proc that tells a process's peak memory"
@@ -46,32 +61,137 @@ def test_percentiles_rise(samples):
     assert min(samples) <= percentile(samples, 50) <= percentile(samples, 90) <= percentile(samples, 99) <= max(samples)
 
 
-def test_each_query_gives_one_sample_and_its_pairs_are_counted():
-    worked = []
-
-    def piece(pairs: int):
-        def work() -> int:
-            worked.append(pairs)
-            return pairs
-
-        return work
-
-    latency = measure_latency(map(piece, [20, 20, 5, 15]))
-    assert worked == [20, 20, 5, 15]
-    assert len(latency.samples_ms) == 4
-    assert latency.pairs_per_query == 15
-    assert latency.p50_ms == sorted(latency.samples_ms)[1]
-    assert latency.p90_ms == latency.p99_ms == max(latency.samples_ms)
+# --- how sure a percentile is -----------------------------------------------------------------------------------------
 
 
-def test_a_sample_is_in_milliseconds_and_covers_its_own_piece_only():
-    def waiting() -> int:
-        time.sleep(0.02)
-        return 1
+@pytest.mark.parametrize(
+    ("n", "percent", "expected"),
+    [
+        # All of 5 samples are above the median with probability 1/32 = 3.1 %, more than the 2.5 % of one side.
+        (5, 50, (None, None)),
+        (6, 50, (1, 6)),  # 1/64 = 1.6 %
+        # P(at most 5 of 20 below) = 2.07 %, P(at most 6) = 5.8 %: the classic ranks 6 and 15.
+        (20, 50, (6, 15)),
+        # The largest of n is above percentile p with probability 1 - p^n, at least 97.5 % from n = 36, 72, 368 on.
+        (35, 90, (28, None)),
+        (36, 90, (29, 36)),
+        (71, 95, (63, None)),
+        (72, 95, (64, 72)),
+        (367, 99, (359, None)),
+        (368, 99, (360, 368)),
+        (1, 99, (1, None)),  # one sample is below it with probability 99 %
+    ],
+)
+def test_an_interval_ends_at_samples_and_nowhere_where_there_are_too_few(n, percent, expected):
+    assert interval([float(rank) for rank in range(n, 0, -1)], percent) == expected
 
-    slow, fast = measure_latency([waiting, lambda: 1]).samples_ms
-    assert slow >= 20
-    assert fast < slow
+
+@given(st.integers(1, 80), st.sampled_from([50, 90, 95, 99]))
+def test_an_interval_is_as_narrow_as_the_binomial_lets_it_be(n, percent):
+    """The chance that one end misses is at most 2.5 %, and with the next rank inwards it would be more."""
+    p = percent / 100
+    low, high = interval(list(range(1, n + 1)), percent)
+
+    def at_most(k):  # of n samples below the percentile
+        return sum(comb(n, i) * p**i * (1 - p) ** (n - i) for i in range(k + 1))
+
+    def misses_below(rank):  # sample number `rank` is above the percentile
+        return at_most(rank - 1)
+
+    def misses_above(rank):
+        return 1 - at_most(rank - 1)
+
+    assert misses_below(1) > 0.025 if low is None else misses_below(low) <= 0.025 < misses_below(low + 1)
+    assert misses_above(n) > 0.025 if high is None else misses_above(high) <= 0.025 < misses_above(high - 1)
+
+
+def test_an_interval_of_thousands_of_samples_is_close_around_the_percentile():
+    low, high = interval(list(range(1, 10_001)), 50)
+    # Half the width is 1.96 standard deviations of a binomial, sqrt(10,000 / 4) = 50.
+    assert (low, high) == (pytest.approx(5000 - 98, abs=2), pytest.approx(5000 + 98, abs=2))
+
+
+# --- latency ----------------------------------------------------------------------------------------------------------
+
+
+class Clock:
+    """A clock that goes on only when a piece of work says so, in milliseconds."""
+
+    def __init__(self, monkeypatch):
+        self.now_ms = 0.0
+        monkeypatch.setattr(cost.time, "perf_counter", lambda: self.now_ms / 1000)
+
+    def work(self, ms):
+        self.now_ms += ms
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    return Clock(monkeypatch)
+
+
+def test_each_query_gives_one_sample(clock):
+    latency = measure_latency([partial(clock.work, ms) for ms in (30, 10, 40, 20)], 15.5)
+    assert latency.samples_ms == pytest.approx((30, 10, 40, 20))
+    assert (latency.p50_ms, latency.p90_ms, latency.p95_ms, latency.p99_ms) == pytest.approx((20, 40, 40, 40))
+    assert (latency.pairs_per_query, latency.queries, latency.repetitions) == (15.5, 4, 4)
+    assert latency.duration_s == pytest.approx(0.1)
+    assert latency.p50_ci95_ms == (None, None)  # four samples
+
+
+def test_all_queries_are_timed_again_until_there_are_enough_samples(clock):
+    latency = measure_latency([partial(clock.work, ms) for ms in (1, 2, 3, 4)], 1, min_repetitions=10)
+    assert latency.samples_ms == pytest.approx((1, 2, 3, 4) * 3)  # whole rounds: no query counts more than another
+    assert (latency.queries, latency.repetitions) == (4, 12)
+
+
+def test_all_queries_are_timed_again_until_they_took_long_enough(clock):
+    latency = measure_latency([partial(clock.work, 30), partial(clock.work, 50)], 1, min_repetitions=2, min_s=0.2)
+    assert latency.samples_ms == pytest.approx((30, 50) * 3)
+    assert latency.duration_s == pytest.approx(0.24)
+
+
+def test_what_is_done_between_two_queries_is_in_no_sample(clock):
+    latency = measure_latency([partial(clock.work, 5)] * 2, 1, between=partial(clock.work, 1000))
+    assert latency.samples_ms == pytest.approx((5, 5))
+    assert clock.now_ms == 2010
+
+
+# --- price ------------------------------------------------------------------------------------------------------------
+
+
+def rate(pairs_per_s, devices=1):
+    numbers = {field.name: 1.0 for field in fields(Throughput)}
+    return Throughput(**numbers | {"end_to_end_pairs_per_s": pairs_per_s, "devices": devices})
+
+
+def test_an_estimate_is_the_price_of_the_time(clock):
+    # 3.60 an hour is 0.001 a second. A million pairs at 100 a second take 10,000 s; 1,000 queries of 50 take 500 s
+    # together, and 200 s one by one if each takes 200 ms on average.
+    latency = measure_latency([partial(clock.work, 100), partial(clock.work, 300)], 50)
+    found = estimate(3.6, "EUR", 50, rate(100.0), latency, "cuda:0")
+    assert (found.price_per_gpu_hour, found.currency, found.depth, found.why) == (3.6, "EUR", 50, None)
+    assert found.per_million_pairs == pytest.approx(10)
+    assert found.per_1000_queries == pytest.approx(0.5)
+    assert found.per_1000_queries_one_by_one == pytest.approx(0.2)
+    assert estimate(3.6, "EUR", 50, rate(100.0), None, "cuda:0").per_1000_queries_one_by_one is None
+
+
+def test_every_gpu_has_its_price(clock):
+    latency = measure_latency([partial(clock.work, 200)], 50)
+    found = estimate(3.6, "EUR", 50, rate(400.0, devices=4), latency, "cuda:0")
+    # Four GPUs, each of which does 100 pairs a second: as above.
+    assert (found.per_million_pairs, found.per_1000_queries) == pytest.approx((10, 0.5))
+    assert found.per_1000_queries_one_by_one == pytest.approx(0.2)  # single queries run on one
+
+
+def test_the_price_of_a_gpu_hour_says_nothing_of_a_cpu():
+    found = estimate(3.6, "EUR", 50, rate(100.0), None, "cpu")
+    assert (found.per_million_pairs, found.per_1000_queries) == (None, None)
+    assert found.why == "the reranker ran on the CPU, and the price is that of a GPU hour"
+
+
+# --- memory -----------------------------------------------------------------------------------------------------------
 
 
 @needs_proc
@@ -140,6 +260,44 @@ def test_a_cpu_watch_tells_nothing_of_a_gpu():
     assert 0 < memory.rss_after_load_mb <= memory.rss_peak_mb
 
 
+@needs_proc
+def test_a_memory_pass_sees_its_own_peak_and_not_that_of_before():
+    seen = run_alone(
+        """
+from evalkit.cost import measure_memory
+block = bytearray(300 * 2**20)
+block[::4096] = b"x" * len(block[::4096])
+del block
+def work():
+    block = bytearray(100 * 2**20)
+    block[::4096] = b"x" * len(block[::4096])
+    return 7, 70
+seen = measure_memory("cpu", work)
+print(dict(pairs=seen.pairs, tokens=seen.tokens, before=seen.rss_before_mb, after=seen.rss_after_mb,
+           peak=seen.rss_peak_mb, cuda=seen.cuda_device_mb))
+"""
+    )
+    assert (seen["pairs"], seen["tokens"], seen["cuda"]) == (7, 70, None)
+    assert seen["peak"] - seen["before"] == pytest.approx(100, abs=10)
+    assert seen["after"] - seen["before"] == pytest.approx(0, abs=10)
+
+
+def test_weights_are_counted_once_however_often_they_are_used():
+    from torch import nn
+
+    one = nn.Linear(512, 512, bias=False)  # 512 x 512 x 4 bytes are 1 MiB
+    two = nn.Sequential(one, nn.Linear(512, 512, bias=False).half())
+    two.register_buffer("positions", two[1].weight.detach().clone())
+    assert weights_mb(one) == 1.0
+    assert weights_mb(two) == 1.0 + 0.5 + 0.5
+    two[1].weight = one.weight
+    assert weights_mb(two) == 1.0 + 0.5
+
+
+def test_a_cpu_has_no_facts_of_a_gpu():
+    assert gpu_facts("cpu") == {"compute_capability": None, "cuda": None, "uuid": None}
+
+
 def test_without_proc_memory_is_not_known_and_nothing_fails(monkeypatch):
     def missing(self, *args, **kwargs):
         raise FileNotFoundError(self)
@@ -148,6 +306,8 @@ def test_without_proc_memory_is_not_known_and_nothing_fails(monkeypatch):
     monkeypatch.setattr(Path, "write_text", missing)
     memory = MemoryWatch("cpu").read()
     assert (resident_mb(), peak_resident_mb(), memory.rss_before_load_mb, memory.rss_peak_mb) == (None,) * 4
+    own = measure_memory("cpu", lambda: (1, 2))
+    assert (own.rss_before_mb, own.rss_after_mb, own.rss_peak_mb) == (None, None, None)
 
 
 @pytest.mark.gpu
@@ -164,3 +324,26 @@ def test_a_gpu_watch_sees_the_peak_of_what_was_allocated():
     memory = watch.read()
     assert memory.cuda_allocated_peak_mb - before == pytest.approx(64, abs=1)
     assert memory.cuda_reserved_peak_mb >= memory.cuda_allocated_peak_mb
+
+
+@pytest.mark.gpu
+def test_a_memory_pass_on_a_gpu_tells_tensors_allocator_and_device_apart():
+    import torch
+
+    if not torch.cuda.is_available():
+        pytest.skip("there is no CUDA device")
+    kept = torch.zeros(32 * 2**20, dtype=torch.uint8, device="cuda")
+
+    def work():
+        torch.zeros(64 * 2**20, dtype=torch.uint8, device="cuda")
+        return 1, 2
+
+    before = torch.cuda.memory_allocated() / 2**20
+    seen = measure_memory("cuda:0", work)
+    assert seen.cuda_allocated_before_mb == pytest.approx(before)
+    assert seen.cuda_allocated_peak_mb - before == pytest.approx(64, abs=1)
+    assert seen.cuda_allocated_peak_mb <= seen.cuda_reserved_peak_mb < seen.cuda_device_mb < seen.cuda_device_total_mb
+    facts = gpu_facts("cuda:0")
+    assert facts["uuid"].count("-") == 4
+    assert facts["cuda"] == torch.version.cuda
+    del kept

@@ -30,6 +30,7 @@ def folder(request) -> Path:
 
 def test_packed_and_padded_logits_agree_in_five_scripts(folder):
     pairs = [pair for lang in SCRIPTS for pair in zip(texts(lang, "queries"), texts(lang, "corpus"), strict=False)]
+    pairs += [("", "")]  # the special tokens alone: three of BERT, four of XLM-RoBERTa
     packed, padded = (load(folder, 512, batch_tokens=4000, path=path).score(pairs) for path in ("packed", "padded"))
     assert padded.logits.std() > 0.1
     assert packed.padded_tokens == packed.tokens == padded.tokens < padded.padded_tokens
@@ -50,7 +51,7 @@ def long_folder(xlmr_folder, tmp_path_factory) -> Path:
 
 def test_packed_and_padded_logits_agree_from_the_shortest_pair_to_8192_tokens(long_folder):
     passage = " ".join(texts("ru", "corpus"))
-    # Two empty texts make the four special tokens alone; the last pair is cut to 8,192.
+    # The last pair is cut to 8,192 tokens.
     pairs = [("", ""), ("a", ""), *(("что это", passage[:n]) for n in (1, 10, 100, 1000, 4000)), ("кто", passage * 4)]
     packed, padded = (load(long_folder, 8192, batch_tokens=None, path=path) for path in ("packed", "padded"))
     lengths = packed.tokenize(pairs).lengths

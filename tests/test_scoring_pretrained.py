@@ -1,6 +1,8 @@
 """Models that cannot be had, or are no rerankers, are refused in a sentence that names the way out."""
 
 import json
+import os
+import pickle
 import shutil
 from pathlib import Path
 
@@ -187,8 +189,56 @@ def test_code_that_comes_with_a_model_is_not_run(copy):
     (copy / "modeling_own.py").write_text(f"open({str(ran)!r}, 'w').close()\n", "utf-8")
     auto = {"AutoConfig": "modeling_own.Config", "AutoModelForSequenceClassification": "modeling_own.Model"}
     edit(copy / "config.json", auto_map=auto, model_type="own")
-    assert "the folder cannot be loaded" in refusal(copy)
+    assert "its configuration asks for Python code that comes with the model (auto_map)" in refusal(copy)
+    edit(copy / "config.json", auto_map=auto, model_type="bert")  # which transformers could load without that code
+    assert "config.json asks for Python code" in refusal(copy)
     assert not ran.exists()
+
+
+def test_a_tokenizer_s_code_is_not_run_either(copy):
+    ran = copy / "ran"
+    (copy / "tokenization_own.py").write_text(f"open({str(ran)!r}, 'w').close()\n", "utf-8")
+    edit(copy / "tokenizer_config.json", auto_map={"AutoTokenizer": ["tokenization_own.Own", "tokenization_own.Own"]})
+    assert "tokenizer_config.json asks for Python code" in refusal(copy)
+    edit(copy / "tokenizer_config.json", tokenizer_class="Own")
+    assert "asks for Python code that comes with the model (auto_map)" in refusal(copy)
+    assert not ran.exists()
+
+
+class Payload:
+    """What runs a command when it is unpickled."""
+
+    def __init__(self, ran):
+        self.ran = ran
+
+    def __reduce__(self):
+        return open, (str(self.ran), "w")
+
+
+def test_weights_in_a_pickle_are_not_read(copy):
+    """torch's own reader would refuse this one too, but a pickle that is not opened needs no reader."""
+    (copy / "model.safetensors").unlink()
+    with (copy / "pytorch_model.bin").open("wb") as file:
+        pickle.dump(Payload(copy / "ran"), file)
+    told = refusal(copy)
+    assert "the folder has pytorch_model.bin and no safetensors, and a pickle can run code when it is read" in told
+    assert "save_pretrained(PATH)" in told
+    index = {"metadata": {}, "weight_map": {"classifier.bias": "pytorch_model.bin"}}
+    (copy / "model.safetensors.index.json").write_text(json.dumps(index), "utf-8")
+    (copy / "other.safetensors").write_bytes(b"")
+    assert "model.safetensors.index.json names 'pytorch_model.bin'" in refusal(copy)
+    assert not (copy / "ran").exists()
+
+
+def test_what_is_no_file_is_not_waited_for(copy):
+    (copy / "tokenizer.json").unlink()
+    os.mkfifo(copy / "tokenizer.json")
+    assert "tokenizer.json is a pipe or a device" in refusal(copy)
+
+
+@pytest.mark.parametrize("name", ["~no-such-user/model", "a" * 5000, "nul\0"])
+def test_a_name_that_no_folder_can_have_is_refused(name):
+    refusal(name)
 
 
 def test_an_encoder_loads_for_embeddings_without_a_head(bert_folder):

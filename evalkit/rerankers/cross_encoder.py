@@ -1,12 +1,22 @@
 """A cross-encoder as the reranker: BGE and kin, or any sequence classifier with one label."""
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from evalkit.errors import EvalkitError
+from evalkit.progress import say
 from evalkit.types import Pair, Scores, Settings
+
+if TYPE_CHECKING:
+    from evalkit.scoring.pool import DevicePool
+    from evalkit.scoring.scorer import Scored, Scorer
+    from evalkit.scoring.spec import Built, ScorerSpec
 
 PACKAGED = "packaged"
 """The name, as `reranker.model`, of the small cross-encoder that comes with evalkit."""
@@ -20,13 +30,21 @@ class CrossEncoder:
     model: str
     max_length: int
     truncation: str
-    batch_tokens: int
+    batch_tokens: int | None
     device: str
     precision: str
+    path: str = "auto"
+    deterministic: bool = False
+    compile: bool = False
+    store: str = "off"
+    """Where scored pairs are kept from run to run: ``auto`` for the cache folder, ``off``, or a file."""
+    batch_timeout_s: float = 600.0
+    """How long to wait for a batch from another device before it is given up."""
     revision: str | None = None
     name: str | None = None
     computes = True
-    _state: dict[str, Any] = field(default_factory=dict, repr=False)
+    _built: "Built | None" = field(default=None, repr=False)
+    _pool: "DevicePool | None" = field(default=None, repr=False)
 
     def check(self) -> None:
         """Check settings, device, precision, and that the model is there and a reranker.
@@ -37,9 +55,11 @@ class CrossEncoder:
         from evalkit.scoring.device import resolve_device, resolve_precision
         from evalkit.scoring.pairs import check_truncation
         from evalkit.scoring.pretrained import check_classifier
+        from evalkit.scoring.scorer import check_path
 
         resolve_precision(self.precision, resolve_device(self.device))
         check_truncation(self.truncation)
+        check_path(self.path)
         check_classifier(self._where(), self.revision, "reranker.model")
 
     def load(self) -> None:
@@ -48,18 +68,40 @@ class CrossEncoder:
         Raises:
             EvalkitError: model, device or precision cannot be had, or the settings do not fit the model.
         """
-        from evalkit.scoring.device import resolve_device, resolve_precision
-        from evalkit.scoring.pretrained import load_classifier
-        from evalkit.scoring.scorer import Scorer
+        from evalkit.scoring.device import resolve_devices
+        from evalkit.scoring.pool import DevicePool
+        from evalkit.scoring.spec import build_scorer
 
-        device = resolve_device(self.device)
-        precision = resolve_precision(self.precision, device)
-        pretrained = load_classifier(self._where(), self.revision, device, precision, "reranker.model")
-        scorer = Scorer(pretrained, device, self.max_length, self.truncation, self.batch_tokens)
-        self._state = {"device": device, "precision": precision, "pretrained": pretrained, "scorer": scorer}
+        self._built = build_scorer(self._spec(self.device))
+        others = resolve_devices(self.device)[1:]
+        if others:
+            specs = [self._spec(str(device)) for device in others]
+            self._pool = DevicePool(specs, self._built.scorer.runner, self.batch_timeout_s)
+
+    @property
+    def scorer(self) -> "Scorer":
+        """Return the engine; there is one after `load`."""
+        assert self._built is not None, "load() comes first"
+        return self._built.scorer
 
     def _where(self) -> str:
         return str(_PACKAGED_FOLDER) if self.model == PACKAGED else self.model
+
+    def _spec(self, device: str) -> "ScorerSpec":
+        from evalkit.scoring.spec import ScorerSpec
+
+        return ScorerSpec(
+            model=self._where(),
+            device=device,
+            precision=self.precision,
+            max_length=self.max_length,
+            truncation=self.truncation,
+            batch_tokens=self.batch_tokens,
+            path=self.path,
+            deterministic=self.deterministic,
+            compiled=self.compile,
+            revision=self.revision,
+        )
 
     def score(
         self,
@@ -68,27 +110,73 @@ class CrossEncoder:
         docs: Mapping[str, str],
         on_progress: Callable[[int], None] = lambda n: None,
     ) -> Scores:
-        """Return the logit of each pair.
+        """Return the logit of each pair, all of them computed, on one device: what is to be timed.
 
         Raises:
             EvalkitError: a passage has no text, out of memory, or a logit that is not a finite number.
         """
-        absent = {pair.doc_id for pair in pairs if pair.doc_id not in docs}
-        if absent:
-            raise EvalkitError(
-                f"{len(absent)} passages of the first stage have no text in this slice (e.g. {min(absent)!r}), so they "
-                "cannot be scored; read more of the corpus (slice.corpus=full), or give the run of this slice"
+        return _scores(self.scorer.score(_texts(pairs, queries, docs), on_progress))
+
+    def score_all(
+        self,
+        pairs: Sequence[Pair],
+        queries: Mapping[str, str],
+        docs: Mapping[str, str],
+        on_progress: Callable[[int], None] = lambda n: None,
+    ) -> Scores:
+        """Return the logit of each pair, on all devices, those that the store knows from there.
+
+        A run that died goes on where it stopped: what it had scored is in the store.
+
+        Raises:
+            EvalkitError: as `score`, or the store cannot be used.
+        """
+        texts = _texts(pairs, queries, docs)
+        if self.store == "off":
+            return _scores(self.scorer.score(texts, on_progress, runner=self._pool))
+        from evalkit.store import ScoreStore, pair_keys
+
+        path = store_path(self.store)
+        keys = pair_keys(texts)
+        with ScoreStore(path, self._space()) as store:
+            known = store.known(keys)
+            there = int(np.isfinite(known.logits).sum())
+            say(f"  {there:,} of {len(texts):,} scores are in the store ({path})")
+            if there == len(texts):
+                on_progress(there)
+                return Scores(tuple(known.logits.tolist()), int(known.truncated.sum()), computed_pairs=0,
+                              from_store=there)  # fmt: skip
+            scored = self.scorer.score(
+                texts,
+                on_progress,
+                known.logits,
+                lambda done: store.keep(keys[done.rows], done.logits, done.cut, done.lengths),
+                self._pool,
             )
-        texts = [(queries[pair.query_id], docs[pair.doc_id]) for pair in pairs]
-        scored = self._state["scorer"].score(texts, on_progress)
-        return Scores(
-            tuple(scored.logits.tolist()),
-            scored.truncated_pairs,
-            scored.tokens,
-            scored.padded_tokens,
-            scored.tokenize_s,
-            scored.forward_s,
-        )
+        return _scores(scored, there)
+
+    def _space(self) -> dict[str, Any]:
+        """Return all that a score depends on, besides its two texts."""
+        import evalkit
+
+        facts = self.describe()
+        if facts["revision"] == "unknown":
+            raise EvalkitError(
+                f"reranker.model={self.model}: its revision is not known, so its scores cannot be kept apart from "
+                "another one's; use store=off, or a local folder"
+            )
+        words = self._built.pretrained.tokenizer.backend_tokenizer.to_str() if self._built else ""
+        return {
+            # The hash of a folder says all; its path may differ from machine to machine.
+            "model": "folder" if str(facts["revision"]).startswith("sha256:") else self.model,
+            "revision": facts["revision"],
+            "tokenizer": hashlib.sha256(words.encode()).hexdigest(),
+            "engine": evalkit.__version__,
+            "torch": f"{version('torch')}, transformers {version('transformers')}",
+            "device": facts["device_name"],
+            **{key: facts[key] for key in ("precision", "attention", "max_length", "truncation", "deterministic",
+                                           "compiled")},
+        }  # fmt: skip
 
     def describe(self) -> Settings:
         """Return the model, its revision, and the precision, device and limits in force."""
@@ -96,7 +184,8 @@ class CrossEncoder:
 
         from evalkit.scoring.device import device_name
 
-        pretrained, device, precision = (self._state[key] for key in ("pretrained", "device", "precision"))
+        assert self._built is not None, "load() comes first"
+        pretrained, device, precision = self._built.pretrained, self._built.device, self._built.precision
         config = pretrained.model.config
         return {
             "name": self.name or Path(self.model).name,
@@ -105,16 +194,49 @@ class CrossEncoder:
             "architecture": type(pretrained.model).__name__,
             "layers": config.num_hidden_layers,
             "hidden": config.hidden_size,
-            "parameters": sum(p.numel() for p in pretrained.model.parameters()),
+            "parameters": self.scorer.shape.parameters,
             "tokenizer": type(pretrained.tokenizer).__name__,
             "max_length": self.max_length,
             "truncation": self.truncation,
-            "batch_tokens": self.batch_tokens,
-            "attention": f"padded, {config._attn_implementation}",
+            **self.scorer.describe(),
             "device": str(device),
             "device_name": device_name(device),
+            "devices": len(self._pool) + 1 if self._pool else 1,
+            "store": self.store if self.store == "off" else str(store_path(self.store)),
             "precision": precision.name,
             "dtype": str(next(pretrained.model.parameters()).dtype).removeprefix("torch."),
             "tf32": precision.tf32,
             "threads": torch.get_num_threads() if device.type == "cpu" else None,
         }
+
+
+def store_path(asked: str) -> Path:
+    """Return the file of the store that is asked for, ``auto`` or a path."""
+    from evalkit.store import default_path
+
+    return default_path() if asked == "auto" else Path(asked).expanduser()
+
+
+def _texts(pairs: Sequence[Pair], queries: Mapping[str, str], docs: Mapping[str, str]) -> list[tuple[str, str]]:
+    absent = {pair.doc_id for pair in pairs if pair.doc_id not in docs}
+    if absent:
+        raise EvalkitError(
+            f"{len(absent)} passages of the first stage have no text in this slice (e.g. {min(absent)!r}), so they "
+            "cannot be scored; read more of the corpus (slice.corpus=full), or give the run of this slice"
+        )
+    return [(queries[pair.query_id], docs[pair.doc_id]) for pair in pairs]
+
+
+def _scores(scored: "Scored", from_store: int = 0) -> Scores:
+    return Scores(
+        tuple(scored.logits.tolist()),
+        scored.truncated_pairs,
+        scored.tokens,
+        scored.padded_tokens,
+        scored.tokenize_s,
+        scored.forward_s,
+        computed_pairs=scored.computed_pairs,
+        from_store=from_store,
+        budget_halvings=scored.events,
+        flops=scored.flops,
+    )

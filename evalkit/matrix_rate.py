@@ -1,0 +1,60 @@
+"""How fast this device multiplies matrices at one precision: what a model's own rate is held against."""
+
+import time
+from collections.abc import Callable
+
+import torch
+from torch.nn import functional
+
+from evalkit.cost import percentile
+
+SIDES = {"cuda": (4096, 8192), "cpu": (512, 1024, 2048)}
+"""Sides of the square products: on each kind of device some are faster than others, and the fastest counts."""
+
+
+def matrix_flops_per_s(device: str, dtype: str, seconds: float) -> float:
+    """Return the floating point operations a second of the fastest square product, measured for some `seconds`.
+
+    A linear layer as a model has it (x times W transposed), on random numbers: zeros would be faster, since switching
+    bits is what heats the chip and slows its clock. `dtype` is torch's name (``float16``); products of fp32 round to
+    TF32 or do not as the process is set. `device` is ``cpu`` or ``cuda:N``.
+    """
+    where = torch.device(device)
+    sides = SIDES[where.type]
+    return max(_rate(where, getattr(torch, dtype), side, seconds / len(sides)) for side in sides)
+
+
+def _rate(device: torch.device, dtype: torch.dtype, side: int, seconds: float) -> float:
+    random = torch.Generator(device).manual_seed(0)
+    x, weights = (torch.randn(side, side, generator=random, device=device).to(dtype) for _ in range(2))
+    with torch.inference_mode():
+
+        def products(times: int) -> None:
+            for _ in range(times):
+                functional.linear(x, weights)
+
+        products(1)  # loads kernels
+        times = max(1, round(_CHUNK_S / _seconds(device, products, 3) * 3))
+        taken: list[float] = []
+        while not taken or sum(taken) < seconds:
+            taken.append(_seconds(device, products, times))
+    return times * 2 * side**3 / percentile(taken, 50)
+
+
+def _seconds(device: torch.device, products: Callable[[int], None], times: int) -> float:
+    """Return the time of so many products: by events on a GPU, where launching runs ahead of computing."""
+    if device.type != "cuda":
+        started = time.perf_counter()
+        products(times)
+        return time.perf_counter() - started
+    with torch.cuda.device(device):
+        before, after = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
+        before.record()
+        products(times)
+        after.record()
+        after.synchronize()
+        return float(before.elapsed_time(after)) / 1000
+
+
+_CHUNK_S = 0.02
+"""About how long the products of one sample take together: long beside a launch, short beside the whole."""

@@ -1,0 +1,405 @@
+"""The passes in which a reranker is measured: load, warm up, score, and what the protocol asks for besides.
+
+Every pass but `Meter.score` is there to be timed, so it computes: no score of a store may enter it.
+"""
+
+import random
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from evalkit import cost, latency_grid
+from evalkit.cost import MemoryWatch, measure_latency, measure_memory
+from evalkit.nvidia import Gpu
+from evalkit.progress import stage
+from evalkit.types import (
+    Cost,
+    CostEstimate,
+    Energy,
+    Latency,
+    LatencyGrid,
+    Memory,
+    MemoryPass,
+    Pair,
+    Scores,
+    Settings,
+    Slice,
+    Throughput,
+)
+
+if TYPE_CHECKING:
+    from evalkit.calibration import Yardstick
+    from evalkit.trial import Plan, Reranker
+
+_T = TypeVar("_T")
+
+
+class Engine(Protocol):
+    """What a reranker that runs a model of its own may show as ``scorer``, once it is loaded."""
+
+    model: Any
+    shape: Any
+
+    def tokenize(self, texts: Sequence[tuple[str, str]]) -> Any:
+        """Return pairs that know their ``lengths`` in tokens, and are put together by ``batch(rows)``."""
+
+
+@dataclass(frozen=True)
+class _Pass:
+    """Pairs that were scored, and what was seen of it."""
+
+    source: str
+    devices: int
+    scores: Scores
+    wall_s: float
+    joules: float | None
+    memory: Memory
+    gpu: Settings
+    """Facts of the GPU at its end, when its clocks are still those of work."""
+
+    @property
+    def computed_pairs(self) -> int:
+        computed = self.scores.computed_pairs
+        return len(self.scores.logits) - self.scores.from_store if computed is None else computed
+
+
+class Meter:
+    """Measures one reranker over the candidates of one slice; call `load`, `score` and `cost`, in this order."""
+
+    def __init__(self, plan: "Plan", reranker: "Reranker", data: Slice, pairs: Sequence[Pair]) -> None:
+        """Begin to watch this process's memory: what is there now is not the reranker's."""
+        self._plan, self._reranker, self._data, self._pairs = plan, reranker, data, pairs
+        self._groups = list(_by_query(pairs).values())
+        self.device = _device(reranker)
+        self._yardstick = _yardstick(self.device) if plan.calibrate and reranker.computes else None
+        self._watch = MemoryWatch(self.device)
+        self._load_s = self._warmup_s = 0.0
+        self._first_forward_ms: float | None = None
+        self._scoring: _Pass | None = None
+        self._timed: _Pass | None = None
+
+    @cached_property
+    def _gpu(self) -> Gpu:
+        """Opened when it is first asked: CUDA's own memory is part of loading, and not of what was there before."""
+        on_cpu = None if self.device.startswith("cuda") else "the reranker ran on the CPU, and only GPUs have NVML"
+        return Gpu(cost.gpu_facts(self.device)["uuid"], on_cpu)
+
+    def load(self) -> None:
+        """Load the reranker, and rerank some queries before any clock is read."""
+        reranker, started = self._reranker, time.perf_counter()
+        reranker.load()
+        self._load_s = time.perf_counter() - started
+        self._watch.loaded()
+        if reranker.computes:
+            taken_s = [_seconds(partial(self._fresh, group)) for group in self._groups[: self._plan.warmup_queries]]
+            self._first_forward_ms = taken_s[0] * 1000 if taken_s else None
+            self._warmup_s = sum(taken_s)
+
+    def score(self) -> Scores:
+        """Score all pairs: the one pass that may take scores from a store, and that runs on several devices.
+
+        A reranker that can do either says so by a ``score_all``; its ``score`` computes, on one device.
+        """
+        score = getattr(self._reranker, "score_all", self._reranker.score)
+        devices = int(self._reranker.describe().get("devices", 1)) if self._reranker.computes else 1
+        self._scoring = self._pass("scoring", devices, score, self._pairs, "scoring")
+        return self._scoring.scores
+
+    def cost(self, first_stage_s: float) -> Cost | None:
+        """Measure what is left to be measured, and return all of it; None where nothing was computed."""
+        if not self._reranker.computes or self._scoring is None:
+            return None
+        plan, scoring, engine = self._plan, self._scoring, _engine(self._reranker)
+        self._timed = timed = self._computing_pass(scoring)
+        throughput = self._throughput(timed)
+        latency = self._latency() if plan.latency_queries else None
+        grid = self._grid() if plan.grid_depths and plan.grid_lengths else None
+        memory = replace(
+            timed.memory,
+            weights_mb=cost.weights_mb(engine.model) if engine else None,
+            own_pass=self._memory_pass(throughput) if plan.memory_pass else None,
+        )
+        return Cost(
+            first_stage_s=first_stage_s,
+            load_s=self._load_s,
+            first_forward_ms=self._first_forward_ms,
+            warmup_s=self._warmup_s,
+            pairs=len(self._pairs),
+            computed_pairs=scoring.computed_pairs,
+            scoring_s=scoring.wall_s,
+            pairs_per_s=throughput.end_to_end_pairs_per_s,
+            tokenize_s=scoring.scores.tokenize_s,
+            forward_s=scoring.scores.forward_s,
+            throughput=throughput,
+            latency=latency,
+            latency_grid=grid,
+            memory=memory,
+            energy=self._energy(timed.joules, throughput),
+            estimate=self._estimate(throughput, latency),
+            calibration=self._yardstick.read() if self._yardstick else None,
+        )
+
+    def environment(self) -> dict[str, Any] | None:
+        """Return device, driver, clocks and versions that `cost` was measured under; None where nothing was."""
+        if self._timed is None:
+            return None
+        described, known = self._reranker.describe(), cost.gpu_facts(self.device)
+        return {
+            "device": self.device,
+            "device_name": described.get("device_name"),
+            "attention": described.get("attention"),
+            "torch": version("torch"),
+            "transformers": version("transformers"),
+            "compute_capability": known["compute_capability"],
+            "cuda": known["cuda"],
+            **self._timed.gpu,
+            "nvml": self._gpu.why,
+        }
+
+    def _fresh(self, pairs: Sequence[Pair]) -> Scores:
+        """Score pairs for a clock: a score out of a store would make it a fast one."""
+        scores = self._reranker.score(pairs, self._data.queries, self._data.docs)
+        _refuse_stored(scores)
+        return scores
+
+    def _pass(
+        self, source: str, devices: int, score: Callable[..., Scores], pairs: Sequence[Pair], label: str
+    ) -> _Pass:
+        with stage(label, len(pairs), "pairs") as advance:
+            joules, started = self._gpu.energy_j(), time.perf_counter()
+            scores = score(pairs, self._data.queries, self._data.docs, advance)
+            wall_s, joules = time.perf_counter() - started, _since(joules, self._gpu.energy_j())
+        return _Pass(source, devices, scores, wall_s, joules, self._watch.read(), self._gpu.facts())
+
+    def _computing_pass(self, scoring: _Pass) -> _Pass:
+        """Return the scoring of all pairs if all were computed, else a pass over a sample of them that is."""
+        if scoring.computed_pairs == len(self._pairs):
+            return scoring
+        found = self._pass("sample", 1, self._reranker.score, self._sample(), "timing a sample of the pairs")
+        _refuse_stored(found.scores)
+        return found
+
+    def _throughput(self, timed: _Pass) -> Throughput:
+        plan, scores, wall_s, devices = self._plan, timed.scores, timed.wall_s, timed.devices
+        matrix = None
+        if plan.matrix_rate_s:
+            with stage("measuring the matrix rate of the device"):
+                matrix = _matrix_rate(self.device, str(self._reranker.describe()["dtype"]), plan.matrix_rate_s)
+        pairs, model_s, flops = timed.computed_pairs, scores.forward_s / devices, scores.flops
+        per_s = flops / model_s if flops and model_s else None
+        return Throughput(
+            source=timed.source,
+            devices=devices,
+            pairs=pairs,
+            tokens=scores.tokens,
+            padding_share=1 - scores.tokens / scores.padded_tokens if scores.padded_tokens else 0.0,
+            wall_s=wall_s,
+            tokenize_s=scores.tokenize_s,
+            forward_s=scores.forward_s,
+            end_to_end_pairs_per_s=pairs / wall_s,
+            model_pairs_per_s=pairs / model_s if model_s else None,
+            tokenize_pairs_per_s=self._tokenize_pairs_per_s(self._sample()),
+            tokens_per_s=scores.tokens / wall_s,
+            flops=flops,
+            model_flops_per_s=per_s,
+            matrix_flops_per_s=matrix,
+            model_mfu=per_s / matrix / devices if per_s and matrix else None,
+            end_to_end_mfu=flops / wall_s / matrix / devices if flops and matrix else None,
+        )
+
+    def _energy(self, joules: float | None, throughput: Throughput) -> Energy:
+        why, wall_s = self._gpu.why, throughput.wall_s
+        if why is None and throughput.devices > 1:
+            why = f"energy is read of one GPU, and {throughput.devices} shared the work"
+        if why is None and joules is None:
+            why = "NVML tells no energy of this GPU (it takes Volta or later, and not a part of a GPU)"
+        if why is None and wall_s < _ENERGY_MIN_S:
+            why = f"the pass took {wall_s:.2f} s, too short for a counter that moves every 0.1 s or so"
+        if why is not None or joules is None:
+            return Energy(None, wall_s, None, None, why)
+        return Energy(joules, wall_s, joules / wall_s, 1000 * joules / throughput.pairs)
+
+    def _tokenize_pairs_per_s(self, sample: Sequence[Pair]) -> float | None:
+        engine = _engine(self._reranker)
+        if engine is None:
+            return None
+        texts = [(self._data.queries[pair.query_id], self._data.docs[pair.doc_id]) for pair in sample]
+        return len(sample) / _seconds(lambda: engine.tokenize(texts).batch(range(len(texts))))
+
+    def _sample(self) -> list[Pair]:
+        """Return `throughput_pairs` pairs of random queries, each with its candidates, as in the scoring of all."""
+        groups = _chosen(self._groups, len(self._groups), self._plan.seed)
+        return [pair for group in groups for pair in group][: self._plan.throughput_pairs]
+
+    def _latency(self) -> Latency:
+        plan, timed = self._plan, _chosen(self._groups, self._plan.latency_queries, self._plan.seed)
+        beside = self._yardstick.measure if self._yardstick else _nothing
+        with stage("timing single queries", None if plan.latency_min_s else len(timed), "queries") as advance:
+
+            def between() -> None:  # where no clock of ours runs
+                advance(1)
+                beside()
+
+            return measure_latency(
+                [partial(self._fresh, group) for group in timed],
+                sum(map(len, timed)) / len(timed),
+                plan.latency_min_repetitions,
+                plan.latency_min_s,
+                between,
+            )
+
+    def _grid(self) -> LatencyGrid:
+        plan, data, engine = self._plan, self._data, _engine(self._reranker)
+        if engine is None:
+            return LatencyGrid((), ("the reranker does not tell how many tokens a pair is",))
+        by_length = sorted((data.queries[group[0].query_id] for group in self._groups), key=len)
+        found = dict.fromkeys(pair.doc_id for pair in _chosen(self._pairs, _GRID_TEXTS, plan.seed))
+
+        def tokens_of(texts: Sequence[tuple[str, str]]) -> npt.NDArray[np.integer]:
+            return np.asarray(engine.tokenize(texts).lengths)
+
+        def score(query: str, texts: Sequence[str]) -> int:
+            pairs = [Pair("grid", str(number)) for number in range(len(texts))]
+            docs = {pair.doc_id: text for pair, text in zip(pairs, texts, strict=True)}
+            scores = self._reranker.score(pairs, {"grid": query}, docs)
+            _refuse_stored(scores)
+            return scores.tokens
+
+        with stage("timing a grid of depths and lengths"):
+            return latency_grid.measure(
+                by_length[len(by_length) // 2],
+                [data.docs[doc_id] for doc_id in found],
+                plan.grid_depths,
+                plan.grid_lengths,
+                int(self._reranker.describe()["max_length"]),
+                tokens_of,
+                score,
+                plan.grid_repetitions,
+                plan.grid_cell_s,
+            )
+
+    def _memory_pass(self, throughput: Throughput) -> MemoryPass:
+        """Score the longest pairs, two batches of them, once more: the largest batch is the peak of any run."""
+        described, engine = self._reranker.describe(), _engine(self._reranker)
+        batch_tokens = described.get("batch_tokens")
+        with stage("measuring memory"):
+            pairs = self._longest(2 * batch_tokens if isinstance(batch_tokens, int) else None, throughput)
+
+            def work() -> tuple[int, int]:
+                scores = self._fresh(pairs)
+                return len(pairs), scores.tokens
+
+            seen = measure_memory(self.device, work)
+        predicted = None
+        if engine is not None and isinstance(batch_tokens, int):
+            predicted = _predicted_peak_mb(engine, min(batch_tokens, seen.tokens))
+        return replace(seen, cuda_process_mb=self._gpu.process_mb(), predicted_peak_mb=predicted)
+
+    def _longest(self, tokens: int | None, throughput: Throughput) -> list[Pair]:
+        """Return the longest pairs, about so many tokens of them; as many as one query has where None.
+
+        By bytes of UTF-8, which follow tokens across scripts better than characters do: to tokenize all pairs again
+        would take as long as to score them on a fast device.
+        """
+        queries, docs = self._data.queries, self._data.docs
+        of_query = {query_id: _size(queries[query_id]) for query_id in {pair.query_id for pair in self._pairs}}
+        of_doc = {doc_id: _size(docs[doc_id]) for doc_id in {pair.doc_id for pair in self._pairs}}
+        size = {pair: of_query[pair.query_id] + of_doc[pair.doc_id] for pair in self._pairs}
+        by_size = sorted(self._pairs, key=lambda pair: -size[pair])
+        if tokens is None:
+            return by_size[: self._plan.depth]
+        sample = self._sample() if throughput.source == "sample" else self._pairs
+        tokens_per_byte = throughput.tokens / max(sum(size[pair] for pair in sample), 1)
+        most = self._reranker.describe().get("max_length") or float("inf")
+        chosen: list[Pair] = []
+        total = 0.0
+        for pair in by_size:
+            if total >= tokens:
+                break
+            chosen.append(pair)
+            total += min(size[pair] * tokens_per_byte, most)
+        return chosen
+
+    def _estimate(self, throughput: Throughput, latency: Latency | None) -> CostEstimate | None:
+        plan = self._plan
+        if plan.price_per_gpu_hour is None:
+            return None
+        return cost.estimate(plan.price_per_gpu_hour, plan.currency, plan.depth, throughput, latency, self.device)
+
+
+_ENERGY_MIN_S = 1.0
+"""A pass shorter than this is a few steps of NVML's energy counter."""
+_GRID_TEXTS = 500
+"""Passages that the grid's are made of: more than the deepest cell of the standard protocol has."""
+
+
+def _by_query(pairs: Sequence[Pair]) -> dict[str, list[Pair]]:
+    groups: dict[str, list[Pair]] = {}
+    for pair in pairs:
+        groups.setdefault(pair.query_id, []).append(pair)
+    return groups
+
+
+def _chosen(items: Sequence[_T], count: int, seed: int) -> list[_T]:
+    return random.Random(seed).sample(items, min(count, len(items)))  # noqa: S311
+
+
+def _refuse_stored(scores: Scores) -> None:
+    assert not scores.from_store, "a timed pass was given scores from a store"
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def _since(before: float | None, after: float | None) -> float | None:
+    return None if before is None or after is None else after - before
+
+
+def _size(text: str) -> int:
+    return len(text.encode("utf-8", errors="surrogatepass"))
+
+
+def _nothing() -> None:
+    pass
+
+
+def _engine(reranker: "Reranker") -> Engine | None:
+    return getattr(reranker, "scorer", None)
+
+
+def _device(reranker: "Reranker") -> str:
+    """Return where the reranker will compute, which the memory watch has to know before it is loaded."""
+    asked = getattr(reranker, "device", "cpu")
+    if not reranker.computes or asked == "cpu":
+        return "cpu"
+    from evalkit.scoring.device import resolve_device
+
+    return str(resolve_device(asked))
+
+
+def _yardstick(device: str) -> "Yardstick":
+    from evalkit.calibration import Yardstick
+
+    return Yardstick(device)
+
+
+def _matrix_rate(device: str, dtype: str, seconds: float) -> float:
+    from evalkit.matrix_rate import matrix_flops_per_s
+
+    return matrix_flops_per_s(device, dtype, seconds)
+
+
+def _predicted_peak_mb(engine: Engine, batch_tokens: int) -> float:
+    from evalkit.scoring.flops import predicted_peak_mb
+
+    element_bytes = next(iter(engine.model.parameters())).element_size()
+    return predicted_peak_mb(engine.shape, element_bytes, batch_tokens)

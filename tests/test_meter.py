@@ -1,0 +1,395 @@
+"""The passes of a measurement: each times what it says, and no score out of a store enters a clock."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from evalkit import matrix_rate, meter
+from evalkit.errors import EvalkitError
+from evalkit.meter import Meter
+from evalkit.rerankers.cross_encoder import CrossEncoder
+from evalkit.scoring.flops import ModelShape
+from evalkit.slices.assemble import assemble
+from evalkit.trial import Plan, candidates
+from evalkit.types import Hit, Run, Scores
+
+DOCS = {f"d{i}": " ".join(["word"] * (i + 1)) for i in range(8)}
+PAIRS = 5 * 8
+MAX_LENGTH = 16
+
+
+class Clock:
+    """A clock that goes on only when the model works: a tenth of a second a pair, half of it the model's."""
+
+    def __init__(self, monkeypatch):
+        self.now_s = 0.0
+        for module in (meter, meter.cost):
+            monkeypatch.setattr(module.time, "perf_counter", lambda: self.now_s)
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    return Clock(monkeypatch)
+
+
+class Engine:
+    """Two special tokens, and one for each word."""
+
+    def __init__(self, clock):
+        self.clock = clock
+        self.model = torch.nn.Linear(512, 512, bias=False)  # 1 MiB
+        # In fp32 a token takes (2 x 8,192 + 2 x 24,576) x 4 bytes of activations: a quarter of a MiB.
+        self.shape = ModelShape(1, 8192, 24_576, 1, 1, 1, parameters=512 * 512)
+
+    def tokenize(self, texts):
+        lengths = [min(2 + len(query.split()) + len(text.split()), MAX_LENGTH) for query, text in texts]
+
+        def batch(rows):
+            self.clock.now_s += 0.01 * len(rows)
+
+        return SimpleNamespace(lengths=np.array(lengths), batch=batch)
+
+
+class Reranker:
+    """Computes on the clock; `known` of all pairs come from a store, and `devices` share the others."""
+
+    computes = True
+    device = "cpu"
+
+    def __init__(self, clock, known=0, engine=True, leaks=False, batch_tokens=8, devices=1):
+        self.clock, self.known, self.leaks, self.batch_tokens, self.devices = clock, known, leaks, batch_tokens, devices
+        self.calls = []
+        if engine:
+            self.scorer = Engine(clock)
+
+    def check(self):
+        pass
+
+    def load(self):
+        self.clock.now_s += 7
+
+    def score_all(self, pairs, queries, docs, on_progress):
+        return self._scored(pairs, queries, docs, self.known, self.devices)
+
+    def score(self, pairs, queries, docs, on_progress=lambda n: None):
+        return self._scored(pairs, queries, docs, self.known if self.leaks else 0, 1)
+
+    def _scored(self, pairs, queries, docs, stored, devices):
+        self.calls.append(list(pairs))
+        computed = len(pairs) - stored
+        self.clock.now_s += 0.1 * computed / devices
+        lengths = [
+            min(2 + len(queries[pair.query_id].split()) + len(docs[pair.doc_id].split()), MAX_LENGTH) for pair in pairs
+        ]
+        tokens = sum(lengths[stored:])
+        return Scores(
+            (0.5,) * len(pairs), 0, tokens, 2 * tokens, 0.02 * computed, 0.05 * computed,
+            from_store=stored, flops=1000.0 * computed,
+        )  # fmt: skip
+
+    def describe(self):
+        return {"name": "slow", "dtype": "float32", "device_name": "a clock", "attention": "none",
+                "max_length": MAX_LENGTH, "batch_tokens": self.batch_tokens, "devices": self.devices}  # fmt: skip
+
+
+def measured(reranker, clock, **settings):
+    """Measure over five queries with eight candidates each; return the cost, the meter and the calls."""
+    data = assemble("tiny", "en", "HERE", {f"q{i}": f"query {i}" for i in range(5)}, DOCS,
+                    {f"q{i}": {"d0": 1} for i in range(5)}, 1, {"corpus": "full"})  # fmt: skip
+    first = Run("all", {query_id: tuple(Hit(doc_id, 1.0) for doc_id in DOCS) for query_id in data.queries})
+    plan = Plan("test", 8, ["nDCG@10"], **{"warmup_queries": 0, "latency_queries": 0, "seed": 0} | settings)
+    plan.parsed()
+    of = Meter(plan, reranker, data, candidates(first, 8))
+    of.load()
+    of.score()
+    return of.cost(0.5), of
+
+
+def cost_of(clock, *, known=0, engine=True, **settings):
+    return measured(Reranker(clock, known, engine), clock, **settings)[0]
+
+
+# --- throughput -------------------------------------------------------------------------------------------------------
+
+
+def test_three_figures_come_from_the_scoring_of_all_pairs(clock):
+    found = cost_of(clock, throughput_pairs=20)
+    assert (found.pairs, found.computed_pairs) == (40, 40)
+    rates = found.throughput
+    assert (rates.source, rates.pairs) == ("scoring", 40)
+    # 40 pairs took 4 s, of which the model worked 2; tokenization alone takes 0.01 s a pair.
+    assert (rates.wall_s, rates.forward_s, rates.tokenize_s) == pytest.approx((4, 2, 0.8))
+    assert rates.end_to_end_pairs_per_s == found.pairs_per_s == pytest.approx(10)
+    assert rates.model_pairs_per_s == pytest.approx(20)
+    assert rates.tokenize_pairs_per_s == pytest.approx(100)
+    # Two special tokens, two of the query, and 1 to 8 of the passage: 5 x (8 x 4 + 36) = 340; as much padding again.
+    assert (rates.tokens, rates.padding_share) == (340, 0.5)
+    assert rates.tokens_per_s == pytest.approx(85)
+
+
+@pytest.mark.parametrize("known", [PAIRS, 1])
+def test_where_a_store_knew_scores_throughput_is_measured_on_a_sample_that_is_computed(clock, known):
+    reranker = Reranker(clock, known)
+    found, _ = measured(reranker, clock, throughput_pairs=12)
+    scoring, sample = reranker.calls
+    assert (len(scoring), len(sample)) == (40, 12)
+    assert found.computed_pairs == 40 - known
+    assert found.scoring_s == pytest.approx(0.1 * (40 - known))  # what this run took; no rate is made of it
+    assert (found.throughput.source, found.throughput.pairs) == ("sample", 12)
+    assert found.pairs_per_s == found.throughput.end_to_end_pairs_per_s == pytest.approx(10)
+    assert found.throughput.tokens == sum(2 + 2 + len(DOCS[pair.doc_id].split()) for pair in sample)
+
+
+@pytest.mark.parametrize("known", [0, PAIRS])
+def test_peak_memory_is_that_of_pairs_that_were_computed(clock, monkeypatch, known):
+    reranker = Reranker(clock, known)
+    peaks = iter([300.0, 500.0])  # after the scoring of all pairs, and after the sample
+    monkeypatch.setattr(meter.cost, "peak_resident_mb", lambda: next(peaks))
+    found, _ = measured(reranker, clock)
+    assert found.memory.rss_peak_mb == (500.0 if known else 300.0)
+
+
+def test_a_sample_is_of_whole_queries_and_the_seed_decides_which(clock):
+    def sample(seed):
+        reranker = Reranker(clock, PAIRS)
+        measured(reranker, clock, throughput_pairs=12, seed=seed)
+        return [(pair.query_id, pair.doc_id) for pair in reranker.calls[1]]
+
+    first, second = sample(1)[:8], sample(1)[8:]
+    assert [doc_id for _, doc_id in first] == list(DOCS)
+    assert (len({query_id for query_id, _ in first}), len({query_id for query_id, _ in second})) == (1, 1)
+    assert sample(1) == sample(1)
+    assert len({sample(seed)[0] for seed in range(10)}) > 1
+
+
+def test_a_store_in_a_timed_pass_is_an_error_and_no_figure(clock):
+    with pytest.raises(AssertionError, match="a timed pass was given scores from a store"):
+        measured(Reranker(clock, known=1, leaks=True), clock, latency_queries=2)
+
+
+def test_the_models_rate_is_held_against_matrices_of_the_same_run(clock, monkeypatch):
+    asked = []
+
+    def rate(device, dtype, seconds):
+        asked.append((device, dtype, seconds))
+        return 40_000.0
+
+    monkeypatch.setattr(matrix_rate, "matrix_flops_per_s", rate)
+    rates = cost_of(clock, matrix_rate_s=0.5).throughput
+    assert asked == [("cpu", "float32", 0.5)]
+    # 40 pairs of 1,000 FLOP: in the model's 2 s half of 40,000 FLOP/s, in the 4 s on the wall a quarter.
+    assert (rates.flops, rates.model_flops_per_s, rates.matrix_flops_per_s) == pytest.approx((40_000, 20_000, 40_000))
+    assert (rates.model_mfu, rates.end_to_end_mfu) == pytest.approx((0.5, 0.25))
+    rates = cost_of(clock).throughput
+    assert (len(asked), rates.matrix_flops_per_s, rates.model_mfu, rates.end_to_end_mfu) == (1, None, None, None)
+
+
+def test_the_rates_of_several_devices_are_those_of_all_of_them_together(clock, monkeypatch):
+    monkeypatch.setattr(matrix_rate, "matrix_flops_per_s", lambda *asked: 40_000.0)
+    rates = measured(Reranker(clock, devices=4), clock, matrix_rate_s=0.5)[0].throughput
+    # 40 pairs take 1 s on four devices, whose models worked 2 s in sum: half a second each.
+    assert (rates.devices, rates.wall_s, rates.forward_s) == (4, pytest.approx(1), pytest.approx(2))
+    assert (rates.end_to_end_pairs_per_s, rates.model_pairs_per_s) == pytest.approx((40, 80))
+    # 40,000 FLOP in half a second, where four devices could do 80,000; in the second on the wall 160,000.
+    assert (rates.model_mfu, rates.end_to_end_mfu) == pytest.approx((0.5, 0.25))
+    sample = measured(Reranker(clock, PAIRS, devices=4), clock, throughput_pairs=12)[0].throughput
+    assert (sample.devices, sample.end_to_end_pairs_per_s) == (1, pytest.approx(10))
+
+
+def test_what_a_reranker_without_a_model_of_its_own_cannot_tell_is_none(clock):
+    found = cost_of(clock, engine=False, memory_pass=True, grid_depths=[2], grid_lengths=[8])
+    assert (found.throughput.tokenize_pairs_per_s, found.memory.weights_mb) == (None, None)
+    assert found.memory.own_pass.predicted_peak_mb is None
+    assert (found.latency_grid.cells, found.latency_grid.notes) == (
+        (), ("the reranker does not tell how many tokens a pair is",)
+    )  # fmt: skip
+
+
+# --- start and steady state -------------------------------------------------------------------------------------------
+
+
+def test_loading_the_first_forward_and_the_steady_state_are_told_apart(clock):
+    found = cost_of(clock, warmup_queries=2, latency_queries=3)
+    assert found.first_stage_s == 0.5
+    assert found.load_s == pytest.approx(7)
+    assert found.first_forward_ms == pytest.approx(800)
+    assert found.warmup_s == pytest.approx(1.6)
+    assert found.latency.samples_ms == pytest.approx((800,) * 3)
+
+
+def test_without_warm_up_there_is_no_first_forward(clock):
+    found = cost_of(clock)
+    assert (found.first_forward_ms, found.warmup_s) == (None, 0)
+
+
+def test_single_queries_are_timed_until_there_are_enough_and_it_took_long_enough(clock):
+    latency = cost_of(clock, latency_queries=3, latency_min_repetitions=4, latency_min_s=5).latency
+    # A query takes 0.8 s; three rounds are 9 samples and 7.2 s, two are 6 and 4.8 s.
+    assert (latency.queries, latency.repetitions, latency.duration_s) == (3, 9, pytest.approx(7.2))
+    assert len({*latency.samples_ms}) == 1
+
+
+# --- memory -----------------------------------------------------------------------------------------------------------
+
+
+def test_memory_is_measured_on_the_longest_pairs_two_batches_of_them(clock):
+    reranker = Reranker(clock, batch_tokens=30)
+    found, _ = measured(reranker, clock, memory_pass=True)
+    own, longest = found.memory.own_pass, reranker.calls[-1]
+    left = [pair for pair in reranker.calls[0] if pair not in longest]
+    assert min(len(DOCS[pair.doc_id]) for pair in longest) >= max(len(DOCS[pair.doc_id]) for pair in left)
+    assert (own.pairs, own.tokens) == (len(longest), sum(4 + len(DOCS[pair.doc_id].split()) for pair in longest))
+    assert own.tokens == pytest.approx(60, abs=12)  # to a pair: the longest have 12 tokens
+    assert found.memory.weights_mb == 1.0
+    assert (own.cuda_allocated_peak_mb, own.cuda_process_mb, own.cuda_device_mb) == (None, None, None)
+
+
+@pytest.mark.parametrize(("batch_tokens", "largest"), [(30, 30), (10_000, 340)])  # all 40 pairs are 340 tokens
+def test_the_prediction_is_for_no_larger_a_batch_than_there_was(clock, batch_tokens, largest):
+    found, _ = measured(Reranker(clock, batch_tokens=batch_tokens), clock, memory_pass=True)
+    assert found.memory.own_pass.predicted_peak_mb == 1 + largest / 4
+
+
+def test_no_pass_is_made_that_is_not_asked_for(clock):
+    reranker = Reranker(clock)
+    found, _ = measured(reranker, clock)
+    assert len(reranker.calls) == 1
+    assert (found.memory.own_pass, found.latency, found.latency_grid, found.estimate) == (None,) * 4
+
+
+# --- grid -------------------------------------------------------------------------------------------------------------
+
+
+def test_the_grid_is_of_texts_of_the_slice_at_the_lengths_that_were_asked(clock):
+    reranker = Reranker(clock)
+    found, _ = measured(reranker, clock, grid_depths=[2, 4], grid_lengths=[6, 10, 99], grid_repetitions=3)
+    cells = found.latency_grid.cells
+    assert [(cell.depth, cell.length, cell.tokens_per_pair) for cell in cells] == [
+        (2, 6, 6), (2, 10, 10), (2, 16, 16), (4, 6, 6), (4, 10, 10), (4, 16, 16)
+    ]  # fmt: skip
+    assert [cell.latency.p50_ms for cell in cells] == pytest.approx([200] * 3 + [400] * 3)
+    assert {cell.latency.repetitions for cell in cells} == {3}
+    assert found.latency_grid.notes == ("length 99 is above reranker.max_length=16, where pairs are cut",)
+
+
+# --- energy, price, environment ---------------------------------------------------------------------------------------
+
+
+class Counter:
+    """A GPU that draws 300 W."""
+
+    why = None
+
+    def __init__(self, clock, tells=True):
+        self.clock, self.tells = clock, tells
+
+    def energy_j(self):
+        return 1000 + 300 * self.clock.now_s if self.tells else None
+
+    def facts(self):
+        return {"driver": "570.1"}
+
+
+def drawn(clock, monkeypatch, tells=True, **reranker):
+    monkeypatch.setattr(meter, "Gpu", lambda uuid, why: Counter(clock, tells))
+    return measured(Reranker(clock, **reranker), clock, throughput_pairs=9)
+
+
+def test_energy_is_that_of_the_pass_that_throughput_is_of(clock, monkeypatch):
+    found, of = drawn(clock, monkeypatch)
+    # 300 W over 4 s, for 40 pairs.
+    assert (found.energy.joules, found.energy.duration_s, found.energy.mean_power_w) == pytest.approx((1200, 4, 300))
+    assert (found.energy.joules_per_1000_pairs, found.energy.why) == (pytest.approx(30_000), None)
+    assert of.environment()["driver"] == "570.1"
+
+
+def test_energy_of_too_short_a_pass_is_not_made_up(clock, monkeypatch):
+    found, _ = drawn(clock, monkeypatch, known=PAIRS)  # a sample of 9 pairs takes 0.9 s
+    assert found.energy.joules is None
+    assert found.energy.why == "the pass took 0.90 s, too short for a counter that moves every 0.1 s or so"
+
+
+def test_energy_of_one_gpu_of_several_is_not_shown_as_that_of_all(clock, monkeypatch):
+    found, _ = drawn(clock, monkeypatch, devices=2)
+    assert (found.energy.joules, found.energy.why) == (None, "energy is read of one GPU, and 2 shared the work")
+
+
+def test_why_there_is_no_energy_is_told(clock, monkeypatch):
+    assert cost_of(clock).energy.why == "the reranker ran on the CPU, and only GPUs have NVML"
+    assert drawn(clock, monkeypatch, tells=False)[0].energy.why.startswith("NVML tells no energy of this GPU")
+
+
+def test_a_price_gives_an_estimate_and_no_price_gives_none(clock):
+    found = cost_of(clock, price_per_gpu_hour=2.5, currency="CHF").estimate
+    assert (found.price_per_gpu_hour, found.currency, found.depth) == (2.5, "CHF", 8)
+    assert found.why == "the reranker ran on the CPU, and the price is that of a GPU hour"
+    assert cost_of(clock).estimate is None
+
+
+def test_the_environment_names_what_the_figures_depend_on(clock):
+    _, of = measured(Reranker(clock), clock)
+    found = of.environment()
+    assert (found["device"], found["device_name"], found["attention"]) == ("cpu", "a clock", "none")
+    assert found["torch"] == torch.__version__
+    assert (found["driver"], found["sm_clock_mhz"], found["cuda"]) == (None, None, None)
+    assert found["nvml"] == "the reranker ran on the CPU, and only GPUs have NVML"
+
+
+def test_a_reranker_that_computes_nothing_is_not_measured(clock):
+    reranker = Reranker(clock)
+    reranker.computes = False
+    found, of = measured(reranker, clock, warmup_queries=2, latency_queries=2, memory_pass=True)
+    assert (found, of.environment(), len(reranker.calls)) == (None, None, 1)
+
+
+@pytest.mark.gpu
+def test_on_a_gpu_everything_is_measured():
+    if not torch.cuda.is_available():
+        pytest.skip("there is no CUDA device")
+    reranker = CrossEncoder(
+        model="packaged", max_length=256, truncation="longest_first", batch_tokens=4096, device="cuda", precision="fp16"
+    )
+    reranker.check()
+    found, of = measured(
+        reranker, None, warmup_queries=1, latency_queries=3, latency_min_repetitions=10, matrix_rate_s=0.2,
+        memory_pass=True, grid_depths=[2, 8], grid_lengths=[64, 999], price_per_gpu_hour=3.6,
+    )  # fmt: skip
+    rates, own = found.throughput, found.memory.own_pass
+    assert 0 < rates.end_to_end_mfu <= rates.model_mfu < 1
+    assert rates.end_to_end_pairs_per_s <= rates.model_pairs_per_s
+    assert found.first_forward_ms > found.latency.p50_ms
+    # 23 million parameters of two bytes lie there before the pass begins.
+    assert 40 < found.memory.weights_mb <= own.cuda_allocated_before_mb < own.cuda_allocated_peak_mb
+    assert own.cuda_allocated_peak_mb <= own.cuda_reserved_peak_mb < own.cuda_device_mb < own.cuda_device_total_mb
+    assert own.predicted_peak_mb > found.memory.weights_mb
+    assert [(cell.depth, cell.length) for cell in found.latency_grid.cells] == [(2, 64), (2, 256), (8, 64), (8, 256)]
+    assert found.estimate.per_million_pairs == pytest.approx(1000 / rates.end_to_end_pairs_per_s)
+    environment = of.environment()
+    assert environment["device"] == "cuda:0"
+    assert environment["compute_capability"]
+    assert environment["nvml"] or environment["driver"]
+    assert found.energy.why  # 40 pairs are too short for the counter
+
+
+# --- what is refused --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"latency_min_s": -1}, "protocol.latency_min_s=-1: give a number of seconds"),
+        ({"latency_min_s": float("inf")}, "protocol.latency_min_s=inf: give a number of seconds"),
+        ({"throughput_pairs": 0}, "protocol.throughput_pairs=0: give a number of pairs, 1 or more"),
+        ({"grid_repetitions": 0}, "protocol.grid_repetitions=0: give a number of samples, 1 or more"),
+        ({"grid_depths": [10, 0]}, "protocol.grid_depths has 0: give numbers of 1 or more, or [] for no grid"),
+        ({"grid_lengths": [-5]}, "protocol.grid_lengths has -5: give numbers of 1 or more, or [] for no grid"),
+        ({"price_per_gpu_hour": -2.0}, "protocol.price_per_gpu_hour=-2.0: give a price, or null for none"),
+        ({"price_per_gpu_hour": float("nan")}, "protocol.price_per_gpu_hour=nan: give a price, or null for none"),
+    ],
+)
+def test_a_setting_that_cannot_be_is_refused(setting, message):
+    with pytest.raises(EvalkitError) as caught:
+        Plan("test", 8, ["nDCG@10"], 0, 0, 0, **setting).parsed()
+    assert message in str(caught.value)
