@@ -2,9 +2,9 @@
 
     python benchmarks/full_size.py [--pairs 64] [--rounds 3] [--device cpu] [--precision fp32] [--keep DIR]
 
-Builds a model folder (2.1 GiB in fp32) as the hub's BAAI/bge-reranker-v2-m3 describes itself, with a small tokenizer
-trained on the packaged dev collection; then scores the same pairs with evalkit and with transformers' own padded
-forward (batches of 16 in the given order), in turn, and prints medians, their ratio and the largest difference.
+Builds a model folder (2.1 GiB in fp32) as the hub's BAAI/bge-reranker-v2-m3 describes itself (model_folder.py), with a
+tokenizer trained on the packaged dev collection; then scores the same pairs with evalkit and with transformers' own
+padded forward (batches of 16 in the given order), in turn, and prints medians, their ratio and the largest difference.
 """
 
 import argparse
@@ -14,8 +14,7 @@ import time
 from pathlib import Path
 
 import torch
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
-from transformers import PreTrainedTokenizerFast, XLMRobertaConfig, XLMRobertaForSequenceClassification
+from model_folder import model_folder, packaged_texts
 
 from evalkit.cost import peak_resident_mb
 from evalkit.scoring.device import resolve_device, resolve_precision, synchronize
@@ -23,39 +22,6 @@ from evalkit.scoring.pretrained import load_classifier
 from evalkit.scoring.scorer import Scorer
 from evalkit.slices import packaged
 from evalkit.types import Slice
-
-BGE_V2_M3 = {
-    "vocab_size": 250002,
-    "hidden_size": 1024,
-    "num_hidden_layers": 24,
-    "num_attention_heads": 16,
-    "intermediate_size": 4096,
-    "max_position_embeddings": 8194,
-    "type_vocab_size": 1,
-    "layer_norm_eps": 1e-5,
-    "num_labels": 1,
-}
-"""https://huggingface.co/BAAI/bge-reranker-v2-m3/blob/main/config.json"""
-
-
-def build(folder: Path, texts: list[str]) -> None:
-    """Write model and tokenizer to `folder`."""
-    torch.manual_seed(0)
-    tokenizer = Tokenizer(models.Unigram())
-    tokenizer.normalizer = normalizers.NFKC()
-    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
-    specials = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
-    tokenizer.train_from_iterator(
-        texts, trainers.UnigramTrainer(vocab_size=4000, special_tokens=specials, unk_token="<unk>", show_progress=False)
-    )
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="<s> $A </s>", pair="<s> $A </s> </s> $B </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
-    )
-    PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", cls_token="<s>", sep_token="</s>",
-        unk_token="<unk>", pad_token="<pad>", mask_token="<mask>", model_input_names=["input_ids", "attention_mask"],
-    ).save_pretrained(folder)  # fmt: skip
-    XLMRobertaForSequenceClassification(XLMRobertaConfig(**BGE_V2_M3)).save_pretrained(folder)
 
 
 def pairs_of(data: Slice, count: int) -> list[tuple[str, str]]:
@@ -91,9 +57,7 @@ def main() -> None:
     data = packaged.load()
     pairs = pairs_of(data, options.pairs)
     with tempfile.TemporaryDirectory() as temporary:
-        folder = options.keep or Path(temporary)
-        if not (folder / "config.json").exists():
-            build(folder, [*data.docs.values(), *packaged.load("zh").docs.values()])
+        folder = model_folder("xlmr-large", packaged_texts(), options.keep or Path(temporary))
         started = time.perf_counter()
         pretrained = load_classifier(str(folder), None, device, precision, "--keep")
         load_s = time.perf_counter() - started

@@ -5,24 +5,28 @@ import json
 import os
 import re
 import sys
-from contextlib import suppress
+import time
+from contextlib import ExitStack
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import hydra
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from evalkit import commands, config, provenance
+from evalkit import commands, config, progress, provenance, stopping
 from evalkit.config import SCHEMAS, conf_dir
 from evalkit.errors import EvalkitError, NotFiniteError, nearest
-from evalkit.progress import say
+from evalkit.progress import LOG, say
+from evalkit.stopping import Stopped
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
 _TASKS = ("trial", "quickcheck", "gate")
@@ -30,11 +34,19 @@ _exit_code = 0
 """Set by a trial or a gate that failed; a sweep goes on without it."""
 _wants_traceback = False
 """Set where the user asked for it with HYDRA_FULL_ERROR=1."""
+_sweep: "SweepReport | None" = None
+"""The sweep that is going on."""
+_stopped: str | None = None
+"""What a trial that was stopped has to say."""
 
 
 def main() -> None:
-    """Run the command line and exit: 0 done, 1 a gate or a trial of a sweep failed, 2 bad input, 130 interrupted."""
+    """Run the command line and exit: 0 done, 1 a gate or a trial of a sweep failed, 2 bad input, 130 interrupted.
+
+    A signal gives 128 and its number: 143 for SIGTERM. What a sweep has done is reported, however it ends.
+    """
     global _wants_traceback
+    progress.use("text")
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # texts may hold what the terminal's encoding cannot
@@ -44,12 +56,19 @@ def main() -> None:
         ConfigStore.instance().store(group=group, name=name, node=schema)
     compose = hydra.main(config_path=str(conf_dir()), config_name="config", version_base="1.3")
     try:
-        if sys.argv[1:2] and sys.argv[1] in commands.NAMES:
-            sys.exit(commands.run(sys.argv[1:], _gate_settings))
-        compose(_job)()
-    except KeyboardInterrupt:
-        say("evalkit: interrupted; the folders of finished trials stay")
-        sys.exit(INTERRUPTED)
+        with stopping.heard():
+            if sys.argv[1:2] and sys.argv[1] in commands.NAMES:
+                sys.exit(commands.run(sys.argv[1:], _gate_settings))
+            try:
+                compose(_job)()
+            except BaseException:
+                _end_of_sweep(whole=False)
+                raise
+            _end_of_sweep(whole=True)
+    except KeyboardInterrupt as stop:
+        name, code = (stop.name, stop.exit_code) if isinstance(stop, Stopped) else ("SIGINT", INTERRUPTED)
+        say(f"evalkit: {_stopped or f'stopped by {name}'}")
+        sys.exit(code)
     except (EvalkitError, HydraException, OmegaConfBaseException, OSError) as error:
         if _wants_traceback:
             raise
@@ -59,51 +78,84 @@ def main() -> None:
 
 
 def _job(cfg: DictConfig) -> None:
-    """Run one trial. Errors are told here: raised through Hydra, they would be told twice."""
+    """Run one trial. Errors are told here: raised through Hydra, they would be told twice, and end a sweep."""
     global _exit_code
+    sweeps = HydraConfig.get().mode == RunMode.MULTIRUN
+    started = time.perf_counter()
+    if _sweep is not None:
+        _sweep.folders[int(HydraConfig.get().job.num)] = Path(HydraConfig.get().runtime.output_dir).name
     try:
         _run(cfg)
     except (EvalkitError, OmegaConfBaseException, OSError) as error:
         if _wants_traceback:
             raise
-        say(f"evalkit: {_sentence(error)}")
-        _exit_code = FAILED if HydraConfig.get().mode == RunMode.MULTIRUN else BAD_INPUT
+        _exit_code = FAILED if sweeps else BAD_INPUT
+        told = _sentence(error)
+    except Exception as error:
+        if _wants_traceback or not sweeps:
+            raise
+        _exit_code = FAILED
+        told = f"{type(error).__name__}: {error} (no mistake of yours; the traceback is in {LOG})"
+    else:
+        told = ""
+    if told:
+        say(f"evalkit: {told}")
+    if _sweep is not None:
+        _sweep.ended(int(HydraConfig.get().job.num), time.perf_counter() - started, told)
 
 
 def _run(cfg: DictConfig) -> None:
-    from evalkit import jobs
-    from evalkit.report import folder as results
+    from evalkit import run_folder
+
+    global _stopped
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    asked = _asked(cfg)
+    progress.use(asked["log_format"])
+    gate = commands.Gate.of(asked["gate"]) if asked["task"] == "gate" else None
+    facts = provenance.collect(provenance.command_line())
+    if HydraConfig.get().mode == RunMode.MULTIRUN and run_folder.is_done(folder, asked, facts):
+        say(f"{folder.name}: finished before with the same settings, and kept; overwrite=true runs it again")
+        return
+    with run_folder.claimed(folder, bool(cfg.overwrite)) as log, progress.logged(log):
+        progress.event("command", command=facts["command"], evalkit=facts["evalkit"])
+        try:
+            run_folder.write(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(asked)))
+            _work(folder, asked, facts, gate)
+        except BaseException as error:
+            told = run_folder.write_why(folder, asked, facts, error)
+            if isinstance(error, KeyboardInterrupt):
+                _stopped = told
+            raise
+        progress.event("finished")
+
+
+def _work(folder: Path, asked: dict[str, Any], facts: dict[str, Any], gate: "commands.Gate | None") -> None:
+    """Do what was asked in a fresh process, and show what came of it."""
+    from evalkit import jobs, run_folder
     from evalkit.report import terminal
-    from evalkit.report.result import failed
     from evalkit.worker import in_fresh_process
 
     global _exit_code
-    folder = Path(HydraConfig.get().runtime.output_dir)
-    asked = _asked(cfg)
-    gate = commands.Gate.of(asked["gate"]) if asked["task"] == "gate" else None
-    facts = provenance.collect(provenance.command_line())
-    _claim(folder, bool(cfg.overwrite))
-    try:
-        OmegaConf.save(OmegaConf.create(asked), folder / "config.yaml")
-    except OSError as error:
-        raise results.cannot_write(folder, error) from None
+    limit_s = asked["time_limit_s"]
     if asked["task"] == "quickcheck":
-        found = in_fresh_process(jobs.run_quickcheck, asked)
-        (folder / "quickcheck.json").write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", "utf-8")
+        found = in_fresh_process(jobs.run_quickcheck, asked, time_limit_s=limit_s)
+        run_folder.write(folder / "quickcheck.json", json.dumps(found, indent=1, ensure_ascii=False) + "\n")
         terminal.show_quickcheck(found)
         if not found["batch_and_single_agree"]:
             raise EvalkitError("batch and single scores disagree, so padding leaks into the scores of this model")
         return
     say(f"{asked['name']}: {_choices()}")
     try:
-        result = in_fresh_process(jobs.run_trial, asked, facts, folder)
-    except EvalkitError as error:
-        with suppress(OSError):  # then the error itself says that the folder cannot be written
-            results.write_result(failed(asked["name"], asked, facts, error), folder)
-        if not gate or not isinstance(error, NotFiniteError):
+        result = in_fresh_process(jobs.run_trial, asked, facts, folder, time_limit_s=limit_s)
+    except NotFiniteError as error:
+        if gate is None:
             raise
+        run_folder.write_why(folder, asked, facts, error)  # it has a check for that
     else:
         terminal.show(result, str(folder))
+        if result["status"] != "finished":
+            say(f"evalkit: the result is there, but not {', '.join(result['missing'])}; the traceback is in {LOG}")
+            _exit_code = FAILED
     if gate:
         _exit_code = max(_exit_code, gate.run(folder))
 
@@ -117,37 +169,81 @@ def _gate_settings(overrides: list[str]) -> dict[str, Any]:
 
 
 class SweepReport(Callback):
-    """Writes the combined report when a sweep ends."""
+    """Keeps the folder of a sweep to itself, and reports what came of its trials."""
 
-    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """Collect the result of each trial in the order of the sweep, and compare those of one slice."""
-        from evalkit import compare
-        from evalkit.report import reading, terminal
-        from evalkit.report.folder import write_comparison, write_sweep
+    def __init__(self) -> None:
+        self.failures: dict[int, str] = {}
+        """Trial number -> what was said of it."""
+        self.folders: dict[int, str] = {}
+        """Trial number -> the name of its folder, of those that were begun in this process."""
+        self._held = ExitStack()
 
-        folder = Path(config.hydra.sweep.dir)
-        paths = sorted(folder.glob("*-*/result.json"), key=lambda path: int(path.parent.name.split("-")[0]))
-        found = [reading.read_json(path, "a result of evalkit") for path in paths]
-        if not found:
-            return
-        write_sweep(found, folder)
-        terminal.show_sweep(found, str(folder))
-        done = [path.parent for path, result in zip(paths, found) if result["status"] == "finished"]
-        if len(done) > 1:
-            try:
-                compared = compare.side_by_side([reading.read(where) for where in done])
-            except EvalkitError as why:
-                say(f"the trials are not compared with one another: {why}")
-                return
-            write_comparison(compared, folder / "comparison")
-            terminal.show_comparison(compared, str(folder / "comparison"))
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Lock the folder of the sweep."""
+        global _sweep
+        from evalkit import run_folder
+
+        self._folder = Path(config.hydra.sweep.dir)
+        self._trials = _trials(config)
+        try:
+            progress.use(config.log_format)
+            self._held.enter_context(progress.logged(self._held.enter_context(run_folder.locked(self._folder))))
+        except EvalkitError as error:
+            say(f"evalkit: {error}")
+            sys.exit(BAD_INPUT)  # Hydra would make a warning of any error here
+        _sweep = self
+
+    def ended(self, trial: int, seconds: float, failure: str) -> None:
+        """Take note of how a trial ended; `failure` is what was said of it, or empty."""
+        progress.event("trial", trial=trial, seconds=round(seconds, 3), failure=failure or None)
+        if failure:
+            self.failures[trial] = failure
+
+    def end(self, whole: bool) -> bool:
+        """Report what came of the trials, and return whether all of them finished.
+
+        Raises:
+            EvalkitError: the report cannot be written.
+        """
+        from evalkit import sweep
+
+        with self._held:
+            return sweep.report(self._folder, self._trials, self.folders, self.failures, whole)
+
+
+def _end_of_sweep(whole: bool) -> None:
+    global _sweep, _exit_code
+    sweep, _sweep = _sweep, None
+    if sweep is not None:
+        try:
+            finished = sweep.end(whole)
+        except (EvalkitError, OSError) as error:
+            say(f"evalkit: {_sentence(error)}")
+            finished = False
+        if not finished:
+            _exit_code = max(_exit_code, FAILED)
+
+
+def _trials(config: DictConfig) -> list[str] | None:
+    """Return what sets each trial of a sweep apart; None where another sweeper than Hydra's own decides on them."""
+    sweeper = config.hydra.sweeper
+    if not str(sweeper._target_).endswith(f".{BasicSweeper.__name__}"):
+        return None
+    given = [f"{key}={value}" for key, value in (sweeper.params or {}).items()] + list(config.hydra.overrides.task)
+    try:
+        overrides = OverridesParser.create().parse_overrides(given)
+        trials = [one for batch in BasicSweeper.split_arguments(overrides, None) for one in batch]
+    except HydraException:
+        return None  # Hydra will say so itself
+    common = set.intersection(*map(set, trials))
+    return [" ".join(override for override in one if override not in common) for one in trials]
 
 
 def _asked(cfg: DictConfig) -> dict[str, Any]:
     """Return the resolved configuration as a plain dictionary.
 
     Raises:
-        EvalkitError: a required value is missing, or the task is unknown.
+        EvalkitError: a required value is missing, the task is unknown, or the time limit is none.
     """
     missing = sorted(OmegaConf.missing_keys(cfg))
     if missing:
@@ -157,26 +253,11 @@ def _asked(cfg: DictConfig) -> dict[str, Any]:
     assert isinstance(asked, dict)
     if asked["task"] not in _TASKS:
         raise EvalkitError(f"task={asked['task']}: no such task{nearest(str(asked['task']), _TASKS)}")
-    return {str(key): value for key, value in asked.items()}
-
-
-def _claim(folder: Path, overwrite: bool) -> None:
-    """Refuse to write over a finished result unless told to."""
-    if _holds_a_result(folder / "result.json") and not overwrite:
+    if asked["time_limit_s"] is not None and not asked["time_limit_s"] > 0:
         raise EvalkitError(
-            f"{folder} holds a result already; name another folder with out_dir=DIR, or replace it with overwrite=true"
+            f"time_limit_s={asked['time_limit_s']:g}: give a number of seconds above 0, or null for none"
         )
-    (folder / "result.json").unlink(missing_ok=True)
-
-
-def _holds_a_result(path: Path) -> bool:
-    """Return whether there is a result worth keeping: any but that of a failed trial."""
-    if not path.exists():
-        return False
-    try:
-        return bool(json.loads(path.read_text("utf-8"))["status"] != "failed")
-    except (ValueError, KeyError, TypeError):
-        return True  # not ours, or broken: not for us to delete
+    return {str(key): value for key, value in asked.items()}
 
 
 def _choices() -> str:
@@ -193,6 +274,8 @@ def _sentence(error: Exception) -> str:
         group, _, name = str(error.missing_cfg_file).rpartition("/")
         options = [option for option in error.options or () if not option.startswith("schema_")]
         return f"there is no {group or 'config'} {name!r}{nearest(name, options)}"
+    if isinstance(error, OSError) and hasattr(error, "__notes__"):  # from the trial's process, and not of its results
+        return f"{type(error).__name__}: {error}"
     if isinstance(error, OSError):
         where = f" ({error.filename})" if error.filename else ""
         return f"cannot write the results{where}: {error.strerror or error}; name another folder with out_dir=DIR"

@@ -6,6 +6,7 @@ It holds neither times nor paths nor dates, so that a baseline from one machine 
 import hashlib
 import json
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,7 +14,10 @@ from typing import Any
 
 from evalkit.errors import EvalkitError
 from evalkit.files import write_whole
+from evalkit.measures import parse
+from evalkit.outside import quoted
 from evalkit.report.reading import Finished, read_json
+from evalkit.shape import COUNT, ID, Each, Limited, Many, misfit
 from evalkit.types import SCHEMA_VERSION, Hit, Settings
 
 PerQuery = Mapping[str, Mapping[str, float]]
@@ -93,10 +97,10 @@ def of(finished: Finished) -> Baseline:
             raise ValueError(f"reranked.trec ranks {ranked} of {new.scoring['pairs']} candidates")
         _check(new)
         return new
-    except (KeyError, TypeError, ValueError, AttributeError, StopIteration, OverflowError) as error:
+    except (EvalkitError, KeyError, TypeError, ValueError, AttributeError, StopIteration, OverflowError) as error:
         raise EvalkitError(
-            f"the result in {finished.where} lacks a part that the gate needs ({type(error).__name__}: {error}); "
-            "run the trial again with this version"
+            f"the result in {finished.where} lacks a part that the gate needs ({type(error).__name__}: "
+            f"{str(error)[:200]}); run the trial again with this version"
         ) from None
 
 
@@ -110,6 +114,8 @@ def _check(baseline: Baseline) -> None:
     """Raise a KeyError or ValueError where parts do not fit one another: nothing below looks twice."""
     if not baseline.reranked or not baseline.top:
         raise ValueError("it has no measures or no queries")
+    if not all(0 <= count < 2**63 for count in baseline.scoring.values()):
+        raise ValueError("a count is below 0, or beyond 64 bits")
     for part in ("queries", "docs", "judgments"):
         _ = baseline.slice["fingerprints"][part]
     _ = baseline.slice["name"], baseline.slice["relevance_level"]
@@ -117,6 +123,7 @@ def _check(baseline: Baseline) -> None:
         raise ValueError("its lists have different measures")
     for label in (baseline.first, baseline.reranked):
         for measure, values in label.items():
+            parse(measure, baseline.depth)
             if values.keys() != baseline.top.keys():
                 raise ValueError(f"{measure} is not there for each query")
             if not all(0 <= value <= 1 for value in values.values()):  # false for NaN too
@@ -183,7 +190,7 @@ def read(path: Path) -> Baseline:
     Raises:
         EvalkitError: there is none, or it is empty, cut short, edited by hand, or of another schema version.
     """
-    if not path.exists():
+    if not os.path.exists(path):  # pathlib's own raises an error for a name that is too long
         raise EvalkitError(
             f"there is no baseline at {path}; make one of a result that you trust: "
             f"python -m evalkit baseline RESULT --output {path} (the same command with task=trial makes the result)"
@@ -195,8 +202,8 @@ def read(path: Path) -> Baseline:
         )
     if content.get("schema_version") != SCHEMA_VERSION:
         raise EvalkitError(
-            f"{path} has schema version {content.get('schema_version')!r}, and this evalkit reads {SCHEMA_VERSION}; "
-            "write it anew with python -m evalkit baseline RESULT"
+            f"{path} has schema version {quoted(content.get('schema_version'))}, and this evalkit reads "
+            f"{SCHEMA_VERSION}; write it anew with python -m evalkit baseline RESULT"
         )
     stated = content.pop("checksum")
     if stated != _checksum(content):
@@ -205,6 +212,8 @@ def read(path: Path) -> Baseline:
             "python -m evalkit baseline RESULT"
         )
     try:
+        if wrong := misfit(content, _SHAPE, "it"):
+            raise ValueError(wrong)
         per_query = content["per_query"]
 
         def values(label: str) -> dict[str, dict[str, float]]:
@@ -212,23 +221,47 @@ def read(path: Path) -> Baseline:
 
         found = Baseline(
             slice=dict(content["slice"]),
-            depth=int(content["depth"]),
+            depth=content["depth"],
             first_stage=dict(content["first_stage"]),
             reranker=dict(content["reranker"]),
             first=values("first_stage"),
             reranked=values("reranked"),
             ceiling={measure: float(entry["ceiling"]) for measure, entry in content["means"].items()},
             unjudged_at_10=float(content["unjudged_at_10"]),
-            scoring={key: int(content["scoring"][key]) for key in _COUNTS},
-            top={q: tuple(Hit(str(d), float(score)) for d, score in entry["top"]) for q, entry in per_query.items()},
+            scoring={key: content["scoring"][key] for key in _COUNTS},
+            top={q: tuple(Hit(d, float(score)) for d, score in entry["top"]) for q, entry in per_query.items()},
         )
         _check(found)
         return found
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+    except (EvalkitError, KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
         raise EvalkitError(
-            f"{path} is no whole baseline ({type(error).__name__}: {error}); write it anew with "
+            f"{path} is no whole baseline ({type(error).__name__}: {str(error)[:200]}); write it anew with "
             "python -m evalkit baseline RESULT"
         ) from None
+
+
+_SHAPE = {
+    "slice": {
+        "name": str,
+        "relevance_level": int,
+        "fingerprints": dict.fromkeys(("queries", "docs", "judgments"), str),
+    },
+    "depth": Limited(int, lambda number: number > 0, "1 or more"),
+    "first_stage": Each(Any),
+    "reranker": Each(Any),
+    "measures": list[str],
+    "means": Each({"ceiling": float}),
+    "unjudged_at_10": float,
+    "scoring": dict.fromkeys(_COUNTS, COUNT),
+    "per_query": Each(
+        {
+            "first_stage": Each(float),
+            "reranked": Each(float),
+            "top": Many(Limited(list, lambda hit: len(hit) == 2 and not misfit(hit[0], ID, ""), "an id and a score")),
+        },
+        ID,
+    ),
+}
 
 
 def write(baseline: Baseline, path: Path) -> None:

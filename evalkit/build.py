@@ -1,35 +1,109 @@
 """Turns a part of the configuration into the object it names, and lets it name nothing but evalkit's own."""
 
-from collections.abc import Mapping
+import os
+import re
+from collections.abc import Iterator, Mapping
 from importlib import import_module
-from inspect import signature
+from inspect import isclass, isfunction, signature
 from typing import Any
 
 from evalkit.errors import EvalkitError
+from evalkit.outside import named, quoted
+from evalkit.shape import misfit
+
+ALLOW = "EVALKIT_ALLOW_TARGETS"
+"""The environment variable that names what else a configuration may build: packages, modules, names, parted by commas.
+
+An environment is the user's; a configuration may be somebody else's, so it cannot allow anything to itself.
+"""
+_OWN = re.compile(r"(evalkit\.(slices|first_stage|rerankers)\.[A-Za-z]\w*)\.([A-Za-z]\w*)")
 
 
 def build(settings: Mapping[str, Any]) -> Any:
     """Call what ``_target_`` names with the other settings.
 
     Raises:
-        EvalkitError: the target is not one of evalkit's components, or the settings are not the ones it takes.
+        EvalkitError: the target is not one of evalkit's components, nor allowed; or the settings are not those it
+            takes.
     """
-    target = str(settings["_target_"])
-    module, _, name = target.rpartition(".")
-    if not module.startswith(("evalkit.slices.", "evalkit.first_stage.", "evalkit.rerankers.")):
-        raise EvalkitError(
-            f"_target_={target}: a configuration can name evalkit's own components only "
-            "(evalkit.slices, evalkit.first_stage, evalkit.rerankers)"
-        )
-    try:
-        component = getattr(import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise EvalkitError(f"_target_={target}: there is no such component ({error})") from None
+    target = str(settings.get("_target_"))
+    component = _component(target)
     given = {key: value for key, value in settings.items() if key != "_target_"}
     takes = signature(component)
+    known = [key for key in takes.parameters if not key.startswith("_")]
     try:
         takes.bind(**given)
+        if private := [key for key in given if key.startswith("_")]:
+            raise TypeError(f"got an unexpected keyword argument {private[0]!r}")
     except TypeError as error:  # +key=value adds what no schema knows
-        known = [key for key in takes.parameters if not key.startswith("_")]
-        raise EvalkitError(f"{target} {error}; its settings are {', '.join(known)}") from None
+        raise EvalkitError(f"{target} {str(error)[:200]}; its settings are {', '.join(known)}") from None
+    for key, value in given.items():  # where there is no schema beside, nobody has looked at them yet
+        if key in takes.parameters and (wrong := misfit(value, takes.parameters[key].annotation, key)):
+            raise EvalkitError(f"{target}: {wrong}")
     return component(**given)
+
+
+def _component(target: str) -> Any:
+    own = _OWN.fullmatch(target)
+    if not own and not _allowed(target):
+        raise _refusal(target)
+    module, _, name = target.rpartition(".")
+    try:
+        component = getattr(import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise EvalkitError(f"_target_={target}: there is no such component ({error})") from None
+    if own and not _allowed(target):
+        # A module has names beside its component: what it imports, such as os, and functions of its own.
+        is_own = (isclass(component) and hasattr(component, "check")) or (isfunction(component) and name == "load")
+        if not is_own or component.__module__ != module:
+            raise _refusal(target)
+    elif not callable(component):
+        raise EvalkitError(f"_target_={target}: it is no class and no function")
+    return component
+
+
+def _allowed(target: str) -> bool:
+    names = [name.strip() for name in os.environ.get(ALLOW, "").split(",")]
+    return any(name and (target == name or target.startswith(f"{name}.")) for name in names)
+
+
+def _refusal(target: str) -> EvalkitError:
+    return EvalkitError(
+        f"_target_={named(target)}: a configuration can name evalkit's own components only (evalkit.slices, "
+        f"evalkit.first_stage, evalkit.rerankers), and what {ALLOW} in the environment names"
+    )
+
+
+def check_hydra(settings: Mapping[str, Any]) -> None:
+    """Check what a configuration has Hydra build or log with, before Hydra does: the part ``hydra``, unresolved.
+
+    Raises:
+        EvalkitError: a callback, launcher, sweeper or part of the logging is neither evalkit's, nor Hydra's or one of
+            its plugins, nor allowed.
+    """
+    for path, key, value in _named(settings, "hydra"):
+        fits = {"_target_": _HYDRAS_OWN, "()": _FORMATTERS, "class": _HANDLERS}.get(key, _STREAMS)
+        if not fits.fullmatch(str(value)) and not _allowed(str(value)):
+            raise EvalkitError(
+                f"{path}={quoted(value)}: a configuration can give Hydra its own parts and plugins only, and what "
+                f"{ALLOW} in the environment names"
+            )
+
+
+def _named(value: object, path: str) -> Iterator[tuple[str, str, object]]:
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            if key in ("_target_", "()", "class"):
+                yield f"{path}.{key}", str(key), inner
+            yield from _named(inner, f"{path}.{key}")
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from _named(inner, path)
+    elif isinstance(value, str) and value.startswith(("ext://", "cfg://")):
+        yield path, "", value
+
+
+_HYDRAS_OWN = re.compile(r"evalkit\.app\.SweepReport|hydra\._internal\.core_plugins\.\w+\.\w+|hydra_plugins(\.\w+)+")
+_FORMATTERS = re.compile(r"colorlog\.ColoredFormatter")
+_HANDLERS = re.compile(r"logging\.(StreamHandler|FileHandler|NullHandler|Formatter)")
+_STREAMS = re.compile(r"ext://sys\.std(out|err)")

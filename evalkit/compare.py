@@ -121,7 +121,7 @@ def _measures(results: Sequence[Finished]) -> list[str]:
 
 
 def _system(label: str, one: Finished, measures: Sequence[str]) -> dict[str, Any]:
-    effective, cost = one.result["effective"], one.result.get("cost")
+    effective = one.result["effective"]
     means = one.result["effectiveness"]["reranked"]["mean"]
     reranker = effective["reranker"]
     return {
@@ -132,18 +132,7 @@ def _system(label: str, one: Finished, measures: Sequence[str]) -> dict[str, Any
         "reranker": reranker["name"],
         "precision": reranker.get("precision"),
         "mean": {measure: means[measure] for measure in measures},
-        "cost": _cost(cost, reranker) if cost else None,
-    }
-
-
-def _cost(cost: Mapping[str, Any], reranker: Mapping[str, Any]) -> dict[str, Any]:
-    latency, memory = cost.get("latency") or {}, cost["memory"]
-    return {
-        "pairs_per_s": cost["pairs_per_s"],
-        "p50_ms": latency.get("p50_ms"),
-        "p99_ms": latency.get("p99_ms"),
-        "peak_mb": memory["cuda_allocated_peak_mb"] or memory["rss_peak_mb"],
-        "device": reranker.get("device_name"),
+        "cost": tables.cost_figures(one.result),
     }
 
 

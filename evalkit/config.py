@@ -122,6 +122,7 @@ class CrossEncoderReranker:
     precision: str = "${precision.name}"
     store: str = "${store}"
     batch_timeout_s: float = 600.0
+    executor: Any = "${executor}"
     revision: str | None = None
     name: str | None = None
 
@@ -138,6 +139,27 @@ class PrecisionChoice:
     """One of `evalkit.scoring.device.PRECISIONS`."""
 
     name: str = MISSING
+
+
+@dataclass
+class LocalExecutor:
+    """The devices of this machine that ``device`` names."""
+
+    name: str = "local"
+
+
+@dataclass
+class RayExecutor:
+    """See `evalkit.cluster.settings.RaySettings`."""
+
+    name: str = "ray"
+    workers: int | None = None
+    num_gpus: float = 1.0
+    num_cpus: float = 0.0
+    address: str = "local"
+    batches_per_block: int = 8
+    retries: int = 3
+    timeout_s: float = 1800.0
 
 
 @dataclass
@@ -189,6 +211,7 @@ class Config:
     measures: Measures = field(default_factory=Measures)
     protocol: CostProtocol = field(default_factory=CostProtocol)
     gate: Gate = field(default_factory=Gate)
+    executor: Any = MISSING
     depth: int = MISSING
     device: str = "auto"
     store: str = "auto"
@@ -211,5 +234,7 @@ SCHEMAS: dict[tuple[str | None, str], Any] = {
     ("reranker", "schema_trec_run"): TrecRun,
     ("reranker", "schema_none"): NoReranker,
     ("gate", "schema_gate"): Gate,
+    ("executor", "schema_local"): LocalExecutor,
+    ("executor", "schema_ray"): RayExecutor,
 }
 """(group, name) -> schema, for Hydra's store. A group's YAML names its schema first in its defaults list."""

@@ -13,9 +13,10 @@ def run_trial(asked: dict[str, Any], provenance: dict[str, Any], folder: Path) -
     Raises:
         EvalkitError: whatever a part refuses.
     """
-    from evalkit import published, trial
+    from evalkit import home, published, trial
     from evalkit.report.folder import write_trial
 
+    home.lend()
     slice_settings = dict(asked["slice"])
     references = slice_settings.pop("reference", None) or []  # published figures: for the report, not for the slice
     published.check(references)

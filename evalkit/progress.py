@@ -1,58 +1,169 @@
-"""Progress on standard error: one live line a stage on a terminal, one plain line a stage elsewhere."""
+"""Progress on standard error: a live line a stage on a terminal, plain lines elsewhere, JSON on request; and a log.
 
+The log holds one JSON object a line, with the numbers that tell where the time went, and is written while the work
+goes on: after a process was killed, its last line says where. All durations are of the clock that nobody can set.
+"""
+
+import json
+import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+from evalkit.cost import peak_resident_mb, resident_mb
+from evalkit.errors import EvalkitError
 
 T = TypeVar("T")
 
+FORMATS = ("text", "json")
+LOG = "evalkit.log"
+"""The log's name in a run's folder."""
+_EVERY_S = 10.0
+"""How often the log is told how far a stage is."""
+
+
+@dataclass(frozen=True)
+class Telling:
+    """How progress is told; a process that goes on with a work takes it over."""
+
+    format: str = "text"
+    log: Path | None = None
+    began_s: float = field(default_factory=time.perf_counter)
+    """When the work began, by `time.perf_counter`, which the processes of a machine share."""
+
+
+_telling = Telling()
 _console = Console(stderr=True, highlight=False)
+
+
+def use(form: str) -> None:
+    """Tell progress in another format from now on.
+
+    Raises:
+        EvalkitError: there is no such format.
+    """
+    global _telling
+    if form not in FORMATS:
+        raise EvalkitError(f"log_format={form}: there is {', '.join(FORMATS)}")
+    _telling = replace(_telling, format=form)
+
+
+def telling() -> Telling:
+    """Return how progress is told now."""
+    return _telling
+
+
+@contextmanager
+def told(how: Telling) -> Iterator[None]:
+    """Tell progress in another way while the block runs."""
+    global _telling
+    before, _telling = _telling, how
+    try:
+        yield
+    finally:
+        _telling = before
+
+
+@contextmanager
+def logged(log: Path) -> Iterator[None]:
+    """Write a log too while the block runs, of a work that begins now; the file is there already."""
+    with told(Telling(_telling.format, log)):
+        yield
 
 
 def say(message: str) -> None:
     """Print one line to standard error."""
-    _console.print(message, markup=False, soft_wrap=True)
+    if not event("message", message=message.strip()):
+        _print(message)
+
+
+def event(kind: str, **facts: Any) -> bool:
+    """Write one line to the log, and to standard error where that wants JSON; return whether it does."""
+    in_json = _telling.format == "json"
+    if _telling.log is None and not in_json:
+        return False
+    line = json.dumps({
+        "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        "at_s": round(time.perf_counter() - _telling.began_s, 3),
+        "event": kind,
+        **facts,
+        **_memory(),
+    }) + "\n"  # fmt: skip
+    if in_json:
+        sys.stderr.write(line)
+        sys.stderr.flush()
+    if _telling.log is not None:
+        with suppress(OSError):  # the log of a full disk must not be what ends the work
+            append(_telling.log, line)
+    return in_json
+
+
+def append(log: Path, line: str) -> None:
+    """Append a line to a file in one piece: several processes may do so.
+
+    Raises:
+        OSError: it is not there any more, or cannot be written.
+    """
+    number = os.open(log, os.O_WRONLY | os.O_APPEND)
+    try:
+        os.write(number, line.encode())
+    finally:
+        os.close(number)
 
 
 @contextmanager
 def stage(label: str, total: int | None = None, unit: str = "") -> Iterator[Callable[[int], None]]:
     """Show a stage of work while the block runs; call the yielded function with how many items were done."""
-    started = time.perf_counter()
+    started = logged_at = time.perf_counter()
     done = 0
-    if not sys.stderr.isatty():
+    live = sys.stderr.isatty() and _telling.format == "text"
+    if not event("begin", stage=label, of=total, unit=unit or None) and not live:
+        _print(f"  {label} ...{f' ({total:,} {unit})' if total else ''}")
 
-        def count(n: int) -> None:
-            nonlocal done
+    def facts() -> dict[str, Any]:
+        seconds = time.perf_counter() - started
+        return {
+            "stage": label, "items": done or None, "of": total, "unit": unit or None, "seconds": round(seconds, 3),
+            "per_s": round(done / seconds, 2) if done and seconds else None,
+        }  # fmt: skip
+
+    with _live(label, total, unit) if live else nullcontext(_nothing) as show:
+
+        def advance(n: int) -> None:
+            nonlocal done, logged_at
             done += n
+            show(n)
+            if (now := time.perf_counter()) - logged_at >= _EVERY_S:
+                logged_at = now
+                event("progress", **facts())
 
-        yield count
-    else:
-        bar = Progress(
-            SpinnerColumn(),
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn(unit),
-            TimeRemainingColumn(),
-            console=_console,
-            transient=True,
-        )
-        with bar:
-            task = bar.add_task(label, total=total)
-
-            def advance(n: int) -> None:
-                nonlocal done
-                done += n
-                bar.advance(task, n)
-
+        try:
             yield advance
-    seconds = time.perf_counter() - started
-    say(f"  {label}: {f'{done:,} {unit} in ' if done else ''}{seconds:.1f} s")
+        except BaseException as error:
+            event("broken off", **facts(), error=type(error).__name__)
+            raise
+    ended = facts()
+    if not event("end", **ended):
+        _print(f"  {label}: {_amount(ended)}{ended['seconds']:.1f} s{_rate(ended)}")
 
 
 def track(items: Iterable[T], label: str, unit: str = "", total: int | None = None) -> Iterator[T]:
@@ -61,3 +172,72 @@ def track(items: Iterable[T], label: str, unit: str = "", total: int | None = No
         for item in items:
             yield item
             advance(1)
+
+
+def where_it_stopped(log: Path) -> str | None:
+    """Return the stage that a log leaves open or broken off, and how far it was; None if it tells of none."""
+    try:
+        lines = log.read_text("utf-8", errors="replace").splitlines()
+    except OSError:
+        return None
+    found: str | None = None
+    for line in lines:
+        with suppress(ValueError, KeyError, TypeError):  # a line may have been cut in the middle
+            entry = json.loads(line)
+            if entry["event"] == "end":
+                found = f"after {entry['stage']}"
+            elif entry["event"] in ("begin", "progress", "broken off"):
+                of = f" of {entry['of']:,}" if entry["of"] else ""
+                done = f", {entry.get('items') or 0:,}{of} {entry['unit'] or 'done'}"
+                found = entry["stage"] + (done if of or entry.get("items") else "")
+    return found
+
+
+def _print(message: str) -> None:
+    _console.print(message, markup=False, soft_wrap=True)
+
+
+@contextmanager
+def _live(label: str, total: int | None, unit: str) -> Iterator[Callable[[int], None]]:
+    columns: list[ProgressColumn] = [SpinnerColumn(), TextColumn("{task.description}")]
+    if total is None:
+        columns += [TimeElapsedColumn()]
+    else:
+        columns += [BarColumn(), MofNCompleteColumn(), TextColumn(unit), _RateColumn(), TimeRemainingColumn()]
+    with Progress(*columns, console=_console, transient=True) as bar:
+        task = bar.add_task(label, total=total)
+        yield lambda n: bar.advance(task, n)
+
+
+class _RateColumn(ProgressColumn):
+    """Items a second, of the last half minute."""
+
+    def render(self, task: Task) -> Text:
+        """Return the rate, or nothing before there is one."""
+        return Text("" if task.speed is None else f"{_plain(task.speed)}/s")
+
+
+def _nothing(n: int) -> None:
+    pass
+
+
+def _amount(ended: Mapping[str, Any]) -> str:
+    return f"{ended['items']:,} {ended['unit'] or ''} in " if ended["items"] else ""
+
+
+def _rate(ended: Mapping[str, Any]) -> str:
+    """Return the rate of a stage that took long enough to have one."""
+    return f", {_plain(ended['per_s'])}/s" if ended["per_s"] and ended["seconds"] >= 0.1 else ""
+
+
+def _plain(value: float) -> str:
+    return f"{value:,.0f}" if value >= 10 else f"{value:.2f}"
+
+
+def _memory() -> dict[str, float | None]:
+    """Return memory in MiB: the resident set, its peak since the reranker was loaded, and what CUDA tensors hold."""
+    facts = {"rss_mb": resident_mb(), "rss_peak_mb": peak_resident_mb()}
+    torch = sys.modules.get("torch")  # whoever computes has imported it; the log does not
+    if torch is not None and hasattr(torch, "cuda") and torch.cuda.is_initialized():
+        facts["cuda_mb"] = torch.cuda.memory_allocated() / 2**20
+    return {name: None if value is None else round(value, 1) for name, value in facts.items()}

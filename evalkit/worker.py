@@ -1,27 +1,154 @@
-"""Runs a job in a fresh process, so that one trial's memory and CUDA context never touch another's."""
+"""Runs a job in a fresh process, so that one trial's memory and CUDA context never touch another's.
 
-from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
+Nothing is left behind: the process is told to stop, and killed if it does not, however the wait for it ends; and it
+ends by itself when the one that waits was killed.
+"""
+
+import atexit
+import os
+import pickle
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from multiprocessing import connection, get_context, parent_process, resource_tracker
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from typing import Any, TypeVar
 
+from evalkit import progress, stopping
 from evalkit.errors import EvalkitError
+from evalkit.progress import Telling
+from evalkit.stopping import Stopped, to_the_end
 
 T = TypeVar("T")
 
+_GRACE_S = 10.0
+"""For closing what is open, before the process is killed."""
 
-def in_fresh_process(job: Callable[..., T], *arguments: Any) -> T:
-    """Return what `job` returns, or raise what it raises.
+
+def in_fresh_process(job: Callable[..., T], *arguments: Any, time_limit_s: float | None = None) -> T:
+    """Return what `job` returns, or raise what it raises, with the traceback of its process as a note.
 
     Raises:
-        EvalkitError: the process died, as it does when the system kills it for want of memory.
+        EvalkitError: the process died, or did not end within `time_limit_s` seconds.
+        Stopped: a signal came; the process has ended.
     """
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        try:
-            return pool.submit(job, *arguments).result()
-        except BrokenProcessPool:
-            raise EvalkitError(
-                "the trial's process died without a word, most likely killed for using too much memory; lower "
-                "reranker.batch_tokens, cut the slice (slice.corpus=judged, slice.queries=N) or use a smaller model"
-            ) from None
+    context = get_context("spawn")
+    ours, theirs = context.Pipe(duplex=False)
+    process = context.Process(target=_serve, args=(theirs, progress.telling(), job, arguments), name="evalkit-trial")
+    with to_the_end(), _deaf_to_the_terminal():
+        process.start()
+    try:
+        theirs.close()
+        kind, value = _answer(process, ours, time_limit_s)
+    except BaseException:
+        process.terminate()
+        raise
+    finally:
+        process.join(_GRACE_S)
+        process.kill()
+        process.join()
+        ours.close()
+    if kind == "error":
+        raise value
+    result: T = value
+    return result
+
+
+def _answer(process: BaseProcess, pipe: Connection, time_limit_s: float | None) -> tuple[str, Any]:
+    if not connection.wait([pipe, process.sentinel], time_limit_s):
+        raise EvalkitError(
+            f"the trial did not end within time_limit_s={time_limit_s:g} seconds{_where()}; raise the limit, or "
+            "cut the slice (slice.queries=N) or the depth"
+        )
+    try:
+        if pipe.poll():  # what was said before the end counts
+            kind, value = pipe.recv()
+            return str(kind), value
+    except (EOFError, OSError):
+        pass
+    process.join(_GRACE_S)
+    raise EvalkitError(f"the trial's process died without a word{_where()}: {_how(process.exitcode)}")
+
+
+def _where() -> str:
+    log = progress.telling().log
+    where = progress.where_it_stopped(log) if log else None
+    return f" ({where})" if where else ""
+
+
+def _how(exit_code: int | None) -> str:
+    """Return what an exit code tells, and what to do about it."""
+    if exit_code is None or exit_code >= 0:
+        return f"exit code {exit_code}, and what it printed above may say why"
+    with suppress(ValueError):
+        name = signal.Signals(-exit_code).name
+        if name == "SIGKILL":
+            return (
+                "SIGKILL, most likely from the system for using too much memory; lower reranker.batch_tokens, cut the "
+                "slice (slice.corpus=judged, slice.queries=N) or use a smaller model"
+            )
+        return f"{name}; a signal from outside, or a defect of a library, and then another version of it may help"
+    return f"signal {-exit_code}"
+
+
+@contextmanager
+def _deaf_to_the_terminal() -> Iterator[None]:
+    """Start a process that Ctrl-C does not reach, though the terminal sends it to all: the one that waits hears it.
+
+    A blocked signal is inherited, and one that comes meanwhile is not lost to this process.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    resource_tracker.ensure_running()  # multiprocessing's own helper, whose start would lift the block
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _serve(pipe: Connection, telling: Telling, job: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+    """Do the job in this process, which is the fresh one, and send what came of it."""
+    for name in ("SIGINT", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    try:
+        with stopping.heard(signal.SIGTERM), progress.told(telling):
+            answer: tuple[str, Any] = ("done", job(*arguments))
+    except Stopped as stopped:
+        answer = ("error", EvalkitError(f"the trial's process was told to stop by {stopped.name}"))
+    except BaseException as error:
+        error.add_note("".join(traceback.format_exception(error)))
+        answer = ("error", _portable(error))
+    with suppress(OSError):  # nobody waits any more
+        pipe.send(answer)
+    pipe.close()
+    # All is said. To take down an interpreter that has loaded torch and numba piece by piece takes seconds.
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
+
+
+def _portable(error: BaseException) -> BaseException:
+    """Return an error that can be sent to another process: itself, or what it says."""
+    try:
+        pickle.loads(pickle.dumps(error))  # noqa: S301
+    except Exception:
+        said = RuntimeError(f"{type(error).__name__}: {error}")
+        said.__notes__ = error.__notes__
+        return said
+    return error
+
+
+def _end_with_parent() -> None:
+    parent = parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)  # at once, as the parent did: the lock on its folder is gone, and another run may take it over

@@ -11,6 +11,7 @@ import pytest
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # before huggingface_hub is imported: no test asks the network
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is: on a busy machine tiny models wait for their threads
+os.environ.setdefault("EVALKIT_STORE", "off")  # a test computes what it asks for
 
 REPOSITORY = Path(__file__).parents[1]
 SHARED = REPOSITORY.parent / "shared"

@@ -45,7 +45,7 @@ class Broken:
         self.inner.check()
 
     def load(self) -> None:
-        if not getattr(self.inner, "_state", True):
+        if getattr(self.inner, "_built", True) is None:
             self.inner.load()
 
     def score(self, pairs, queries, docs, on_progress=lambda n: None) -> Scores:

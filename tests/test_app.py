@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,14 @@ except SystemExit as ended:
 heavy = sorted({{"torch", "transformers", "ranx", "numba", "pandas", "matplotlib", "ir_datasets"}} & set(sys.modules))
 print("heavy:", heavy, file=sys.stderr)
 """
+
+
+def anybody_in(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def result_in(folder: Path) -> dict:
@@ -47,9 +56,10 @@ def trial(bert_folder, tmp_path_factory):
 def test_a_trial_leaves_everything_in_its_folder(trial):
     _, folder = trial
     assert sorted(path.name for path in folder.iterdir()) == [
-        "before_after.png", "before_after.svg", "changes.png", "changes.svg", "config.yaml", "first_stage.trec",
-        "passages.jsonl", "per_query.csv", "qrels.trec", "reliability.png", "reliability.svg", "report.html",
-        "report.md", "report.tex", "reranked.trec", "result.json", "scores.png", "scores.svg",
+        "before_after.png", "before_after.svg", "changes.png", "changes.svg", "config.yaml", "evalkit.log",
+        "first_stage.trec", "latency.png", "latency.svg", "passages.jsonl", "per_query.csv", "qrels.trec",
+        "reliability.png", "reliability.svg", "report.html", "report.md", "report.tex", "reranked.trec", "result.json",
+        "scores.png", "scores.svg",
     ]  # fmt: skip
 
 
@@ -117,6 +127,21 @@ def test_progress_goes_to_standard_error_and_results_to_standard_output(trial):
     assert "Warning" not in done.stderr
     assert "searching: 5 queries" in done.stderr
     assert "searching" not in done.stdout
+
+
+def test_the_log_tells_where_the_time_went(trial):
+    _, folder = trial
+    first, *entries = [json.loads(line) for line in (folder / "evalkit.log").read_text("utf-8").splitlines()]
+    assert first["event"] == "run"
+    assert entries[0]["command"] == result_in(folder)["provenance"]["command"]
+    ended = {entry["stage"]: entry for entry in entries if entry["event"] == "end"}
+    assert list(ended)[-6:] == ["scoring", "timing single queries", "measuring", "testing", "drawing",
+                                "writing the reports"]  # fmt: skip
+    assert ended["scoring"]["items"] == result_in(folder)["cost"]["pairs"]
+    assert ended["scoring"]["per_s"] > 0
+    assert ended["scoring"]["rss_mb"] > entries[0]["rss_mb"]
+    assert entries[-1]["event"] == "finished"
+    assert sum(entry["seconds"] for entry in ended.values()) < entries[-1]["at_s"]
 
 
 def test_the_saved_configuration_runs_the_same_trial_again(trial):
@@ -226,16 +251,31 @@ def test_published_rerankings_are_judged_as_published(shared, tmp_path):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals are a matter of POSIX")
-def test_an_interrupt_ends_with_its_own_exit_code(bert_folder, tmp_path):
+def test_an_interrupted_sweep_saves_what_is_done_and_says_what_is_missing(bert_folder, tmp_path):
     """Control-C reaches the whole process group, as from a terminal."""
-    command = [sys.executable, "-m", "evalkit", f"reranker.model={bert_folder}", "device=cpu", "out_dir=out"]
+    command = [sys.executable, "-m", "evalkit", "--multirun", f"reranker.model={bert_folder}", "device=cpu",
+               "depth=0,5,6", "out_dir=out"]  # fmt: skip
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=tmp_path, start_new_session=True) as running:
         told = iter(running.stderr)
-        assert any("analysing passages" in line for line in told)  # the trial's own process is at work
+        assert any("scoring ..." in line for line in told)  # the second trial's own process is at work
         os.killpg(running.pid, signal.SIGINT)
-        assert list(told)[-1] == "evalkit: interrupted; the folders of finished trials stay\n"
+        last = list(told)[-1]
         assert running.wait(60) == 130
-    assert not (tmp_path / "out" / "result.json").exists()
+    assert last.startswith("evalkit: stopped by SIGINT (scoring, ")
+    assert last.endswith("out/1-fp32/result.json says so\n")
+    failed, partial, missing = json.loads((tmp_path / "out" / "sweep.json").read_text("utf-8"))
+    assert (failed["status"], failed["error"].split(":")[0]) == ("failed", "depth=0")
+    assert (partial["status"], partial["error_kind"]) == ("partial", "Stopped")
+    assert partial["error"].startswith("stopped by SIGINT (scoring, ")
+    assert partial["missing"] == ["effective", "effectiveness", "analysis", "cost"]
+    assert partial == result_in(tmp_path / "out" / "1-fp32")
+    assert (missing["status"], missing["error"], missing["name"]) == ("partial", "not begun", "depth=6")
+    assert not (tmp_path / "out" / "2-fp32").exists()
+    assert "## Without a result\n- `depth=6`: not begun\n" in (tmp_path / "out" / "report.md").read_text("utf-8")
+    until = time.monotonic() + 30
+    while anybody_in(running.pid):  # nobody is left behind
+        assert time.monotonic() < until
+        time.sleep(0.02)
 
 
 # --- is the model alive?

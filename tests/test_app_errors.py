@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import pytest
 from conftest import run_evalkit, sentence
 from hydra.core.global_hydra import GlobalHydra
 
-from evalkit import app
+from evalkit import app, run_folder
 
 
 @pytest.fixture
@@ -47,13 +46,15 @@ def refused(monkeypatch, tmp_path, capsys):
         ("precision=fp61", "there is no precision 'fp61'; did you mean fp16, "),
         ("slice.lng=xx", "there is no setting 'slice.lng'; did you mean lang?"),
         ("slice.path=/x", "there is no setting 'slice.path'; there is lang, queries, reference, seed"),
-        ("reranker.batchtokens=9", "there is no setting 'reranker.batchtokens'; did you mean batch_tokens?"),
+        ("reranker.batchtokens=9", "there is no setting 'reranker.batchtokens'; did you mean batch_tokens"),
         ("dpeth=5", "there is no setting 'dpeth'; did you mean depth?"),
         ("slcie.lang=zh", "there is no setting 'slcie.lang'; did you mean slice?"),
         ("protocol.warmup=1", "there is no setting 'protocol.warmup'; did you mean warmup_queries"),
         ("precision.nam=fp16", "there is no setting 'precision.nam'; did you mean name?"),
         ("hydra.run.dri=x", "Could not override 'hydra.run.dri'"),
         ("task=trail", "task=trail: no such task; did you mean trial?"),
+        ("time_limit_s=0", "time_limit_s=0: give a number of seconds above 0, or null for none"),
+        ("log_format=xml", "log_format=xml: there is text, json"),
         ("slice=beir", "slice.path must be given: add slice.path=... to the command"),
         (
             "slice=irds first_stage=dense reranker=cross_encoder",
@@ -112,18 +113,16 @@ def test_a_result_is_not_written_over_unless_told_to(refused, tmp_path):
     assert [path.name for path in done.iterdir()] == ["result.json"]
 
 
-def test_the_folder_of_a_failed_trial_is_used_again(tmp_path):
-    (tmp_path / "result.json").write_text('{"status": "failed"}', encoding="utf-8")
-    app._claim(tmp_path, overwrite=False)
-    assert not (tmp_path / "result.json").exists()
-
-
-def test_a_result_that_may_be_replaced_is_gone_before_the_work_starts(tmp_path):
-    """A trial that dies then leaves no result behind that is not its own."""
-    (tmp_path / "result.json").write_text("{}", "utf-8")
-    app._claim(tmp_path, overwrite=True)
-    assert list(tmp_path.iterdir()) == []
-    app._claim(tmp_path, overwrite=False)  # an empty folder is free
+def test_a_folder_that_another_run_is_writing_to_is_left_alone(refused, tmp_path):
+    with run_folder.claimed(tmp_path / "out", overwrite=False):
+        told = refused(f"out_dir={tmp_path}/out", "overwrite=true")
+        swept = refused("--multirun", "depth=1,2", f"out_dir={tmp_path}/out", "overwrite=true")
+    assert swept == told
+    assert told == (
+        f"another run (process {os.getpid()}) is at work in {tmp_path}/out; wait for it, or name another folder "
+        "with out_dir=DIR"
+    )
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["evalkit.log"]
 
 
 def test_an_out_dir_below_a_file_names_the_way_out(refused, tmp_path):
@@ -145,7 +144,7 @@ def test_an_out_dir_that_nobody_may_make_names_the_way_out(refused):
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full, a disk without room")
 def test_a_full_disk_is_told_before_any_work(refused, tmp_path):
     (tmp_path / "full").mkdir()
-    (tmp_path / "full" / "config.yaml").symlink_to("/dev/full")
+    (tmp_path / "full" / "evalkit.log").symlink_to("/dev/full")
     told = refused(f"out_dir={tmp_path}/full")
     assert told.startswith(f"cannot write the results to {tmp_path}/full: No space left on device; free some space")
 
@@ -179,31 +178,3 @@ def test_a_model_folder_without_its_tokenizer_is_refused_and_the_failure_is_writ
     assert (result["status"], result["error"]) == ("failed", told)
     assert result["asked"]["reranker"]["model"] == str(model)
     assert "evalkit" in result["provenance"]
-
-
-@pytest.fixture
-def small_disk(tmp_path):
-    """A disk of 16 KiB: room for a configuration and not for a result."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=16k", "tmpfs", str(folder)], capture_output=True, text=True, check=False
-    )
-    if mounted.returncode:
-        pytest.skip(f"no small disk can be mounted here: {mounted.stderr.strip()}")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
-
-
-@pytest.mark.skipif(os.name != "posix", reason="mounts are a matter of POSIX")
-def test_a_disk_that_fills_up_at_the_end_is_told_in_one_sentence(small_disk, beir_folder, tmp_path):
-    done = run_evalkit(
-        "slice=beir", f"slice.path={beir_folder}", "first_stage=trec_run", f"first_stage.path={beir_folder}/first.trec",
-        "reranker=trec_run", f"reranker.path={beir_folder}/reranked.trec", f"out_dir={small_disk}/out", cwd=tmp_path,
-    )  # fmt: skip
-    assert done.returncode == 2
-    assert sentence(done.stderr) == (
-        f"cannot write the results to {small_disk}/out: No space left on device; free some space, or name another "
-        "folder with out_dir=DIR"
-    )
-    assert not (small_disk / "out" / "result.json").exists()

@@ -145,6 +145,18 @@ def test_a_deeper_search_extends_a_shallower_one_whatever_the_order_of_the_corpu
     assert {hit.doc_id for hit in whole} == {d for d, text in docs.items() if set(text.split()) & set(query.split())}
 
 
+@pytest.mark.parametrize("method", ["lucene", "robertson", "atire"])
+@settings(deadline=None, max_examples=20)
+@given(docs=corpora, query=st.lists(st.sampled_from(["a", "b", "c", "d"]), min_size=1, max_size=4))
+def test_scores_are_those_of_bm25s_itself_to_the_last_bit(method, docs, query):
+    import bm25s
+
+    whole = bm25s.BM25(method=method, k1=0.9, b=0.4)
+    whole.index([text.split() for text in docs.values()], show_progress=False)
+    expected = {d: float(score) for d, score in zip(docs, whole.get_scores(query)) if score > 0}
+    assert dict(search(docs, " ".join(query), depth=100, method=method)) == expected
+
+
 # --- published figures ------------------------------------------------------------------------------------------------
 
 

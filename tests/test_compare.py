@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import pytest
 from conftest import run_evalkit, sentence
@@ -6,7 +7,7 @@ from gate_pipeline import Broken, FirstStage, Pipeline, cut, packaged
 
 from evalkit.compare import side_by_side
 from evalkit.errors import EvalkitError
-from evalkit.report import markdown, reading
+from evalkit.report import html, markdown, reading, terminal
 from evalkit.rerankers.none import NoReranker
 from evalkit.slices import packaged as dev
 
@@ -61,8 +62,6 @@ def test_the_baseline_may_be_any_of_them_and_comes_first(results):
 
 
 def test_a_result_against_itself_differs_by_nothing(results, tmp_path):
-    import shutil
-
     twin = tmp_path / "twin"
     shutil.copytree(results["tiny"].where, twin)
     found = side_by_side([results["tiny"], reading.read(twin)], resamples=999)
@@ -129,6 +128,39 @@ def test_very_few_queries_give_figures_without_nonsense(queries, bert_folder, tm
     assert (test["holm_p"] is None) == (queries == 1)
     json.dumps(found, allow_nan=False)
     assert "nan" not in markdown.comparison(found)
+
+
+# --- what it costs
+
+
+@pytest.fixture
+def precisions(results, tmp_path):
+    """A real trial's folder twice, once at fp32 and once at fp16 in name, with figures of cost that are made up."""
+    for precision, times in (("fp32", 1), ("fp16", 2)):
+        shutil.copytree(results["tiny"].where, tmp_path / precision)
+        path = tmp_path / precision / "result.json"
+        result = json.loads(path.read_text("utf-8"))
+        result["effective"]["reranker"]["precision"] = precision
+        result["cost"] = {
+            "pairs_per_s": 50.0 * times,
+            "latency": {"samples_ms": [80 / times], "p50_ms": 80 / times, "p99_ms": 80 / times},
+            "memory": {"rss_peak_mb": 900 / times, "cuda_allocated_peak_mb": None, "weights_mb": 300 / times},
+        }
+        path.write_text(json.dumps(result), "utf-8")
+    return side_by_side([reading.read(tmp_path / precision) for precision in ("fp32", "fp16")], resamples=99)
+
+
+def test_precisions_side_by_side_have_one_table_and_the_claim_about_memory_an_answer(precisions, capsys):
+    terminal.show_comparison(precisions, "there")
+    shown, report = capsys.readouterr().out, markdown.comparison(precisions)
+    for text in (shown, report, html.comparison(precisions, {})):
+        assert "What it costs" in text
+        assert "100 (\u00d72.00)" in text
+        assert "40.0 (\u00d70.50)" in text
+        assert "450 (\u00d70.50)" in text
+        assert "Does fp16 save 40% of memory? Here it does: bm25 + tiny at fp16 against bm25 + tiny at fp32" in text
+    assert "logits differ by 0 at most" in shown
+    assert "weights 300 -> 150 MiB (-50.0%), peak of the process's memory 900 -> 450 MiB (-50.0%)" in shown
 
 
 # --- the command

@@ -14,6 +14,7 @@ from gate_pipeline import Broken, FirstStage, Pipeline, cut, packaged, part, sig
 from evalkit.baseline import dump
 from evalkit.errors import EvalkitError, NotFiniteError
 from evalkit.limits import Limits
+from evalkit.scoring.scorer import Scorer
 from evalkit.slices import packaged as dev
 from evalkit.slices.assemble import assemble
 from evalkit.types import Run, Scores
@@ -198,12 +199,12 @@ def test_truncation_at_16_tokens_is_caught_and_named(english, standard, folders,
 
 
 def test_a_model_without_its_last_layer_is_caught(english, standard, folders, cross_encoder):
+    pretrained = cross_encoder._built.pretrained
+    model = copy.deepcopy(pretrained.model)
+    model.bert.encoder.layer = model.bert.encoder.layer[:-1]
+    scorer = Scorer(replace(pretrained, model=model), cross_encoder._built.device, 256, "longest_first")
     shorter = packaged()
-    shorter._state = dict(cross_encoder._state)
-    scorer = copy.copy(cross_encoder._state["scorer"])
-    scorer.model = copy.deepcopy(scorer.model)
-    scorer.model.bert.encoder.layer = scorer.model.bert.encoder.layer[:-1]
-    shorter._state["scorer"] = scorer
+    shorter._built = replace(cross_encoder._built, scorer=scorer)
     verdict = replace(english, reranker=Broken(shorter)).judge(standard, folders())
     assert "nDCG@10" in names(verdict)
 
@@ -215,7 +216,7 @@ class BiEncoder:
         self.inner = inner
 
     def score(self, pairs, queries, docs, on_progress=lambda n: None):
-        pretrained = self.inner._state["pretrained"]
+        pretrained = self.inner._built.pretrained
 
         def vectors(texts):
             batch = pretrained.tokenizer(texts, padding=True, truncation=True, max_length=256, return_tensors="pt")

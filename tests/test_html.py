@@ -145,14 +145,31 @@ def full(text="plain"):
          "source": "https://example.org/a?b=1&c=2", "note": None},
         {"of": text, "measure": text, "value": 0.5, "ours": None, "difference": None, "source": text, "note": text},
     ]  # fmt: skip
+    latency = {"samples_ms": [1.0, 2.0], "p50_ms": 123.0, "p90_ms": 150.0, "p95_ms": 155.0, "p99_ms": 160.0,
+               "p50_ci95_ms": [1.0, 2.0], "p90_ci95_ms": [1.0, None], "p95_ci95_ms": [None, 2.0],
+               "p99_ci95_ms": [None, None], "pairs_per_query": 10.0, "queries": 2, "repetitions": 2,
+               "duration_s": 0.003}  # fmt: skip
+    grid = [{"depth": 10, "length": length, "tokens_per_pair": 64.0, "latency": latency} for length in (64, 128)]
+    nothing_measured = dict.fromkeys(("rss_before_mb", "rss_after_mb", "rss_peak_mb", "cuda_allocated_peak_mb"))
     whole["cost"] = {
-        "first_stage_s": 0.5, "load_s": 1.5, "warmup_s": 0.1, "pairs": 20, "scoring_s": 2.0, "pairs_per_s": 10.0,
-        "tokenize_s": 0.1, "forward_s": 1.9,
-        "latency": {"samples_ms": [1.0], "p50_ms": 123.0, "p90_ms": 150.0, "p99_ms": 160.0, "pairs_per_query": 10.0},
+        "first_stage_s": 0.5, "load_s": 1.5, "first_forward_ms": None, "warmup_s": 0.1, "pairs": 20,
+        "computed_pairs": 15, "scoring_s": 2.0, "pairs_per_s": 10.0, "tokenize_s": 0.1, "forward_s": 1.9,
+        "throughput": {"source": "sample", "pairs": 15, "tokens": 200, "padding_share": 0.0, "wall_s": 1.5,
+                       "end_to_end_pairs_per_s": 10.0, "tokens_per_s": 133.3, "model_mfu": None},
+        "latency": latency,
+        "latency_grid": {"cells": grid, "notes": [text]},
         "memory": {"rss_before_load_mb": None, "rss_after_load_mb": None, "rss_peak_mb": 789.0,
-                   "cuda_allocated_peak_mb": None, "cuda_reserved_peak_mb": None},
+                   "cuda_allocated_peak_mb": None, "cuda_reserved_peak_mb": None, "weights_mb": 87.0,
+                   "own_pass": {"pairs": 5, "tokens": 99, "predicted_peak_mb": 117.0, **nothing_measured}},
+        "energy": {"joules": None, "why": text},
+        "estimate": {"price_per_gpu_hour": 2.0, "currency": text, "depth": 10, "why": None, "per_1000_queries": 0.1,
+                     "per_1000_queries_one_by_one": None, "per_million_pairs": 10.0},
         "calibration": None,
     }  # fmt: skip
+    whole["effective"] |= {
+        "scoring": {"pairs_from_store": 5, "budget_halvings": [text]},
+        "environment": {"device": text, "driver": text, "clocks_held_back_by": [text, text], "nvml": f"no {text}"},
+    }
     return whole
 
 
@@ -375,6 +392,15 @@ def test_texts_carry_their_language_and_find_their_own_direction():
     assert not [found for found in Page(html.trial(whole, passages(), {})).all("bdi") if "lang" in found]
 
 
+def test_cost_is_told_with_what_was_not_measured():
+    text = Page(trial_page()).text
+    assert "pairs/s, the model alone not measured" in text
+    assert "p99 160 not determinable from 2 samples" in text
+    assert "5 of 20 scores came from a store" in text
+    assert "117 MiB by arithmetic" in text
+    assert "Energy was not measured: plain." in text
+
+
 def test_settings_stand_side_by_side_where_they_differ():
     text = Page(trial_page()).text
     assert "setting asked done slice.lang not set en reranker.device auto cpu reranker.precision not set fp32" in text
@@ -432,7 +458,7 @@ def test_parts_of_a_comparison_may_be_missing():
     for key in ("against_baseline", "matrix", "parity", "queries", "warnings", "confidence", "seed", "resamples"):
         bare.pop(key)
     parsed = Page(html.comparison(bare, {}))
-    assert [found["id"] for found in parsed.all("section")] == ["systems", "queries", "origin"]
+    assert [found["id"] for found in parsed.all("section")] == ["systems", "cost", "queries", "origin"]
 
 
 @pytest.mark.parametrize(

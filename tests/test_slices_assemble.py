@@ -164,7 +164,8 @@ def test_a_slice_counts_what_it_holds():
     data = assembled(qrels={"q1": {"a": 1, "b": 2}, "q2": {"b": 0}, "q3": {"z": 2, "a": 0}})
     assert data.facts == {
         "source": "test", "queries": 3, "docs": 4, "judgments": 5, "judged_docs_without_text": 1,
-        "queries_without_relevant": 1, "fingerprints": fingerprints(data.queries, data.docs, data.qrels),
+        "queries_without_relevant": 1, "ids_escaped": 0, "texts_mended": 0,
+        "fingerprints": fingerprints(data.queries, data.docs, data.qrels),
     }  # fmt: skip
 
 
@@ -274,12 +275,17 @@ def test_a_choice_that_there_is_not_is_refused_with_those_there_are():
 # --- what no file could hold ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("broken", ["Paris (France)", "tab\tid", ""])
-def test_an_id_that_a_trec_run_could_not_hold_is_refused_before_any_work(broken):
-    with pytest.raises(EvalkitError, match=r"HERE: the passage id .* TREC run file has no way to write it"):
-        assemble("n", "en", "HERE", {"q": "text"}, {broken: "text"}, {"q": {broken: 1}}, 1, {})
-    with pytest.raises(EvalkitError, match=r"HERE: the query id .* TREC run file has no way to write it"):
-        assemble("n", "en", "HERE", {broken: "text"}, {"d": "text"}, {broken: {"d": 1}}, 1, {})
+def test_an_empty_id_is_refused_before_any_work():
+    with pytest.raises(EvalkitError, match=r"HERE: there is a passage whose id is empty"):
+        assemble("n", "en", "HERE", {"q": "text"}, {"": "text"}, {"q": {"": 1}}, 1, {})
+    with pytest.raises(EvalkitError, match=r"HERE: there is a query whose id is empty"):
+        assemble("n", "en", "HERE", {"": "text"}, {"d": "text"}, {"": {"d": 1}}, 1, {})
+
+
+@pytest.mark.parametrize("grade", [2**31, -(2**31), 1.5, None])
+def test_a_grade_that_is_no_grade_is_refused(grade):
+    with pytest.raises(EvalkitError, match=r"HERE: passage 'd' has grade .* for query 'q'; a grade is an integer"):
+        assemble("n", "en", "HERE", {"q": "text"}, {"d": "text"}, {"q": {"d": grade}}, 1, {})
 
 
 @pytest.mark.parametrize(("needed", "distractors"), [(None, 5), ({"a"}, -1)])

@@ -87,6 +87,8 @@ def test_what_was_read_is_written_down(tmp_path):
         "judgments": 4,
         "judged_docs_without_text": 0,
         "queries_without_relevant": 1,  # q2, whose best grade is 1
+        "ids_escaped": 0,
+        "texts_mended": 0,
         "fingerprints": fingerprints(data.queries, data.docs, data.qrels),
     }
 
@@ -202,14 +204,14 @@ def test_a_folder_without_judgments(tmp_path):
 def test_a_missing_file(tmp_path, name):
     path = folder(tmp_path)
     (path / name).unlink()
-    assert refusal(path) == f"there is no file {path}/{name}"
+    assert refusal(path) == f"there is no {path}/{name}; it should be JSON objects, one a line"
 
 
 @pytest.mark.parametrize("name", ["corpus.jsonl", "queries.jsonl", "qrels/test.tsv"])
 def test_a_file_that_is_no_utf_8(tmp_path, name):
     path = folder(tmp_path)
     (path / name).write_bytes(b'{"_id": "d1", "text": "caf\xe9"}\n')
-    assert refusal(path).startswith(f"cannot read {path}/{name}: ")
+    assert refusal(path).startswith(f"cannot read {path}/{name}, line 1, as ")
 
 
 BROKEN_RECORDS = {

@@ -253,6 +253,18 @@ def test_a_broken_candidate_file_is_named_by_its_line(with_candidates, candidate
     kept.write_text(whole, "utf-8")
 
 
+@pytest.mark.parametrize("broken", [b"443396 0 11 three\n", b"443396 0\n", b"\xff\xfe 0 11 3\n"])
+def test_broken_judgments_end_in_one_sentence(with_candidates, candidates_home, broken):
+    """Each format of ir_datasets has errors of its own kind for what it cannot read."""
+    path = candidates_home / "msmarco-passage" / "trec-dl-2019" / "qrels"
+    whole = path.read_bytes()
+    try:
+        path.write_bytes(broken)
+        assert refusal(with_candidates, DL19).startswith(f"cannot read {DL19} through ir_datasets (")
+    finally:
+        path.write_bytes(whole)
+
+
 def test_a_dataset_without_a_candidate_file_is_refused(with_candidates):
     assert refusal(with_candidates, "msmarco-passage/dev/small", source="candidates") == (
         "slice.source=candidates: msmarco-passage/dev/small has no official candidate file; there is one for "

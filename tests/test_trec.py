@@ -94,7 +94,7 @@ def test_a_file_without_hits_is_refused(tmp_path, text):
 
 
 def test_a_missing_file_is_refused_by_name(tmp_path):
-    with pytest.raises(EvalkitError, match=r"there is no TREC run file at .*nowhere\.trec"):
+    with pytest.raises(EvalkitError, match=r"there is no .*nowhere\.trec; it should be a TREC run"):
         read_run(tmp_path / "nowhere.trec")
 
 

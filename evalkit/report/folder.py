@@ -1,13 +1,15 @@
 """Writes folders: all of a trial, of a sweep, of a comparison; what says that it is whole comes last."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from evalkit.errors import EvalkitError
-from evalkit.files import write_whole
-from evalkit.progress import stage
+from evalkit.files import whole_folder, write_whole
+from evalkit.progress import event, stage
 from evalkit.report import html, markdown, plots, tex
 from evalkit.report.queries import passages, per_query
 from evalkit.report.result import Result, finished
@@ -18,7 +20,8 @@ from evalkit.types import Trial
 def write_trial(trial: Trial, folder: Path, references: Sequence[Mapping[str, Any]] = ()) -> Result:
     """Write everything about `trial` and return its result; result.json comes last, as the sign that all is there.
 
-    `references` are published figures, as `evalkit.published` reads them.
+    A picture or a report that cannot be drawn loses no result: the status is ``partial`` then, and says what is
+    missing. `references` are published figures, as `evalkit.published` reads them.
 
     Raises:
         EvalkitError: the folder cannot be written, or the disk is full.
@@ -26,34 +29,65 @@ def write_trial(trial: Trial, folder: Path, references: Sequence[Mapping[str, An
     with stage("testing"):
         result = finished(trial, references)
     try:
-        write_run(trial.first_stage, folder / "first_stage.trec")
-        write_run(trial.reranked, folder / "reranked.trec")
-        write_qrels(trial.slice.qrels, folder / "qrels.trec")
-        per_query(trial).to_csv(folder / "per_query.csv", index=False, float_format="%.6f")
-        shown = passages(trial)
-        _write(folder / "passages.jsonl", "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in shown))
-        with stage("drawing"):
-            pictures = _draw(_TRIAL_PICTURES, result, folder)
-        _write(folder / "report.md", markdown.trial(result, [f"{name}.png" for name in pictures]))
-        _write(folder / "report.html", html.trial(result, shown, _titled(pictures, folder)))
-        _write(folder / "report.tex", tex.trial(result))
-        write_result(result, folder)
+        with whole_folder(folder, "result.json") as part:
+            write_run(trial.first_stage, part / "first_stage.trec")
+            write_run(trial.reranked, part / "reranked.trec")
+            write_qrels(trial.slice.qrels, part / "qrels.trec")
+            per_query(trial).to_csv(part / "per_query.csv", index=False, float_format="%.6f")
+            shown = passages(trial)
+            _write(part / "passages.jsonl", "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in shown))
+            failures: list[str] = []
+            pictures: list[str] = []
+            with stage("drawing", len(_TRIAL_PICTURES), "pictures") as advance:
+                for name, draw in _TRIAL_PICTURES.items():
+                    with _kept_in(failures, f"{name}.png"):
+                        pictures += _save({name: draw(result)}, part)
+                    advance(1)
+            with stage("writing the reports"):
+                with _kept_in(failures, "report.md"):
+                    _write(part / "report.md", markdown.trial(result, [f"{name}.png" for name in pictures]))
+                with _kept_in(failures, "report.html"):
+                    _write(part / "report.html", html.trial(result, shown, _titled(pictures, part)))
+                with _kept_in(failures, "report.tex"):
+                    _write(part / "report.tex", tex.trial(result))
+            if failures:
+                result |= {"status": "partial", "missing": failures}
+            _write(part / "result.json", _json(result))
+        for name in _TRIAL_PICTURES.keys() - set(pictures):  # those of an earlier result
+            for ending in ("png", "svg"):
+                (folder / f"{name}.{ending}").unlink(missing_ok=True)
     except OSError as error:
         raise cannot_write(folder, error) from None
     return result
 
 
-def write_sweep(results: Sequence[Result], folder: Path) -> None:
-    """Write the combined report of a sweep.
+@contextmanager
+def _kept_in(failures: list[str], name: str) -> Iterator[None]:
+    """Keep an error of drawing in `failures`, with the name of the file that is missing for it."""
+    try:
+        yield
+    except OSError:
+        raise  # of the disk, and not of what is drawn
+    except Exception as error:
+        failures.append(f"{name} ({type(error).__name__}: {error})")
+        event("error", file=name, traceback=traceback.format_exc())
+
+
+def write_sweep(results: Sequence[Result], folder: Path, without: Sequence[Result] = ()) -> None:
+    """Write the combined report of a sweep; `without` are trials that have no folder of results.
 
     Raises:
         EvalkitError: the folder cannot be written, or the disk is full.
     """
     try:
         done = [result for result in results if result["status"] == "finished"]
-        drawn = _save({"languages": plots.languages(done)}, folder)
-        _write(folder / "report.md", markdown.sweep(results, [f"{name}.png" for name in drawn]))
-        write_whole(folder / "sweep.json", _json(list(results)))
+        with whole_folder(folder, "sweep.json") as part:
+            drawn = _save({"languages": plots.languages(done)}, part)
+            report = markdown.sweep(results, [f"{name}.png" for name in drawn]) if results else "# Sweep\n"
+            if without:
+                report += "\n## Without a result\n" + "".join(f"- `{one['name']}`: {one['error']}\n" for one in without)
+            _write(part / "report.md", report)
+            _write(part / "sweep.json", _json([*results, *without]))
     except OSError as error:
         raise cannot_write(folder, error) from None
 
@@ -67,16 +101,17 @@ def write_comparison(compared: Mapping[str, Any], folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         measure, systems = compared["measures"][0], compared["systems"]
-        pictures = {
-            "changes": plots.forest(compared, measure),
-            "quality_and_latency": plots.tradeoff(systems, measure),
-            "memory": plots.memory(systems),
-        }
-        drawn = _save(pictures, folder)
-        _write(folder / "report.md", markdown.comparison(compared, [f"{name}.png" for name in drawn]))
-        _write(folder / "report.html", html.comparison(compared, _titled(drawn, folder)))
-        _write(folder / "report.tex", tex.comparison(compared))
-        write_whole(folder / "comparison.json", _json(compared))
+        with whole_folder(folder, "comparison.json") as part:
+            pictures = {
+                "changes": plots.forest(compared, measure),
+                "quality_and_latency": plots.tradeoff(systems, measure),
+                "costs": plots.costs(compared, measure),
+            }
+            drawn = _save(pictures, part)
+            _write(part / "report.md", markdown.comparison(compared, [f"{name}.png" for name in drawn]))
+            _write(part / "report.html", html.comparison(compared, _titled(drawn, part)))
+            _write(part / "report.tex", tex.comparison(compared))
+            _write(part / "comparison.json", _json(compared))
     except OSError as error:
         raise cannot_write(folder, error) from None
 
@@ -104,6 +139,8 @@ _TRIAL_PICTURES = {
     "depths": plots.depths,
     "scores": plots.scores,
     "reliability": plots.reliability,
+    "latency": plots.latency,
+    "latency_grid": plots.latency_grid,
 }
 _TITLES = {
     "before_after": "Before and after reranking",
@@ -112,13 +149,11 @@ _TITLES = {
     "scores": "Scores by grade",
     "reliability": "What the sigmoid says, and what holds",
     "quality_and_latency": "Quality and latency",
-    "memory": "Peak memory",
+    "costs": "What each costs",
+    "latency": "Latency of a query",
+    "latency_grid": "Latency by depth and length",
     "languages": "Before and after, by slice",
 }
-
-
-def _draw(pictures: Mapping[str, Callable[[Result], Any]], result: Result, folder: Path) -> list[str]:
-    return _save({name: draw(result) for name, draw in pictures.items()}, folder)
 
 
 def _save(pictures: Mapping[str, Any], folder: Path) -> list[str]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from evalkit.gate.verdict import Verdict
-from evalkit.report import comparing, tables, verdict
+from evalkit.report import comparing, costs, tables, verdict
 from evalkit.report.result import Result
 
 
@@ -36,7 +36,7 @@ def trial(result: Result, pictures: Sequence[str] = ()) -> str:
     if result["references"]:
         parts.append("## Published figures\n" + _table(_PUBLISHED, [_published(one) for one in result["references"]]))
     if result["cost"]:
-        parts.append("## Cost\n" + _table(["quantity", "value"], _cost_rows(result["cost"])))
+        parts += ["## Cost", *(_cost(part) for part in costs.parts(result))]
     parts += [
         "## What was done\n" + _table(["what", "value"], _flat(effective)),
         "## Where it comes from\n" + _table(["what", "value"], _flat(provenance)),
@@ -167,9 +167,15 @@ def comparison(compared: Mapping[str, Any], pictures: Sequence[str] = ()) -> str
         _table(list(rows[0]), [list(row.values()) for row in rows]),
         _text(comparing.mark_note(compared)),
     ]
-    parts += [f"- {_text(line)}" for line in comparing.parity_lines(compared)]
+    if costs_beside := comparing.cost_rows(compared):
+        parts += [
+            "## What it costs\n" + _table(list(costs_beside[0]), [list(row.values()) for row in costs_beside]),
+            "\n".join(f"- {_text(note)}" for note in comparing.cost_notes(compared)),
+        ]
+    if agreement := comparing.parity_lines(compared):
+        parts.append("## Same scores, same order?\n" + "\n".join(f"- {_text(line)}" for line in agreement))
     for measure in compared["measures"]:
-        parts.append(f"## {measure}")
+        parts.append(f"## {_text(measure)}")
         parts.append(_table(comparing.test_columns(compared), comparing.test_rows(compared, measure)))
         labels = [f"({number})" for number in range(1, len(compared["systems"]) + 1)]
         rows_of_matrix = [
@@ -184,13 +190,14 @@ def comparison(compared: Mapping[str, Any], pictures: Sequence[str] = ()) -> str
 
 
 def _outcome(result: Result) -> str:
-    return tables.verdict(result) if result["status"] == "finished" else f"failed. {_text(result['error'])}"
+    return _text(tables.verdict(result)) if result["status"] == "finished" else f"failed. {_text(result['error'])}"
 
 
-def _cost_rows(cost: dict[str, Any]) -> list[list[str]]:
-    rows = _flat({key: value for key, value in cost.items() if key != "latency"})
-    latency = {k: v for k, v in (cost["latency"] or {}).items() if k != "samples_ms"}
-    return rows + [[f"latency of a query, {key}", value] for key, value in _flat(latency)]
+def _cost(part: costs.Part) -> str:
+    table = [_table(part.columns, part.rows)] if part.rows else []
+    listed = "- " if len(part.notes) > 1 else ""
+    notes = ["\n".join(f"{listed}{_text(note)}" for note in part.notes)] if part.notes else []
+    return f"### {_text(part.title)}\n" + "\n\n".join(table + notes)
 
 
 def _flat(values: Any, prefix: str = "") -> list[list[str]]:
@@ -221,11 +228,21 @@ def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def _code(command: Sequence[str]) -> str:
     """Return a command as a code span, quoted for a shell; the fence is longer than any row of backticks inside."""
-    line = f"{command[0]} {shlex.join(command[1:])}".strip()
+    line = _UNPRINTABLE.sub("\ufffd", f"{command[0]} {shlex.join(command[1:])}".strip())
     fence = "`" * (1 + max((len(row) for row in re.findall("`+", line)), default=0))
-    return f"{fence}{line}{fence}"
+    return f"{fence} {line} {fence}" if "`" in (line[0], line[-1]) else f"{fence}{line}{fence}"
 
 
 def _text(value: str) -> str:
-    """Keep a value from breaking the table or starting markup."""
-    return " ".join(str(value).replace("|", "\\|").replace("<", "&lt;").split())
+    """Return a value in one line that breaks no table and starts no markup; an address may still become a link."""
+    return _LIVE.sub(_dead, _UNPRINTABLE.sub("\ufffd", " ".join(str(value).split())))
+
+
+def _dead(match: re.Match[str]) -> str:
+    return {"<": "&lt;", "&": "&amp;"}.get(match[0], f"\\{match[0]}")
+
+
+_LIVE = re.compile(r"[<`*~|\[\]]|&(?=[#\w])|\\(?=[!-/:-@\[-`{-~]|$)|(?<![^\W_])_|_(?![^\W_])|^(?:[#>]|-(?=[ -]))")
+"""What begins markup, in text: an underscore within a word does not, nor ``&`` or a backslash before a blank."""
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+"""Control characters, which a terminal would obey, and halves of characters."""

@@ -1,5 +1,6 @@
 """A trial query by query: a table of its measures, and the passages that a reader would look at."""
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from evalkit.types import Trial
@@ -41,15 +42,19 @@ _SHOWN_CHARACTERS = 300
 
 
 def per_query(trial: Trial) -> "pd.DataFrame":
-    """Return a row for each query: its text, how many passages are relevant, and each measure before and after."""
+    """Return a row for each query: its text, how many passages are relevant, and each measure before and after.
+
+    A text that a spreadsheet would take for a formula has an apostrophe before it, and U+FFFD stands for control
+    characters; passages.jsonl has texts as they are.
+    """
     import pandas as pd
 
     first, reranked = (trial.effectiveness[label].per_query for label in ("first_stage", "reranked"))
     data = trial.slice
     frame = pd.DataFrame(
         {
-            "query_id": list(data.queries),
-            "query": list(data.queries.values()),
+            "query_id": [_cell(query_id) for query_id in data.queries],
+            "query": [_cell(query) for query in data.queries.values()],
             "relevant": [sum(g >= data.relevance_level for g in data.qrels[q].values()) for q in data.queries],
             "hits": [len(trial.first_stage.rankings[q]) for q in data.queries],
         }
@@ -59,3 +64,17 @@ def per_query(trial: Trial) -> "pd.DataFrame":
         frame[f"{name} after"] = [reranked[name][q] for q in data.queries]
         frame[f"{name} delta"] = frame[f"{name} after"] - frame[f"{name} before"]
     return frame
+
+
+def _cell(text: str) -> str:
+    """Return `text` as a spreadsheet shows it and does not run it; what is a number stays one.
+
+    Source of the characters: OWASP, CSV Injection. Behind a semicolon or a tab there may begin another cell.
+    """
+    text = text.replace("\r\n", "\n").replace("\r", "\n")  # a CR alone would end the row: it is not quoted
+    return _UNPRINTABLE.sub("\ufffd", text if _NUMBER.fullmatch(text) else _FORMULA.sub(r"\1'", text))
+
+
+_FORMULA = re.compile(r"(\A|[;\t])(?=\s{0,99}[=+\-@\uff1d\uff0b\uff0d\uff20])")
+_NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?")
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from evalkit.errors import EvalkitError, NotFiniteError
+from evalkit.outside import is_folder, quoted, user_path, whole
 from evalkit.report.result import Result
+from evalkit.shape import COUNT, ID, LINE, SHARE, Each, Limited, Many, Maybe, misfit
 from evalkit.trec import read_run
 from evalkit.types import SCHEMA_VERSION, Run
 
@@ -42,23 +44,22 @@ def read(where: str | Path) -> Finished:
         EvalkitError: there is no result, it cannot be read, it is of another version, or of a trial that failed.
         NotFiniteError: the trial failed because its model gave NaN or infinite logits.
     """
-    path = Path(where).expanduser()
-    path = path / "result.json" if path.is_dir() else path
+    path = user_path(where)
+    path = path / "result.json" if is_folder(path) else path
     result = read_json(path, "a result of evalkit")
     version = result.get("schema_version")
     if version != SCHEMA_VERSION:
         raise EvalkitError(
-            f"{path} has schema version {version!r}, and this evalkit reads {SCHEMA_VERSION}; run the trial again "
-            "with this version"
+            f"{path} has schema version {quoted(version)}, and this evalkit reads {SCHEMA_VERSION}; run the trial "
+            "again with this version"
         )
     if result.get("status") == "failed":
         kind = NotFiniteError if result.get("error_kind") == NotFiniteError.__name__ else EvalkitError
-        raise kind(f"{path} is of a trial that failed: {result.get('error')}")
+        raise kind(f"{path} is of a trial that failed: {' '.join(str(result.get('error')).split())[:1000]}")
     if result.get("status") != "finished":
-        raise EvalkitError(f"{path} is of a trial that did not finish (status {result.get('status')!r})")
-    for key in ("effective", "effectiveness", "warnings"):
-        if key not in result:
-            raise EvalkitError(f"{path} is no result of evalkit: it has no {key!r}")
+        raise EvalkitError(f"{path} is of a trial that did not finish (status {quoted(result.get('status'))})")
+    if wrong := misfit(result, _RESULT, "it"):
+        raise EvalkitError(f"{path} is no result of evalkit: {wrong}")
     run_file = path.with_name("reranked.trec")
     if not run_file.exists():
         raise EvalkitError(f"there is no reranked.trec beside {path}; the whole folder of the trial is needed")
@@ -72,16 +73,11 @@ def read_json(path: Path, what: str) -> dict[str, Any]:
     Raises:
         EvalkitError: the file is missing, unreadable, empty, or holds something else; `what` says what it should be.
     """
-    try:
-        text = path.read_text("utf-8", errors="surrogatepass")  # as it was written
-    except FileNotFoundError:
-        raise EvalkitError(f"there is no {path}; it should be {what}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise EvalkitError(f"cannot read {path} as {what}: {error}") from None
+    text = whole(path, what)
     if not text.strip():
         raise EvalkitError(f"{path} is empty; it should be {what}")
     try:
-        value = json.loads(text, parse_constant=_refused)
+        value = json.loads(text, parse_constant=_refused, object_pairs_hook=_once)
     except (ValueError, RecursionError) as error:
         raise EvalkitError(f"{path} is not whole, or no JSON ({error}); it should be {what}") from None
     if not isinstance(value, dict):
@@ -93,20 +89,108 @@ def _refused(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is no JSON")
 
 
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        raise ValueError("a name occurs twice in one object")
+    return value
+
+
 def _passages(path: Path) -> tuple[dict[str, str], dict[str, dict[str, Passage]]]:
     queries, passages = {}, {}
+    text = whole(path, "the passages of a trial; the whole folder is needed")
     try:
-        for line in filter(
-            None, path.read_text("utf-8", errors="surrogatepass").split("\n")
-        ):  # not splitlines: texts may hold U+2028
-            entry = json.loads(line)
-            queries[str(entry["query_id"])] = str(entry["query"])
-            passages[str(entry["query_id"])] = {
-                str(shown["doc_id"]): Passage(str(shown["doc_id"]), shown["grade"], str(shown["text"]))
-                for shown in entry["passages"]
+        for line in filter(None, text.split("\n")):  # not splitlines: texts may hold U+2028
+            entry = json.loads(line, parse_constant=_refused, object_pairs_hook=_once)
+            if wrong := misfit(entry, _SHOWN, "a line"):
+                raise ValueError(wrong)
+            queries[entry["query_id"]] = entry["query"]
+            passages[entry["query_id"]] = {
+                shown["doc_id"]: Passage(shown["doc_id"], shown["grade"], shown["text"]) for shown in entry["passages"]
             }
-    except FileNotFoundError:
-        raise EvalkitError(f"there is no {path}; the whole folder of the trial is needed") from None
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise EvalkitError(f"{path} is damaged ({type(error).__name__}: {error}); run the trial again") from None
     return queries, passages
+
+
+def _has_both_peaks(cost: Mapping[str, Any]) -> bool:
+    memory, yard = cost["memory"], cost.get("calibration") or dict.fromkeys(_PEAKS)
+    if yard["rss_peak_mb"] is not None and yard["rss_before_mb"] is None:
+        return False
+    return all(yard[key] is None or memory[key] is not None for key in _PEAKS)
+
+
+_ABOVE_0 = Limited(float, lambda number: number > 0, "above 0")
+_ENDS = Limited(list[float | None], lambda ends: len(ends) == 2, "two ends of an interval")
+_PEAKS = {"rss_peak_mb": float | None, "cuda_allocated_peak_mb": float | None}
+_PER_QUERY = Limited(
+    Each(Each(SHARE, ID), LINE),
+    lambda found: len({frozenset(values) for values in found.values()}) == 1 and all(found.values()),
+    "values of the same queries for each measure",
+)
+_MEANS = {"mean": Each(SHARE, LINE)}
+_COST = Limited(
+    {
+        "pairs_per_s": _ABOVE_0,
+        "latency?": Maybe(
+            {
+                "samples_ms": list[float],
+                "p50_ms": _ABOVE_0,
+                "p99_ms": _ABOVE_0,
+                "p50_ci95_ms?": Maybe(_ENDS),
+                "p99_ci95_ms?": Maybe(_ENDS),
+            }
+        ),
+        "memory": {
+            **_PEAKS,
+            "weights_mb?": float | None,
+            "own_pass?": Maybe({"cuda_allocated_peak_mb?": float | None}),
+        },
+        "calibration?": Maybe({**_PEAKS, "p50_ms": _ABOVE_0, "rss_before_mb": float | None}),
+    },
+    _has_both_peaks,
+    "one with a peak of the trial for each of the calibration",
+)
+_RESULT = {
+    "name": LINE,
+    "effective": {
+        "depth": Limited(int, lambda number: number > 0, "1 or more"),
+        "slice": {
+            "name": LINE,
+            "lang": LINE,
+            "queries": COUNT,
+            "docs": COUNT,
+            "relevance_level": int,
+            "fingerprint": LINE,
+            "fingerprints": dict.fromkeys(("queries", "docs", "judgments"), LINE),
+        },
+        "first_stage": {"name": LINE},
+        "reranker": {
+            "name": LINE,
+            "reranks?": bool,
+            "precision?": LINE,
+            "device_name?": LINE,
+            "batch_tokens?": int | None,
+        },
+        "scoring": {"pairs_unscored": COUNT},
+    },
+    "effectiveness": Limited(
+        {
+            "per_query": {"first_stage": _PER_QUERY, "reranked": _PER_QUERY},
+            "first_stage": _MEANS,
+            "reranked": _MEANS,
+            "ceiling": _MEANS,
+            "unjudged_at_10": {"first_stage": SHARE, "reranked": SHARE},
+        },
+        lambda found: found["per_query"]["reranked"].keys() <= found["reranked"]["mean"].keys(),
+        "one with a mean of each measure",
+    ),
+    "cost?": Maybe(_COST),
+    "warnings": list[str],
+}
+"""What of a result is read again, by the gate, a baseline and a comparison: they need not look twice."""
+_SHOWN = {
+    "query_id": str,
+    "query": str,
+    "passages": Many({"doc_id": str, "grade": int | None, "text": str}),
+}

@@ -77,7 +77,7 @@ def _tied(trial: Trial) -> dict[str, dict[str, float]] | None:
     return {name: asdict(one) for name, one in found.items()}
 
 
-def failed(name: str, asked: dict[str, Any], provenance: dict[str, Any], error: Exception) -> Result:
+def failed(name: str, asked: dict[str, Any], provenance: dict[str, Any], error: BaseException) -> Result:
     """Return the result of a trial that did not: what was asked, and why it failed."""
     return {
         "schema_version": SCHEMA_VERSION,
@@ -87,4 +87,30 @@ def failed(name: str, asked: dict[str, Any], provenance: dict[str, Any], error: 
         "error_kind": type(error).__name__,
         "asked": asked,
         "provenance": provenance,
+    }
+
+
+def stopped(name: str, asked: dict[str, Any], provenance: dict[str, Any], why: str) -> Result:
+    """Return the result of a trial that was stopped on its way: what was asked, and what is missing."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "status": "partial",
+        "name": name,
+        "error": why,
+        "error_kind": "Stopped",
+        "missing": ["effective", "effectiveness", "analysis", "cost"],
+        "asked": asked,
+        "provenance": provenance,
+    }
+
+
+def not_begun(name: str) -> Result:
+    """Return what stands in a sweep for a trial that it did not come to."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "status": "partial",
+        "name": name,
+        "error": "not begun",
+        "error_kind": "Stopped",
+        "missing": ["all of it"],
     }

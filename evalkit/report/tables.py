@@ -1,6 +1,7 @@
 """Results as rows and sentences: the words that terminal and Markdown share."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from evalkit.report.result import Result
 
@@ -22,26 +23,60 @@ def verdict(result: Result) -> str:
 
 
 def cost_line(result: Result) -> str | None:
-    """Return time and memory in one line, or None where nothing was computed."""
+    """Return time, memory and price in one line, or None where nothing was computed."""
     cost = result["cost"]
     if cost is None:
         return None
     reranker = result["effective"]["reranker"]
-    parts = [f"{cost['pairs']} pairs at {_rate(cost['pairs_per_s'])} pairs/s"]
+    known = result["effective"].get("scoring", {}).get("pairs_from_store")
+    stored = f" ({known:,} known from a store, none of them timed)" if known else ""
+    parts = [f"{cost['pairs']:,} pairs at {amount(cost['pairs_per_s'])} pairs/s{stored}"]
     if latency := cost["latency"]:
         parts.append(
-            f"one query with {latency['pairs_per_query']:.0f} passages takes {latency['p50_ms']:.0f} ms (p50), "
-            f"{latency['p90_ms']:.0f} (p90), {latency['p99_ms']:.0f} (p99)"
+            f"one query with {latency['pairs_per_query']:.0f} passages takes {amount(latency['p50_ms'])} ms (p50), "
+            f"{amount(latency['p90_ms'])} (p90), {amount(latency['p99_ms'])} (p99) in {samples(latency):,} samples"
         )
     memory = cost["memory"]
     if memory["cuda_allocated_peak_mb"] is not None:
         parts.append(
-            f"peak GPU memory {memory['cuda_allocated_peak_mb']:.0f} MiB allocated, "
-            f"{memory['cuda_reserved_peak_mb']:.0f} reserved"
+            f"peak GPU memory {memory['cuda_allocated_peak_mb']:,.0f} MiB allocated, "
+            f"{memory['cuda_reserved_peak_mb']:,.0f} reserved"
         )
     if memory["rss_peak_mb"] is not None:
-        parts.append(f"peak process memory {memory['rss_peak_mb']:.0f} MiB")
+        parts.append(f"peak process memory {memory['rss_peak_mb']:,.0f} MiB")
+    estimate = cost.get("estimate") or {}
+    if estimate.get("per_1000_queries") is not None:
+        parts.append(f"1,000 queries for {amount(estimate['per_1000_queries'])} {estimate['currency']}")
     return f"Cost at {reranker['precision']} on {reranker['device_name']}: {'; '.join(parts)}."
+
+
+def cost_figures(result: Result) -> dict[str, Any] | None:
+    """Return the few figures of a trial's cost that stand beside another's; None where nothing was computed.
+
+    The peak is what torch allocated on a GPU, in the pass of its own if there was one; without a GPU it is the
+    process's resident set to the end of scoring, which every protocol measures.
+    """
+    cost = result.get("cost")
+    if not cost:
+        return None
+    latency, memory, reranker = cost.get("latency") or {}, cost["memory"], result["effective"]["reranker"]
+    apart = (memory.get("own_pass") or {}).get("cuda_allocated_peak_mb")
+    gpu_mb = memory["cuda_allocated_peak_mb"] if apart is None else apart
+    return {
+        "pairs_per_s": cost["pairs_per_s"],
+        **{key: latency.get(key) for key in ("p50_ms", "p50_ci95_ms", "p99_ms", "p99_ci95_ms")},
+        "latency_samples": samples(latency) if latency else None,
+        "peak_mb": memory["rss_peak_mb"] if gpu_mb is None else gpu_mb,
+        "peak_of": "process" if gpu_mb is None else "GPU",
+        "weights_mb": memory.get("weights_mb"),
+        "batch_tokens": reranker.get("batch_tokens"),
+        "device": reranker.get("device_name"),
+    }
+
+
+def samples(latency: Mapping[str, Any]) -> int:
+    """Return how many runs were timed."""
+    return len(latency["samples_ms"])
 
 
 def label(result: Result) -> str:
@@ -122,12 +157,11 @@ def sweep_rows(results: Sequence[Result], measures: int | None = None) -> list[d
         if vary_depth:
             row["depth"] = str(result["asked"]["depth"])
         row |= {name: _after_and_delta(result, name) if finished else "failed" for name in names}
-        cost = result.get("cost") or {}
-        latency, memory = cost.get("latency") or {}, cost.get("memory") or {}
-        row["pairs/s"] = _rate(cost["pairs_per_s"]) if cost else ""
-        row["p50 ms"] = number(latency.get("p50_ms"), ".0f")
-        row["p99 ms"] = number(latency.get("p99_ms"), ".0f")
-        row["peak MiB"] = number(memory.get("cuda_allocated_peak_mb") or memory.get("rss_peak_mb"), ".0f")
+        cost = cost_figures(result) or {}
+        row["pairs/s"] = number(cost.get("pairs_per_s"))
+        row["p50 ms"] = number(cost.get("p50_ms"))
+        row["p99 ms"] = number(cost.get("p99_ms"))
+        row["peak MiB"] = number(cost.get("peak_mb"), ",.0f")
         rows.append(row)
     return rows
 
@@ -146,15 +180,17 @@ def _asked(result: Result) -> str:
     return f"{result['name']} at {precision}"
 
 
-def _rate(value: float) -> str:
-    return f"{value:.2f}" if value < 10 else f"{value:.0f}"
-
-
 def around(delta: float, low: float | None, high: float | None) -> str:
     """Return a change with half its interval, where there is one."""
     return f"{delta:+.4f}" + ("" if low is None or high is None else f" \u00b1 {(high - low) / 2:.4f}")
 
 
-def number(value: float | None, form: str) -> str:
-    """Return a number in a form, or nothing where there is none."""
-    return "" if value is None else format(value, form)
+def number(value: float | None, form: str | None = None) -> str:
+    """Return a number in a form, or with three digits where none is given, or nothing where there is no number."""
+    return "" if value is None else amount(value) if form is None else format(value, form)
+
+
+def amount(value: float) -> str:
+    """Return a figure with three digits, whole from 100 on and thousands apart."""
+    size = abs(value)
+    return format(value, ",.0f" if size >= 99.95 else ".1f" if size >= 9.995 else ".2f" if size >= 0.9995 else ".3g")

@@ -67,11 +67,17 @@ def show_comparison(compared: Mapping[str, Any], folder: str) -> None:
     columns = ["system", f"{measure} change", "95 % interval (BCa)", "win/tie/loss", "d", "p Holm", "sees a drop of"]
     tests = comparing.test_rows(compared, measure)
     console.print(_left_first(columns, [[r[0], r[1], r[3], r[4], r[5], r[9], r[11]] for r in tests], ""))
-    for line in comparing.parity_lines(compared):
+    if costs := [{key: row[key] for key in row if key not in _LONG} for row in comparing.cost_rows(compared)]:
+        console.print(_left_first(list(costs[0]), [list(row.values()) for row in costs], "What it costs"))
+    for line in (*comparing.memory_claims(compared), *comparing.parity_lines(compared)):
         console.print(line, soft_wrap=True)
     for warning in compared["warnings"]:
         console.print(f"note: {warning}", soft_wrap=True)
     console.print(f"comparison in {folder}", soft_wrap=True)
+
+
+_LONG = ("weights MiB", "logits differ by")
+"""Columns of cost that the reports have; drift stands in the lines beneath."""
 
 
 def _left_first(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str) -> Table:

@@ -41,7 +41,8 @@ def trial(result: Result) -> str:
     below.append(["best possible order", *(_number(effect["ceiling"]["mean"][measure]) for measure in measures)])
     command = result["provenance"]["command"]
     made_by = f"{command[0]} {shlex.join(command[1:])}"
-    return _table(made_by, head, result["name"], measures, rows, below, tested)
+    cost = tables.cost_line(result) if result.get("cost") else None
+    return _table(made_by, head, result["name"], measures, rows, below, tested, cost=cost)
 
 
 def comparison(compared: Mapping[str, Any]) -> str:
@@ -63,7 +64,9 @@ def comparison(compared: Mapping[str, Any]) -> str:
             tested = "systems and measures"
     made_by = f"python -m evalkit compare {shlex.join(system['where'] for system in systems)}"
     head = f"{name}, {compared['slice']['queries']} queries: {len(systems)} systems"
-    return _table(made_by, head, f"compare {name}", measures, rows, [], tested)
+    costs = [system.get("cost") or {} for system in systems]
+    figures = [[_figure(cost.get(key)) for key in _COST] for cost in costs] if any(costs) else []
+    return _table(made_by, head, f"compare {name}", measures, rows, [], tested, figures)
 
 
 def escape(text: str) -> str:
@@ -97,8 +100,13 @@ def _table(
     rows: Sequence[Row],
     below: Sequence[Sequence[str]],
     tested: str | None,
+    figures: Sequence[Sequence[str]] = (),
+    cost: str | None = None,
 ) -> str:
-    """Return the whole of it; `below` are finished cells under a rule, `tested` is what Holm's correction is over."""
+    """Return the whole of it; `below` are finished cells under a rule, `tested` is what Holm's correction is over.
+
+    `figures` are finished cells of cost, a row for each of `rows`; `cost` is a sentence in their place.
+    """
     best = {measure: _best([means.get(measure) for _, means, _ in rows]) for measure in measures}
     caption, notes = f"{escape(head)}.", ["Bold: the best of its column."] if any(best.values()) else []
     if tested:
@@ -110,11 +118,16 @@ def _table(
         notes.insert(
             0, rf"$^{{\dagger}}$ better, $^{{\ddagger}}$ worse than the baseline, {baseline}, at $p < {SIGNIFICANT}$."
         )
+    if figures:
+        notes.append("Cost: end to end; a query with its passages; the peak of memory.")
+    if cost:
+        notes.append(escape(cost))
     lines = [
-        [escape(label), *(_cell(means.get(m), best[m], marks.get(m, "")) for m in measures)]
-        for label, means, marks in rows
+        [escape(label), *(_cell(means.get(m), best[m], marks.get(m, "")) for m in measures), *more]
+        for (label, means, marks), more in zip(rows, figures or [()] * len(rows), strict=True)
     ]
-    body = [["System", *map(escape, measures)], None, *lines, *([None, *below] if below else [])]
+    heads = ["System", *map(escape, measures), *(_COST.values() if figures else ())]
+    body = [heads, None, *lines, *([None, *below] if below else [])]
     return "\n".join(
         [
             f"% Made by: {_line(made_by)}",
@@ -125,7 +138,7 @@ def _table(
             rf"  \caption{{{caption}}}",
             rf"  \label{{tab:{'-'.join(re.findall('[A-Za-z0-9]+', name)).lower()}}}",
             r"  \smallskip\small",
-            rf"  \begin{{tabular}}{{@{{}}l{'r' * len(measures)}}}",
+            rf"  \begin{{tabular}}{{@{{}}l{'r' * (len(heads) - 1)}}}",
             r"    \toprule",
             *(r"    \midrule" if cells is None else rf"    {' & '.join(cells)} \\" for cells in body),
             r"    \bottomrule",
@@ -135,6 +148,13 @@ def _table(
             "",
         ]
     )
+
+
+_COST = {"pairs_per_s": "pairs/s", "p50_ms": "p50 ms", "p99_ms": "p99 ms", "peak_mb": "peak MiB"}
+
+
+def _figure(value: float | None) -> str:
+    return "--" if value is None else tables.amount(value)
 
 
 def _cell(value: float | None, best: str | None, mark: str) -> str:

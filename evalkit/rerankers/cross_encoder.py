@@ -14,6 +14,8 @@ from evalkit.progress import say
 from evalkit.types import Pair, Scores, Settings
 
 if TYPE_CHECKING:
+    from evalkit.cluster.runner import RayRunner
+    from evalkit.scoring.device_model import Runner
     from evalkit.scoring.pool import DevicePool
     from evalkit.scoring.scorer import Scored, Scorer
     from evalkit.scoring.spec import Built, ScorerSpec
@@ -40,11 +42,19 @@ class CrossEncoder:
     """Where scored pairs are kept from run to run: ``auto`` for the cache folder, ``off``, or a file."""
     batch_timeout_s: float = 600.0
     """How long to wait for a batch from another device before it is given up."""
+    executor: Mapping[str, Any] | None = None
+    """Where pairs are scored: None or ``name: local`` on `device`, else as `evalkit.cluster.settings` says."""
     revision: str | None = None
     name: str | None = None
     computes = True
     _built: "Built | None" = field(default=None, repr=False)
     _pool: "DevicePool | None" = field(default=None, repr=False)
+    _cluster: "RayRunner | None" = field(default=None, repr=False)
+
+    @property
+    def remote(self) -> bool:
+        """Return whether other machines compute, of which this one cannot measure memory, latency or energy."""
+        return self.executor is not None and self.executor["name"] != "local"
 
     def check(self) -> None:
         """Check settings, device, precision, and that the model is there and a reranker.
@@ -57,13 +67,30 @@ class CrossEncoder:
         from evalkit.scoring.pretrained import check_classifier
         from evalkit.scoring.scorer import check_path
 
-        resolve_precision(self.precision, resolve_device(self.device))
+        if self.remote:
+            self._check_remote()
+        else:
+            resolve_precision(self.precision, resolve_device(self.device))
         check_truncation(self.truncation)
         check_path(self.path)
         check_classifier(self._where(), self.revision, "reranker.model")
 
+    def _check_remote(self) -> None:
+        from evalkit.cluster.settings import RaySettings
+        from evalkit.scoring.skeleton import named_precision
+
+        assert self.executor is not None
+        settings = RaySettings.of(self.executor)
+        settings.check()
+        if self.device not in ("auto", settings.device):
+            raise EvalkitError(
+                f"reranker.device={self.device}: with executor=ray a worker computes on what executor.num_gpus or "
+                f"executor.num_cpus gives it, which is {settings.device} here; use reranker.device=auto"
+            )
+        named_precision(self.precision)  # whether the workers' device can do it is theirs to say
+
     def load(self) -> None:
-        """Load model and tokenizer onto the device.
+        """Load model and tokenizer onto the device, or find workers that will load them onto theirs.
 
         Raises:
             EvalkitError: model, device or precision cannot be had, or the settings do not fit the model.
@@ -72,11 +99,32 @@ class CrossEncoder:
         from evalkit.scoring.pool import DevicePool
         from evalkit.scoring.spec import build_scorer
 
+        if self.remote:
+            self._load_remote()
+            return
         self._built = build_scorer(self._spec(self.device))
         others = resolve_devices(self.device)[1:]
         if others:
             specs = [self._spec(str(device)) for device in others]
             self._pool = DevicePool(specs, self._built.scorer.runner, self.batch_timeout_s)
+
+    def _load_remote(self) -> None:
+        import torch
+
+        from evalkit.cluster.runner import RayRunner
+        from evalkit.cluster.settings import RaySettings
+        from evalkit.scoring.skeleton import build_planner, planned
+
+        assert self.executor is not None
+        settings = RaySettings.of(self.executor)
+        spec = self._spec(settings.device)
+        self._built = build_planner(spec, torch.device("cpu"))
+        self._cluster = RayRunner(planned(spec, self._built), settings)
+        self._cluster.start()
+
+    @property
+    def _runner(self) -> "Runner | None":
+        return self._cluster or self._pool
 
     @property
     def scorer(self) -> "Scorer":
@@ -110,12 +158,12 @@ class CrossEncoder:
         docs: Mapping[str, str],
         on_progress: Callable[[int], None] = lambda n: None,
     ) -> Scores:
-        """Return the logit of each pair, all of them computed, on one device: what is to be timed.
+        """Return the logit of each pair, all of them computed, on one device: what is to be timed (not so if `remote`).
 
         Raises:
             EvalkitError: a passage has no text, out of memory, or a logit that is not a finite number.
         """
-        return _scores(self.scorer.score(_texts(pairs, queries, docs), on_progress))
+        return _scores(self.scorer.score(_texts(pairs, queries, docs), on_progress, runner=self._cluster))
 
     def score_all(
         self,
@@ -133,7 +181,7 @@ class CrossEncoder:
         """
         texts = _texts(pairs, queries, docs)
         if self.store == "off":
-            return _scores(self.scorer.score(texts, on_progress, runner=self._pool))
+            return _scores(self.scorer.score(texts, on_progress, runner=self._runner))
         from evalkit.store import ScoreStore, pair_keys
 
         path = store_path(self.store)
@@ -151,7 +199,7 @@ class CrossEncoder:
                 on_progress,
                 known.logits,
                 lambda done: store.keep(keys[done.rows], done.logits, done.cut, done.lengths),
-                self._pool,
+                self._runner,
             )
         return _scores(scored, there)
 
@@ -202,11 +250,25 @@ class CrossEncoder:
             "device": str(device),
             "device_name": device_name(device),
             "devices": len(self._pool) + 1 if self._pool else 1,
-            "store": self.store if self.store == "off" else str(store_path(self.store)),
+            "store": self.store,
             "precision": precision.name,
             "dtype": str(next(pretrained.model.parameters()).dtype).removeprefix("torch."),
             "tf32": precision.tf32,
             "threads": torch.get_num_threads() if device.type == "cpu" else None,
+            **self._describe_workers(),
+        }
+
+    def _describe_workers(self) -> Settings:
+        """Return what differs from here where others compute; nothing where nobody does."""
+        if self._cluster is None:
+            return {}
+        place = self._cluster.place
+        return {
+            "device": place.device,
+            "device_name": place.device_name,
+            "devices": self._cluster.workers,
+            "attention": place.attention,
+            "threads": place.threads,
         }
 
 

@@ -1,6 +1,8 @@
 """Models and tokenizers from a local folder or the hub, with an error that says what was tried."""
 
 import hashlib
+import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,9 @@ from transformers.utils import logging as transformers_logging
 
 from evalkit.errors import EvalkitError
 from evalkit.scoring.device import Precision, apply_precision
+
+# Where a model on the hub has no safetensors, transformers would ask a service to convert it, and take what that made.
+os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")
 
 _FILES = "config.json, tokenizer.json and model.safetensors"
 
@@ -54,16 +59,33 @@ def check_classifier(name: str, revision: str | None, setting: str) -> None:
         EvalkitError: it cannot be found or read, or it is no sequence classifier with one label.
     """
     config = read_config(name, revision, setting)
-    if not any("ForSequenceClassification" in a for a in config.architectures or ()):
+    stated = config.architectures if isinstance(config.architectures, list | tuple) else ()
+    architectures = [str(architecture) for architecture in stated]
+    if not any("ForSequenceClassification" in architecture for architecture in architectures):
         raise EvalkitError(
-            f"{setting}={name}: its architecture is {', '.join(config.architectures or ['not stated'])}, "
+            f"{setting}={name}: its architecture is {', '.join(architectures)[:200] or 'not stated'}, "
             "and a reranker is a ...ForSequenceClassification; an embedding model belongs in first_stage"
+        )
+    if _is_decoder(config):
+        raise EvalkitError(
+            f"{setting}={name}: {config.model_type} is a decoder, whose score stands behind its last token, and "
+            "evalkit scores with encoders; give a cross-encoder such as BAAI/bge-reranker-v2-m3"
         )
     if config.num_labels != 1:
         raise EvalkitError(
             f"{setting}={name}: the model has {config.num_labels} labels, and a reranker has one; "
             "give a sequence classifier trained with num_labels=1"
         )
+
+
+def _is_decoder(config: Any) -> bool:
+    from transformers.models.auto import modeling_auto as auto
+
+    # Encoders have a masked language model; a family that has only a causal one generates from left to right.
+    generates = config.model_type in auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+    masks = config.model_type in auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES
+    said = getattr(config, "is_decoder", False) or getattr(config, "is_encoder_decoder", False)
+    return bool(said or (generates and not masks))
 
 
 def load_encoder(
@@ -84,16 +106,44 @@ def read_config(name: str, revision: str | None, setting: str) -> Any:
     Raises:
         EvalkitError: it cannot be found or read.
     """
-    folder = Path(name).expanduser()
-    if folder.is_dir() and not (folder / "config.json").exists():
-        raise EvalkitError(f"{setting}={name}: the folder has no config.json; a model folder holds {_FILES}")
+    folder = _folder(name)
+    if folder:
+        _check_files(folder, name, setting)
     looks_local = name.startswith(("/", "./", "../", "~")) or name.count("/") > 1
-    if looks_local and not folder.is_dir():
+    if looks_local and not folder:
         raise EvalkitError(f"{setting}={name}: there is no such folder; a model folder holds {_FILES}")
     try:
-        return AutoConfig.from_pretrained(_location(name), revision=revision, trust_remote_code=False)
+        config = AutoConfig.from_pretrained(_location(name), revision=revision, trust_remote_code=False)
     except Exception as error:  # a broken file ends in any of a dozen types, JSON's and the hub's own among them
         raise _not_loaded(name, revision, setting, error) from None
+    if getattr(config, "auto_map", None):
+        raise _needs_code(name, setting, "config.json")
+    return config
+
+
+def _check_files(folder: Path, name: str, setting: str) -> None:
+    """Check the files of a local folder before anything opens them.
+
+    Raises:
+        EvalkitError: config.json is not there, an entry is a pipe or a device, or the weights are there as a pickle
+            only, which can run code when it is read.
+    """
+    if not (folder / "config.json").exists():
+        raise EvalkitError(f"{setting}={name}: the folder has no config.json; a model folder holds {_FILES}")
+    for path in folder.iterdir():
+        if path.exists() and not path.is_file() and not path.is_dir():
+            raise EvalkitError(f"{setting}={name}: {path.name} is a pipe or a device; a model folder holds {_FILES}")
+    pickles = [path.name for path in folder.iterdir() if path.suffix in {".bin", ".pt", ".pth", ".ckpt", ".pkl"}]
+    if pickles and not any(folder.glob("*.safetensors")):
+        raise _pickled(name, setting, f"the folder has {sorted(pickles)[0]} and no safetensors")
+    index = folder / "model.safetensors.index.json"
+    if index.exists() and not (folder / "model.safetensors").exists():
+        try:
+            shards = {str(shard) for shard in json.loads(index.read_text("utf-8"))["weight_map"].values()}
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+            raise _not_loaded(name, None, setting, error) from None
+        if others := sorted(shard for shard in shards if not shard.endswith(".safetensors")):
+            raise _pickled(name, setting, f"{index.name} names {others[0][:80]!r}")
 
 
 def _load(
@@ -101,7 +151,7 @@ def _load(
 ) -> Pretrained:
     apply_precision(precision)
     # A local folder loads in seconds; a download from the hub keeps its progress bar.
-    quiet = Path(name).expanduser().is_dir() and transformers_logging.is_progress_bar_enabled()
+    quiet = _folder(name) is not None and transformers_logging.is_progress_bar_enabled()
     if quiet:
         transformers_logging.disable_progress_bar()
     try:
@@ -113,17 +163,21 @@ def _load(
             dtype=precision.dtype,  # the default is what the checkpoint says, not what was asked for
             attn_implementation="sdpa",
             output_loading_info=True,
+            use_safetensors=True,  # a pickle can run code when it is read
+            weights_only=True,
         )
     except torch.OutOfMemoryError:
         raise EvalkitError(
             f"{setting}={name} does not fit into the memory of {device}; "
             "use precision=fp16, a smaller model or another device"
         ) from None
-    except Exception as error:  # as above; safetensors, tokenizers and pickle have types of their own
+    except Exception as error:  # as above; safetensors and tokenizers have types of their own
         raise _not_loaded(name, revision, setting, error) from None
     finally:
         if quiet:
             transformers_logging.enable_progress_bar()
+    if getattr(tokenizer, "init_kwargs", {}).get("auto_map"):
+        raise _needs_code(name, setting, "tokenizer_config.json")
     if missing := [key for key in report["missing_keys"] if "pooler" not in key or kind is not AutoModel]:
         raise EvalkitError(
             f"{setting}={name}: {len(missing)} weights are not in its files (e.g. {sorted(missing)[0]}), and "
@@ -152,14 +206,22 @@ def _onto(model: Any, device: torch.device, setting: str, name: str) -> Any:
         ) from None
 
 
+def _folder(name: str) -> Path | None:
+    """Return the local folder that `name` is, or None."""
+    folder = Path(os.path.expanduser(name))  # pathlib's own raises an error for a user that there is not
+    try:
+        return folder if folder.is_dir() else None
+    except (OSError, ValueError):  # no file can have such a name
+        return None
+
+
 def _location(name: str) -> str:
-    folder = Path(name).expanduser()
-    return str(folder) if folder.is_dir() else name
+    return str(_folder(name) or name)
 
 
 def _revision(name: str, config: Any) -> str:
-    folder = Path(name).expanduser()
-    if folder.is_dir():
+    folder = _folder(name)
+    if folder:
         return f"sha256:{folder_hash(folder)}"
     return str(getattr(config, "_commit_hash", None) or "unknown")
 
@@ -167,8 +229,9 @@ def _revision(name: str, config: Any) -> str:
 def folder_hash(folder: Path) -> str:
     """Return the SHA-256 over names and contents of the files that make a model: JSON, text, weights."""
     digest = hashlib.sha256()
-    for path in sorted(p for p in folder.iterdir() if p.suffix in {".json", ".txt", ".model", ".safetensors", ".bin"}):
-        digest.update(path.name.encode() + b"\0")
+    kinds = {".json", ".txt", ".model", ".safetensors", ".bin"}
+    for path in sorted(p for p in folder.iterdir() if p.suffix in kinds and p.is_file()):
+        digest.update(os.fsencode(path.name) + b"\0")
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()
@@ -176,13 +239,33 @@ def folder_hash(folder: Path) -> str:
 
 def _not_loaded(name: str, revision: str | None, setting: str, error: Exception) -> EvalkitError:
     at = f" at revision {revision}" if revision else ""
-    if Path(name).expanduser().is_dir():
+    if "trust_remote_code" in str(error):
+        return _needs_code(name, setting, "its configuration")
+    if "use_safetensors" in str(error):
+        return _pickled(name, setting, "the hub has its weights as a pickle, if at all, and no safetensors")
+    if _folder(name):
         return EvalkitError(
             f"{setting}={name}: the folder cannot be loaded ({_first_line(error)}); a model folder holds {_FILES}"
         )
     return EvalkitError(
         f"{setting}={name}: no such local folder, and the Hugging Face hub did not give it{at} "
         f"({_first_line(error)}); connect to the network, or give a local folder that holds {_FILES}: {setting}=PATH"
+    )
+
+
+def _needs_code(name: str, setting: str, where: str) -> EvalkitError:
+    return EvalkitError(
+        f"{setting}={name}: {where} asks for Python code that comes with the model (auto_map), and evalkit runs none; "
+        "take a model of an architecture that transformers has, or, where transformers' own class will do, give a "
+        f"local folder without auto_map: {setting}=PATH"
+    )
+
+
+def _pickled(name: str, setting: str, what: str) -> EvalkitError:
+    return EvalkitError(
+        f"{setting}={name}: {what}, and a pickle can run code when it is read; convert a model that you trust with "
+        "transformers, .from_pretrained(NAME).save_pretrained(PATH) of model and tokenizer, and give the folder: "
+        f"{setting}=PATH"
     )
 
 

@@ -1,12 +1,16 @@
 """What every slice goes through, wherever it came from: cuts, checks, counts and the fingerprint."""
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from itertools import chain
+from typing import Any, TypeVar
 
 from evalkit.errors import EvalkitError
+from evalkit.outside import is_unicode, mended, quoted, storable_id
+from evalkit.progress import say
 from evalkit.types import Slice
 
+T = TypeVar("T")
 Docs = Iterable[tuple[str, str]]
 Qrels = Mapping[str, Mapping[str, int]]
 
@@ -66,7 +70,7 @@ def choose_queries(
     without = [query_id for query_id in queries if not qrels.get(query_id)]
     if without and unjudged == "error":
         raise EvalkitError(
-            f"{where}: {len(without)} of {len(queries)} queries have no judged passage (e.g. {without[0]!r}); "
+            f"{where}: {len(without)} of {len(queries)} queries have no judged passage (e.g. {quoted(without[0])}); "
             "use a judged subset where there is one, or leave them out with slice.unjudged_queries=drop"
         )
     judged = {query_id: text for query_id, text in queries.items() if qrels.get(query_id)}
@@ -79,7 +83,7 @@ def choose_queries(
         judged = {query_id: text for query_id, text in judged.items() if query_id in keep}
     empty = next((query_id for query_id, text in judged.items() if not text.strip()), None)
     if empty is not None:
-        raise EvalkitError(f"{where}: query {empty!r} has an empty text")
+        raise EvalkitError(f"{where}: query {quoted(empty)} has an empty text")
     return judged
 
 
@@ -107,11 +111,11 @@ def collect_docs(
         if not wanted and not distractors:
             continue
         if doc_id in kept:
-            raise EvalkitError(f"{where}: passage id {doc_id!r} occurs twice; ids must be unique")
+            raise EvalkitError(f"{where}: passage id {quoted(doc_id)} occurs twice; ids must be unique")
         if not text.strip():
             if empty == "error":
                 raise EvalkitError(
-                    f"{where}: passage {doc_id!r} is empty; mend the corpus, "
+                    f"{where}: passage {quoted(doc_id)} is empty; mend the corpus, "
                     "or leave empty passages out with slice.empty_docs=drop"
                 )
             dropped += 1
@@ -135,24 +139,20 @@ def assemble(
 ) -> Slice:
     """Return the `Slice`, with its fingerprint and its counts (judged ids without text among them) in the facts.
 
+    Ids become what `evalkit.outside.storable_id` says, and lone surrogates in texts U+FFFD; both are counted.
+
     Raises:
-        EvalkitError: there are no passages, an id cannot stand in a TREC run, or no judged passage has a text.
+        EvalkitError: there are no passages, an id is empty, two ids become one, a grade is none, or no judged passage
+            has a text.
     """
     if not docs:
         raise EvalkitError(f"{where} has no passages")
-    for kind, ids in (("query", queries), ("passage", docs)):
-        broken = next((item for item in ids if len(item.split()) != 1), None)
-        if broken is not None:
-            raise EvalkitError(
-                f"{where}: the {kind} id {broken!r} is empty or holds white space, and a TREC run file has "
-                "no way to write it; rename it in the collection and its qrels"
-            )
-    kept = {query_id: dict(qrels[query_id]) for query_id in queries}
+    queries, docs, kept, changes = _storable(where, queries, docs, {q: qrels[q] for q in queries})
     judged = {doc_id for grades in kept.values() for doc_id in grades}
     absent = judged - docs.keys()
     if len(absent) == len(judged):
         raise EvalkitError(
-            f"{where}: none of the {len(judged)} judged passages is in the corpus (e.g. {min(judged)!r}); "
+            f"{where}: none of the {len(judged)} judged passages is in the corpus (e.g. {quoted(min(judged))}); "
             "qrels and corpus belong to different collections"
         )
     counts = {
@@ -164,15 +164,72 @@ def assemble(
     }
     parts = fingerprints(queries, docs, kept)
     return Slice(
-        name,
+        mended(name),
         lang,
         dict(queries),
         docs,
-        kept,
+        {query_id: dict(grades) for query_id, grades in kept.items()},
         _combined(parts),
         relevance_level,
-        {**facts, **counts, "fingerprints": parts},
+        {**facts, **counts, **changes, "fingerprints": parts},
     )
+
+
+def _storable(
+    where: str, queries: Mapping[str, str], docs: Mapping[str, str], qrels: Qrels
+) -> tuple[Mapping[str, str], Mapping[str, str], Qrels, dict[str, int]]:
+    """Return all three with ids that a TREC file can hold and texts that are Unicode, and how many were changed."""
+    for query_id, grades in qrels.items():
+        for doc_id, grade in grades.items():
+            if not isinstance(grade, int) or abs(grade) >= 2**31:
+                raise EvalkitError(
+                    f"{where}: passage {quoted(doc_id)} has grade {quoted(grade)} for query {quoted(query_id)}; a "
+                    "grade is an integer of 32 bits"
+                )
+    query_names = _renamed(where, "query", queries)
+    textless = {doc_id for grades in qrels.values() for doc_id in grades} - docs.keys()
+    doc_names = _renamed(where, "passage", docs, textless)
+    if renamed := query_names | doc_names:
+        queries, docs = _under(query_names, queries), _under(doc_names, docs)
+        qrels = {name: _under(doc_names, grades) for name, grades in _under(query_names, qrels).items()}
+        example = next(iter(renamed))
+        say(
+            "  note: ids with white space or control characters are written percent-encoded, such as "
+            f"{quoted(renamed[example])} for {quoted(example)} ({len(query_names) + len(doc_names)} ids)"
+        )
+    queries, queries_mended = _mended(queries)
+    docs, docs_mended = _mended(docs)
+    if broken := queries_mended + docs_mended:
+        say(f"  note: lone surrogates, which UTF-8 cannot write, were replaced by U+FFFD ({broken} texts)")
+    return queries, docs, qrels, {"ids_escaped": len(query_names) + len(doc_names), "texts_mended": broken}
+
+
+def _renamed(where: str, kind: str, ids: Collection[str], more: Collection[str] = ()) -> dict[str, str]:
+    """Return the new name of each id that needs one; `more` are ids that only judgments name."""
+    names: dict[str, str] = {}
+    for item in chain(ids, more):
+        name = storable_id(item)
+        if not name:
+            raise EvalkitError(f"{where}: there is a {kind} whose id is empty; give it one, in the qrels too")
+        if name != item:
+            names[item] = name
+    taken = set(more)
+    for item, name in names.items():
+        if name in ids or name in taken:
+            raise EvalkitError(
+                f"{where}: the {kind} ids {quoted(item)} and {quoted(name)} are the same one once white space is "
+                "percent-encoded, which a TREC run file needs; rename one in the collection and its qrels"
+            )
+    return names
+
+
+def _under(names: Mapping[str, str], values: Mapping[str, T]) -> dict[str, T]:
+    return {names.get(key, key): value for key, value in values.items()}
+
+
+def _mended(texts: Mapping[str, str]) -> tuple[Mapping[str, str], int]:
+    broken = {key: mended(text) for key, text in texts.items() if not is_unicode(text)}
+    return ({**texts, **broken} if broken else texts), len(broken)
 
 
 def fingerprint(queries: Mapping[str, str], docs: Mapping[str, str], qrels: Qrels) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from evalkit.errors import EvalkitError
+from evalkit.outside import integer, is_folder, lines, named, quoted, user_path
 from evalkit.progress import track
 from evalkit.slices.assemble import assemble, check_cuts, choose_queries, collect_docs, joined
 from evalkit.types import Slice
@@ -30,8 +31,8 @@ def load(
         EvalkitError: a file is missing or a line of it broken (file and line are named), or what
             `evalkit.slices.assemble` refuses.
     """
-    folder = Path(path).expanduser()
-    if not folder.is_dir():
+    folder = user_path(path)
+    if not is_folder(folder):
         raise EvalkitError(
             f"slice.path={path}: there is no such folder; a BEIR folder holds corpus.jsonl, "
             "queries.jsonl and qrels/SPLIT.tsv"
@@ -43,7 +44,7 @@ def load(
     if missing:
         raise EvalkitError(
             f"{folder / 'qrels'}/{split}.tsv judges {len(missing)} queries that queries.jsonl lacks "
-            f"(e.g. {missing[0]!r})"
+            f"(e.g. {quoted(missing[0])})"
         )
     chosen = choose_queries(
         str(folder), {q: texts[q] for q in texts if q in qrels}, qrels, queries, seed, unjudged_queries
@@ -66,55 +67,48 @@ def load(
 
 
 def _jsonl(path: Path) -> Iterator[tuple[str, str]]:
-    for number, line in _lines(path):
+    for number, line in lines(path, "JSON objects, one a line"):
         try:
             record: Any = json.loads(line)
-            yield str(record["_id"]), joined(record.get("title") or "", record["text"])
-        except (ValueError, KeyError, TypeError, AttributeError):
+            item = record["_id"]
+            if isinstance(item, bool) or not isinstance(item, str | int):
+                raise TypeError("an id is a text or a whole number")
+            yield str(item), joined(record.get("title") or "", record["text"])
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise EvalkitError(
-                f'{path}, line {number}: not a JSON object with "_id" and "text": {line.strip()[:80]!r}'
+                f'{path}, line {number}: not a JSON object with "_id" and "text": {quoted(line.strip())}'
             ) from None
-
-
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    try:
-        with path.open(encoding="utf-8") as lines:
-            for number, line in enumerate(lines, 1):
-                if line.strip():
-                    yield number, line
-    except FileNotFoundError:
-        raise EvalkitError(f"there is no file {path}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise EvalkitError(f"cannot read {path}: {error}") from None
 
 
 def _unique(path: Path, rows: Iterator[tuple[str, str]]) -> Iterator[tuple[str, str]]:
     seen: set[str] = set()
     for key, text in rows:
         if key in seen:
-            raise EvalkitError(f"{path}: id {key!r} occurs twice; ids must be unique")
+            raise EvalkitError(f"{path}: id {quoted(key)} occurs twice; ids must be unique")
         seen.add(key)
         yield key, text
 
 
 def _qrels(folder: Path, split: str) -> dict[str, dict[str, int]]:
     path = folder / "qrels" / f"{split}.tsv"
-    if not path.exists():
-        splits = sorted(p.stem for p in (folder / "qrels").glob("*.tsv"))
+    splits = sorted(found.stem for found in path.parent.glob("*.tsv"))
+    if split not in splits:
         have = f"; there is {', '.join(splits)}" if splits else "; the folder has no qrels at all"
-        raise EvalkitError(f"slice.split={split}: there is no {path}{have}")
+        raise EvalkitError(f"slice.split={named(split)}: there is no {path.parent}/{named(split)}.tsv{have}")
     qrels: dict[str, dict[str, int]] = {}
-    for number, line in _lines(path):
+    for number, line in lines(path, "judgments"):
         columns = line.rstrip("\r\n").split("\t")
         if number == 1 and columns[-1].strip() == "score":
             continue
         try:
             query_id, doc_id, grade = columns
-            value = int(grade)
+            value = integer(grade)
         except ValueError:
             raise EvalkitError(
-                f"{path}, line {number}: not 'query-id<TAB>corpus-id<TAB>integer grade': {line.strip()[:80]!r}"
+                f"{path}, line {number}: not 'query-id<TAB>corpus-id<TAB>integer grade': {quoted(line.strip())}"
             ) from None
         if qrels.setdefault(query_id, {}).setdefault(doc_id, value) != value:
-            raise EvalkitError(f"{path}, line {number}: {query_id!r} and {doc_id!r} are judged twice, differently")
+            raise EvalkitError(
+                f"{path}, line {number}: {quoted(query_id)} and {quoted(doc_id)} are judged twice, differently"
+            )
     return qrels

@@ -1,7 +1,6 @@
 """Any ir_datasets id with documents, queries and judgments as a slice, read as a stream."""
 
 import re
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -91,7 +90,7 @@ def _dataset(dataset: str) -> Any:
 
 @contextmanager
 def _reading(dataset: str) -> Iterator[None]:
-    """Turn what ir_datasets raises for want of files or of a network into one sentence."""
+    """Turn what ir_datasets raises for want of files or of a network, or of broken files, into one sentence."""
     import ir_datasets
 
     try:
@@ -101,7 +100,9 @@ def _reading(dataset: str) -> Iterator[None]:
             f"{dataset} needs a package that is not installed ({error}); "
             "pip install 'evalkit[nano-beir]' brings pyarrow"
         ) from None
-    except (OSError, RuntimeError, EOFError, zlib.error) as error:
+    except EvalkitError:
+        raise
+    except Exception as error:  # a broken file ends in any of a dozen types, as many as there are formats
         raise EvalkitError(
             f"cannot read {dataset} through ir_datasets ({type(error).__name__}: {_brief(error)}); what is not under "
             f"{ir_datasets.util.home_path()} is downloaded, so connect once, or set IR_DATASETS_HOME to a folder "

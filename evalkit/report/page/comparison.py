@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 
-from evalkit.report import tables
+from evalkit.report import comparing, tables
 from evalkit.report.comparing import SIGNIFICANT
 from evalkit.report.page import figures, parts
 from evalkit.report.page.figures import Entry
@@ -18,6 +18,7 @@ def comparison(compared: Entry, pictures: Mapping[str, str]) -> str:
     claim, details, state = _outcome(compared)
     sections = [
         parts.section("systems", "The systems", *_systems(compared)),
+        parts.section("cost", "What it costs", *_cost(compared)),
         parts.warnings(compared.get("warnings")),
         parts.pictures(pictures),
         parts.section("baseline", f"Against {baseline}", *_against_baseline(compared)),
@@ -72,7 +73,6 @@ def _systems(compared: Entry) -> Iterable[Markup | None]:
     names = compared["measures"]
     rows = []
     for system in compared["systems"]:
-        cost = system.get("cost") or {}
         rows.append([
             str(system["label"]),
             str(system.get("first_stage") or ""),
@@ -80,18 +80,23 @@ def _systems(compared: Entry) -> Iterable[Markup | None]:
             str(system.get("precision") or ""),
             str(system.get("depth") or ""),
             *(figures.value(system["mean"].get(name)) for name in names),
-            tables.number(cost.get("pairs_per_s"), ",.1f"),
-            tables.number(cost.get("p50_ms"), ",.0f"),
-            tables.number(cost.get("p99_ms"), ",.0f"),
-            tables.number(cost.get("peak_mb"), ",.0f"),
-            str(cost.get("device") or ""),
+            str((system.get("cost") or {}).get("device") or ""),
         ])  # fmt: skip
     text = ("first stage", "reranker", "precision", "device")
-    columns = ["system", *text[:3], "depth", *names, "pairs/s", "p50 ms", "p99 ms", "peak MiB", "device"]
+    columns = ["system", *text[:3], "depth", *names, "device"]
     baseline = next((n for n, s in enumerate(compared["systems"]) if s["label"] == compared["baseline"]), None)
     yield parts.table(columns, rows, "Systems", text=text, marked=baseline)
     if baseline is not None:
         yield parts.note(f"The marked row, {compared['baseline']}, is the baseline.")
+
+
+def _cost(compared: Entry) -> Iterable[Markup | None]:
+    rows = comparing.cost_rows(compared)
+    if rows:
+        marked = next((n for n, row in enumerate(rows) if row["system"] == compared["baseline"]), None)
+        yield parts.table(list(rows[0]), [list(row.values()) for row in rows], "What it costs", marked=marked)
+        for sentence in comparing.cost_notes(compared):
+            yield parts.note(sentence)
 
 
 def _against_baseline(compared: Entry) -> Iterable[Markup | None]:

@@ -4,7 +4,7 @@ import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 
-from evalkit.report import tables
+from evalkit.report import costs, tables
 from evalkit.report.page import figures, parts
 from evalkit.report.page.figures import Entry
 from evalkit.report.page.markup import Markup, join, tag
@@ -228,13 +228,12 @@ def _queries(per_query: Mapping[str, Mapping[str, Mapping[str, float]]], shown: 
 
 
 def _cost(result: Result) -> Iterable[Markup | None]:
-    if cost := result.get("cost"):
-        rows = []
-        for path, value in figures.flat(cost):
-            label, unit = _COST.get(path, (path.replace(".", ", ").replace("_", " "), ""))
-            if not path.endswith("samples_ms"):
-                rows.append([label, f"{figures.plain(value)} {unit}".strip()])
-        yield parts.facts(rows, "Cost")
+    for part in costs.parts(result):
+        yield tag("h3", part.title)
+        yield parts.table(part.columns, part.rows, part.title, text=("what",))
+        several = tag("ul", *(tag("li", sentence) for sentence in part.notes), class_="note")
+        yield several if len(part.notes) > 1 else parts.note("".join(part.notes)) if part.notes else None
+    if result.get("cost"):
         yield parts.note("MiB are 2\u00b2\u2070 bytes. Latency is one query with its passages, tokenization included.")
 
 
@@ -308,27 +307,4 @@ _BREAKDOWNS = {
     "question_word": "By question word",
     "relevant_passages": "By number of relevant passages",
     "answer_in_first_10": "By whether the first stage had a relevant passage in its top 10",
-}
-_COST = {
-    "first_stage_s": ("first stage: indexing and searching", "s"),
-    "load_s": ("loading the reranker", "s"),
-    "warmup_s": ("warm-up", "s"),
-    "pairs": ("pairs", ""),
-    "scoring_s": ("scoring all pairs", "s"),
-    "pairs_per_s": ("pairs a second", ""),
-    "tokenize_s": ("of scoring: tokenization", "s"),
-    "forward_s": ("of scoring: the model", "s"),
-    "latency.p50_ms": ("latency of a query, median", "ms"),
-    "latency.p90_ms": ("latency of a query, 90 % below", "ms"),
-    "latency.p99_ms": ("latency of a query, 99 % below", "ms"),
-    "latency.pairs_per_query": ("passages of a query", ""),
-    "memory.rss_before_load_mb": ("process memory before loading", "MiB"),
-    "memory.rss_after_load_mb": ("process memory after loading", "MiB"),
-    "memory.rss_peak_mb": ("process memory, peak", "MiB"),
-    "memory.cuda_allocated_peak_mb": ("GPU memory allocated, peak", "MiB"),
-    "memory.cuda_reserved_peak_mb": ("GPU memory reserved, peak", "MiB"),
-    "calibration.p50_ms": ("calibration workload, median", "ms"),
-    "calibration.rss_before_mb": ("process memory before the calibration workload", "MiB"),
-    "calibration.rss_peak_mb": ("process memory in the calibration workload, peak", "MiB"),
-    "calibration.cuda_allocated_peak_mb": ("GPU memory of the calibration workload, peak", "MiB"),
 }

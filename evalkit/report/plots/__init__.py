@@ -1,18 +1,21 @@
 """The pictures: plain dictionaries in, a matplotlib Figure out, or None where there is nothing to draw."""
 
 from evalkit.report.plots.canvas import save
+from evalkit.report.plots.cost import costs, latency, latency_grid
 from evalkit.report.plots.logits import reliability, scores
 from evalkit.report.plots.slices import languages
-from evalkit.report.plots.systems import forest, memory, tradeoff
+from evalkit.report.plots.systems import forest, tradeoff
 from evalkit.report.plots.trial import before_after, deltas, depths
 
 __all__ = [
     "before_after",
+    "costs",
     "deltas",
     "depths",
     "forest",
     "languages",
-    "memory",
+    "latency",
+    "latency_grid",
     "reliability",
     "save",
     "scores",

@@ -3,9 +3,9 @@
 import functools
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -131,6 +131,46 @@ def few_ticks(axis: "Axis", most: int = 5, thousands: bool = False) -> None:
         axis.set_major_formatter(lambda value, _: f"{value:,.10g}")
 
 
+def far_apart(times: Sequence[float]) -> bool:
+    """Return whether times are drawn on a logarithmic axis."""
+    return min(times) > 0 and max(times) / min(times) > 8
+
+
+def scale_time(axes: "Axes", direction: Literal["x", "y"], times: Sequence[float], label: str) -> None:
+    """Scale an axis for times: from 0, or logarithmic where they are far apart, which the label then says."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    axis = axes.xaxis if direction == "x" else axes.yaxis
+    if far_apart(times):
+        axes.set(**{f"{direction}scale": "log", f"{direction}lim": (min(times) / 1.5, max(times) * 1.5)})
+        axis.set_major_locator(LogLocator(10, subs=(1, 2, 5) if max(times) / min(times) < 500 else (1,)))
+        axis.set_minor_formatter(NullFormatter())
+        axis.set_major_formatter(lambda value, _: f"{value:,g}")
+        axis.set_label_text(f"{label} (logarithmic)")
+    else:
+        axes.set(**{f"{direction}lim": (0, max(1.0, *times) * 1.15)})
+        few_ticks(axis, thousands=True)
+        axis.set_label_text(label)
+
+
+def steps(axes: "Axes", values: Sequence[int], label: str) -> None:
+    """Scale the horizontal axis logarithmically, with numbers at `values`, ascending, that do not run into each other.
+
+    The last one has its number always.
+    """
+    from matplotlib.ticker import FixedLocator, NullLocator
+
+    shown: list[int] = []
+    for value in reversed(values):
+        if not shown or shown[-1] / value > (values[-1] / values[0]) ** 0.08:
+            shown.append(value)
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(FixedLocator(shown[::-1]))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    axes.set_xlabel(label)
+
+
 def label_rows(axes: "Axes", placed: Rows) -> None:
     """Set the rows' labels on the vertical axis, the first on top."""
     axes.set_yticks(placed.centres, placed.labels, fontsize=SMALL)
@@ -178,6 +218,12 @@ def wrapped(text: str, width: float, size: float) -> str:
                 lines.append("")
             lines[-1] += c
     return "\n".join(line.strip() for line in lines if line.strip())
+
+
+def with_device(systems: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the systems' labels, with the device where there are several: their times and memories are not alike."""
+    several = len({s["cost"]["device"] for s in systems}) > 1
+    return [f"{s['label']} on {s['cost']['device']}" if several else str(s["label"]) for s in systems]
 
 
 @styled

@@ -1,4 +1,4 @@
-"""Pictures of several systems on one slice: quality against time, memory, and change with its interval."""
+"""Pictures of several systems on one slice: quality against time, and change with its interval."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -32,12 +32,12 @@ def tradeoff(systems: Sequence[System], measure: str) -> "Figure | None":
     looks = [_ON if p in front else _OFF for p in points]
     for (x, y), look in zip(points, looks, strict=True):
         axes.plot([x], [y], linestyle="none", **look)
-    _scale_time(axes, [x for x, _ in points])
+    canvas.scale_time(axes, "x", [x for x, _ in points], "median latency of a query, ms")
     axes.set_ylim(*canvas.room([y for _, y in points], 0.02, 0.15))
     canvas.few_ticks(axes.yaxis, most=8)
     axes.set_ylabel(f"mean {canvas.readable(measure)}")
     axes.grid()
-    names = _with_device(timed)
+    names = canvas.with_device(timed)
     entries: list[tuple[Any, str]] = [
         (Line2D([], [], linestyle="none", **look), f"{number}. {name}: {y:.3f}, {x:,.{0 if x >= 10 else 1}f} ms")
         for number, (name, (x, y), look) in enumerate(zip(names, points, looks, strict=True), 1)
@@ -47,25 +47,6 @@ def tradeoff(systems: Sequence[System], measure: str) -> "Figure | None":
     )
     canvas.legend(figure, entries, lower=True)
     _number(figure, axes, points)
-    return figure
-
-
-@canvas.styled
-def memory(systems: Sequence[System]) -> "Figure | None":
-    """Draw the peak memory of each system in MiB. None with fewer than two that have one."""
-    known = [s for s in systems if (s["cost"] or {}).get("peak_mb") is not None]
-    if len(known) < 2:
-        return None
-    placed = canvas.rows(_with_device(known))
-    figure = canvas.sheet(placed.height + 0.6)
-    axes = figure.subplots()
-    for system, y in zip(known, placed.centres, strict=True):
-        axes.barh(y, system["cost"]["peak_mb"], 0.24, color=canvas.BLUE)
-        canvas.beside(axes, y, f"{system['cost']['peak_mb']:,.0f}")
-    canvas.label_rows(axes, placed)
-    axes.set_xlim(0, max(1.0, *(s["cost"]["peak_mb"] for s in known)) * 1.02)
-    canvas.few_ticks(axes.xaxis, thousands=True)
-    axes.set_xlabel("peak memory, MiB")
     return figure
 
 
@@ -123,28 +104,6 @@ def forest(comparison: Mapping[str, Any], measure: str) -> "Figure | None":
 
 def _dominates(one: tuple[float, float], other: tuple[float, float]) -> bool:
     return one != other and one[0] <= other[0] and one[1] >= other[1]
-
-
-def _with_device(systems: Sequence[System]) -> list[str]:
-    """Return the labels, with the device where there are several: their times and memories are not alike."""
-    several = len({s["cost"]["device"] for s in systems}) > 1
-    return [f"{s['label']} on {s['cost']['device']}" if several else str(s["label"]) for s in systems]
-
-
-def _scale_time(axes: "Axes", times: Sequence[float]) -> None:
-    from matplotlib.ticker import LogLocator, NullFormatter
-
-    if min(times) > 0 and max(times) / min(times) > 8:
-        axes.set_xscale("log")
-        axes.set_xlim(min(times) / 1.5, max(times) * 1.5)
-        axes.xaxis.set_major_locator(LogLocator(10, subs=(1, 2, 5)))
-        axes.xaxis.set_minor_formatter(NullFormatter())
-        axes.xaxis.set_major_formatter(lambda value, _: f"{value:,g}")
-        axes.set_xlabel("median latency of a query, ms (logarithmic)")
-    else:
-        axes.set_xlim(0, max(1.0, *times) * 1.15)
-        canvas.few_ticks(axes.xaxis, thousands=True)
-        axes.set_xlabel("median latency of a query, ms")
 
 
 def _number(figure: "Figure", axes: "Axes", points: Sequence[tuple[float, float]]) -> None:

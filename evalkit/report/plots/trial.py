@@ -106,8 +106,6 @@ def depths(result: Result) -> "Figure | None":
 
     The ceiling is that of the trial's own depth, the last one. None where nothing was analysed, or at one depth only.
     """
-    from matplotlib.ticker import FixedLocator, NullLocator
-
     points = (result.get("analysis") or {}).get("depths") or []
     if len(points) < 2 or not _reranked(result):
         return None
@@ -120,12 +118,8 @@ def depths(result: Result) -> "Figure | None":
     (line,) = axes.plot(depth, values, color=canvas.BLUE, marker="o", markersize=5, linewidth=1.8)
     before = axes.axhline(first, color=canvas.BLACK, linestyle="--", linewidth=1.2)
     best = axes.axhline(ceiling, color=canvas.ORANGE, linewidth=2.2)
-    axes.set_xscale("log")
-    axes.xaxis.set_major_locator(FixedLocator(_apart(depth)))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    canvas.steps(axes, depth, "candidates reranked per query (logarithmic)")
     axes.set_ylim(*canvas.room([*values, first, ceiling], 0.05))
-    axes.set_xlabel("candidates reranked per query (logarithmic)")
     axes.set_ylabel(f"mean {canvas.readable(name)}")
     axes.grid(axis="y")
     canvas.legend(
@@ -143,15 +137,6 @@ def depths(result: Result) -> "Figure | None":
 def _reranked(result: Result) -> bool:
     """Tell whether there is an after: a trial may have failed, or be one of a first stage by itself."""
     return bool(result["status"] == "finished" and result["effective"]["reranker"].get("reranks", True))
-
-
-def _apart(depth: list[int]) -> list[int]:
-    """Return the depths whose numbers do not run into each other on a logarithmic axis, the last one always."""
-    shown: list[int] = []
-    for value in reversed(depth):
-        if not shown or shown[-1] / value > (depth[-1] / depth[0]) ** 0.08:
-            shown.append(value)
-    return shown[::-1]
 
 
 _INTERVAL: dict[str, Any] = {

@@ -1,0 +1,578 @@
+"""evalkit beside the engines people use today: same model folder, same pairs, same token ids, same precision, in turn.
+
+    python benchmarks/engines.py [--model xlmr-large|minilm-l6|packaged|FOLDER] [--pairs 4300] [--rounds 5]
+                                 [--device cpu] [--precision fp32] [--engines NAME,NAME,...] [--json FILE]
+
+Engines: evalkit-packed, evalkit-padded, sentence-transformers (CrossEncoder, its default batch of 32),
+sentence-transformers-best (the batch size that a short search before the rounds found fastest), flagembedding
+(FlagReranker, its defaults) and rerankers (its defaults). Each round is a fresh process in which every engine is
+loaded and warmed up, and then takes its turn; figures are medians over the rounds. Three throughputs, none of them
+derived from another:
+
+    end to end      texts in, logits on the host, in the order given
+    model           of the same run, the time between the model's entry and its exit: CUDA events, or the wall clock on
+                    the CPU; so tokenization, padding, sorting and copies are taken out
+    tokenization    apart: each engine's own step from texts to ids, the model left out; evalkit and FlagReranker to
+                    ids, sentence-transformers and rerankers to padded tensors, as their step makes them
+
+The ids that each engine gives its model are compared with evalkit's under the same truncation rule. Pairs of which one
+engine makes other ids are left out and counted; more than 1 % of them end the run. Largest differences of logits are to
+evalkit's padded path in fp32. Where the texts of TREC DL 2019 are not at hand, pairs of the same lengths are drawn
+(msmarco_pairs.py).
+
+On CUDA, and on the CPU with --apart, each engine is also run in a process of its own: latency of a query with its 100
+passages (at least 10 repetitions and 10 seconds), and peak memory.
+"""
+
+import argparse
+import json
+import os
+import platform
+import shlex
+import statistics
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("TQDM_DISABLE", "1")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # the model is a folder: no engine has anything to ask the hub
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+
+import numpy as np
+import torch
+from model_folder import model_folder, packaged_texts, read_texts
+from msmarco_pairs import DEPTH, Pairs, by_query, drawn_pairs, find_texts, real_pairs
+from peers import PEERS, Evalkit, Logits, Setting, choose, evalkit_pairs, ids_of, load, timed, timed_model
+from tokenizers import Tokenizer
+from transformers import AutoTokenizer
+
+from evalkit.cost import measure_latency, measure_memory, percentile
+from evalkit.errors import EvalkitError
+from evalkit.matrix_rate import matrix_flops_per_s
+from evalkit.scoring.device import device_name, resolve_device, resolve_precision
+from evalkit.scoring.flops import forward_flops
+from evalkit.scoring.pairs import TRUNCATIONS
+from evalkit.types import Latency, MemoryPass
+
+LATENCY_REPETITIONS, LATENCY_S = 10, 10.0
+"""At least so many repetitions and seconds."""
+
+MATRIX_S = {"cpu": 0.5, "cuda": 2.0}
+"""Seconds of matrix products before each round."""
+
+MAY_DIFFER = 0.01
+"""Share of the pairs of which an engine may make other ids: FlagReranker decodes and encodes again on transformers 5,
+which a text with unknown characters does not always survive."""
+
+SEARCH_PAIRS, SEARCH_TURNS = 1024, 2
+SEARCH_BATCHES = {"cpu": (8, 16, 32, 64, 128), "cuda": (32, 64, 128, 256, 512, 1024)}
+
+
+@dataclass(frozen=True)
+class Job:
+    """What one process is asked to do."""
+
+    names: tuple[str, ...]
+    setting: Setting
+    pairs: Pairs
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One engine in one round, in seconds for all pairs."""
+
+    end_to_end_s: float
+    model_s: float
+    tokenize_s: float
+
+
+@dataclass(frozen=True)
+class Round:
+    """What one process measured."""
+
+    samples: dict[str, Sample]
+    logits: dict[str, Logits]
+    engines: dict[str, dict[str, Any]]
+    """What each says of itself."""
+    matrix_flops: float
+
+
+@dataclass(frozen=True)
+class Ids:
+    """How the ids of one engine compare with evalkit's."""
+
+    truncation: str
+    differing_pairs: int
+    truncated_pairs: int
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Token ids of all engines, and what follows from those on which all agree."""
+
+    ids: dict[str, Ids]
+    same: tuple[int, ...]
+    """The pairs of which every engine makes evalkit's ids; the rounds take these."""
+    token_lengths: tuple[int, ...]
+    useful_flops: float
+
+
+@dataclass(frozen=True)
+class Apart:
+    """One engine in a process of its own."""
+
+    latency: Latency
+    memory: MemoryPass
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Everything the table and the JSON are made of."""
+
+    setting: dict[str, Any]
+    environment: dict[str, Any]
+    missing: tuple[str, ...]
+    asked_pairs: int
+    compared: Compared
+    rounds: tuple[Round, ...]
+    reference: Logits
+    apart: dict[str, Apart] = field(default_factory=dict)
+    search: dict[int, list[float]] = field(default_factory=dict)
+    """Seconds of each turn, by batch size of sentence-transformers."""
+
+    @property
+    def pairs(self) -> int:
+        """The pairs that were scored."""
+        return len(self.compared.same)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The engines."""
+        return tuple(self.compared.ids)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, print, and write the JSON; return the exit code."""
+    options = _options(arguments)
+    try:
+        measured = measure(options)
+    except EvalkitError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(table(measured))
+    if options.json:
+        options.json.write_text(json.dumps(as_json(measured), indent=1) + "\n", encoding="utf-8")
+    return 0
+
+
+def measure(options: argparse.Namespace) -> Measured:
+    """Run everything that the command line asks for.
+
+    Raises:
+        EvalkitError: a setting that cannot be had, or token ids that differ.
+    """
+    names, missing = choose(options.engines)
+    for name, value in (("--pairs", options.pairs), ("--rounds", options.rounds)):
+        if value < 1:
+            raise EvalkitError(f"{name}={value}: at least 1 is needed")
+    if options.batch_tokens is not None and options.batch_tokens < options.max_length:
+        raise EvalkitError(
+            f"--batch-tokens={options.batch_tokens} is smaller than one pair of --max-length={options.max_length} "
+            "tokens"
+        )
+    if options.json and not options.json.parent.is_dir():
+        raise EvalkitError(f"--json={options.json}: there is no folder {options.json.parent}")
+    device = resolve_device(options.device)
+    precision = resolve_precision(options.precision, device)
+    texts = find_texts(options.texts)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = model_folder(options.model, _training_texts(texts), options.keep or Path(temporary))
+        tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        tokenizer.no_padding()
+        tokenizer.no_truncation()
+        pairs = real_pairs(texts, options.pairs) if texts else drawn_pairs(options.pairs, tokenizer)
+        setting = Setting(str(folder), str(device), precision.name, options.max_length, options.batch_tokens)
+        job = Job(tuple(names), setting, pairs)
+        search: dict[int, list[float]] = {}
+        if "sentence-transformers-best" in names:
+            _say("searching for the best batch size of sentence-transformers")
+            search = _apart(search_batch, job)
+            best = min(search, key=lambda size: min(search[size]))
+            job = replace(job, setting=replace(setting, best_batch=best))
+        _say("comparing token ids")
+        compared: Compared = _apart(compare_ids, job)
+        if len(compared.same) < len(pairs) * (1 - MAY_DIFFER):
+            raise EvalkitError(
+                "the engines do not get the same token ids, so their speeds do not compare: "
+                + "; ".join(
+                    f"{name} differs in {found.differing_pairs} of {len(pairs)} pairs"
+                    for name, found in compared.ids.items()
+                    if found.differing_pairs
+                )
+                + "; choose others with --engines"
+            )
+        job = replace(job, pairs=[pairs[row] for row in compared.same])
+        rounds = []
+        for number in range(options.rounds):
+            _say(f"round {number + 1} of {options.rounds}")
+            rounds.append(_apart(run_round, job))
+        if precision.name == "fp32" and "evalkit-padded" in names:
+            reference = rounds[0].logits["evalkit-padded"]
+        else:
+            _say("scoring with the padded path in fp32, to compare logits with")
+            reference = _apart(reference_logits, replace(job, setting=replace(job.setting, precision="fp32")))
+        apart = {}
+        for name in names if device.type == "cuda" or options.apart else ():
+            _say(f"latency and memory of {name}")
+            apart[name] = _apart(run_apart, replace(job, names=(name,)))
+    asked = {
+        "model": options.model,
+        "model_folder": _built(options.model, tokenizer),
+        "device": str(device),
+        "precision": precision.name,
+        "max_length": options.max_length,
+        "rounds": options.rounds,
+        "texts": "TREC DL 2019, BM25 top 100" if texts else "drawn from MS MARCO's lengths (msmarco_pairs.py)",
+        "command": shlex.join(["python", *sys.argv]),
+    }
+    return Measured(
+        asked, environment(device), tuple(missing), len(pairs), compared, tuple(rounds), reference, apart, search,
+    )  # fmt: skip
+
+
+def search_batch(job: Job) -> dict[int, list[float]]:
+    """Return the seconds that sentence-transformers takes at each batch size, a size that does not fit left out."""
+    engine = load(["sentence-transformers"], job.setting)["sentence-transformers"]
+    sample = neighbours(job.pairs, SEARCH_PAIRS)
+    seconds: dict[int, list[float]] = {}
+    engine.score(sample[:16])
+    for _ in range(SEARCH_TURNS):
+        for size in SEARCH_BATCHES[job.setting.torch_device.type]:
+            engine.batch_size = size
+            try:
+                seconds.setdefault(size, []).append(timed(engine, sample, job.setting.torch_device)[0])
+            except torch.OutOfMemoryError:
+                seconds[size].append(float("inf"))
+                torch.cuda.empty_cache()
+    return {size: taken for size, taken in seconds.items() if max(taken) < float("inf")}
+
+
+def neighbours(pairs: Pairs, count: int, run: int = 256) -> Pairs:
+    """Return about `count` pairs in runs of `run` neighbours in length, so that a batch pads as it does among all."""
+    if len(pairs) <= count:
+        return pairs
+    ordered = sorted(pairs, key=lambda pair: len(pair[0]) + len(pair[1]))
+    starts = np.linspace(0, len(ordered) - run, count // run).astype(int)
+    return [pair for start in starts for pair in ordered[start : start + run]]
+
+
+def compare_ids(job: Job) -> Compared:
+    """Compare the ids that each engine gives its model with evalkit's under the same truncation rule."""
+    tokenizer = AutoTokenizer.from_pretrained(job.setting.folder)
+    expected = {rule: evalkit_pairs(job.setting, tokenizer, rule, job.pairs) for rule in TRUNCATIONS}
+    found, flops = {}, float("nan")
+    same = np.ones(len(job.pairs), dtype=bool)
+    engines = load(job.names, job.setting)
+    for name, engine in engines.items():
+        rule = expected[engine.truncation]
+        _, got = engine.tokenize(job.pairs)
+        equal = [np.array_equal(a, b) for a, b in zip(got, ids_of(rule), strict=True)]
+        found[name] = Ids(engine.truncation, equal.count(False), rule.truncated)
+        same &= equal
+    rows = np.flatnonzero(same)
+    lengths = expected["longest_first"].lengths[rows]
+    for engine in engines.values():
+        if isinstance(engine, Evalkit):
+            flops = forward_flops(engine.scorer.shape, lengths)
+    return Compared(found, tuple(rows.tolist()), tuple(lengths.tolist()), flops)
+
+
+def run_round(job: Job) -> Round:
+    """Load the engines, warm them up, and time them in turn."""
+    device = job.setting.torch_device
+    engines = load(job.names, job.setting)
+    for engine in engines.values():
+        # On CUDA all pairs: allocators and the choice of kernels settle. On a CPU a few are as good.
+        engine.score(job.pairs if device.type == "cuda" else job.pairs[:: max(len(job.pairs) // 16, 1)])
+    dtype = str(job.setting.numbers.dtype).removeprefix("torch.")
+    rate = matrix_flops_per_s(job.setting.device, dtype, MATRIX_S[device.type])
+    end_to_end, model, tokenize, logits = {}, {}, {}, {}
+    for name, engine in engines.items():
+        end_to_end[name], model[name], logits[name] = timed_model(engine, job.pairs, device)
+    for name, engine in engines.items():
+        tokenize[name], _ = engine.tokenize(job.pairs)
+    samples = {name: Sample(end_to_end[name], model[name], tokenize[name]) for name in engines}
+    return Round(samples, logits, {name: engine.describe() for name, engine in engines.items()}, rate)
+
+
+def reference_logits(job: Job) -> Logits:
+    """Return the logits of evalkit's padded path."""
+    return load(["evalkit-padded"], job.setting)["evalkit-padded"].score(job.pairs)
+
+
+def run_apart(job: Job) -> Apart:
+    """Measure the peak memory of one engine over all pairs, then its latency query by query."""
+    (engine,) = load(job.names, job.setting).values()
+    cuda = job.setting.torch_device.type == "cuda"
+    tokens = sum(len(ids) for ids in engine.tokenize(job.pairs)[1])
+
+    def score(pairs: Pairs) -> int:
+        return len(engine.score(pairs))  # the logits are on the host by then, so the device has finished
+
+    memory = measure_memory(job.setting.device, lambda: (score(job.pairs), tokens))
+    queries = [pairs for pairs in by_query(job.pairs) if len(pairs) == DEPTH] or by_query(job.pairs)[:1]
+    for pairs in queries[:3]:
+        engine.score(pairs)
+    chosen = queries if cuda else queries[:LATENCY_REPETITIONS]  # each takes seconds on a CPU
+    work = [partial(score, pairs) for pairs in chosen]
+    latency = measure_latency(work, len(chosen[0]), min_repetitions=LATENCY_REPETITIONS, min_s=LATENCY_S)
+    if isinstance(engine, Evalkit):
+        memory = replace(memory, predicted_peak_mb=engine.predicted_peak_mb(job.pairs))
+    return Apart(latency, memory)
+
+
+def environment(device: torch.device) -> dict[str, Any]:
+    """Return the versions and the hardware that the figures depend on."""
+    packages = ["torch", "transformers", "tokenizers", "numpy", *{package: 0 for _, package in PEERS.values()}]
+    found: dict[str, Any] = {"python": platform.python_version(), "system": platform.platform()}
+    for package in packages:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = None
+    found |= {"device": device_name(device), "cpu": device_name(torch.device("cpu")), "cores": os.cpu_count()}
+    found["torch_threads"] = torch.get_num_threads()
+    if device.type == "cuda":
+        properties = torch.cuda.get_device_properties(device)
+        found |= {"cuda": torch.version.cuda, "cuda_memory_mb": properties.total_memory / 2**20}
+        found["compute_capability"] = f"{properties.major}.{properties.minor}"
+    return found
+
+
+def as_json(measured: Measured) -> dict[str, Any]:
+    """Return everything measured, medians beside the samples they are of."""
+    ours, ratios = end_to_end_ratio(measured)
+    matrix = statistics.median(one.matrix_flops for one in measured.rounds)
+    return {
+        "schema_version": 1,
+        "setting": measured.setting,
+        "environment": measured.environment,
+        "pairs": measured.pairs,
+        "left_out_pairs": measured.asked_pairs - measured.pairs,
+        "token_lengths": {
+            "mean": float(np.mean(measured.compared.token_lengths)),
+            **{f"p{p}": int(percentile(measured.compared.token_lengths, p)) for p in (1, 10, 50, 90, 99, 100)},
+        },
+        "missing": list(measured.missing),
+        "matrix_tflops": matrix / 1e12,
+        "useful_tflop": measured.compared.useful_flops / 1e12,
+        "search_s": {str(size): taken for size, taken in measured.search.items()},
+        "logit_range": [float(measured.reference.min()), float(measured.reference.max())],
+        "end_to_end_ratio_of": ours,
+        "end_to_end_ratio": ratios,
+        "engines": {name: _engine_json(measured, name, matrix) for name in measured.names},
+    }
+
+
+def end_to_end_ratio(measured: Measured) -> tuple[str, dict[str, float]]:
+    """Return which of evalkit's engines is meant, and its pairs a second over those of each peer."""
+    ours = next(name for name in measured.names if name.startswith("evalkit"))
+    rate = {name: _rate(measured, name, "end_to_end_s") for name in measured.names}
+    return ours, {name: rate[ours] / rate[name] for name in measured.names if name in PEERS}
+
+
+def table(measured: Measured) -> str:
+    """Return the report as text."""
+    found = as_json(measured)
+    rows = [["engine", "batch", "end to end", "range", "model", "tokenization", "MFU", "evalkit is",
+             "logits differ by"]]  # fmt: skip
+    for name, engine in found["engines"].items():
+        samples = sorted(measured.pairs / s for s in engine["end_to_end_s"])
+        rows.append(
+            [
+                name,
+                engine["batch"],
+                _figure(engine["pairs_per_s"]["end_to_end"]),
+                f"{_figure(samples[0])} to {_figure(samples[-1])}",
+                _figure(engine["pairs_per_s"]["model"]),
+                _figure(engine["pairs_per_s"]["tokenization"]),
+                f"{engine['mfu']['end_to_end']:.1%}",
+                f"{found['end_to_end_ratio'][name]:.2f} x" if name in found["end_to_end_ratio"] else "",
+                f"{engine['max_logit_difference']:.1e}",
+            ]
+        )
+    low, high = found["logit_range"]
+    lengths = found["token_lengths"]
+    lines = [
+        f"{found['pairs']} pairs ({measured.setting['texts']}), {lengths['mean']:.1f} tokens each on average "
+        f"(p10 {lengths['p10']}, p50 {lengths['p50']}, p90 {lengths['p90']}, longest {lengths['p100']})",
+        f"{measured.setting['model']} ({measured.setting['model_folder']}), {measured.setting['precision']} on "
+        f"{measured.environment['device']}, at most {measured.setting['max_length']} tokens a pair",
+        "pairs a second, " + (f"median of {len(measured.rounds)} rounds" if len(measured.rounds) > 1 else "one round"),
+        "",
+        *_aligned(rows),
+        "",
+        f"'evalkit is': {found['end_to_end_ratio_of']} end to end over the peer's. Logits: largest difference to the "
+        f"padded path in fp32; they lie from {low:.3f} to {high:.3f}.",
+        *_notes(measured, found),
+    ]
+    if measured.apart:
+        lines += ["", *_aligned(_apart_rows(found))]
+    return "\n".join(lines)
+
+
+def _engine_json(measured: Measured, name: str, matrix: float) -> dict[str, Any]:
+    samples = [one.samples[name] for one in measured.rounds]
+    differences = [float(np.abs(one.logits[name] - measured.reference).max()) for one in measured.rounds]
+    found: dict[str, Any] = {
+        **measured.rounds[0].engines[name],
+        "pairs_per_s": {
+            "end_to_end": _rate(measured, name, "end_to_end_s"),
+            "model": _rate(measured, name, "model_s"),
+            "tokenization": _rate(measured, name, "tokenize_s"),
+        },
+        "mfu": {
+            "end_to_end": measured.compared.useful_flops
+            * _rate(measured, name, "end_to_end_s")
+            / measured.pairs
+            / matrix,
+            "model": measured.compared.useful_flops * _rate(measured, name, "model_s") / measured.pairs / matrix,
+        },
+        "end_to_end_s": [sample.end_to_end_s for sample in samples],
+        "model_s": [sample.model_s for sample in samples],
+        "tokenize_s": [sample.tokenize_s for sample in samples],
+        "max_logit_difference": max(differences),
+        "ids": asdict(measured.compared.ids[name]),
+    }
+    if name in measured.apart:
+        found["apart"] = asdict(measured.apart[name])
+    return found
+
+
+def _notes(measured: Measured, found: dict[str, Any]) -> list[str]:
+    notes = []
+    rules = {rule: [n for n, ids in measured.compared.ids.items() if ids.truncation == rule] for rule in TRUNCATIONS}
+    cut = {ids.truncation: ids.truncated_pairs for ids in measured.compared.ids.values()}
+    if left_out := found["left_out_pairs"]:
+        whose = {name: ids.differing_pairs for name, ids in measured.compared.ids.items() if ids.differing_pairs}
+        notes.append(f"Left out: {left_out} pairs of which an engine makes other ids than evalkit ({whose}).")
+    notes.append(
+        "Token ids: equal to evalkit's, "
+        + " and ".join(f"under {rule} for {', '.join(names)}" for rule, names in rules.items() if names)
+        + "; "
+        + (f"pairs cut: {cut}." if any(cut.values()) else "no pair is long enough to be cut, so the rules agree.")
+    )
+    flag, ours = (found["engines"].get(name) for name in ("flagembedding", found["end_to_end_ratio_of"]))
+    if flag and ours:
+        ratio = ours["pairs_per_s"]["tokenization"] / flag["pairs_per_s"]["tokenization"]
+        notes.append(f"Tokenization: evalkit's is {ratio:.1f} x FlagReranker's.")
+    if measured.search:
+        tried = ", ".join(f"{size}: {min(taken):.2f} s" for size, taken in measured.search.items())
+        notes.append(
+            f"Best batch of sentence-transformers: {min(measured.search, key=lambda s: min(measured.search[s]))}, of "
+            f"the better of {SEARCH_TURNS} turns over {min(measured.pairs, SEARCH_PAIRS)} pairs ({tried})."
+        )
+    notes.append(
+        f"MFU: useful FLOPs, end to end, of the {found['matrix_tflops']:.3g} TFLOP/s that matrix products reach in the "
+        f"same processes; {ours['mfu']['model']:.1%} in evalkit's model."
+    )
+    if "flagembedding" in measured.names and measured.setting["precision"] in {"bf16", "tf32"}:
+        notes.append(f"FlagReranker has no setting for {measured.setting['precision']}: its model was put into it.")
+    if measured.missing:
+        notes.append(
+            f"Not installed, so left out: {', '.join(measured.missing)}; pip install 'evalkit[benchmark]' brings them."
+        )
+    return notes
+
+
+def _apart_rows(found: dict[str, Any]) -> list[list[str]]:
+    rows = [["in a process of its own", "passages", "p50 ms", "p99 ms", "runs", "allocated MiB", "reserved MiB",
+             "predicted MiB", "resident MiB"]]  # fmt: skip
+    for name, engine in found["engines"].items():
+        latency, memory = engine["apart"]["latency"], engine["apart"]["memory"]
+        sizes = (memory[f"{kind}_peak_mb"] for kind in ("cuda_allocated", "cuda_reserved", "predicted", "rss"))
+        rows.append(
+            [
+                name,
+                f"{latency['pairs_per_query']:.0f}",
+                f"{latency['p50_ms']:.1f}",
+                f"{latency['p99_ms']:.1f}",
+                str(latency["repetitions"]),
+                *("" if value is None else f"{value:,.0f}" for value in sizes),
+            ]
+        )
+    return rows
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="minilm-l6", help="xlmr-large, minilm-l6, packaged or a folder")
+    parser.add_argument("--pairs", type=int, default=4300, help="whole queries of 100 passages, in order")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    parser.add_argument("--precision", default="fp32", help="fp32, tf32, bf16 or fp16")
+    parser.add_argument("--engines", help="names, separated by commas; all that are installed if left out")
+    parser.add_argument("--max-length", type=int, default=512, help="tokens of a pair")
+    parser.add_argument("--batch-tokens", type=int, help="evalkit's token budget; its own choice if left out")
+    parser.add_argument(
+        "--texts", type=Path, help="folder of TREC DL 2019's texts; ../shared/data/msmarco-dl19 if there"
+    )
+    parser.add_argument("--keep", type=Path, help="build the model here and keep it, or use the one that is there")
+    parser.add_argument("--apart", action="store_true", help="latency and memory on the CPU too")
+    parser.add_argument("--json", type=Path, help="write samples, environment and end_to_end_ratio to this file")
+    return parser.parse_args(arguments)
+
+
+def _training_texts(texts: Path | None) -> list[str]:
+    real = [text for name in ("corpus", "queries") for _, text in read_texts(texts / f"{name}.jsonl")] if texts else []
+    return [*real, *packaged_texts()]
+
+
+def _built(model: str, tokenizer: Tokenizer) -> str:
+    made = "random weights" if model in {"xlmr-large", "minilm-l6"} else "weights as they are"
+    return f"{made}, a tokenizer of {tokenizer.get_vocab_size():,} pieces"
+
+
+def _apart(work: Callable[[Job], Any], job: Job) -> Any:
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        try:
+            return pool.submit(work, job).result()
+        except BrokenProcessPool:
+            raise EvalkitError(
+                f"the process of {', '.join(job.names)} was killed, most likely for want of memory: every engine holds "
+                "a model of its own; choose fewer with --engines"
+            ) from None
+
+
+def _rate(measured: Measured, name: str, seconds: str) -> float:
+    return measured.pairs / statistics.median(getattr(one.samples[name], seconds) for one in measured.rounds)
+
+
+def _figure(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _aligned(rows: list[list[str]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(
+            cell.ljust(width) if i == 0 else cell.rjust(width) for i, (cell, width) in enumerate(zip(row, widths))
+        )
+        for row in rows
+    ]
+
+
+def _say(what: str) -> None:
+    print(what, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,91 @@
+"""The settings of executor=ray, and what a trial cannot have with it; nothing here needs Ray."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any
+
+from evalkit.errors import EvalkitError
+
+
+@dataclass(frozen=True)
+class RaySettings:
+    """How many workers there are, what each of them gets, and what happens when one is lost."""
+
+    workers: int | None = None
+    """Actors, each with a model of its own; None for as many as the cluster has room for."""
+    num_gpus: float = 1
+    """GPUs of each worker; 0 for workers that compute on CPUs."""
+    num_cpus: float = 0
+    """CPUs of each worker that has no GPU, and threads of its torch."""
+    address: str = "local"
+    """``local`` starts Ray on this machine alone; ``auto`` or an address joins a cluster that is there."""
+    batches_per_block: int = 8
+    """Batches that travel and are lost together; fewer of them keep Ray's scheduler busier."""
+    retries: int = 3
+    """How often a block is given to a worker again after one has died over it."""
+    timeout_s: float = 1800.0
+    """How long to wait while nothing at all comes back; loading the model counts."""
+
+    @classmethod
+    def of(cls, executor: Mapping[str, Any]) -> "RaySettings":
+        """Return the settings of the configuration's group ``executor``.
+
+        Raises:
+            EvalkitError: it is another executor.
+        """
+        if executor["name"] != "ray":
+            raise EvalkitError(f"executor={executor['name']}: there is local and ray")
+        return cls(**{key: value for key, value in executor.items() if key != "name"})
+
+    @property
+    def device(self) -> str:
+        """Return the device of each worker, ``cuda`` or ``cpu``."""
+        return "cuda" if self.num_gpus else "cpu"
+
+    def check(self) -> None:
+        """Check that Ray is installed and that the numbers make sense.
+
+        Raises:
+            EvalkitError: they do not.
+        """
+        if find_spec("ray") is None or find_spec("pyarrow") is None:
+            raise EvalkitError("executor=ray needs Ray, which is not installed: pip install 'evalkit[ray]'")
+        if (self.num_gpus > 0) == (self.num_cpus > 0) or min(self.num_gpus, self.num_cpus) < 0:
+            raise EvalkitError(
+                f"executor.num_gpus={self.num_gpus:g} executor.num_cpus={self.num_cpus:g}: a worker computes on one of "
+                "them; give the one above 0, and 0 for the other"
+            )
+        for key in ("workers", "batches_per_block"):
+            if (value := getattr(self, key)) is not None and value < 1:
+                raise EvalkitError(f"executor.{key}={value}: give a number of 1 or more")
+        if self.retries < 0:
+            raise EvalkitError(f"executor.retries={self.retries}: give a number of 0 or more")
+        if not self.timeout_s > 0:
+            raise EvalkitError(f"executor.timeout_s={self.timeout_s:g}: give a number of seconds above 0")
+
+
+_NOT_FROM_HERE = {
+    "warmup_queries": 0,
+    "latency_queries": 0,
+    "calibrate": False,
+    "matrix_rate_s": 0,
+    "memory_pass": False,
+    "grid_depths": [],
+    "price_per_gpu_hour": None,
+}
+"""What of a protocol concerns the device that computes, and the value under which it is left out."""
+
+
+def check_protocol(protocol: Mapping[str, Any]) -> None:
+    """Refuse a protocol that would measure the driver instead of the workers.
+
+    Raises:
+        EvalkitError: something is to be timed besides the scoring of all pairs.
+    """
+    for key, none in _NOT_FROM_HERE.items():
+        if (value := protocol.get(key, none)) != none:
+            raise EvalkitError(
+                f"protocol.{key}={value}: executor=ray scores on other machines, where single queries, memory and "
+                "matrix rates cannot be measured from here; use protocol=none, or executor=local on one of them"
+            )

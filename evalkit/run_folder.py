@@ -1,0 +1,163 @@
+"""The folder of a run: one run at a time, and nothing in it that is worth keeping is written over unasked."""
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from evalkit import progress
+from evalkit.errors import EvalkitError
+from evalkit.files import clear_unfinished, write_whole
+from evalkit.progress import LOG, say
+from evalkit.report.folder import cannot_write, write_result
+from evalkit.report.reading import read_json
+from evalkit.report.result import Result, failed, stopped
+from evalkit.stopping import Stopped
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+
+@contextmanager
+def claimed(folder: Path, overwrite: bool) -> Iterator[Path]:
+    """Yield the path of a new log in `folder`, which no other run may write to until the block ends.
+
+    What an earlier run has left half done is removed, and so is its result, which is not to stand beside the files of
+    another one.
+
+    Raises:
+        EvalkitError: the folder holds a result and may not be overwritten, another run is at work in it, or it cannot
+            be written.
+    """
+    _refuse_to_lose(folder, overwrite)
+    with locked(folder) as log:
+        _refuse_to_lose(folder, overwrite)  # another run may just have ended
+        try:
+            clear_unfinished(folder, "config.yaml", "quickcheck.json", "result.json")
+            (folder / "result.json").unlink(missing_ok=True)
+        except OSError as error:
+            raise cannot_write(folder, error) from None
+        yield log
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[Path]:
+    """Yield the path of a new log in `folder`, locked until the block ends, or the process does.
+
+    Raises:
+        EvalkitError: another run has locked it, or the folder cannot be written.
+    """
+    log = folder / LOG
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        number = os.open(log, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
+    except OSError as error:
+        raise cannot_write(folder, error) from None
+    try:
+        _lock(number, folder)
+        try:
+            if os.fstat(number).st_size:
+                os.ftruncate(number, 0)
+            os.write(number, (json.dumps({"event": "run", "process": os.getpid()}) + "\n").encode())
+        except OSError as error:
+            raise cannot_write(folder, error) from None
+        yield log
+    finally:
+        os.close(number)  # and with it goes the lock
+
+
+def write(path: Path, text: str) -> None:
+    """Write one of a run's files, whole or not at all.
+
+    Raises:
+        EvalkitError: it cannot be written.
+    """
+    try:
+        write_whole(path, text)
+    except OSError as error:
+        raise cannot_write(path.parent, error) from None
+
+
+def write_why(folder: Path, asked: dict[str, Any], provenance: dict[str, Any], error: BaseException) -> str:
+    """Write result.json for a run that came to no end, unless its result is there, and return the sentence in it.
+
+    A full disk is no error here: then there is one already.
+    """
+    where = progress.where_it_stopped(folder / LOG)
+    at = f" ({where})" if where else ""
+    progress.event("failed", error=f"{type(error).__name__}: {error}", traceback=getattr(error, "__notes__", None))
+    if (folder / "result.json").exists():
+        return f"stopped{at}; the result in {folder} is whole"
+    if isinstance(error, KeyboardInterrupt):
+        why = f"stopped by {error.name if isinstance(error, Stopped) else 'SIGINT'}{at}"
+        outcome = stopped(asked["name"], asked, provenance, why)
+    else:
+        outcome = failed(asked["name"], asked, provenance, error)
+    with suppress(OSError):
+        write_result(outcome, folder)
+    return f"{outcome['error']}; {folder / 'result.json'} says so"
+
+
+def is_done(folder: Path, asked: Mapping[str, Any], provenance: Mapping[str, Any]) -> bool:
+    """Return whether a trial with these settings was finished in `folder` by the same evalkit."""
+    found = read_result(folder / "result.json")
+    return (
+        asked["task"] == "trial"
+        and not asked["overwrite"]
+        and found.get("status") == "finished"
+        and found.get("asked") == asked
+        and found.get("provenance", {}).get("evalkit") == provenance["evalkit"]
+    )
+
+
+def read_result(path: Path) -> Result:
+    """Return a result.json, or nothing where there is none that can be read."""
+    try:
+        found = read_json(path, "a result of evalkit")
+    except EvalkitError:
+        return {}
+    return found if {"status", "name", "asked"} <= found.keys() else {}
+
+
+def _lock(number: int, folder: Path) -> None:
+    if fcntl is None:
+        return
+    try:
+        fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        owner = _owner(number)
+        raise EvalkitError(
+            f"another run{owner} is at work in {folder}; wait for it, or name another folder with out_dir=DIR"
+        ) from None
+    except OSError:
+        say(f"  note: {folder} lies on a file system without locks: see that no other run writes to it")
+
+
+def _owner(number: int) -> str:
+    try:
+        first = os.pread(number, 200, 0).splitlines()[0]
+        return f" (process {int(json.loads(first)['process'])})"
+    except (OSError, ValueError, KeyError, TypeError, IndexError):
+        return ""
+
+
+def _refuse_to_lose(folder: Path, overwrite: bool) -> None:
+    if not overwrite and _holds_a_result(folder / "result.json"):
+        raise EvalkitError(
+            f"{folder} holds a result already; name another folder with out_dir=DIR, or replace it with overwrite=true"
+        )
+
+
+def _holds_a_result(path: Path) -> bool:
+    """Return whether there is a result worth keeping: any but that of a trial that measured nothing."""
+    if not path.exists():
+        return False
+    try:
+        found = json.loads(path.read_text("utf-8"))
+        return found["status"] not in ("failed", "partial") or "effectiveness" in found
+    except (ValueError, KeyError, TypeError):
+        return True  # not ours, or broken: not for us to delete

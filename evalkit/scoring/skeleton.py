@@ -1,0 +1,122 @@
+"""A scorer without weights: it tokenizes and plans batches for workers elsewhere, and need not be able to compute."""
+
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+
+import torch
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+from evalkit.errors import EvalkitError, nearest
+from evalkit.scoring.budget import Budget, budget
+from evalkit.scoring.device import PRECISIONS, Precision, device_name
+from evalkit.scoring.flops import shape_of
+from evalkit.scoring.pretrained import (
+    Pretrained,
+    _location,
+    _needs_code,
+    _not_loaded,
+    _revision,
+    check_classifier,
+    read_config,
+)
+from evalkit.scoring.scorer import Scorer
+from evalkit.scoring.spec import Built, ScorerSpec
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where and with what a scorer computes: two of them that are equal give the same bits for the same batch."""
+
+    device: str
+    """``cpu``, or a CUDA device as the worker sees its own."""
+    device_name: str
+    """As its maker names it: the same kind of device, not the same one."""
+    attention: str
+    torch: str
+    """Its public version: a build for CUDA and one for the CPU of the same release have the same."""
+    transformers: str
+    revision: str
+    """Of the model: the hub's commit, or the hash of its folder."""
+    threads: int | None
+    """Of torch on a CPU; sums may be split differently for another number of them."""
+
+
+def place_of(built: Built) -> Place:
+    """Return where and with what a scorer computes."""
+    return Place(
+        device=str(built.device),
+        device_name=device_name(built.device),
+        attention=built.scorer.kernel,
+        torch=version("torch").partition("+")[0],
+        transformers=version("transformers"),
+        revision=built.pretrained.revision,
+        threads=torch.get_num_threads() if built.device.type == "cpu" else None,
+    )
+
+
+def named_precision(name: str) -> Precision:
+    """Return the precision of this name, whether or not the device here could do it.
+
+    Raises:
+        EvalkitError: there is no such precision.
+    """
+    if name not in PRECISIONS:
+        raise EvalkitError(f"precision={name}: no such precision{nearest(name, PRECISIONS)}")
+    return PRECISIONS[name]
+
+
+def load_skeleton(name: str, revision: str | None, precision: Precision, setting: str) -> Pretrained:
+    """Load configuration and tokenizer of a reranker; its model has shapes and no numbers. `setting` is for messages.
+
+    Raises:
+        EvalkitError: it cannot be found or read, it is no reranker, or its tokenizer is no fast one.
+    """
+    check_classifier(name, revision, setting)
+    config = read_config(name, revision, setting)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(_location(name), revision=revision, trust_remote_code=False)
+        with torch.device("meta"):
+            model = AutoModelForSequenceClassification.from_config(
+                config, dtype=precision.dtype, attn_implementation="sdpa", trust_remote_code=False
+            )
+    except Exception as error:  # tokenizers and the hub have a dozen types of their own
+        raise _not_loaded(name, revision, setting, error) from None
+    if getattr(tokenizer, "init_kwargs", {}).get("auto_map"):
+        raise _needs_code(name, setting, "tokenizer_config.json")
+    if not tokenizer.is_fast:
+        raise EvalkitError(f"{setting}={name}: the tokenizer has no fast version; add a tokenizer.json to the folder")
+    return Pretrained(model.eval(), tokenizer, name, _revision(name, config))
+
+
+def build_planner(spec: ScorerSpec, here: torch.device) -> Built:
+    """Return a scorer that plans for workers as `spec` describes them, and cannot compute; `here` is where it is.
+
+    `spec.device` is the workers' kind, ``cpu`` or ``cuda``. Without `spec.batch_tokens` the budget is the fixed one of
+    that kind: the memory that is free here says nothing of the workers', and theirs may differ from one to another.
+
+    Raises:
+        EvalkitError: the model cannot be had, or the settings do not fit it.
+    """
+    precision = named_precision(spec.precision)
+    pretrained = load_skeleton(spec.model, spec.revision, precision, "reranker.model")
+    shape, element_bytes = shape_of(pretrained.model), precision.dtype.itemsize
+    kind = torch.device(spec.device)
+    fixed = budget(spec.batch_tokens, shape, element_bytes, spec.max_length, kind, deterministic=True)
+    scorer = Scorer(
+        pretrained,
+        here,
+        spec.max_length,
+        spec.truncation,
+        fixed.tokens,
+        path=spec.path,
+        deterministic=spec.deterministic,
+        compiled=spec.compiled,
+    )
+    if spec.batch_tokens is None:
+        scorer.budget = Budget(fixed.tokens, f"fixed, for workers with {spec.device}")
+    return Built(scorer, pretrained, here, precision)
+
+
+def planned(spec: ScorerSpec, planner: Built) -> ScorerSpec:
+    """Return `spec` with the budget that `planner` plans with, for the workers to compute in the same batches."""
+    return replace(spec, batch_tokens=planner.scorer.budget.tokens)

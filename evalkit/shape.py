@@ -1,0 +1,119 @@
+"""Whether a plain value, as JSON and YAML give it, has the shape that a type or a table of types asks for."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from types import NoneType, UnionType
+from typing import Any, NamedTuple, Union, get_args, get_origin
+
+from evalkit.outside import quoted, storable_id
+
+Shape = Any
+"""A class or another type hint, one of those below, or a table of names.
+
+A table's key that ends in ``?`` may be missing. Keys that no shape names are not looked at.
+"""
+
+
+class Limited(NamedTuple):
+    """A value of the shape `of` for which `holds` is true; `words` say which those are."""
+
+    of: Shape
+    holds: Callable[[Any], bool]
+    words: str
+
+
+class Each(NamedTuple):
+    """A mapping from any text to values of one shape; its keys may have a shape too."""
+
+    of: Shape
+    key: Shape = str
+
+
+class Many(NamedTuple):
+    """A list of values of one shape."""
+
+    of: Shape
+
+
+class Maybe(NamedTuple):
+    """A value of the shape `of`, or null."""
+
+    of: Shape
+
+
+def misfit(value: object, shape: Shape, where: str) -> str | None:
+    """Return what does not fit, as ``where is this, and has to be that``; None where all fits.
+
+    An integer has 64 bits, a number is finite, and True is none of either.
+    """
+    if isinstance(shape, Limited):
+        return misfit(value, shape.of, where) or (None if shape.holds(value) else _told(where, value, shape.words))
+    if isinstance(shape, Each):
+        if not isinstance(value, Mapping):
+            return _told(where, value, "a mapping")
+        keys = (misfit(key, shape.key, f"a name in {where}") for key in value)
+        values = (misfit(inner, shape.of, _below(where, key)) for key, inner in value.items())
+        return next(filter(None, keys), None) or next(filter(None, values), None)
+    if isinstance(shape, Many):
+        if not isinstance(value, list | tuple):
+            return _told(where, value, "a list")
+        return next(filter(None, (misfit(one, shape.of, where) for one in value)), None)
+    if isinstance(shape, Maybe):
+        return None if value is None else misfit(value, shape.of, where)
+    if isinstance(shape, Mapping):
+        if not isinstance(value, Mapping):
+            return _told(where, value, "a mapping")
+        return next(filter(None, (_field(value, name, of, where) for name, of in shape.items())), None)
+    return _of_hint(value, shape, where)
+
+
+def _field(value: Mapping[str, Any], name: str, shape: Shape, where: str) -> str | None:
+    key = name.removesuffix("?")
+    if key not in value:
+        return None if name.endswith("?") else f"{where} has no {key!r}"
+    return misfit(value[key], shape, _below(where, key))
+
+
+def _below(where: str, key: str) -> str:
+    return f"{where}.{key if key.isprintable() else quoted(key)}"
+
+
+def _of_hint(value: object, hint: Any, where: str) -> str | None:
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin in (Union, UnionType):
+        found = [misfit(value, one, where) for one in arguments]
+        if None in found:
+            return None
+        return _told(where, value, " or ".join(_WORDS.get(one, "something else") for one in arguments))
+    if isinstance(origin, type) and issubclass(origin, Sequence):
+        return misfit(value, Many(arguments[0]), where)
+    if isinstance(origin, type) and issubclass(origin, Mapping):
+        return misfit(value, Each(arguments[1]), where)
+    if hint in _WORDS and not _FITS[hint](value):
+        return _told(where, value, _WORDS[hint])
+    return None
+
+
+def _told(where: str, value: object, words: str) -> str:
+    return f"{where[:200]} is {quoted(value)}, and has to be {words}"
+
+
+ID = Limited(str, lambda text: text != "" and storable_id(text) == text, "an id without white space")
+LINE = Limited(str, lambda text: "\n" not in text and "\r" not in text, "a text of one line")
+COUNT = Limited(int, lambda number: number >= 0, "0 or more")
+SHARE = Limited(float, lambda number: -1e-9 <= number <= 1 + 1e-9, "between 0 and 1")  # and what rounding adds to it
+
+_FITS: dict[Any, Callable[[Any], bool]] = {
+    str: lambda value: isinstance(value, str),
+    bool: lambda value: isinstance(value, bool),
+    int: lambda value: isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63,
+    float: lambda value: _FITS[int](value) or (isinstance(value, float) and math.isfinite(value)),
+    NoneType: lambda value: value is None,
+}
+_WORDS: dict[Any, str] = {
+    str: "a text",
+    bool: "true or false",
+    int: "an integer",
+    float: "a number",
+    NoneType: "null",
+}

@@ -1,0 +1,72 @@
+"""What goes wrong in a trial's process, as jobs for one: small, so that the process starts in no time."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+from evalkit.files import whole_folder
+from evalkit.progress import stage
+
+
+class UnsendableError(Exception):
+    """Cannot be put together again out of its message alone, as some libraries' errors."""
+
+    def __init__(self, one, other):
+        super().__init__(f"{one} and {other}")
+
+
+def add(one, other):
+    return one + other
+
+
+def fail(kind):
+    if kind == "unsendable":
+        raise UnsendableError("this", "that")
+    raise ValueError("a defect")
+
+
+def die(number):
+    with stage("scoring", 1434, "pairs") as advance:
+        advance(830)
+        os.kill(os.getpid(), number)
+        time.sleep(60)
+
+
+def hang(left: Path, deaf: bool = False):
+    """Say which process this is, and what it was told."""
+    if deaf:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    left.write_text(str(os.getpid()))
+    try:
+        with stage("waiting"):
+            time.sleep(60)
+    except BaseException as error:
+        left.with_suffix(".told").write_text(type(error).__name__)
+        raise
+
+
+def die_while_writing(folder: Path):
+    with whole_folder(folder, "result.json") as part:
+        (part / "reranked.trec").write_text("half of")
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def die_while_keeping(folder: str):
+    """Die by SIGKILL with the first array of an index on the disk."""
+    from evalkit.first_stage import cache
+
+    def make():
+        return {"one": np.arange(1000), "two": Deadly()}
+
+    import numpy as np
+
+    class Deadly:
+        nbytes = 0
+
+        @property
+        def shape(self):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    place = cache.Cache(Path(folder), is_shared=False)
+    place.get("test", {}, {"d": "text"}, make, lambda arrays: arrays, lambda arrays: arrays)

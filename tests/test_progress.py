@@ -1,0 +1,154 @@
+"""Progress: plain lines where there is no terminal, JSON on request, and a log that tells where the time went."""
+
+import io
+import json
+import re
+
+import pytest
+
+from evalkit import progress
+from evalkit.errors import EvalkitError
+
+
+@pytest.fixture(autouse=True)
+def plain_again():
+    yield
+    progress.use("text")
+
+
+@pytest.fixture
+def log(tmp_path):
+    path = tmp_path / progress.LOG
+    path.touch()
+    return path
+
+
+def entries(log):
+    return [json.loads(line) for line in log.read_text("utf-8").splitlines()]
+
+
+def score(pairs=30, of=30):
+    with progress.stage("scoring", of, "pairs") as advance:
+        for _ in range(pairs):
+            advance(1)
+
+
+def test_without_a_terminal_a_stage_is_one_line_at_its_start_and_one_at_its_end(capsys):
+    score()
+    with progress.stage("indexing"):
+        pass
+    assert list(progress.track("ab", "reading", "letters")) == ["a", "b"]
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert re.sub(r"\d+\.\d s", "0.0 s", told.err) == (
+        "  scoring ... (30 pairs)\n  scoring: 30 pairs in 0.0 s\n"
+        "  indexing ...\n  indexing: 0.0 s\n"
+        "  reading ...\n  reading: 2 letters in 0.0 s\n"
+    )
+
+
+def test_on_a_terminal_the_live_line_has_rate_and_time_left(monkeypatch):
+    """What is left of it in the end is the one line that stays."""
+    from rich.console import Console
+
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    monkeypatch.setattr(progress, "_console", Console(file=terminal, force_terminal=True, width=100, highlight=False))
+    with progress.stage("scoring", 1434, "pairs") as advance:
+        for _ in range(3):
+            advance(100)
+    shown = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", terminal.getvalue())
+    assert re.search(r"scoring .*300/1434 pairs [\d,.]+/s \d+:\d\d:\d\d", shown)
+    assert re.search(r"  scoring: 300 pairs in \d\.\d s\n$", shown)
+
+
+def test_json_is_one_object_a_line_and_nothing_else(capsys):
+    progress.use("json")
+    score()
+    progress.say("  a note\nof two lines \ud800")
+    told = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert [entry["event"] for entry in told] == ["begin", "end", "message"]
+    assert told[2]["message"] == "a note\nof two lines \ud800"
+    assert (told[1]["stage"], told[1]["items"], told[1]["of"], told[1]["unit"]) == ("scoring", 30, 30, "pairs")
+
+
+def test_the_log_has_the_numbers_that_tell_where_the_time_went(log, capsys):
+    with progress.logged(log):
+        progress.say("loading")
+        score()
+    assert capsys.readouterr().err.startswith("loading\n")  # the terminal has its own form
+    said, begin, end = entries(log)
+    assert said["message"] == "loading"
+    assert (begin["event"], begin["stage"], begin["of"], begin["unit"]) == ("begin", "scoring", 30, "pairs")
+    assert (end["event"], end["items"]) == ("end", 30)
+    assert end["per_s"] > 30  # it took less than a second
+    for entry in (said, begin, end):
+        assert entry["rss_peak_mb"] >= entry["rss_mb"] > 10
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00", entry["time"])
+    assert said["at_s"] <= begin["at_s"] <= end["at_s"]
+    progress.say("after the run")
+    assert len(entries(log)) == 3
+
+
+def test_a_stage_that_takes_long_tells_the_log_how_far_it_is(log, monkeypatch):
+    monkeypatch.setattr(progress, "_EVERY_S", 0.0)
+    with progress.logged(log):
+        score(pairs=2, of=3)
+    assert [(entry["event"], entry.get("items")) for entry in entries(log)] == [
+        ("begin", None), ("progress", 1), ("progress", 2), ("end", 2),
+    ]  # fmt: skip
+
+
+def test_a_log_that_cannot_be_written_ends_no_work(tmp_path):
+    with progress.logged(tmp_path / "nowhere" / "evalkit.log"):
+        score()
+
+
+@pytest.mark.parametrize(
+    ("lines", "where"),
+    [
+        ([], None),
+        (['{"event": "run", "process": 7}', '{"event": "message", "message": "loading"}'], None),
+        (['{"event": "begin", "stage": "indexing", "of": null, "unit": null}'], "indexing"),
+        (['{"event": "begin", "stage": "scoring", "of": 1434, "unit": "pairs"}'], "scoring, 0 of 1,434 pairs"),
+        (
+            [
+                '{"event": "begin", "stage": "scoring", "of": 1434, "unit": "pairs"}',
+                '{"event": "progress", "stage": "scoring", "items": 830, "of": 1434, "unit": "pairs"}',
+                '{"event": "prog',  # cut in the middle
+            ],
+            "scoring, 830 of 1,434 pairs",
+        ),
+        (
+            [
+                '{"event": "begin", "stage": "searching", "of": 5, "unit": "queries"}',
+                '{"event": "end", "stage": "searching", "items": 5, "of": 5, "unit": "queries"}',
+            ],
+            "after searching",
+        ),
+        (["[]", "7", '{"event": "begin"}', '{"event": "end"}', "\x00\xff"], None),
+    ],
+)
+def test_a_log_tells_where_a_process_was_when_it_was_killed(log, lines, where):
+    log.write_text("\n".join(lines))
+    assert progress.where_it_stopped(log) == where
+
+
+def test_without_a_log_nobody_knows_where(tmp_path):
+    assert progress.where_it_stopped(tmp_path / "evalkit.log") is None
+
+
+def test_an_error_in_a_stage_stands_in_the_log(log):
+    with progress.logged(log), pytest.raises(KeyError), progress.stage("searching", 5, "queries") as advance:
+        advance(2) or {}["no such key"]
+    last = entries(log)[-1]
+    assert (last["event"], last["items"], last["of"], last["error"]) == ("broken off", 2, 5, "KeyError")
+
+
+def test_an_unknown_format_is_met_with_the_known_ones():
+    with pytest.raises(EvalkitError, match="log_format=xml: there is text, json"):
+        progress.use("xml")
