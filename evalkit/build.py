@@ -19,14 +19,17 @@ An environment is the user's; a configuration may be somebody else's, so it cann
 _OWN = re.compile(r"(evalkit\.(slices|first_stage|rerankers)\.[A-Za-z]\w*)\.([A-Za-z]\w*)")
 
 
-def build(settings: Mapping[str, Any]) -> Any:
-    """Call what ``_target_`` names with the other settings.
+def build(settings: Mapping[str, Any], kind: str | None = None) -> Any:
+    """Call what ``_target_`` names with the other settings; `kind` is where a component of ours has to come from.
 
     Raises:
-        EvalkitError: the target is not one of evalkit's components, nor allowed; or the settings are not those it
-            takes.
+        EvalkitError: the target is not one of evalkit's components, nor allowed, or one of another kind (``slices``,
+            ``first_stage``, ``rerankers``); or the settings are not those it takes.
     """
     target = str(settings.get("_target_"))
+    own = _OWN.fullmatch(target)
+    if own and kind not in (None, own[2]):
+        raise EvalkitError(f"_target_={target}: this is one of evalkit.{own[2]}, and one of evalkit.{kind} is needed")
     component = _component(target)
     given = {key: value for key, value in settings.items() if key != "_target_"}
     takes = signature(component)

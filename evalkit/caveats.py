@@ -22,6 +22,8 @@ def caveats(trial: Trial) -> list[str]:
         found.append(f"the corpus is cut ({facts['corpus']}): a first stage has it easier than on the full collection")
     if facts["queries_without_relevant"]:
         found.append(f"{facts['queries_without_relevant']} queries have no relevant passage and count 0 in every list")
+    if trial.effective["first_stage"].get("from_cache"):
+        found.append("the first stage's index came from the cache: its time is that of reading and searching alone")
     if scoring["queries_without_hits"]:
         found.append(f"the first stage found nothing for {scoring['queries_without_hits']} queries; they count 0")
     if reranks and scoring["pairs_unscored"]:

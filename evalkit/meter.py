@@ -93,7 +93,8 @@ class Meter:
     def load(self) -> None:
         """Load the reranker, and rerank some queries before any clock is read."""
         reranker, started = self._reranker, time.perf_counter()
-        reranker.load()
+        with stage("loading"):
+            reranker.load()
         self._load_s = time.perf_counter() - started
         self._watch.loaded()
         if reranker.computes:

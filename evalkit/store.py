@@ -247,6 +247,15 @@ def default_path() -> Path:
     return cache / "evalkit" / "scores.sqlite"
 
 
+def check_place(path: Path) -> None:
+    """Check before the work starts that a store can be kept at `path`.
+
+    Raises:
+        EvalkitError: it cannot be read and written, or it is damaged or no store.
+    """
+    _open(path).close()
+
+
 def size_bytes(path: Path) -> int:
     """Return what the store takes on disk, its log included; 0 if there is none.
 
@@ -529,6 +538,8 @@ def _told(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise _unusable(path, error.strerror or str(error)) from None
+    except UnicodeDecodeError:  # SQLite quotes a damaged name in its message, and Python cannot read that
+        raise _damaged(path, "its tables have names that are no text") from None
     except sqlite3.Error as error:
         if not hasattr(error, "sqlite_errorcode"):
             raise  # not about the file: a mistake of ours

@@ -396,3 +396,12 @@ def test_what_hydra_and_its_plugins_bring_is_let_pass():
         "sweeper": {"_target_": "hydra._internal.core_plugins.basic_sweeper.BasicSweeper", "params": None},
         "job_logging": {"handlers": {"console": {"class": "logging.StreamHandler", "stream": "ext://sys.stdout"}}},
     })  # fmt: skip
+
+
+def test_a_component_of_another_kind_is_refused():
+    told = refusal_of(lambda: build.build({"_target_": "evalkit.rerankers.none.NoReranker"}, "first_stage"))
+    assert told == (
+        "_target_=evalkit.rerankers.none.NoReranker: this is one of evalkit.rerankers, and one of evalkit.first_stage "
+        "is needed"
+    )
+    assert build.build({"_target_": "evalkit.rerankers.none.NoReranker"}, "rerankers") is not None

@@ -1,4 +1,4 @@
-"""The settings of executor=ray, and what a trial cannot have with it; nothing here needs Ray."""
+"""What a user says of a cluster, and what is wrong with it, before anything is started; nothing here needs Ray."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -49,7 +49,7 @@ class RaySettings:
         Raises:
             EvalkitError: they do not.
         """
-        if find_spec("ray") is None or find_spec("pyarrow") is None:
+        if not (_is_there("ray") and _is_there("pyarrow")):
             raise EvalkitError("executor=ray needs Ray, which is not installed: pip install 'evalkit[ray]'")
         if (self.num_gpus > 0) == (self.num_cpus > 0) or min(self.num_gpus, self.num_cpus) < 0:
             raise EvalkitError(
@@ -89,3 +89,28 @@ def check_protocol(protocol: Mapping[str, Any]) -> None:
                 f"protocol.{key}={value}: executor=ray scores on other machines, where single queries, memory and "
                 "matrix rates cannot be measured from here; use protocol=none, or executor=local on one of them"
             )
+
+
+_LAUNCHERS = {
+    "hydra_plugins.hydra_submitit_launcher": "hydra-submitit-launcher",
+    "hydra_plugins.hydra_ray_launcher": "hydra-ray-launcher",
+}
+"""Where a launcher of Hydra comes from."""
+
+
+def check_launcher(target: str) -> None:
+    """Check that the launcher of a sweep is installed, which Hydra tells by a traceback.
+
+    Raises:
+        EvalkitError: it is not.
+    """
+    for module, package in _LAUNCHERS.items():
+        if target.startswith(f"{module}.") and not _is_there(module):
+            raise EvalkitError(f"hydra/launcher: {target.rpartition('.')[2]} is not installed: pip install {package}")
+
+
+def _is_there(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # find_spec imports what stands before the last dot
+        return False

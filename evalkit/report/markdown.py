@@ -190,7 +190,9 @@ def comparison(compared: Mapping[str, Any], pictures: Sequence[str] = ()) -> str
 
 
 def _outcome(result: Result) -> str:
-    return _text(tables.verdict(result)) if result["status"] == "finished" else f"failed. {_text(result['error'])}"
+    if result["status"] == "finished":
+        return _text(tables.verdict(result))
+    return f"{_text(result['status'])}. {_text(result['error'])}"
 
 
 def _cost(part: costs.Part) -> str:

@@ -37,7 +37,7 @@ def show_sweep(results: Sequence[Result], folder: str) -> None:
     console.print(table)
     for result in results:
         if result["status"] != "finished":
-            console.print(f"failed: {tables.label(result)}: {result['error']}", soft_wrap=True)
+            console.print(f"{result['status']}: {tables.label(result)}: {result['error']}", soft_wrap=True)
     console.print(f"combined report in {folder}", soft_wrap=True)
 
 

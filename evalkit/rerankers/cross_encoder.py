@@ -74,6 +74,10 @@ class CrossEncoder:
         check_truncation(self.truncation)
         check_path(self.path)
         check_classifier(self._where(), self.revision, "reranker.model")
+        if self.store != "off":
+            from evalkit.store import check_place
+
+            check_place(store_path(self.store))
 
     def _check_remote(self) -> None:
         from evalkit.cluster.settings import RaySettings
