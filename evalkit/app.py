@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
@@ -23,6 +24,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from evalkit import commands, config, progress, provenance, stopping
+from evalkit.build import check_hydra
 from evalkit.config import SCHEMAS, conf_dir
 from evalkit.errors import EvalkitError, NotFiniteError, nearest
 from evalkit.progress import LOG, say
@@ -32,6 +34,8 @@ FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
 _TASKS = ("trial", "quickcheck", "gate")
 _exit_code = 0
 """Set by a trial or a gate that failed; a sweep goes on without it."""
+_began = False
+"""Set once there is a job or a command: what fails before that is the command line."""
 _wants_traceback = False
 """Set where the user asked for it with HYDRA_FULL_ERROR=1."""
 _sweep: "SweepReport | None" = None
@@ -45,7 +49,8 @@ def main() -> None:
 
     A signal gives 128 and its number: 143 for SIGTERM. What a sweep has done is reported, however it ends.
     """
-    global _wants_traceback
+    global _wants_traceback, _began
+    _began = False
     progress.use("text")
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -54,10 +59,12 @@ def main() -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors come through to here instead of being printed by Hydra
     for (group, name), schema in SCHEMAS.items():
         ConfigStore.instance().store(group=group, name=name, node=schema)
+    _limit_hydra()
     compose = hydra.main(config_path=str(conf_dir()), config_name="config", version_base="1.3")
     try:
         with stopping.heard():
             if sys.argv[1:2] and sys.argv[1] in commands.NAMES:
+                _began = True
                 sys.exit(commands.run(sys.argv[1:], _gate_settings))
             try:
                 compose(_job)()
@@ -74,12 +81,35 @@ def main() -> None:
             raise
         say(f"evalkit: {_sentence(error)}")
         sys.exit(BAD_INPUT)
+    except (ValueError, TypeError, AttributeError, OverflowError, AssertionError) as error:
+        # What Hydra's parser of the command line ends in for some arguments, such as a number of 5,000 digits.
+        if _wants_traceback or _began:
+            raise
+        say(f"evalkit: cannot read the arguments: {' '.join(str(error).split())[:300]}; settings are written key=value")
+        sys.exit(BAD_INPUT)
     sys.exit(_exit_code)
+
+
+def _limit_hydra() -> None:
+    """Have what a configuration gives Hydra checked once composed: Hydra builds callbacks before there is a job."""
+    load = ConfigLoaderImpl.load_configuration
+    if load.__module__ == __name__:
+        return  # main ran before in this process
+
+    def load_and_check(self: ConfigLoaderImpl, *args: Any, **kwargs: Any) -> DictConfig:
+        cfg = load(self, *args, **kwargs)
+        part = OmegaConf.to_container(cfg.hydra, resolve=False)
+        assert isinstance(part, dict)
+        check_hydra({str(key): value for key, value in part.items()})
+        return cfg
+
+    ConfigLoaderImpl.load_configuration = load_and_check  # type: ignore[method-assign]
 
 
 def _job(cfg: DictConfig) -> None:
     """Run one trial. Errors are told here: raised through Hydra, they would be told twice, and end a sweep."""
-    global _exit_code
+    global _exit_code, _began
+    _began = True
     sweeps = HydraConfig.get().mode == RunMode.MULTIRUN
     started = time.perf_counter()
     if _sweep is not None:

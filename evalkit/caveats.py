@@ -20,6 +20,10 @@ def caveats(trial: Trial) -> list[str]:
         )
     if facts["corpus"] != "full":
         found.append(f"the corpus is cut ({facts['corpus']}): a first stage has it easier than on the full collection")
+    if facts.get("texts_mended"):
+        found.append(f"lone surrogates, which UTF-8 cannot write, became U+FFFD in {facts['texts_mended']} texts")
+    if facts.get("ids_escaped"):
+        found.append(f"{facts['ids_escaped']} ids with white space or control characters are written percent-encoded")
     if facts["queries_without_relevant"]:
         found.append(f"{facts['queries_without_relevant']} queries have no relevant passage and count 0 in every list")
     if trial.effective["first_stage"].get("from_cache"):

@@ -26,12 +26,12 @@ def run_trial(asked: dict[str, Any], provenance: dict[str, Any], folder: Path) -
         measures=asked["measures"]["names"],
         **asked["protocol"],
     )
-    first_stage, reranker = build(asked["first_stage"]), build(asked["reranker"])
+    first_stage, reranker = build(asked["first_stage"], "first_stage"), build(asked["reranker"], "rerankers")
     # What can be known to be wrong is known now, not after an hour of indexing.
     plan.parsed()
     first_stage.check()
     reranker.check()
-    done = trial.run(plan, build(slice_settings), first_stage, reranker, asked, provenance)
+    done = trial.run(plan, build(slice_settings, "slices"), first_stage, reranker, asked, provenance)
     return write_trial(done, folder, references)
 
 

@@ -15,7 +15,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -29,6 +28,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from evalkit.console import PlainConsole
 from evalkit.cost import peak_resident_mb, resident_mb
 from evalkit.errors import EvalkitError
 
@@ -52,7 +52,7 @@ class Telling:
 
 
 _telling = Telling()
-_console = Console(stderr=True, highlight=False)
+_console = PlainConsole(stderr=True, highlight=False, markup=False, emoji=False)
 
 
 def use(form: str) -> None:

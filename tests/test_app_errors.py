@@ -38,7 +38,10 @@ def refused(monkeypatch, tmp_path, capsys):
     ("arguments", "expected"),
     [
         ("experiment=msmarco_fp61", "there is no experiment 'msmarco_fp61'; did you mean msmarco_fp16, "),
-        ("experiment=xyz", "there is no experiment 'xyz'; there is ci, dev_languages, miracl_fp16, msmarco_bf16, "),
+        (
+            "experiment=xyz",
+            "there is no experiment 'xyz'; there is ci, dev_languages, miracl_fp16, miracl_ray, miracl_sweep_ray, ",
+        ),
         ("slice=devv", "there is no slice 'devv'; did you mean dev?"),
         ("slice=xyz", "there is no slice 'xyz'; there is beir, dev, irds, miracl, "),
         ("reranker=bge", "there is no reranker 'bge'; did you mean bge_base, "),

@@ -37,7 +37,7 @@ COMPONENTS = [schema for (group, _), schema in SCHEMAS.items() if group in GROUP
 
 
 def test_every_folder_of_the_configuration_is_a_known_group():
-    assert {path.name for path in CONF.iterdir() if path.is_dir()} == {*GROUPS, "experiment"}
+    assert {path.name for path in CONF.iterdir() if path.is_dir()} == {*GROUPS, "experiment", "hydra"}
 
 
 def test_the_default_is_complete_and_offline():

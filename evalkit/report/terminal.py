@@ -5,9 +5,9 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
+from evalkit.console import PlainConsole
 from evalkit.gate.verdict import Verdict
 from evalkit.report import comparing, tables, verdict
 from evalkit.report.result import Result
@@ -41,9 +41,9 @@ def show_sweep(results: Sequence[Result], folder: str) -> None:
     console.print(f"combined report in {folder}", soft_wrap=True)
 
 
-def _console() -> Console:
+def _console() -> PlainConsole:
     """Standard output, wide enough for the tables where it is a file or a pipe."""
-    return Console(highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else 120)
+    return PlainConsole(highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else 120)
 
 
 def _effectiveness(result: Result) -> Table:
