@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 
 from evalkit.errors import EvalkitError, NotFiniteError
 from evalkit.limits import Limits
+from evalkit.outside import user_path
 from evalkit.progress import say
 
 NAMES = ("gate", "baseline", "compare", "store")
@@ -36,8 +37,8 @@ class Gate:
 
         limits = Limits(**{key: value for key, value in settings.items() if key not in ("baseline", "junit")})
         limits.check()
-        path = Path(settings["baseline"]).expanduser()
-        junit = Path(settings["junit"]).expanduser() if settings["junit"] else None
+        path = user_path(settings["baseline"])
+        junit = user_path(settings["junit"]) if settings["junit"] else None
         return cls(path, baseline.read(path), limits, junit)
 
     def run(self, result: str | Path) -> int:
@@ -96,8 +97,8 @@ def _compare(parsed: argparse.Namespace) -> None:
     from evalkit import compare
     from evalkit.report import folder, reading, terminal
 
-    named = [Path(name).expanduser().resolve() for name in parsed.results]
-    base = Path(parsed.baseline or parsed.results[0]).expanduser().resolve()
+    named = [user_path(name).resolve() for name in parsed.results]
+    base = user_path(parsed.baseline or parsed.results[0]).resolve()
     if base not in named:
         raise EvalkitError(f"--baseline {parsed.baseline} is none of the results that are compared")
     if not 0 < parsed.margin < 1:
@@ -146,7 +147,7 @@ def _store(parsed: argparse.Namespace) -> int:
         )
     if parsed.older_than is not None and not parsed.older_than >= 0:
         raise EvalkitError(f"--older-than {parsed.older_than:g}: give a number of days, 0 or more")
-    path = Path(parsed.path).expanduser() if parsed.path else store.default_path()
+    path = user_path(parsed.path) if parsed.path else store.default_path()
     if not store.size_bytes(path):
         terminal.show_lines([f"there is no score store at {path} yet"])
         return HOLDS

@@ -6,6 +6,8 @@ back block by block, in any order, and a store keeps it as it comes.
 
 import logging
 import os
+import signal
+import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -110,11 +112,13 @@ class RayRunner:
     def _join(self) -> None:
         for name, value in _QUIET.items():
             os.environ.setdefault(name, value)  # Ray reads them while it is imported
-        import ray
-        import ray.data
+        with _own_sigterm():
+            import ray
+            import ray.data
 
-        logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # what goes wrong is told once, by us
-        if not ray.is_initialized():
+            logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # what goes wrong is told once, by us
+            if ray.is_initialized():
+                return
             local = self._settings.address == "local"
             try:
                 with _no_standard_error():
@@ -271,6 +275,17 @@ def _check_place(expected: Place, place: Place) -> None:
                 f"its {name} is {other}, and that of the worker asked first is {one}: scores would differ with the "
                 "worker that they come from; use nodes of one kind, with one model on all of them"
             )
+
+
+@contextmanager
+def _own_sigterm() -> Iterator[None]:
+    """Keep this process's own answer to SIGTERM: Ray puts one in its place, and a page of addresses before it."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from evalkit.errors import EvalkitError
+from evalkit.outside import user_path
 from evalkit.progress import say
 from evalkit.types import Pair, Scores, Settings
 
@@ -280,7 +281,7 @@ def store_path(asked: str) -> Path:
     """Return the file of the store that is asked for, ``auto`` or a path."""
     from evalkit.store import default_path
 
-    return default_path() if asked == "auto" else Path(asked).expanduser()
+    return default_path() if asked == "auto" else user_path(asked)
 
 
 def _texts(pairs: Sequence[Pair], queries: Mapping[str, str], docs: Mapping[str, str]) -> list[tuple[str, str]]:
