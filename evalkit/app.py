@@ -208,6 +208,10 @@ class SweepReport(Callback):
         """Trial number -> the name of its folder, of those that were begun in this process."""
         self._held = ExitStack()
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a launcher may send to another process: the lock on the folder stays here."""
+        return {"failures": {}, "folders": {}}
+
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Lock the folder of the sweep."""
         global _sweep

@@ -31,6 +31,10 @@ def run_trial(asked: dict[str, Any], provenance: dict[str, Any], folder: Path) -
     plan.parsed()
     first_stage.check()
     reranker.check()
+    if getattr(reranker, "remote", False):
+        from evalkit.cluster.settings import check_protocol
+
+        check_protocol(asked["protocol"])
     done = trial.run(plan, build(slice_settings, "slices"), first_stage, reranker, asked, provenance)
     return write_trial(done, folder, references)
 

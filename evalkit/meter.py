@@ -380,7 +380,7 @@ def _engine(reranker: "Reranker") -> Engine | None:
 def _device(reranker: "Reranker") -> str:
     """Return where the reranker will compute, which the memory watch has to know before it is loaded."""
     asked = getattr(reranker, "device", "cpu")
-    if not reranker.computes or asked == "cpu":
+    if not reranker.computes or asked == "cpu" or getattr(reranker, "remote", False):
         return "cpu"
     from evalkit.scoring.device import resolve_device
 
