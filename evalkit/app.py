@@ -25,6 +25,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from evalkit import commands, config, progress, provenance, stopping
 from evalkit.build import check_hydra
+from evalkit.cluster.settings import check_launcher
 from evalkit.config import SCHEMAS, conf_dir
 from evalkit.errors import EvalkitError, NotFiniteError, nearest
 from evalkit.progress import LOG, say
@@ -101,6 +102,8 @@ def _limit_hydra() -> None:
         part = OmegaConf.to_container(cfg.hydra, resolve=False)
         assert isinstance(part, dict)
         check_hydra({str(key): value for key, value in part.items()})
+        if cfg.hydra.mode == RunMode.MULTIRUN:
+            check_launcher(str(part["launcher"]["_target_"]))
         return cfg
 
     ConfigLoaderImpl.load_configuration = load_and_check  # type: ignore[method-assign]

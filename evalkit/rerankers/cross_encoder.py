@@ -82,7 +82,7 @@ class CrossEncoder:
 
     def _check_remote(self) -> None:
         from evalkit.cluster.settings import RaySettings
-        from evalkit.scoring.skeleton import named_precision
+        from evalkit.scoring.device import named_precision
 
         assert self.executor is not None
         settings = RaySettings.of(self.executor)

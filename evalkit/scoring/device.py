@@ -72,15 +72,24 @@ def resolve_devices(asked: str) -> list[torch.device]:
     return [torch.device("cuda", index) for index in range(torch.cuda.device_count())]
 
 
+def named_precision(name: str) -> Precision:
+    """Return the precision of this name, whether or not the device here could do it.
+
+    Raises:
+        EvalkitError: there is no such precision.
+    """
+    if name not in PRECISIONS:
+        raise EvalkitError(f"precision={name}: no such precision{nearest(name, PRECISIONS)}")
+    return PRECISIONS[name]
+
+
 def resolve_precision(asked: str, device: torch.device) -> Precision:
     """Return the named precision if `device` does it well.
 
     Raises:
         EvalkitError: no such precision, or the device has no hardware for it; nothing is substituted.
     """
-    if asked not in PRECISIONS:
-        raise EvalkitError(f"precision={asked}: no such precision{nearest(asked, PRECISIONS)}")
-    precision = PRECISIONS[asked]
+    precision = named_precision(asked)
     if device.type == "cpu":
         if precision.tf32:
             raise EvalkitError(

@@ -155,7 +155,7 @@ def _load(
     if quiet:
         transformers_logging.disable_progress_bar()
     try:
-        tokenizer = AutoTokenizer.from_pretrained(_location(name), revision=revision, trust_remote_code=False)
+        tokenizer = _tokenizer(name, revision, setting)
         model, report = kind.from_pretrained(
             _location(name),
             revision=revision,
@@ -171,18 +171,54 @@ def _load(
             f"{setting}={name} does not fit into the memory of {device}; "
             "use precision=fp16, a smaller model or another device"
         ) from None
-    except Exception as error:  # as above; safetensors and tokenizers have types of their own
+    except EvalkitError:
+        raise
+    except Exception as error:  # as above; safetensors has types of its own
         raise _not_loaded(name, revision, setting, error) from None
     finally:
         if quiet:
             transformers_logging.enable_progress_bar()
-    if getattr(tokenizer, "init_kwargs", {}).get("auto_map"):
-        raise _needs_code(name, setting, "tokenizer_config.json")
     if missing := [key for key in report["missing_keys"] if "pooler" not in key or kind is not AutoModel]:
         raise EvalkitError(
             f"{setting}={name}: {len(missing)} weights are not in its files (e.g. {sorted(missing)[0]}), and "
             "would be random numbers; this is another kind of model"
         )
+    _check_fit(tokenizer, model, name, setting)
+    return Pretrained(_onto(model, device, setting, name), tokenizer, name, _revision(name, model.config))
+
+
+def load_skeleton(name: str, revision: str | None, precision: Precision, setting: str) -> Pretrained:
+    """Load configuration and tokenizer of a reranker; its model has shapes and no numbers. `setting` is for messages.
+
+    Raises:
+        EvalkitError: it cannot be found or read, it is no reranker, or its tokenizer is no fast one.
+    """
+    check_classifier(name, revision, setting)
+    config = read_config(name, revision, setting)
+    tokenizer = _tokenizer(name, revision, setting)
+    try:
+        with torch.device("meta"):
+            model = AutoModelForSequenceClassification.from_config(
+                config, dtype=precision.dtype, attn_implementation="sdpa", trust_remote_code=False
+            )
+    except Exception as error:  # as above
+        raise _not_loaded(name, revision, setting, error) from None
+    _check_fit(tokenizer, model, name, setting)
+    return Pretrained(model.eval(), tokenizer, name, _revision(name, config))
+
+
+def _tokenizer(name: str, revision: str | None, setting: str) -> Any:
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(_location(name), revision=revision, trust_remote_code=False)
+    except Exception as error:  # as above; tokenizers has types of its own
+        raise _not_loaded(name, revision, setting, error) from None
+    if getattr(tokenizer, "init_kwargs", {}).get("auto_map"):
+        raise _needs_code(name, setting, "tokenizer_config.json")
+    return tokenizer
+
+
+def _check_fit(tokenizer: Any, model: Any, name: str, setting: str) -> None:
+    """Check that a tokenizer has words, that they are the model's, and that it is a fast one."""
     # transformers 5 makes up a tokenizer without words where the files of one are missing: all texts would be unknown.
     if len(tokenizer) <= len(set(tokenizer.all_special_ids)):
         raise EvalkitError(f"{setting}={name}: the tokenizer has no words; a model folder holds {_FILES}")
@@ -193,7 +229,6 @@ def _load(
         )
     if not tokenizer.is_fast:
         raise EvalkitError(f"{setting}={name}: the tokenizer has no fast version; add a tokenizer.json to the folder")
-    return Pretrained(_onto(model, device, setting, name), tokenizer, name, _revision(name, model.config))
 
 
 def _onto(model: Any, device: torch.device, setting: str, name: str) -> Any:

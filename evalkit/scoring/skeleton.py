@@ -4,21 +4,11 @@ from dataclasses import dataclass, replace
 from importlib.metadata import version
 
 import torch
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from evalkit.errors import EvalkitError, nearest
 from evalkit.scoring.budget import Budget, budget
-from evalkit.scoring.device import PRECISIONS, Precision, device_name
+from evalkit.scoring.device import device_name, named_precision
 from evalkit.scoring.flops import shape_of
-from evalkit.scoring.pretrained import (
-    Pretrained,
-    _location,
-    _needs_code,
-    _not_loaded,
-    _revision,
-    check_classifier,
-    read_config,
-)
+from evalkit.scoring.pretrained import load_skeleton
 from evalkit.scoring.scorer import Scorer
 from evalkit.scoring.spec import Built, ScorerSpec
 
@@ -52,40 +42,6 @@ def place_of(built: Built) -> Place:
         revision=built.pretrained.revision,
         threads=torch.get_num_threads() if built.device.type == "cpu" else None,
     )
-
-
-def named_precision(name: str) -> Precision:
-    """Return the precision of this name, whether or not the device here could do it.
-
-    Raises:
-        EvalkitError: there is no such precision.
-    """
-    if name not in PRECISIONS:
-        raise EvalkitError(f"precision={name}: no such precision{nearest(name, PRECISIONS)}")
-    return PRECISIONS[name]
-
-
-def load_skeleton(name: str, revision: str | None, precision: Precision, setting: str) -> Pretrained:
-    """Load configuration and tokenizer of a reranker; its model has shapes and no numbers. `setting` is for messages.
-
-    Raises:
-        EvalkitError: it cannot be found or read, it is no reranker, or its tokenizer is no fast one.
-    """
-    check_classifier(name, revision, setting)
-    config = read_config(name, revision, setting)
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(_location(name), revision=revision, trust_remote_code=False)
-        with torch.device("meta"):
-            model = AutoModelForSequenceClassification.from_config(
-                config, dtype=precision.dtype, attn_implementation="sdpa", trust_remote_code=False
-            )
-    except Exception as error:  # tokenizers and the hub have a dozen types of their own
-        raise _not_loaded(name, revision, setting, error) from None
-    if getattr(tokenizer, "init_kwargs", {}).get("auto_map"):
-        raise _needs_code(name, setting, "tokenizer_config.json")
-    if not tokenizer.is_fast:
-        raise EvalkitError(f"{setting}={name}: the tokenizer has no fast version; add a tokenizer.json to the folder")
-    return Pretrained(model.eval(), tokenizer, name, _revision(name, config))
 
 
 def build_planner(spec: ScorerSpec, here: torch.device) -> Built:
