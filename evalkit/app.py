@@ -102,7 +102,8 @@ def _limit_hydra() -> None:
         part = OmegaConf.to_container(cfg.hydra, resolve=False)
         assert isinstance(part, dict)
         check_hydra({str(key): value for key, value in part.items()})
-        if cfg.hydra.mode == RunMode.MULTIRUN:
+        # Hydra composes once more before, to see whether it is a sweep, and takes any error there for a no.
+        if cfg.hydra.mode == RunMode.MULTIRUN and kwargs.get("validate_sweep_overrides", True):
             check_launcher(str(part["launcher"]["_target_"]))
         return cfg
 
