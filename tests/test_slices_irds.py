@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ProcessPoolExecutor
@@ -11,6 +12,7 @@ from contextlib import contextmanager
 from multiprocessing import get_context
 
 import pytest
+from web import File, serving
 
 from evalkit.errors import EvalkitError
 from evalkit.first_stage.bm25 import BM25
@@ -251,6 +253,43 @@ def test_a_broken_candidate_file_is_named_by_its_line(with_candidates, candidate
         "download it anew"
     )
     kept.write_text(whole, "utf-8")
+
+
+def _settle_with_site(home, url, md5):
+    _settle(home)
+    os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1"
+    from ir_datasets.util import DownloadConfig
+
+    key = DownloadConfig.contents()["msmarco-passage"]["trec-dl-2019/scoreddocs"]
+    key.update(url=url, expected_md5=md5, irds_mirror=False)
+
+
+@pytest.fixture
+def site_and_load(candidates_home, tmp_path):
+    """What the site sends, which a test may change; the file it should send; loading from there into a new home."""
+    home = tmp_path / "home"
+    shutil.copytree(candidates_home, home, ignore=shutil.ignore_patterns("candidates.tsv", "downloads"))
+    (home / "downloads").mkdir()
+    data = gzip.compress(official_lines(CANDIDATES_2019, QUERIES_2019).encode("utf-8"), mtime=0)
+    files = {}
+    with serving(files) as (address, _):
+        settings = (home, f"{address}/top1000.gz", hashlib.md5(data).hexdigest())
+        with ProcessPoolExecutor(1, get_context("spawn"), _settle_with_site, settings) as process:
+            yield files, data, lambda dataset, **asked: process.submit(irds.load, dataset, **asked).result()
+
+
+def test_a_download_that_breaks_or_is_another_file_is_told_and_nothing_of_it_is_used(site_and_load):
+    files, data, load = site_and_load
+    for broken, told in [
+        (File(data, breaks_off=100), "IncompleteRead(100 bytes read, "),
+        (File(data, sent=data[:-20] + bytes(20)), "Expected md5 hash to be "),
+    ]:
+        files["/top1000.gz"] = broken
+        message = refusal(load, DL19, source="candidates")
+        assert message.startswith(f"cannot read {DL19} through ir_datasets (")
+        assert told in message
+    files["/top1000.gz"] = File(data)
+    assert set(load(DL19, source="candidates").docs) == {"11", "12", "13"}
 
 
 @pytest.mark.parametrize("broken", [b"443396 0 11 three\n", b"443396 0\n", b"\xff\xfe 0 11 3\n"])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from evalkit import ranking
 from evalkit.errors import EvalkitError
 from evalkit.first_stage import cache as kept
-from evalkit.progress import say, stage
+from evalkit.progress import stage
 from evalkit.types import Hit, Run, Settings, Slice
 
 if TYPE_CHECKING:
@@ -117,9 +117,6 @@ class Dense:
             return torch.from_numpy(arrays["embeddings"])
 
         place = kept.chosen(self.cache, len(docs), _KEPT_FROM)
-        if place is not None and encoder.revision == "unknown":
-            say("  embeddings not kept: nobody tells which revision of the model this is")
-            place = None
         if place is None:
             return kept.Got(embed(), False, 0.0)
         asked = ("pooling", "normalize", "max_length", "batch_tokens", "precision", "doc_prefix")

@@ -213,11 +213,6 @@ class CrossEncoder:
         import evalkit
 
         facts = self.describe()
-        if facts["revision"] == "unknown":
-            raise EvalkitError(
-                f"reranker.model={self.model}: its revision is not known, so its scores cannot be kept apart from "
-                "another one's; use store=off, or a local folder"
-            )
         words = self._built.pretrained.tokenizer.backend_tokenizer.to_str() if self._built else ""
         return {
             # The hash of a folder says all; its path may differ from machine to machine.

@@ -1,18 +1,20 @@
 """Models and tokenizers from a local folder or the hub, with an error that says what was tried."""
 
-import hashlib
 import json
 import os
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import hf_hub_download
 from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from evalkit.errors import EvalkitError
 from evalkit.scoring.device import Precision, apply_precision
+from evalkit.scoring.fingerprint import check_download, folder_hash
 
 # Where a model on the hub has no safetensors, transformers would ask a service to convert it, and take what that made.
 os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")
@@ -27,8 +29,24 @@ class Pretrained:
     model: Any
     tokenizer: Any
     name: str
-    revision: str
-    """The hub's commit, or ``sha256:...`` over the files of a local folder."""
+    commit: str | None
+    """The hub's; None for a local folder."""
+    setting: str
+    """The configuration key that named it, for messages."""
+
+    @cached_property
+    def revision(self) -> str:
+        """The hub's commit, or ``sha256:...`` over the files of a local folder.
+
+        Every file is read for it once, when it is first asked for, so that this is no part of the time to load.
+
+        Raises:
+            EvalkitError: a file from the hub does not have the checksum that the hub stated.
+        """
+        if self.commit is None:
+            return f"sha256:{folder_hash(Path(_location(self.name)))}"
+        check_download(self.name, self.commit, self.setting)
+        return self.commit
 
     @property
     def max_tokens(self) -> int:
@@ -113,7 +131,7 @@ def read_config(name: str, revision: str | None, setting: str) -> Any:
     if looks_local and not folder:
         raise EvalkitError(f"{setting}={name}: there is no such folder; a model folder holds {_FILES}")
     try:
-        config = AutoConfig.from_pretrained(_location(name), revision=revision, trust_remote_code=False)
+        config = AutoConfig.from_pretrained(_location(name), revision=_commit(name, revision), trust_remote_code=False)
     except Exception as error:  # a broken file ends in any of a dozen types, JSON's and the hub's own among them
         raise _not_loaded(name, revision, setting, error) from None
     if getattr(config, "auto_map", None):
@@ -155,10 +173,11 @@ def _load(
     if quiet:
         transformers_logging.disable_progress_bar()
     try:
-        tokenizer = _tokenizer(name, revision, setting)
+        commit = _commit(name, revision)
+        tokenizer = _tokenizer(name, commit, setting)
         model, report = kind.from_pretrained(
             _location(name),
-            revision=revision,
+            revision=commit,
             trust_remote_code=False,
             dtype=precision.dtype,  # the default is what the checkpoint says, not what was asked for
             attn_implementation="sdpa",
@@ -184,7 +203,7 @@ def _load(
             "would be random numbers; this is another kind of model"
         )
     _check_fit(tokenizer, model, name, setting)
-    return Pretrained(_onto(model, device, setting, name), tokenizer, name, _revision(name, model.config))
+    return Pretrained(_onto(model, device, setting, name), tokenizer, name, commit, setting)
 
 
 def load_skeleton(name: str, revision: str | None, precision: Precision, setting: str) -> Pretrained:
@@ -195,16 +214,19 @@ def load_skeleton(name: str, revision: str | None, precision: Precision, setting
     """
     check_classifier(name, revision, setting)
     config = read_config(name, revision, setting)
-    tokenizer = _tokenizer(name, revision, setting)
     try:
+        commit = _commit(name, revision)
+        tokenizer = _tokenizer(name, commit, setting)
         with torch.device("meta"):
             model = AutoModelForSequenceClassification.from_config(
                 config, dtype=precision.dtype, attn_implementation="sdpa", trust_remote_code=False
             )
+    except EvalkitError:
+        raise
     except Exception as error:  # as above
         raise _not_loaded(name, revision, setting, error) from None
     _check_fit(tokenizer, model, name, setting)
-    return Pretrained(model.eval(), tokenizer, name, _revision(name, config))
+    return Pretrained(model.eval(), tokenizer, name, commit, setting)
 
 
 def _tokenizer(name: str, revision: str | None, setting: str) -> Any:
@@ -254,22 +276,15 @@ def _location(name: str) -> str:
     return str(_folder(name) or name)
 
 
-def _revision(name: str, config: Any) -> str:
-    folder = _folder(name)
-    if folder:
-        return f"sha256:{folder_hash(folder)}"
-    return str(getattr(config, "_commit_hash", None) or "unknown")
+def _commit(name: str, revision: str | None) -> str | None:
+    """Return the commit of the hub that `revision` is now, None for a local folder.
 
-
-def folder_hash(folder: Path) -> str:
-    """Return the SHA-256 over names and contents of the files that make a model: JSON, text, weights."""
-    digest = hashlib.sha256()
-    kinds = {".json", ".txt", ".model", ".safetensors", ".bin"}
-    for path in sorted(p for p in folder.iterdir() if p.suffix in kinds and p.is_file()):
-        digest.update(os.fsencode(path.name) + b"\0")
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
-    return digest.hexdigest()
+    Configuration, tokenizer and weights are asked for by it, so that no push in between can mix two models. The place
+    of a file in the hub's cache tells it in every version of transformers; its own `_commit_hash` is gone from some.
+    """
+    if _folder(name):
+        return None
+    return Path(hf_hub_download(name, "config.json", revision=revision)).parent.name
 
 
 def _not_loaded(name: str, revision: str | None, setting: str, error: Exception) -> EvalkitError:
@@ -282,6 +297,7 @@ def _not_loaded(name: str, revision: str | None, setting: str, error: Exception)
         return EvalkitError(
             f"{setting}={name}: the folder cannot be loaded ({_first_line(error)}); a model folder holds {_FILES}"
         )
+    check_download(name, revision or "main", setting)
     return EvalkitError(
         f"{setting}={name}: no such local folder, and the Hugging Face hub did not give it{at} "
         f"({_first_line(error)}); connect to the network, or give a local folder that holds {_FILES}: {setting}=PATH"
@@ -304,5 +320,10 @@ def _pickled(name: str, setting: str, what: str) -> EvalkitError:
     )
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: BaseException) -> str:
+    cause: BaseException | None = error
+    while cause is not None:  # transformers tells of a broken connection as of a model that is not there
+        if {"TransportError", "ConnectionError"} & {kind.__name__ for kind in type(cause).__mro__}:
+            error = cause
+        cause = cause.__cause__ or cause.__context__
     return f"{type(error).__name__}: {str(error).strip().splitlines()[0][:200] if str(error).strip() else 'no message'}"
