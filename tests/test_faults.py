@@ -159,6 +159,17 @@ def test_a_signal_that_came_twice_at_once_is_one():
         work()
 
 
+def test_a_signal_while_the_program_is_still_being_imported_is_one_sentence(tmp_path):
+    (tmp_path / "hydra.py").write_text("import signal; signal.raise_signal(signal.SIGINT)")
+    done = subprocess.run(
+        [sys.executable, "-m", "evalkit"],
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "evalkit: stopped by SIGINT\n")
+
+
 # --- results, whole or not at all
 
 
