@@ -1,10 +1,9 @@
 """The commands that run no trial: ``compare`` and ``gate`` for results, ``baseline`` for the standard, ``store``."""
 
 import argparse
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -76,7 +75,9 @@ def run(arguments: list[str], gate_settings: Callable[[list[str]], Mapping[str, 
         _compare(parsed)
         return HOLDS
     if arguments[0] == "store":
-        return _store(parsed)
+        from evalkit import kept
+
+        return REGRESSED if kept.run(parsed) else HOLDS
     _write_baseline(Path(parsed.result), Path(parsed.output or gate_settings([])["baseline"]))
     return HOLDS
 
@@ -133,59 +134,6 @@ def _write_baseline(result: Path, output: Path) -> None:
     say(f"updated {output}: {measure} {before:.4f} -> {after:.4f}, {moved} of {len(new.top)} queries changed")
 
 
-def _store(parsed: argparse.Namespace) -> int:
-    from evalkit import store
-    from evalkit.report import terminal
-
-    asked = {"--older-than": parsed.older_than is not None, "--space": parsed.space is not None, "--all": parsed.all}
-    given = [name for name, is_given in asked.items() if is_given]
-    if len(given) != (parsed.action == "prune"):
-        raise EvalkitError(
-            "store prune takes one of --older-than DAYS, --space ID and --all"
-            if parsed.action == "prune"
-            else f"{given[0]} belongs to store prune"
-        )
-    if parsed.older_than is not None and not parsed.older_than >= 0:
-        raise EvalkitError(f"--older-than {parsed.older_than:g}: give a number of days, 0 or more")
-    path = user_path(parsed.path) if parsed.path else store.default_path()
-    if not store.size_bytes(path):
-        terminal.show_lines([f"there is no score store at {path} yet"])
-        return HOLDS
-    if parsed.action == "check":
-        found = store.check(path)
-        terminal.show_lines(found or [f"{path}: all scores are as they were written"])
-        return REGRESSED if found else HOLDS
-    if parsed.action == "prune":
-        pruned = store.prune(path, parsed.older_than, parsed.space)
-        gone = sum(space.pairs for space in pruned.spaces)
-        head = f"removed {gone:,} pairs from {_spaces(pruned.spaces)}, {pruned.freed_bytes / 1e6:.1f} MB"
-        terminal.show_lines([head, *map(_space_line, pruned.spaces)])
-        return HOLDS
-    spaces = store.contents(path)
-    pairs = sum(space.pairs for space in spaces)
-    head = f"{path}: {pairs:,} pairs in {_spaces(spaces)}, {store.size_bytes(path) / 1e6:.1f} MB"
-    terminal.show_lines([head, *map(_space_line, spaces)])
-    return HOLDS
-
-
-def _spaces(spaces: Sequence[Any]) -> str:
-    return f"{len(spaces)} space{'' if len(spaces) == 1 else 's'}"
-
-
-def _space_line(space: Any) -> str:
-    from evalkit.store import SPACE
-
-    facts = {part: space.facts[part] for part in SPACE if part in space.facts} | space.facts
-    told = " ".join(f"{_plain(part)}={_plain(str(value))}" for part, value in facts.items()) or "damaged"
-    used = datetime.fromtimestamp(space.used_s, UTC)
-    return f"  {_plain(space.digest[:12])}  {space.pairs:,} pairs, last used {used:%Y-%m-%d}: {told}"
-
-
-def _plain(text: str) -> str:
-    """Escape what a terminal would obey: a store may come from elsewhere."""
-    return json.dumps(text)[1:-1]
-
-
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise EvalkitError(f"{message}; {' '.join(self.format_usage().split())}")
@@ -206,12 +154,16 @@ def _parser(command: str) -> argparse.ArgumentParser:
         parser.add_argument("--overwrite", action="store_true", help="replace a comparison that is there")
         return parser
     if command == "store":
-        parser.description = "Show the scores that are kept, and remove those no longer wanted."
+        parser.description = "Show the scores and indexes that are kept, and remove those no longer wanted."
         parser.add_argument("action", metavar="prune|check", nargs="?", choices=("prune", "check"), help="or show it")
         parser.add_argument("--older-than", metavar="DAYS", type=float, help="prune what no run has used for so long")
-        parser.add_argument("--space", metavar="ID", help="prune one space: ID, or the start of it, as shown")
+        parser.add_argument("--space", metavar="ID", help="prune one space of scores: ID, or the start of it")
         parser.add_argument("--all", action="store_true", help="prune everything")
-        parser.add_argument("--path", metavar="FILE", help="default: scores.sqlite in $EVALKIT_HOME or the cache")
+        parser.add_argument(
+            "--path",
+            metavar="FILE",
+            help="a score store; default: the one in use, and the indexes beside it",
+        )
         return parser
     parser.add_argument("result", metavar="RESULT", help="a trial's folder, or the result.json in it")
     if command == "gate":

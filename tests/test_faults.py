@@ -354,7 +354,7 @@ def test_a_clock_that_goes_backwards_changes_no_duration(log, monkeypatch):
 
 
 def test_the_clock_on_the_wall_tells_dates_and_no_durations():
-    """Of all sources: the store's last use of a space, in days, is the one time that must outlive a restart."""
+    """Of all sources: the last use of what is kept, in days, is the one time that must outlive a restart."""
     package = Path(jobs.__file__).parent
     users = {path.name for path in package.rglob("*.py") if re.search(r"\btime\.time(_ns)?\(", path.read_text("utf-8"))}
-    assert users == {"store.py"}
+    assert users == {"store.py", "cache.py"}

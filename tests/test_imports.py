@@ -21,8 +21,8 @@ LAYERS = (
      "ranking", "rerankers", "scoring", "shape", "significance", "slices", "stopping", "store", "ties", "trec",
      "worker"},
     {"caveats", "meter", "trial"},
-    {"baseline", "compare", "gate", "insight", "jobs", "published", "query_kinds", "quickcheck", "report", "run_folder",
-     "score_meaning", "sweep"},
+    {"baseline", "compare", "gate", "insight", "jobs", "kept", "published", "query_kinds", "quickcheck", "report",
+     "run_folder", "score_meaning", "sweep"},
     {"app", "commands"},
     {"__main__"},
 )  # fmt: skip

@@ -18,6 +18,8 @@ from hypothesis import strategies as st
 
 from evalkit import commands, store
 from evalkit.errors import EvalkitError
+from evalkit.first_stage import cache
+from evalkit.first_stage.cache import Cache
 from evalkit.store import SPACE, ScoreStore, pair_keys
 
 FACTS = {
@@ -558,6 +560,38 @@ def test_pruning_removes_what_was_asked_for_and_gives_the_room_back(path, run, m
     assert run("prune", "--space", digest[:6])[1][0].startswith("removed 16 pairs from 1 space")
     assert run("prune", "--all")[1][0].startswith("removed 160 pairs from 1 space")
     assert store.contents(path) == ()
+
+
+def test_indexes_are_shown_and_pruned_with_the_scores(path, run):
+    def keep(name, days):
+        kept = Cache(path.parent / "first_stage", is_shared=True)
+        kept.get("bm25", {"name": name}, {"d": name}, lambda: None, lambda _: {"a": np.zeros(125_000)}, lambda _: None)
+        [index] = [index for index in cache.contents(kept.folder) if index.folder not in there]
+        os.utime(index.folder / "manifest.json", (time.time() - days * 86400,) * 2)
+        return there.setdefault(index.folder, days)
+
+    there = {}
+    keep("old", 40), keep("new", 0)
+    assert run()[1][1] == f"{path.parent / 'first_stage'}: 2 indexes, 2.0 MB"
+    filled(path, 1)
+    removed, index = run("prune", "--older-than", "39.5")[1][1:]
+    assert removed == "removed 1 index, 1.0 MB"
+    old = min(there, key=lambda folder: -there[folder])
+    assert index.startswith(f"  {old.name}  1.0 MB, last used ")
+    run("prune", "--space", store.contents(path)[0].digest)
+    assert len(cache.contents(path.parent / "first_stage")) == 1
+    keep("new again", 0)
+    assert run("prune", "--all")[1][1] == "removed 2 indexes, 2.0 MB"
+    assert not any((path.parent / "first_stage").iterdir())
+
+
+def test_an_index_that_is_read_is_used(path):
+    kept = Cache(path.parent / "first_stage", is_shared=True)
+    for _ in range(2):
+        kept.get("bm25", {}, {"d": "x"}, lambda: None, lambda _: {"a": np.zeros(9)}, lambda _: None)
+        [index] = cache.contents(kept.folder)
+        assert time.time() - index.used_s < 3600
+        os.utime(index.folder / "manifest.json", (0, 0))
 
 
 def test_a_space_pruned_under_a_running_writer_comes_back_with_its_next_batch(path):

@@ -45,6 +45,16 @@ class Got(Generic[T]):
 
 
 @dataclass(frozen=True)
+class Kept:
+    """An index on disk."""
+
+    folder: Path
+    size_bytes: int
+    used_s: float
+    """When a run last made or read it, as a Unix time."""
+
+
+@dataclass(frozen=True)
 class Cache:
     """Where indexes are kept."""
 
@@ -80,6 +90,8 @@ class Cache:
                 _remove(where)
             else:
                 say(f"  index from the cache: {where}")
+                with suppress(OSError):  # a cache that others fill
+                    os.utime(where / _MANIFEST)
                 return Got(value, True, keeping_s)
         value = make()
         started = time.perf_counter()
@@ -128,10 +140,40 @@ def chosen(setting: str, docs: int, least: int) -> Cache | None:
     from evalkit.store import default_path
 
     try:
-        return Cache(default_path().parent / "first_stage", is_shared=True)
+        return Cache(place_beside(default_path()), is_shared=True)
     except EvalkitError:
         say("  index not kept: there is no home to keep it in; EVALKIT_HOME=DIR names a folder")
         return None
+
+
+def place_beside(store: Path) -> Path:
+    """Return the folder of ``first_stage_cache=auto``, which is beside the score store."""
+    return store.parent / "first_stage"
+
+
+def contents(folder: Path) -> list[Kept]:
+    """Return what is kept in a folder, last used first; what is no index is left out."""
+    found = []
+    for manifest in folder.glob(f"*/{_MANIFEST}"):
+        if manifest.parent.suffix == ".part":  # being written, or removed
+            continue
+        with suppress(OSError):  # another process just removed it
+            size = sum(path.stat().st_size for path in manifest.parent.iterdir())
+            found.append(Kept(manifest.parent, size, manifest.stat().st_mtime))
+    return sorted(found, key=lambda kept: (-kept.used_s, kept.folder.name))
+
+
+def prune(folder: Path, older_than_days: float | None = None) -> list[Kept]:
+    """Remove what no run has used for so many days, or everything; return what is gone.
+
+    A run that has an index open keeps it: its files stay until they are closed.
+    """
+    before_s = time.time() - (older_than_days or 0) * 86400
+    gone = [kept for kept in contents(folder) if older_than_days is None or kept.used_s < before_s]
+    for kept in gone:
+        _remove(kept.folder)
+    _remove_dead(folder)
+    return gone
 
 
 def texts_hash(docs: Mapping[str, str]) -> str:
