@@ -214,8 +214,10 @@ def _reset_peaks(device: str) -> None:
     if device.startswith("cuda"):
         import torch
 
-        torch.cuda.empty_cache()  # what an embedding first stage left behind is not the reranker's
-        torch.cuda.reset_peak_memory_stats(device)
+        # Else there are no peaks yet, and to reset them is an error.
+        if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+            torch.cuda.empty_cache()  # what an embedding first stage left behind is not the reranker's
+            torch.cuda.reset_peak_memory_stats(device)
 
 
 def _cuda_peaks(device: str) -> tuple[float | None, float | None]:

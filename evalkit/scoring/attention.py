@@ -53,16 +53,16 @@ class Kernel:
     attend: Attention
 
 
-def choose(device: torch.device, precision: Precision) -> Kernel:
-    """Return the kernel for this device and precision.
+def choose(device: torch.device, precision: Precision, head_size: int) -> Kernel:
+    """Return the kernel for this device, precision and size of a head.
 
     On CUDA, half precision takes torch's own variable-length FlashAttention where torch and the device have it
-    (torch 2.10, compute capability 8.0), all else its memory-efficient attention. A CPU has neither: pairs of equal
-    length are taken together.
+    (torch 2.10, compute capability 8.0, heads of up to 256), all else its memory-efficient attention. Heads that are no
+    multiple of 8 suit neither, and a CPU has none of them: pairs of equal length are taken together.
     """
-    if device.type != "cuda":
+    if device.type != "cuda" or head_size % 8:
         return Kernel("packed, sdpa by equal length", _by_equal_length)
-    half = precision.dtype in (torch.float16, torch.bfloat16)
+    half = precision.dtype in (torch.float16, torch.bfloat16) and head_size <= 256
     if half and torch.cuda.get_device_capability(device) >= (8, 0) and _has_varlen():
         return Kernel("packed, varlen_attn (FlashAttention)", _varlen)
     return Kernel("packed, efficient_attention", _efficient)

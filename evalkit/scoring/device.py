@@ -1,5 +1,6 @@
 """Devices and precisions: what was asked for is what is used, or the error says what can be had."""
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,6 +8,10 @@ from pathlib import Path
 import torch
 
 from evalkit.errors import EvalkitError, nearest
+
+# torch looks at it once, at the first matrix product on CUDA: what runs before a deterministic scorer, as calibration
+# does, would make that one an error. 32 MiB, as torch takes on Hopper anyway.
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 
 @dataclass(frozen=True)

@@ -138,11 +138,13 @@ class DeviceModel:
             inputs = self.model.inputs(batch)
             logits = self.model.forward(*inputs)
             return _Launched(batch, logits, time.perf_counter() - began)
-        inputs = self.model.inputs(batch)
-        started, finished, copied = (torch.cuda.Event(enable_timing=timed) for timed in (True, True, False))  # type: ignore[no-untyped-call]
-        started.record()
-        logits = self.model.forward(*inputs)
-        finished.record()
-        host = logits.to("cpu", non_blocking=True)
-        copied.record()
+        # Events go into the stream of the current device, which is another one's in a process for cuda:1.
+        with torch.cuda.device(self.model.device):
+            inputs = self.model.inputs(batch)
+            started, finished, copied = (torch.cuda.Event(enable_timing=timed) for timed in (True, True, False))  # type: ignore[no-untyped-call]
+            started.record()
+            logits = self.model.forward(*inputs)
+            finished.record()
+            host = logits.to("cpu", non_blocking=True)
+            copied.record()
         return _Launched(batch, host, events=(started, finished, copied))

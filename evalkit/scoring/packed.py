@@ -65,8 +65,8 @@ class PackedModel:
         """
         base = getattr(model, _ENCODERS[type(model).__name__])
         self.device = device
-        self.kernel: Kernel = choose(device, precision)
         self._heads = int(model.config.num_attention_heads)
+        self.kernel: Kernel = choose(device, precision, int(model.config.hidden_size) // self._heads)
         self._embeddings = base.embeddings
         # RoBERTa counts positions from behind the padding index, over tokens that are not padding themselves.
         self._pad = int(model.config.pad_token_id) if hasattr(base.embeddings, "padding_idx") else None
