@@ -65,8 +65,8 @@ def test_a_download_that_breaks_or_is_another_file_is_refused_and_a_whole_one_is
         assert told.pop("acme/whole") == COMMIT
         assert "peer closed connection" in told["acme/cut"]
         assert "404 Client Error" in told["acme/none"]
-        for name in ("acme/cut", "acme/none"):
-            start = f"reranker.model={name}: no such local folder, and the Hugging Face hub did not give it ("
+        for name, at in (("acme/cut", f" at revision {COMMIT}"), ("acme/none", "")):
+            start = f"reranker.model={name}: no such local folder, and the Hugging Face hub did not give it{at} ("
             assert told[name].startswith(start)
             assert told[name].endswith("model.safetensors: reranker.model=PATH")
         for name in ("acme/garbage", "acme/flipped"):

@@ -12,6 +12,7 @@ from test_scoring_scorer import CPU, PAIRS, copied, load, own_logits
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from evalkit.errors import EvalkitError
+from evalkit.scoring.attention import Kernel
 from evalkit.scoring.device import PRECISIONS
 from evalkit.scoring.packed import PackedModel, why_not
 from evalkit.scoring.pretrained import load_classifier
@@ -67,6 +68,15 @@ def test_a_text_that_spells_the_padding_token_out_is_scored_as_transformers_does
     np.testing.assert_allclose(
         got.score(pairs).logits, own_logits(xlmr_folder, pairs, "longest_first"), rtol=0, atol=1e-5
     )
+
+
+def test_the_last_layer_over_states_has_the_logits_of_its_keys_and_values(folder):
+    scorer = load(folder, path="packed")
+    model = scorer.runner.model
+    assert model.kernel.over_states is not None
+    over_states = scorer.score(PAIRS).logits
+    model.kernel = Kernel("keys and values, as on CUDA", model.kernel.attend)
+    np.testing.assert_allclose(over_states, scorer.score(PAIRS).logits, rtol=0, atol=1e-5)
 
 
 def test_packing_leaves_the_transformers_model_as_it_was_and_holds_nothing_twice(folder):

@@ -44,6 +44,12 @@ Attention = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, Segments, bool],
 With `first_only` the query holds the first token of each pair alone, (pairs, heads, head size), and so does the result.
 """
 
+OverStates = Callable[[torch.Tensor, torch.Tensor, Segments, float], torch.Tensor]
+"""(query, states, segments, scale) -> mixed states: for each pair and head one query over the pair's own states.
+
+Query and result are (pairs, heads, hidden), states (tokens, hidden).
+"""
+
 
 @dataclass(frozen=True)
 class Kernel:
@@ -51,6 +57,8 @@ class Kernel:
 
     name: str
     attend: Attention
+    over_states: OverStates | None = None
+    """Where a head may be as wide as the model: what spares the last layer its keys and values."""
 
 
 def choose(device: torch.device, precision: Precision, head_size: int) -> Kernel:
@@ -60,7 +68,9 @@ def choose(device: torch.device, precision: Precision, head_size: int) -> Kernel
     (torch 2.10, compute capability 8.0, heads of up to 256), all else its memory-efficient attention. Heads that are no
     multiple of 8 suit neither, and a CPU has none of them: pairs of equal length are taken together.
     """
-    if device.type != "cuda" or head_size % 8:
+    if device.type == "cpu":
+        return Kernel("packed, sdpa by equal length, last layer over states", _by_equal_length, _over_states)
+    if head_size % 8:
         return Kernel("packed, sdpa by equal length", _by_equal_length)
     half = precision.dtype in (torch.float16, torch.bfloat16) and head_size <= 256
     if half and torch.cuda.get_device_capability(device) >= (8, 0) and _has_varlen():
@@ -82,6 +92,15 @@ def _by_equal_length(
             value[tokens].reshape(pairs, length, heads, size).transpose(1, 2),
         )
         mixed[rows].view(pairs, -1, heads, size).copy_(of_group.transpose(1, 2))
+    return mixed
+
+
+def _over_states(query: torch.Tensor, states: torch.Tensor, segments: Segments, scale: float) -> torch.Tensor:
+    mixed = torch.empty_like(query)
+    for first, pairs, token, length in segments.groups:
+        rows = slice(first, first + pairs)
+        of_group = states[token : token + pairs * length].view(pairs, 1, length, -1)
+        mixed[rows] = functional.scaled_dot_product_attention(query[rows, None], of_group, of_group, scale=scale)[:, 0]
     return mixed
 
 

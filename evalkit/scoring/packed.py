@@ -1,7 +1,8 @@
 """The forward of XLM-RoBERTa, RoBERTa and BERT over packed pairs, written out: the same logits, less work.
 
 What it saves changes no score: nothing is padded; query, key and value are one product; of the last layer only each
-pair's first token is computed, which is all that the head reads. The head runs in fp32.
+pair's first token is computed, which is all that the head reads, and on a CPU not even keys and values of the others.
+The head runs in fp32.
 """
 
 from collections.abc import Callable
@@ -112,6 +113,14 @@ class PackedModel:
         hidden = x.shape[1]
         first = x[segments.starts[:-1]]
         query = functional.linear(first, weight[:hidden], bias[:hidden]).view(len(first), self._heads, -1)
+        if self.kernel.over_states is not None:
+            # q (K x + b) = (K^T q) x + q b: the last is the same for all tokens, and softmax does not see it. What is
+            # mixed with weights that sum to 1 may be mixed before V is applied. So one token of a pair pays for both.
+            key, value = weight[hidden:].view(2, self._heads, -1, hidden)
+            asking = torch.einsum("phs,hsd->phd", query, key)
+            mixed = self.kernel.over_states(asking, x, segments, query.shape[-1] ** -0.5)
+            mixed = torch.einsum("phd,hsd->phs", mixed, value) + bias[2 * hidden :].view(self._heads, -1)
+            return self._rest(layer, first, mixed)
         kv = functional.linear(x, weight[hidden:], bias[hidden:]).view(len(x), 2, self._heads, -1)
         return self._rest(layer, first, self.kernel.attend(query, kv[:, 0], kv[:, 1], segments, True))
 

@@ -66,8 +66,8 @@ def load_classifier(
     Raises:
         EvalkitError: it cannot be found or read, it has more than one label, or its tokenizer is no fast one.
     """
-    check_classifier(name, revision, setting)
-    return _load(AutoModelForSequenceClassification, name, revision, device, precision, setting)
+    _, commit = _reranker_config(name, revision, setting)
+    return _load(AutoModelForSequenceClassification, name, commit, device, precision, setting)
 
 
 def check_classifier(name: str, revision: str | None, setting: str) -> None:
@@ -76,7 +76,11 @@ def check_classifier(name: str, revision: str | None, setting: str) -> None:
     Raises:
         EvalkitError: it cannot be found or read, or it is no sequence classifier with one label.
     """
-    config = read_config(name, revision, setting)
+    _reranker_config(name, revision, setting)
+
+
+def _reranker_config(name: str, revision: str | None, setting: str) -> tuple[Any, str | None]:
+    config, commit = _config(name, revision, setting)
     stated = config.architectures if isinstance(config.architectures, list | tuple) else ()
     architectures = [str(architecture) for architecture in stated]
     if not any("ForSequenceClassification" in architecture for architecture in architectures):
@@ -94,6 +98,7 @@ def check_classifier(name: str, revision: str | None, setting: str) -> None:
             f"{setting}={name}: the model has {config.num_labels} labels, and a reranker has one; "
             "give a sequence classifier trained with num_labels=1"
         )
+    return config, commit
 
 
 def _is_decoder(config: Any) -> bool:
@@ -114,8 +119,8 @@ def load_encoder(
     Raises:
         EvalkitError: it cannot be found or read, or its tokenizer is no fast one.
     """
-    read_config(name, revision, setting)
-    return _load(AutoModel, name, revision, device, precision, setting)
+    _, commit = _config(name, revision, setting)
+    return _load(AutoModel, name, commit, device, precision, setting)
 
 
 def read_config(name: str, revision: str | None, setting: str) -> Any:
@@ -124,6 +129,11 @@ def read_config(name: str, revision: str | None, setting: str) -> Any:
     Raises:
         EvalkitError: it cannot be found or read.
     """
+    return _config(name, revision, setting)[0]
+
+
+def _config(name: str, revision: str | None, setting: str) -> tuple[Any, str | None]:
+    """Return the configuration and the commit of the hub that it is of, None for a local folder."""
     folder = _folder(name)
     if folder:
         _check_files(folder, name, setting)
@@ -131,12 +141,13 @@ def read_config(name: str, revision: str | None, setting: str) -> Any:
     if looks_local and not folder:
         raise EvalkitError(f"{setting}={name}: there is no such folder; a model folder holds {_FILES}")
     try:
-        config = AutoConfig.from_pretrained(_location(name), revision=_commit(name, revision), trust_remote_code=False)
+        commit = _commit(name, revision)
+        config = AutoConfig.from_pretrained(_location(name), revision=commit, trust_remote_code=False)
     except Exception as error:  # a broken file ends in any of a dozen types, JSON's and the hub's own among them
         raise _not_loaded(name, revision, setting, error) from None
     if getattr(config, "auto_map", None):
         raise _needs_code(name, setting, "config.json")
-    return config
+    return config, commit
 
 
 def _check_files(folder: Path, name: str, setting: str) -> None:
@@ -165,7 +176,7 @@ def _check_files(folder: Path, name: str, setting: str) -> None:
 
 
 def _load(
-    kind: Any, name: str, revision: str | None, device: torch.device, precision: Precision, setting: str
+    kind: Any, name: str, commit: str | None, device: torch.device, precision: Precision, setting: str
 ) -> Pretrained:
     apply_precision(precision)
     # A local folder loads in seconds; a download from the hub keeps its progress bar.
@@ -173,7 +184,6 @@ def _load(
     if quiet:
         transformers_logging.disable_progress_bar()
     try:
-        commit = _commit(name, revision)
         tokenizer = _tokenizer(name, commit, setting)
         model, report = kind.from_pretrained(
             _location(name),
@@ -193,7 +203,7 @@ def _load(
     except EvalkitError:
         raise
     except Exception as error:  # as above; safetensors has types of its own
-        raise _not_loaded(name, revision, setting, error) from None
+        raise _not_loaded(name, commit, setting, error) from None
     finally:
         if quiet:
             transformers_logging.enable_progress_bar()
@@ -212,10 +222,8 @@ def load_skeleton(name: str, revision: str | None, precision: Precision, setting
     Raises:
         EvalkitError: it cannot be found or read, it is no reranker, or its tokenizer is no fast one.
     """
-    check_classifier(name, revision, setting)
-    config = read_config(name, revision, setting)
+    config, commit = _reranker_config(name, revision, setting)
     try:
-        commit = _commit(name, revision)
         tokenizer = _tokenizer(name, commit, setting)
         with torch.device("meta"):
             model = AutoModelForSequenceClassification.from_config(
@@ -224,7 +232,7 @@ def load_skeleton(name: str, revision: str | None, precision: Precision, setting
     except EvalkitError:
         raise
     except Exception as error:  # as above
-        raise _not_loaded(name, revision, setting, error) from None
+        raise _not_loaded(name, commit, setting, error) from None
     _check_fit(tokenizer, model, name, setting)
     return Pretrained(model.eval(), tokenizer, name, commit, setting)
 

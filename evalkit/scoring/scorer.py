@@ -1,6 +1,5 @@
 """Scores pairs with a cross-encoder: tokenized ahead of the model, sorted by length, batched by a token budget."""
 
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -91,7 +90,6 @@ class Scorer:
         self.deterministic = deterministic
         self.compiled = compiled
         if deterministic:
-            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it when it is first used
             torch.use_deterministic_algorithms(True)
         reason = why_not(self.model)
         self.path = chosen_path(path, reason, compiled, pretrained.name)

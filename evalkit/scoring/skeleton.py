@@ -9,8 +9,7 @@ from evalkit.scoring.budget import Budget, budget
 from evalkit.scoring.device import device_name, named_precision
 from evalkit.scoring.flops import shape_of
 from evalkit.scoring.pretrained import load_skeleton
-from evalkit.scoring.scorer import Scorer
-from evalkit.scoring.spec import Built, ScorerSpec
+from evalkit.scoring.spec import Built, ScorerSpec, scorer_of
 
 
 @dataclass(frozen=True)
@@ -58,16 +57,7 @@ def build_planner(spec: ScorerSpec, here: torch.device) -> Built:
     shape, element_bytes = shape_of(pretrained.model), precision.dtype.itemsize
     kind = torch.device(spec.device)
     fixed = budget(spec.batch_tokens, shape, element_bytes, spec.max_length, kind, deterministic=True)
-    scorer = Scorer(
-        pretrained,
-        here,
-        spec.max_length,
-        spec.truncation,
-        fixed.tokens,
-        path=spec.path,
-        deterministic=spec.deterministic,
-        compiled=spec.compiled,
-    )
+    scorer = scorer_of(spec, pretrained, here, fixed.tokens)
     if spec.batch_tokens is None:
         scorer.budget = Budget(fixed.tokens, f"fixed, for workers with {spec.device}")
     return Built(scorer, pretrained, here, precision)

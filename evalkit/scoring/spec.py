@@ -44,14 +44,19 @@ def build_scorer(spec: ScorerSpec) -> Built:
     device = resolve_device(spec.device)
     precision = resolve_precision(spec.precision, device)
     pretrained = load_classifier(spec.model, spec.revision, device, precision, "reranker.model")
-    scorer = Scorer(
+    scorer = scorer_of(spec, pretrained, device, spec.batch_tokens)
+    return Built(scorer, pretrained, device, precision)
+
+
+def scorer_of(spec: ScorerSpec, pretrained: Pretrained, device: torch.device, batch_tokens: int | None) -> Scorer:
+    """Make a scorer as `spec` says, of a model that is loaded, with a token budget of the caller's."""
+    return Scorer(
         pretrained,
         device,
         spec.max_length,
         spec.truncation,
-        spec.batch_tokens,
+        batch_tokens,
         path=spec.path,
         deterministic=spec.deterministic,
         compiled=spec.compiled,
     )
-    return Built(scorer, pretrained, device, precision)
