@@ -47,4 +47,5 @@ def refuse_other_data(
 
 
 def _some(ids: list[str]) -> str:
-    return ", ".join(ids[:5]) + (", ..." if len(ids) > 5 else "")
+    cut = [one if len(one) <= 40 else f"{one[:40]}..." for one in ids[:5]]
+    return ", ".join(cut) + (", ..." if len(ids) > 5 else "")

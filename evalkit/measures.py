@@ -15,7 +15,7 @@ from evalkit.errors import EvalkitError, nearest
 from evalkit.types import Effectiveness, Hit, Run
 
 _RANX_NAMES = {"nDCG": "ndcg", "RR": "mrr", "AP": "map", "R": "recall", "P": "precision", "Success": "hit_rate"}
-_SYNTAX = re.compile(r"(?P<kind>[A-Za-z]+)(\(rel=(?P<rel>\d+)\))?(@(?P<cutoff>\d+|depth))?")
+_SYNTAX = re.compile(r"(?P<kind>[A-Za-z]+)(\(rel=(?P<rel>\d{1,9})\))?(@(?P<cutoff>\d{1,9}|depth))?", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -42,15 +42,16 @@ def parse(name: str, depth: int) -> Measure:
     match = _SYNTAX.fullmatch(str(name))
     kinds = {kind.lower(): kind for kind in _RANX_NAMES}
     if not match or match["kind"].lower() not in kinds:
-        raise EvalkitError(f"unknown measure {name!r}{nearest(str(name), [f'{kind}@10' for kind in _RANX_NAMES])}")
-    if match["cutoff"] is None or match["cutoff"] == "0":
+        known = nearest(str(name)[:40], [f"{kind}@10" for kind in _RANX_NAMES])
+        raise EvalkitError(f"unknown measure {str(name)[:40]!r}{known}")
+    cutoff = depth if match["cutoff"] == "depth" else int(match["cutoff"] or 0)
+    if cutoff < 1:
         raise EvalkitError(f"measure {name!r} needs a cutoff of at least 1, as in {name.split('@')[0]}@10")
     kind = kinds[match["kind"].lower()]
     if kind == "nDCG" and match["rel"]:
         raise EvalkitError(f"{name!r}: nDCG uses the grades themselves as gains and takes no relevance level")
     if match["rel"] and int(match["rel"]) < 1:
         raise EvalkitError(f"{name!r}: a relevance level is 1 or more; grade 0 says 'not relevant'")
-    cutoff = depth if match["cutoff"] == "depth" else int(match["cutoff"])
     return Measure(kind, cutoff, int(match["rel"]) if match["rel"] else None)
 
 

@@ -105,12 +105,14 @@ def write_why(folder: Path, asked: dict[str, Any], provenance: dict[str, Any], e
 def is_done(folder: Path, asked: Mapping[str, Any], provenance: Mapping[str, Any]) -> bool:
     """Return whether a trial with these settings was finished in `folder` by the same evalkit."""
     found = read_result(folder / "result.json")
+    by = found.get("provenance")
     return (
         asked["task"] == "trial"
         and not asked["overwrite"]
         and found.get("status") == "finished"
         and found.get("asked") == asked
-        and found.get("provenance", {}).get("evalkit") == provenance["evalkit"]
+        and isinstance(by, Mapping)
+        and by.get("evalkit") == provenance["evalkit"]
     )
 
 

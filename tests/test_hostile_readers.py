@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from evalkit import baseline, build, compare, outside
+from evalkit import baseline, build, compare, outside, run_folder
 from evalkit.errors import EvalkitError
 from evalkit.gate import judge
 from evalkit.limits import Limits
@@ -49,7 +49,7 @@ def refusal_of(read) -> str | None:
     except EvalkitError as refused:
         told = str(refused)
         assert "\n" not in told
-        assert len(told) < 40_000  # some ids, and not a whole file
+        assert len(told) < 4_000  # some ids, and not a whole file
         return told
     return None
 
@@ -240,6 +240,24 @@ def test_a_result_is_compared_and_judged_or_refused(finished, tmp_path_factory, 
         baseline.dump(baseline.of(found))
 
     refusal_of(use)
+
+
+ASKED = {"task": "trial", "overwrite": False, "depth": 10}
+
+
+@hostile
+@given(bent({"status": "finished", "name": "t", "asked": ASKED, "provenance": {"evalkit": "1"}}))
+def test_only_a_whole_result_of_these_settings_is_taken_for_done(tmp_path_factory, result):
+    folder = tmp_path_factory.mktemp("done")
+    (folder / "result.json").write_bytes(dumped(result))
+    done = run_folder.is_done(folder, ASKED, {"evalkit": "1"})
+    assert done == (
+        isinstance(result, dict)
+        and (result.get("status"), result.get("asked")) == ("finished", ASKED)
+        and "name" in result
+        and isinstance(result.get("provenance"), dict)
+        and result["provenance"].get("evalkit") == "1"
+    )
 
 
 @hostile
