@@ -104,7 +104,11 @@ def _compare(parsed: argparse.Namespace) -> None:
         raise EvalkitError(f"--baseline {parsed.baseline} is none of the results that are compared")
     if not 0 < parsed.margin < 1:
         raise EvalkitError(f"--margin {parsed.margin:g}: give a difference above 0 and below 1, such as 0.002")
-    output = Path(parsed.output) if parsed.output else Path("reports/runs") / f"{datetime.now():%Y%m%d-%H%M%S}-compare"
+    output = Path("reports/runs") / f"{datetime.now():%Y%m%d-%H%M%S}-compare"
+    if parsed.output:
+        output = user_path(parsed.output)
+    if (output / "result.json").exists():
+        raise EvalkitError(f"{output} holds the result of a run, whose report would be lost; name another --output")
     if (output / "comparison.json").exists() and not parsed.overwrite:
         raise EvalkitError(f"{output} holds a comparison already; name another --output, or add --overwrite")
     found = [reading.read(name) for name in parsed.results]

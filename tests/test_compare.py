@@ -182,6 +182,10 @@ MISTAKES = {
     "one result": (["tiny"], "compare needs two results or more"),
     "a result that is not there": (["tiny", "gone"], "there is no gone; it should be a result of evalkit"),
     "a baseline that is not compared": (["tiny", "bm25", "--baseline", "rounded"], "none of the results that are comp"),
+    "a run's folder to write to": (
+        ["tiny", "bm25", "--output", "tiny"],
+        "tiny holds the result of a run, whose report",
+    ),
     "a margin of nothing": (["tiny", "bm25", "--margin", "0"], "--margin 0: give a difference above 0"),
     "a margin that is no number": (["tiny", "bm25", "--margin", "x"], "invalid float value"),
 }
