@@ -181,8 +181,8 @@ class Meter:
         return _Pass(source, devices, scores, wall_s, joules, self._watch.read(), self._gpu.facts())
 
     def _computing_pass(self, scoring: _Pass) -> _Pass:
-        """Return the scoring of all pairs if all were computed, else a pass over a sample of them that is."""
-        if scoring.computed_pairs == len(self._pairs):
+        """Return the scoring of all pairs if no score came from a store, else a pass over a sample of them."""
+        if not scoring.scores.from_store:
             return scoring
         found = self._pass("sample", 1, self._reranker.score, self._sample(), "timing a sample of the pairs")
         _refuse_stored(found.scores)

@@ -221,9 +221,11 @@ def _scoring_facts(
     scores: Scores, logits: Mapping[str, Mapping[str, float]], first: Run, reranked: Run, depth: int
 ) -> dict[str, Any]:
     several = [list(of_query.values()) for of_query in logits.values() if len(of_query) > 1]
+    computed = scores.computed_pairs
     return {
         "pairs": len(scores.logits),
         "pairs_from_store": scores.from_store,
+        "pairs_repeated": 0 if computed is None else len(scores.logits) - scores.from_store - computed,
         "pairs_unscored": sum(logit is None for logit in scores.logits),
         "truncated_pairs": scores.truncated_pairs,
         "tied_pairs": sum(ranking.tied(list(of_query.values())) for of_query in logits.values()),

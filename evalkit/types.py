@@ -67,7 +67,10 @@ class Scores:
     forward_s: float = 0.0
     """Time of the model: by CUDA events on a GPU, by the clock on a CPU."""
     computed_pairs: int | None = None
-    """Pairs that the model computed, whose tokens and times these are; None for all that are not from a store."""
+    """Pairs that the model computed, whose tokens and times these are; None for all that are not from a store.
+
+    Where less than all that are not from a store, the others have both texts of one that was, and its score.
+    """
     from_store: int = 0
     """Pairs whose logits were known from an earlier run."""
     budget_halvings: tuple[str, ...] = ()

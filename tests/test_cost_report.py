@@ -109,10 +109,15 @@ def test_the_three_throughputs_stand_apart_and_mfu_beside_the_rate_it_is_held_ag
 
 def test_scores_from_a_store_and_halved_budgets_are_told():
     found = changed(throughput__source="sample", throughput__pairs=256)
-    found["effective"]["scoring"] |= {"pairs_from_store": 4000, "budget_halvings": ["65,536 tokens did not fit"]}
+    found["effective"]["scoring"] |= {
+        "pairs_from_store": 4000,
+        "pairs_repeated": 3,
+        "budget_halvings": ["65,536 tokens did not fit"],
+    }
     _, note = told(found)["Throughput"]
     assert "Of a timed pass of its own over a sample: 256 pairs" in note
     assert "4,000 of 4,300 scores came from a store; no time here has any of them." in note
+    assert "3 pairs had both texts of another one, and took its score." in note
     assert "65,536 tokens did not fit" in note
     assert "peaks to the end of scoring may be lower than without one" in told(found)["Memory"][1]
     assert "4,300 pairs at 2,150 pairs/s (4,000 known from a store, none of them timed)" in line(found)

@@ -122,6 +122,31 @@ def test_known_logits_stay_and_the_others_get_the_same_bits_as_if_none_were_know
     assert rest.truncated_pairs == sum(int(batch.cut.sum()) for batch in done)
 
 
+def test_pairs_of_the_same_two_texts_are_computed_once_if_asked_and_share_a_score(scorer):
+    """In two places their scores could differ in the last bit, and a store would know them by one name."""
+    texts = [*PAIRS, *PAIRS[::-1]]
+    done, told = [], []
+    once = scorer.score(texts, told.append, on_scored=done.append, once=True)
+    assert once.computed_pairs == len(set(PAIRS)) == len(np.concatenate([batch.rows for batch in done]))
+    assert sum(told) == len(texts)
+    assert once.logits[: len(PAIRS)].tobytes() == once.logits[: len(PAIRS) - 1 : -1].tobytes()
+    np.testing.assert_allclose(once.logits, scorer.score(texts).logits, rtol=0, atol=1e-5)
+    assert scorer.score(texts).computed_pairs == len(texts)
+
+
+def test_a_run_with_repeated_pairs_goes_on_to_the_same_bits(scorer):
+    texts = [*PAIRS, *PAIRS[::-1]]
+    done = []
+    whole = scorer.score(texts, on_scored=done.append, once=True).logits
+    kept = {}
+    for batch in done[:2]:
+        kept |= {texts[row]: logit for row, logit in zip(batch.rows, batch.logits, strict=True)}
+    known = np.array([kept.get(pair, np.nan) for pair in texts], dtype=np.float32)
+    again = []
+    assert scorer.score(texts, known=known, on_scored=again.append, once=True).logits.tobytes() == whole.tobytes()
+    assert [batch.rows.tolist() for batch in again] == [batch.rows.tolist() for batch in done[2:]]
+
+
 def test_nothing_is_computed_where_everything_is_known(scorer):
     known = np.arange(len(PAIRS), dtype=np.float32)
     scored = scorer.score(PAIRS, known=known)

@@ -85,6 +85,8 @@ def _throughput(cost: Entry, scoring: Entry) -> Part:
         rows.append(("padding, share of the tokens that were computed", f"{scoring['padding_share']:.1%}"))
     if known := scoring.get("pairs_from_store"):
         notes.append(f"{known:,} of {_many(cost['pairs'], 'score')} came from a store; no time here has any of them.")
+    if repeated := scoring.get("pairs_repeated"):
+        notes.append(f"{_many(repeated, 'pair')} had both texts of another one, and took its score.")
     notes += [str(sentence) for sentence in scoring.get("budget_halvings") or ()]
     return Part("Throughput", ("", "value"), tuple(rows), tuple(notes))
 

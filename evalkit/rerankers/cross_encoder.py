@@ -179,14 +179,15 @@ class CrossEncoder:
     ) -> Scores:
         """Return the logit of each pair, on all devices, those that the store knows from there.
 
-        A run that died goes on where it stopped: what it had scored is in the store.
+        A run that died goes on where it stopped: what it had scored is in the store. Pairs of the same two texts, as of
+        a passage that is there twice, are computed once, with a store and without.
 
         Raises:
             EvalkitError: as `score`, or the store cannot be used.
         """
         texts = _texts(pairs, queries, docs)
         if self.store == "off":
-            return _scores(self.scorer.score(texts, on_progress, runner=self._runner))
+            return _scores(self.scorer.score(texts, on_progress, runner=self._runner, once=True))
         from evalkit.store import ScoreStore, pair_keys
 
         path = store_path(self.store)
@@ -205,6 +206,7 @@ class CrossEncoder:
                 known.logits,
                 lambda done: store.keep(keys[done.rows], done.logits, done.cut, done.lengths),
                 self._runner,
+                once=True,
             )
         return _scores(scored, there)
 

@@ -121,25 +121,31 @@ class Scorer:
         known: npt.NDArray[np.float32] | None = None,
         on_scored: OnScored = lambda done: None,
         runner: Runner | None = None,
+        once: bool = False,
     ) -> Scored:
         """Score (query, passage) texts.
 
         `known` holds logits that need not be computed again, NaN where there is none; the other pairs go through the
         model in the same batches as if nothing were known, so that a run that goes on where another one stopped gets
         the same bits. `on_progress` is told how many pairs each batch held, the known ones first. `runner` takes the
-        place of this scorer's own device.
+        place of this scorer's own device. With `once`, pairs of the same two texts are computed once and share the
+        score, which may differ in its last bit from one place in one batch to another; all or none of them are known.
 
         Raises:
             EvalkitError: out of memory.
             NotFiniteError: a logit is NaN or infinite.
         """
-        source = _Tokenizing(TokenTable(self.pairs), texts, self.budget.tokens, self.path == "padded", known)
         made = _Made(np.full(len(texts), np.nan, dtype=np.float32) if known is None else known.astype(np.float32))
-        on_progress(len(texts) - int(np.isnan(made.logits).sum()))
+        rows = np.arange(len(texts))
+        first = _first_of_each(texts) if once else rows
+        wanted = np.isnan(made.logits) & (first == rows)
+        source = _Tokenizing(TokenTable(self.pairs), texts, self.budget.tokens, self.path == "padded", wanted)
+        on_progress(len(texts) - int(wanted.sum()))
         for done in (runner or self.runner).run(ahead(source.batches(), 4)):
             _check_finite(done, texts)
             on_scored(done)
             on_progress(made.take(done))
+        made.logits = made.logits[first]
         return made.scored(self.shape, source.truncated, source.seconds)
 
     def score_tokenized(self, pairs: TokenizedPairs, on_progress: Callable[[int], None] = lambda n: None) -> Scored:
@@ -212,13 +218,13 @@ class _Tokenizing:
         texts: Sequence[tuple[str, str]],
         budget_tokens: int,
         padded: bool,
-        known: npt.NDArray[np.float32] | None,
+        wanted: npt.NDArray[np.bool_],
     ) -> None:
         self._table = table
         self._texts = texts
         self._budget = budget_tokens
         self._padded = padded
-        self._wanted = np.ones(len(texts), dtype=bool) if known is None else np.isnan(known)
+        self._wanted = wanted
         self.truncated = 0
         self.seconds = 0.0
 
@@ -261,6 +267,12 @@ def chosen_path(asked: str, reason: str | None, compiled: bool, name: str) -> st
     if compiled and path == "padded":
         raise EvalkitError("reranker.compile=true: only the packed path is compiled; use reranker.compile=false")
     return path
+
+
+def _first_of_each(texts: Sequence[tuple[str, str]]) -> npt.NDArray[np.int64]:
+    """Return for each pair the row of the first one with the same two texts, (pairs,)."""
+    seen: dict[tuple[str, str], int] = {}
+    return np.fromiter((seen.setdefault(pair, row) for row, pair in enumerate(texts)), np.int64, len(texts))
 
 
 def _precision(dtype: torch.dtype) -> Precision:
