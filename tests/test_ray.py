@@ -131,7 +131,7 @@ def test_a_planner_needs_no_device_that_can_do_what_the_workers_do(bert_folder):
 
 def test_memory_that_is_free_here_does_not_decide_over_batches_elsewhere(bert_folder):
     planner = build_planner(spec(bert_folder), torch.device("cpu"))
-    assert planner.scorer.describe()["batch_tokens"] == 2048
+    assert planner.scorer.describe()["batch_tokens"] == 1024
     assert planner.scorer.describe()["batch_tokens_source"] == "fixed, for workers with cpu"
 
 

@@ -4,6 +4,7 @@ import os
 import signal
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from evalkit.scoring import budget as budgets
 from evalkit.scoring.ahead import ahead
 from evalkit.scoring.batches import batches, windows
 from evalkit.scoring.budget import budget
+from evalkit.scoring.cores import Cores
 from evalkit.scoring.flops import ModelShape, activation_bytes, forward_flops, predicted_peak_mb
 from evalkit.scoring.pool import DevicePool
 from evalkit.scoring.spec import ScorerSpec
@@ -53,6 +55,82 @@ def test_windows_are_longest_first_and_the_first_one_is_small():
     assert list(windows([("", "x" * size) for size in sizes], 1, 2)) == [[1], [3, 4], [0, 2]]
 
 
+def test_packed_batches_are_about_as_long_as_each_other():
+    # 19 x 60 = 1,140 tokens need two batches of 1,024 or less: not 17 pairs and 2.
+    assert [len(rows) for rows in batches([60] * 19, 1024, padded=False)] == [10, 9]
+    # 100 x 90: a 12th pair would exceed 1,024; 23 are left after seven, and three batches share them.
+    assert [len(rows) for rows in batches([90] * 100, 1024, padded=False)] == [11] * 7 + [8, 8, 7]
+    # A budget that two pairs exceed leaves no choice.
+    assert list(batches([40, 30, 30], 50, padded=False)) == [[0], [1], [2]]
+
+
+@settings(deadline=None, max_examples=100)
+@given(lengths=st.lists(st.integers(1, 20), min_size=1, max_size=200))
+def test_no_packed_batch_is_much_longer_than_another(lengths):
+    made = [sum(lengths[row] for row in rows) for rows in batches(lengths, 200, padded=False)]
+    assert len(made) <= -(-sum(lengths) // (200 - max(lengths))) + 1
+    assert len(made) == 1 or min(made) >= 80
+
+
+def test_each_core_has_a_batch_of_its_own_and_torch_keeps_its_setting():
+    cores, seen = Cores(), []
+    cores.count = 3
+    before = torch.get_num_threads()
+
+    def work(item):
+        seen.append((threading.current_thread().name, torch.get_num_threads()))
+        time.sleep(0.1)
+        return item + 1
+
+    try:
+        assert cores.map(work, [1, 2, 3]) == [2, 3, 4]
+        assert len(set(seen)) == 3
+        assert {number for _, number in seen} == {1}
+    finally:
+        torch.set_num_threads(before)
+    with ThreadPoolExecutor(1) as others:
+        assert (torch.get_num_threads(), others.submit(torch.get_num_threads).result()) == (before, before)
+
+
+def test_what_fails_on_one_core_is_told_when_no_other_is_at_work_any_more():
+    cores, ended = Cores(), []
+    cores.count = 2
+
+    def work(item):
+        if item == 0:
+            raise MemoryError
+        time.sleep(0.2)
+        ended.append(item)
+
+    with pytest.raises(MemoryError):
+        cores.map(work, [0, 1])
+    assert ended == [1]
+    torch.set_num_threads(Cores().count)
+
+
+def test_logits_that_are_to_last_do_not_depend_on_the_number_of_cores(xlmr_folder):
+    before, found = torch.get_num_threads(), {}
+    try:
+        for cores in (1, 2, 3):
+            torch.set_num_threads(cores)
+            found[cores] = load(xlmr_folder).score(PAIRS, repeatable=True).logits
+    finally:
+        torch.set_num_threads(before)
+    assert found[1].tobytes() == found[2].tobytes() == found[3].tobytes()
+
+
+def test_a_few_batches_are_shared_by_all_cores_where_time_counts(xlmr_folder):
+    few = load(xlmr_folder)
+    few.runner.cores.count = 1000
+    at, forward = [], few.runner.model.forward
+    few.runner.model.forward = lambda *inputs: at.append(threading.current_thread()) or forward(*inputs)
+    quick = few.score(PAIRS).logits
+    assert set(at) == {threading.main_thread()}
+    few.runner.cores.count = 2
+    np.testing.assert_allclose(quick, few.score(PAIRS, repeatable=True).logits, rtol=0, atol=1e-5)
+    assert {thread.name.split("_")[0] for thread in at[1:]} == {"MainThread", "evalkit-core"}
+
+
 def test_what_is_made_ahead_comes_in_order_and_its_errors_arrive():
     assert list(ahead(iter(range(20)), 3)) == list(range(20))
 
@@ -79,14 +157,20 @@ def test_work_ahead_stops_when_nobody_takes_it():
     ("asked", "free", "deterministic", "expected"),
     [
         (5000, 0, False, (5000, "as asked")),
-        (None, 2**40, False, (2048, "what pays")),
-        (None, 2 * 1000 * 40 * 1024, False, (1000, "half of 78 MiB free memory")),  # 40 KiB a token at fp32
-        (None, 0, True, (2048, "fixed, for deterministic=true")),
-        (None, None, False, (2048, "free memory unknown")),
+        (None, 2**40, False, (1024, "what pays")),
+        (
+            None,
+            2 * 2 * 1000 * 40 * 1024,
+            False,
+            (1000, "half of 156 MiB free memory"),
+        ),  # 40 KiB a token at fp32, on two cores
+        (None, 0, True, (1024, "fixed, for deterministic=true")),
+        (None, None, False, (1024, "free memory unknown")),
     ],
 )
 def test_the_token_budget_is_what_was_asked_or_what_pays_and_fits(monkeypatch, asked, free, deterministic, expected):
     monkeypatch.setattr(budgets, "free_bytes", lambda device: free)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     found = budget(asked, XLMR_LARGE, 4, 512, CPU, deterministic)
     assert (found.tokens, found.source) == expected
 
@@ -126,7 +210,7 @@ def test_pairs_of_the_same_two_texts_are_computed_once_if_asked_and_share_a_scor
     """In two places their scores could differ in the last bit, and a store would know them by one name."""
     texts = [*PAIRS, *PAIRS[::-1]]
     done, told = [], []
-    once = scorer.score(texts, told.append, on_scored=done.append, once=True)
+    once = scorer.score(texts, told.append, on_scored=done.append, repeatable=True)
     assert once.computed_pairs == len(set(PAIRS)) == len(np.concatenate([batch.rows for batch in done]))
     assert sum(told) == len(texts)
     assert once.logits[: len(PAIRS)].tobytes() == once.logits[: len(PAIRS) - 1 : -1].tobytes()
@@ -137,13 +221,13 @@ def test_pairs_of_the_same_two_texts_are_computed_once_if_asked_and_share_a_scor
 def test_a_run_with_repeated_pairs_goes_on_to_the_same_bits(scorer):
     texts = [*PAIRS, *PAIRS[::-1]]
     done = []
-    whole = scorer.score(texts, on_scored=done.append, once=True).logits
+    whole = scorer.score(texts, on_scored=done.append, repeatable=True).logits
     kept = {}
     for batch in done[:2]:
         kept |= {texts[row]: logit for row, logit in zip(batch.rows, batch.logits, strict=True)}
     known = np.array([kept.get(pair, np.nan) for pair in texts], dtype=np.float32)
     again = []
-    assert scorer.score(texts, known=known, on_scored=again.append, once=True).logits.tobytes() == whole.tobytes()
+    assert scorer.score(texts, known=known, on_scored=again.append, repeatable=True).logits.tobytes() == whole.tobytes()
     assert [batch.rows.tolist() for batch in again] == [batch.rows.tolist() for batch in done[2:]]
 
 
@@ -221,7 +305,7 @@ def test_an_error_that_is_not_about_memory_is_an_error(xlmr_folder):
 
 
 def test_two_workers_give_one_workers_logits_and_outlive_each_other(xlmr_folder, scorer):
-    expected = scorer.score(PAIRS).logits
+    expected = scorer.score(PAIRS, repeatable=True).logits
     spec = ScorerSpec(str(xlmr_folder), "cpu", "fp32", scorer.pairs.max_length, "longest_first", 400)
     with DevicePool([spec, spec], batch_timeout_s=60) as pool:
         both = scorer.score(PAIRS, runner=pool)

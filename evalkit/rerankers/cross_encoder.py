@@ -187,7 +187,7 @@ class CrossEncoder:
         """
         texts = _texts(pairs, queries, docs)
         if self.store == "off":
-            return _scores(self.scorer.score(texts, on_progress, runner=self._runner, once=True))
+            return _scores(self.scorer.score(texts, on_progress, runner=self._runner, repeatable=True))
         from evalkit.store import ScoreStore, pair_keys
 
         path = store_path(self.store)
@@ -206,7 +206,7 @@ class CrossEncoder:
                 known.logits,
                 lambda done: store.keep(keys[done.rows], done.logits, done.cut, done.lengths),
                 self._runner,
-                once=True,
+                repeatable=True,
             )
         return _scores(scored, there)
 

@@ -7,14 +7,18 @@ def batches(lengths: Sequence[int], budget: int, padded: bool = True) -> Iterato
     """Yield rows, longest first, so that a batch stays within `budget` tokens.
 
     A padded batch counts rows x longest, a packed one the sum of its lengths. Longest first, so that a batch that does
-    not fit fails at once, not at the end of an hour; equal lengths in the given order.
+    not fit fails at once, not at the end of an hour; equal lengths in the given order. Packed batches are about as
+    long as each other, for several are computed at once, and none is to be waited for.
     """
     batch: list[int] = []
-    tokens = 0
+    tokens, left = 0, sum(lengths)
     for row in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
         would_be = (len(batch) + 1) * lengths[batch[0]] if batch and padded else tokens + lengths[row]
-        if batch and would_be > budget:
+        # A packed batch ends where half of the next row would be more than its share of what is left.
+        share = left / max(-(-left // budget), 1)
+        if batch and (would_be > budget or (not padded and tokens + lengths[row] / 2 > share)):
             yield batch
+            left -= tokens
             batch, tokens = [], 0
         batch.append(row)
         tokens += lengths[row]

@@ -8,11 +8,11 @@ import torch
 from evalkit.errors import EvalkitError
 from evalkit.scoring.flops import ModelShape, activation_bytes
 
-_PAYS = {"cuda": 65536, "cpu": 2048}
-"""Tokens a batch beyond which nothing is gained: a large GPU is busy with 32k to 64k of them, and a CPU's caches hold
-the activations of 2k (`benchmarks/engines.py --batch-tokens` shows it)."""
+_PAYS = {"cuda": 65536, "cpu": 1024}
+"""Tokens a batch beyond which nothing is gained: a large GPU is busy with 32k to 64k of them, and each core of a CPU
+with 1k, a batch each (`benchmarks/engines.py --batch-tokens` shows it)."""
 
-_FIXED = {"cuda": 16384, "cpu": 2048}
+_FIXED = {"cuda": 16384, "cpu": 1024}
 """With `deterministic`, where the memory that happens to be free may have no say."""
 
 _SHARE = 0.5
@@ -54,6 +54,8 @@ def budget(
             f"{free // 2**20} MiB are free on {device}: too little for one pair of reranker.max_length={max_length} "
             "tokens; free some, lower reranker.max_length, or use a smaller model"
         )
+    if device.type == "cpu":
+        fits = max(fits // torch.get_num_threads(), max_length)  # each core has a batch of its own
     return Budget(min(pays, fits), "what pays" if fits >= pays else f"half of {free // 2**20} MiB free memory")
 
 

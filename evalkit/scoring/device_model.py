@@ -2,7 +2,8 @@
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Any, Protocol
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy.typing as npt
 import torch
 
 from evalkit.errors import EvalkitError
+from evalkit.scoring.cores import Cores
 from evalkit.scoring.tokenized import Batch
 
 
@@ -85,21 +87,42 @@ class DeviceModel:
     """What to change, in the words of the configuration, where a single pair does not fit."""
     may_split: bool = True
     """Whether a batch that does not fit is split; `deterministic` would rather have an error."""
+    cores: Cores | None = None
+    """On a CPU: threads that take a batch each; None for one batch after the other, and all of torch's at each."""
     _events: list[str] = field(default_factory=list)
 
-    def run(self, batches: Iterable[Batch], in_flight: int = 2) -> Iterator[Done]:
+    def run(self, batches: Iterable[Batch], in_flight: int = 2, share: bool = False) -> Iterator[Done]:
         """Yield logits batch by batch, in order. On CUDA up to `in_flight` batches are launched before one is read.
+
+        On a CPU a batch belongs to one core, so that its bits do not depend on how many there are. With `share`, the
+        last ones are shared by all cores where they are fewer: sooner done, and perhaps with other last bits.
 
         Raises:
             EvalkitError: a single pair does not fit into memory, or a batch that may not be split.
         """
+        if self.model.device.type != "cuda":
+            yield from self._run_on_cpu(iter(batches), share)
+            return
         waiting: list[_Launched] = []
         for batch in batches:
             waiting += self._launch(batch)
-            while len(waiting) > (in_flight if self.model.device.type == "cuda" else 0):
+            while len(waiting) > in_flight:
                 yield self._read(waiting.pop(0))
         while waiting:
             yield self._read(waiting.pop(0))
+
+    def _run_on_cpu(self, batches: Iterator[Batch], share: bool) -> Iterator[Done]:
+        cores = self.cores if self.cores and self.cores.count > 1 else None
+        while together := list(islice(batches, cores.count if cores else 1)):
+            began = time.perf_counter()
+            if cores is None or (share and len(together) < cores.count):
+                launched = [self._launch(batch) for batch in together]
+            else:
+                launched = cores.map(self._launch, together)
+            done = [one for parts in launched for one in parts]
+            seconds = (time.perf_counter() - began) / len(done)
+            for one in done:
+                yield self._read(replace(one, forward_s=seconds))
 
     def _read(self, launched: _Launched) -> Done:
         seconds = launched.forward_s
@@ -134,10 +157,7 @@ class DeviceModel:
     @torch.inference_mode()
     def _launch_whole(self, batch: Batch) -> _Launched:
         if self.model.device.type != "cuda":
-            began = time.perf_counter()
-            inputs = self.model.inputs(batch)
-            logits = self.model.forward(*inputs)
-            return _Launched(batch, logits, time.perf_counter() - began)
+            return _Launched(batch, self.model.forward(*self.model.inputs(batch)))
         # Events go into the stream of the current device, which is another one's in a process for cuda:1.
         with torch.cuda.device(self.model.device):
             inputs = self.model.inputs(batch)

@@ -13,6 +13,7 @@ from evalkit.errors import EvalkitError, NotFiniteError
 from evalkit.scoring.ahead import ahead
 from evalkit.scoring.batches import batches, windows
 from evalkit.scoring.budget import Budget, budget
+from evalkit.scoring.cores import Cores
 from evalkit.scoring.device import PRECISIONS, Precision
 from evalkit.scoring.device_model import DeviceModel, Done, Runner
 from evalkit.scoring.flops import ModelShape, forward_flops, shape_of
@@ -108,6 +109,7 @@ class Scorer:
             advice=f"lower reranker.batch_tokens (now {self.budget.tokens}) or reranker.max_length (now {max_length}), "
             "or use precision=fp16",
             may_split=not deterministic,
+            cores=None if compiled or device.type != "cpu" else Cores(),
         )
 
     def tokenize(self, texts: Sequence[tuple[str, str]]) -> TokenizedPairs:
@@ -121,15 +123,18 @@ class Scorer:
         known: npt.NDArray[np.float32] | None = None,
         on_scored: OnScored = lambda done: None,
         runner: Runner | None = None,
-        once: bool = False,
+        repeatable: bool = False,
     ) -> Scored:
         """Score (query, passage) texts.
 
         `known` holds logits that need not be computed again, NaN where there is none; the other pairs go through the
         model in the same batches as if nothing were known, so that a run that goes on where another one stopped gets
         the same bits. `on_progress` is told how many pairs each batch held, the known ones first. `runner` takes the
-        place of this scorer's own device. With `once`, pairs of the same two texts are computed once and share the
-        score, which may differ in its last bit from one place in one batch to another; all or none of them are known.
+        place of this scorer's own device.
+
+        `repeatable` keeps out what may change last bits from run to run, and is for scores that are to last: pairs of
+        the same two texts are computed once, wherever they stand (all or none of them are `known`), and on a CPU no
+        batch is shared by cores, however many there are. Without it, a few pairs are scored as soon as can be.
 
         Raises:
             EvalkitError: out of memory.
@@ -137,11 +142,12 @@ class Scorer:
         """
         made = _Made(np.full(len(texts), np.nan, dtype=np.float32) if known is None else known.astype(np.float32))
         rows = np.arange(len(texts))
-        first = _first_of_each(texts) if once else rows
+        first = _first_of_each(texts) if repeatable else rows
         wanted = np.isnan(made.logits) & (first == rows)
         source = _Tokenizing(TokenTable(self.pairs), texts, self.budget.tokens, self.path == "padded", wanted)
         on_progress(len(texts) - int(wanted.sum()))
-        for done in (runner or self.runner).run(ahead(source.batches(), 4)):
+        planned = ahead(source.batches(), 4)
+        for done in runner.run(planned) if runner else self.runner.run(planned, share=not repeatable):
             _check_finite(done, texts)
             on_scored(done)
             on_progress(made.take(done))
@@ -157,7 +163,7 @@ class Scorer:
         """
         made = _Made(np.full(len(pairs), np.nan, dtype=np.float32))
         planned = batches(pairs.lengths.tolist(), self.budget.tokens, self.path == "padded")
-        for done in self.runner.run(pairs.batch(rows) for rows in planned):
+        for done in self.runner.run((pairs.batch(rows) for rows in planned), share=True):
             _check_finite(done)
             on_progress(made.take(done))
         return made.scored(self.shape, pairs.truncated, 0.0)
