@@ -482,7 +482,8 @@ def _notes(measured: Measured, found: dict[str, Any]) -> list[str]:
         )
     notes.append(
         f"MFU: useful FLOPs, end to end, of the {found['matrix_tflops']:.3g} TFLOP/s that matrix products reach in the "
-        f"same processes; {ours['mfu']['model']:.1%} in evalkit's model."
+        f"same processes; {ours['mfu']['model']:.1%} in evalkit's model. Every layer counts whole for all, though "
+        "evalkit spares itself most of the last one."
     )
     if "flagembedding" in measured.names and measured.setting["precision"] in {"bf16", "tf32"}:
         notes.append(f"FlagReranker has no setting for {measured.setting['precision']}: its model was put into it.")

@@ -78,7 +78,8 @@ def _throughput(cost: Entry, scoring: Entry) -> Part:
         of = "the scoring of all pairs" if found["source"] == "scoring" else "a timed pass of its own over a sample"
         notes.append(
             f"Of {of}: {_many(found['pairs'], 'pair')}, {found['tokens']:,} tokens, {_s(found['wall_s'])}. MFU is the "
-            "rate of the useful tokens' FLOPs over that of a matrix product at the same precision"
+            "rate of the useful tokens' FLOPs over that of a matrix product at the same precision; every layer counts "
+            "whole, also where the engine spares itself some of the last one, so that MFU may exceed 100 %"
             + ("." if matrix is not None else ", which protocol=standard measures.")
         )
     elif scoring.get("padding_share") is not None:
