@@ -12,18 +12,23 @@ def batches(lengths: Sequence[int], budget: int, padded: bool = True) -> Iterato
     """
     batch: list[int] = []
     tokens, left = 0, sum(lengths)
+    share = _share(left, budget)
     for row in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
         would_be = (len(batch) + 1) * lengths[batch[0]] if batch and padded else tokens + lengths[row]
         # A packed batch ends where half of the next row would be more than its share of what is left.
-        share = left / max(-(-left // budget), 1)
         if batch and (would_be > budget or (not padded and tokens + lengths[row] / 2 > share)):
             yield batch
             left -= tokens
-            batch, tokens = [], 0
+            batch, tokens, share = [], 0, _share(left, budget)
         batch.append(row)
         tokens += lengths[row]
     if batch:
         yield batch
+
+
+def _share(tokens: int, budget: int) -> float:
+    """Return the tokens of each of the fewest batches that `budget` allows for."""
+    return tokens / max(-(-tokens // budget), 1)
 
 
 def windows(texts: Sequence[tuple[str, str]], first: int, size: int) -> Iterator[list[int]]:

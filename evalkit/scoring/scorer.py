@@ -147,7 +147,8 @@ class Scorer:
         source = _Tokenizing(TokenTable(self.pairs), texts, self.budget.tokens, self.path == "padded", wanted)
         on_progress(len(texts) - int(wanted.sum()))
         planned = ahead(source.batches(), 4)
-        for done in runner.run(planned) if runner else self.runner.run(planned, share=not repeatable):
+        running = runner.run(planned) if runner else self.runner.run(planned, share=not repeatable)
+        for done in running:
             _check_finite(done, texts)
             on_scored(done)
             on_progress(made.take(done))

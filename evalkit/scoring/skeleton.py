@@ -27,7 +27,7 @@ class Place:
     revision: str
     """Of the model: the hub's commit, or the hash of its folder."""
     threads: int | None
-    """Of torch on a CPU; sums may be split differently for another number of them."""
+    """Of torch on a CPU; with `compiled`, sums may be split differently for another number of them."""
 
 
 def place_of(built: Built) -> Place:
