@@ -83,7 +83,7 @@ def test_each_core_has_a_batch_of_its_own_and_torch_keeps_its_setting():
         return item + 1
 
     try:
-        assert cores.map(work, [1, 2, 3]) == [2, 3, 4]
+        assert sorted(cores.as_done(work, [1, 2, 3])) == [2, 3, 4]
         assert len(set(seen)) == 3
         assert {number for _, number in seen} == {1}
     finally:
@@ -103,9 +103,46 @@ def test_what_fails_on_one_core_is_told_when_no_other_is_at_work_any_more():
         ended.append(item)
 
     with pytest.raises(MemoryError):
-        cores.map(work, [0, 1])
+        list(cores.as_done(work, [0, 1]))
     assert ended == [1]
     torch.set_num_threads(Cores().count)
+
+
+def test_a_core_that_is_done_takes_the_next_item_at_once():
+    """One slow item, three quick ones: a second core does all of the quick ones meanwhile, and they come first."""
+    cores, quick_are_done = Cores(), threading.Event()
+    cores.count = 2
+
+    def work(item):
+        if item == 0:
+            assert quick_are_done.wait(10)
+        return item
+
+    came = []
+    for item in cores.as_done(work, iter(range(4))):
+        came.append(item)
+        if len(came) == 3:
+            quick_are_done.set()
+    assert (sorted(came[:3]), came[3]) == ([1, 2, 3], 0)
+    torch.set_num_threads(Cores().count)
+
+
+def test_the_time_of_cores_that_compute_at_once_counts_once(scorer):
+    """Two batches at the same time, each 0.2 s and more: the model took no longer than the clock on the wall says."""
+    runner, forward, both = scorer.runner, scorer.runner.model.forward, threading.Barrier(2)
+    before = runner.cores.count
+    try:
+        runner.cores.count = 2
+        runner.model.forward = lambda *inputs: (both.wait(10), time.sleep(0.2), forward(*inputs))[-1]
+        pairs = scorer.tokenize(PAIRS)
+        began = time.perf_counter()
+        done = list(runner.run([pairs.batch([0]), pairs.batch([1])]))
+        wall_s = time.perf_counter() - began
+    finally:
+        runner.cores.count, runner.model.forward = before, forward
+        torch.set_num_threads(Cores().count)
+    assert sorted(int(row) for one in done for row in one.rows) == [0, 1]
+    assert 0.2 <= sum(one.forward_s for one in done) <= wall_s
 
 
 def test_logits_that_are_to_last_do_not_depend_on_the_number_of_cores(xlmr_folder):
@@ -228,7 +265,7 @@ def test_a_run_with_repeated_pairs_goes_on_to_the_same_bits(scorer):
     known = np.array([kept.get(pair, np.nan) for pair in texts], dtype=np.float32)
     again = []
     assert scorer.score(texts, known=known, on_scored=again.append, repeatable=True).logits.tobytes() == whole.tobytes()
-    assert [batch.rows.tolist() for batch in again] == [batch.rows.tolist() for batch in done[2:]]
+    assert sorted(batch.rows.tolist() for batch in again) == sorted(batch.rows.tolist() for batch in done[2:])
 
 
 def test_nothing_is_computed_where_everything_is_known(scorer):

@@ -1,8 +1,8 @@
 """The cores of a CPU, each at work on a batch of its own: none waits for another between two matrix products."""
 
 import threading
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from functools import cached_property
 from typing import TypeVar
 
@@ -34,8 +34,22 @@ class Cores:
         torch.set_num_threads(self.count)  # for threads to come; the last one to be set counts
         return threads
 
-    def map(self, work: Callable[[S], T], items: Sequence[S]) -> list[T]:
-        """Return what `work` makes of each item, in order; an error is raised once none is at work any more."""
-        running = [self._threads.submit(work, item) for item in items]
-        wait(running)
-        return [done.result() for done in running]
+    def as_done(self, work: Callable[[S], T], items: Iterable[S]) -> Iterator[T]:
+        """Yield what `work` makes of each item as soon as it is done; one item waits for a core that gets free.
+
+        Where `work` raises, or nobody takes the rest, it ends once none is at work any more.
+        """
+        running: set[Future[T]] = set()
+        try:
+            for item in items:
+                running.add(self._threads.submit(work, item))
+                if len(running) > self.count:
+                    done, running = wait(running, return_when=FIRST_COMPLETED)
+                    yield from (one.result() for one in done)
+            while running:
+                done, running = wait(running, return_when=FIRST_COMPLETED)
+                yield from (one.result() for one in done)
+        finally:
+            for one in running:
+                one.cancel()
+            wait(running)

@@ -3,8 +3,8 @@
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import islice
-from typing import Any, Protocol
+from itertools import chain, islice
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,8 @@ import torch
 from evalkit.errors import EvalkitError
 from evalkit.scoring.cores import Cores
 from evalkit.scoring.tokenized import Batch
+
+T = TypeVar("T")
 
 
 class Forward(Protocol):
@@ -92,10 +94,11 @@ class DeviceModel:
     _events: list[str] = field(default_factory=list)
 
     def run(self, batches: Iterable[Batch], in_flight: int = 2, share: bool = False) -> Iterator[Done]:
-        """Yield logits batch by batch, in order. On CUDA up to `in_flight` batches are launched before one is read.
+        """Yield logits batch by batch. On CUDA up to `in_flight` batches are launched before one is read, in order.
 
-        On a CPU a batch belongs to one core, so that its bits do not depend on how many there are. With `share`, the
-        last ones are shared by all cores where they are fewer: sooner done, and perhaps with other last bits.
+        On a CPU a batch belongs to one core, so that its bits do not depend on how many there are, and comes when it
+        is done. With `share`, the last ones are shared by all cores where they are fewer: sooner done, and perhaps
+        with other last bits.
 
         Raises:
             EvalkitError: a single pair does not fit into memory, or a batch that may not be split.
@@ -112,16 +115,20 @@ class DeviceModel:
             yield self._read(waiting.pop(0))
 
     def _run_on_cpu(self, batches: Iterator[Batch], share: bool) -> Iterator[Done]:
+        def launch(batch: Batch) -> tuple[float, list[_Launched], float]:
+            return time.perf_counter(), self._launch(batch), time.perf_counter()
+
         cores = self.cores if self.cores and self.cores.count > 1 else None
-        while together := list(islice(batches, cores.count if cores else 1)):
-            began = time.perf_counter()
-            if cores is None or (share and len(together) < cores.count):
-                launched = [self._launch(batch) for batch in together]
-            else:
-                launched = cores.map(self._launch, together)
-            done = [one for parts in launched for one in parts]
-            seconds = (time.perf_counter() - began) / len(done)
-            for one in done:
+        rest: list[Batch] = []
+        launches: Iterator[tuple[float, list[_Launched], float]] = map(launch, batches)
+        if cores is not None:
+            each = _whole_groups(batches, cores.count, rest) if share else batches
+            launches = chain(cores.as_done(launch, each), map(launch, rest))
+        accounted = 0.0  # up to here: what several cores do at the same time counts once
+        for began, launched, ended in launches:
+            seconds = max(ended - max(began, accounted), 0.0) / len(launched)
+            accounted = max(accounted, ended)
+            for one in launched:
                 yield self._read(replace(one, forward_s=seconds))
 
     def _read(self, launched: _Launched) -> Done:
@@ -168,3 +175,10 @@ class DeviceModel:
             host = logits.to("cpu", non_blocking=True)
             copied.record()
         return _Launched(batch, host, events=(started, finished, copied))
+
+
+def _whole_groups(items: Iterator[T], size: int, rest: list[T]) -> Iterator[T]:
+    """Yield items as long as there are `size` of them; those that are left at the end go into `rest`."""
+    while len(group := list(islice(items, size))) == size:
+        yield from group
+    rest += group
