@@ -5,9 +5,9 @@
 
 Engines: evalkit-packed, evalkit-padded, sentence-transformers (CrossEncoder, its default batch of 32),
 sentence-transformers-best (the batch size that a short search before the rounds found fastest), flagembedding
-(FlagReranker, its defaults) and rerankers (its defaults). Each round is a fresh process in which every engine is
-loaded and warmed up, and then takes its turn; figures are medians over the rounds. Three throughputs, none of them
-derived from another:
+(FlagReranker, its defaults) and rerankers (its defaults); if named, evalkit-compiled and evalkit-graphs too. Each round
+is a fresh process in which every engine is loaded and warmed up, and then takes its turn; figures are medians over the
+rounds. Three throughputs, none of them derived from another:
 
     end to end      texts in, logits on the host, in the order given
     model           of the same run, the time between the model's entry and its exit: CUDA events, or the wall clock on

@@ -93,8 +93,9 @@ class Evalkit(Engine):
             setting.max_length,
             self.truncation,
             setting.batch_tokens,
-            path="packed" if path == "compiled" else path,
+            path="packed" if path in ("compiled", "graphs") else path,
             compiled=path == "compiled",
+            cuda_graphs=path == "graphs",
         )
         self.model_s = float("nan")
 
@@ -224,8 +225,8 @@ PEERS = {
     "rerankers": ("rerankers", "rerankers"),
 }
 ENGINES = ("evalkit-packed", "evalkit-padded", *PEERS)
-ON_REQUEST = ("evalkit-compiled",)
-"""Not among the engines unless asked for: it compiles for a minute or more."""
+ON_REQUEST = ("evalkit-compiled", "evalkit-graphs")
+"""Not among the engines unless asked for: one compiles for a minute or more, the other is CUDA's and for latency."""
 
 
 def choose(asked: str | None) -> tuple[list[str], list[str]]:

@@ -118,6 +118,7 @@ class CrossEncoderReranker:
     path: str = "auto"
     deterministic: bool = False
     compile: bool = False
+    cuda_graphs: bool = False
     device: str = "${device}"
     precision: str = "${precision.name}"
     store: str = "${store}"

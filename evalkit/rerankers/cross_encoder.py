@@ -39,6 +39,7 @@ class CrossEncoder:
     path: str = "auto"
     deterministic: bool = False
     compile: bool = False
+    cuda_graphs: bool = False
     store: str = "off"
     """Where scored pairs are kept from run to run: ``auto`` for the cache folder, ``off``, or a file."""
     batch_timeout_s: float = 600.0
@@ -64,6 +65,7 @@ class CrossEncoder:
             EvalkitError: one of them cannot be had.
         """
         from evalkit.scoring.device import resolve_device, resolve_precision
+        from evalkit.scoring.graphs import check_cuda_graphs
         from evalkit.scoring.pairs import check_truncation
         from evalkit.scoring.pretrained import check_classifier
         from evalkit.scoring.scorer import check_path
@@ -71,7 +73,9 @@ class CrossEncoder:
         if self.remote:
             self._check_remote()
         else:
-            resolve_precision(self.precision, resolve_device(self.device))
+            device = resolve_device(self.device)
+            resolve_precision(self.precision, device)
+            check_cuda_graphs(self.cuda_graphs, device)
         check_truncation(self.truncation)
         check_path(self.path)
         check_classifier(self._where(), self.revision, "reranker.model")
@@ -91,6 +95,11 @@ class CrossEncoder:
             raise EvalkitError(
                 f"reranker.device={self.device}: with executor=ray a worker computes on what executor.num_gpus or "
                 f"executor.num_cpus gives it, which is {settings.device} here; use reranker.device=auto"
+            )
+        if self.cuda_graphs:
+            raise EvalkitError(
+                "reranker.cuda_graphs=true makes a single query faster, which executor=ray does not measure; use "
+                "reranker.cuda_graphs=false"
             )
         named_precision(self.precision)  # whether the workers' device can do it is theirs to say
 
@@ -153,6 +162,7 @@ class CrossEncoder:
             path=self.path,
             deterministic=self.deterministic,
             compiled=self.compile,
+            cuda_graphs=self.cuda_graphs,
             revision=self.revision,
         )
 

@@ -59,6 +59,8 @@ class Kernel:
     attend: Attention
     over_states: OverStates | None = None
     """Where a head may be as wide as the model: what spares the last layer its keys and values."""
+    reads_starts: bool = True
+    """Whether it takes a batch's pairs from `Segments.starts` alone, on the device: only then can it be replayed."""
 
 
 def choose(device: torch.device, precision: Precision, head_size: int) -> Kernel:
@@ -69,9 +71,9 @@ def choose(device: torch.device, precision: Precision, head_size: int) -> Kernel
     multiple of 8 suit neither, and a CPU has none of them: pairs of equal length are taken together.
     """
     if device.type == "cpu":
-        return Kernel("packed, sdpa by equal length, last layer over states", _by_equal_length, _over_states)
+        return Kernel("packed, sdpa by equal length, last layer over states", _by_equal_length, _over_states, False)
     if head_size % 8:
-        return Kernel("packed, sdpa by equal length", _by_equal_length)
+        return Kernel("packed, sdpa by equal length", _by_equal_length, reads_starts=False)
     half = precision.dtype in (torch.float16, torch.bfloat16) and head_size <= 256
     if half and torch.cuda.get_device_capability(device) >= (8, 0) and _has_varlen():
         return Kernel("packed, varlen_attn (FlashAttention)", _varlen)

@@ -28,6 +28,9 @@ class Forward(Protocol):
     def forward(self, *inputs: Any) -> torch.Tensor:
         """Return fp32 logits, (pairs,), on the device."""
 
+    def computed_tokens(self, batch: Batch) -> int:
+        """Return the tokens that go through the layers, those that belong to no pair among them."""
+
 
 @dataclass(frozen=True)
 class Done:
@@ -84,7 +87,6 @@ class DeviceModel:
     """One model on one device."""
 
     model: Forward
-    padded: bool
     advice: str
     """What to change, in the words of the configuration, where a single pair does not fit."""
     may_split: bool = True
@@ -139,7 +141,7 @@ class DeviceModel:
             seconds = started.elapsed_time(finished) / 1000
         batch, events = launched.batch, tuple(self._events)
         self._events.clear()
-        tokens = int(batch.lengths.max()) * len(batch.rows) if self.padded else int(batch.lengths.sum())
+        tokens = self.model.computed_tokens(batch)
         return Done(batch.rows, launched.logits.numpy(), batch.lengths, batch.cut, seconds, tokens, events)
 
     def _launch(self, batch: Batch) -> list[_Launched]:

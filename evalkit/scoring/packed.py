@@ -87,18 +87,32 @@ class PackedModel:
 
     def inputs(self, batch: Batch) -> tuple[torch.Tensor, Segments]:
         """Return ids, positions and token types, (3, tokens) int32 on the device, and where the pairs begin."""
-        starts = np.zeros(len(batch.lengths) + 1, dtype=np.int32)
-        np.cumsum(batch.lengths, out=starts[1:])
-        tokens = len(batch.ids)
+        values = self.values(batch, len(batch.ids), len(batch.lengths)).to(self.device, non_blocking=True)
+        return views(values, len(batch.ids), batch.lengths)
+
+    def computed_tokens(self, batch: Batch) -> int:
+        """Return the tokens that go through the layers."""
+        return len(batch.ids)
+
+    def values(self, batch: Batch, tokens: int, pairs: int) -> torch.Tensor:
+        """Return ids, positions, token types and starts one behind the other, (3 tokens + pairs + 1,) int32, here.
+
+        `tokens` and `pairs` may be more than the batch has. Pairs that are not there are then one token long each, and
+        so no kernel meets an empty one; tokens behind them belong to none.
+        """
+        lengths = np.ones(pairs, dtype=np.int32)
+        lengths[: len(batch.lengths)] = batch.lengths
+        starts = np.zeros(pairs + 1, dtype=np.int32)
+        np.cumsum(lengths, out=starts[1:])
+        there = len(batch.ids)
         # One buffer and one copy: pinned memory comes out of a cache, and is not reused before the copy is done.
-        host = torch.empty(3 * tokens + len(starts), dtype=torch.int32, pin_memory=self.device.type == "cuda")
+        host = torch.zeros(3 * tokens + len(starts), dtype=torch.int32, pin_memory=self.device.type == "cuda")
         values = host.numpy()
-        values[:tokens] = batch.ids
-        values[tokens : 2 * tokens] = self._positions(batch, starts)
-        values[2 * tokens : 3 * tokens] = batch.type_ids if self._takes_types else 0
+        values[:there] = batch.ids
+        values[tokens : tokens + there] = self._positions(batch, starts[: len(batch.lengths) + 1])
+        values[2 * tokens : 2 * tokens + there] = batch.type_ids if self._takes_types else 0
         values[3 * tokens :] = starts
-        there = host.to(self.device, non_blocking=True)
-        return there[: 3 * tokens].view(3, tokens), Segments(batch.lengths, there[3 * tokens :])
+        return host
 
     def forward(self, inputs: torch.Tensor, segments: Segments) -> torch.Tensor:
         """Return the fp32 logits of a packed batch, (pairs,), on the device."""
@@ -146,6 +160,11 @@ class PackedModel:
         counted = np.concatenate([[0], np.cumsum(real, dtype=np.int32)])
         positions: npt.NDArray[np.int32] = np.where(real, counted[1:] - counted[begin] + self._pad, self._pad)
         return positions
+
+
+def views(values: torch.Tensor, tokens: int, lengths: npt.NDArray[np.int32]) -> tuple[torch.Tensor, Segments]:
+    """Return the arguments of `PackedModel.forward` as views of `PackedModel.values` on the device."""
+    return values[: 3 * tokens].view(3, tokens), Segments(lengths, values[3 * tokens :])
 
 
 def _after_attention(

@@ -29,6 +29,10 @@ class PaddedModel:
             inputs["token_type_ids"] = types
         return ({name: tensor.to(self.device, non_blocking=True) for name, tensor in inputs.items()},)
 
+    def computed_tokens(self, batch: Batch) -> int:
+        """Return the tokens that go through the layers, padding among them."""
+        return int(batch.lengths.max()) * len(batch.lengths)
+
     def forward(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
         """Return the logits of a padded batch as fp32, (pairs,), on the device."""
         logits: torch.Tensor = self.model(**inputs).logits

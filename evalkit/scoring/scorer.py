@@ -17,6 +17,7 @@ from evalkit.scoring.cores import Cores
 from evalkit.scoring.device import PRECISIONS, Precision
 from evalkit.scoring.device_model import DeviceModel, Done, Runner
 from evalkit.scoring.flops import ModelShape, forward_flops, shape_of
+from evalkit.scoring.graphs import GraphedModel, check_cuda_graphs
 from evalkit.scoring.packed import PackedModel, why_not
 from evalkit.scoring.padded import PaddedModel
 from evalkit.scoring.pairs import PairTokenizer
@@ -67,16 +68,18 @@ class Scorer:
         path: str = "auto",
         deterministic: bool = False,
         compiled: bool = False,
+        cuda_graphs: bool = False,
     ) -> None:
         """Choose the path and the token budget, and check the settings against the model.
 
         `path` is ``packed``, ``padded``, or ``auto``: packed for the architectures that can, else padded.
         `batch_tokens` of None means as many as pay and fit. `deterministic` fixes the budget, never splits a batch and
         holds torch to its deterministic kernels, so that the same pairs get the same bits again on the same device.
+        `compiled` and `cuda_graphs` cost start-up: see `PackedModel` and `GraphedModel`.
 
         Raises:
-            EvalkitError: `max_length` is beyond the model's positions, `batch_tokens` below one pair, or the path is
-                none that this model can take.
+            EvalkitError: `max_length` is beyond the model's positions, `batch_tokens` below one pair, the path is none
+                that this model can take, or graphs cannot be had.
         """
         if max_length > pretrained.max_tokens:
             raise EvalkitError(
@@ -94,18 +97,22 @@ class Scorer:
             torch.use_deterministic_algorithms(True)
         reason = why_not(self.model)
         self.path = chosen_path(path, reason, compiled, pretrained.name)
+        check_cuda_graphs(cuda_graphs, device, self.path)
+        self.cuda_graphs = cuda_graphs
         self.path_reason = reason if path == "auto" and reason else None
         if self.path == "packed":
             packed = PackedModel(self.model, device, _precision(weight.dtype), compiled)
             self.kernel = packed.kernel.name
             forward: Any = packed
+            if cuda_graphs:
+                forward = GraphedModel(packed, self.budget.tokens)
+                self.kernel += ", CUDA graphs"
         else:
             takes_types = "token_type_ids" in pretrained.tokenizer.model_input_names
             self.kernel = f"padded, {self.model.config._attn_implementation}"
             forward = PaddedModel(self.model, device, int(pretrained.tokenizer.pad_token_id or 0), takes_types)
         self.runner = DeviceModel(
             forward,
-            padded=self.path == "padded",
             advice=f"lower reranker.batch_tokens (now {self.budget.tokens}) or reranker.max_length (now {max_length}), "
             "or use precision=fp16",
             may_split=not deterministic,
@@ -179,6 +186,7 @@ class Scorer:
             "batch_tokens_source": self.budget.source,
             "deterministic": self.deterministic,
             "compiled": self.compiled,
+            "cuda_graphs": self.cuda_graphs,
         }
 
 

@@ -22,6 +22,7 @@ class ScorerSpec:
     path: str = "auto"
     deterministic: bool = False
     compiled: bool = False
+    cuda_graphs: bool = False
     revision: str | None = None
 
 
@@ -59,4 +60,5 @@ def scorer_of(spec: ScorerSpec, pretrained: Pretrained, device: torch.device, ba
         path=spec.path,
         deterministic=spec.deterministic,
         compiled=spec.compiled,
+        cuda_graphs=spec.cuda_graphs,
     )
