@@ -11,7 +11,7 @@ CHECKS = (
     "unjudged", "score_drift", "quality", "latency_ratio", "scoring_ratio", "memory_ratio", "p50_ms", "p99_ms",
     "pairs_per_s", "rss_mb", "cuda_mb",
 )  # fmt: skip
-"""Every check by its name, as `Limits.skip` takes it; "quality" is one check for each measure."""
+"""Every check by its name, as `Limits.skip` takes it (all but logits_finite); "quality" is one for each measure."""
 
 
 @dataclass  # not frozen: OmegaConf, whose schema it is too, would let nobody set a frozen one
@@ -72,6 +72,11 @@ class Limits:
         for name in self.skip:
             if name not in CHECKS:
                 raise EvalkitError(f"gate.skip: there is no check {name!r}{nearest(name, CHECKS)}")
+            if name == "logits_finite":
+                raise EvalkitError(
+                    "gate.skip: logits_finite cannot be let off, for NaN ranks nothing; use a wider precision such as "
+                    "fp32 or bf16, or a model whose weights are whole"
+                )
 
     def of(self, limits: Mapping[str, float], measure: str) -> float:
         """Return the limit for ``RR@10``: the one under that name, else the one of its kind, ``RR``."""

@@ -122,6 +122,21 @@ def test_a_planner_has_no_weights_and_plans_what_the_workers_compute(bert_folder
     assert place_of(planner) == place_of(worker)  # as a worker looks around before it loads anything
 
 
+def test_workers_may_have_different_numbers_of_cores_but_with_a_compiler(bert_folder):
+    """Without one a batch belongs to one core; torch's compiler splits sums among them."""
+    planner = build_planner(spec(bert_folder), torch.device("cpu"))
+    before, places = torch.get_num_threads(), []
+    try:
+        for planner.scorer.compiled in (False, True):
+            for cores in (1, 2):
+                torch.set_num_threads(cores)
+                places.append(place_of(planner))
+    finally:
+        torch.set_num_threads(before)
+    assert places[0] == places[1]
+    assert places[2] != places[3]
+
+
 def test_a_planner_needs_no_device_that_can_do_what_the_workers_do(bert_folder):
     gpus = ScorerSpec(str(bert_folder), "cuda", "fp16", 64, "longest_first")
     planner = build_planner(gpus, torch.device("cpu"))
@@ -253,6 +268,8 @@ def test_the_driver_s_own_device_has_no_say(bert_folder, monkeypatch):
         remote(bert_folder, device="cuda:1").check()
     with pytest.raises(EvalkitError, match="precision=fp17: no such precision"):
         remote(bert_folder, precision="fp17").check()
+    with pytest.raises(EvalkitError, match=r"cuda_graphs=true makes a single query faster, which"):
+        remote(bert_folder, cuda_graphs=True).check()
 
 
 LAUNCHERS = {

@@ -27,7 +27,7 @@ class Place:
     revision: str
     """Of the model: the hub's commit, or the hash of its folder."""
     threads: int | None
-    """Of torch on a CPU; with `compiled`, sums may be split differently for another number of them."""
+    """Of torch on a CPU where its compiler splits sums among them; without it a batch belongs to one core."""
 
 
 def place_of(built: Built) -> Place:
@@ -39,7 +39,7 @@ def place_of(built: Built) -> Place:
         torch=version("torch").partition("+")[0],
         transformers=version("transformers"),
         revision=built.pretrained.revision,
-        threads=torch.get_num_threads() if built.device.type == "cpu" else None,
+        threads=torch.get_num_threads() if built.device.type == "cpu" and built.scorer.compiled else None,
     )
 
 
