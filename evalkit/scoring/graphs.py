@@ -72,6 +72,8 @@ class GraphedModel:
     def __init__(self, packed: PackedModel, budget_tokens: int, record: Record | None = None) -> None:
         """Record a graph for each room: a second or so, and the memory of the largest.
 
+        What a replay computes with was set aside for it: torch counts it as reserved, not as allocated.
+
         Raises:
             EvalkitError: the model's attention cannot be recorded, or the graphs do not fit into memory.
         """
