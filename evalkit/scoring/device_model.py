@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import chain, islice
 from typing import Any, Protocol, TypeVar
 
@@ -80,6 +80,7 @@ class _Launched:
     forward_s: float = 0.0
     events: tuple[Any, Any, Any] | None = None
     """On CUDA: the forward's start, its end, and the end of the copy to the host."""
+    mended: tuple[str, ...] = ()
 
 
 @dataclass
@@ -93,7 +94,6 @@ class DeviceModel:
     """Whether a batch that does not fit is split; `deterministic` would rather have an error."""
     cores: Cores | None = None
     """On a CPU: threads that take a batch each; None for one batch after the other, and all of torch's at each."""
-    _events: list[str] = field(default_factory=list)
 
     def run(self, batches: Iterable[Batch], in_flight: int = 2, share: bool = False) -> Iterator[Done]:
         """Yield logits batch by batch. On CUDA up to `in_flight` batches are launched before one is read, in order.
@@ -139,10 +139,8 @@ class DeviceModel:
             started, finished, copied = launched.events
             copied.synchronize()
             seconds = started.elapsed_time(finished) / 1000
-        batch, events = launched.batch, tuple(self._events)
-        self._events.clear()
-        tokens = self.model.computed_tokens(batch)
-        return Done(batch.rows, launched.logits.numpy(), batch.lengths, batch.cut, seconds, tokens, events)
+        batch, tokens = launched.batch, self.model.computed_tokens(launched.batch)
+        return Done(batch.rows, launched.logits.numpy(), batch.lengths, batch.cut, seconds, tokens, launched.mended)
 
     def _launch(self, batch: Batch) -> list[_Launched]:
         try:
@@ -159,9 +157,10 @@ class DeviceModel:
             raise EvalkitError(f"{what}: {alone}{self.advice}")
         if self.model.device.type == "cuda":
             torch.cuda.empty_cache()
-        self._events.append(f"{what}; it was halved")
         first, second = batch.halves()
-        return [*self._launch(first), *self._launch(second)]
+        parts = [*self._launch(first), *self._launch(second)]
+        parts[0] = replace(parts[0], mended=(f"{what}; it was halved", *parts[0].mended))
+        return parts
 
     @torch.inference_mode()
     def _launch_whole(self, batch: Batch) -> _Launched:
