@@ -21,7 +21,8 @@ from evalkit.scoring import attention
 from evalkit.scoring.attention import Segments
 from evalkit.scoring.device import PRECISIONS
 from evalkit.scoring.device_model import DeviceModel
-from evalkit.scoring.packed import PackedModel
+from evalkit.scoring.graphs import Room
+from evalkit.scoring.packed import PackedModel, views
 from evalkit.scoring.tokenized import Batch
 
 CUDA = torch.device("cuda", 0)
@@ -91,7 +92,7 @@ def launched(monkeypatch):
     """
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
 
-    def launch(name, precision):
+    def launch(name, precision, room=None):
         kind, config, more = MODELS[name]
         with torch.device("meta"):
             model = kind(
@@ -112,7 +113,11 @@ def launched(monkeypatch):
                         module._parameters[key] = torch.nn.Parameter(there(weight), requires_grad=False)
             packed = PackedModel(model.eval(), CUDA, precision)
         packed.device = torch.device("meta")  # where there is no memory to be pinned
-        inputs, segments = packed.inputs(batch_of(LENGTHS))
+        if room:
+            values = packed.values(batch_of(LENGTHS), room.tokens, room.pairs)
+            inputs, segments = views(values, room.tokens, np.full(room.pairs, 512, np.int32))
+        else:
+            inputs, segments = packed.inputs(batch_of(LENGTHS))
         with pretending, Indexing(), torch.inference_mode(), Recording() as seen:
             logits = packed.forward(there(inputs), Segments(segments.lengths, there(segments.starts)))
         return packed.kernel.name, logits, seen
@@ -170,6 +175,20 @@ def test_memory_efficient_attention_gets_what_it_asks_for(launched):
         assert starts_q.shape == starts_k.shape == (len(LENGTHS) + 1,)
         assert (longest_k, bias, dropout, mask) == (max(LENGTHS), None, 0.0, 0)
         assert (query.size(1), longest_q) in ((sum(LENGTHS), max(LENGTHS)), (len(LENGTHS), 1))
+
+
+@pytest.mark.parametrize("precision", PRECISIONS.values(), ids=list(PRECISIONS))
+def test_what_is_recorded_for_a_room_has_its_shapes_and_waits_for_nothing(launched, precision):
+    """The starts on the device say which of the 16 pairs there are; what the host says holds for every batch."""
+    _, logits, seen = launched("xlmr", precision, Room(512, 16))
+    assert (logits.device, tuple(logits.shape)) == (CUDA, (16,))
+    assert not WAITING & {called for called, _, _ in seen.calls}
+    flash = [args[3:7] for args in seen.of("_varlen_attn")]
+    efficient = [args[4:8] for args in seen.of("_efficient_attention_forward")]
+    assert len(flash + efficient) == 3  # a layer each
+    for starts_q, starts_k, *longest in flash + efficient:
+        assert starts_q.shape == starts_k.shape == (17,)
+        assert longest in ([512, 512], [1, 512])
 
 
 @pytest.mark.parametrize(
