@@ -182,6 +182,13 @@ def peak_resident_mb() -> float | None:
     return _status("VmHWM")
 
 
+def torch_version() -> str:
+    """Return torch's version with its build, as ``2.13.0+cu130``, which the metadata of some wheels leaves out."""
+    import torch
+
+    return str(torch.__version__)
+
+
 def gpu_facts(device: str) -> dict[str, str | None]:
     """Return what torch knows of a GPU: its compute capability, the CUDA version, and the UUID that NVML finds it by.
 

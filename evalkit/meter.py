@@ -157,7 +157,7 @@ class Meter:
             "device": self.device,
             "device_name": described.get("device_name"),
             "attention": described.get("attention"),
-            "torch": version("torch"),
+            "torch": cost.torch_version(),
             "transformers": version("transformers"),
             "compute_capability": known["compute_capability"],
             "cuda": known["cuda"],
