@@ -74,10 +74,10 @@ def test_rooms_go_up_to_the_budget_and_no_further_than_pays():
 
 def test_a_room_holds_what_leaves_a_token_for_each_pair_that_is_not_there():
     room = Room(512, 16)
-    assert room.holds(np.array([497]))  # 497 + 15
-    assert not room.holds(np.array([498]))
-    assert room.holds(np.full(16, 32))
-    assert not room.holds(np.full(17, 4))
+    assert room.holds(1, 497)  # 497 + 15
+    assert not room.holds(1, 498)
+    assert room.holds(16, 16 * 32)
+    assert not room.holds(17, 17 * 4)
 
 
 def test_replayed_logits_are_those_of_the_batch_by_itself(scorer, graphed):
@@ -118,7 +118,7 @@ def test_a_batch_is_held_by_the_smallest_room_that_can(lengths):
     model._rooms = rooms(65536)
     batch = type("Batch", (), {"lengths": np.array(lengths, dtype=np.int32)})
     room = model._room(batch)
-    fits = [room for room in model._rooms if room.holds(batch.lengths)]
+    fits = [room for room in model._rooms if room.holds(len(lengths), sum(lengths))]
     assert room == (fits[0] if fits and max(lengths) <= 512 else None)
     if room:
         assert len(lengths) <= room.pairs

@@ -75,7 +75,7 @@ class CrossEncoder:
         else:
             device = resolve_device(self.device)
             resolve_precision(self.precision, device)
-            check_cuda_graphs(self.cuda_graphs, device, "padded" if self.path == "padded" else "packed")
+            check_cuda_graphs(self.cuda_graphs, device, self.path)
         check_truncation(self.truncation)
         check_path(self.path)
         check_classifier(self._where(), self.revision, "reranker.model")

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from evalkit.errors import EvalkitError
@@ -32,9 +31,14 @@ class Room:
     tokens: int
     pairs: int
 
-    def holds(self, lengths: npt.NDArray[np.int32]) -> bool:
-        """Return whether pairs of these lengths fit, and beside them a token for each pair that is not there."""
-        return len(lengths) <= self.pairs and int(lengths.sum()) + self.pairs - len(lengths) <= self.tokens
+    @property
+    def values(self) -> int:
+        """Return how many numbers `PackedModel.values` has for it."""
+        return 3 * self.tokens + self.pairs + 1
+
+    def holds(self, pairs: int, tokens: int) -> bool:
+        """Return whether so many pairs and tokens fit, and beside them a token for each pair that is not there."""
+        return pairs <= self.pairs and tokens + self.pairs - pairs <= self.tokens
 
 
 def rooms(budget_tokens: int) -> list[Room]:
@@ -43,8 +47,8 @@ def rooms(budget_tokens: int) -> list[Room]:
     return [Room(tokens, tokens // _TOKENS_A_PAIR) for tokens in (_STEP // 2, *range(_STEP, most + 1, _STEP))]
 
 
-def check_cuda_graphs(asked: bool, device: torch.device, path: str = "packed") -> None:
-    """Check whether graphs can be had.
+def check_cuda_graphs(asked: bool, device: torch.device, path: str) -> None:
+    """Check whether graphs can be had; `path` is as asked for, or as chosen.
 
     Raises:
         EvalkitError: they are asked for on a device that has none, or for a path that is not recorded.
@@ -54,9 +58,9 @@ def check_cuda_graphs(asked: bool, device: torch.device, path: str = "packed") -
             f"reranker.cuda_graphs=true needs a CUDA device, and this is device={device}; use "
             "reranker.cuda_graphs=false"
         )
-    if asked and path != "packed":
+    if asked and path == "padded":
         raise EvalkitError(
-            f"reranker.cuda_graphs=true: only the packed path is recorded, and this is the {path} one; use "
+            "reranker.cuda_graphs=true: only the packed path is recorded, and this is the padded one; use "
             "reranker.cuda_graphs=false"
         )
 
@@ -88,7 +92,7 @@ class GraphedModel:
         self._graphs: dict[Room, tuple[Replay, torch.Tensor]] = {}
         largest = self._rooms[-1]
         with torch.inference_mode():
-            self._values = torch.zeros(3 * largest.tokens + largest.pairs + 1, dtype=torch.int32, device=self.device)
+            self._values = torch.zeros(largest.values, dtype=torch.int32, device=self.device)
             # The largest first: the others find room in its memory, for no two of them run at the same time.
             try:
                 self._record(record or _recorder(self.device))
@@ -100,11 +104,11 @@ class GraphedModel:
 
     def _record(self, record: Record) -> None:
         for room in reversed(self._rooms):
-            values = torch.zeros(_size(room), dtype=torch.int32)
+            values = torch.zeros(room.values, dtype=torch.int32)
             values[3 * room.tokens :] = torch.arange(room.pairs + 1)  # each pair is there, and one token long
             self._place(values)
             lengths = np.full(room.pairs, _LONGEST, dtype=np.int32)  # of which a kernel takes the longest as a bound
-            inputs, segments = views(self._values[: _size(room)], room.tokens, lengths)
+            inputs, segments = views(self._values[: room.values], room.tokens, lengths)
             self._graphs[room] = record(partial(self._packed.forward, inputs, segments))
 
     def _place(self, values: torch.Tensor) -> None:
@@ -130,16 +134,13 @@ class GraphedModel:
     def _room(self, batch: Batch) -> Room | None:
         if int(batch.lengths.max()) > _LONGEST:
             return None
-        return next((room for room in self._rooms if room.holds(batch.lengths)), None)
+        pairs, tokens = len(batch.lengths), int(batch.lengths.sum())
+        return next((room for room in self._rooms if room.holds(pairs, tokens)), None)
 
     def _replayed(self, room: Room, pairs: int) -> torch.Tensor:
         replay, logits = self._graphs[room]
         replay()
         return logits[:pairs]
-
-
-def _size(room: Room) -> int:
-    return 3 * room.tokens + room.pairs + 1
 
 
 def _recorder(device: torch.device) -> Record:
