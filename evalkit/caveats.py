@@ -53,6 +53,7 @@ def caveats(trial: Trial) -> list[str]:
             "decides between them"
         )
     for stage_name in ("first_stage", "reranker"):
+        found += trial.effective[stage_name].get("notes", ())
         if clash := trial.effective[stage_name].get("queries_where_rank_and_score_disagree"):
             found.append(
                 f"in the {stage_name.replace('_', ' ')}'s run file rank and score disagree for {clash} queries; "
