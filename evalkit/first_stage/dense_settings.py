@@ -97,7 +97,9 @@ def _contradicted(asked: Asked, stated: dict[str, object]) -> list[str]:
 
 
 def _shown(value: object) -> str:
-    return str(value).lower() if isinstance(value, bool) else repr(value) if value == "" else str(value)
+    if isinstance(value, bool):
+        return str(value).lower()
+    return repr(value) if value == "" or " " in str(value) else str(value)
 
 
 def _other_prompts(files: "ModelFiles") -> list[str]:
