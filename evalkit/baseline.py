@@ -27,7 +27,7 @@ KEPT_HITS = 20
 """Reranked passages kept for each query, with their logits."""
 _SYSTEM_KEYS = (
     "name", "method", "k1", "b", "analysis", "architecture", "layers", "hidden", "parameters", "revision", "pooling",
-    "normalize", "query_prefix", "doc_prefix", "max_length", "truncation", "precision", "dtype", "tag",
+    "normalize", "query_prefix", "doc_prefix", "prompt", "max_length", "truncation", "precision", "dtype", "tag",
 )  # fmt: skip
 """What makes a system, out of what a first stage or a reranker says of itself: nothing that a machine makes."""
 
@@ -135,7 +135,8 @@ def _check(baseline: Baseline) -> None:
 
 
 def _system(facts: Settings) -> dict[str, Any]:
-    return {key: facts[key] for key in _SYSTEM_KEYS if key in facts}
+    # Most rerankers have no prompt, and baselines of before know of none.
+    return {key: facts[key] for key in _SYSTEM_KEYS if key in facts and (key != "prompt" or facts[key])}
 
 
 def dump(baseline: Baseline) -> str:

@@ -264,8 +264,10 @@ class Meter:
         by_length = sorted((data.queries[group[0].query_id] for group in self._groups), key=len)
         found = dict.fromkeys(pair.doc_id for pair in _chosen(self._pairs, _GRID_TEXTS, plan.seed))
 
+        prompt = str(self._reranker.describe().get("prompt") or "")  # which the reranker puts before each query
+
         def tokens_of(texts: Sequence[tuple[str, str]]) -> npt.NDArray[np.integer]:
-            return np.asarray(engine.tokenize(texts).lengths)
+            return np.asarray(engine.tokenize([(prompt + query, text) for query, text in texts]).lengths)
 
         def score(query: str, texts: Sequence[str]) -> int:
             pairs = [Pair("grid", str(number)) for number in range(len(texts))]

@@ -378,6 +378,14 @@ def test_prompts_that_sentence_transformers_does_not_use_are_said_and_not_used(r
     assert "names a default prompt ('web') which was not used, since there is no modules.json" in note
 
 
+def test_a_rerankers_prompts_without_a_default_are_not_used_and_said(reranker, bert_folder):
+    edit(reranker / "config_sentence_transformers.json", default_prompt_name=None)
+    plain = cross_encoder(reranker)
+    assert logits(plain) == pytest.approx(logits(cross_encoder(bert_folder)), abs=1e-6)
+    (note,) = plain.describe()["notes"]
+    assert "has prompts ('web') and names no default one: none was used; reranker.prompt sets one" in note
+
+
 @pytest.mark.parametrize("name", ["activation.ReLU", "activation.GELU", "activation.Softmax"])
 def test_an_activation_that_changes_the_order_is_refused(reranker, name):
     edit(reranker / "config_sentence_transformers.json", activation_fn=f"torch.nn.modules.{name}")

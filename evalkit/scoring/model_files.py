@@ -142,6 +142,11 @@ def reranker_files(read: Read, config: Any, where: str) -> ModelFiles:
     if stated.get("keep_in_fp32_modules"):
         notes.append(f"{_CONFIG} has keep_in_fp32_modules, which is not followed: all of the model is in one precision")
     prompts, default = _prompts(stated, where)
+    if default is None and (others := [name for name, prompt in prompts.items() if prompt]):
+        notes.append(
+            f"{_CONFIG} has prompts ({', '.join(map(repr, others))[:120]}) and names no default one: none was used; "
+            "reranker.prompt sets one"
+        )
     return ModelFiles(
         kinds,
         prompts=prompts,
