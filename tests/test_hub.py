@@ -142,6 +142,31 @@ def test_a_model_in_the_cache_loads_at_once_where_the_hub_does_not_answer(bert_f
     assert len(came) <= 2
 
 
+def test_the_parts_of_an_embedding_model_come_from_the_hub_with_it(bert_folder, tmp_path):
+    files = model("acme/parts", bert_folder)
+    own = {
+        "modules.json": [{"type": f"sentence_transformers.models.{kind}", "path": path}
+                         for kind, path in (("Transformer", ""), ("Pooling", "how"), ("Normalize", "2"))],
+        "how/config.json": {"pooling_mode": "cls"},
+        "config_sentence_transformers.json": {"prompts": {"query": "query: "}},
+    }  # fmt: skip
+    for path, content in own.items():
+        for revision in ("main", COMMIT):
+            files[f"/acme/parts/resolve/{revision}/{path}"] = of_model(COMMIT, json.dumps(content).encode())
+    script = """
+from evalkit.scoring.pretrained import check_encoder
+files = check_encoder("acme/parts", None, "first_stage.model")[1]
+print(files.pooling, files.normalize, files.prompts["query"], len(files.notes))
+"""
+
+    with serving(files) as (address, _):
+        done = subprocess.run(
+            [sys.executable, "-c", script], env=os.environ | hub(tmp_path, address),
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+    assert done.stdout.strip() == "cls True query:  0"
+
+
 @pytest.mark.parametrize(
     ("file", "message"),
     [

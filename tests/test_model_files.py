@@ -487,6 +487,7 @@ def with_layer(kind: str = "Dense", weights: str = "model.safetensors", **stated
         (with_layer(weights="else.safetensors"), "2_Layer has no model.safetensors, which holds the weights of its"),
         (part("adapter_config.json", peft_type="LORA", base_model_name_or_path="acme/base"),
          "an adapter lies beside its full weights (adapter_config.json: LORA adapter of acme/base)"),
+        (part("config.json", quantization={"group_size": 64, "bits": 4}), "its weights are quantised (quantization)"),
         (part("config.json", quantization_config={"quant_method": "gptq", "bits": 4}), "weights are quantised (gptq)"),
     ],
 )  # fmt: skip

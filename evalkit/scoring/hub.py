@@ -75,8 +75,9 @@ def cached_commit(name: str, revision: str | None) -> str | None:
     """Return the commit that the cache has for a branch, a tag, a whole commit or an unambiguous start of one."""
     asked = revision or "main"
     with suppress(OSError, ValueError):
-        if (reference := _repo(name) / "refs" / asked).is_file():
-            return reference.read_text("utf-8").strip()
+        if ".." not in asked and (reference := _repo(name) / "refs" / asked).is_file():
+            commit = reference.read_text("utf-8").strip()
+            return commit if _COMMIT.fullmatch(commit) else None
     if not re.fullmatch("[0-9a-f]{7,40}", asked):
         return None
     matching = [commit for commit in _snapshots(name) if commit.startswith(asked)]

@@ -249,9 +249,11 @@ def _config(name: str, revision: str | None, setting: str) -> tuple[Any, str | N
         raise _not_loaded(name, revision, setting, error) from None
     if getattr(config, "auto_map", None):
         raise _needs_code(name, setting, "config.json")
-    if quantised := getattr(config, "quantization_config", None):
-        stated = quantised if isinstance(quantised, dict) else vars(quantised)
-        method = str(stated.get("quant_method", "quantization_config"))[:80]
+    # transformers' own key, and those of compressed-tensors' first versions and of MLX
+    keys = ("quantization_config", "compression_config", "quantization")
+    if quantised := next(((key, value) for key in keys if (value := getattr(config, key, None))), None):
+        stated = quantised[1] if isinstance(quantised[1], dict) else getattr(quantised[1], "__dict__", {})
+        method = str(stated.get("quant_method", quantised[0]))[:80]
         raise EvalkitError(
             f"{setting}={name}: its weights are quantised ({method}), and evalkit "
             " computes in the precision that precision= names, with no kernels for these; give the "
