@@ -529,10 +529,12 @@ def test_an_adapter_is_refused_with_the_way_out(request, kind):
     told = refused(component)
     assert "an adapter lies beside its full weights" in told
     assert "model.merge_and_unload().save_pretrained(PATH)" in told
-    for name in ("config.json", "modules.json", "model.safetensors"):
+    (folder / "model.safetensors").rename(folder / "adapter_model.safetensors")
+    alone = "its folder is an adapter without the full weights (adapter_config.json: LORA adapter of acme/base)"
+    assert alone in refused(component)
+    for name in ("config.json", "modules.json"):
         (folder / name).unlink()
-    told = refused(component)
-    assert "its folder is an adapter without the full weights (adapter_config.json: LORA adapter of acme/base)" in told
+    assert alone in refused(component)
 
 
 def test_a_modular_cross_encoder_is_refused_by_name_on_both_sides(reranker):

@@ -19,7 +19,14 @@ from evalkit.errors import EvalkitError
 from evalkit.scoring import hub, weight_files
 from evalkit.scoring.device import Precision, apply_precision
 from evalkit.scoring.fingerprint import check_download, folder_hash
-from evalkit.scoring.model_files import ModelFiles, Read, encoder_files, explain_absent_config, reranker_files
+from evalkit.scoring.model_files import (
+    ModelFiles,
+    Read,
+    encoder_files,
+    explain_absent_config,
+    refuse_adapter,
+    reranker_files,
+)
 
 # Where a model on the hub has no safetensors, transformers would ask a service to convert it, and take what that made.
 os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")
@@ -255,9 +262,8 @@ def _config(name: str, revision: str | None, setting: str) -> tuple[Any, str | N
         stated = quantised[1] if isinstance(quantised[1], dict) else getattr(quantised[1], "__dict__", {})
         method = str(stated.get("quant_method", quantised[0]))[:80]
         raise EvalkitError(
-            f"{setting}={name}: its weights are quantised ({method}), and evalkit "
-            " computes in the precision that precision= names, with no kernels for these; give the "
-            "checkpoint that it was made of"
+            f"{setting}={name}: its weights are quantised ({method}), and evalkit computes in the precision that "
+            "precision= names, with no kernels for these; give the checkpoint that it was made of"
         )
     return config, commit
 
@@ -286,6 +292,8 @@ def _check_files(folder: Path, name: str, setting: str) -> None:
             + (f"{instead}, or a" if instead else "a")
             + f" model folder holds {_FILES}"
         )
+    if not {"model.safetensors", "model.safetensors.index.json"} & set(names):
+        refuse_adapter(_reader(name, None), f"{setting}={name}", alone=True)
     if instead:
         raise EvalkitError(f"{setting}={name}: {instead}: {setting}=PATH")
     pickles = weight_files.pickles(names)
