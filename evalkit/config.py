@@ -119,6 +119,7 @@ class CrossEncoderReranker:
     deterministic: bool = False
     compile: bool = False
     cuda_graphs: bool = False
+    self_check: bool = True
     device: str = "${device}"
     precision: str = "${precision.name}"
     store: str = "${store}"

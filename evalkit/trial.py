@@ -228,6 +228,8 @@ def _scoring_facts(
         "pairs_repeated": 0 if computed is None else len(scores.logits) - scores.from_store - computed,
         "pairs_unscored": sum(logit is None for logit in scores.logits),
         "truncated_pairs": scores.truncated_pairs,
+        "unknown_query_share": scores.unknown_query_share,
+        "unknown_passage_share": scores.unknown_passage_share,
         "tied_pairs": sum(ranking.tied(list(of_query.values())) for of_query in logits.values()),
         "queries_with_constant_score": sum(len(set(values)) == 1 for values in several),
         "queries_reordered": sum(

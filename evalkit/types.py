@@ -77,6 +77,11 @@ class Scores:
     """One sentence for each time that a batch did not fit and was cut in two."""
     flops: float | None = None
     """Floating point operations of the useful tokens of the computed pairs; None where the model's shape is unknown."""
+    longest_pair_tokens: int | None = None
+    """Tokens of the longest pair before anything was cut; None where nobody counted them."""
+    unknown_query_share: float | None = None
+    """Share of the tokens of the distinct queries that the vocabulary does not know; None where nobody counted them."""
+    unknown_passage_share: float | None = None
 
 
 @dataclass(frozen=True)

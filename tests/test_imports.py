@@ -102,13 +102,17 @@ def test_slices_first_stages_and_rerankers_do_not_know_one_another():
             assert known.isdisjoint(set(groups) - {group}), name_of(path)
 
 
+ENGINES = {"torch", "transformers", "huggingface_hub", "numpy", "tokenizers", "safetensors"}
+"""What a machine with transformers has."""
+
+
 @pytest.mark.parametrize("path", sorted(in_files("scoring", "cost.py", "calibration.py")), ids=name_of)
 def test_the_engine_and_the_clocks_stand_alone(path):
     modules = imported(path)
     parts = {part(module) for module in ours(modules)}
     assert parts <= {"errors", "types", "scoring", "cost"}
     others = {module.split(".")[0] for module in modules - ours(modules)}
-    assert others - sys.stdlib_module_names <= {"torch", "transformers", "huggingface_hub", "numpy"}
+    assert others - sys.stdlib_module_names <= ENGINES
 
 
 @pytest.mark.parametrize(

@@ -73,10 +73,7 @@ class Dense:
         device = resolve_device(self.device)
         precision = resolve_precision(self.precision, device)
         encoder = load_encoder(self.model, self.revision, device, precision, "first_stage.model")
-        if self.max_length > encoder.max_tokens:
-            raise EvalkitError(
-                f"first_stage.max_length={self.max_length}: {self.model} has positions for {encoder.max_tokens} tokens"
-            )
+        encoder.check_length(self.max_length, "first_stage.max_length")
         doc_ids = list(data.docs)
         try:
             with torch.inference_mode():

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,7 @@ import numpy as np
 
 from evalkit.errors import EvalkitError
 from evalkit.outside import user_path
-from evalkit.progress import say
+from evalkit.progress import say, stage
 from evalkit.types import Pair, Scores, Settings
 
 if TYPE_CHECKING:
@@ -47,8 +47,12 @@ class CrossEncoder:
     executor: Mapping[str, Any] | None = None
     """Where pairs are scored: None or ``name: local`` on `device`, else as `evalkit.cluster.settings` says."""
     revision: str | None = None
+    self_check: bool = True
+    """Whether a handful of pairs is scored in every way before anything else, and held against each other."""
     name: str | None = None
     computes = True
+    check_s: float = field(default=0.0, init=False)
+    """Seconds of the last `load` that went into checks: no part of the time to load."""
     _built: "Built | None" = field(default=None, repr=False)
     _pool: "DevicePool | None" = field(default=None, repr=False)
     _cluster: "RayRunner | None" = field(default=None, repr=False)
@@ -67,8 +71,9 @@ class CrossEncoder:
         from evalkit.scoring.device import resolve_device, resolve_precision
         from evalkit.scoring.graphs import check_cuda_graphs
         from evalkit.scoring.pairs import check_truncation
-        from evalkit.scoring.pretrained import check_classifier
+        from evalkit.scoring.pretrained import check_classifier, is_proven
         from evalkit.scoring.scorer import check_path
+        from evalkit.scoring.spec import build_scorer
 
         if self.remote:
             self._check_remote()
@@ -79,6 +84,9 @@ class CrossEncoder:
         check_truncation(self.truncation)
         check_path(self.path)
         check_classifier(self._where(), self.revision, "reranker.model")
+        if not self.remote and not is_proven(self._where(), self.revision, "reranker.model"):
+            with stage("trying the model, of an architecture or with weights that are not evalkit's own path"):
+                build_scorer(self._spec(self.device))
         if self.store != "off":
             from evalkit.store import check_place
 
@@ -117,6 +125,7 @@ class CrossEncoder:
             self._load_remote()
             return
         self._built = build_scorer(self._spec(self.device))
+        self.check_s = self._built.check_s
         others = resolve_devices(self.device)[1:]
         if others:
             specs = [self._spec(str(device)) for device in others]
@@ -164,6 +173,7 @@ class CrossEncoder:
             compiled=self.compile,
             cuda_graphs=self.cuda_graphs,
             revision=self.revision,
+            self_check=self.self_check,
         )
 
     def score(
@@ -209,7 +219,7 @@ class CrossEncoder:
             if there == len(texts):
                 on_progress(there)
                 return Scores(tuple(known.logits.tolist()), int(known.truncated.sum()), computed_pairs=0,
-                              from_store=there)  # fmt: skip
+                              from_store=there, **asdict(self.scorer.text_facts(texts)))  # fmt: skip
             scored = self.scorer.score(
                 texts,
                 on_progress,
@@ -235,7 +245,7 @@ class CrossEncoder:
             "torch": f"{version('torch')}, transformers {version('transformers')}",
             "device": facts["device_name"],
             **{key: facts[key] for key in ("precision", "attention", "max_length", "truncation", "deterministic",
-                                           "compiled")},
+                                           "compiled", "token_types", "truncation_side")},
         }  # fmt: skip
 
     def describe(self) -> Settings:
@@ -256,6 +266,8 @@ class CrossEncoder:
             "hidden": config.hidden_size,
             "parameters": self.scorer.shape.parameters,
             "tokenizer": type(pretrained.tokenizer).__name__,
+            "tokenizer_source": pretrained.tokenizer_source.says,
+            "weights_ignored": list(pretrained.weights_ignored),
             "max_length": self.max_length,
             "truncation": self.truncation,
             **self.scorer.describe(),
@@ -267,8 +279,16 @@ class CrossEncoder:
             "dtype": str(next(pretrained.model.parameters()).dtype).removeprefix("torch."),
             "tf32": precision.tf32,
             "threads": torch.get_num_threads() if device.type == "cpu" else None,
+            "self_check": self._describe_check(),
             **self._describe_workers(),
         }
+
+    def _describe_check(self) -> Settings | None:
+        """Return what the self-check compared, or who made it; None where it was left out."""
+        if self.remote and self.self_check:
+            return {"made_by": "each worker"}
+        checked = self._built.checked if self._built else None
+        return None if checked is None else {**asdict(checked), "ways": list(checked.ways)}
 
     def _describe_workers(self) -> Settings:
         """Return what differs from here where others compute; nothing where nobody does."""
@@ -313,4 +333,5 @@ def _scores(scored: "Scored", from_store: int = 0) -> Scores:
         from_store=from_store,
         budget_halvings=scored.events,
         flops=scored.flops,
+        **asdict(scored.texts),
     )
