@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from evalkit.errors import EvalkitError
 from evalkit.rerankers.cross_encoder import CrossEncoder
 from evalkit.scoring.device import PRECISIONS
-from evalkit.scoring.pretrained import load_classifier, load_encoder
+from evalkit.scoring.pretrained import is_proven, load_classifier, load_encoder
 
 CPU = torch.device("cpu")
 
@@ -78,6 +78,12 @@ def test_weights_of_adapters_and_of_other_heads_are_refused(bert, key, encoder):
 def test_position_indices_and_heads_of_pre_training_are_harmless(bert):
     add(bert, bert__embeddings__position_ids=torch.arange(512), cls__predictions__bias=torch.zeros(3))
     assert load(bert).weights_ignored == ("cls.predictions.bias",)
+
+
+@pytest.mark.parametrize(("key", "proven"), [("bert.embeddings.position_ids", True), ("bert.more", False)])
+def test_a_model_with_harmless_weights_alone_needs_no_trial_before_the_work(bert, key, proven):
+    add(bert, **{key: torch.zeros(2)})
+    assert is_proven(str(bert), None, "reranker.model") is proven
 
 
 def test_a_pooler_beside_a_model_without_one_is_harmless(xlmr):

@@ -20,7 +20,7 @@ from evalkit.scoring.device import Precision, apply_precision
 from evalkit.scoring.fingerprint import check_download, folder_hash
 from evalkit.scoring.packed import ENCODERS
 from evalkit.scoring.tokenizer_source import Source, settled
-from evalkit.scoring.weights_check import check_config, ignored_weights
+from evalkit.scoring.weights_check import check_config, ignored_weights, unplaced
 
 # Where a model on the hub has no safetensors, transformers would ask a service to convert it, and take what that made.
 os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")
@@ -127,7 +127,8 @@ def is_proven(name: str, revision: str | None, setting: str) -> bool:
             held, model = set(file.keys()), model_class(config)
     except Exception as error:  # as above
         raise _not_loaded(name, commit, setting, error) from None
-    return held == set(model.state_dict())
+    expected = set(model.state_dict())
+    return held >= expected and not unplaced(held - expected, model, embeds=False)
 
 
 def _reranker_config(name: str, revision: str | None, setting: str) -> tuple[Any, str | None]:

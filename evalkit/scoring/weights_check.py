@@ -3,7 +3,7 @@
 import inspect
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from evalkit.errors import EvalkitError
@@ -32,14 +32,26 @@ def ignored_weights(report: Mapping[str, Any], model: Any, embeds: bool, name: s
         EvalkitError: weights of the model are not in the files, or the files hold weights that the model has no place
             for, position indices and heads of pre-training aside.
     """
-    pooler = any("pooler" in key for key, _ in model.named_parameters())
     missing = sorted(key for key in report["missing_keys"] if not (embeds and "pooler" in key))
     if missing:
         raise EvalkitError(
-            f"{setting}={name}: {_weights(missing)} not in its files (e.g. {missing[0]}), and would be random numbers; "
-            "this is another kind of model"
+            f"{setting}={name}: {_weights(missing)} {'is' if len(missing) == 1 else 'are'} not in its files "
+            f"(e.g. {missing[0]}), and would be random numbers; this is another kind of model"
         )
     found = sorted(report["unexpected_keys"])
+    if wrong := unplaced(found, model, embeds):
+        raise EvalkitError(
+            f"{setting}={name}: its files hold {_weights(wrong)} (e.g. {wrong[0]}) that "
+            f"{type(model).__name__} with this config.json has no place for; they would be left out and the scores "
+            "would be another model's. Mend config.json (num_hidden_layers, for one), merge adapters into the weights, "
+            "or take the architecture that the files were saved by"
+        )
+    return tuple(found)
+
+
+def unplaced(unexpected: Iterable[str], model: Any, embeds: bool) -> list[str]:
+    """Return those of the weights that `model` has no place for which matter: a score would pass through them."""
+    pooler = any("pooler" in key for key, _ in model.named_parameters())
     prefix = f"{getattr(model, 'base_model_prefix', '')}."
 
     def harmless(key: str) -> bool:
@@ -50,14 +62,7 @@ def ignored_weights(report: Mapping[str, Any], model: Any, embeds: bool, name: s
             return True
         return inner.startswith("pooler.") and (embeds or not pooler)
 
-    if wrong := [key for key in found if not harmless(key)]:
-        raise EvalkitError(
-            f"{setting}={name}: its files hold {_weights(wrong, verb=False)} (e.g. {wrong[0]}) that "
-            f"{type(model).__name__} with this config.json has no place for; they would be left out and the scores "
-            "would be another model's. Mend config.json (num_hidden_layers, for one), merge adapters into the weights, "
-            "or take the architecture that the files were saved by"
-        )
-    return tuple(found)
+    return [key for key in unexpected if not harmless(key)]
 
 
 def check_config(config: Any, stated: Mapping[str, Any], model_class: type, name: str, setting: str) -> None:
@@ -96,7 +101,5 @@ def _source(kind: type) -> str:
     )
 
 
-def _weights(keys: Iterable[str], verb: bool = True) -> str:
-    count = len(list(keys))
-    noun = "1 weight" if count == 1 else f"{count} weights"
-    return f"{noun} {'is' if count == 1 else 'are'}" if verb else noun
+def _weights(keys: Sequence[str]) -> str:
+    return "1 weight" if len(keys) == 1 else f"{len(keys)} weights"
