@@ -46,7 +46,7 @@ def caveats(trial: Trial) -> list[str]:
             f"{trial.effective['reranker']['max_length']} tokens"
         )
     for side in ("query", "passage"):
-        if (share := scoring[f"unknown_{side}_share"]) and share > 0.05:
+        if (share := scoring.get(f"unknown_{side}_share")) and share > 0.05:
             plural = "queries" if side == "query" else "passages"
             found.append(
                 f"{share:.0%} of the tokens of the {plural} are unknown to the reranker's tokenizer ([UNK]): it was "
@@ -67,6 +67,7 @@ def caveats(trial: Trial) -> list[str]:
             "decides between them"
         )
     for stage_name in ("first_stage", "reranker"):
+        found += trial.effective[stage_name].get("notes", ())
         if clash := trial.effective[stage_name].get("queries_where_rank_and_score_disagree"):
             found.append(
                 f"in the {stage_name.replace('_', ' ')}'s run file rank and score disagree for {clash} queries; "

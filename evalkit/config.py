@@ -84,14 +84,14 @@ class DenseFirstStage:
 
     _target_: str = "evalkit.first_stage.dense.Dense"
     model: str = MISSING
-    pooling: str = MISSING
-    normalize: bool = True
-    max_length: int = 512
+    pooling: str | None = None
+    normalize: bool | None = None
+    max_length: int | None = None
     batch_tokens: int = 16384
     device: str = "${device}"
     precision: str = "${precision.name}"
-    query_prefix: str = ""
-    doc_prefix: str = ""
+    query_prefix: str | None = None
+    doc_prefix: str | None = None
     cache: str = "${first_stage_cache}"
     revision: str | None = None
     name: str | None = None
@@ -126,6 +126,7 @@ class CrossEncoderReranker:
     batch_timeout_s: float = 600.0
     executor: Any = "${executor}"
     revision: str | None = None
+    prompt: str | None = None
     name: str | None = None
 
 

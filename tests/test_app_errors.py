@@ -61,8 +61,8 @@ def refused(monkeypatch, tmp_path, capsys):
         ("slice=beir", "slice.path must be given: add slice.path=... to the command"),
         (
             "slice=irds first_stage=dense reranker=cross_encoder",
-            "first_stage.model, first_stage.pooling, reranker.model, slice.dataset must be given: "
-            "add first_stage.model=... first_stage.pooling=... reranker.model=... slice.dataset=... to the command",
+            "first_stage.model, reranker.model, slice.dataset must be given: "
+            "add first_stage.model=... reranker.model=... slice.dataset=... to the command",
         ),
         ("--multirun precision=fp32,fp61 out_dir=o", "there is no precision 'fp61'; did you mean fp16, "),
     ],

@@ -26,7 +26,7 @@ EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
 TO_BE_GIVEN = {
     ("slice", "irds"): {"slice.dataset"},
     ("slice", "beir"): {"slice.path"},
-    ("first_stage", "dense"): {"first_stage.model", "first_stage.pooling"},
+    ("first_stage", "dense"): {"first_stage.model"},
     ("first_stage", "trec_run"): {"first_stage.path"},
     ("reranker", "cross_encoder"): {"reranker.model"},
     ("reranker", "trec_run"): {"reranker.path"},

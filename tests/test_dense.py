@@ -111,7 +111,7 @@ def test_what_was_done_is_written_down(minilm):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"pooling": "max"}, "first_stage.pooling=max: there is cls, mean"),
+        ({"pooling": "median"}, "first_stage.pooling=median: there is cls, mean, max, lasttoken"),
         ({"device": "gpu"}, "device=gpu: there is auto, cpu, cuda, cuda:N and cuda:all"),
         ({"precision": "fp8"}, "precision=fp8: no such precision"),
         ({"model": "/nowhere/at-all"}, "first_stage.model=/nowhere/at-all: there is no such folder"),

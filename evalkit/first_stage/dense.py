@@ -2,17 +2,20 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evalkit import ranking
 from evalkit.errors import EvalkitError
 from evalkit.first_stage import cache as kept
+from evalkit.first_stage.dense_settings import Asked, Used, used
 from evalkit.progress import stage
 from evalkit.types import Hit, Run, Settings, Slice
 
 if TYPE_CHECKING:
     import torch
+
+    from evalkit.scoring.embedding import Head
+    from evalkit.scoring.model_files import ModelFiles
 
 _CHUNK = 100_000
 """Texts tokenized, and passages compared with the queries, at a time."""
@@ -24,17 +27,17 @@ _PRODUCTS = 1 << 26
 
 @dataclass
 class Dense:
-    """The encoder `model` with its own pooling, normalisation and prefixes, as its model card states them."""
+    """The encoder `model`; None for pooling, normalisation, length or a prefix is what the model's own files say."""
 
     model: str
-    pooling: str
-    normalize: bool
-    max_length: int
+    pooling: str | None
+    normalize: bool | None
+    max_length: int | None
     batch_tokens: int
     device: str
     precision: str
-    query_prefix: str = ""
-    doc_prefix: str = ""
+    query_prefix: str | None = None
+    doc_prefix: str | None = None
     cache: str = "off"
     revision: str | None = None
     name: str | None = None
@@ -43,19 +46,25 @@ class Dense:
     _facts: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def check(self) -> None:
-        """Check settings, device, precision and that the model is there.
+        """Check settings, device, precision, that the model is there, and what its files say of its use.
 
         Raises:
             EvalkitError: one of them cannot be had.
         """
         from evalkit.scoring.device import resolve_device, resolve_precision
-        from evalkit.scoring.pretrained import read_config
+        from evalkit.scoring.model_files import POOLINGS
+        from evalkit.scoring.pretrained import check_encoder
 
         kept.check(self.cache)
-        if self.pooling not in ("cls", "mean"):
-            raise EvalkitError(f"first_stage.pooling={self.pooling}: there is cls, mean")
+        if self.pooling not in (None, *POOLINGS):
+            raise EvalkitError(f"first_stage.pooling={self.pooling}: there is {', '.join(POOLINGS)}")
         resolve_precision(self.precision, resolve_device(self.device))
-        read_config(self.model, self.revision, "first_stage.model")
+        _, files = check_encoder(self.model, self.revision, "first_stage.model")
+        self._used(files, None)
+
+    def _used(self, files: "ModelFiles", positions: int | None) -> Used:
+        asked = Asked(self.pooling, self.normalize, self.max_length, self.query_prefix, self.doc_prefix)
+        return used(asked, files, positions, f"first_stage.model={self.model}")
 
     def search(self, data: Slice, depth: int) -> Run:
         """Embed queries and passages and return the best `depth` passages of each query.
@@ -68,17 +77,21 @@ class Dense:
         import torch
 
         from evalkit.scoring.device import device_name, resolve_device, resolve_precision
+        from evalkit.scoring.embedding import Head
         from evalkit.scoring.pretrained import load_encoder
 
         device = resolve_device(self.device)
         precision = resolve_precision(self.precision, device)
         encoder = load_encoder(self.model, self.revision, device, precision, "first_stage.model")
-        encoder.check_length(self.max_length, "first_stage.max_length")
+        how = self._used(encoder.files, encoder.max_tokens)
+        encoder.check_length(how.max_length, "first_stage.max_length")
+        head = Head(encoder.files.layers_for(how.normalize), device, f"first_stage.model={self.model}")
+        embed = _Embedder(encoder, head, how, device, self.batch_tokens)
         doc_ids = list(data.docs)
         try:
             with torch.inference_mode():
-                queries = self._embed(encoder, device, self.query_prefix, list(data.queries.values()), "queries")
-                got = self._passages(encoder, device, data.docs)
+                queries = embed(how.query_prefix, list(data.queries.values()), "queries")
+                got = self._passages(embed, data.docs)
                 docs, self.keeping_s = got.value, got.keeping_s
                 values, rows = _top(queries, docs, min(depth, len(doc_ids)), device)
         except torch.OutOfMemoryError:
@@ -87,6 +100,10 @@ class Dense:
                 f"(now {self.batch_tokens}) or first_stage.max_length"
             ) from None
         self._facts = {
+            **{key: getattr(how, key) for key in _USED},
+            "notes": list(how.notes),
+            "model_files": encoder.files.as_settings(),
+            "padding": "right",
             "revision": encoder.revision,
             "dimensions": docs.shape[1],
             "device": str(device),
@@ -100,13 +117,14 @@ class Dense:
         }
         return Run(self._label(), rankings)
 
-    def _passages(self, encoder: Any, device: "torch.device", docs: Mapping[str, str]) -> "kept.Got[torch.Tensor]":
+    def _passages(self, embed: "_Embedder", docs: Mapping[str, str]) -> "kept.Got[torch.Tensor]":
         import torch
 
+        from evalkit.scoring import embedding
         from evalkit.scoring.device import device_name
 
-        def embed() -> "torch.Tensor":
-            return self._embed(encoder, device, self.doc_prefix, list(docs.values()), "passages")
+        def vectors() -> "torch.Tensor":
+            return embed(embed.how.doc_prefix, list(docs.values()), "passages")
 
         def unpack(arrays: kept.Arrays) -> "torch.Tensor":
             if arrays["embeddings"].shape[0] != len(docs):
@@ -115,67 +133,73 @@ class Dense:
 
         place = kept.chosen(self.cache, len(docs), _KEPT_FROM)
         if place is None:
-            return kept.Got(embed(), False, 0.0)
-        asked = ("pooling", "normalize", "max_length", "batch_tokens", "precision", "doc_prefix")
+            return kept.Got(vectors(), False, 0.0)
         facts = {
-            **{key: getattr(self, key) for key in asked},
-            "revision": encoder.revision,
-            "device": f"{device.type}, {device_name(device)}",
-            "code": kept.code_hash(__file__),
+            **{key: getattr(embed.how, key) for key in ("pooling", "normalize", "max_length", "doc_prefix")},
+            **{key: getattr(self, key) for key in ("batch_tokens", "precision")},
+            "revision": embed.encoder.revision,
+            "device": f"{embed.device.type}, {device_name(embed.device)}",
+            "code": kept.code_hash(__file__, embedding.__file__),
             "versions": kept.versions("torch", "transformers", "tokenizers", "numpy"),
         }
-        return place.get("dense", facts, docs, embed, lambda tensor: {"embeddings": tensor.numpy()}, unpack)
+        return place.get("dense", facts, docs, vectors, lambda tensor: {"embeddings": tensor.numpy()}, unpack)
 
     def describe(self) -> Settings:
         """Return the model, its revision and all that shapes its embeddings."""
-        asked = (
-            "model",
-            "pooling",
-            "normalize",
-            "max_length",
-            "batch_tokens",
-            "precision",
-            "query_prefix",
-            "doc_prefix",
-        )
+        asked = ("model", *_USED, "batch_tokens", "precision")
         return {"name": self._label(), **{key: getattr(self, key) for key in asked}, **self._facts}
 
     def _label(self) -> str:
-        return self.name or Path(self.model).name
+        from evalkit.scoring.pretrained import short_name
 
-    def _embed(
-        self, encoder: Any, device: "torch.device", prefix: str, texts: Sequence[str], label: str
-    ) -> "torch.Tensor":
+        return self.name or short_name(self.model)
+
+
+_USED = ("pooling", "normalize", "max_length", "query_prefix", "doc_prefix")
+
+
+@dataclass(frozen=True)
+class _Embedder:
+    """Turns texts into vectors."""
+
+    encoder: Any
+    head: "Head"
+    how: Used
+    device: "torch.device"
+    batch_tokens: int
+
+    def __call__(self, prefix: str, texts: Sequence[str], label: str) -> "torch.Tensor":
         """Return fp32 embeddings on the CPU, shape (len(texts), dimensions)."""
         import torch
 
         from evalkit.scoring.batches import batches
+        from evalkit.scoring.embedding import right_padded
 
+        encoder, most = self.encoder, self.how.max_length
         out: torch.Tensor | None = None
         with stage(f"embedding {label}", len(texts), label) as advance:
             for start in range(0, len(texts), _CHUNK):
                 chunk = [prefix + text for text in texts[start : start + _CHUNK]]
-                tokens = encoder.tokenizer(chunk, truncation=True, max_length=self.max_length)["input_ids"]
-                for rows in batches([len(ids) for ids in tokens], max(self.batch_tokens, self.max_length)):
-                    padded = encoder.tokenizer.pad({"input_ids": [tokens[row] for row in rows]}, return_tensors="pt")
-                    pooled = self._pool(encoder.model, padded.to(device))
+                tokens = encoder.tokenizer(chunk, truncation=True, max_length=most)["input_ids"]
+                for rows in batches([len(ids) for ids in tokens], max(self.batch_tokens, most)):
+                    padded = right_padded([tokens[row] for row in rows], encoder.model.config, encoder.tokenizer)
+                    vectors = self._vectors({key: ids.to(self.device) for key, ids in padded.items()})
                     if out is None:
-                        out = torch.empty((len(texts), pooled.shape[1]))
-                    out[[start + row for row in rows]] = pooled.cpu()
+                        out = torch.empty((len(texts), vectors.shape[1]))
+                    out[[start + row for row in rows]] = vectors.cpu()
                     advance(len(rows))
         assert out is not None
         return out
 
-    def _pool(self, model: Any, batch: Any) -> "torch.Tensor":
+    def _vectors(self, batch: "dict[str, torch.Tensor]") -> "torch.Tensor":
         import torch
 
-        hidden = model(**batch).last_hidden_state.float()
-        if self.pooling == "cls":
-            pooled: torch.Tensor = hidden[:, 0]
-        else:
-            mask = batch["attention_mask"].unsqueeze(-1).float()
-            pooled = (hidden * mask).sum(1) / mask.sum(1)
-        return torch.nn.functional.normalize(pooled, dim=1) if self.normalize else pooled
+        from evalkit.scoring.embedding import pool
+
+        states = self.encoder.model(**batch).last_hidden_state.float()
+        vectors = self.head(pool(states, batch["attention_mask"], self.how.pooling))
+        vectors = vectors[:, : self.encoder.files.truncate_dim]
+        return torch.nn.functional.normalize(vectors, dim=1) if self.how.normalize else vectors
 
 
 def _top(

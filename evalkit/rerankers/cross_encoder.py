@@ -47,6 +47,8 @@ class CrossEncoder:
     executor: Mapping[str, Any] | None = None
     """Where pairs are scored: None or ``name: local`` on `device`, else as `evalkit.cluster.settings` says."""
     revision: str | None = None
+    prompt: str | None = None
+    """What stands before each query; None for what the model's own files say, which is nothing for most."""
     self_check: bool = True
     """Whether a handful of pairs is scored in every way before anything else, and held against each other."""
     name: str | None = None
@@ -188,7 +190,7 @@ class CrossEncoder:
         Raises:
             EvalkitError: a passage has no text, out of memory, or a logit that is not a finite number.
         """
-        return _scores(self.scorer.score(_texts(pairs, queries, docs), on_progress, runner=self._cluster))
+        return _scores(self.scorer.score(self._texts(pairs, queries, docs), on_progress, runner=self._cluster))
 
     def score_all(
         self,
@@ -205,7 +207,7 @@ class CrossEncoder:
         Raises:
             EvalkitError: as `score`, or the store cannot be used.
         """
-        texts = _texts(pairs, queries, docs)
+        texts = self._texts(pairs, queries, docs)
         if self.store == "off":
             return _scores(self.scorer.score(texts, on_progress, runner=self._runner, repeatable=True))
         from evalkit.store import ScoreStore, pair_keys
@@ -230,6 +232,25 @@ class CrossEncoder:
             )
         return _scores(scored, there)
 
+    @property
+    def _prompt(self) -> str:
+        """Return what stands before each query, as sentence-transformers' CrossEncoder puts it: before the text."""
+        if self.prompt is not None:
+            return self.prompt
+        return self._built.pretrained.files.prompt if self._built else ""
+
+    def _texts(
+        self, pairs: Sequence[Pair], queries: Mapping[str, str], docs: Mapping[str, str]
+    ) -> list[tuple[str, str]]:
+        absent = {pair.doc_id for pair in pairs if pair.doc_id not in docs}
+        if absent:
+            raise EvalkitError(
+                f"{len(absent)} passages of the first stage have no text in this slice (e.g. {min(absent)!r}), so "
+                "they cannot be scored; read more of the corpus (slice.corpus=full), or give the run of this slice"
+            )
+        prompt = self._prompt
+        return [(prompt + queries[pair.query_id], docs[pair.doc_id]) for pair in pairs]
+
     def _space(self) -> dict[str, Any]:
         """Return all that a score depends on, besides its two texts."""
         import evalkit
@@ -244,6 +265,7 @@ class CrossEncoder:
             "engine": evalkit.__version__,
             "torch": f"{version('torch')}, transformers {version('transformers')}",
             "device": facts["device_name"],
+            "prompt": facts["prompt"],
             **{key: facts[key] for key in ("precision", "attention", "max_length", "truncation", "deterministic",
                                            "compiled", "token_types", "truncation_side")},
         }  # fmt: skip
@@ -253,12 +275,13 @@ class CrossEncoder:
         import torch
 
         from evalkit.scoring.device import device_name
+        from evalkit.scoring.pretrained import short_name
 
         assert self._built is not None, "load() comes first"
         pretrained, device, precision = self._built.pretrained, self._built.device, self._built.precision
         config = pretrained.model.config
         return {
-            "name": self.name or Path(self.model).name,
+            "name": self.name or (self.model if self.model == PACKAGED else short_name(self.model)),
             "model": self.model,
             "revision": pretrained.revision,
             "architecture": type(pretrained.model).__name__,
@@ -270,6 +293,7 @@ class CrossEncoder:
             "weights_ignored": list(pretrained.weights_ignored),
             "max_length": self.max_length,
             "truncation": self.truncation,
+            **self._describe_files(),
             **self.scorer.describe(),
             "device": str(device),
             "device_name": device_name(device),
@@ -290,6 +314,26 @@ class CrossEncoder:
         checked = self._built.checked if self._built else None
         return None if checked is None else {**asdict(checked), "ways": list(checked.ways)}
 
+    def _describe_files(self) -> Settings:
+        """Return what was taken from the files beside the weights, and a sentence on each thing that was not."""
+        assert self._built is not None, "load() comes first"
+        files = self._built.pretrained.files
+        notes = list(files.notes)
+        if self.prompt is not None and self.prompt != files.prompt and files.prompt:
+            notes.append(f"reranker.prompt={self.prompt!r} was used, and the reranker's own files say {files.prompt!r}")
+        if files.max_length is not None and files.max_length != self.max_length:
+            notes.append(
+                f"reranker.max_length={self.max_length} was used, and the reranker's own files say {files.max_length}"
+            )
+        own = "config_sentence_transformers.json" if files.prompt else None
+        return {
+            "prompt": self._prompt,
+            "prompt_source": own if self.prompt is None else "reranker.prompt",
+            "activation": files.activation,
+            "lowercase": files.lowercase,
+            "notes": notes,
+        }
+
     def _describe_workers(self) -> Settings:
         """Return what differs from here where others compute; nothing where nobody does."""
         if self._cluster is None:
@@ -309,16 +353,6 @@ def store_path(asked: str) -> Path:
     from evalkit.store import default_path
 
     return default_path() if asked == "auto" else user_path(asked)
-
-
-def _texts(pairs: Sequence[Pair], queries: Mapping[str, str], docs: Mapping[str, str]) -> list[tuple[str, str]]:
-    absent = {pair.doc_id for pair in pairs if pair.doc_id not in docs}
-    if absent:
-        raise EvalkitError(
-            f"{len(absent)} passages of the first stage have no text in this slice (e.g. {min(absent)!r}), so they "
-            "cannot be scored; read more of the corpus (slice.corpus=full), or give the run of this slice"
-        )
-    return [(queries[pair.query_id], docs[pair.doc_id]) for pair in pairs]
 
 
 def _scores(scored: "Scored", from_store: int = 0) -> Scores:

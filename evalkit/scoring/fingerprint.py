@@ -1,6 +1,7 @@
 """Which weights and words a model is: a hash of its folder, or the hub's commit, with files as the hub states them."""
 
 import hashlib
+import json
 import os
 import re
 from pathlib import Path
@@ -11,10 +12,13 @@ _KINDS = {".json", ".txt", ".model", ".safetensors", ".bin"}
 
 
 def folder_hash(folder: Path) -> str:
-    """Return the SHA-256 over names and contents of the files that make a model: JSON, text, weights."""
+    """Return the SHA-256 over names and contents of the files that make a model: JSON, text, weights.
+
+    Those of the parts that its modules.json names, such as 1_Pooling, are among them.
+    """
     digest = hashlib.sha256()
     for path in _files(folder):
-        digest.update(os.fsencode(path.name) + b"\0")
+        digest.update(os.fsencode(path.relative_to(folder).as_posix()) + b"\0")
         digest.update(_digest(path, "sha256"))
     return digest.hexdigest()
 
@@ -45,7 +49,20 @@ def check_download(name: str, commit: str, setting: str) -> None:
 
 
 def _files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.suffix in _KINDS and path.is_file())
+    found = []
+    for place in (folder, *_parts(folder)):
+        found += sorted(path for path in place.iterdir() if path.suffix in _KINDS and path.is_file())
+    return found
+
+
+def _parts(folder: Path) -> list[Path]:
+    """Return the folders inside of a model's that its modules.json names."""
+    try:
+        listed = json.loads((folder / "modules.json").read_text("utf-8"))
+        named = sorted({str(part["path"]) for part in listed} - {"", "."})
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return []  # what is wrong with it is said where it is read
+    return [folder / name for name in named if ".." not in Path(name).parts and (folder / name).is_dir()]
 
 
 def _is_what_its_name_says(path: Path) -> bool:

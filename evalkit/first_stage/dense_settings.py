@@ -1,0 +1,128 @@
+"""How an embedding model is used: the settings, else what its own files say; what contradicts is used and said."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from evalkit.errors import EvalkitError
+
+if TYPE_CHECKING:
+    from evalkit.scoring.model_files import ModelFiles
+
+_MAX_LENGTH = 512
+"""Tokens of a text, where neither settings nor the model's files state a maximum and it has as many positions."""
+_DOCUMENT = ("document", "passage", "corpus")
+"""Names of the prompt of passages, in the order in which sentence-transformers' encode_document looks for one."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What was set; None for what the model's own files say."""
+
+    pooling: str | None
+    normalize: bool | None
+    max_length: int | None
+    query_prefix: str | None
+    doc_prefix: str | None
+
+
+@dataclass(frozen=True)
+class Used:
+    """How texts become vectors."""
+
+    pooling: str
+    normalize: bool
+    max_length: int
+    query_prefix: str
+    doc_prefix: str
+    notes: tuple[str, ...]
+    """A sentence on each setting that the model's files contradict, and on what in them was not used."""
+
+
+def used(asked: Asked, files: "ModelFiles", positions: int | None, where: str) -> Used:
+    """Return how texts become vectors; `positions` is the longest text the model has room for, None if not known yet.
+
+    `where` begins each message.
+
+    Raises:
+        EvalkitError: neither settings nor files state the pooling, or the files state what evalkit does not do.
+    """
+    pooling = asked.pooling or files.pooling
+    if pooling is None:
+        raise EvalkitError(
+            f"{where}: the model's own files do not say how it pools (no modules.json); add first_stage.pooling=cls, "
+            "mean or another one, as its model card states it"
+        )
+    far = files.similarity in ("euclidean", "manhattan")
+    # Of vectors of length 1, the nearest one is the one with the largest product.
+    if far and asked.normalize is None and (files.similarity == "manhattan" or not files.normalize):
+        raise EvalkitError(
+            f"{where}: its own files compare vectors by {files.similarity} distance, and evalkit by cosine or dot "
+            "product; choose first_stage.normalize=true (cosine) or false (dot product)"
+        )
+    stated = {**_stated(files), "query_prefix": files.prompts.get("query", ""), "doc_prefix": _document(files)}
+    _check_default_prompt(asked, files, where)
+    query = stated["query_prefix"] if asked.query_prefix is None else asked.query_prefix
+    doc = stated["doc_prefix"] if asked.doc_prefix is None else asked.doc_prefix
+    if not files.pools_prompt and (query or doc):
+        raise EvalkitError(
+            f"{where}: its own files leave the prompt's tokens out of the pooling (include_prompt=false), which "
+            "evalkit does not do; search with sentence-transformers and give the ranking: first_stage=trec_run "
+            "first_stage.path=RUN"
+        )
+    normalize = files.normalize if asked.normalize is None else asked.normalize
+    return Used(
+        pooling,
+        True if normalize is None else normalize,
+        asked.max_length or files.max_length or min(_MAX_LENGTH, positions or _MAX_LENGTH),
+        str(query),
+        str(doc),
+        (*files.notes, *_contradicted(asked, stated), *_unused(asked, files)),
+    )
+
+
+def _stated(files: "ModelFiles") -> dict[str, object]:
+    return {"pooling": files.pooling, "normalize": files.normalize, "max_length": files.max_length}
+
+
+def _document(files: "ModelFiles") -> str:
+    return next((files.prompts[name] for name in _DOCUMENT if name in files.prompts), "")
+
+
+def _contradicted(asked: Asked, stated: dict[str, object]) -> list[str]:
+    return [
+        f"first_stage.{key}={_shown(value)} was used, and the embedding model's own files say {_shown(own)}"
+        for key, own in stated.items()
+        if own not in (None, "") and (value := getattr(asked, key)) is not None and value != own
+    ]
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return repr(value) if value == "" or " " in str(value) else str(value)
+
+
+def _other_prompts(files: "ModelFiles") -> list[str]:
+    """Return the names of stored prompts, where none of them says that it is for queries or for passages."""
+    named = {name for name, text in files.prompts.items() if text}
+    return [] if named & {"query", *_DOCUMENT} else sorted(named)
+
+
+def _check_default_prompt(asked: Asked, files: "ModelFiles", where: str) -> None:
+    open_sides = None in (asked.query_prefix, asked.doc_prefix)
+    if open_sides and files.default_prompt_name in _other_prompts(files):
+        raise EvalkitError(
+            f"{where}: its own files have the default prompt {files.default_prompt_name!r}, and do not say whether "
+            "that is for queries or for passages; state both, first_stage.query_prefix=... and "
+            "first_stage.doc_prefix=... ('' for none)"
+        )
+
+
+def _unused(asked: Asked, files: "ModelFiles") -> list[str]:
+    others = _other_prompts(files)
+    if not others or None not in (asked.query_prefix, asked.doc_prefix):
+        return []
+    return [
+        f"the embedding model's own files have prompts ({', '.join(map(repr, others))[:120]}), of which none is named "
+        "query, document or passage: none was used, and first_stage.query_prefix and first_stage.doc_prefix set them"
+    ]
