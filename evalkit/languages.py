@@ -44,8 +44,8 @@ _ALIASES = {
     "ar": "arb arz ars ary apc ajp acm acq aeb afb apd ayl acw",
     "az": "azj", "et": "ekk", "fa": "pes prs", "ff": "fuv", "gn": "gug", "he": "iw", "id": "in", "jv": "jw",
     "kr": "knc", "ku": "kmr", "lv": "lvs", "mg": "plt", "mn": "khk", "ms": "zsm zlm", "ne": "npi",
-    "no": "nb nob", "om": "gaz", "or": "ory", "ps": "pbt", "qu": "quy", "ro": "mo mol", "sq": "als", "sr": "sh hbs", "sw": "swh swc",
-    "tl": "fil", "uz": "uzn", "yi": "ji ydd", "zh": "cmn yue wuu lzh gan hak hsn",
+    "no": "nb nob", "om": "gaz", "or": "ory", "ps": "pbt", "qu": "quy", "ro": "mo mol", "sq": "als",
+    "sr": "sh hbs", "sw": "swh swc", "tl": "fil", "uz": "uzn", "yi": "ji ydd", "zh": "cmn yue wuu lzh gan hak hsn",
 }  # fmt: skip
 _COUNTRIES = {
     "cn": "zh", "cz": "cs", "dk": "da", "gb": "en", "gr": "el", "il": "he", "ir": "fa", "jp": "ja", "ua": "uk",

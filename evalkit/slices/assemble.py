@@ -164,9 +164,7 @@ def assemble(
     out = exclusions.find(identical_ids, excluded_ids or {}, queries, docs, kept)
     kept = _without_excluded(where, kept, out)
     queries, docs, kept, changes = _storable(where, queries, docs, kept)
-    excluded = {
-        storable_id(q): frozenset(storable_id(doc_id) for doc_id in ids) for q, ids in out.excluded.items()
-    }
+    excluded = {storable_id(q): frozenset(storable_id(doc_id) for doc_id in ids) for q, ids in out.excluded.items()}
     judged = {doc_id for grades in kept.values() for doc_id in grades}
     absent = judged - docs.keys()
     if len(absent) == len(judged):

@@ -1,4 +1,4 @@
-"""What a collection's own documentation in ir_datasets says of how it is measured: official measures, relevant grades."""
+"""What ir_datasets' documentation of a collection says of how it is measured: official measures, relevant grades."""
 
 import re
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ def level(data: Any) -> Level:
     Where they state several, none of them can be that of all measures, and it is 1.
     """
     stated = {int(found[1]) for name in measures(data) if (found := re.search(r"\brel=(\d+)", name))} - {0}
-    return Level(*stated, "official_measures") if len(stated) == 1 else Level(1, "default")
+    return Level(stated.pop(), "official_measures") if len(stated) == 1 else Level(1, "default")
 
 
 def measures(data: Any) -> list[str]:

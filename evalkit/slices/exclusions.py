@@ -2,8 +2,8 @@
 
 Where queries are passages too (ArguAna, Quora), the best match of a query is the query. BEIR's evaluation leaves out
 every passage that has the id of its query (``ignore_identical_ids``), and BRIGHT gives a list for each query
-(``excluded_ids``). But equal ids prove nothing by themselves: in FiQA they meet by chance, and MIRACL's queries bear the
-ids of other passages, some of them judged relevant. So "auto" looks at the texts and at the judgments.
+(``excluded_ids``). But equal ids prove nothing by themselves: in FiQA they meet by chance, and MIRACL's queries bear
+the ids of other passages, some of them judged relevant. So "auto" looks at the texts and at the judgments.
 """
 
 import re
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 MODES = ("auto", "keep", "drop")
 LIKENESS = 0.8
-"""Dice coefficient of the character trigrams from which on two texts count as the same one: a typo, no other wording."""
+"""Dice coefficient of character trigrams from which on two texts count as the same: a typo, no other wording."""
 LONGEST_TITLE = 200
 """Letters that a passage may hold in front of the query's text. More make it a passage that ends like the query."""
 
