@@ -296,7 +296,7 @@ def _texts(pairs: Sequence[Pair], queries: Mapping[str, str], docs: Mapping[str,
     if absent:
         raise EvalkitError(
             f"{len(absent)} passages of the first stage have no text in this slice (e.g. {min(absent)!r}), so they "
-            "cannot be scored; read more of the corpus (slice.corpus=full), or give the run of this slice"
+            "cannot be scored; give the run of this very corpus, or, where it is cut, all of it (slice.corpus=full)"
         )
     return [(queries[pair.query_id], docs[pair.doc_id]) for pair in pairs]
 

@@ -152,8 +152,8 @@ def assemble(
 
     Raises:
         EvalkitError: there are no passages, an id is empty, two ids become one, a grade is none, no judged passage has
-            a text, `lang` is no code of a language, the relevance level is below 1 or above every grade, or nothing
-            that is judged for a query may be retrieved for it.
+            a text, `lang` is no code of a language, the relevance level is below 1, or nothing that is judged for a
+            query may be retrieved for it.
     """
     code = languages.canonical(lang)
     check_level(relevance_level)
@@ -171,12 +171,6 @@ def assemble(
         raise EvalkitError(
             f"{where}: none of the {len(judged)} judged passages is in the corpus (e.g. {quoted(min(judged))}); "
             "qrels and corpus belong to different collections"
-        )
-    highest = max(max(grades.values()) for grades in kept.values())
-    if relevance_level > max(highest, 1):
-        raise EvalkitError(
-            f"slice.relevance_level={relevance_level}: the highest grade of {where} is {highest}, so nothing would be "
-            "relevant"
         )
     counts = {
         "queries": len(queries),
@@ -222,6 +216,8 @@ def _told(
     grades = {grade for of_query in qrels.values() for grade in of_query.values()}
     if len(grades) > 1 and min(grades) >= level:
         told["lowest_grade"] = min(grades)
+    if max(grades) < level:
+        told["highest_grade"] = max(grades)
     return told
 
 
