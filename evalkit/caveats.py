@@ -138,8 +138,6 @@ def _of_relevance(facts: Settings) -> Iterator[str]:
             + (f': "{means}"' if means else "")
             + "), so every judged passage counts as relevant; slice.relevance_level sets another"
         )
-    if (highest := facts.get("highest_grade")) is not None:
-        yield f"no judged grade reaches the relevance level {level} (the highest is {highest}): nothing is relevant"
     official = ", ".join(facts.get("official_measures", ()))
     if facts.get("relevance_level_from") == "official_measures":
         yield f"grade {level} and above is relevant, as the collection's official measures have it ({official})"

@@ -216,8 +216,6 @@ def _told(
     grades = {grade for of_query in qrels.values() for grade in of_query.values()}
     if len(grades) > 1 and min(grades) >= level:
         told["lowest_grade"] = min(grades)
-    if max(grades) < level:
-        told["highest_grade"] = max(grades)
     return told
 
 

@@ -15,7 +15,9 @@ MODES = ("auto", "keep", "drop")
 LIKENESS = 0.8
 """Dice coefficient of character trigrams from which on two texts count as the same: a typo, no other wording."""
 LONGEST_TITLE = 200
-"""Letters that a passage may hold in front of the query's text. More make it a passage that ends like the query."""
+"""Letters that a passage may hold in front of the query's text, or 20 and twice those of the query, if that is less.
+
+More make it a passage that ends like the query."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ def _is_itself(
 def same_text(query: str, passage: str) -> bool:
     """Return whether a passage is the query, up to case, punctuation, spacing, typos, and a title in front of it."""
     one, other = _letters(query), _letters(passage)
-    if not one or not other or len(other) - len(one) > LONGEST_TITLE:
+    if not one or not other or len(other) - len(one) > min(LONGEST_TITLE, 20 + 2 * len(one)):
         return False
     other = other[-len(one) :]  # without its title
     return one == other or _dice(_trigrams(one), _trigrams(other)) >= LIKENESS
