@@ -105,6 +105,7 @@ def test_a_query_that_is_judged_relevant_for_itself_is_kept_unless_it_is_to_be_d
     assert dropped.facts["exclusions"]["judgments_left_out"] == 2
 
 
+@pytest.mark.shared
 def test_miracl_s_queries_bear_the_ids_of_other_passages_which_stay(shared):
     data = beir.load(str(shared / "data" / "miracl-yo"), split="dev", lang="yo")
     about = data.facts["exclusions"]

@@ -66,6 +66,7 @@ def test_the_analysis_is_the_language_s_own_under_any_code(given, code):
     assert choose("auto", given).facts == choose("auto", code).facts
 
 
+@pytest.mark.shared
 @pytest.mark.parametrize(("lang", "alias"), [("ja", "jpn"), ("th", "tha-Thai"), ("zh", "cmn-Hans")])
 def test_bm25_finds_as_much_under_any_code_of_the_language(shared, lang, alias):
     path = str(shared / "data" / f"miracl-{lang}")
@@ -77,6 +78,7 @@ def test_bm25_finds_as_much_under_any_code_of_the_language(shared, lang, alias):
     assert figures[0] == figures[1] > 0.3
 
 
+@pytest.mark.shared
 def test_the_code_that_was_given_is_written_down_beside_the_one_that_is_used(shared):
     data = beir.load(str(shared / "data" / "miracl-ja"), split="dev", lang="jpn", queries=3)
     assert (data.lang, data.facts["lang_asked"]) == ("ja", "jpn")
