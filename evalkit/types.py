@@ -30,7 +30,7 @@ class Slice:
 
     name: str
     lang: str
-    """ISO 639-1 code; the first stage chooses its text analysis by it."""
+    """ISO 639-1 code, or one of three letters where there is none; the first stage chooses its analysis by it."""
     queries: Mapping[str, str]
     docs: Mapping[str, str]
     """Passage texts, the title already joined in front of the text."""

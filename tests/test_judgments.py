@@ -137,6 +137,19 @@ def test_judgments_in_a_format_that_is_not_read_are_not_called_missing(tmp_path,
     assert f"; there is {name}, and files named SPLIT.tsv (BEIR), SPLIT.jsonl" in message
 
 
+def test_judgments_beside_the_folder_of_judgments_are_named(tmp_path):
+    path = folder(tmp_path)
+    (path / "qrels.trec").write_text(TREC, "utf-8")
+    assert refusal(path).endswith(f"there is qrels.trec in the folder, which slice.qrels={path}/qrels.trec reads")
+    assert beir.load(str(path), qrels=f"{path}/qrels.trec").qrels == GRADES
+
+
+def test_a_split_beside_a_file_of_judgments_is_without_effect_and_said_so(tmp_path):
+    (tmp_path / "mine.tsv").write_text(TSV, "utf-8")
+    data = beir.load(str(folder(tmp_path, TSV)), split="dev", qrels=str(tmp_path / "mine.tsv"))
+    assert data.facts["without_effect"] == ["slice.split=dev: slice.qrels is read"]
+
+
 def test_a_file_of_judgments_in_no_known_format_is_refused_before_anything_is_read(tmp_path):
     message = refusal(folder(tmp_path, TSV), qrels=str(tmp_path / "judged.csv"))
     assert message.startswith(f"{tmp_path}/judged.csv: judgments are read from files named SPLIT.tsv (BEIR)")
@@ -167,12 +180,12 @@ ROWS = [("q1", "d1", 2), ("q1", "d2", 0), ("q2", "d3", 1)]
 def test_judgments_that_contradict_one_another_are_refused_through_ir_datasets_too():
     with pytest.raises(EvalkitError, match=r"HERE: 'q1' and 'd1' are judged twice, differently; .*slice\.qrels=FILE"):
         irds._judgments("HERE", Source([*ROWS, ("q1", "d1", 0)]))
-    assert irds._judgments("HERE", Source([*ROWS, ROWS[0]])) == (GRADES, {})
+    assert irds._judgments("HERE", Source([*ROWS, ROWS[0]])) == GRADES
 
 
 @given(st.permutations([*ROWS, *ROWS]))
 def test_neither_the_order_of_judgments_nor_their_repetition_matters(rows):
-    assert irds._judgments("HERE", Source(rows))[0] == GRADES
+    assert irds._judgments("HERE", Source(rows)) == GRADES
 
 
 def test_a_topic_with_two_texts_is_refused():
@@ -184,9 +197,9 @@ def test_a_topic_with_two_texts_is_refused():
 def test_what_a_collection_excludes_from_evaluation_is_no_judgment():
     """BRIGHT's own definitions in ir_datasets; a clinical trial's "Excluded" is a grade like others."""
     bright = Source([*ROWS, ("q1", "d3", -100)], {1: "Relevant", -100: "Excluded from evaluation"})
-    assert irds._judgments("HERE", bright) == (GRADES, {"q1": {"d3"}})
+    assert (irds._judgments("HERE", bright), irds._excluded(bright)) == (GRADES, {"q1": {"d3"}})
     trials = Source(ROWS, {0: "Not Relevant", 1: "Excluded", 2: "Eligible"})
-    assert irds._judgments("HERE", trials) == (GRADES, {})
+    assert (irds._judgments("HERE", trials), irds._excluded(trials)) == (GRADES, {})
 
 
 def test_a_title_is_no_part_of_a_query(tmp_path):

@@ -73,7 +73,7 @@ def load(
     records = ((as_id(doc_id), joined(title, text)) for doc_id, title, text, _ in _jsonl(folder / "corpus.jsonl"))
     stream = track(records, "reading passages", unit="passages")
     docs, dropped = collect_docs(str(folder), stream, needed, distractors, seed, empty_docs)
-    facts = {
+    facts: dict[str, Any] = {
         "source": "beir",
         "split": split,
         "corpus": corpus,
@@ -85,6 +85,8 @@ def load(
     }
     if qrels:
         facts |= {"split": None, "qrels": file.name}
+        if split != "test":
+            facts["without_effect"] = [*facts.get("without_effect", []), f"slice.split={split}: slice.qrels is read"]
     if found.with_title:
         facts["query_titles_left_out"] = found.with_title
     return assemble(

@@ -62,7 +62,7 @@ def load(
     where = f"ir_datasets id {dataset}"
     with _reading(dataset):
         say(f"  reading {dataset}")
-        judged, excluded = _judgments(where, data) if own_qrels is None else (own_qrels, {})
+        judged = _judgments(where, data) if own_qrels is None else own_qrels
         as_id = storable_id if qrels and judgments.is_trec(user_path(qrels)) else str
         texts = judgments.gathered_queries(
             where, ((as_id(query.query_id), query.default_text()) for query in data.queries_iter())
@@ -100,6 +100,7 @@ def load(
         if qrels:
             facts["qrels"] = user_path(qrels).name
         own_lang = data.queries_lang()
+        excluded = {as_id(query_id): set(map(as_id, ids)) for query_id, ids in _excluded(data).items()}
     if lang and own_lang and languages.canonical(lang) != languages.canonical(own_lang):
         facts["lang_of_the_collection"] = own_lang
     return assemble(
@@ -116,21 +117,27 @@ def _in_canonical_language(dataset: str, lang: str | None) -> str:
     return "/".join(code if part == lang else part for part in dataset.split("/"))
 
 
-def _judgments(where: str, data: Any) -> tuple[judgments.Grades, dict[str, set[str]]]:
-    """Return the judgments, and apart from them what their definitions exclude from evaluation, by query."""
-    definitions = data.qrels_defs() or {}
-    out = {grade for grade, words in definitions.items() if str(words).lower().startswith("excluded from evaluation")}
-    excluded: dict[str, set[str]] = {}
+def _judgments(where: str, data: Any) -> judgments.Grades:
+    """Return the judgments of the dataset, without what `_excluded` returns."""
+    out = _excluding_grades(data)
+    rows = ((where, row.query_id, row.doc_id, row.relevance) for row in data.qrels_iter() if row.relevance not in out)
+    way_out = "; give mended judgments with slice.qrels=FILE (BEIR's .tsv, or trec_eval's format as .trec)"
+    return judgments.gathered(rows, way_out)
 
-    def counted() -> Iterator[judgments.Judgment]:
+
+def _excluded(data: Any) -> dict[str, set[str]]:
+    """Return by query what the dataset excludes from evaluation, which ir_datasets tells as a grade of its own."""
+    excluded: dict[str, set[str]] = {}
+    if out := _excluding_grades(data):
         for row in data.qrels_iter():
             if row.relevance in out:
                 excluded.setdefault(row.query_id, set()).add(row.doc_id)
-            else:
-                yield where, row.query_id, row.doc_id, row.relevance
+    return excluded
 
-    way_out = "; give mended judgments with slice.qrels=FILE (BEIR's .tsv, or trec_eval's format as .trec)"
-    return judgments.gathered(counted(), way_out), excluded
+
+def _excluding_grades(data: Any) -> set[int]:
+    definitions = data.qrels_defs() or {}
+    return {grade for grade, words in definitions.items() if str(words).lower().startswith("excluded from evaluation")}
 
 
 def _dataset(dataset: str) -> Any:

@@ -81,6 +81,8 @@ def of_split(folder: Path, split: str) -> Path:
         have = f"; there is {', '.join(splits)}"
     elif there:
         have = f"; there is {', '.join(path.name for path in there[:5])}, and files named {_formats()} are read"
+    elif beside := sorted(path.name for path in folder.glob("*qrels*") if path.suffix in FORMATS):
+        have = f"; there is {beside[0]} in the folder, which slice.qrels={folder / beside[0]} reads"
     else:
         have = "; the folder has no qrels at all"
     raise EvalkitError(f"slice.split={named(split)}: there is no {place}/{named(split)}.tsv{have}")
