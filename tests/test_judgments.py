@@ -106,9 +106,16 @@ def test_quoted_fields_are_read_as_beir_reads_them(tmp_path, row, columns):
     assert judgments.read(path) == {query_id: {doc_id: grade}}
 
 
-@pytest.mark.parametrize("row", ['q1\t"d1\t2', 'q1\t"d1"x\t2', '"q1\td1\t2"'])
-def test_a_quotation_mark_too_few_or_too_many_is_named_by_its_line(tmp_path, row):
-    assert "qrels/test.tsv, line 2: not 'query-id<TAB>corpus-id" in refusal(folder(tmp_path, f"q1\td1\t1\n{row}\n"))
+@pytest.mark.parametrize("doc_id", ['"quoted", with commas', '"d1', 'd1"', '"'])
+def test_quotation_marks_that_enclose_no_whole_field_are_part_of_an_id(tmp_path, doc_id):
+    path = tmp_path / "test.tsv"
+    path.write_text(f"q1\t{doc_id}\t2\n", "utf-8")
+    assert judgments.read(path) == {"q1": {doc_id: 2}}
+
+
+def test_a_quotation_mark_that_takes_a_field_with_it_is_named_by_its_line(tmp_path):
+    message = refusal(folder(tmp_path, 'q1\td1\t1\n"q1\td1\t"x\t2\n'))
+    assert "qrels/test.tsv, line 2: not 'query-id<TAB>corpus-id" in message
 
 
 BROKEN = {

@@ -94,15 +94,9 @@ def _formats() -> str:
 
 def _tsv(path: Path) -> Iterator[Judgment]:
     """BEIR's ``query-id<TAB>corpus-id<TAB>score``; a field in double quotes is read as BEIR does: without them."""
-
-    def columns_of(line: str) -> list[str]:
-        if '"' in line:
-            return next(csv.reader([line], delimiter="\t", strict=True), [])
-        return line.split("\t")
-
     for number, line in lines(path, "judgments"):
         try:
-            columns = columns_of(line.rstrip("\r\n"))
+            columns = _fields(line.rstrip("\r\n"))
             if number == 1 and columns and columns[-1].strip() == "score":
                 continue
             query_id, doc_id, grade = columns
@@ -113,6 +107,20 @@ def _tsv(path: Path) -> Iterator[Judgment]:
                 f"{path}, line {number}: not 'query-id<TAB>corpus-id<TAB>integer grade': {quoted(line.strip())}{hint}"
             ) from None
         yield f"{path}, line {number}", query_id, doc_id, value
+
+
+def _fields(line: str) -> list[str]:
+    """Return the fields of a line; quotation marks that do not enclose a whole field are part of its id."""
+    fields = line.split("\t")
+    if '"' in line:
+        if len(fields) != 3:  # a tab may stand between quotation marks
+            fields = next(csv.reader([line], delimiter="\t", strict=True), fields)
+        else:
+            fields = [field[1:-1].replace('""', '"') if _QUOTED.fullmatch(field) else field for field in fields]
+    return fields
+
+
+_QUOTED = re.compile('"([^"]|"")*"')
 
 
 def _is_trec(line: str) -> bool:
