@@ -13,17 +13,19 @@ from typing import Any
 
 import hydra
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.config_repository import ConfigRepository
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from hydra.experimental.callback import Callback
+from hydra.plugins.config_source import ConfigResult
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from evalkit import commands, config, progress, provenance, stopping
+from evalkit import commands, config, progress, provenance, stopping, verbatim
 from evalkit.build import check_hydra
 from evalkit.cluster.settings import check_launcher
 from evalkit.config import SCHEMAS, conf_dir
@@ -61,6 +63,7 @@ def main() -> None:
     for (group, name), schema in SCHEMAS.items():
         ConfigStore.instance().store(group=group, name=name, node=schema)
     _limit_hydra()
+    _keep_texts()
     compose = hydra.main(config_path=str(conf_dir()), config_name="config", version_base="1.3")
     try:
         with stopping.heard():
@@ -108,6 +111,33 @@ def _limit_hydra() -> None:
         return cfg
 
     ConfigLoaderImpl.load_configuration = load_and_check  # type: ignore[method-assign]
+
+
+def _keep_texts() -> None:
+    """Have Hydra read settings that are texts as they were typed, in arguments, sweeps and YAML files."""
+    parse, load = OverridesParser.parse_overrides, ConfigRepository.load_config
+    if parse.__module__ == __name__:
+        return  # main ran before in this process
+
+    def parse_typed(self: OverridesParser, overrides: list[str]) -> list[Any]:
+        return parse(self, verbatim.arguments(overrides))
+
+    def load_typed(self: ConfigRepository, config_path: str) -> ConfigResult | None:
+        result = load(self, config_path)
+        folder = result.path.removeprefix("file://") if result and result.path.startswith("file://") else None
+        if result and folder and isinstance(result.config, DictConfig):
+            group, _, name = config_path.removesuffix(".yaml").rpartition("/")
+            package = result.header.get("package") or "_group_"
+            place = {"_global_": "", "_group_": group.replace("/", ".")}.get(package, package)
+            for (*above, key), typed in verbatim.restored(Path(folder, group, f"{name}.yaml"), place):
+                node: Any = result.config
+                for step in above:
+                    node = node[step]
+                node[key] = typed
+        return result
+
+    OverridesParser.parse_overrides = parse_typed  # type: ignore[method-assign]
+    ConfigRepository.load_config = load_typed  # type: ignore[method-assign]
 
 
 def _job(cfg: DictConfig) -> None:

@@ -29,9 +29,11 @@ class IrDatasetSlice:
     distractors: int = 0
     source: str = "corpus"
     seed: int = 0
-    relevance_level: int = 1
+    relevance_level: int | None = None
     unjudged_queries: str = "error"
     empty_docs: str = "error"
+    identical_ids: str = "auto"
+    qrels: str | None = None
     reference: list[Any] = field(default_factory=list)
 
 
@@ -50,6 +52,8 @@ class BeirSlice:
     relevance_level: int = 1
     unjudged_queries: str = "error"
     empty_docs: str = "error"
+    identical_ids: str = "auto"
+    qrels: str | None = None
     name: str | None = None
     reference: list[Any] = field(default_factory=list)
 

@@ -30,6 +30,8 @@ def run_trial(asked: dict[str, Any], provenance: dict[str, Any], folder: Path) -
     # What can be known to be wrong is known now, not after an hour of indexing.
     plan.parsed()
     first_stage.check()
+    if (lang := slice_settings.get("lang")) and hasattr(first_stage, "check_language"):
+        first_stage.check_language(lang)
     reranker.check()
     if getattr(reranker, "remote", False):
         from evalkit.cluster.settings import check_protocol

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from evalkit import measures, ranking
+from evalkit import measures, ranking, searching
 from evalkit.caveats import caveats
 from evalkit.errors import EvalkitError, NotFiniteError
 from evalkit.measures import Measure
@@ -141,7 +141,8 @@ def run(
     wanted = plan.parsed()
     started = time.perf_counter()
     # Measures that look deeper than the reranker does need the passages below `depth` too.
-    first = first_stage.search(data, max(plan.depth, *(measure.cutoff for measure in wanted)))
+    deepest = max(plan.depth, *(measure.cutoff for measure in wanted))
+    first, left_out = searching.search(first_stage.search, data, deepest)
     # What it takes to keep an index for later runs is no part of searching.
     first_stage_s = time.perf_counter() - started - getattr(first_stage, "keeping_s", 0.0)
     if not any(first.rankings.values()):
@@ -173,7 +174,7 @@ def run(
         effective={
             "slice": {"name": data.name, "lang": data.lang, "fingerprint": data.fingerprint,
                       "relevance_level": data.relevance_level, **data.facts},
-            "first_stage": dict(first_stage.describe()),
+            "first_stage": {**first_stage.describe(), **left_out},
             "reranker": described,
             "depth": plan.depth,
             "measures": [str(measure) for measure in wanted],

@@ -30,18 +30,22 @@ class Slice:
 
     name: str
     lang: str
-    """ISO 639-1 code; the first stage chooses its text analysis by it."""
+    """ISO 639-1 code, or one of three letters where there is none; the first stage chooses its analysis by it."""
     queries: Mapping[str, str]
     docs: Mapping[str, str]
     """Passage texts, the title already joined in front of the text."""
     qrels: Mapping[str, Mapping[str, int]]
     """query_id -> doc_id -> grade, for the queries above only."""
     fingerprint: str
-    """SHA-256 over ids, texts and judgments."""
+    """SHA-256 over ids, texts and judgments, and over what is excluded where anything is."""
     relevance_level: int = 1
     """The lowest grade that binary measures (RR, AP, R, P) count as relevant."""
     facts: Settings = field(default_factory=dict)
     """Where it came from, how it was cut, and what was counted on the way."""
+    excluded: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """query_id -> doc_ids that may not be retrieved for it; none of them is judged in `qrels`."""
+    empty_docs: frozenset[str] = frozenset()
+    """Passages of the collection that have no text and were left out; a finished run may rank them all the same."""
 
 
 @dataclass(frozen=True)
