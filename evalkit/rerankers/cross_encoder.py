@@ -245,8 +245,8 @@ class CrossEncoder:
         absent = {pair.doc_id for pair in pairs if pair.doc_id not in docs}
         if absent:
             raise EvalkitError(
-                f"{len(absent)} passages of the first stage have no text in this slice (e.g. {min(absent)!r}), so "
-                "they cannot be scored; give the run of this very corpus, or, where it is cut, all of it (slice.corpus=full)"
+                f"{len(absent)} passages of the first stage have no text in this slice (e.g. {min(absent)!r}), so they "
+                "cannot be scored; give the run of this very corpus, or, where it is cut, all of it (slice.corpus=full)"
             )
         prompt = self._prompt
         return [(prompt + queries[pair.query_id], docs[pair.doc_id]) for pair in pairs]
