@@ -11,6 +11,18 @@ DEFAULT_DEPTH = 20
 """Candidates of each query where neither a user nor a finished run says how many: as in conf/base.yaml."""
 
 
+_FINISHED_RUNS = (
+    "evalkit.first_stage.trec_run.TrecRun",
+    "evalkit.rerankers.trec_run.TrecRun",
+    "evalkit.rerankers.none.NoReranker",
+)
+
+
+def computes_nothing(asked: dict[str, Any]) -> bool:
+    """Return whether a trial only judges finished runs, so that there is no cost and no memory to measure."""
+    return all(asked[part].get("_target_") in _FINISHED_RUNS for part in ("first_stage", "reranker"))
+
+
 def run_trial(asked: dict[str, Any], provenance: dict[str, Any], folder: Path) -> Result:
     """Build what the settings name, run the trial, write its folder, and return the result.
 

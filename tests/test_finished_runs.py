@@ -1,6 +1,7 @@
 """Finished runs: judged on all that they hold unless a depth says otherwise, and compared by their ranks."""
 
 import json
+import re
 
 import pytest
 from conftest import run_evalkit
@@ -9,7 +10,7 @@ from evalkit import trial
 from evalkit.compare import side_by_side
 from evalkit.errors import EvalkitError
 from evalkit.first_stage.trec_run import TrecRun as FirstStageRun
-from evalkit.jobs import DEFAULT_DEPTH, run_trial
+from evalkit.jobs import DEFAULT_DEPTH, computes_nothing, run_trial
 from evalkit.report import comparing, folder, html, markdown, reading
 from evalkit.rerankers.none import NoReranker
 from evalkit.rerankers.trec_run import TrecRun as RerankedRun
@@ -109,6 +110,29 @@ def test_rankvicuna_is_judged_as_published_without_a_depth(shared, tmp_path):
     result = json.loads((tmp_path / "out" / "result.json").read_text("utf-8"))
     assert (result["asked"]["depth"], result["effective"]["depth"]) == (None, 100)
     assert result["effectiveness"]["reranked"]["mean"]["nDCG@10"] == pytest.approx(0.6682, abs=5e-5)
+
+
+def test_the_trials_of_a_sweep_over_finished_runs_load_the_measures_once(deep, tmp_path):
+    """They share a process: nothing is computed whose memory or time would have to be kept apart."""
+    done = run_evalkit(
+        "--multirun", "slice=beir", f"slice.path={deep}", "first_stage=trec_run", "reranker=trec_run",
+        f"first_stage.path={deep}/first.trec", f"reranker.path={deep}/lifted.trec,{deep}/dropped.trec",
+        "depth=10,null", "out_dir=sweep", cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    results = [json.loads(path.read_text("utf-8")) for path in sorted(tmp_path.glob("sweep/*-fp32/result.json"))]
+    assert [result["effective"]["depth"] for result in results] == [10, 30, 10, 30]
+    seconds = [float(s) for s in re.findall(r"^  measuring: ([0-9.]+) s$", done.stderr, re.MULTILINE)]
+    assert len(seconds) == 4
+    assert max(seconds[1:]) < 0.2 * seconds[0]
+
+
+@pytest.mark.parametrize(
+    ("first_stage", "reranker", "nothing"),
+    [("first", "lifted", True), ("first", None, True), (None, "lifted", False)],
+)
+def test_only_trials_over_finished_runs_alone_compute_nothing(deep, first_stage, reranker, nothing):
+    assert computes_nothing(asked(deep, None, reranker, first_stage)) is nothing
 
 
 # --- compared ---------------------------------------------------------------------------------------------------------
