@@ -197,7 +197,7 @@ def _work(folder: Path, asked: dict[str, Any], facts: dict[str, Any], gate: "com
     """Do what was asked in a fresh process, and show what came of it."""
     from evalkit import jobs, run_folder
     from evalkit.report import terminal
-    from evalkit.worker import in_fresh_process
+    from evalkit.worker import in_fresh_process, in_kept_process
 
     global _exit_code
     limit_s = asked["time_limit_s"]
@@ -209,8 +209,10 @@ def _work(folder: Path, asked: dict[str, Any], facts: dict[str, Any], gate: "com
             raise EvalkitError("batch and single scores disagree, so padding leaks into the scores of this model")
         return
     say(f"{asked['name']}: {_choices()}")
+    sweeps = HydraConfig.get().mode == RunMode.MULTIRUN
+    in_process = in_kept_process if sweeps and jobs.computes_nothing(asked) else in_fresh_process
     try:
-        result = in_fresh_process(jobs.run_trial, asked, facts, folder, time_limit_s=limit_s)
+        result = in_process(jobs.run_trial, asked, facts, folder, time_limit_s=limit_s)
     except NotFiniteError as error:
         if gate is None:
             raise

@@ -1,6 +1,7 @@
 """What a careful reader would want to know before quoting a figure of a trial."""
 
 from collections.abc import Iterator
+from typing import Any
 
 from evalkit import languages
 from evalkit.types import Settings, Trial
@@ -62,18 +63,11 @@ def caveats(trial: Trial) -> list[str]:
         found.append("reranker.self_check=false: nothing has shown that the model scores a pair alike on every way")
     if reranks and not scoring["queries_reordered"]:
         found.append("the reranker changed no order: every list is the first stage's")
-    if scoring["tied_pairs"]:
-        found.append(
-            f"{scoring['tied_pairs']} pairs share their score with another one of their query; first-stage order "
-            "decides between them"
-        )
     for stage_name in ("first_stage", "reranker"):
         found += trial.effective[stage_name].get("notes", ())
-        if clash := trial.effective[stage_name].get("queries_where_rank_and_score_disagree"):
-            found.append(
-                f"in the {stage_name.replace('_', ' ')}'s run file rank and score disagree for {clash} queries; "
-                "the scores decide"
-            )
+    found += _depth(trial.effective)
+    found += _ties(trial.effective)
+    found += _rank_columns(trial.effective)
     if len(trial.slice.queries) < 30:
         count = "1 query is" if len(trial.slice.queries) == 1 else f"{len(trial.slice.queries)} queries are"
         found.append(f"{count} few: only large differences can be told from chance")
@@ -183,3 +177,52 @@ def _of_the_reading(facts: Settings) -> Iterator[str]:
         yield f"{titles} queries have a title, which is no part of the query: as in BEIR, a query is its text alone"
     if judged := facts.get("judged_queries_without_text"):
         yield f"{judged} queries are judged and have no text in the collection: they are left out"
+
+
+def _depth(effective: Any) -> list[str]:
+    most, depth = effective["reranker"].get("most_ranked_of_a_query", 0), effective["depth"]
+    if most <= depth:
+        return []
+    return [
+        f"the reranker's run ranks up to {most} passages of a query, and depth={depth} judges it on the first "
+        f"{depth} candidates alone; depth=null judges all that it ranks"
+    ]
+
+
+def _ties(effective: Any) -> list[str]:
+    """Return which lists have ties or no order at all, and what decides between tied passages."""
+    scoring, found = effective["scoring"], []
+    shared = "share their score with another one of their query"
+    if tied := scoring["first_stage_tied_hits"]:
+        found.append(
+            f"{tied} of {scoring['first_stage_hits']} hits of the first stage {shared}, in "
+            f"{scoring['first_stage_queries_with_ties']} queries; {_rule(effective['first_stage'], 'rising doc_id')}"
+        )
+    if tied := scoring["tied_pairs"]:
+        found.append(f"{tied} pairs {shared}; {_rule(effective['reranker'], 'first-stage order')}")
+    for who, key in (("first stage", "first_stage_"), ("reranker", "")):
+        if constant := scoring[f"{key}queries_with_constant_score"]:
+            found.append(f"the {who} gives one score to all candidates in {constant} queries: there it orders nothing")
+    return found
+
+
+def _rule(part: Any, ours: str) -> str:
+    """Return what decides between tied passages: a run from a file says in `part` how it was read."""
+    rules = {"score": "falling doc_id, as in trec_eval, decides", "rank": "score and then falling doc_id decide"}
+    return f"{rules.get(part.get('order'), f'{ours} decides')} between them"
+
+
+def _rank_columns(effective: Any) -> list[str]:
+    found = []
+    for part in ("first_stage", "reranker"):
+        facts = effective[part]
+        if clash := facts.get("queries_where_rank_and_score_disagree"):
+            decides = (
+                f"the rank column decides, as {part}.order=rank says, and trec_eval finds other figures"
+                if facts.get("order") == "rank"
+                else f"score and then falling doc_id decide, as in trec_eval ({part}.order=rank takes the rank column)"
+            )
+            found.append(
+                f"in the {part.replace('_', ' ')}'s run file rank and score disagree for {clash} queries; {decides}"
+            )
+    return found

@@ -108,6 +108,7 @@ class TrecRun:
     _target_: str = MISSING
     path: str = MISSING
     name: str | None = None
+    order: str = "score"
 
 
 @dataclass
@@ -219,7 +220,7 @@ class Config:
     protocol: CostProtocol = field(default_factory=CostProtocol)
     gate: Gate = field(default_factory=Gate)
     executor: Any = MISSING
-    depth: int = MISSING
+    depth: int | None = MISSING
     device: str = "auto"
     store: str = "auto"
     first_stage_cache: str = "auto"

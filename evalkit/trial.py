@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from evalkit import measures, ranking, searching
+from evalkit import measures, ranking, searching, trec
 from evalkit.caveats import caveats
 from evalkit.errors import EvalkitError, NotFiniteError
 from evalkit.measures import Measure
@@ -157,7 +157,7 @@ def run(
     cost = meter.cost(first_stage_s)
 
     described = dict(reranker.describe())
-    reranked = reorder(first, logits, plan.depth, str(described["name"]))
+    reranked = reorder(first, logits, plan.depth, str(described["name"]), scores.tie_order)
     ceiling = Run("perfect order", {
         query_id: ranking.perfect(hits, data.qrels[query_id], plan.depth) for query_id, hits in first.rankings.items()
     })  # fmt: skip
@@ -200,9 +200,22 @@ def candidates(first: Run, depth: int) -> list[Pair]:
     return [Pair(query_id, hit.doc_id) for query_id, hits in first.rankings.items() for hit in hits[:depth]]
 
 
-def reorder(first: Run, logits: Mapping[str, Mapping[str, float]], depth: int, name: str) -> Run:
-    """Return the reranked run; `logits` is query_id -> doc_id -> logit, without the passages that have none."""
-    return Run(name, {q: ranking.rerank(hits, logits.get(q, {}), depth) for q, hits in first.rankings.items()})
+def reorder(
+    first: Run,
+    logits: Mapping[str, Mapping[str, float]],
+    depth: int,
+    name: str,
+    tie_order: Mapping[str, Mapping[str, int]] | None = None,
+) -> Run:
+    """Return the reranked run; `logits` is query_id -> doc_id -> logit, without the passages that have none.
+
+    `tie_order` is `Scores.tie_order`.
+    """
+    ties = tie_order or {}
+    return Run(name, {
+        query_id: ranking.rerank(hits, logits.get(query_id, {}), depth, ties.get(query_id))
+        for query_id, hits in first.rankings.items()
+    })  # fmt: skip
 
 
 def _logits_by_query(pairs: Sequence[Pair], scores: Scores) -> dict[str, dict[str, float]]:
@@ -221,7 +234,8 @@ def _logits_by_query(pairs: Sequence[Pair], scores: Scores) -> dict[str, dict[st
 def _scoring_facts(
     scores: Scores, logits: Mapping[str, Mapping[str, float]], first: Run, reranked: Run, depth: int
 ) -> dict[str, Any]:
-    several = [list(of_query.values()) for of_query in logits.values() if len(of_query) > 1]
+    given = [list(of_query.values()) for of_query in logits.values()]
+    found = [[hit.score for hit in hits] for hits in first.rankings.values()]
     computed = scores.computed_pairs
     return {
         "pairs": len(scores.logits),
@@ -231,8 +245,15 @@ def _scoring_facts(
         "truncated_pairs": scores.truncated_pairs,
         "unknown_query_share": scores.unknown_query_share,
         "unknown_passage_share": scores.unknown_passage_share,
-        "tied_pairs": sum(ranking.tied(list(of_query.values())) for of_query in logits.values()),
-        "queries_with_constant_score": sum(len(set(values)) == 1 for values in several),
+        "longest_pair_tokens": scores.longest_pair_tokens,
+        "tied_pairs": sum(map(ranking.tied, given)),
+        "queries_with_ties": sum(ranking.tied(values) > 0 for values in given),
+        "queries_with_constant_score": sum(map(ranking.constant, given)),
+        "first_stage_hits": sum(map(len, found)),
+        "first_stage_tied_hits": sum(map(ranking.tied, found)),
+        "first_stage_queries_with_ties": sum(ranking.tied(values) > 0 for values in found),
+        "first_stage_queries_with_constant_score": sum(map(ranking.constant, found)),
+        "scores_moved": {"first_stage": trec.count_moved(first), "reranked": trec.count_moved(reranked)},
         "queries_reordered": sum(
             [hit.doc_id for hit in hits[:depth]] != [hit.doc_id for hit in reranked.rankings[query_id][:depth]]
             for query_id, hits in first.rankings.items()

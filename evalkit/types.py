@@ -81,8 +81,10 @@ class Scores:
     """One sentence for each time that a batch did not fit and was cut in two."""
     flops: float | None = None
     """Floating point operations of the useful tokens of the computed pairs; None where the model's shape is unknown."""
+    tie_order: Mapping[str, Mapping[str, int]] | None = None
+    """query_id -> doc_id -> position, which decides between equal logits; None for first-stage order."""
     longest_pair_tokens: int | None = None
-    """Tokens of the longest pair before anything was cut; None where nobody counted them."""
+    """Tokens of the longest pair before any was cut, special tokens included; None where that is not known."""
     unknown_query_share: float | None = None
     """Share of the tokens of the distinct queries that the vocabulary does not know; None where nobody counted them."""
     unknown_passage_share: float | None = None

@@ -16,10 +16,10 @@ PACKAGE = Path(evalkit.__file__).parent
 
 LAYERS = (
     {"errors", "types"},
-    {"build", "calibration", "cluster", "comparable", "config", "console", "cost", "files", "first_stage", "home",
-     "languages", "latency_grid", "limits", "matrix_rate", "measures", "nvidia", "outside", "parity", "progress",
-     "provenance", "ranking", "rerankers", "scoring", "searching", "shape", "significance", "slices", "stopping",
-     "store", "ties", "trec", "verbatim", "worker"},
+    {"build", "calibration", "cluster", "comparable", "config", "console", "cost", "falling", "files", "first_stage",
+     "home", "languages", "latency_grid", "limits", "matrix_rate", "measures", "nvidia", "outside", "parity",
+     "progress", "provenance", "ranking", "rerankers", "scoring", "searching", "shape", "significance", "slices",
+     "stopping", "store", "ties", "trec", "verbatim", "worker"},
     {"caveats", "meter", "trial"},
     {"baseline", "compare", "gate", "insight", "jobs", "kept", "published", "query_kinds", "quickcheck", "report",
      "run_folder", "score_meaning", "sweep"},

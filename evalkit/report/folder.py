@@ -11,7 +11,7 @@ from evalkit.errors import EvalkitError
 from evalkit.files import whole_folder, write_whole
 from evalkit.progress import event, stage
 from evalkit.report import html, markdown, plots, tex
-from evalkit.report.queries import passages, per_query
+from evalkit.report.queries import passages, per_query, with_moved_scores
 from evalkit.report.result import Result, finished
 from evalkit.trec import write_qrels, write_run
 from evalkit.types import Trial
@@ -30,12 +30,14 @@ def write_trial(trial: Trial, folder: Path, references: Sequence[Mapping[str, An
         result = finished(trial, references)
     try:
         with whole_folder(folder, "result.json") as part:
-            write_run(trial.first_stage, part / "first_stage.trec")
-            write_run(trial.reranked, part / "reranked.trec")
+            moved = {
+                "first_stage": write_run(trial.first_stage, part / "first_stage.trec"),
+                "reranked": write_run(trial.reranked, part / "reranked.trec"),
+            }
             write_qrels(trial.slice.qrels, part / "qrels.trec")
             per_query(trial).to_csv(part / "per_query.csv", index=False, float_format="%.6f")
             shown = passages(trial)
-            _write(part / "passages.jsonl", "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in shown))
+            _write(part / "passages.jsonl", "".join(map(_line, with_moved_scores(shown, moved))))
             failures: list[str] = []
             pictures: list[str] = []
             with stage("drawing", len(_TRIAL_PICTURES), "pictures") as advance:
@@ -127,6 +129,10 @@ def cannot_write(folder: Path, error: OSError) -> EvalkitError:
         f"cannot write the results to {folder}: {error.strerror or error}; free some space, or name "
         "another folder with out_dir=DIR"
     )
+
+
+def _line(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def _json(value: object) -> str:

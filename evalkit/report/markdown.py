@@ -99,13 +99,19 @@ def _analysis(result: Result) -> list[str]:
         if found[key]:
             rows = [[one["query_id"], one["query"], f"{one['before']:.4f} -> {one['after']:.4f}"] for one in found[key]]
             parts.append(f"## Queries that {label} most\n" + _table(["id", "query", measures[0]], rows))
-    if found["tied"]:
-        rows = [
-            [m, f"{one['expected']:.4f}", f"{one['low']:.4f}", f"{one['high']:.4f}"] for m, one in found["tied"].items()
+    tied = [(label, found.get(key)) for label, key in (
+        (tables.label_first(result), "tied_first_stage"), (tables.label_second(result), "tied"),
+    )]  # fmt: skip
+    rows = [
+        [label, m, f"{one['expected']:.4f}", f"{one['low']:.4f}", f"{one['high']:.4f}"]
+        for label, means in tied
+        for m, one in (means or {}).items()
+    ]
+    if rows:
+        parts += [
+            "## If tied passages stood in any order\n" + _table(["list", "measure", "expected", "worst", "best"], rows),
+            "\n".join(f"- {_text(line)}" for line in tables.tie_lines(result)),
         ]
-        parts.append(
-            "## If tied passages stood in any order\n" + _table(["measure", "expected", "worst", "best"], rows)
-        )
     if found["scores"] and found["scores"]["best_f1"]:
         best = found["scores"]["best_f1"]
         rules = "; ".join(

@@ -20,6 +20,8 @@ def show(result: Result, folder: str) -> None:
     console.print(tables.verdict(result), soft_wrap=True)
     if cost := tables.cost_line(result):
         console.print(cost, soft_wrap=True)
+    for line in tables.tie_lines(result, least=0.001):
+        console.print(line, soft_wrap=True)
     for warning in result["warnings"]:
         console.print(f"note: {warning}", soft_wrap=True)
     console.print(f"results in {folder}", soft_wrap=True)

@@ -95,16 +95,23 @@ def _quality(result: Result) -> Iterable[Markup | None]:
         ]
         columns = ["measure", *_TESTS.values(), "effect size", "sees a change of"]
         yield parts.more("All tests", parts.table(columns, rows, "All tests"))
-    if tied := (result.get("analysis") or {}).get("tied"):
-        rows = [
-            [name, *(figures.value(values.get(key)) for key in ("low", "expected", "high"))]
-            for name, values in tied.items()
-        ]
+    analysis = result.get("analysis") or {}
+    rows = [
+        [label, name, *(figures.value(values.get(key)) for key in ("low", "expected", "high"))]
+        for label, of_list in (
+            (tables.label_first(result), "tied_first_stage"),
+            (tables.label_second(result), "tied"),
+        )
+        for name, values in (analysis.get(of_list) or {}).items()
+    ]
+    if rows:
         yield tag("h3", "Tied scores")
         yield parts.note(
             "Some passages of one query share a score. The mean over all orders of them, and its extremes:"
         )
-        yield parts.table(["measure", "worst order", "expected", "best order"], rows, "Tied scores")
+        yield parts.table(["list", "measure", "worst order", "expected", "best order"], rows, "Tied scores")
+        for line in tables.tie_lines(result):
+            yield parts.note(line)
 
 
 def _depths(depths: Sequence[Entry] | None, names: Sequence[str]) -> Iterable[Markup | None]:
