@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from statistics import NormalDist
 from typing import TYPE_CHECKING
 
+from evalkit.gate.verdict import ROUNDING
 from evalkit.significance import detectable_above, deviation, lower_bound
 
 if TYPE_CHECKING:
@@ -33,13 +34,16 @@ ALL_TRIED = 13
 def changes(before: PerQuery, after: PerQuery) -> "Values":
     """Return after - before as an array (queries, measures), the queries in the order of their ids.
 
-    Values have 6 decimals (see `evalkit.baseline.of`), and so have their differences: 0.3 - 0.2 is 0.2 - 0.1.
+    Values have 6 decimals (see `evalkit.baseline.of`), and so have their differences: 0.3 - 0.2 is 0.2 - 0.1. What
+    differs in the last decimal only is rounding, and no change.
     """
     import numpy as np
 
     ids = sorted(next(iter(before.values())))
     rows = [[after[measure][query_id] - before[measure][query_id] for measure in before] for query_id in ids]
-    return np.array(rows, dtype=np.float64).round(6) + 0.0
+    found = np.array(rows, dtype=np.float64).round(6)
+    found[np.abs(found) < 1.5 * ROUNDING] = 0.0
+    return found
 
 
 def drop_p(found: "Values", seed: int = 0, draws: int = DRAWS) -> list[float]:

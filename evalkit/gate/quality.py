@@ -67,7 +67,7 @@ def judged(quality: Quality, limits: Limits, queries: int, measures: int) -> Che
     if quality.outcome == "worse":
         accepted = quality.low is not None and round(quality.low, 6) >= -quality.tolerance
         within = f", if one within {tolerance}; who wants it writes a new baseline" if accepted else ""
-        return Check(quality.measure, "failed", f"worse: fell {figures}: a drop is shown ({p}){within}")
+        return Check(quality.measure, "failed", f"fell {figures}: a drop is shown ({p}){within}")
     if quality.max_drop is not None and -round(delta.mean, 6) > quality.max_drop:
         return Check(
             quality.measure,
@@ -76,10 +76,10 @@ def judged(quality: Quality, limits: Limits, queries: int, measures: int) -> Che
             f"(by evidence: {quality.outcome}, {p})",
         )
     if quality.outcome == "not worse":
-        shown = f"a drop of more than {tolerance} is ruled out" if delta.wins or delta.losses else "no query changed"
-        return Check(quality.measure, "passed", f"not worse: {figures}: {shown}")
+        shown = f"not worse, for a drop of more than {tolerance} is ruled out" if quality.low else "no query changed"
+        return Check(quality.measure, "passed", f"{figures}: {shown}")
     message = (
-        f"undecided: {figures}: no drop is shown ({p}), and one of more than {tolerance} is not ruled out; "
+        f"{figures}: no drop is shown ({p}), and one of more than {tolerance} is not ruled out; "
         f"{_needed(quality, limits, queries)}"
     )
     if limits.require == "non_inferior":

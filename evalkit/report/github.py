@@ -17,7 +17,7 @@ def annotations(verdict: Verdict) -> Iterator[str]:
     for check in verdict.checks:
         if check.state in ("failed", "undecided", "skipped"):
             level = "error" if check.state == "failed" else "warning"
-            yield f"::{level} title={_property(f'evalkit gate: {check.name}')}::{_data(check.message)}"
+            yield f"::{level} title={_property(f'evalkit gate: {check.name}')}::{_data(words.alone(check))}"
     if verdict.holds:
         yield f"::notice title=evalkit gate::{_data(words.headline(verdict))}"
 

@@ -1,6 +1,6 @@
 """The gate's verdict in words: the rows and sentences that terminal, Markdown, annotations and JUnit share."""
 
-from evalkit.gate.verdict import Loss, Move, Verdict
+from evalkit.gate.verdict import Check, Loss, Move, Verdict
 
 COLUMNS = (
     "measure",
@@ -56,7 +56,7 @@ def sensitivity(verdict: Verdict) -> str | None:
     if not verdict.qualities:
         return None
     measures = len(verdict.qualities)
-    which = f"one of the {measures} measures" if measures > 1 else "the measure"
+    which = f"any of the {measures} measures" if measures > 1 else "the measure"
     alarms = (
         f"Where the systems are equal, {which} fails in at most {100 * verdict.false_alarms:g} % of the cases"
         f"{', hard limits aside' if any(quality.max_drop is not None for quality in verdict.qualities) else ''}."
@@ -74,6 +74,11 @@ def sensitivity(verdict: Verdict) -> str | None:
 def own_limits(verdict: Verdict) -> str | None:
     """Return which limits are the baseline's own; None where there is none."""
     return f"limits of the baseline's own: {'; '.join(verdict.own_limits)}" if verdict.own_limits else None
+
+
+def alone(check: Check) -> str:
+    """Return what a check says where its state is not shown beside it: a warning has to say what it is."""
+    return f"undecided: {check.message}" if check.state == "undecided" else check.message
 
 
 def state_line(verdict: Verdict, state: str) -> str | None:
