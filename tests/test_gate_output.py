@@ -33,8 +33,8 @@ QUALITIES = (
     Quality("nDCG@10", 0.8, 0.7, Delta(-0.1, -0.16, -0.04, 1, 2, 3), 0.02, None, 0.0523, "reranking is", -0.1512,
             0.0123, "worse", None),
     Quality("RR@10", 0.5, 0.5, Delta(0.0, None, None, 0, 6, 0), 0.04, None, None, "", 0.0, 1.0, "not worse", None),
-    Quality("AP@100", 0.4, 0.39, Delta(-0.01, -0.03, 0.01, 1, 2, 3), 0.02, None, 0.0341, "this change is", -0.0321, 0.31,
-            "undecided", 310),
+    Quality("AP@100", 0.4, 0.39, Delta(-0.01, -0.03, 0.01, 1, 2, 3), 0.02, None, 0.0341, "this change is", -0.0321,
+            0.31, "undecided", 310),
 )  # fmt: skip
 MOVES = (
     Move("d1", "the answer | with a pipe\n\n<b>and a line", 2, 1, 14),
@@ -54,8 +54,8 @@ GOOD = (
 )
 ALARMS = "Where the systems are equal, any of the 3 measures fails in at most 5 % of the cases."
 SEEN = (
-    "With 6 queries, a drop of 0.0523 in nDCG@10 alone fails the gate with a probability of 80 %, on top of changes that "
-    f"are as uneven over queries as reranking is; smaller ones may pass. {ALARMS}"
+    "With 6 queries, a drop of 0.0523 in nDCG@10 alone fails the gate with a probability of 80 %, on top of changes "
+    f"that are as uneven over queries as reranking is; smaller ones may pass. {ALARMS}"
 )
 NASTY = ["]]>", "<b>", "&", '"', "|", "\\", "%", "::", ",", "\r\n", "\x00", "\ud83d"]
 any_text = st.lists(st.characters() | st.sampled_from(NASTY)).map("".join)
@@ -122,7 +122,10 @@ def test_junit_is_written_or_it_is_told_in_a_sentence_why_not(tmp_path):
 # --- GitHub
 
 
-UNDECIDED = "::warning title=evalkit gate%3A AP@100::undecided: 0.4000 -> 0.3900, 50%25 of it:%0Aabout 310 queries would decide it"
+UNDECIDED = (
+    "::warning title=evalkit gate%3A AP@100::undecided: 0.4000 -> 0.3900, 50%25 of it:%0A"
+    "about 310 queries would decide it"
+)
 
 
 def test_a_failed_check_is_an_error_one_let_pass_a_warning_and_only_a_gate_that_holds_has_a_notice():

@@ -61,7 +61,8 @@ def scores(baseline: Baseline, now: Baseline, limits: Limits) -> Iterator[Check]
         "max_truncated_share",
         f"of the pairs were cut to {now.reranker.get('max_length', 'the maximum number of')} tokens",
     )
-    yield unknown_tokens(baseline, now, limits)
+    if now.unknown:
+        yield _unknown(baseline, now, limits)
     yield _rise(
         "unscored",
         baseline.scoring["pairs_unscored"] / max(baseline.scoring["pairs"], 1),
@@ -107,12 +108,8 @@ def _above(now: Baseline, limits: Limits) -> Check:
     return Check("above_first_stage", "passed", figures)
 
 
-def unknown_tokens(baseline: Baseline, now: Baseline, limits: Limits) -> Check:
-    """Return whether the model's tokenizer knows the language of queries and passages."""
-    name, limit = "unknown_tokens", limits.max_unknown_share
-    shares = {side: now.unknown[side] for side in ("query", "passage") if side in now.unknown}
-    if not shares:
-        return Check(name, "no limit", "the result does not say how many tokens the model's vocabulary lacks")
+def _unknown(baseline: Baseline, now: Baseline, limits: Limits) -> Check:
+    name, limit, shares = "unknown_tokens", limits.max_unknown_share, now.unknown
     figures = " and ".join(
         f"{share:.1%} of the {side} tokens"
         + (f" ({baseline.unknown[side]:.1%} in the baseline)" if side in baseline.unknown else "")
