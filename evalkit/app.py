@@ -175,7 +175,9 @@ def _run(cfg: DictConfig) -> None:
     folder = Path(HydraConfig.get().runtime.output_dir)
     asked = _asked(cfg)
     progress.use(asked["log_format"])
-    gate = commands.Gate.of(asked["gate"]) if asked["task"] == "gate" else None
+    gate = None
+    if asked["task"] == "gate":
+        gate = commands.Gate.of(asked["gate"], list(HydraConfig.get().overrides.task), _limits_of_ci())
     facts = provenance.collect(provenance.command_line())
     if HydraConfig.get().mode == RunMode.MULTIRUN and run_folder.is_done(folder, asked, facts):
         say(f"{folder.name}: finished before with the same settings, and kept; overwrite=true runs it again")
@@ -224,6 +226,12 @@ def _work(folder: Path, asked: dict[str, Any], facts: dict[str, Any], gate: "com
             _exit_code = FAILED
     if gate:
         _exit_code = max(_exit_code, gate.run(folder))
+
+
+def _limits_of_ci() -> dict[str, Any]:
+    packaged = OmegaConf.to_container(OmegaConf.load(conf_dir() / "experiment" / "ci.yaml"))
+    assert isinstance(packaged, dict)
+    return dict(packaged["gate"])
 
 
 def _gate_settings(overrides: list[str]) -> dict[str, Any]:

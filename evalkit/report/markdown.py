@@ -147,14 +147,16 @@ def gate(judged: Verdict) -> str:
     """Return the gate's verdict, as a CI job's summary shows it."""
     mark = "\u2705" if judged.holds else "\u274c"
     parts = [f"## {mark} {_text(verdict.headline(judged))}"]
-    if judged.failed:
-        parts.append("\n".join(f"- **{_text(check.name)}**: {_text(check.message)}" for check in judged.failed))
+    if told := (*judged.failed, *judged.undecided):
+        parts.append("\n".join(f"- **{_text(check.name)}**: {_text(check.message)}" for check in told))
     if judged.changed:
         parts.append("Not the baseline's system:\n\n" + "\n".join(f"- {_text(line)}" for line in judged.changed))
     if judged.qualities:
         parts.append(_table(verdict.COLUMNS, verdict.quality_rows(judged)))
     if seen := verdict.sensitivity(judged):
         parts.append(_text(seen))
+    if own := verdict.own_limits(judged):
+        parts.append(_text(own))
     if judged.losses:
         parts.append("### Queries that lost most")
     for loss in judged.losses:

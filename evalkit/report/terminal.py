@@ -105,6 +105,8 @@ def show_gate(judged: Verdict, baseline: str) -> None:
         console.print(table)
     if seen := verdict.sensitivity(judged):
         console.print(seen, soft_wrap=True)
+    if own := verdict.own_limits(judged):
+        console.print(own, soft_wrap=True)
     for state in ("passed", "no limit"):
         if named := verdict.state_line(judged, state):
             console.print(named, soft_wrap=True)
@@ -115,7 +117,7 @@ def show_gate(judged: Verdict, baseline: str) -> None:
         for move in loss.moves:
             console.print(f"      {verdict.move_line(move, judged.kept)}", soft_wrap=True)
     for check in judged.checks:
-        if check.state in ("failed", "skipped"):
+        if check.state in ("failed", "undecided", "skipped"):
             console.print(f"{check.state.upper()} {check.name}: {' '.join(check.message.split())}", soft_wrap=True)
     console.print(verdict.headline(judged), soft_wrap=True)
 
