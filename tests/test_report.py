@@ -294,7 +294,7 @@ def test_the_report_tells_the_story(done):
     assert "Binary measures count grade 2 and above as relevant" in report
     assert "| measure | fixed | + oracle | delta, 95 % interval | win/tie/loss | ceiling |" in report
     assert "Unjudged passages in the top 10: 20.0% before, 20.0% after." in report
-    assert "![tiny: before after](before_after.png)" in report
+    assert "![Quality before and after reranking](before_after.png)" in report
     assert "- the first stage found nothing for 1 queries; they count 0" in report
     assert "| pairs/s, the model alone | 10.0 |" in report  # 5 pairs in 0.5 s
     assert "| padding, share of the tokens that were computed | 20.0% |" in report

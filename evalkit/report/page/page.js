@@ -28,7 +28,7 @@ function sortBy(table, head, descending) {
   });
   aside(table, () => table.append(...keyed.map((entry) => entry.body)));
   head.querySelector("button").focus();
-  for (const other of table.tHead.querySelectorAll("[aria-sort]")) other.removeAttribute("aria-sort");
+  for (const other of table.tHead.querySelectorAll("[aria-sort]")) other.setAttribute("aria-sort", "none");
   head.setAttribute("aria-sort", descending ? "descending" : "ascending");
 }
 
@@ -37,10 +37,12 @@ function makeSortable(table) {
     const button = document.createElement("button");
     button.type = "button";
     button.append(...head.childNodes);
+    button.setAttribute("aria-label", `sort by ${head.abbr}`);
     head.append(button);
+    head.setAttribute("aria-sort", "none");
     button.addEventListener("click", () => {
       const now = head.getAttribute("aria-sort");
-      sortBy(table, head, now ? now === "ascending" : !("text" in head.dataset)); // numbers: largest first
+      sortBy(table, head, now === "none" ? !("text" in head.dataset) : now === "ascending"); // numbers: largest first
     });
   }
 }
