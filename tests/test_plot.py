@@ -581,7 +581,7 @@ def test_two_samples_far_from_the_others_stand_at_the_edge_with_their_values_and
     assert (near[-1] - near[0]) / (right - left) > 0.8
     edges = {(line.get_marker(), line.get_xdata()[0]) for line in axes.lines[1:] if line.get_marker() in ("<", ">")}
     assert edges == {("<", left), (">", right)}
-    assert {"1 from 70.0 ms on", "1 up to 900 ms", "beyond the edge", "900 [9.00, ?]"} <= set(texts(figure))
+    assert {"1 at 70.0 ms", "1 at 900 ms", "a sample beyond the edge", "900 [9.00, ?]"} <= set(texts(figure))
     points = [line for line in below.lines if line.get_marker() == ">"]
     assert {line.get_xdata()[0] for line in points} == {right}
 
@@ -590,7 +590,7 @@ def test_two_samples_far_from_the_others_stand_at_the_edge_with_their_values_and
 def test_where_no_few_are_far_from_many_all_samples_are_on_the_axis(samples):
     figure = plots.latency(measured(samples))
     assert dots(figure) == samples
-    assert "beyond the edge" not in texts(figure)
+    assert "a sample beyond the edge" not in texts(figure)
 
 
 @given(st.lists(st.floats(0.01, 1e5), min_size=2, max_size=60))

@@ -217,7 +217,7 @@ def _scores(scores: Entry | None, level: int, drawn: _Drawn) -> Iterable[Markup 
         ]
         for group in scores.get("grades") or ()
     ]
-    table = parts.table(["", "pairs", "5 %", "25 %", "median", "75 %", "95 %"], rows, "Logits by grade")
+    table = parts.table(["", "pairs", "5 %", "25 %", "median", "75 %", "95 %"], rows, "Logits by grade", cards=True)
     yield parts.titled("Logits by grade", parts.beside(table, drawn.take("scores")))
     columns = ["logit", "sigmoid", "precision", "recall", "F1"]
     if best := scores.get("best_f1"):
@@ -298,7 +298,7 @@ def _queries(
 
 def _cost(result: Result, drawn: _Drawn) -> Iterable[Markup | None]:
     for part in costs.parts(result):
-        table = parts.table(part.columns, part.rows, part.title, text=("what",))
+        table = parts.table(part.columns, part.rows, part.title, text=("what",), cards=len(part.columns) > 4)
         several = tag("ul", *(tag("li", sentence) for sentence in part.notes), class_="note")
         notes = several if len(part.notes) > 1 else parts.note("".join(part.notes)) if part.notes else None
         name = _PICTURES_OF_COST.get(part.title)

@@ -46,10 +46,10 @@ def latency(result: Result) -> "Figure | None":
     axes.tick_params(axis="x", labelbottom=False)
     if fast:
         axes.plot([left] * len(fast), _heights(fast), **_DOT | {"marker": canvas.LESS, "clip_on": False})
-        axes.set_title(f"{len(fast)} from {tables.amount(fast[0])} ms on", loc="left", fontsize=canvas.SMALL)
+        axes.set_title(_beyond(fast, fast[0], "down"), loc="left", fontsize=canvas.SMALL)
     if slow:
         axes.plot([right] * len(slow), _heights(slow), **_DOT | {"marker": canvas.MORE, "clip_on": False})
-        axes.set_title(f"{len(slow)} up to {tables.amount(slow[-1])} ms", loc="right", fontsize=canvas.SMALL)
+        axes.set_title(_beyond(slow, slow[-1], "up"), loc="right", fontsize=canvas.SMALL)
     open_ended = False
     for name, y in zip(names, placed.centres, strict=True):
         value, ends = found[f"{name}_ms"], found.get(f"{name}_ci95_ms") or ()  # older results have no intervals
@@ -62,13 +62,13 @@ def latency(result: Result) -> "Figure | None":
         below.plot([at], [y], **_POINT | {"marker": marker, "clip_on": False})
         canvas.beside(below, y, tables.amount(value) + (f" [{', '.join(map(_end, ends))}]" if ends else ""))
         if name in _MARKED:
-            axes.axvline(value, color=canvas.BLACK, linewidth=1, linestyle=_MARKED[name])
+            axes.axvline(value, color=canvas.BLACK, linewidth=1, linestyle=_MARKED[name], zorder=4)
     canvas.label_rows(below, placed)
     count = len(times)
     drawn = f"{count:,} samples, {tables.amount(found['pairs_per_query'])} passages a query"
     entries: list[tuple[Any, str]] = [
         (Line2D([], [], **_DOT), drawn if each == 1 else f"{drawn}; a dot for each {each}"),
-        *([(Line2D([], [], **_DOT | {"marker": canvas.MORE}), "beyond the edge")] if fast or slow else []),
+        *([(Line2D([], [], **_DOT | {"marker": canvas.MORE}), "a sample beyond the edge")] if fast or slow else []),
         *(
             (Line2D([], [], color=canvas.BLACK, linewidth=1, linestyle=style), name)
             for name, style in _MARKED.items()
@@ -94,6 +94,10 @@ def _near(times: Sequence[float]) -> Sequence[float]:
     least, most = times[max(1, n // 10)], times[n - 1 - max(1, n // 10)]
     reach = max(3 * (most - least), 0.25 * times[n // 2])
     return [time for time in times if least - reach <= time <= most + reach]
+
+
+def _beyond(times: Sequence[float], furthest: float, way: str) -> str:
+    return f"{len(times)} {'at' if len(times) == 1 else f'{way} to'} {tables.amount(furthest)} ms"
 
 
 def _heights(times: Sequence[float]) -> list[float]:
