@@ -668,7 +668,29 @@ def test_a_group_whose_interval_holds_0_has_neither_arrow_nor_colour_and_a_small
 
 def test_a_group_of_all_queries_is_a_sentence_and_no_table():
     text = Page(html.trial(groups(("what", 74, 0.1, 0.05, 0.15)), passages(), {})).text
-    assert "By question word One group only, what: 74 queries." in text
+    assert "All queries are of one group by question word: what." in text
+    assert "By question word" not in text
+
+
+def spans(page, anchor):
+    """The ends of the intervals drawn in a section: 64 is 0, and 60 units the largest distance from it."""
+    part = page[page.index(f'id="{anchor}"') :].partition("</section>")[0]
+    return re.findall(r'class="span" x1="([^"]*)" x2="([^"]*)"', part)
+
+
+def test_a_drawing_of_an_interval_ends_where_the_mean_would_pass_0_or_1():
+    found = groups(("three", 3, -0.25, -1.1683, 0.6683), ("many", 50, 0.25, 0.125, 0.375))
+    page = html.trial(found, passages(), {})
+    assert spans(page, "breakdown") == [("4.0", "124.0"), ("79.0", "109.0")]  # from -0.5 to 0.5, around 0.5
+    assert "-1.1683 to +0.6683" in Page(page).text  # Student's t as it is
+
+
+def test_a_drawing_of_an_interval_ends_at_the_ceiling_of_its_measure():
+    found = full()
+    effect = found["effectiveness"]
+    effect["ceiling"]["mean"] = {"nDCG@10": 0.875, "RR@10": 1.0}
+    effect["delta_ci95"]["nDCG@10"] = [0.125, 0.5]
+    assert spans(html.trial(found, passages(), {}), "quality") == [("84.0", "124.0")]  # 0.125 and 0.375 of 0.375
 
 
 def test_a_mean_change_that_is_not_clear_has_no_arrow_in_the_table_of_measures():

@@ -388,6 +388,18 @@ def test_each_picture_stands_beneath_the_table_of_what_it_shows(done):
     }
 
 
+def test_a_group_of_all_queries_is_a_sentence_and_a_small_one_is_marked(done):
+    result = finished(done)
+    row = {"label": "all|of them", "queries": 3, "before": 0.5, "after": 0.75, "delta": 0.25, "ci95": [0.1, 0.4]}
+    many = row | {"label": "many", "queries": 10}
+    result["analysis"]["breakdown"] = {"query_length": [row], "question_word": [row, many]}
+    report = markdown.trial(result)
+    assert "All queries are of one group by query length: all\\|of them." in report
+    assert "| all\\|of them | 3 (few) | 0.5000 | 0.7500 | +0.2500 \u00b1 0.1500 |" in report
+    assert "| many | 10 | 0.5000 |" in report
+    assert "## nDCG@10 by query length" not in report
+
+
 def test_the_report_says_how_many_differences_are_flipped_in_every_way(done):
     assert "(all flips up to 13 differences other than 0)" in markdown.trial(finished(done))
     assert significance.ENUMERATED == 13

@@ -110,8 +110,10 @@ def _analysis(result: Result, picture: Callable[[str], list[str]]) -> list[str]:
             for one in found["depths"]
         ]
         parts += ["## Quality by depth\n" + _table(["depth", "pairs", *measures], rows), *picture("depths")]
+    alone = []
     for by, rows in found["breakdown"].items():
         if len(rows) < 2:  # a group of all queries has the figures of the whole
+            alone += [f"by {by.replace('_', ' ')}: {row['label']}" for row in rows]
             continue
         cells = [
             [
@@ -130,6 +132,8 @@ def _analysis(result: Result, picture: Callable[[str], list[str]]) -> list[str]:
         few = any(row["queries"] < FEW for row in rows)
         note = f"\n\nFew: fewer than {FEW} queries, whose mean says little." if few else ""
         parts.append(f"{title}\n" + _table(columns, cells) + note)
+    if alone:
+        parts.append(f"All queries are of one group {_text('; '.join(alone))}.")
     for label, key in (("gained", "gains"), ("lost", "losses")):
         if found[key]:
             rows = [[one["query_id"], one["query"], f"{one['before']:.4f} -> {one['after']:.4f}"] for one in found[key]]

@@ -53,6 +53,7 @@ function makeSearchable(part, table) {
   const count = box.querySelector("output");
   const words = (body) => `${cellOf(body, 0)} ${body.querySelector(".id")?.textContent ?? ""}`; // the query and its id
   const found = new Map([...table.tBodies].map((body) => [body, fold(words(body))]));
+  const all = found.size === 1 ? "1 query" : `${found.size} queries`;
   const search = () => {
     const wanted = fold(input.value).split(/\s+/).filter(Boolean);
     let shown = 0;
@@ -62,11 +63,11 @@ function makeSearchable(part, table) {
         shown += !body.hidden;
       }
     });
-    count.textContent = wanted.length ? `${shown} of ${found.size}` : `${found.size} queries`;
+    count.textContent = wanted.length ? `${shown} of ${found.size}` : all;
   };
   input.addEventListener("input", search);
   box.hidden = false;
-  count.textContent = `${found.size} queries`;
+  count.textContent = all;
 }
 
 for (const part of document.querySelectorAll(".queries")) {

@@ -92,22 +92,27 @@ def _quality_alone(result: Result, drawn: _Drawn) -> Iterable[Markup | None]:
 def _quality(result: Result, drawn: _Drawn) -> Iterable[Markup | None]:
     effect = result["effectiveness"]
     names, tests = list(effect["delta"]), effect.get("tests") or {}
-    scale = parts.scale(effect["delta_ci95"].values(), effect["delta"].values())
+    first, ceiling = (effect[key]["mean"] for key in ("first_stage", "ceiling"))
+    drawn_ends = {
+        name: trends.within(ends, effect["delta"][name], first[name], ceiling[name]) or (None, None)
+        for name, ends in effect["delta_ci95"].items()
+    }
+    scale = parts.scale(drawn_ends.values(), effect["delta"].values())
     rows = []
     for name in names:
         test, (low, high) = tests.get(name) or {}, effect["delta_ci95"][name]
         rows.append([
             name,
-            figures.value(effect["first_stage"]["mean"][name]),
+            figures.value(first[name]),
             figures.value(effect["reranked"]["mean"][name]),
             parts.mean_change(effect["delta"][name], (low, high)),
-            parts.around(effect["delta"][name], (low, high), scale),
+            parts.around(effect["delta"][name], drawn_ends[name], scale),
             figures.interval(low, high),
             figures.interval(*(test.get("bca95") or (None, None))),
             figures.p(test.get("randomization_p")),
             figures.p(test.get("holm_p")),
             f"{effect['wins'][name]}/{effect['ties'][name]}/{effect['losses'][name]}",
-            figures.value(effect["ceiling"]["mean"][name]),
+            figures.value(ceiling[name]),
         ])  # fmt: skip
     columns = [
         "measure", tables.label_first(result), tables.label_second(result), "change", parts.DRAWN, "95 % interval (t)",
@@ -118,7 +123,7 @@ def _quality(result: Result, drawn: _Drawn) -> Iterable[Markup | None]:
         f"Means over {_queries_of(effect)}. Binary measures count grade {effect['relevance_level']} and above as "
         "relevant. Intervals are of the mean paired difference: Student's t, and the bootstrap's BCa where it is "
         "shown. The ceiling is what a perfect order of the same candidates would reach. An arrow stands where the t "
-        "interval leaves out 0."
+        "interval leaves out 0; its drawing ends where the measure would pass 0 or the ceiling."
         + (" p is of the paired randomisation test; corrected is Holm's, over all measures here." if tests else "")
     )
     if unjudged := effect.get("unjudged_at_10"):
@@ -175,17 +180,16 @@ def _breakdowns(breakdown: Mapping[str, Sequence[Entry]] | None, main: str, resu
     if several and reranks:
         said += (
             " Small groups have wide intervals, and many groups find something by chance. An arrow stands where the "
-            "interval leaves out 0."
+            "interval leaves out 0; drawings end where the mean would pass 0 or 1."
         )
     if any(group["queries"] < trends.FEW for group in several):
         said += f" Few: fewer than {trends.FEW} queries, whose mean says little."
     yield parts.note(said)
-    scale = parts.scale((g["ci95"] for g in several), (g["delta"] for g in several))
+    scale = parts.scale(map(_possible, several), (g["delta"] for g in several))
     columns = ["group", "queries", "before", "after", "change", parts.DRAWN, "95 % interval (t)"]
     for by, found in groups.items():
         title = _BREAKDOWNS.get(by, by.replace("_", " "))
         if len(found) == 1:  # a group of all queries has the figures of the whole
-            yield parts.titled(title, parts.note(f"One group only, {found[0]['label']}: {_queries_of(found[0])}."))
             continue
         rows = [
             [
@@ -194,7 +198,7 @@ def _breakdowns(breakdown: Mapping[str, Sequence[Entry]] | None, main: str, resu
                 figures.value(group["before"]),
                 figures.value(group["after"]),
                 parts.mean_change(group["delta"], group["ci95"]),
-                parts.around(group["delta"], group["ci95"], scale),
+                parts.around(group["delta"], _possible(group), scale),
                 figures.interval(*group["ci95"]),
             ]
             for group in found
@@ -203,6 +207,18 @@ def _breakdowns(breakdown: Mapping[str, Sequence[Entry]] | None, main: str, resu
             yield parts.titled(title, parts.table(columns, rows, title, cards=True))
         else:
             yield parts.titled(title, parts.table(["group", "queries", "mean"], [row[:3] for row in rows], title))
+    if alone := [f"{_by(by)} {found[0]['label']}" for by, found in groups.items() if len(found) == 1]:
+        yield parts.note(f"All queries are of one group {'; '.join(alone)}.")
+
+
+def _by(breakdown: str) -> str:
+    title = _BREAKDOWNS.get(breakdown, breakdown.replace("_", " "))
+    return f"{title[0].lower()}{title[1:]}:"
+
+
+def _possible(group: Entry) -> tuple[float, float] | tuple[None, None]:
+    """Return a group's interval as far as its mean can go: to 0 and to 1."""
+    return trends.within(group["ci95"], group["delta"], group["before"], 1.0) or (None, None)
 
 
 def _scores(scores: Entry | None, level: int, drawn: _Drawn) -> Iterable[Markup | None]:
@@ -255,7 +271,7 @@ def _scores(scores: Entry | None, level: int, drawn: _Drawn) -> Iterable[Markup 
             for b in bins
         ]
         table = parts.table(["sigmoid", "judged pairs", "mean sigmoid", "relevant share"], rows, "Calibration")
-        every = parts.more(f"{len(rows)} bins", table)
+        every = parts.more("1 bin" if len(rows) == 1 else f"{len(rows)} bins", table)
         yield parts.titled("Is the sigmoid a probability?", said, parts.beside(drawn.take("reliability")), every)
 
 
@@ -298,7 +314,7 @@ def _queries(
 
 def _cost(result: Result, drawn: _Drawn) -> Iterable[Markup | None]:
     for part in costs.parts(result):
-        table = parts.table(part.columns, part.rows, part.title, text=("what",), cards=len(part.columns) > 4)
+        table = parts.table(part.columns, part.rows, part.title, text=("what",), cards=part.title == costs.GRID)
         several = tag("ul", *(tag("li", sentence) for sentence in part.notes), class_="note")
         notes = several if len(part.notes) > 1 else parts.note("".join(part.notes)) if part.notes else None
         name = _PICTURES_OF_COST.get(part.title)
