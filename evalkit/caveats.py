@@ -12,7 +12,7 @@ def caveats(trial: Trial) -> list[str]:
     facts, scoring, found = trial.effective["slice"], trial.effective["scoring"], []
     reranks = trial.effective["reranker"].get("reranks", True)
     for label, run_name in (("first_stage", "first stage"), ("reranked", "reranked list")):
-        if trial.unjudged_at_10[label] > 0.2:
+        if trial.unjudged_at_10[label] > 0.2 and (reranks or label == "first_stage"):
             found.append(
                 f"{trial.unjudged_at_10[label]:.0%} of the top 10 of the {run_name} are unjudged and count as "
                 "not relevant"

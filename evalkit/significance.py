@@ -305,7 +305,7 @@ def _wilcoxon_p(differences: "Values") -> float | None:
     if len(differences) < 2:
         return None
     changed = differences != 0
-    if changed.sum() <= _ENUMERATED:  # where there are zeros or ties, scipy approximates, or takes seconds
+    if changed.sum() <= ENUMERATED:  # where there are zeros or ties, scipy approximates, or takes seconds
         ranks = np.sign(differences) * rankdata(np.abs(differences))
         return _exact_p(ranks[changed])
     return float(wilcoxon(differences, zero_method="pratt").pvalue)
@@ -344,7 +344,7 @@ def _randomization_p(differences: "Values", seed: int, resamples: int) -> float 
         return None
     changed = differences[differences != 0]  # a 0 is the same with either sign
     n = len(changed)
-    if n <= _ENUMERATED:
+    if n <= ENUMERATED:
         return _exact_p(changed)
     rng = np.random.default_rng(seed)
     drawn = sum(_as_far(rng.integers(0, 2, (m, n), dtype=np.bool_), changed) for m in _chunks(resamples, n))
@@ -376,7 +376,7 @@ def _chunks(resamples: int, n: int) -> Iterator[int]:
         yield min(size, resamples - start)
 
 
-_ENUMERATED = 13
+ENUMERATED = 13
 """So many differences have 8,192 flips of their signs: no more than are drawn of others, so all are tried."""
 
 _CHUNK = 2**18

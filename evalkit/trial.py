@@ -10,7 +10,7 @@ from evalkit import measures, ranking, searching, trec
 from evalkit.caveats import caveats
 from evalkit.errors import EvalkitError, NotFiniteError
 from evalkit.measures import Measure
-from evalkit.meter import Meter
+from evalkit.meter import Meter, reranks
 from evalkit.progress import say, stage
 from evalkit.types import Pair, Run, Scores, Settings, Slice, Trial
 
@@ -150,7 +150,8 @@ def run(
     pairs = candidates(first, plan.depth)
 
     meter = Meter(plan, reranker, data, pairs)
-    say(f"  loading {getattr(reranker, 'model', None) or getattr(reranker, 'path', 'the reranker')}")
+    if reranks(reranker):
+        say(f"  loading {getattr(reranker, 'model', None) or getattr(reranker, 'path', 'the reranker')}")
     meter.load()
     scores = meter.score()
     logits = _logits_by_query(pairs, scores)  # a broken model is told of before it is measured

@@ -159,13 +159,18 @@ def heading(result: Result) -> str:
 
 
 def effectiveness_columns(result: Result) -> list[str]:
-    """Return the headings of `effectiveness_rows`."""
+    """Return the headings of `effectiveness_rows`; without a reranker there is nothing after, and no difference."""
+    if not reranks(result):
+        return ["measure", label_first(result), "ceiling"]
     return ["measure", label_first(result), label_second(result), "delta, 95 % interval", "win/tie/loss", "ceiling"]
 
 
 def effectiveness_rows(result: Result) -> list[list[str]]:
     """Return for each measure the cells under `effectiveness_columns`; after the delta comes half its interval."""
     effect = result["effectiveness"]
+    if not reranks(result):
+        first, ceiling = effect["first_stage"]["mean"], effect["ceiling"]["mean"]
+        return [[name, f"{value:.4f}", f"{ceiling[name]:.4f}"] for name, value in first.items()]
     rows = []
     for name, delta in effect["delta"].items():
         low, high = effect["delta_ci95"][name]
@@ -221,7 +226,8 @@ def _has(result: Result, name: str) -> bool:
 
 def _after_and_delta(result: Result, name: str) -> str:
     effect = result["effectiveness"]
-    return f"{effect['reranked']['mean'][name]:.4f} ({effect['delta'][name]:+.4f})"
+    after = f"{effect['reranked']['mean'][name]:.4f}"
+    return f"{after} ({effect['delta'][name]:+.4f})" if reranks(result) else after
 
 
 def _asked(result: Result) -> str:

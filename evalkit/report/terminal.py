@@ -16,6 +16,7 @@ from evalkit.report.result import Result
 def show(result: Result, folder: str) -> None:
     """Print one finished result."""
     console = _console()
+    console.print(tables.heading(result), soft_wrap=True)
     console.print(_effectiveness(result))
     console.print(tables.verdict(result), soft_wrap=True)
     if cost := tables.cost_line(result):
@@ -49,7 +50,7 @@ def _console() -> PlainConsole:
 
 
 def _effectiveness(result: Result) -> Table:
-    table = Table(title=tables.heading(result), title_justify="left")
+    table = Table()
     for column in tables.effectiveness_columns(result):
         table.add_column(
             column, justify="left" if column == "measure" else "right", overflow="fold", no_wrap=column[0] != "+"
