@@ -13,17 +13,19 @@ from typing import Any
 
 import hydra
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.config_repository import ConfigRepository
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from hydra.experimental.callback import Callback
+from hydra.plugins.config_source import ConfigResult
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from evalkit import commands, config, progress, provenance, stopping
+from evalkit import commands, config, progress, provenance, stopping, verbatim
 from evalkit.build import check_hydra
 from evalkit.cluster.settings import check_launcher
 from evalkit.config import SCHEMAS, conf_dir
@@ -61,6 +63,7 @@ def main() -> None:
     for (group, name), schema in SCHEMAS.items():
         ConfigStore.instance().store(group=group, name=name, node=schema)
     _limit_hydra()
+    _keep_texts()
     compose = hydra.main(config_path=str(conf_dir()), config_name="config", version_base="1.3")
     try:
         with stopping.heard():
@@ -110,6 +113,33 @@ def _limit_hydra() -> None:
     ConfigLoaderImpl.load_configuration = load_and_check  # type: ignore[method-assign]
 
 
+def _keep_texts() -> None:
+    """Have Hydra read settings that are texts as they were typed, in arguments, sweeps and YAML files."""
+    parse, load = OverridesParser.parse_overrides, ConfigRepository.load_config
+    if parse.__module__ == __name__:
+        return  # main ran before in this process
+
+    def parse_typed(self: OverridesParser, overrides: list[str]) -> list[Any]:
+        return parse(self, verbatim.arguments(overrides))
+
+    def load_typed(self: ConfigRepository, config_path: str) -> ConfigResult | None:
+        result = load(self, config_path)
+        folder = result.path.removeprefix("file://") if result and result.path.startswith("file://") else None
+        if result and folder and isinstance(result.config, DictConfig):
+            group, _, name = config_path.removesuffix(".yaml").rpartition("/")
+            package = result.header.get("package") or "_group_"
+            place = {"_global_": "", "_group_": group.replace("/", ".")}.get(package, package)
+            for (*above, key), typed in verbatim.restored(Path(folder, group, f"{name}.yaml"), place):
+                node: Any = result.config
+                for step in above:
+                    node = node[step]
+                node[key] = typed
+        return result
+
+    OverridesParser.parse_overrides = parse_typed  # type: ignore[method-assign]
+    ConfigRepository.load_config = load_typed  # type: ignore[method-assign]
+
+
 def _job(cfg: DictConfig) -> None:
     """Run one trial. Errors are told here: raised through Hydra, they would be told twice, and end a sweep."""
     global _exit_code, _began
@@ -145,7 +175,9 @@ def _run(cfg: DictConfig) -> None:
     folder = Path(HydraConfig.get().runtime.output_dir)
     asked = _asked(cfg)
     progress.use(asked["log_format"])
-    gate = commands.Gate.of(asked["gate"]) if asked["task"] == "gate" else None
+    gate = None
+    if asked["task"] == "gate":
+        gate = commands.Gate.of(asked["gate"], list(HydraConfig.get().overrides.task), _limits_of_ci())
     facts = provenance.collect(provenance.command_line())
     if HydraConfig.get().mode == RunMode.MULTIRUN and run_folder.is_done(folder, asked, facts):
         say(f"{folder.name}: finished before with the same settings, and kept; overwrite=true runs it again")
@@ -167,7 +199,7 @@ def _work(folder: Path, asked: dict[str, Any], facts: dict[str, Any], gate: "com
     """Do what was asked in a fresh process, and show what came of it."""
     from evalkit import jobs, run_folder
     from evalkit.report import terminal
-    from evalkit.worker import in_fresh_process
+    from evalkit.worker import in_fresh_process, in_kept_process
 
     global _exit_code
     limit_s = asked["time_limit_s"]
@@ -179,8 +211,10 @@ def _work(folder: Path, asked: dict[str, Any], facts: dict[str, Any], gate: "com
             raise EvalkitError("batch and single scores disagree, so padding leaks into the scores of this model")
         return
     say(f"{asked['name']}: {_choices()}")
+    sweeps = HydraConfig.get().mode == RunMode.MULTIRUN
+    in_process = in_kept_process if sweeps and jobs.computes_nothing(asked) else in_fresh_process
     try:
-        result = in_fresh_process(jobs.run_trial, asked, facts, folder, time_limit_s=limit_s)
+        result = in_process(jobs.run_trial, asked, facts, folder, time_limit_s=limit_s)
     except NotFiniteError as error:
         if gate is None:
             raise
@@ -192,6 +226,12 @@ def _work(folder: Path, asked: dict[str, Any], facts: dict[str, Any], gate: "com
             _exit_code = FAILED
     if gate:
         _exit_code = max(_exit_code, gate.run(folder))
+
+
+def _limits_of_ci() -> dict[str, Any]:
+    packaged = OmegaConf.to_container(OmegaConf.load(conf_dir() / "experiment" / "ci.yaml"))
+    assert isinstance(packaged, dict)
+    return dict(packaged["gate"])
 
 
 def _gate_settings(overrides: list[str]) -> dict[str, Any]:

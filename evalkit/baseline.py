@@ -8,12 +8,13 @@ import json
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from evalkit.errors import EvalkitError
 from evalkit.files import write_whole
+from evalkit.limits import CHECKS, STORED
 from evalkit.measures import parse
 from evalkit.outside import quoted
 from evalkit.report.reading import Finished, read_json
@@ -51,6 +52,10 @@ class Baseline:
     """Counts: pairs, and how many of them are tied, truncated or unscored; queries without hits or with one score."""
     top: Mapping[str, tuple[Hit, ...]]
     """query_id -> the best `KEPT_HITS` reranked passages with their logits."""
+    unknown: Mapping[str, float] = field(default_factory=dict)
+    """query, passage -> share of tokens that the model's vocabulary lacks, of a result that says so."""
+    limits: Settings = field(default_factory=dict)
+    """Limits of the gate that this baseline needs and that are not the defaults; see `evalkit.gate.own_limits`."""
 
     def mean(self, label: str, measure: str) -> float:
         """Return the mean over queries of ``first`` or ``reranked``."""
@@ -90,6 +95,11 @@ def of(finished: Finished) -> Baseline:
                     for hit in finished.reranked.rankings.get(query_id, ())[: min(depth, KEPT_HITS)]
                 )
                 for query_id in next(iter(per_query["reranked"].values()))
+            },
+            unknown={
+                side: round(float(share), 6)
+                for side in ("query", "passage")
+                if (share := effective["scoring"].get(f"unknown_{side}_share")) is not None
             },
         )
         ranked = sum(min(len(hits), depth) for hits in finished.reranked.rankings.values())
@@ -132,6 +142,10 @@ def _check(baseline: Baseline) -> None:
         raise ValueError("a logit is not a finite number")
     if not all(0 <= value <= 1 for value in (*baseline.ceiling.values(), baseline.unjudged_at_10)):
         raise ValueError("a mean is not between 0 and 1")
+    if not all(0 <= value <= 1 for value in baseline.unknown.values()):
+        raise ValueError("a share of unknown tokens is not between 0 and 1")
+    if not set(baseline.limits.get("skip", ())) <= set(CHECKS) - {"logits_finite"}:
+        raise ValueError("its limits skip a check that there is not, or that cannot be skipped")
 
 
 def _system(facts: Settings) -> dict[str, Any]:
@@ -159,6 +173,9 @@ def _line(key: str, value: Any, indent: str) -> str:
 def _content(baseline: Baseline) -> dict[str, Any]:
     entries = asdict(baseline) | {"schema_version": SCHEMA_VERSION}
     first, reranked, ceiling, top = (entries.pop(key) for key in ("first", "reranked", "ceiling", "top"))
+    for optional in ("unknown", "limits"):  # what a baseline does not need is not in its file
+        if not entries[optional]:
+            del entries[optional]
     entries["means"] = {
         measure: {
             "first_stage": round(baseline.mean("first", measure), 6),
@@ -231,6 +248,8 @@ def read(path: Path) -> Baseline:
             unjudged_at_10=float(content["unjudged_at_10"]),
             scoring={key: content["scoring"][key] for key in _COUNTS},
             top={q: tuple(Hit(d, float(score)) for d, score in entry["top"]) for q, entry in per_query.items()},
+            unknown={side: float(share) for side, share in content.get("unknown", {}).items()},
+            limits=dict(content.get("limits", {})),
         )
         _check(found)
         return found
@@ -241,6 +260,7 @@ def read(path: Path) -> Baseline:
         ) from None
 
 
+_FROM_0 = Limited(float, lambda number: number >= 0, "a number from 0 up")
 _SHAPE = {
     "slice": {
         "name": str,
@@ -254,6 +274,8 @@ _SHAPE = {
     "means": Each({"ceiling": float}),
     "unjudged_at_10": float,
     "scoring": dict.fromkeys(_COUNTS, COUNT),
+    "unknown?": {"query?": float, "passage?": float},
+    "limits?": {**dict.fromkeys((f"{name}?" for name in STORED), _FROM_0), "skip?": list[str]},
     "per_query": Each(
         {
             "first_stage": Each(float),

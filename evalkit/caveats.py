@@ -1,6 +1,10 @@
 """What a careful reader would want to know before quoting a figure of a trial."""
 
-from evalkit.types import Trial
+from collections.abc import Iterator
+from typing import Any
+
+from evalkit import languages
+from evalkit.types import Settings, Trial
 
 
 def caveats(trial: Trial) -> list[str]:
@@ -8,24 +12,22 @@ def caveats(trial: Trial) -> list[str]:
     facts, scoring, found = trial.effective["slice"], trial.effective["scoring"], []
     reranks = trial.effective["reranker"].get("reranks", True)
     for label, run_name in (("first_stage", "first stage"), ("reranked", "reranked list")):
-        if trial.unjudged_at_10[label] > 0.2:
+        if trial.unjudged_at_10[label] > 0.2 and (reranks or label == "first_stage"):
             found.append(
                 f"{trial.unjudged_at_10[label]:.0%} of the top 10 of the {run_name} are unjudged and count as "
                 "not relevant"
             )
-    if facts["judged_docs_without_text"]:
-        found.append(
-            f"{facts['judged_docs_without_text']} judged passages are not in this slice's corpus and cannot be "
-            "found; figures are not comparable with the full collection's"
-        )
-    if facts["corpus"] != "full":
-        found.append(f"the corpus is cut ({facts['corpus']}): a first stage has it easier than on the full collection")
+    found += _of_the_corpus(trial)
     if facts.get("texts_mended"):
         found.append(f"lone surrogates, which UTF-8 cannot write, became U+FFFD in {facts['texts_mended']} texts")
     if facts.get("ids_escaped"):
         found.append(f"{facts['ids_escaped']} ids with white space or control characters are written percent-encoded")
     if facts["queries_without_relevant"]:
         found.append(f"{facts['queries_without_relevant']} queries have no relevant passage and count 0 in every list")
+    found += _of_exclusions(facts, trial.effective["first_stage"])
+    found += _of_relevance(facts)
+    found += _of_the_language(facts, trial.effective["first_stage"])
+    found += _of_the_reading(facts)
     if trial.effective["first_stage"].get("from_cache"):
         found.append("the first stage's index came from the cache: its time is that of reading and searching alone")
     if scoring["queries_without_hits"]:
@@ -45,21 +47,182 @@ def caveats(trial: Trial) -> list[str]:
             f"{scoring['truncated_pairs']} of {scoring['pairs']} pairs were cut to "
             f"{trial.effective['reranker']['max_length']} tokens"
         )
+    for side in ("query", "passage"):
+        if (share := scoring.get(f"unknown_{side}_share")) and share > 0.05:
+            plural = "queries" if side == "query" else "passages"
+            found.append(
+                f"{share:.0%} of the tokens of the {plural} are unknown to the reranker's tokenizer ([UNK]): it was "
+                "not made for this language"
+            )
+    if "would give other ids" in str(trial.effective["reranker"].get("tokenizer_source")):
+        found.append(
+            f"the reranker's ids are those of {trial.effective['reranker']['tokenizer_source']}: tools that follow the "
+            "class get other scores"
+        )
+    if trial.effective["reranker"].get("self_check", True) is None:
+        found.append("reranker.self_check=false: nothing has shown that the model scores a pair alike on every way")
     if reranks and not scoring["queries_reordered"]:
         found.append("the reranker changed no order: every list is the first stage's")
-    if scoring["tied_pairs"]:
-        found.append(
-            f"{scoring['tied_pairs']} pairs share their score with another one of their query; first-stage order "
-            "decides between them"
-        )
     for stage_name in ("first_stage", "reranker"):
         found += trial.effective[stage_name].get("notes", ())
-        if clash := trial.effective[stage_name].get("queries_where_rank_and_score_disagree"):
-            found.append(
-                f"in the {stage_name.replace('_', ' ')}'s run file rank and score disagree for {clash} queries; "
-                "the scores decide"
-            )
+    found += _depth(trial.effective)
+    found += _ties(trial.effective)
+    found += _rank_columns(trial.effective)
     if len(trial.slice.queries) < 30:
         count = "1 query is" if len(trial.slice.queries) == 1 else f"{len(trial.slice.queries)} queries are"
         found.append(f"{count} few: only large differences can be told from chance")
+    return found
+
+
+def _of_the_corpus(trial: Trial) -> Iterator[str]:
+    """What is not in the corpus, for a first stage that searches it, or for a finished run, which searched its own."""
+    facts, docs = trial.effective["slice"], trial.slice.docs
+    is_run = "queries_of_other_slices" in trial.effective["first_stage"]
+    if absent := facts["judged_docs_without_text"]:
+        if is_run:
+            ranked = {(q, hit.doc_id) for q, hits in trial.first_stage.rankings.items() for hit in hits}
+            ranks = sum((q, d) in ranked and d not in docs for q, grades in trial.slice.qrels.items() for d in grades)
+            yield (
+                f"{absent} judged passages have no text in this slice's corpus; the finished run ranks {ranks} of "
+                "them, which count where it ranks them"
+            )
+        else:
+            yield (
+                f"{absent} judged passages are not in this slice's corpus and cannot be found; figures are not "
+                "comparable with the full collection's"
+            )
+    if facts["corpus"] != "full":
+        yield f"the corpus is cut ({facts['corpus']}): " + (
+            "that changes nothing for a finished run, which searched a corpus of its own"
+            if is_run
+            else "a first stage has it easier than on the full collection"
+        )
+    if dropped := facts.get("empty_docs_dropped"):
+        ranked_empty = trial.effective["first_stage"].get("empty_hits", 0)
+        yield f"{dropped} empty passages were left out of the corpus (slice.empty_docs=drop)" + (
+            f", and so were {ranked_empty} hits of the finished run that are such passages" if ranked_empty else ""
+        )
+
+
+def _of_exclusions(facts: Settings, first_stage: Settings) -> Iterator[str]:
+    """Who may not be retrieved, and who may though it has the id of the query."""
+    about = facts.get("exclusions")
+    if about:
+        mode, hits = about["identical_ids"], first_stage.get("excluded_hits", 0)
+        if out := about["own_passages_left_out"]:
+            why = "" if mode == "drop" else ", its text too and not judged relevant,"
+            yield (
+                f"{out} queries are passages themselves: the passage with the query's id{why} may not be retrieved for "
+                f"it (slice.identical_ids={mode}; keep lets it)"
+            )
+        if kept := about["queries_with_the_id_of_a_passage"] - about["own_passages_left_out"]:
+            why = "" if mode == "keep" else ", of another text or judged relevant,"
+            yield (
+                f"{kept} queries have the id of a passage{why} which may be retrieved for them "
+                f"(slice.identical_ids={mode}; drop leaves such passages out, as BEIR's own evaluation does)"
+            )
+        if about["listed"]:
+            absent = about["listed_without_passage"]
+            yield (
+                f"{about['queries_with_a_list']} queries have a list of passages that may not be retrieved for them, "
+                f"{about['listed']} in all" + (f", of which {absent} are not in the corpus" if absent else "")
+            )
+        if hits:
+            yield f"{hits} hits of the first stage may not be retrieved and were left out before the depth was counted"
+        if about["judgments_left_out"]:
+            yield f"{about['judgments_left_out']} judgments of passages that may not be retrieved count in no measure"
+    if same := facts.get("queries_that_are_another_passage"):
+        yield (
+            f"{same} queries are, word for word, an unjudged passage of another id, which takes a high rank; "
+            "excluded_ids in queries.jsonl can list such passages"
+        )
+
+
+def _of_relevance(facts: Settings) -> Iterator[str]:
+    level = facts["relevance_level"]
+    if (lowest := facts.get("lowest_grade")) is not None:
+        means = facts.get("lowest_grade_means")
+        yield (
+            f"no judged grade lies below the relevance level {level} (the lowest is {lowest}"
+            + (f': "{means}"' if means else "")
+            + "), so every judged passage counts as relevant; slice.relevance_level sets another"
+        )
+    official = ", ".join(facts.get("official_measures", ()))
+    if facts.get("relevance_level_from") == "official_measures":
+        yield f"grade {level} and above is relevant, as the collection's official measures have it ({official})"
+    if stated := facts.get("official_relevance_level"):
+        yield (
+            f"grade {level} and above is relevant here, and {stated} and above in the collection's official measures "
+            f"({official})"
+        )
+
+
+def _of_the_language(facts: Settings, first_stage: Settings) -> Iterator[str]:
+    analysis = first_stage.get("analysis")
+    if isinstance(analysis, dict) and analysis["kind"] != "bigrams" and not (
+        analysis["stopwords"] or analysis["stemmer"]
+    ):  # fmt: skip
+        yield (
+            f"{first_stage['name']} has no stopwords and no stemmer for {languages.named(analysis['lang'])} "
+            f"(analysis: {analysis['kind']}): beside a weaker first stage any reranker looks better"
+        )
+    if stated := facts.get("lang_of_the_collection"):
+        yield f"slice.lang is {languages.named(facts['lang'])}, though the collection says {stated} of its queries"
+
+
+def _of_the_reading(facts: Settings) -> Iterator[str]:
+    """What was given and not used."""
+    yield from (f"without effect: {idle}" for idle in facts.get("without_effect", ()))
+    if titles := facts.get("query_titles_left_out"):
+        yield f"{titles} queries have a title, which is no part of the query: as in BEIR, a query is its text alone"
+    if judged := facts.get("judged_queries_without_text"):
+        yield f"{judged} queries are judged and have no text in the collection: they are left out"
+
+
+def _depth(effective: Any) -> list[str]:
+    most, depth = effective["reranker"].get("most_ranked_of_a_query", 0), effective["depth"]
+    if most <= depth:
+        return []
+    return [
+        f"the reranker's run ranks up to {most} passages of a query, and depth={depth} judges it on the first "
+        f"{depth} candidates alone; depth=null judges all that it ranks"
+    ]
+
+
+def _ties(effective: Any) -> list[str]:
+    """Return which lists have ties or no order at all, and what decides between tied passages."""
+    scoring, found = effective["scoring"], []
+    shared = "share their score with another one of their query"
+    if tied := scoring["first_stage_tied_hits"]:
+        found.append(
+            f"{tied} of {scoring['first_stage_hits']} hits of the first stage {shared}, in "
+            f"{scoring['first_stage_queries_with_ties']} queries; {_rule(effective['first_stage'], 'rising doc_id')}"
+        )
+    if tied := scoring["tied_pairs"]:
+        found.append(f"{tied} pairs {shared}; {_rule(effective['reranker'], 'first-stage order')}")
+    for who, key in (("first stage", "first_stage_"), ("reranker", "")):
+        if constant := scoring[f"{key}queries_with_constant_score"]:
+            found.append(f"the {who} gives one score to all candidates in {constant} queries: there it orders nothing")
+    return found
+
+
+def _rule(part: Any, ours: str) -> str:
+    """Return what decides between tied passages: a run from a file says in `part` how it was read."""
+    rules = {"score": "falling doc_id, as in trec_eval, decides", "rank": "score and then falling doc_id decide"}
+    return f"{rules.get(part.get('order'), f'{ours} decides')} between them"
+
+
+def _rank_columns(effective: Any) -> list[str]:
+    found = []
+    for part in ("first_stage", "reranker"):
+        facts = effective[part]
+        if clash := facts.get("queries_where_rank_and_score_disagree"):
+            decides = (
+                f"the rank column decides, as {part}.order=rank says, and trec_eval finds other figures"
+                if facts.get("order") == "rank"
+                else f"score and then falling doc_id decide, as in trec_eval ({part}.order=rank takes the rank column)"
+            )
+            found.append(
+                f"in the {part.replace('_', ' ')}'s run file rank and score disagree for {clash} queries; {decides}"
+            )
     return found

@@ -1,8 +1,8 @@
 """The commands that run no trial: ``compare`` and ``gate`` for results, ``baseline`` for the standard, ``store``."""
 
 import argparse
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NoReturn
@@ -23,22 +23,35 @@ class Gate:
     path: Path
     baseline: Any
     limits: Limits
+    """In force."""
+    own: Mapping[str, Any]
+    """Those of them that are the baseline's."""
+    asked: Limits
+    """What would be in force without a baseline's own limits."""
     junit: Path | None
 
     @classmethod
-    def of(cls, settings: Mapping[str, Any]) -> "Gate":
+    def of(cls, settings: Mapping[str, Any], overrides: Sequence[str], packaged: Mapping[str, Any]) -> "Gate":
         """Return the gate of the settings of the group ``gate``.
+
+        Args:
+            settings: the group as composed.
+            overrides: the command line's, which go before the limits of the baseline.
+            packaged: the limits of experiment=ci, which do not.
 
         Raises:
             EvalkitError: a limit makes no sense, or the baseline cannot be read.
         """
         from evalkit import baseline
+        from evalkit.gate import own_limits
 
-        limits = Limits(**{key: value for key, value in settings.items() if key not in ("baseline", "junit")})
-        limits.check()
+        asked = _limits(settings)
+        asked.check()
         path = user_path(settings["baseline"])
         junit = user_path(settings["junit"]) if settings["junit"] else None
-        return cls(path, baseline.read(path), limits, junit)
+        found = baseline.read(path)
+        limits, own = own_limits.merged(asked, found.limits, _named(overrides), packaged)
+        return cls(path, found, limits, own, asked, junit)
 
     def run(self, result: str | Path) -> int:
         """Judge a trial's folder, tell everyone who listens, and return the exit code: 0 it holds, 1 it does not.
@@ -46,11 +59,12 @@ class Gate:
         Raises:
             EvalkitError: result and baseline cannot be compared, or a report cannot be written.
         """
-        from evalkit.gate import judge
+        from evalkit.gate import judge, own_limits
         from evalkit.report import github, junit, markdown, reading, terminal
 
         try:
             judged = judge.judge(self.baseline, reading.read(result), self.limits)
+            judged = own_limits.named(judged, self.own, self.asked)
         except NotFiniteError as error:
             judged = judge.not_finite(str(error))
         terminal.show_gate(judged, str(self.path))
@@ -60,6 +74,16 @@ class Gate:
         if github.wanted():
             terminal.show_lines(github.annotations(judged))
         return HOLDS if judged.holds else REGRESSED
+
+
+def _limits(settings: Mapping[str, Any]) -> Limits:
+    return Limits(**{key: value for key, value in settings.items() if key not in ("baseline", "junit")})
+
+
+def _named(overrides: Sequence[str]) -> set[str]:
+    """Return the keys of the group ``gate`` that a command line sets, such as ``skip`` for ``gate.skip=[unjudged]``."""
+    keys = (override.lstrip("+~").partition("=")[0].split(".") for override in overrides)
+    return {key[1] for key in keys if key[0] == "gate" and len(key) > 1}
 
 
 def run(arguments: list[str], gate_settings: Callable[[list[str]], Mapping[str, Any]]) -> int:
@@ -78,7 +102,7 @@ def run(arguments: list[str], gate_settings: Callable[[list[str]], Mapping[str, 
         from evalkit import kept
 
         return REGRESSED if kept.run(parsed) else HOLDS
-    _write_baseline(Path(parsed.result), Path(parsed.output or gate_settings([])["baseline"]))
+    _write_baseline(parsed, gate_settings)
     return HOLDS
 
 
@@ -86,12 +110,14 @@ def _gate(parsed: argparse.Namespace, gate_settings: Callable[[list[str]], Mappi
     for setting in parsed.settings:
         if not setting.lstrip("+").startswith(("gate.", "gate=")) or "=" not in setting:
             raise EvalkitError(
-                f"gate takes a RESULT, --baseline FILE, --junit FILE and settings such as gate.max_drop.nDCG=0.02; "
+                f"gate takes a RESULT, --baseline FILE, --junit FILE and settings such as gate.tolerance.nDCG=0.03; "
                 f"{setting!r} is none of them"
             )
     settings = dict(gate_settings(parsed.settings))
     given = {"baseline": parsed.baseline, "junit": parsed.junit}
-    return Gate.of(settings | {key: value for key, value in given.items() if value}).run(parsed.result)
+    settings |= {key: value for key, value in given.items() if value}
+    packaged = gate_settings(["experiment=ci"])
+    return Gate.of(settings, parsed.settings, packaged).run(parsed.result)
 
 
 def _compare(parsed: argparse.Namespace) -> None:
@@ -117,11 +143,45 @@ def _compare(parsed: argparse.Namespace) -> None:
     terminal.show_comparison(compared, str(output))
 
 
-def _write_baseline(result: Path, output: Path) -> None:
+def _write_baseline(parsed: argparse.Namespace, gate_settings: Callable[[list[str]], Mapping[str, Any]]) -> None:
+    """Write a result down as the standard, once it passes its own gate: by the usual limits, or by ones of its own.
+
+    Raises:
+        EvalkitError: it does not, and nobody accepted the limits that it needs.
+    """
     from evalkit import baseline
+    from evalkit.gate import own_limits
     from evalkit.report import reading
 
-    new = baseline.of(reading.read(result))
+    for setting in parsed.settings:
+        if not setting.lstrip("+").startswith("gate.") or "=" not in setting:
+            raise EvalkitError(f"unrecognized arguments: {setting}; baseline takes a RESULT and gate.KEY=VALUE")
+    settings = gate_settings(["experiment=ci", *parsed.settings])
+    output = Path(parsed.output or settings["baseline"])
+    finished = reading.read(parsed.result)
+    new = baseline.of(finished)
+    given = _named(parsed.settings)
+    limits = _limits(settings)
+    # What the run itself was to be judged by goes before the defaults, but null may just be a trial's default budget.
+    own = {
+        name: value
+        for name, value in own_limits.recorded(finished).items()
+        if name not in given and not (value is None and name in own_limits.RATIOS)
+    }
+    limits = replace(limits, **own)
+    limits.check()
+    if failing := own_limits.failing(new, finished, limits):
+        needed = own_limits.needed(new, finished, limits, failing)
+        arguments = own_limits.as_arguments(needed)
+        if not parsed.accept_limits:
+            why = "; ".join(f"{check.name}: {' '.join(check.message.split())}" for check in failing)
+            raise EvalkitError(
+                f"{parsed.result} fails its own gate with nothing changed, and was not written ({why}); "
+                "--accept-limits writes the limits that it needs into the baseline, or give this command and each gate "
+                f"these settings: {arguments}"
+            )
+        new = replace(new, limits=needed)
+        say(f"limits of its own, by which each gate against it judges where it sets no others: {arguments}")
     try:
         old = baseline.read(output) if output.exists() else None
     except EvalkitError as error:
@@ -177,5 +237,9 @@ def _parser(command: str) -> argparse.ArgumentParser:
         parser.add_argument("--junit", metavar="FILE", help="write the verdict as JUnit XML too")
     else:
         parser.description = "Write down a result as the standard for the gate, or update what is there."
+        parser.add_argument("settings", metavar="gate.KEY=VALUE", nargs="*", help="limits that its gate will have")
         parser.add_argument("--output", metavar="FILE", help="default: reports/baselines/ci.json")
+        parser.add_argument(
+            "--accept-limits", action="store_true", help="where it fails its own gate, write the limits that it needs"
+        )
     return parser

@@ -36,8 +36,13 @@ def refuse_other_data(
         )
     differ = [
         words
-        for part, words in (("queries", "texts of queries"), ("docs", "passages"), ("judgments", "judgments"))
-        if before["fingerprints"][part] != after["fingerprints"][part]
+        for part, words in (
+            ("queries", "texts of queries"),
+            ("docs", "passages"),
+            ("judgments", "judgments"),
+            ("excluded", "passages that may not be retrieved (slice.identical_ids, excluded_ids)"),
+        )
+        if before["fingerprints"].get(part) != after["fingerprints"].get(part)
     ]
     if differ:
         raise EvalkitError(

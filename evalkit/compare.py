@@ -8,7 +8,7 @@ from typing import Any
 
 from evalkit.comparable import refuse_other_data
 from evalkit.errors import EvalkitError
-from evalkit.parity import parity
+from evalkit.parity import parity, same_candidates
 from evalkit.report import tables
 from evalkit.report.reading import Finished
 from evalkit.score_meaning import all_logits
@@ -184,17 +184,26 @@ def _parity(
     margin: float,
     measure: str,
 ) -> dict[str, Any] | None:
-    """Return how far the scores of two trials agree; None where one of them has no scores, or other candidates."""
-    if not all(all_logits(finished.result["effective"]) for finished in (one, other)):
+    """Return how far two rerankings agree, by ranks alone where one has no logits; None where `_no_parity` says why."""
+    if _no_parity(one, other):
         return None
-    depths = {finished.result["effective"]["depth"] for finished in (one, other)}
-    if len(depths) > 1:
-        return None
-    try:
-        found = parity(one.reranked, other.reranked, depths.pop())
-    except EvalkitError:  # another first stage has other candidates
-        return None
+    depth, logits = one.result["effective"]["depth"], all(all_logits(f.result["effective"]) for f in (one, other))
+    found = parity(one.reranked, other.reranked, depth, ranks_only=not logits)
     return asdict(found) | {"equivalence": {"measure": measure, **asdict(equivalence(of[base], of[label], margin))}}
+
+
+def _no_parity(one: Finished, other: Finished) -> str | None:
+    """Return why two results have no parity; None where they have one."""
+    effective = [finished.result["effective"] for finished in (one, other)]
+    if not all(facts["reranker"].get("reranks", True) for facts in effective):
+        return "one of them has no reranker"
+    if effective[0]["depth"] != effective[1]["depth"]:
+        return f"one reranked to depth {effective[0]['depth']}, the other to {effective[1]['depth']}"
+    try:
+        same_candidates(one.reranked, other.reranked, effective[0]["depth"])
+    except EvalkitError as error:  # another first stage has other candidates
+        return str(error)
+    return None
 
 
 def _warnings(results: Sequence[Finished], labels: Sequence[str], measures: Sequence[str]) -> list[str]:
@@ -203,6 +212,10 @@ def _warnings(results: Sequence[Finished], labels: Sequence[str], measures: Sequ
         left_out = [m for m in one.result["effectiveness"]["per_query"]["reranked"] if m not in measures]
         if left_out:
             found.append(f"{', '.join(left_out)} of {label} is left out: not every result has it")
+    for label, other in zip(labels[1:], results[1:]):
+        reranks = all(tables.reranks(one.result) for one in (results[0], other))
+        if reranks and (why := _no_parity(results[0], other)):
+            found.append(f"how far the rankings of {labels[0]} and {label} agree is not told: {why}")
     noted: dict[str, list[str]] = {}
     for label, one in zip(labels, results):
         for warning in one.result["warnings"]:

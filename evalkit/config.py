@@ -29,9 +29,11 @@ class IrDatasetSlice:
     distractors: int = 0
     source: str = "corpus"
     seed: int = 0
-    relevance_level: int = 1
+    relevance_level: int | None = None
     unjudged_queries: str = "error"
     empty_docs: str = "error"
+    identical_ids: str = "auto"
+    qrels: str | None = None
     reference: list[Any] = field(default_factory=list)
 
 
@@ -50,6 +52,8 @@ class BeirSlice:
     relevance_level: int = 1
     unjudged_queries: str = "error"
     empty_docs: str = "error"
+    identical_ids: str = "auto"
+    qrels: str | None = None
     name: str | None = None
     reference: list[Any] = field(default_factory=list)
 
@@ -104,6 +108,7 @@ class TrecRun:
     _target_: str = MISSING
     path: str = MISSING
     name: str | None = None
+    order: str = "score"
 
 
 @dataclass
@@ -119,6 +124,7 @@ class CrossEncoderReranker:
     deterministic: bool = False
     compile: bool = False
     cuda_graphs: bool = False
+    self_check: bool = True
     device: str = "${device}"
     precision: str = "${precision.name}"
     store: str = "${store}"
@@ -214,7 +220,7 @@ class Config:
     protocol: CostProtocol = field(default_factory=CostProtocol)
     gate: Gate = field(default_factory=Gate)
     executor: Any = MISSING
-    depth: int = MISSING
+    depth: int | None = MISSING
     device: str = "auto"
     store: str = "auto"
     first_stage_cache: str = "auto"

@@ -1,10 +1,26 @@
 """What runs in the fresh process: from plain settings to a folder of results."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from evalkit.build import build
 from evalkit.report.result import Result
+
+DEFAULT_DEPTH = 20
+"""Candidates of each query where neither a user nor a finished run says how many: as in conf/base.yaml."""
+
+
+_FINISHED_RUNS = (
+    "evalkit.first_stage.trec_run.TrecRun",
+    "evalkit.rerankers.trec_run.TrecRun",
+    "evalkit.rerankers.none.NoReranker",
+)
+
+
+def computes_nothing(asked: dict[str, Any]) -> bool:
+    """Return whether a trial only judges finished runs, so that there is no cost and no memory to measure."""
+    return all(asked[part].get("_target_") in _FINISHED_RUNS for part in ("first_stage", "reranker"))
 
 
 def run_trial(asked: dict[str, Any], provenance: dict[str, Any], folder: Path) -> Result:
@@ -22,7 +38,7 @@ def run_trial(asked: dict[str, Any], provenance: dict[str, Any], folder: Path) -
     published.check(references)
     plan = trial.Plan(
         name=asked["name"],
-        depth=asked["depth"],
+        depth=DEFAULT_DEPTH if asked["depth"] is None else asked["depth"],
         measures=asked["measures"]["names"],
         **asked["protocol"],
     )
@@ -30,13 +46,27 @@ def run_trial(asked: dict[str, Any], provenance: dict[str, Any], folder: Path) -
     # What can be known to be wrong is known now, not after an hour of indexing.
     plan.parsed()
     first_stage.check()
+    if (lang := slice_settings.get("lang")) and hasattr(first_stage, "check_language"):
+        first_stage.check_language(lang)
     reranker.check()
+    plan = replace(plan, depth=_depth(asked["depth"], first_stage, reranker))
     if getattr(reranker, "remote", False):
         from evalkit.cluster.settings import check_protocol
 
         check_protocol(asked["protocol"])
     done = trial.run(plan, build(slice_settings, "slices"), first_stage, reranker, asked, provenance)
     return write_trial(done, folder, references)
+
+
+def _depth(asked: int | None, first_stage: Any, reranker: Any) -> int:
+    """Return how many candidates of each query are judged: all that a finished run has, unless `asked` says."""
+    if asked is not None:
+        return asked
+    finished = () if reranker.computes else (reranker, first_stage)
+    for run in finished:
+        if most_hits := getattr(run, "most_hits", None):
+            return int(most_hits())
+    return DEFAULT_DEPTH
 
 
 def run_quickcheck(asked: dict[str, Any]) -> dict[str, Any]:

@@ -3,34 +3,54 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from typing import TypeVar
 
 from evalkit.errors import EvalkitError, nearest
 
 CHECKS = (
-    "first_stage", "logits_finite", "scores_vary", "order_changed", "above_first_stage", "truncated", "unscored",
-    "unjudged", "score_drift", "quality", "latency_ratio", "scoring_ratio", "memory_ratio", "p50_ms", "p99_ms",
-    "pairs_per_s", "rss_mb", "cuda_mb",
+    "first_stage", "logits_finite", "scores_vary", "order_changed", "above_first_stage", "truncated", "unknown_tokens",
+    "unscored", "unjudged", "score_drift", "quality", "latency_ratio", "scoring_ratio", "memory_ratio", "p50_ms",
+    "p99_ms", "pairs_per_s", "rss_mb", "cuda_mb",
 )  # fmt: skip
 """Every check by its name, as `Limits.skip` takes it (all but logits_finite); "quality" is one for each measure."""
+
+STORED = {
+    "max_tied_share": "scores_vary", "max_below_first_stage": "above_first_stage", "max_truncated_share": "truncated",
+    "max_unknown_share": "unknown_tokens", "max_latency_ratio": "latency_ratio", "max_scoring_ratio": "scoring_ratio",
+    "max_memory_ratio": "memory_ratio",
+}  # fmt: skip
+"""Limits that a baseline may bring along, and the checks that they are of: those that no comparison is needed for."""
+
+NO_SHOWN_DROP = "no_shown_drop"
+REQUIREMENTS = (NO_SHOWN_DROP, "non_inferior")
+T = TypeVar("T")
 
 
 @dataclass  # not frozen: OmegaConf, whose schema it is too, would let nobody set a frozen one
 class Limits:
     """One field a limit; None switches a check off. Shares are in [0, 1]."""
 
+    false_alarms: float = 0.05
+    """Chance that any of the measures is called worse where none is: over all of them, corrected for their number."""
     confidence: float = 0.95
-    """Of the paired interval."""
+    """Of the lower bound of the mean change, by which a measure is called not worse."""
     power: float = 0.8
     """Probability with which the smallest detectable drop, which is printed, would be seen."""
     tolerance: dict[str, float] = field(default_factory=lambda: _each(0.02, RR=0.04, Success=0.04))
-    """The drop that the interval of the mean has to rule out, by measure (nDCG@10) or kind of measure (nDCG)."""
-    max_drop: dict[str, float] = field(default_factory=lambda: _each(0.01, RR=0.02, Success=0.02))
-    """The drop of the mean that fails whatever the interval says, by measure or kind of measure."""
+    """The drop that the lower bound has to rule out, by measure (nDCG@10) or kind of measure (nDCG)."""
+    require: str = NO_SHOWN_DROP
+    """What a measure has to be: no_shown_drop lets pass what is undecided, with a warning; non_inferior fails it."""
+    max_drop: dict[str, float | None] = field(default_factory=lambda: _no_limits())
+    """A hard limit for the fall of the mean, by measure or kind of measure: chance alone can exceed it."""
     max_recall_drop: float | None = 0.01
     """Of the first stage, at the largest cutoff measured; where no recall is measured, of the ceiling."""
     max_tied_share: float | None = 0.05
     """Of pairs that share their score with another one of their query."""
+    max_below_first_stage: float | None = 0.0
+    """How far the mean after reranking may be below that before it, in the first measure."""
     max_truncated_share: float | None = 0.1
+    max_unknown_share: float | None = 0.1
+    """Of the tokens of queries, and of those of passages, that the model's vocabulary lacks."""
     max_unscored_rise: float | None = 0.01
     """In the share of candidates that the reranker says nothing of."""
     max_unjudged_rise: float | None = 0.1
@@ -62,9 +82,16 @@ class Limits:
                 name = f"gate.{entry.name}" + (f".{key}" if key else "")
                 if isinstance(number, float | int) and not (math.isfinite(number) and number >= 0):
                     raise EvalkitError(f"{name}={number}: a limit is a number from 0 up")
-        for name in ("confidence", "power"):
+        if self.require not in REQUIREMENTS:
+            raise EvalkitError(
+                f"gate.require={self.require}: give {' or '.join(REQUIREMENTS)}{nearest(self.require, REQUIREMENTS)}"
+            )
+        for name in ("false_alarms", "confidence", "power"):
             if not 0 < getattr(self, name) < 1:
-                raise EvalkitError(f"gate.{name}={getattr(self, name)}: give a share above 0 and below 1, such as 0.95")
+                raise EvalkitError(
+                    f"gate.{name}={getattr(self, name)}: give a share above 0 and below 1, such as "
+                    f"{getattr(Limits(), name):g}"
+                )
         for name in ("tolerance", "max_drop"):
             for measure in getattr(self, name):
                 if _kind(measure) not in _KINDS:
@@ -78,9 +105,13 @@ class Limits:
                     "fp32 or bf16, or a model whose weights are whole"
                 )
 
-    def of(self, limits: Mapping[str, float], measure: str) -> float:
+    def of(self, limits: Mapping[str, T], measure: str) -> T:
         """Return the limit for ``RR@10``: the one under that name, else the one of its kind, ``RR``."""
         return limits[measure] if measure in limits else limits[_kind(measure)]
+
+
+def _no_limits() -> dict[str, float | None]:
+    return dict.fromkeys(_KINDS)
 
 
 def _each(value: float, **others: float) -> dict[str, float]:

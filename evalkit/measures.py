@@ -1,12 +1,13 @@
 """Measures by name (nDCG@10, RR@10, ...), computed by ranx: the one file that knows ranx and its traps.
 
 ranx pairs plain dicts by position, sorts with an unstable sort, and compiles anew for each width of ids. So it gets
-arrays instead: one row a passage, in the order that evalkit ranked it, with small integers of our own for ids.
+arrays instead: one row a passage, in the order that evalkit ranked it, with small integers of our own for ids. What is
+compiled for arrays is kept on disk; numba's typed lists, its other input, are compiled anew in each process.
 """
 
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,23 +69,20 @@ def evaluate(
     """
     if not qrels:
         raise EvalkitError("there are no judgments (qrels) to measure against")
-    judged, ranked = _numbered(run, qrels)
     names = {str(measure): _ranx_name(measure, relevance_level) for measure in measures}
+    # Asked for one measure's values, ranx looks them up under the wrong name: ask for it twice.
+    wanted = sorted(set(names.values()))
+    wanted = wanted if len(wanted) > 1 else wanted * 2
+    values: dict[str, list[float]] = {name: [] for name in wanted}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # numba reports its own casts, at each compilation
-        from numba.typed import List
         from ranx import evaluate as ranx_evaluate
 
-        # Asked for one measure's values, ranx looks them up under the wrong name: ask for it twice.
-        wanted = sorted(set(names.values()))
-        wanted = wanted if len(wanted) > 1 else wanted * 2
-        values: Any = ranx_evaluate(List(judged), List(ranked), wanted, return_mean=False)
-    return Effectiveness(
-        {
-            name: {query_id: float(value) for query_id, value in zip(qrels, values[ranx_name], strict=True)}
-            for name, ranx_name in names.items()
-        }
-    )
+        for some in _batches(run, qrels):
+            found: Any = ranx_evaluate(*_numbered(run, some), wanted, return_mean=False)
+            for name in values:
+                values[name] += map(float, found[name])
+    return Effectiveness({name: dict(zip(qrels, values[ranx_name], strict=True)) for name, ranx_name in names.items()})
 
 
 def _ranx_name(measure: Measure, relevance_level: int) -> str:
@@ -94,20 +92,47 @@ def _ranx_name(measure: Measure, relevance_level: int) -> str:
     return f"{base}-l{measure.relevance_level or relevance_level}"
 
 
-def _numbered(run: Run, qrels: Mapping[str, Mapping[str, int]]) -> tuple[list[Any], list[Any]]:
-    """Return judgments (best grade first) and ranking of each query as float64 arrays of shape (n, 2): id, value."""
+_MOST_CELLS = 1 << 22
+"""Passages that one batch of queries may have room for, padding included: 64 MiB."""
+
+
+def _batches(run: Run, qrels: Mapping[str, Mapping[str, int]]) -> Iterator[dict[str, Mapping[str, int]]]:
+    """Yield the queries of `qrels` in their order, so many at once that their arrays stay small."""
+    some: dict[str, Mapping[str, int]] = {}
+    longest = 0
+    for query_id, grades in qrels.items():
+        size = max(len(grades), len(run.rankings.get(query_id, ())), 1)
+        if some and (len(some) + 1) * max(longest, size) > _MOST_CELLS:
+            yield some
+            some, longest = {}, 0
+        some[query_id] = grades
+        longest = max(longest, size)
+    yield some
+
+
+def _numbered(run: Run, qrels: Mapping[str, Mapping[str, int]]) -> tuple[Any, Any]:
+    """Return judgments (best grade first) and rankings as float64 arrays of shape (queries, n, 2): id, value.
+
+    Rows beyond a query's own are padding: ids from -1 down that nothing else has, judged as not relevant.
+    """
     import numpy as np
+
+    def padded(lists: Sequence[Sequence[tuple[int, float]]], padding: float) -> Any:
+        array = np.zeros((len(lists), max([1, *map(len, lists)]), 2))
+        array[:, :, 0] = padding
+        for row, values in zip(array, lists, strict=True):
+            if values:
+                row[: len(values)] = values
+        return array
 
     judged, ranked = [], []
     for query_id, grades in qrels.items():
         hits: Sequence[Hit] = run.rankings.get(query_id, ())
         number = {doc_id: i for i, doc_id in enumerate(dict.fromkeys([*grades, *(hit.doc_id for hit in hits)]))}
         best_first = sorted(grades.items(), key=lambda item: -item[1])  # an ideal gain vector, not a ranking
-        judged.append(np.array([(number[d], g) for d, g in best_first], dtype=np.float64).reshape(-1, 2))
-        ranked.append(
-            np.array([(number[hit.doc_id], -i) for i, hit in enumerate(hits)], dtype=np.float64).reshape(-1, 2)
-        )
-    return judged, ranked
+        judged.append([(number[doc_id], grade) for doc_id, grade in best_first])
+        ranked.append([(number[hit.doc_id], -i) for i, hit in enumerate(hits)])
+    return padded(judged, -1.0), padded(ranked, -2.0)
 
 
 def unjudged_share(run: Run, qrels: Mapping[str, Mapping[str, int]], cutoff: int = 10) -> float:

@@ -93,9 +93,11 @@ class Meter:
     def load(self) -> None:
         """Load the reranker, and rerank some queries before any clock is read."""
         reranker, started = self._reranker, time.perf_counter()
+        if not reranks(reranker):
+            return
         with stage("loading"):
             reranker.load()
-        self._load_s = time.perf_counter() - started
+        self._load_s = time.perf_counter() - started - getattr(reranker, "check_s", 0.0)
         self._watch.loaded()
         if reranker.computes:
             with stage("taking the fingerprint of the model"):
@@ -109,6 +111,8 @@ class Meter:
 
         A reranker that can do either says so by a ``score_all``; its ``score`` computes, on one device.
         """
+        if not reranks(self._reranker):
+            return self._reranker.score(self._pairs, self._data.queries, self._data.docs)
         score = getattr(self._reranker, "score_all", self._reranker.score)
         devices = int(self._reranker.describe().get("devices", 1)) if self._reranker.computes else 1
         self._scoring = self._pass("scoring", devices, score, self._pairs, "scoring")
@@ -379,6 +383,11 @@ def _nothing() -> None:
 
 def _engine(reranker: "Reranker") -> Engine | None:
     return getattr(reranker, "scorer", None)
+
+
+def reranks(reranker: "Reranker") -> bool:
+    """Tell whether there is a reranker at all, or the first stage's order stays."""
+    return bool(getattr(reranker, "reranks", True))
 
 
 def _device(reranker: "Reranker") -> str:

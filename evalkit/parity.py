@@ -13,8 +13,8 @@ from evalkit.types import Hit, Run
 class PerQuery:
     """The difference between two scorings of one query's candidates."""
 
-    max_abs: float
-    """Largest absolute difference of logits."""
+    max_abs: float | None
+    """Largest absolute difference of logits; None where ranks alone are compared."""
     top10_overlap: float
     """Share of the top 10, or of all where there are fewer, that both have."""
     kendall_tau: float | None
@@ -33,10 +33,10 @@ class Parity:
 
     pairs: int
     """Pairs of a query and a passage that both scored."""
-    max_abs: float
-    """Largest absolute difference of logits; 0 without pairs, as the next two."""
-    mean_abs: float
-    rms: float
+    max_abs: float | None
+    """Largest absolute difference of logits; 0 without pairs, as the next two. All three are None for ranks alone."""
+    mean_abs: float | None
+    rms: float | None
     """Root of the mean squared difference of logits."""
     tied_pairs_before: int
     """Pairs that share their score with another one of their query."""
@@ -56,16 +56,17 @@ class Parity:
     """For the queries that have hits."""
 
 
-def parity(before: Run, after: Run, depth: int) -> Parity:
+def parity(before: Run, after: Run, depth: int, ranks_only: bool = False) -> Parity:
     """Compare two scorings of the same candidates: the first `depth` hits of each query, in each run.
 
-    Ranks are those of the runs, so tied passages are taken in the order in which they stand; only Kendall's tau
+    `ranks_only` is for runs whose scores are no logits, or of different scales: their differences mean nothing, and are
+    None. Ranks are those of the runs, so tied passages are taken in the order in which they stand; only Kendall's tau
     knows of ties.
 
     Raises:
         EvalkitError: the runs have different queries, or different candidates for a query.
     """
-    rankings = _same_candidates(before, after, depth)
+    rankings = same_candidates(before, after, depth)
     differences: list[float] = []
     per_query: dict[str, PerQuery] = {}
     for query_id, (old, new) in rankings.items():
@@ -73,7 +74,7 @@ def parity(before: Run, after: Run, depth: int) -> Parity:
         off = [abs(scores[doc_id] - score) for doc_id, score in old]
         old_ids, new_ids = [hit.doc_id for hit in old], [hit.doc_id for hit in new]
         per_query[query_id] = PerQuery(
-            max(off),
+            None if ranks_only else max(off),
             len(set(old_ids[:10]) & set(new_ids[:10])) / min(len(old), 10),
             kendall_tau([hit.score for hit in old], [scores[doc_id] for doc_id in old_ids]) if len(old) > 1 else None,
             rank_biased_overlap(old_ids, new_ids),
@@ -82,9 +83,9 @@ def parity(before: Run, after: Run, depth: int) -> Parity:
     values = per_query.values()
     return Parity(
         pairs=len(differences),
-        max_abs=max(differences, default=0.0),
-        mean_abs=_mean(differences, of_none=0.0),
-        rms=math.sqrt(_mean([d * d for d in differences], of_none=0.0)),
+        max_abs=None if ranks_only else max(differences, default=0.0),
+        mean_abs=None if ranks_only else _mean(differences, of_none=0.0),
+        rms=None if ranks_only else math.sqrt(_mean([d * d for d in differences], of_none=0.0)),
         tied_pairs_before=sum(_tied(old) for old, _ in rankings.values()),
         tied_pairs_after=sum(_tied(new) for _, new in rankings.values()),
         queries_tied_at_top_before=sum(_tied(old[:2]) > 0 for old, _ in rankings.values()),
@@ -136,8 +137,12 @@ def rank_biased_overlap(before: Sequence[str], after: Sequence[str], p: float = 
     return 1 - missing - weight * apart
 
 
-def _same_candidates(before: Run, after: Run, depth: int) -> dict[str, tuple[Sequence[Hit], Sequence[Hit]]]:
-    """Return the first `depth` hits of both runs for each query that has any."""
+def same_candidates(before: Run, after: Run, depth: int) -> dict[str, tuple[Sequence[Hit], Sequence[Hit]]]:
+    """Return the first `depth` hits of both runs for each query that has any.
+
+    Raises:
+        EvalkitError: the runs have different queries, or different candidates for a query.
+    """
     only = _apart(before.rankings, after.rankings)
     if only:
         raise EvalkitError(

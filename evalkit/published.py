@@ -1,8 +1,9 @@
 """Published figures: what a slice's ``reference`` says others measured, checked, and set beside ours."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from evalkit import languages
 from evalkit.errors import EvalkitError, nearest
 from evalkit.measures import parse
 
@@ -35,13 +36,19 @@ def _check_entry(where: str, entry: object) -> None:
             continue
         if not isinstance(text, str) or not text.strip():
             raise EvalkitError(f"{where}: {key} is {_said(text)}, and has to be {_MEANING[key]}")
+    if entry.get("lang") is not None:
+        _in_entry(where, languages.canonical, entry["lang"])
     value = entry.get("value")
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:  # false for NaN too
         raise EvalkitError(
             f"{where}: value is {_said(value)}, and has to be a number from 0 to 1; divide a percentage by 100"
         )
+    _in_entry(where, lambda measure: parse(measure, depth=1), entry["measure"])
+
+
+def _in_entry(where: str, checked: Callable[[str], object], value: str) -> None:
     try:
-        parse(entry["measure"], depth=1)
+        checked(value)
     except EvalkitError as error:
         raise EvalkitError(f"{where}: {error}") from None
 
@@ -75,7 +82,8 @@ def beside(entries: Sequence[Mapping[str, Any]], result: Mapping[str, Any]) -> l
     for entry in entries:
         measure = str(parse(entry["measure"], effective["depth"]))
         ours = means.get(entry["of"], {}).get(measure)
-        if ours is None or entry.get("lang") not in (None, effective["slice"]["lang"]):
+        lang = entry.get("lang")
+        if ours is None or (lang is not None and languages.canonical(lang) != effective["slice"]["lang"]):
             continue
         found.append(
             {

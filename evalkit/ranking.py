@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from evalkit.errors import EvalkitError
+from evalkit.falling import single
 from evalkit.types import Hit
 
 
@@ -30,22 +31,56 @@ def order(hits: Iterable[Hit], prior: Mapping[str, int] | None = None) -> tuple[
     return tuple(sorted(items, key=lambda hit: (-hit.score, ranks.get(hit.doc_id, last), hit.doc_id)))
 
 
-def rerank(first: Sequence[Hit], logits: Mapping[str, float], depth: int) -> tuple[Hit, ...]:
+def trec_eval_order(hits: Iterable[Hit], spelt: Mapping[str, str] | None = None) -> tuple[Hit, ...]:
+    """Return `hits` as trec_eval orders them: falling score, held in 32 bits, and tied passages by falling doc_id.
+
+    `spelt` has the ids that trec_eval sees, where they are other ones.
+
+    Raises:
+        EvalkitError: as `order`.
+    """
+    names = spelt or {}
+    by_id = sorted(hits, key=lambda hit: names.get(hit.doc_id, hit.doc_id), reverse=True)
+    score = {hit.doc_id: hit.score for hit in by_id}
+    ordered = order((Hit(d, single(s)) for d, s in by_id), {hit.doc_id: place for place, hit in enumerate(by_id)})
+    return tuple(Hit(hit.doc_id, score[hit.doc_id]) for hit in ordered)
+
+
+def by_rank(hits: Sequence[Hit], ranks: Mapping[str, int]) -> tuple[Hit, ...]:
+    """Return `hits` by rising `ranks`; those of one rank stay as they stood."""
+    return tuple(sorted(hits, key=lambda hit: ranks[hit.doc_id]))
+
+
+def competition_ranks(values: Sequence[float]) -> list[int]:
+    """Return the ranks, from 1, of a ranking's `values`, best first: neighbours that are equal share the first one."""
+    ranks: list[int] = []
+    for place, value in enumerate(values):
+        ranks.append(ranks[-1] if place and value == values[place - 1] else place + 1)
+    return ranks
+
+
+def rerank(
+    first: Sequence[Hit], logits: Mapping[str, float], depth: int, tie_order: Mapping[str, int] | None = None
+) -> tuple[Hit, ...]:
     """Return the reranked list: the first `depth` passages by logit, then the rest as they stood.
 
+    Equal logits keep first-stage order, or that of `tie_order` (doc_id -> position) where a reranker has its own.
     Passages of the head that `logits` lacks follow the scored ones in first-stage order, and so do the passages
     below `depth`; recall at a larger cutoff therefore does not change. Scores of what follows are continued
-    strictly below the last logit, so that a reader of the run file who sorts by score finds this very order.
+    strictly below the last logit, so that a reader of the run who sorts by score finds this very order.
 
     Raises:
         EvalkitError: a logit is NaN, or a doc_id occurs twice.
     """
     head, tail = first[:depth], first[depth:]
-    prior = {hit.doc_id: rank for rank, hit in enumerate(first)}
+    prior = tie_order or {hit.doc_id: rank for rank, hit in enumerate(first)}
     scored = order((Hit(h.doc_id, logits[h.doc_id]) for h in head if h.doc_id in logits), prior)
     rest = [h for h in head if h.doc_id not in logits] + list(tail)
-    floor = scored[-1].score if scored else 0.0
-    return scored + tuple(Hit(hit.doc_id, floor - 1.0 - i) for i, hit in enumerate(rest))
+    last, following = scored[-1].score if scored else 0.0, []
+    for hit in rest:
+        last = min(last - 1.0, math.nextafter(last, -math.inf))  # from 2**53 on, 1 less is no less
+        following.append(Hit(hit.doc_id, last))
+    return scored + tuple(following)
 
 
 def perfect(first: Sequence[Hit], grades: Mapping[str, int], depth: int) -> tuple[Hit, ...]:
@@ -56,3 +91,8 @@ def perfect(first: Sequence[Hit], grades: Mapping[str, int], depth: int) -> tupl
 def tied(logits: Sequence[float]) -> int:
     """Return how many of `logits` share their value with another one."""
     return sum(count for count in Counter(logits).values() if count > 1)
+
+
+def constant(scores: Sequence[float]) -> bool:
+    """Return whether there are several `scores`, and all are the same: they order nothing."""
+    return len(scores) > 1 and len(set(scores)) == 1

@@ -216,12 +216,21 @@ def smallest_detectable(spread: float, n: int, confidence: float = 0.95, power: 
     no telling (fewer than two queries, or no spread). Source: power of the paired t test by the noncentral t
     distribution, one side of it, as in G*Power (Faul et al. 2007) and statsmodels' TTestPower.
     """
-    from scipy.optimize import brentq
-    from scipy.stats import nct, t
+    from scipy.stats import t
 
     if n < 2 or spread <= 0:
         return None
-    critical = t.ppf((1 + confidence) / 2, n - 1)
+    return detectable_above(float(t.ppf((1 + confidence) / 2, n - 1)), spread, n, power)
+
+
+def detectable_above(critical: float, spread: float, n: int, power: float = 0.8) -> float:
+    """Return the true mean for which Student's t of `n` values is above `critical` with probability `power`.
+
+    `spread` is their standard deviation, above 0; `n` is 2 or more. Source: the noncentral t distribution, as in
+    `smallest_detectable`.
+    """
+    from scipy.optimize import brentq
+    from scipy.stats import nct
 
     def short_of_power(effect: float) -> float:
         return float(nct.sf(critical, n - 1, effect * math.sqrt(n))) - power
@@ -232,6 +241,14 @@ def smallest_detectable(spread: float, n: int, confidence: float = 0.95, power: 
     while short_of_power(most) < 0:
         most *= 2
     return float(brentq(short_of_power, 0.0, most, xtol=1e-9)) * spread
+
+
+def lower_bound(values: Sequence[float], confidence: float = 0.95) -> float:
+    """Return the one-sided lower bound of the mean of two or more values: mean - t(confidence, n - 1) * s / sqrt(n)."""
+    from scipy.stats import t
+
+    n = len(values)
+    return math.fsum(values) / n - float(t.ppf(confidence, n - 1)) * deviation(values) / math.sqrt(n)
 
 
 _TIE = 1e-9
@@ -288,7 +305,7 @@ def _wilcoxon_p(differences: "Values") -> float | None:
     if len(differences) < 2:
         return None
     changed = differences != 0
-    if changed.sum() <= _ENUMERATED:  # where there are zeros or ties, scipy approximates, or takes seconds
+    if changed.sum() <= ENUMERATED:  # where there are zeros or ties, scipy approximates, or takes seconds
         ranks = np.sign(differences) * rankdata(np.abs(differences))
         return _exact_p(ranks[changed])
     return float(wilcoxon(differences, zero_method="pratt").pvalue)
@@ -327,7 +344,7 @@ def _randomization_p(differences: "Values", seed: int, resamples: int) -> float 
         return None
     changed = differences[differences != 0]  # a 0 is the same with either sign
     n = len(changed)
-    if n <= _ENUMERATED:
+    if n <= ENUMERATED:
         return _exact_p(changed)
     rng = np.random.default_rng(seed)
     drawn = sum(_as_far(rng.integers(0, 2, (m, n), dtype=np.bool_), changed) for m in _chunks(resamples, n))
@@ -359,7 +376,7 @@ def _chunks(resamples: int, n: int) -> Iterator[int]:
         yield min(size, resamples - start)
 
 
-_ENUMERATED = 13
+ENUMERATED = 13
 """So many differences have 8,192 flips of their signs: no more than are drawn of others, so all are tried."""
 
 _CHUNK = 2**18

@@ -1,4 +1,4 @@
-"""TREC files: runs read with the broken line named, runs and qrels written so that any tool reads them as we do."""
+"""TREC files: runs read with the broken line named, runs and qrels written so that trec_eval finds our figures."""
 
 import math
 import re
@@ -8,49 +8,88 @@ from pathlib import Path
 
 from evalkit import ranking
 from evalkit.errors import EvalkitError
+from evalkit.falling import falling, single
 from evalkit.outside import integer, lines, quoted, real, storable_id
 from evalkit.types import Hit, Run
+
+ORDERS = ("score", "rank")
+"""What may decide the order of a run that is read."""
 
 
 @dataclass(frozen=True)
 class RunFile:
-    """A run as read, and how many queries had ranks that contradict the scores (the scores decide)."""
+    """A run as read, with the scores of the file, and how many queries its rank column orders otherwise."""
 
     run: Run
     rank_conflicts: int
+    """Queries whose rank column contradicts the order of trec_eval, which is by score."""
+    deciding: Mapping[str, tuple[float, ...]]
+    """query_id -> what decided the order, best first: scores in 32 bits, or minus the ranks. Equal ones are tied."""
+
+    @property
+    def most_hits(self) -> int:
+        """Passages of the query that has most."""
+        return max(map(len, self.run.rankings.values()))
 
 
-def read_run(path: str | Path) -> RunFile:
+def check_order(setting: str, order: str) -> None:
+    """Raise an EvalkitError where `order` is neither of `ORDERS`; `setting` is its name."""
+    if order not in ORDERS:
+        raise EvalkitError(f"{setting}={order}: give score (as trec_eval reads a run) or rank (the file's rank column)")
+
+
+@dataclass(frozen=True)
+class Moved:
+    """A hit that a run was written with another score for: its own, and the written one."""
+
+    query_id: str
+    doc_id: str
+    score: float
+    written: float
+
+
+def read_run(path: str | Path, order: str = "score") -> RunFile:
     """Read a TREC run: six columns ``query_id Q0 doc_id rank score tag``, separated by white space.
 
-    Hits are ordered by score, ties by the rank column, then doc_id: what trec_eval would see, made stable. Columns
-    end at ASCII white space; ids become what `evalkit.outside.storable_id` says.
+    By ``score``, hits are ordered as trec_eval orders them: falling score, held in 32 bits, and tied passages by
+    falling doc_id; the rank column decides nothing. By ``rank``, they are ordered by the rank column, and passages of
+    one rank as by score. Columns end at ASCII white space; ids become what `evalkit.outside.storable_id` says.
 
     Raises:
         EvalkitError: the file is missing, no file, or not UTF-8 text; a line has other than six columns, a rank that
             is no integer, or a score that is no finite number; a passage occurs twice for a query. The message names
-            file and line.
+            file and line. Or `order` is neither.
     """
+    check_order("order", order)
     path = Path(path)
     scores: dict[str, dict[str, float]] = {}
     ranks: dict[str, dict[str, int]] = {}
+    spelt: dict[str, str] = {}
     tag = path.stem
     for number, line in lines(path, "a TREC run"):
-        query_id, doc_id, rank, score, tag = _parse(path, number, line)
+        query_id, written_id, rank, score, tag = _parse(path, number, line)
+        doc_id = storable_id(written_id)
         if doc_id in scores.setdefault(query_id, {}):
             raise EvalkitError(
                 f"{path}, line {number}: passage {quoted(doc_id)} occurs twice for query {quoted(query_id)}"
             )
         scores[query_id][doc_id] = score
         ranks.setdefault(query_id, {})[doc_id] = rank
+        if doc_id != written_id:
+            spelt[doc_id] = written_id
     if not scores:
         raise EvalkitError(f"{path} holds no hits; a TREC run has lines 'query_id Q0 doc_id rank score tag'")
     rankings = {
-        query_id: ranking.order((Hit(doc_id, score) for doc_id, score in hits.items()), ranks[query_id])
+        query_id: ranking.trec_eval_order((Hit(doc_id, score) for doc_id, score in hits.items()), spelt)
         for query_id, hits in scores.items()
     }
-    conflicts = sum(_contradicts(rankings[query_id], ranks[query_id]) for query_id in rankings)
-    return RunFile(Run(tag, rankings), conflicts)
+    conflicts = sum(_contradicts(hits, ranks[query_id]) for query_id, hits in rankings.items())
+    if order == "rank":
+        rankings = {query_id: ranking.by_rank(hits, ranks[query_id]) for query_id, hits in rankings.items()}
+        deciding = {q: tuple(-float(ranks[q][hit.doc_id]) for hit in hits) for q, hits in rankings.items()}
+    else:
+        deciding = {q: tuple(single(hit.score) for hit in hits) for q, hits in rankings.items()}
+    return RunFile(Run(tag, rankings), conflicts, deciding)
 
 
 def _parse(path: Path, number: int, line: str) -> tuple[str, str, int, float, str]:
@@ -70,7 +109,7 @@ def _parse(path: Path, number: int, line: str) -> tuple[str, str, int, float, st
         ) from None
     if not math.isfinite(value):
         raise EvalkitError(f"{path}, line {number}: the score is {score[:80]}, and a score must be a finite number")
-    return storable_id(query_id), storable_id(doc_id), position, value, tag
+    return storable_id(query_id), doc_id, position, value, tag
 
 
 _COLUMN = re.compile("[^ \t\n\v\f\r]+")
@@ -89,13 +128,30 @@ def write_qrels(qrels: Mapping[str, Mapping[str, int]], path: Path) -> None:
                 out.write(f"{storable_id(query_id)} 0 {storable_id(doc_id)} {grade}\n")
 
 
-def write_run(run: Run, path: Path) -> None:
-    """Write `run` with ranks from 1, ids as `storable_id` has them.
+def write_run(run: Run, path: Path) -> list[Moved]:
+    """Write `run` so that any tool reads the order that it has, with ranks from 1 and ids as `storable_id` has them.
 
-    Tied scores are written as they are: the rank column holds our order.
+    trec_eval ignores the rank column, orders tied passages by falling doc_id, and holds scores in 32 bits. So scores
+    are written as they are only where they fall in 32 bits; where they do not, as `evalkit.falling` says. Returned are
+    the hits whose score is another one in the file.
     """
     tag = storable_id("-".join(run.name.split())) or "run"
+    moved: list[Moved] = []
     with path.open("w", encoding="utf-8") as out:
         for query_id, hits in run.rankings.items():
-            for rank, (doc_id, score) in enumerate(hits, 1):
-                out.write(f"{storable_id(query_id)} Q0 {storable_id(doc_id)} {rank} {score!r} {tag}\n")
+            asked = storable_id(query_id)
+            for rank, (hit, written) in enumerate(zip(hits, falling([hit.score for hit in hits]), strict=True), 1):
+                doc_id = storable_id(hit.doc_id)
+                out.write(f"{asked} Q0 {doc_id} {rank} {written!r} {tag}\n")
+                if written != hit.score:
+                    moved.append(Moved(asked, doc_id, hit.score, written))
+    return moved
+
+
+def count_moved(run: Run) -> int:
+    """Return how many hits `write_run` writes with another score than theirs."""
+    return sum(
+        written != hit.score
+        for hits in run.rankings.values()
+        for hit, written in zip(hits, falling([hit.score for hit in hits]), strict=True)
+    )

@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from evalkit import measures, ranking
+from evalkit import measures, ranking, searching, trec
 from evalkit.caveats import caveats
 from evalkit.errors import EvalkitError, NotFiniteError
 from evalkit.measures import Measure
-from evalkit.meter import Meter
+from evalkit.meter import Meter, reranks
 from evalkit.progress import say, stage
 from evalkit.types import Pair, Run, Scores, Settings, Slice, Trial
 
@@ -141,7 +141,8 @@ def run(
     wanted = plan.parsed()
     started = time.perf_counter()
     # Measures that look deeper than the reranker does need the passages below `depth` too.
-    first = first_stage.search(data, max(plan.depth, *(measure.cutoff for measure in wanted)))
+    deepest = max(plan.depth, *(measure.cutoff for measure in wanted))
+    first, left_out = searching.search(first_stage.search, data, deepest)
     # What it takes to keep an index for later runs is no part of searching.
     first_stage_s = time.perf_counter() - started - getattr(first_stage, "keeping_s", 0.0)
     if not any(first.rankings.values()):
@@ -149,14 +150,15 @@ def run(
     pairs = candidates(first, plan.depth)
 
     meter = Meter(plan, reranker, data, pairs)
-    say(f"  loading {getattr(reranker, 'model', None) or getattr(reranker, 'path', 'the reranker')}")
+    if reranks(reranker):
+        say(f"  loading {getattr(reranker, 'model', None) or getattr(reranker, 'path', 'the reranker')}")
     meter.load()
     scores = meter.score()
     logits = _logits_by_query(pairs, scores)  # a broken model is told of before it is measured
     cost = meter.cost(first_stage_s)
 
     described = dict(reranker.describe())
-    reranked = reorder(first, logits, plan.depth, str(described["name"]))
+    reranked = reorder(first, logits, plan.depth, str(described["name"]), scores.tie_order)
     ceiling = Run("perfect order", {
         query_id: ranking.perfect(hits, data.qrels[query_id], plan.depth) for query_id, hits in first.rankings.items()
     })  # fmt: skip
@@ -173,7 +175,7 @@ def run(
         effective={
             "slice": {"name": data.name, "lang": data.lang, "fingerprint": data.fingerprint,
                       "relevance_level": data.relevance_level, **data.facts},
-            "first_stage": dict(first_stage.describe()),
+            "first_stage": {**first_stage.describe(), **left_out},
             "reranker": described,
             "depth": plan.depth,
             "measures": [str(measure) for measure in wanted],
@@ -199,9 +201,22 @@ def candidates(first: Run, depth: int) -> list[Pair]:
     return [Pair(query_id, hit.doc_id) for query_id, hits in first.rankings.items() for hit in hits[:depth]]
 
 
-def reorder(first: Run, logits: Mapping[str, Mapping[str, float]], depth: int, name: str) -> Run:
-    """Return the reranked run; `logits` is query_id -> doc_id -> logit, without the passages that have none."""
-    return Run(name, {q: ranking.rerank(hits, logits.get(q, {}), depth) for q, hits in first.rankings.items()})
+def reorder(
+    first: Run,
+    logits: Mapping[str, Mapping[str, float]],
+    depth: int,
+    name: str,
+    tie_order: Mapping[str, Mapping[str, int]] | None = None,
+) -> Run:
+    """Return the reranked run; `logits` is query_id -> doc_id -> logit, without the passages that have none.
+
+    `tie_order` is `Scores.tie_order`.
+    """
+    ties = tie_order or {}
+    return Run(name, {
+        query_id: ranking.rerank(hits, logits.get(query_id, {}), depth, ties.get(query_id))
+        for query_id, hits in first.rankings.items()
+    })  # fmt: skip
 
 
 def _logits_by_query(pairs: Sequence[Pair], scores: Scores) -> dict[str, dict[str, float]]:
@@ -220,7 +235,8 @@ def _logits_by_query(pairs: Sequence[Pair], scores: Scores) -> dict[str, dict[st
 def _scoring_facts(
     scores: Scores, logits: Mapping[str, Mapping[str, float]], first: Run, reranked: Run, depth: int
 ) -> dict[str, Any]:
-    several = [list(of_query.values()) for of_query in logits.values() if len(of_query) > 1]
+    given = [list(of_query.values()) for of_query in logits.values()]
+    found = [[hit.score for hit in hits] for hits in first.rankings.values()]
     computed = scores.computed_pairs
     return {
         "pairs": len(scores.logits),
@@ -228,8 +244,17 @@ def _scoring_facts(
         "pairs_repeated": 0 if computed is None else len(scores.logits) - scores.from_store - computed,
         "pairs_unscored": sum(logit is None for logit in scores.logits),
         "truncated_pairs": scores.truncated_pairs,
-        "tied_pairs": sum(ranking.tied(list(of_query.values())) for of_query in logits.values()),
-        "queries_with_constant_score": sum(len(set(values)) == 1 for values in several),
+        "unknown_query_share": scores.unknown_query_share,
+        "unknown_passage_share": scores.unknown_passage_share,
+        "longest_pair_tokens": scores.longest_pair_tokens,
+        "tied_pairs": sum(map(ranking.tied, given)),
+        "queries_with_ties": sum(ranking.tied(values) > 0 for values in given),
+        "queries_with_constant_score": sum(map(ranking.constant, given)),
+        "first_stage_hits": sum(map(len, found)),
+        "first_stage_tied_hits": sum(map(ranking.tied, found)),
+        "first_stage_queries_with_ties": sum(ranking.tied(values) > 0 for values in found),
+        "first_stage_queries_with_constant_score": sum(map(ranking.constant, found)),
+        "scores_moved": {"first_stage": trec.count_moved(first), "reranked": trec.count_moved(reranked)},
         "queries_reordered": sum(
             [hit.doc_id for hit in hits[:depth]] != [hit.doc_id for hit in reranked.rankings[query_id][:depth]]
             for query_id, hits in first.rankings.items()

@@ -30,18 +30,22 @@ class Slice:
 
     name: str
     lang: str
-    """ISO 639-1 code; the first stage chooses its text analysis by it."""
+    """ISO 639-1 code, or one of three letters where there is none; the first stage chooses its analysis by it."""
     queries: Mapping[str, str]
     docs: Mapping[str, str]
     """Passage texts, the title already joined in front of the text."""
     qrels: Mapping[str, Mapping[str, int]]
     """query_id -> doc_id -> grade, for the queries above only."""
     fingerprint: str
-    """SHA-256 over ids, texts and judgments."""
+    """SHA-256 over ids, texts and judgments, and over what is excluded where anything is."""
     relevance_level: int = 1
     """The lowest grade that binary measures (RR, AP, R, P) count as relevant."""
     facts: Settings = field(default_factory=dict)
     """Where it came from, how it was cut, and what was counted on the way."""
+    excluded: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """query_id -> doc_ids that may not be retrieved for it; none of them is judged in `qrels`."""
+    empty_docs: frozenset[str] = frozenset()
+    """Passages of the collection that have no text and were left out; a finished run may rank them all the same."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,13 @@ class Scores:
     """One sentence for each time that a batch did not fit and was cut in two."""
     flops: float | None = None
     """Floating point operations of the useful tokens of the computed pairs; None where the model's shape is unknown."""
+    tie_order: Mapping[str, Mapping[str, int]] | None = None
+    """query_id -> doc_id -> position, which decides between equal logits; None for first-stage order."""
+    longest_pair_tokens: int | None = None
+    """Tokens of the longest pair before any was cut, special tokens included; None where that is not known."""
+    unknown_query_share: float | None = None
+    """Share of the tokens of the distinct queries that the vocabulary does not know; None where nobody counted them."""
+    unknown_passage_share: float | None = None
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Runs a job in a fresh process, so that one trial's memory and CUDA context never touch another's.
 
+Jobs that compute nothing, and have neither to keep apart, may share one, which loads and compiles once for all of them.
 Nothing is left behind: the process is told to stop, and killed if it does not, however the wait for it ends; and it
 ends by itself when the one that waits was killed.
 """
@@ -36,26 +37,80 @@ def in_fresh_process(job: Callable[..., T], *arguments: Any, time_limit_s: float
         EvalkitError: the process died, or did not end within `time_limit_s` seconds.
         Stopped: a signal came; the process has ended.
     """
-    context = get_context("spawn")
-    ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=_serve, args=(theirs, progress.telling(), job, arguments), name="evalkit-trial")
-    with to_the_end(), _deaf_to_the_terminal():
-        process.start()
+    process, pipe = _started(jobs=1)
     try:
-        theirs.close()
-        kind, value = _answer(process, ours, time_limit_s)
+        pipe.send((progress.telling(), job, arguments))
+        kind, value = _answer(process, pipe, time_limit_s)
     except BaseException:
         process.terminate()
         raise
     finally:
-        process.join(_GRACE_S)
-        process.kill()
-        process.join()
-        ours.close()
+        _ended(process, pipe)
     if kind == "error":
         raise value
     result: T = value
     return result
+
+
+def in_kept_process(job: Callable[..., T], *arguments: Any, time_limit_s: float | None = None) -> T:
+    """Do as `in_fresh_process`, in a process that goes on to serve the next call, until this program ends.
+
+    One that was stopped, died or ran out of time is replaced by a new one.
+
+    Raises:
+        EvalkitError: the process died, or did not end within `time_limit_s` seconds.
+        Stopped: a signal came; the process has ended.
+    """
+    global _kept
+    if _kept is not None and not _kept[0].is_alive():
+        end_kept_process()
+    if _kept is None:
+        _kept = _started(jobs=None)
+        atexit.register(end_kept_process)
+    process, pipe = _kept
+    try:
+        pipe.send((progress.telling(), job, arguments))
+        kind, value = _answer(process, pipe, time_limit_s)
+    except BaseException:
+        end_kept_process()
+        raise
+    if kind == "error":
+        raise value
+    result: T = value
+    return result
+
+
+def end_kept_process() -> None:
+    """End the process of `in_kept_process`, if there is one."""
+    global _kept
+    kept, _kept = _kept, None
+    if kept is not None:
+        atexit.unregister(end_kept_process)
+        kept[0].terminate()
+        _ended(*kept)
+
+
+_kept: tuple[BaseProcess, "Connection[Any, Any]"] | None = None
+"""The process of `in_kept_process`, and the pipe to it."""
+
+
+def _started(jobs: int | None) -> tuple[BaseProcess, "Connection[Any, Any]"]:
+    """Start a process that serves so many jobs, all that come where None; return it with the pipe to it."""
+    context = get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_serve, args=(theirs, jobs), name="evalkit-trial")
+    with to_the_end(), _deaf_to_the_terminal():
+        process.start()
+    theirs.close()
+    return process, ours
+
+
+def _ended(process: BaseProcess, pipe: "Connection[Any, Any]") -> None:
+    """Wait until the process has ended, kill it if it does not, and close the pipe."""
+    process.join(_GRACE_S)
+    process.kill()
+    process.join()
+    pipe.close()
 
 
 def _answer(process: BaseProcess, pipe: Connection, time_limit_s: float | None) -> tuple[str, Any]:
@@ -112,28 +167,38 @@ def _deaf_to_the_terminal() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _serve(pipe: Connection, telling: Telling, job: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
-    """Do the job in this process, which is the fresh one, and send what came of it."""
+def _serve(pipe: Connection, jobs: int | None) -> None:
+    """Do jobs in this process, which is the fresh one, and send what comes of each."""
     for name in ("SIGINT", "SIGHUP"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    try:
-        with stopping.heard(signal.SIGTERM), progress.told(telling):
-            answer: tuple[str, Any] = ("done", job(*arguments))
-    except Stopped as stopped:
-        answer = ("error", EvalkitError(f"the trial's process was told to stop by {stopped.name}"))
-    except BaseException as error:
-        error.add_note("".join(traceback.format_exception(error)))
-        answer = ("error", _portable(error))
-    with suppress(OSError):  # nobody waits any more
-        pipe.send(answer)
+    with suppress(EOFError, OSError):  # nobody waits any more
+        served = 0
+        while served != jobs:
+            answer = _outcome(*pipe.recv())
+            sys.stdout.flush()
+            sys.stderr.flush()
+            pipe.send(answer)
+            served += 1
     pipe.close()
     # All is said. To take down an interpreter that has loaded torch and numba piece by piece takes seconds.
     atexit._run_exitfuncs()
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)
+
+
+def _outcome(telling: Telling, job: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[str, Any]:
+    """Return what a job gives, or what it raises, as it is sent to the process that waits."""
+    try:
+        with stopping.heard(signal.SIGTERM), progress.told(telling):
+            return "done", job(*arguments)
+    except Stopped as stopped:
+        return "error", EvalkitError(f"the trial's process was told to stop by {stopped.name}")
+    except BaseException as error:
+        error.add_note("".join(traceback.format_exception(error)))
+        return "error", _portable(error)
 
 
 def _portable(error: BaseException) -> BaseException:

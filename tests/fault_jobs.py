@@ -20,6 +20,10 @@ def add(one, other):
     return one + other
 
 
+def process_id():
+    return os.getpid()
+
+
 def fail(kind):
     if kind == "unsendable":
         raise UnsendableError("this", "that")

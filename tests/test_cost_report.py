@@ -148,6 +148,20 @@ def test_load_first_forward_and_steady_state_stand_apart():
     ] == ["not measured"]
 
 
+def test_what_is_cold_in_the_first_forward_is_said_beneath():
+    _, note = told(FULL)["Load, first forward, steady state"]
+    assert note.startswith("Cold: the first query after loading, with all of its passages.")
+    assert "which a service pays once after each start. Steady state is the same after warm-up" in note
+
+
+def test_energy_that_was_not_measured_is_no_part_by_itself():
+    nothing = dict.fromkeys(("joules", "mean_power_w", "joules_per_1000_pairs"))
+    found = changed(energy=COST["energy"] | nothing | {"why": "there is no NVML"}, estimate=None)
+    assert "Energy and price" not in told(found)
+    assert told(found)["Measured on"][1] == "Energy was not measured: there is no NVML."
+    assert told(FULL)["Measured on"][1] == ""
+
+
 def test_the_grid_has_a_row_a_depth_and_a_column_a_length_with_the_spread_and_the_notes():
     [part] = [part for part in costs.parts(FULL) if part.title == "Latency by depth and length"]
     assert part.columns == ("passages", "64 tokens a pair", "512 tokens a pair")

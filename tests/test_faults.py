@@ -103,6 +103,50 @@ def test_a_process_that_hangs_is_ended_at_the_limit(log, tmp_path, monkeypatch):
     assert not is_alive(int((tmp_path / "process").read_text()))
 
 
+@pytest.fixture
+def kept():
+    """The process that jobs share ends with the test."""
+    from evalkit import worker
+
+    yield worker.in_kept_process
+    worker.end_kept_process()
+
+
+def test_jobs_that_share_a_process_find_what_was_loaded_before(kept):
+    first = kept(fault_jobs.process_id)
+    with pytest.raises(ValueError, match="a defect"):
+        kept(fault_jobs.fail, "sendable")  # an error of a job is no fault of the process
+    assert kept(fault_jobs.process_id) == first != os.getpid()
+    assert in_fresh_process(fault_jobs.process_id) != first
+
+
+def test_a_shared_process_that_died_or_took_too_long_is_replaced(kept, log, tmp_path):
+    first = kept(fault_jobs.process_id)
+    with pytest.raises(EvalkitError, match=r"died without a word \(scoring, 0 of 1,434 pairs\): SIGKILL"):
+        kept(fault_jobs.die, signal.SIGKILL)
+    second = kept(fault_jobs.process_id)
+    with pytest.raises(EvalkitError, match=r"did not end within time_limit_s=2 seconds"):
+        kept(fault_jobs.hang, tmp_path / "process", time_limit_s=2)
+    third = kept(fault_jobs.process_id)
+    assert len({first, second, third}) == 3
+    assert not is_alive(first)
+    assert not is_alive(second)
+
+
+def test_no_shared_process_stays_behind(tmp_path):
+    script = (
+        "import fault_jobs\nfrom evalkit.worker import in_kept_process\n"
+        "if __name__ == '__main__':\n    print(in_kept_process(fault_jobs.process_id))\n"
+    )
+    (tmp_path / "ends.py").write_text(script)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
+    done = subprocess.run(
+        [sys.executable, str(tmp_path / "ends.py")], capture_output=True, text=True, env=environment, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    assert not is_alive(int(done.stdout))
+
+
 @pytest.mark.parametrize(("number", "exit_code", "told"), [
     (signal.SIGTERM, 143, "Stopped"),
     (signal.SIGKILL, -signal.SIGKILL, None),  # nobody is told then, and yet nobody stays

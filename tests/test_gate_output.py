@@ -22,16 +22,20 @@ GOLDEN = Path(__file__).parent / "golden"
 CHECKS = (
     Check("first_stage", "passed", "R@20 of the first stage 0.9000 -> 0.9000"),
     Check("truncated", "skipped", "31.0% of the pairs were cut to 64 tokens; more than max_truncated_share 0.1"),
-    Check("nDCG@10", "failed", "fell 0.8000 -> 0.7000, 100% sure:\nmore than max_drop 0.01"),
-    Check("RR@10", "passed", "0.5000 -> 0.5000"),
+    Check("nDCG@10", "failed", "fell 0.8000 -> 0.7000, 100% sure:\na drop is shown (p 0.01)"),
+    Check("RR@10", "passed", "0.5000 -> 0.5000: no query changed"),
+    Check("AP@100", "undecided", "0.4000 -> 0.3900, 50% of it:\nabout 310 queries would decide it"),
     Check("score_drift", "failed", 'scores drifted: "a|b" <i> & ]]> moved'),
     Check("unjudged", "no limit", "share of unjudged passages 20.0% -> 30.0%"),
     Check("p50_ms", "no limit", "median time of a query in ms: 12.3 (gate.max_p50_ms sets a limit)", 12.34),
 )
 QUALITIES = (
-    Quality("nDCG@10", 0.8, 0.7, Delta(-0.1, -0.16, -0.04, 1, 2, 3), 0.02, 0.01, 0.0523),
-    Quality("RR@10", 0.5, 0.5, Delta(0.0, None, None, 0, 6, 0), 0.04, 0.02, None),
-)
+    Quality("nDCG@10", 0.8, 0.7, Delta(-0.1, -0.16, -0.04, 1, 2, 3), 0.02, None, 0.0523, "reranking is", -0.1512,
+            0.0123, "worse", None),
+    Quality("RR@10", 0.5, 0.5, Delta(0.0, None, None, 0, 6, 0), 0.04, None, None, "", 0.0, 1.0, "not worse", None),
+    Quality("AP@100", 0.4, 0.39, Delta(-0.01, -0.03, 0.01, 1, 2, 3), 0.02, None, 0.0341, "this change is", -0.0321,
+            0.31, "undecided", 310),
+)  # fmt: skip
 MOVES = (
     Move("d1", "the answer | with a pipe\n\n<b>and a line", 2, 1, 14),
     Move("d2", "another answer " * 10, 1, 2, None),
@@ -39,17 +43,23 @@ MOVES = (
 )
 LOSSES = (Loss("q7", "who | what\n<script>?", 0.9, 0.1, MOVES), Loss("q2", "巴黎", 0.6, 0.5, ()))
 CHANGED = ("reranker model: good -> worse|<b>",)
-FAILING = Verdict("bm25 + cross_encoder", CHANGED, 6, QUALITIES, CHECKS, LOSSES, 20, 0.95, 0.8)
-HOLDING = replace(FAILING, checks=CHECKS[:2] + CHECKS[3:4] + CHECKS[5:], losses=(), changed=())
-HEADLINE = "The gate fails: 2 of 7 checks: nDCG@10, score_drift; failed but skipped on request: truncated."
-GOOD = "The gate holds: nDCG@10 0.8000 -> 0.7000 (-0.1000); 2 checks passed; failed but skipped on request: truncated."
+FAILING = Verdict("bm25 + cross_encoder", CHANGED, 6, QUALITIES, CHECKS, LOSSES, 20, 0.95, 0.8, 0.05)
+HOLDING = replace(FAILING, checks=CHECKS[:2] + CHECKS[3:5] + CHECKS[6:], losses=(), changed=())
+HEADLINE = (
+    "The gate fails: 2 of 8 checks: nDCG@10, score_drift; undecided: AP@100; failed but skipped on request: truncated."
+)
+GOOD = (
+    "The gate holds: nDCG@10 0.8000 -> 0.7000 (-0.1000); 2 checks passed; undecided: AP@100; failed but skipped on "
+    "request: truncated."
+)
+ALARMS = "Where the systems are equal, any of the 3 measures fails in at most 5 % of the cases."
 SEEN = (
-    "With 6 queries, a drop of 0.0523 in nDCG@10 is seen with a probability of 80 %, if a change is as uneven over "
-    "queries as reranking is; smaller ones may pass."
+    "With 6 queries, a drop of 0.0523 in nDCG@10 alone fails the gate with a probability of 80 %, on top of changes "
+    f"that are as uneven over queries as reranking is; smaller ones may pass. {ALARMS}"
 )
 NASTY = ["]]>", "<b>", "&", '"', "|", "\\", "%", "::", ",", "\r\n", "\x00", "\ud83d"]
 any_text = st.lists(st.characters() | st.sampled_from(NASTY)).map("".join)
-states = st.sampled_from(["passed", "failed", "skipped", "no limit"])
+states = st.sampled_from(["passed", "failed", "undecided", "skipped", "no limit"])
 any_checks = st.lists(st.builds(Check, any_text, states, any_text), min_size=1)
 
 
@@ -74,7 +84,13 @@ def test_logits_that_are_no_numbers_are_told_everywhere(capsys):
 # --- JUnit
 
 
-TAGS = {"passed": "system-out", "failed": "failure", "skipped": "skipped", "no limit": "skipped"}
+TAGS = {
+    "passed": "system-out",
+    "undecided": "system-out",
+    "failed": "failure",
+    "skipped": "skipped",
+    "no limit": "skipped",
+}
 
 
 @settings(deadline=None)
@@ -106,14 +122,21 @@ def test_junit_is_written_or_it_is_told_in_a_sentence_why_not(tmp_path):
 # --- GitHub
 
 
-def test_a_failed_check_is_an_error_a_skipped_one_a_warning_and_only_a_gate_that_holds_has_a_notice():
+UNDECIDED = (
+    "::warning title=evalkit gate%3A AP@100::undecided: 0.4000 -> 0.3900, 50%25 of it:%0A"
+    "about 310 queries would decide it"
+)
+
+
+def test_a_failed_check_is_an_error_one_let_pass_a_warning_and_only_a_gate_that_holds_has_a_notice():
     warning = f"::warning title=evalkit gate%3A truncated::31.0%25{CHECKS[1].message.removeprefix('31.0%')}"
     assert list(github.annotations(FAILING)) == [
         warning,
-        "::error title=evalkit gate%3A nDCG@10::fell 0.8000 -> 0.7000, 100%25 sure:%0Amore than max_drop 0.01",
+        "::error title=evalkit gate%3A nDCG@10::fell 0.8000 -> 0.7000, 100%25 sure:%0Aa drop is shown (p 0.01)",
+        UNDECIDED,
         '::error title=evalkit gate%3A score_drift::scores drifted: "a|b" <i> & ]]> moved',
     ]
-    assert list(github.annotations(HOLDING)) == [warning, f"::notice title=evalkit gate::{GOOD}"]
+    assert list(github.annotations(HOLDING)) == [warning, UNDECIDED, f"::notice title=evalkit gate::{GOOD}"]
 
 
 def test_escapes_are_those_of_the_toolkit():
@@ -124,7 +147,7 @@ def test_escapes_are_those_of_the_toolkit():
 
 @given(any_checks)
 def test_an_annotation_is_one_line_that_the_runner_reads_back_whatever_the_texts(checks):
-    told = [check for check in checks if check.state in ("failed", "skipped")]
+    told = [check for check in checks if check.state in ("failed", "undecided", "skipped")]
     lines = list(github.annotations(replace(FAILING, checks=tuple(checks))))
     assert len(lines) == len(told) + all(check.state != "failed" for check in checks)
     for check, line in zip(told, lines):
@@ -132,7 +155,7 @@ def test_an_annotation_is_one_line_that_the_runner_reads_back_whatever_the_texts
         for code, char in (("%0D", "\r"), ("%0A", "\n"), ("%3A", ":"), ("%2C", ","), ("%25", "%")):
             title, message = title.replace(code, char), message.replace(code, char) if char not in ":," else message
         assert (level, title) == ("error" if check.state == "failed" else "warning", f"evalkit gate: {check.name}")
-        assert message == check.message
+        assert message == ("undecided: " if check.state == "undecided" else "") + check.message
 
 
 def test_annotations_are_wanted_in_a_job_of_github_actions(monkeypatch):
@@ -173,7 +196,7 @@ def test_no_text_breaks_a_table_or_starts_html(text):
     report = markdown.gate(replace(FAILING, checks=(check,), losses=(loss,), changed=(f"a: {text}",)))
     parsed = MarkdownIt("commonmark").enable("table").parse(report)
     kinds = Counter(token.type for token in parsed)
-    assert (kinds["table_open"], kinds["tr_open"], kinds["th_open"], kinds["td_open"]) == (1, 3, 7, 2 * 7)
+    assert (kinds["table_open"], kinds["tr_open"], kinds["th_open"], kinds["td_open"]) == (1, 4, 9, 3 * 9)
     assert kinds["list_item_open"] == 4  # the failed check, the changed setting, the passage that moved, all checks
     html = [part for token in parsed for part in (token, *(token.children or ())) if part.type.startswith("html")]
     assert [token.content.strip() for token in html] == ["<details><summary>All checks</summary>", "</details>"]
@@ -194,7 +217,7 @@ def test_the_terminal_names_what_failed_and_says_last_whether_the_gate_holds(cap
     assert {"passed: first_stage, RR@10", "no limit: unjudged, p50_ms 12.3"} <= set(lines)
     told = [
         f"{check.state.upper()} {check.name}: {' '.join(check.message.split())}"
-        for check in (CHECKS[1], CHECKS[2], CHECKS[4])
+        for check in (CHECKS[1], CHECKS[2], CHECKS[4], CHECKS[5])
     ]
     assert "\n".join(lines).endswith("\n".join(["", *told, HEADLINE]))
     good = shown(HOLDING, capsys)
@@ -218,7 +241,18 @@ def test_the_terminal_shows_the_queries_that_lost_most_and_where_their_passages_
 def test_what_the_slice_can_see_is_said_where_it_can_be_told(render, capsys):
     assert SEEN in render(FAILING, capsys).splitlines()
     blind = replace(FAILING, qualities=tuple(replace(quality, detectable=None) for quality in FAILING.qualities))
-    assert "is seen with a probability" not in render(blind, capsys)
+    assert "with a probability" not in render(blind, capsys)
+    assert ALARMS in render(blind, capsys).splitlines()
+    limited = replace(FAILING, qualities=tuple(replace(quality, max_drop=0.1) for quality in FAILING.qualities))
+    assert "in at most 5 % of the cases, hard limits aside." in render(limited, capsys)
+
+
+@pytest.mark.parametrize("render", [lambda v, c: "\n".join(shown(v, c)), lambda v, c: markdown.gate(v)])
+def test_limits_that_are_the_baselines_are_named_as_such(render, capsys):
+    theirs = replace(FAILING, own_limits=("max_truncated_share 0.44 (else 0.1)", "skip order_changed"))
+    line = "limits of the baseline's own: max_truncated_share 0.44 (else 0.1); skip order_changed"
+    assert line in [text.replace("\\", "") for text in render(theirs, capsys).splitlines()]
+    assert "the baseline's own" not in render(FAILING, capsys)
 
 
 def test_lines_for_programs_are_shown_as_they_are(capsys):

@@ -5,6 +5,7 @@ import copy
 import hashlib
 import re
 from html.parser import HTMLParser
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -229,8 +230,31 @@ def comparison_page(text="plain"):
     return html.comparison(compared(text), {text: SVG})
 
 
+def alone(text="plain"):
+    """A full result of a first stage that nothing reranked: what its lists have in common is equal."""
+    found = full(text)
+    found["effective"]["reranker"] = {"name": "none", "reranks": False}
+    effect, analysis = found["effectiveness"], found["analysis"]
+    effect["reranked"], effect["delta"] = effect["first_stage"], dict.fromkeys(NAMES, 0.0)
+    effect["delta_ci95"] = {name: [0.0, 0.0] for name in NAMES}
+    effect["verdict"] = dict.fromkeys(NAMES, "made no clear difference")
+    effect["unjudged_at_10"] = dict.fromkeys(("first_stage", "reranked"), 0.125)
+    effect["per_query"]["reranked"] = effect["per_query"]["first_stage"]
+    analysis |= {"scores": None, "tied": None, "gains": [], "losses": []}
+    return found | {"cost": None, "references": []}
+
+
+def alone_page(text="plain"):
+    lines = passages(text)
+    for line in lines:
+        for passage in line["passages"]:
+            passage["reranked_rank"] = passage["first_stage_rank"]
+    return html.trial(alone(text), lines, {})
+
+
 PAGES = {
     "trial": trial_page,
+    "first stage alone": alone_page,
     "older trial": lambda text="plain": html.trial(result(text), [], {}),
     "comparison": comparison_page,
 }
@@ -474,3 +498,239 @@ def test_parts_of_a_comparison_may_be_missing():
 )
 def test_values_are_written_for_a_reader(written, expected):
     assert written == expected
+
+
+def sections(page):
+    """Anchor -> what is within: headings, images and words, in order."""
+
+    class Sections(HTMLParser):
+        def __init__(self):
+            super().__init__(convert_charrefs=True)
+            self.found, self.inside, self.heading = {}, [], None
+
+        def handle_starttag(self, name, attributes):
+            if name == "section":
+                self.inside = self.found.setdefault(dict(attributes)["id"], [])
+            elif name in ("h2", "h3"):
+                self.heading = [name, ""]
+                self.inside.append(self.heading)
+            elif name == "img":
+                self.inside.append(["img", dict(attributes)["alt"]])
+
+        def handle_endtag(self, name):
+            if name in ("h2", "h3"):
+                self.heading = None
+
+        def handle_data(self, data):
+            if self.heading:
+                self.heading[1] += data
+            elif data.strip():
+                self.inside.append(["words", data])
+
+    reader = Sections()
+    reader.feed(page)
+    return reader.found
+
+
+DRAWN = ("before_after", "changes", "depths", "scores", "reliability", "latency", "latency_grid")
+
+
+def test_each_picture_stands_once_beside_the_table_of_what_it_shows_and_there_is_no_heap_of_pictures():
+    found = sections(html.trial(full(), passages(), dict.fromkeys(DRAWN, SVG)))
+    images = {anchor: [words for kind, words in parts if kind == "img"] for anchor, parts in found.items()}
+    assert {anchor: titles for anchor, titles in images.items() if titles} == {
+        "quality": ["Quality before and after reranking", "Change of nDCG@10, query by query"],
+        "depth": ["nDCG@10 by the number of candidates reranked"],
+        "scores": ["Logits by grade", "Relevant share by the sigmoid of the logit"],
+        "cost": ["Latency of single queries, ms", "Latency by passages and by length, ms"],
+    }
+    order = [words for kind, words in found["cost"] if kind in ("h3", "img")]
+    assert order[1:5] == ["Latency of a query", "Latency of single queries, ms", "Latency by depth and length",
+                          "Latency by passages and by length, ms"]  # fmt: skip
+
+
+@pytest.mark.parametrize("missing", DRAWN)
+def test_a_picture_that_could_not_be_drawn_leaves_the_others_in_their_places(missing):
+    svgs = {name: SVG for name in DRAWN if name != missing}
+    parsed = Page(html.trial(full(), passages(), svgs))
+    assert len(parsed.all("img")) == len(parsed.all("figure")) == len(DRAWN) - 1
+
+
+def one_query():
+    found = full()
+    effect = found["effectiveness"]
+    effect["queries"], effect["delta_ci95"] = 1, {name: [None, None] for name in NAMES}
+    effect["per_query"] = {"first_stage": per_query(0.5, ["q1"]), "reranked": per_query(0.75, ["q1"])}
+    effect["tests"] = {name: dict.fromkeys(test) | {"bca95": [None, None]} for name, test in effect["tests"].items()}
+    return found
+
+
+def without_energy():
+    found = full()
+    found["cost"] |= {"estimate": None}
+    return found
+
+
+def nothing_found():
+    """No scores to cut, no group, no gain: as where the first stage found no relevant passage."""
+    found = full()
+    found["analysis"]["scores"] |= {"grades": [], "thresholds": [], "best_f1": None, "rules": [], "calibration": [],
+                                    "expected_calibration_error": None}  # fmt: skip
+    found["analysis"] |= {"breakdown": {"question_word": []}, "tied": {}, "gains": [], "losses": [], "depths": []}
+    found["effectiveness"]["tests"] = {}
+    return found
+
+
+@pytest.mark.parametrize(
+    "found", [result(), full(), alone(), one_query(), without_energy(), nothing_found()],
+    ids=["older", "full", "first stage alone", "one query", "without energy", "nothing found"],
+)  # fmt: skip
+@pytest.mark.parametrize("svgs", [{}, dict.fromkeys(DRAWN, SVG)], ids=["without pictures", "with pictures"])
+def test_no_heading_stands_above_nothing(found, svgs):
+    for anchor, parts in sections(html.trial(found, passages(), svgs)).items():
+        kinds = [kind for kind, _ in parts]
+        assert kinds[0] == "h2", anchor
+        assert kinds[-1] not in ("h2", "h3"), anchor
+        assert ("h3", "h3") not in list(pairwise(kinds)), anchor
+
+
+def test_where_energy_was_neither_measured_nor_asked_for_it_is_a_note_and_no_section():
+    text = Page(html.trial(without_energy(), passages(), {})).text
+    assert "Energy and price" not in text
+    assert "Energy was not measured: plain." in text
+    assert "Energy and price" in Page(trial_page()).text  # a price was asked for
+
+
+def test_the_head_says_which_system_it_was_at_which_length_and_precision():
+    found = full()
+    found["effective"]["reranker"] |= {
+        "model": "org/large", "revision": "sha256:0123456789abcdef0123", "precision": "fp16", "dtype": "float16",
+        "architecture": "BertForSequenceClassification", "layers": 24, "parameters": 335_142_401, "max_length": 512,
+        "truncation": "longest_first", "attention": "packed, varlen", "device_name": "a GPU",
+    }  # fmt: skip
+    found["effective"]["scoring"] |= {"pairs": 2000, "truncated_pairs": 1234}
+    text = Page(html.trial(found, passages(), {})).text
+    head = text[: text.index("What reranking changed")]
+    for fact in (
+        "First stage plain",
+        "Model org/large, revision sha256:0123456789ab Architecture",
+        "Architecture BertForSequenceClassification, 24 layers, 335.1 million parameters",
+        "Maximum length 512 tokens a pair",
+        "Truncation longest_first, the longer of query and passage loses its end first; 1,234 of 2,000 pairs were cut",
+        "Precision fp16 (float16)",
+        "Attention packed, varlen",
+        "Device a GPU",
+        "Depth 10 candidates a query",
+    ):
+        assert fact in head
+
+
+def test_the_head_of_a_finished_run_names_its_file_and_no_model():
+    found = full() | {"cost": None}
+    found["effective"]["reranker"] = {"name": "bge", "path": "runs/bge.trec"}
+    text = Page(html.trial(found, passages(), {})).text
+    assert "Run file runs/bge.trec" in text
+    for name in ("Model", "Architecture", "Maximum length", "Truncation", "Precision"):
+        assert name not in text[: text.index("What reranking changed")]
+
+
+def groups(*members):
+    """A result whose queries are of these groups: label, queries, change, ends of its interval."""
+    found = full()
+    found["analysis"]["breakdown"]["question_word"] = [
+        {"label": label, "queries": n, "before": 0.5, "after": 0.5 + delta, "delta": delta, "ci95": [low, high]}
+        for label, n, delta, low, high in members
+    ]
+    return found
+
+
+def rows_of(page, anchor):
+    """The rows of a section's tables: their words, and the classes within each."""
+    part = page[page.index(f'id="{anchor}"') :].partition("</section>")[0]
+    rows = re.findall(r"<tr.*?</tr>", part)
+    return [(re.sub(r"<[^>]*>", " ", row).split(), set(re.findall(r'class="([^"]*)"', row))) for row in rows]
+
+
+def test_a_group_whose_interval_holds_0_has_neither_arrow_nor_colour_and_a_small_one_is_marked():
+    page = html.trial(
+        groups(("how many", 3, 0.3335, -0.1673, 0.8344), ("what", 11, 0.1475, 0.0717, 0.2232),
+               ("why", 40, -0.1, -0.15, -0.05), ("who", 1, 0.4, None, None)),
+        passages(), {},
+    )  # fmt: skip
+    rows = {words[0]: (words, classes) for words, classes in rows_of(page, "breakdown")[1:]}
+    assert rows["how"][0][2:4] == ["3", "(few)"]
+    assert rows["who"][0][1:3] == ["1", "(few)"]
+    assert rows["what"][0][1:3] == ["11", "0.5000"]
+    looks = {name: classes & {"up", "down", "around rise", "around fall"} for name, (_, classes) in rows.items()}
+    assert looks == {"how": set(), "who": set(), "what": {"up", "around rise"}, "why": {"down", "around fall"}}
+    assert "Few: fewer than 10 queries, whose mean says little." in Page(page).text
+
+
+def test_a_group_of_all_queries_is_a_sentence_and_no_table():
+    text = Page(html.trial(groups(("what", 74, 0.1, 0.05, 0.15)), passages(), {})).text
+    assert "All queries are of one group by question word: what." in text
+    assert "By question word" not in text
+
+
+def spans(page, anchor):
+    """The ends of the intervals drawn in a section: 64 is 0, and 60 units the largest distance from it."""
+    part = page[page.index(f'id="{anchor}"') :].partition("</section>")[0]
+    return re.findall(r'class="span" x1="([^"]*)" x2="([^"]*)"', part)
+
+
+def test_a_drawing_of_an_interval_ends_where_the_mean_would_pass_0_or_1():
+    found = groups(("three", 3, -0.25, -1.1683, 0.6683), ("many", 50, 0.25, 0.125, 0.375))
+    page = html.trial(found, passages(), {})
+    assert spans(page, "breakdown") == [("4.0", "124.0"), ("79.0", "109.0")]  # from -0.5 to 0.5, around 0.5
+    assert "-1.1683 to +0.6683" in Page(page).text  # Student's t as it is
+
+
+def test_a_drawing_of_an_interval_ends_at_the_ceiling_of_its_measure():
+    found = full()
+    effect = found["effectiveness"]
+    effect["ceiling"]["mean"] = {"nDCG@10": 0.875, "RR@10": 1.0}
+    effect["delta_ci95"]["nDCG@10"] = [0.125, 0.5]
+    assert spans(html.trial(found, passages(), {}), "quality") == [("84.0", "124.0")]  # 0.125 and 0.375 of 0.375
+
+
+def test_a_mean_change_that_is_not_clear_has_no_arrow_in_the_table_of_measures():
+    found = full()
+    found["effectiveness"]["delta_ci95"] = {"nDCG@10": [-0.01, 0.51], "RR@10": [None, None]}
+    found["effectiveness"]["delta"] = {"nDCG@10": 0.25, "RR@10": 0.25}
+    rows = rows_of(html.trial(found, passages(), {}), "quality")
+    assert not [classes for words, classes in rows if words[0] in NAMES and classes & {"up", "down"}]
+
+
+def test_a_difference_from_a_published_figure_is_neither_better_nor_worse():
+    rows = rows_of(trial_page(), "references")
+    assert "+0.0125" in rows[1][0]
+    assert not [classes for _, classes in rows if classes & {"up", "down"}]
+
+
+def test_a_page_of_a_first_stage_alone_speaks_of_no_reranked_list():
+    parsed = Page(alone_page())
+    text = parsed.text
+    said = text.rpartition("Asked and done")[0]
+    for words in ("before", "after", "change", "+ none", "\u2192", "interval", "Where it helps", "worth it", "ties",
+                  "win/tie/loss", "reranking", "reranked list", "not reranked"):  # fmt: skip
+        assert words not in said, words
+    assert "No reranker nDCG@10 0.5000 by plain." in said
+    assert "measure plain ceiling nDCG@10 0.5000 1.0000 RR@10 0.5000 1.0000" in said
+    assert "Unjudged passages in the top 10: 12.5%." in said
+    assert "plain 0.5000 0.5000 q1 \u00b7 2 relevant, the best at rank 4 rank 4 \u00b7 grade 3, relevant" in said
+    assert [found["id"] for found in parsed.all("section")] == [
+        "quality", "warnings", "breakdown", "queries", "settings", "origin",
+    ]  # fmt: skip
+
+
+def test_every_column_of_queries_can_be_told_by_its_name_when_it_is_sorted_by():
+    sortable = [found for found in Page(trial_page()).all("th") if "data-column" in found]
+    names = [found["abbr"] for found in sortable]
+    assert names == ["query", *(f"{name} {head}" for name in NAMES for head in ("before", "after", "change"))]
+    alone_names = [found["abbr"] for found in Page(alone_page()).all("th") if "data-column" in found]
+    assert alone_names == ["query", *NAMES]
+
+
+def test_a_first_forward_that_is_cold_is_explained():
+    text = Page(trial_page()).text
+    assert "Cold: the first query after loading, with all of its passages. In it libraries choose and compile" in text

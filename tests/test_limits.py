@@ -6,7 +6,7 @@ import pytest
 from evalkit.errors import EvalkitError
 from evalkit.limits import CHECKS, Limits
 
-NUMBERS = [entry.name for entry in fields(Limits) if entry.name not in ("tolerance", "max_drop", "skip")]
+NUMBERS = [entry.name for entry in fields(Limits) if entry.name not in ("tolerance", "max_drop", "skip", "require")]
 
 
 def test_the_defaults_and_limits_of_none_make_sense_and_any_check_may_be_skipped_but_no_other():
@@ -21,7 +21,7 @@ def test_the_defaults_and_limits_of_none_make_sense_and_any_check_may_be_skipped
 
 NO_NUMBERS = [(name, value) for name in NUMBERS for value in (-0.1, math.nan, math.inf)]
 NO_NUMBERS += [("tolerance.RR@10", math.nan), ("max_drop.AP", -1.0)]
-NO_SHARES = [(name, value) for name in ("confidence", "power") for value in (0, 1, 95.0)]
+NO_SHARES = [(name, value) for name in ("false_alarms", "confidence", "power") for value in (0, 1, 95.0)]
 
 
 @pytest.mark.parametrize(("name", "value"), NO_NUMBERS + NO_SHARES)
@@ -38,7 +38,7 @@ def test_a_measure_has_its_own_limit_or_that_of_its_kind():
     assert of(given | {"RR(rel=2)@10": 0.5}, "RR(rel=2)@10") == 0.5
     names = ("nDCG@10", "AP@100", "R@50", "P@5", "RR(rel=2)@10", "Success@1")
     assert [of(Limits().tolerance, name) for name in names] == [0.02] * 4 + [0.04] * 2
-    assert [of(Limits().max_drop, name) for name in names] == [0.01] * 4 + [0.02] * 2
+    assert [of(Limits().max_drop, name) for name in names] == [None] * 6  # chance alone would exceed one
 
 
 @pytest.mark.parametrize("name", ["ndcg", "default"])

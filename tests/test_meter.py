@@ -41,7 +41,7 @@ class Engine:
         self.clock = clock
         self.model = torch.nn.Linear(512, 512, bias=False)  # 1 MiB
         # In fp32 a token takes (2 x 8,192 + 2 x 24,576) x 4 bytes of activations: a quarter of a MiB.
-        self.shape = ModelShape(1, 8192, 24_576, 1, 1, 1, parameters=512 * 512)
+        self.shape = ModelShape(1, 8192, 24_576, 1, parameters=512 * 512)
 
     def tokenize(self, texts):
         lengths = [min(2 + len(query.split()) + len(text.split()), MAX_LENGTH) for query, text in texts]

@@ -7,12 +7,13 @@ import struct
 import sys
 import warnings
 import weakref
+from importlib import resources
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evalkit.report import plots
+from evalkit.report import plots, trends
 from evalkit.report.plots import canvas
 
 LONG = "an-organisation-with-a-name/multilingual-reranker-large-v2.5_instruct at bf16 + hybrid_of_bm25_and_dense {}"
@@ -241,8 +242,8 @@ def test_a_picture_is_written_whole_with_no_text_cut_or_upon_another(draw, tmp_p
         placed = boxes(figure)
         png, svg = plots.save(figure, tmp_path / "a.b@10")
     assert (png.name, svg.name) == ("a.b@10.png", "a.b@10.svg")
-    assert width == canvas.WIDTH
-    assert size_of(png) == (960, round(height * 150))
+    assert width in (canvas.WIDTH, canvas.NARROW)
+    assert size_of(png) == (960, round(height * 960 / width))
     for text, box in placed:
         assert box.x0 >= -1, text
         assert box.x1 <= width * 150 + 1, text
@@ -381,21 +382,98 @@ def test_slices_without_a_common_measure_are_no_picture():
 def test_means_and_change_are_written_beside_their_bars():
     written = texts(plots.before_after(result()))  # 0.5, and (0.25 + 0.5 - 0.125) / 4 = 0.15625 more
     assert written.count("0.500") == 2
-    assert written.count("0.656 (+0.156)") == 2
-    assert {"bm25", "+ bge", "tiny: 4 queries, 1,234 passages, depth 20"} <= set(written)
-    assert "95 % interval of the change, from the first stage's mean" in written
+    assert written.count("0.656") == 2
+    assert written.count("+0.156 \u00b1 0.105") == 2  # (0.26 - 0.05) / 2
+    assert {"bm25", "+ bge", "better", "95 % interval (Student's t)"} <= set(written)
 
 
-def test_the_interval_is_set_upon_the_first_stage_s_mean():
-    axes = plots.before_after(result(interval=(0.05, 0.26))).axes[0]
-    ends = [list(line.get_xdata()) for line in axes.lines]
-    assert ends == [pytest.approx([0.55, 0.76])] * 2
+def spans(axes):
+    """The ends of the intervals that are drawn, from the first measure on."""
+    ends = [tuple(map(float, line.get_xdata())) for line in axes.lines]
+    return [pair for pair in ends if len(pair) == 2 and pair[0] != pair[1]]
+
+
+def test_the_change_has_a_scale_of_its_own_and_no_interval_lies_upon_a_mean():
+    levels, changes = plots.before_after(result(interval=(0.05, 0.26))).axes
+    assert not levels.lines
+    assert spans(changes) == [(0.05, 0.26)] * 2
+
+
+def test_an_interval_does_not_pass_the_ceiling_or_0_of_its_measure_and_says_where_it_was_cut():
+    found = result(interval=(-0.7, 0.6))  # 0.5 before, and ceilings of 0.9 and 1.0
+    found["effectiveness"]["ceiling"]["mean"]["nDCG@10"] = 0.9
+    figure = plots.before_after(found)
+    assert spans(figure.axes[1]) == [pytest.approx((-0.5, 0.4)), pytest.approx((-0.5, 0.5))]
+    assert "no end mark: cut at 0 or the ceiling of the measure" in texts(figure)
+    assert not [text for text in texts(plots.before_after(result())) if "cut at 0" in text]
+
+
+@given(st.floats(0, 1), st.floats(0, 1), st.floats(0, 1), st.floats(0, 3), st.floats(0, 3))
+def test_no_interval_leads_out_of_the_measure_s_bounds(first, ceiling, share, below, above):
+    first, ceiling = sorted((first, ceiling))
+    delta = share * ceiling - first  # the reranked mean lies between 0 and the ceiling
+    whole = (delta - below, delta + above)
+    low, high = trends.within(whole, delta, first, ceiling)
+    assert low <= delta <= high
+    assert first + low >= -1e-12
+    assert first + high <= ceiling + 1e-12
+    assert whole[0] <= low <= high <= whole[1]
+
+
+@pytest.mark.parametrize(
+    ("interval", "marker", "colour"),
+    [((0.05, 0.26), ">", canvas.BETTER), ((-0.3, -0.1), "<", canvas.WORSE), ((-0.1, 0.3), "o", canvas.DARK)],
+)
+def test_a_change_has_a_colour_and_an_arrow_only_where_its_interval_leaves_out_0(interval, marker, colour):
+    changes = plots.before_after(result(interval=interval)).axes[1]
+    points = [line for line in changes.lines if line.get_marker() in ("<", ">", "o")]
+    assert {(line.get_marker(), line.get_color()) for line in points} == {(marker, colour)}
+
+
+def colours(figure):
+    """Every colour that is in a picture."""
+    from matplotlib.colors import to_hex, to_rgba_array
+
+    found = set()
+    for artist in figure.findobj():
+        for name in ("get_color", "get_facecolor", "get_edgecolor", "get_markerfacecolor"):
+            if (get := getattr(artist, name, None)) is not None:
+                found |= {to_hex(value).upper() for value in to_rgba_array(get())}
+    return found
+
+
+def test_the_colours_of_better_and_worse_mean_nothing_else_in_a_trial_s_pictures():
+    taken = {canvas.BETTER, canvas.WORSE, "#E69F00"}
+    for figure in (
+        plots.depths(analysed()), plots.scores(analysed()), plots.reliability(analysed()),
+        plots.latency(measured([10.0, 12.0, 14.0])), plots.latency_grid(measured([10.0], GRID)),
+        plots.before_after(result(interval=(-0.1, 0.3))),
+    ):  # fmt: skip
+        assert not colours(figure) & taken
+    assert colours(plots.deltas(result())) >= {canvas.BETTER, canvas.WORSE}
+
+
+def test_every_picture_of_a_trial_is_titled_by_what_it_shows_and_the_slice_stands_small_beneath():
+    from matplotlib.text import Text
+
+    found = analysed() | {"cost": measured([10.0, 11.0], GRID)["cost"]}
+    for draw, title in {
+        plots.before_after: "Quality before and after reranking",
+        plots.deltas: "Change of nDCG@10, query by query",
+        plots.depths: "nDCG@10 by the number of candidates reranked",
+        plots.scores: "Logits by grade",
+        plots.reliability: "Relevant share by the sigmoid of the logit",
+        plots.latency: "Latency of single queries, ms",
+        plots.latency_grid: "Latency by passages and by length, ms",
+    }.items():
+        sizes = {t.get_text(): t.get_fontsize() for t in draw(found).findobj(Text)}
+        assert sizes[title] > sizes["tiny: 4 queries, 1,234 passages, depth 20"]
 
 
 @pytest.mark.parametrize("changes", [(0.25,), (0.0, 0.0)])
 def test_without_an_interval_none_is_drawn_or_explained(changes):
     figure = plots.before_after(result(changes, interval=(0.0, 0.0)))
-    assert not figure.axes[0].lines
+    assert not spans(figure.axes[1])
     assert not [text for text in texts(figure) if "interval" in text]
 
 
@@ -474,9 +552,62 @@ def test_percentiles_stand_beneath_the_latencies_with_the_ends_that_there_are():
     written = texts(figure)
     assert written.count("12.0 [9.00, ?]") == 4
     assert {"2 samples, 100 passages a query", "an end that 2 samples do not determine"} <= set(written)
-    assert sum(bar.get_height() for bar in figure.axes[0].patches) == 2
+    assert dots(figure) == [10.0, 12.0]
     sure = texts(plots.latency(measured([10.0, 12.0], ends=(9.0, 12.0))))
     assert not [text for text in sure if "do not determine" in text]
+
+
+def dots(figure):
+    """The samples that are drawn."""
+    return list(figure.axes[0].lines[0].get_xdata())
+
+
+def test_each_sample_is_a_dot_and_the_percentiles_are_lines_among_them():
+    found = measured([14.0, 10.0, 11.0, 10.5])
+    found["cost"]["latency"] |= {"p50_ms": 10.5, "p90_ms": 13.0, "p95_ms": 14.0, "p99_ms": 14.0}
+    figure = plots.latency(found)
+    assert dots(figure) == [10.0, 10.5, 11.0, 14.0]
+    lines = [(line.get_xdata()[0], line.get_linestyle()) for line in figure.axes[0].lines[1:]]
+    assert lines == [(10.5, "-"), (13.0, "--"), (14.0, ":")]
+    assert {"p50", "p90", "p99"} <= set(texts(figure))
+
+
+def test_two_samples_far_from_the_others_stand_at_the_edge_with_their_values_and_squeeze_nothing():
+    near = [200.0 + n for n in range(18)]
+    figure = plots.latency(measured([*near, 900.0, 70.0]))  # each percentile is the slowest sample here
+    axes, below = figure.axes
+    left, right = axes.get_xlim()
+    assert dots(figure) == near
+    assert (near[-1] - near[0]) / (right - left) > 0.8
+    edges = {(line.get_marker(), line.get_xdata()[0]) for line in axes.lines[1:] if line.get_marker() in ("<", ">")}
+    assert edges == {("<", left), (">", right)}
+    assert {"1 at 70.0 ms", "1 at 900 ms", "a sample beyond the edge", "900 [9.00, ?]"} <= set(texts(figure))
+    points = [line for line in below.lines if line.get_marker() == ">"]
+    assert {line.get_xdata()[0] for line in points} == {right}
+
+
+@pytest.mark.parametrize("samples", [[10.0, 500.0], [1.0, 2.0, 3.0, 900.0], [100.0 + n for n in range(20)]])
+def test_where_no_few_are_far_from_many_all_samples_are_on_the_axis(samples):
+    figure = plots.latency(measured(samples))
+    assert dots(figure) == samples
+    assert "a sample beyond the edge" not in texts(figure)
+
+
+@given(st.lists(st.floats(0.01, 1e5), min_size=2, max_size=60))
+@settings(deadline=None, max_examples=40)
+def test_every_sample_is_drawn_and_none_outside_of_the_axis(samples):
+    figure = plots.latency(measured(samples))
+    axes = figure.axes[0]
+    drawn = [x for line in axes.lines if line.get_marker() in ("o", "<", ">") for x in line.get_xdata()]
+    left, right = axes.get_xlim()
+    assert len(drawn) == len(samples)
+    assert left <= min(drawn) <= max(drawn) <= right
+
+
+def test_of_many_thousand_samples_each_dot_stands_for_some_and_the_slowest_is_one():
+    figure = plots.latency(measured([float(n) for n in range(1, 5001)]))
+    assert (len(dots(figure)), max(dots(figure))) == (1667, 5000)  # every third, from the slowest on
+    assert "5,000 samples, 100 passages a query; a dot for each 3" in texts(figure)
 
 
 def test_an_older_result_has_percentiles_without_intervals():
@@ -577,10 +708,15 @@ def test_lines_break_between_the_parts_of_a_name_and_not_inside_of_a_number():
 
 def test_colours_differ_in_grey_print():
     lightness = {}
-    for colour in (canvas.BLACK, canvas.BLUE, canvas.ORANGE):
+    for colour in (canvas.BLACK, canvas.BLUE, canvas.ORANGE, canvas.LIGHT):
         red, green, blue = (int(colour[at : at + 2], 16) for at in (1, 3, 5))
         lightness[colour] = (0.299 * red + 0.587 * green + 0.114 * blue) / 255
-    assert [round(value, 2) for value in lightness.values()] == [0.0, 0.34, 0.64]
+    assert [round(value, 2) for value in lightness.values()] == [0.0, 0.34, 0.47, 0.75]
+
+
+def test_better_and_worse_are_the_colours_of_the_page():
+    style = (resources.files("evalkit.report.page") / "page.css").read_text("utf-8")
+    assert f"--up: {canvas.BETTER.lower()}; --down: {canvas.WORSE.lower()};" in style
 
 
 def test_a_result_read_back_from_json_gives_the_same_picture(tmp_path):

@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 from conftest import key_tree
 
-from evalkit import measures, trial
+from evalkit import measures, significance, trial
 from evalkit.errors import EvalkitError
 from evalkit.report import folder as results
 from evalkit.report import markdown, tables, terminal, tex
 from evalkit.report.result import effectiveness, failed, finished
+from evalkit.rerankers.none import NoReranker
 from evalkit.slices.assemble import assemble
 from evalkit.trec import read_run
 from evalkit.types import Effectiveness, Hit, Run, Scores, Trial
@@ -142,6 +143,9 @@ def test_a_finished_result_has_the_promised_keys(done):
     for part in ("throughput", "memory"):  # a reranker without a model of its own leaves some of them null
         assert ours["cost"].pop(part).keys() == golden["cost"].pop(part).keys()
     assert ours["cost"] == golden["cost"]
+    for side in ("query", "passage"):  # counted by a reranker with a tokenizer of its own
+        for tree in (ours, golden):
+            assert tree["effective"]["scoring"].pop(f"unknown_{side}_share") == ("null" if tree is ours else "float")
     assert ours["effective"]["scoring"] == golden["effective"]["scoring"]
     same = {key: value for key, value in ours["effectiveness"].items() if "@" not in json.dumps(value)}
     assert same == {key: golden["effectiveness"][key] for key in same}
@@ -294,7 +298,7 @@ def test_the_report_tells_the_story(done):
     assert "Binary measures count grade 2 and above as relevant" in report
     assert "| measure | fixed | + oracle | delta, 95 % interval | win/tie/loss | ceiling |" in report
     assert "Unjudged passages in the top 10: 20.0% before, 20.0% after." in report
-    assert "![tiny: before after](before_after.png)" in report
+    assert "![Quality before and after reranking](before_after.png)" in report
     assert "- the first stage found nothing for 1 queries; they count 0" in report
     assert "| pairs/s, the model alone | 10.0 |" in report  # 5 pairs in 0.5 s
     assert "| padding, share of the tokens that were computed | 20.0% |" in report
@@ -302,6 +306,117 @@ def test_the_report_tells_the_story(done):
     assert "Command: `python -m evalkit name=tiny`" in report
     assert "samples_ms" not in report  # the raw samples are for result.json
     assert tex.escape(tables.cost_line(finished(done))) in tex.trial(finished(done))
+
+
+def make_alone() -> Trial:
+    """The three queries of `make_trial` as the first stage left them; most of what it found is unjudged."""
+    data = make_trial().slice
+    first = FixedFirstStage({"q1": ranked("c", "d", "e"), "q2": ranked("e", "d"), "q3": ()})
+    plan = trial.Plan("tiny", 3, ["nDCG@10", "RR@10", "R@depth"], warmup_queries=0, latency_queries=0, seed=0)
+    asked = {"name": "tiny", "precision": {"name": "fp32"}, "depth": 3}
+    return trial.run(plan, data, first, NoReranker(), asked, {"command": ["python -m evalkit"], "commit": None})
+
+
+@pytest.fixture(scope="module")
+def alone() -> Trial:
+    return make_alone()
+
+
+AFTER = ("before", "after", "delta", "+ none", "worth it", "win/tie/loss", "reranked list", "interval", "p Holm",
+         "How sure", "Quality by depth")  # fmt: skip
+
+
+def test_the_report_of_a_first_stage_alone_speaks_of_no_reranked_list(alone):
+    report = markdown.trial(finished(alone))
+    assert report.startswith("# tiny: the first stage by itself\n\n**No reranker: nDCG@10 0.3333 by fixed.**")
+    assert "| measure | fixed | ceiling |" in report
+    assert "| RR@10 | 0.3333 | 0.3333 |" in report  # e, of grade 2, is first for q2; nothing for the others
+    assert "Unjudged passages in the top 10: 60.0%." in report  # c, d and e of q1, of five in all
+    assert "- 60% of the top 10 of the first stage are unjudged" in report
+    told = report.partition("## What was done")[0]
+    for words in AFTER:
+        assert words not in told, words
+
+
+def test_the_terminal_of_a_first_stage_alone_speaks_of_no_reranked_list(alone, capsys):
+    terminal.show(finished(alone), "/some/folder")
+    shown = capsys.readouterr().out
+    assert "three: 3 queries, 6 passages, depth 3" in shown
+    assert "No reranker: nDCG@10" in shown
+    for words in AFTER:
+        assert words not in shown, words
+
+
+def test_the_table_for_a_paper_of_a_first_stage_alone_speaks_of_no_reranked_list(alone):
+    table = tex.trial(finished(alone))
+    for words in (*AFTER, "rerank", "difference", "dagger"):
+        assert words not in table, words
+
+
+def test_in_a_sweep_a_first_stage_alone_has_no_difference_from_itself(alone, done):
+    first, second = tables.sweep_rows([finished(alone), finished(done)])
+    assert (first["system"], first["RR@10"], second["RR@10"]) == ("fixed", "0.3333", "0.5000 (+0.0000)")
+
+
+def test_as_many_pictures_are_told_as_are_drawn(done, alone, tmp_path, capsys):
+    for name in ("reranked", "alone"):
+        (tmp_path / name).mkdir()
+    results.write_trial(done, tmp_path / "reranked")
+    drawn = len(list((tmp_path / "reranked").glob("*.png")))
+    assert f"drawing: {drawn} pictures in" in capsys.readouterr().err
+    results.write_trial(alone, tmp_path / "alone")
+    assert not list((tmp_path / "alone").glob("*.png"))
+    assert "drawing" not in capsys.readouterr().err
+
+
+def test_each_picture_stands_beneath_the_table_of_what_it_shows(done):
+    names = ("before_after", "changes", "depths", "scores", "reliability", "latency", "latency_grid", "more")
+    report = markdown.trial(finished(done), [f"{name}.png" for name in names])
+    heading, under = "", {}
+    for line in report.splitlines():
+        if line.startswith("#"):
+            heading = line
+        elif line.startswith("!"):
+            under[line] = heading
+    assert under == {
+        "![Quality before and after reranking](before_after.png)": "## Effectiveness",
+        "![Change of nDCG@10, query by query](changes.png)": "## Effectiveness",
+        "![Logits by grade](scores.png)": "## What the scores mean here",
+        "![Relevant share by the sigmoid of the logit](reliability.png)": "## What the scores mean here",
+        "![Latency of single queries, ms](latency.png)": "### Latency of a query",
+        # This trial has one depth and no grid, so that there are no tables of theirs.
+        "![nDCG@10 by the number of candidates reranked](depths.png)": "### Measured on",
+        "![Latency by passages and by length, ms](latency_grid.png)": "### Measured on",
+        "![more](more.png)": "### Measured on",
+    }
+
+
+def test_a_group_of_all_queries_is_a_sentence_and_a_small_one_is_marked(done):
+    result = finished(done)
+    row = {"label": "all|of them", "queries": 3, "before": 0.5, "after": 0.75, "delta": 0.25, "ci95": [0.1, 0.4]}
+    many = row | {"label": "many", "queries": 10}
+    result["analysis"]["breakdown"] = {"query_length": [row], "question_word": [row, many]}
+    report = markdown.trial(result)
+    assert "All queries are of one group by query length: all\\|of them." in report
+    assert "| all\\|of them | 3 (few) | 0.5000 | 0.7500 | +0.2500 \u00b1 0.1500 |" in report
+    assert "| many | 10 | 0.5000 |" in report
+    assert "## nDCG@10 by query length" not in report
+
+
+def test_the_report_says_how_many_differences_are_flipped_in_every_way(done):
+    assert "(all flips up to 13 differences other than 0)" in markdown.trial(finished(done))
+    assert significance.ENUMERATED == 13
+    for count, exact in ((13, True), (14, False)):
+        before = {f"q{n}": 0.0 for n in range(count)}
+        p = significance.randomization_p(before, dict.fromkeys(before, 0.5))
+        assert (p == 2 / 2**count) is exact
+
+
+def test_the_report_says_in_its_head_which_system_it_was(done):
+    head = markdown.trial(finished(done)).partition("## ")[0]
+    assert (
+        "First stage: fixed; maximum length: 64 tokens a pair; precision: fp32; device: a processor; depth: 3" in head
+    )
 
 
 def cells(line: str) -> int:

@@ -23,8 +23,8 @@ from evalkit.scoring.flops import ModelShape, activation_bytes, forward_flops, p
 from evalkit.scoring.pool import DevicePool
 from evalkit.scoring.spec import ScorerSpec
 
-XLMR_LARGE = ModelShape(24, 1024, 4096, 16, 250002, 8194, 567_755_777)
-MINILM_L6 = ModelShape(6, 384, 1536, 12, 30522, 512, 22_713_601)
+XLMR_LARGE = ModelShape(24, 1024, 4096, 16, 567_755_777)
+MINILM_L6 = ModelShape(6, 384, 1536, 12, 22_713_601)
 
 
 def test_flops_are_those_worked_out_by_hand():
@@ -272,12 +272,6 @@ def test_nothing_is_computed_where_everything_is_known(scorer):
     known = np.arange(len(PAIRS), dtype=np.float32)
     scored = scorer.score(PAIRS, known=known)
     assert (scored.logits.tolist(), scored.computed_pairs, scored.tokens) == (known.tolist(), 0, 0)
-
-
-def test_tokenized_pairs_score_as_texts_do(scorer):
-    np.testing.assert_allclose(
-        scorer.score_tokenized(scorer.tokenize(PAIRS)).logits, scorer.score(PAIRS).logits, rtol=0, atol=1e-5
-    )
 
 
 class Full:

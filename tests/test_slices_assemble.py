@@ -126,14 +126,14 @@ def collect(docs=DOCS, needed=None, distractors=0, empty="error"):
 
 
 def test_the_whole_corpus_is_kept_where_nothing_is_cut():
-    assert collect() == (dict(DOCS), 0)
+    assert collect() == (dict(DOCS), frozenset())
 
 
 def test_a_cut_corpus_holds_what_is_needed_and_as_many_others_as_asked():
     kept, _ = collect(needed={"b", "not there"}, distractors=2)
     assert kept["b"] == "text b"
     assert len(kept) == 1 + 2
-    assert collect(needed={"b"}) == ({"b": "text b"}, 0)
+    assert collect(needed={"b"}) == ({"b": "text b"}, frozenset())
 
 
 def test_a_passage_id_that_occurs_twice_is_refused():
@@ -141,15 +141,15 @@ def test_a_passage_id_that_occurs_twice_is_refused():
         collect([*DOCS, ("a", "other text")])
 
 
-def test_an_empty_passage_is_refused_or_dropped_and_counted():
+def test_an_empty_passage_is_refused_or_dropped_and_named():
     docs = [*DOCS, ("e", " \n"), ("f", "")]
     with pytest.raises(EvalkitError, match=r"HERE: passage 'e' is empty; .* slice\.empty_docs=drop"):
         collect(docs)
-    assert collect(docs, empty="drop") == (dict(DOCS), 2)
+    assert collect(docs, empty="drop") == (dict(DOCS), {"e", "f"})
 
 
 def test_an_empty_passage_that_is_cut_away_anyway_is_no_matter():
-    assert collect([*DOCS, ("e", "")], needed={"a"}) == ({"a": "text a"}, 0)
+    assert collect([*DOCS, ("e", "")], needed={"a"}) == ({"a": "text a"}, frozenset())
 
 
 # --- the slice --------------------------------------------------------------------------------------------------------

@@ -292,6 +292,58 @@ def test_a_download_that_breaks_or_is_another_file_is_told_and_nothing_of_it_is_
     assert set(load(DL19, source="candidates").docs) == {"11", "12", "13"}
 
 
+def test_the_level_is_that_of_the_collection_s_documentation_unless_another_is_asked_for(with_candidates):
+    """TREC DL's official measures are nDCG@10, RR(rel=2) and AP(rel=2)."""
+    by_itself, asked = (with_candidates(DL19, source="candidates", relevance_level=level) for level in (None, 1))
+    assert (by_itself.relevance_level, by_itself.facts["relevance_level_from"]) == (2, "official_measures")
+    assert by_itself.facts["official_measures"] == ["nDCG@10", "RR(rel=2)", "AP(rel=2)"]
+    assert (asked.relevance_level, asked.facts["relevance_level_from"]) == (1, "setting")
+    assert asked.facts["official_relevance_level"] == 2
+
+
+def test_a_level_below_1_is_refused_before_anything_is_read(nothing):
+    assert refusal(nothing, "miracl/yo/dev", relevance_level=0).startswith("slice.relevance_level=0: give the lowest")
+
+
+def test_the_whole_corpus_is_not_replaced_by_the_candidate_file_in_silence(with_candidates):
+    assert refusal(with_candidates, DL19, source="auto", corpus="full").startswith(f"cannot read {DL19}")
+
+
+@pytest.mark.parametrize(
+    ("file", "line", "told"),
+    [
+        ("qrels", "443396 0 11 0\n", "'443396' and '11' are judged twice, differently; give mended judgments with"),
+        ("queries.tsv", "443396\tanother question\n", "query id '443396' has two texts; ids must be unique"),
+    ],
+)
+def test_what_contradicts_itself_is_refused_and_what_is_repeated_is_not(
+    with_candidates, candidates_home, file, line, told
+):
+    path = candidates_home / "msmarco-passage" / "trec-dl-2019" / file
+    whole = path.read_text("utf-8")
+    try:
+        path.write_text(whole + line, "utf-8")
+        assert f"ir_datasets id {DL19}: {told}" in refusal(with_candidates, DL19, source="candidates")
+        path.write_text(whole + whole.splitlines(keepends=True)[0], "utf-8")
+        assert len(with_candidates(DL19, source="candidates").queries) == 2
+    finally:
+        path.write_text(whole, "utf-8")
+
+
+def test_mended_judgments_take_the_place_of_the_collection_s(with_candidates, tmp_path):
+    (tmp_path / "mended.trec").write_text("443396 0 11 1\n443396 0 12 2\n999 0 12 2\n", "utf-8")
+    settings = {"source": "candidates", "unjudged_queries": "drop"}
+    data = with_candidates(DL19, qrels=str(tmp_path / "mended.trec"), **settings)
+    assert data.qrels == {"443396": {"11": 1, "12": 2}}
+    assert (data.facts["qrels"], data.facts["judged_queries_without_text"]) == ("mended.trec", 1)
+
+
+def test_a_language_that_the_collection_contradicts_is_written_down(with_candidates):
+    settings = {"source": "candidates"}
+    assert with_candidates(DL19, lang="ja", **settings).facts["lang_of_the_collection"] == "en"
+    assert "lang_of_the_collection" not in with_candidates(DL19, lang="eng", **settings).facts
+
+
 @pytest.mark.parametrize("broken", [b"443396 0 11 three\n", b"443396 0\n", b"\xff\xfe 0 11 3\n"])
 def test_broken_judgments_end_in_one_sentence(with_candidates, candidates_home, broken):
     """Each format of ir_datasets has errors of its own kind for what it cannot read."""
@@ -393,6 +445,13 @@ def test_fewer_queries_are_some_of_more_queries(shared_load):
     few, more = (shared_load(DL19, queries=n, seed=3).queries for n in (5, 20))
     assert len(few) == 5
     assert few.items() < more.items()
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("lang", ["zho", "chi", "ZH", "zh-Hans"])
+def test_miracl_s_language_is_known_by_any_of_its_codes(shared_load, lang):
+    data = shared_load(f"miracl/{lang}/dev", lang=lang, queries=5)
+    assert (data.name, data.lang, data.facts["lang_asked"]) == ("miracl/zh/dev", "zh", lang)
 
 
 @pytest.mark.shared

@@ -7,7 +7,7 @@ from evalkit.errors import EvalkitError
 from evalkit.first_stage.trec_run import TrecRun as FirstStageRun
 from evalkit.rerankers.trec_run import TrecRun as RerankedRun
 from evalkit.slices import beir
-from evalkit.trec import read_run, write_run
+from evalkit.trec import Moved, read_run, write_run
 from evalkit.trial import Plan
 from evalkit.trial import run as run_trial
 from evalkit.types import Hit, Pair, Run, Slice
@@ -40,15 +40,24 @@ def test_scores_decide_the_order_and_contradicting_ranks_are_counted(tmp_path):
     assert file.rank_conflicts == 1
 
 
-def test_ranks_decide_between_tied_scores(tmp_path):
-    path = run_file(tmp_path, "q1 Q0 a 3 1.0 t\nq1 Q0 b 2 1.0 t\nq1 Q0 c 1 1.0 t\n")
+def test_tied_passages_stand_by_falling_doc_id_as_in_trec_eval(tmp_path):
+    path = run_file(tmp_path, "q1 Q0 a 1 1.0 t\nq1 Q0 b 2 1.0 t\nq1 Q0 c 3 1.0 t\nq2 Q0 b 1 1 t\nq2 Q0 a 2 1 t\n")
     file = read_run(path)
-    assert ids(file.run.rankings["q1"]) == ["c", "b", "a"]
-    assert file.rank_conflicts == 0
+    assert {query_id: ids(hits) for query_id, hits in file.run.rankings.items()} == {"q1": [*"cba"], "q2": [*"ba"]}
+    assert file.rank_conflicts == 1
+    assert file.deciding["q1"] == (1.0, 1.0, 1.0)
+
+
+def test_the_rank_column_decides_where_that_is_chosen(tmp_path):
+    path = run_file(tmp_path, "q1 Q0 a 3 9.0 t\nq1 Q0 b 2 1.0 t\nq1 Q0 c 1 1.0 t\nq1 Q0 d 2 5.0 t\n")
+    file = read_run(path, "rank")
+    assert ids(file.run.rankings["q1"]) == ["c", "d", "b", "a"]
+    assert file.rank_conflicts == 1
+    assert file.deciding["q1"] == (-1.0, -2.0, -2.0, -3.0)
 
 
 def test_ranks_may_start_at_zero_and_all_be_the_same(tmp_path):
-    file = read_run(run_file(tmp_path, "q1 Q0 b 0 1.0 t\nq1 Q0 a 0 1.0 t\n"))
+    file = read_run(run_file(tmp_path, "q1 Q0 b 0 1.0 t\nq1 Q0 a 0 2.0 t\n"))
     assert ids(file.run.rankings["q1"]) == ["a", "b"]
     assert file.rank_conflicts == 0
 
@@ -109,10 +118,13 @@ def test_a_compressed_file_is_no_text(tmp_path):
         read_run(path)
 
 
-def test_a_written_run_has_ranks_from_one_and_a_tag_without_spaces(tmp_path):
+def test_a_written_run_has_ranks_from_one_scores_that_fall_and_a_tag_without_spaces(tmp_path):
     path = tmp_path / "out.trec"
-    write_run(Run("my system", {"q1": (Hit("b", 2.0), Hit("a", 2.0)), "q2": (), "q3": (Hit("a", -0.1),)}), path)
-    assert path.read_text("utf-8") == ("q1 Q0 b 1 2.0 my-system\nq1 Q0 a 2 2.0 my-system\nq3 Q0 a 1 -0.1 my-system\n")
+    moved = write_run(Run("my system", {"q1": (Hit("b", 2.0), Hit("a", 2.0)), "q2": (), "q3": (Hit("a", -0.1),)}), path)
+    assert moved == [Moved("q1", "a", 2.0, 1.9999998807907104)]
+    assert path.read_text("utf-8") == (
+        "q1 Q0 b 1 2.0 my-system\nq1 Q0 a 2 1.9999998807907104 my-system\nq3 Q0 a 1 -0.1 my-system\n"
+    )
 
 
 def test_a_run_without_a_name_still_has_six_columns(tmp_path):
@@ -130,16 +142,19 @@ prior_orders = st.lists(st.tuples(ids_of_any_script, scores), unique_by=lambda i
 @settings(deadline=None, max_examples=60)
 @given(queries=st.dictionaries(ids_of_any_script, prior_orders, min_size=1, max_size=4))
 def test_what_is_written_is_read_back_in_the_same_order(tmp_path_factory, queries):
-    # Ties stand in first-stage order, which no score tells: the rank column must carry it.
+    # Ties stand in first-stage order, which no score of theirs tells: that of the file must.
     run = Run("t", {
         query_id: ranking.order([Hit(*item) for item in items], {item[0]: i for i, item in enumerate(items)})
         for query_id, items in queries.items()
     })  # fmt: skip
     path = tmp_path_factory.mktemp("trec") / "run.trec"
     write_run(run, path)
-    file = read_run(path)
-    assert file.run == run
-    assert file.rank_conflicts == 0
+    for order in ("score", "rank"):
+        file = read_run(path, order)
+        assert {q: ids(hits) for q, hits in file.run.rankings.items()} == {
+            q: ids(hits) for q, hits in run.rankings.items()
+        }
+        assert file.rank_conflicts == 0
 
 
 @settings(deadline=None, max_examples=40)
@@ -153,7 +168,7 @@ def test_a_reranked_run_is_read_back_in_the_same_order(tmp_path_factory, logits,
     run = Run("t", {"q": ranking.rerank(first, known, depth)})
     path = tmp_path_factory.mktemp("trec") / "run.trec"
     write_run(run, path)
-    assert read_run(path).run == run
+    assert ids(read_run(path).run.rankings["q"]) == ids(run.rankings["q"])
 
 
 # --- a finished run as the first stage --------------------------------------------------------------------------------
@@ -196,6 +211,14 @@ def test_a_run_as_reranker_says_minus_its_rank_and_nothing_of_what_it_lacks(tmp_
     facts = reranker.describe()
     assert (facts["candidates_unranked"], facts["ranked_but_no_candidate"]) == (1, 1)
     assert reranker.computes is False
+
+
+def test_a_run_as_reranker_gives_tied_passages_one_logit_and_its_own_order(tmp_path):
+    reranker = RerankedRun(str(run_file(tmp_path, "q1 Q0 a 1 2 t\nq1 Q0 b 2 9 t\nq1 Q0 c 3 2 t\nq1 Q0 d 4 1 t\n")))
+    reranker.load()
+    scores = reranker.score([Pair("q1", doc_id) for doc_id in "abcd"], {}, {})
+    assert scores.logits == (-2.0, -1.0, -2.0, -4.0)
+    assert sorted("abcd", key=scores.tie_order["q1"].get) == ["b", "c", "a", "d"]
 
 
 def test_a_reranking_of_other_candidates_is_refused(tmp_path):

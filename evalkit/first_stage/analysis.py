@@ -3,6 +3,7 @@
 "words" drops stopwords and stems where the language has the means; "folded" takes the accents and tone marks off as
 well; "bigrams" are overlapping pairs of characters, for scripts without spaces between words (and for Korean, whose
 words carry their particles with them), after Lucene's CJKAnalyzer; "whitespace" splits at spaces and does no more.
+"auto" refuses a code that it knows no language by; any other kind takes it.
 """
 
 import re
@@ -13,6 +14,7 @@ from itertools import pairwise
 
 import regex
 
+from evalkit import languages
 from evalkit.errors import EvalkitError
 from evalkit.types import Settings
 
@@ -20,17 +22,14 @@ from evalkit.types import Settings
 # one at each tone. The joiners U+200C and U+200D stand inside Persian and Indic words.
 _WORD = regex.compile(r"[\p{L}\p{N}\p{M}][\p{L}\p{N}\p{M}\u200c\u200d]*")
 _ASCII_WORD = re.compile(r"[a-z0-9]+")
-_UNSPACED = regex.compile(
-    r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}\p{Thai}\u30fc]+"
-    r"|[[\p{L}\p{N}\p{M}]--[\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}\p{Thai}]]+",
-    regex.V1,
-)
-_IS_UNSPACED = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}\p{Thai}]", regex.V1)
+_SCRIPTS = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"
+_UNSPACED = regex.compile(rf"[{_SCRIPTS}\u30fc]+|[[\p{{L}}\p{{N}}\p{{M}}]--[{_SCRIPTS}]]+", regex.V1)
+_IS_UNSPACED = regex.compile(rf"[{_SCRIPTS}]", regex.V1)
 _MARKS = regex.compile(r"\p{M}+")
 _THAI_LETTER = regex.compile(r"\X")
 
 KINDS = ("auto", "words", "folded", "bigrams", "whitespace")
-BIGRAM_LANGS = ("ja", "ko", "th", "zh")
+BIGRAM_LANGS = ("ja", "km", "ko", "lo", "my", "th", "zh")
 WHITESPACE_LANGS = ("sw", "yo")
 """Languages for which Lucene has no analyzer: the published MIRACL baselines (Pyserini) split them at white space, and
 so does "auto". Whoever wants the stronger first stage asks for "words" or "folded"."""
@@ -64,16 +63,23 @@ class Analysis:
 
 
 def choose(kind: str, lang: str) -> Analysis:
-    """Return the analysis `kind` for an ISO 639-1 code; "auto" is bigrams, white space or words, by language.
+    """Return the analysis `kind` for a language code; "auto" is bigrams, white space or words, by language.
 
     Raises:
-        EvalkitError: there is no such kind, or `lang` is no language code.
+        EvalkitError: there is no such kind, `lang` is no language code, or "auto" knows no language by it.
     """
     if kind not in KINDS:
         raise EvalkitError(f"first_stage.analysis={kind!r}: there is {', '.join(KINDS)}")
     if not (lang.isascii() and lang.isalpha() and lang.islower() and len(lang) in (2, 3)):
         raise EvalkitError(f"slice.lang={lang!r} is no ISO 639-1 code such as en, zh or sw")
+    lang = languages.canonical(lang)
     if kind == "auto":
+        if not languages.known(lang):
+            raise EvalkitError(
+                f"slice.lang={lang}: no language with an ISO 639-1 code has this one, so first_stage.analysis=auto "
+                "cannot choose; set first_stage.analysis to words (splits at all but letters and digits), folded, "
+                "whitespace, or bigrams (for scripts without spaces)"
+            )
         kind = "bigrams" if lang in BIGRAM_LANGS else "whitespace" if lang in WHITESPACE_LANGS else "words"
     facts = {"kind": kind, "lang": lang, "stopwords": None, "stemmer": None}
     if kind == "bigrams":

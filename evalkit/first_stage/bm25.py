@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from evalkit import ranking
+from evalkit import languages, ranking
 from evalkit.errors import EvalkitError
 from evalkit.first_stage import cache as kept
 from evalkit.first_stage.analysis import Analysis, choose
@@ -49,6 +49,14 @@ class BM25:
             raise EvalkitError(f"first_stage.method={self.method}: there is {', '.join(METHODS)}")
         if self.k1 < 0 or not 0 <= self.b <= 1:
             raise EvalkitError(f"first_stage.k1={self.k1}, first_stage.b={self.b}: k1 is 0 or more, b between 0 and 1")
+
+    def check_language(self, lang: str) -> None:
+        """Check that the analysis can be had for a language.
+
+        Raises:
+            EvalkitError: it cannot (see `evalkit.first_stage.analysis.choose`).
+        """
+        choose(self.analysis, languages.canonical(lang))
 
     def search(self, data: Slice, depth: int) -> Run:
         """Index the slice and return the best `depth` passages of each query; a passage that scores 0 is no hit.

@@ -84,10 +84,7 @@ class Dense:
         precision = resolve_precision(self.precision, device)
         encoder = load_encoder(self.model, self.revision, device, precision, "first_stage.model")
         how = self._used(encoder.files, encoder.max_tokens)
-        if how.max_length > encoder.max_tokens:
-            raise EvalkitError(
-                f"first_stage.max_length={how.max_length}: {self.model} has positions for {encoder.max_tokens} tokens"
-            )
+        encoder.check_length(how.max_length, "first_stage.max_length")
         head = Head(encoder.files.layers_for(how.normalize), device, f"first_stage.model={self.model}")
         embed = _Embedder(encoder, head, how, device, self.batch_tokens)
         doc_ids = list(data.docs)

@@ -6,25 +6,36 @@ from pathlib import Path
 from typing import Any
 
 from evalkit.errors import EvalkitError
-from evalkit.trec import RunFile, read_run
-from evalkit.types import Run, Settings, Slice
+from evalkit.trec import RunFile, check_order, read_run
+from evalkit.types import Hit, Run, Settings, Slice
 
 
 @dataclass
 class TrecRun:
-    """The run file at `path`; its scores decide the order, ties fall to its rank column."""
+    """The run file at `path`, in the order in which trec_eval reads it: by score, held in 32 bits, then by doc_id."""
 
     path: str
     name: str | None = None
+    order: str = "score"
+    """Or ``rank``: the rank column decides, and minus the rank is the score."""
     _facts: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def check(self) -> None:
         """Read the file.
 
         Raises:
+            EvalkitError: the file is broken (see `evalkit.trec.read_run`), or `order` is none.
+        """
+        check_order("first_stage.order", self.order)
+        _ = self._file
+
+    def most_hits(self) -> int:
+        """Return how many passages the file has for the query that has most.
+
+        Raises:
             EvalkitError: the file is broken (see `evalkit.trec.read_run`).
         """
-        _ = self._file
+        return self._file.most_hits
 
     def search(self, data: Slice, depth: int) -> Run:
         """Return the file's best `depth` hits for the slice's queries; a query that it lacks gets none.
@@ -44,9 +55,16 @@ class TrecRun:
             "tag": file.run.name,
             "queries_missing": len(missing),
             "queries_of_other_slices": sum(query_id not in data.queries for query_id in found),
+            "order": self.order,
             "queries_where_rank_and_score_disagree": file.rank_conflicts,
         }
-        return Run(self._label(), {q: found.get(q, ())[:depth] for q in data.queries})
+        return Run(self._label(), {
+            query_id: tuple(
+                Hit(hit.doc_id, value)
+                for hit, value in zip(found.get(query_id, ())[:depth], file.deciding.get(query_id, ()))
+            )
+            for query_id in data.queries
+        })  # fmt: skip
 
     def describe(self) -> Settings:
         """Return the file, its tag, and what did not match the slice."""
@@ -57,4 +75,4 @@ class TrecRun:
 
     @cached_property
     def _file(self) -> RunFile:
-        return read_run(self.path)
+        return read_run(self.path, self.order)

@@ -10,7 +10,7 @@ from evalkit.errors import EvalkitError
 from evalkit.gate import sanity
 from evalkit.gate.budgets import budgets
 from evalkit.gate.losses import losses
-from evalkit.gate.quality import judged, quality
+from evalkit.gate.quality import judged, qualities
 from evalkit.gate.verdict import Check, Verdict
 from evalkit.limits import Limits
 from evalkit.report.reading import Finished
@@ -25,12 +25,12 @@ def judge(baseline: Baseline, finished: Finished, limits: Limits) -> Verdict:
     limits.check()
     now = baselines.of(finished)
     refuse_unlike(baseline, now)
-    qualities = tuple(quality(measure, baseline, now, limits) for measure in baseline.reranked)
+    found = tuple(qualities(baseline, now, limits))
     checks = (
         sanity.first_stage(baseline, now, limits),
         Check("logits_finite", "passed", "all logits are finite numbers"),
         *sanity.scores(baseline, now, limits),
-        *(judged(one, limits) for one in qualities),
+        *(judged(one, limits, len(baseline.top), len(found)) for one in found),
         sanity.drift(baseline, now, limits),
         *budgets(finished.result.get("cost"), limits),
     )
@@ -39,7 +39,7 @@ def judge(baseline: Baseline, finished: Finished, limits: Limits) -> Verdict:
         system=f"{now.first_stage.get('name')} + {now.reranker.get('name')}",
         changed=tuple(_changed(baseline, now)),
         queries=len(baseline.top),
-        qualities=qualities,
+        qualities=found,
         checks=tuple(
             replace(check, state="skipped")
             if check.state == "failed" and ({check.name, "quality" if "@" in check.name else ""} & skipped)
@@ -50,13 +50,14 @@ def judge(baseline: Baseline, finished: Finished, limits: Limits) -> Verdict:
         kept=min(baseline.depth, baselines.KEPT_HITS),
         confidence=limits.confidence,
         power=limits.power,
+        false_alarms=limits.false_alarms,
     )
 
 
 def not_finite(message: str) -> Verdict:
     """Return the verdict on a trial that ended because its model gave NaN or infinite logits."""
     check = Check("logits_finite", "failed", message)
-    return Verdict("", (), 0, (), (check,), (), 0, 0.0, 0.0)
+    return Verdict("", (), 0, (), (check,), (), 0, 0.0, 0.0, 0.0)
 
 
 def refuse_unlike(baseline: Baseline, now: Baseline) -> None:

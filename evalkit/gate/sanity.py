@@ -52,17 +52,8 @@ def scores(baseline: Baseline, now: Baseline, limits: Limits) -> Iterator[Check]
             "max_tied_share",
             "of the pairs share their score with another one of their query: scores were rounded, clipped or lost",
         )
-    if counts["queries_reordered"]:
-        yield Check(
-            "order_changed", "passed", f"the reranker changed the order of {counts['queries_reordered']} queries"
-        )
-    else:
-        yield Check(
-            "order_changed",
-            "failed",
-            "the reranker changed no order: every list is the first stage's, as if it were off",
-        )
-    yield _above(now)
+    yield _order(baseline, now)
+    yield _above(now, limits)
     yield _share(
         "truncated",
         counts["truncated_pairs"] / pairs,
@@ -70,6 +61,8 @@ def scores(baseline: Baseline, now: Baseline, limits: Limits) -> Iterator[Check]
         "max_truncated_share",
         f"of the pairs were cut to {now.reranker.get('max_length', 'the maximum number of')} tokens",
     )
+    if now.unknown:
+        yield _unknown(baseline, now, limits)
     yield _rise(
         "unscored",
         baseline.scoring["pairs_unscored"] / max(baseline.scoring["pairs"], 1),
@@ -88,15 +81,55 @@ def scores(baseline: Baseline, now: Baseline, limits: Limits) -> Iterator[Check]
     )
 
 
-def _above(now: Baseline) -> Check:
+def _order(baseline: Baseline, now: Baseline) -> Check:
+    if changed := now.scoring["queries_reordered"]:
+        return Check("order_changed", "passed", f"the reranker changed the order of {changed} queries")
+    if baseline.reranker.get("name") == now.reranker.get("name") == "none":
+        return Check("order_changed", "passed", "there is no reranker, as in the baseline")
+    return Check(
+        "order_changed",
+        "failed",
+        "the reranker changed no order: every list is the first stage's, as if it were off",
+    )
+
+
+def _above(now: Baseline, limits: Limits) -> Check:
     measure = next(iter(now.reranked))
     before, after = now.mean("first", measure), now.mean("reranked", measure)
     figures = f"{measure} {before:.4f} before reranking, {after:.4f} after"
-    if after < before - ROUNDING:
+    limit = limits.max_below_first_stage
+    if limit is None:
+        return Check("above_first_stage", "no limit", figures)
+    if before - after > limit + ROUNDING:
+        by = f" by more than max_below_first_stage {limit:g}" if limit else ""
         return Check(
-            "above_first_stage", "failed", f"after is below before: {figures}; the first stage alone is better"
+            "above_first_stage", "failed", f"after is below before{by}: {figures}; the first stage alone is better"
         )
     return Check("above_first_stage", "passed", figures)
+
+
+def _unknown(baseline: Baseline, now: Baseline, limits: Limits) -> Check:
+    name, limit, shares = "unknown_tokens", limits.max_unknown_share, now.unknown
+    figures = " and ".join(
+        f"{share:.1%} of the {side} tokens"
+        + (f" ({baseline.unknown[side]:.1%} in the baseline)" if side in baseline.unknown else "")
+        for side, share in shares.items()
+    )
+    message = f"the model's vocabulary lacks {figures}"
+    if limit is None:
+        return Check(name, "no limit", message)
+    unknown = [
+        side for side, share in shares.items() if share > limit and share > baseline.unknown.get(side, 0.0) + ROUNDING
+    ]
+    if unknown:
+        sides = " and ".join({"query": "queries", "passage": "passages"}[side] for side in unknown)
+        return Check(
+            name,
+            "failed",
+            f"{message}: more than max_unknown_share {limit:g} in the {sides}, of which it cannot read so much; take a "
+            "model whose tokenizer knows the language",
+        )
+    return Check(name, "passed", message)
 
 
 def _share(name: str, share: float, limit: float | None, setting: str, words: str) -> Check:

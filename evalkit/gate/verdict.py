@@ -5,13 +5,16 @@ from typing import Literal
 
 from evalkit.significance import Delta
 
+Outcome = Literal["worse", "not worse", "undecided"]
+"""What the change of a measure shows; see `evalkit.gate.quality.qualities`."""
+
 
 @dataclass(frozen=True)
 class Check:
     """One thing that was looked at."""
 
     name: str
-    state: Literal["passed", "failed", "skipped", "no limit"]
+    state: Literal["passed", "failed", "undecided", "skipped", "no limit"]
     message: str
     value: float | None = None
     """The figure that a budget is about; None for other checks."""
@@ -48,9 +51,19 @@ class Quality:
     after: float
     delta: Delta
     tolerance: float
-    max_drop: float
+    max_drop: float | None
+    """A hard limit for the mean, where the user sets one."""
     detectable: float | None
-    """The smallest true drop that the slice shows with the stated power, if a change is as uneven as reranking is."""
+    """The smallest true drop in this measure alone that the gate's rule shows with the stated power."""
+    uneven_as: str
+    """What `detectable` takes changes to be as uneven as: "reranking is" or "this change is", whatever is more so."""
+    low: float | None
+    """The one-sided lower bound of the mean change."""
+    p: float
+    """Of "it did not fall", corrected for the number of measures."""
+    outcome: Outcome
+    needed: int | None
+    """About how many queries would decide; None unless undecided, and where no number would."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +82,9 @@ class Verdict:
     """How many ranks of each query the baseline knows."""
     confidence: float
     power: float
+    false_alarms: float
+    own_limits: tuple[str, ...] = ()
+    """Limits that are the baseline's and not the defaults, one sentence each."""
 
     @property
     def failed(self) -> tuple[Check, ...]:
@@ -76,8 +92,13 @@ class Verdict:
         return tuple(check for check in self.checks if check.state == "failed")
 
     @property
+    def undecided(self) -> tuple[Check, ...]:
+        """The checks that passed for want of evidence either way."""
+        return tuple(check for check in self.checks if check.state == "undecided")
+
+    @property
     def holds(self) -> bool:
-        """Whether nothing got worse."""
+        """Whether nothing is known to have got worse."""
         return not self.failed
 
 

@@ -50,7 +50,7 @@ def cost_rows(compared: Mapping[str, Any]) -> list[dict[str, str]]:
                 "system": label,
                 **{head: _beside(cost.get(key), base.get(key), label != compared["baseline"]) for head, key in _COST},
                 f"{measure} change": around(test["mean"], test["low"], test["high"]) if test else "",
-                "logits differ by": f"{drift['max_abs']:.2g} at most, {drift['rms']:.2g} rms" if drift else "",
+                "logits differ by": _drift(drift),
             }
         )
     return rows
@@ -77,6 +77,12 @@ def cost_notes(compared: Mapping[str, Any]) -> list[str]:
         most = max(open_ended.values())
         notes.append(f"The upper end of p99's interval is not determinable for {of}: {most:,} samples at most.")
     return notes + memory_claims(compared)
+
+
+def _drift(found: Mapping[str, Any] | None) -> str:
+    if not found or found["max_abs"] is None:
+        return ""
+    return f"{found['max_abs']:.2g} at most, {found['rms']:.2g} rms"
 
 
 def memory_claims(compared: Mapping[str, Any]) -> list[str]:
@@ -210,12 +216,18 @@ def parity_lines(compared: Mapping[str, Any]) -> list[str]:
         verdict = "is equivalent" if same["equivalent"] else "is not shown to be equivalent"
         p = "" if same["p"] is None else f" (p = {p_value(same['p'])})".replace("= <", "<")
         lines.append(
-            f"{label} {verdict} to {compared['baseline']} within {same['margin']:g} {same['measure']}{p}: logits "
-            f"differ by {found['max_abs']:.3g} at most, {found['rms']:.3g} rms, over {found['pairs']} pairs; top 10 "
-            f"shared {found['top10_overlap']:.1%}, Kendall's tau {found['kendall_tau']:.4f}, RBO {found['rbo']:.4f}; "
-            f"tied pairs {found['tied_pairs_before']} -> {found['tied_pairs_after']}."
+            f"{label} {verdict} to {compared['baseline']} within {same['margin']:g} {same['measure']}{p}: "
+            f"{_difference(found)} {found['pairs']} pairs; top 10 shared {found['top10_overlap']:.1%}, Kendall's tau "
+            f"{found['kendall_tau']:.4f}, RBO {found['rbo']:.4f}; tied pairs {found['tied_pairs_before']} -> "
+            f"{found['tied_pairs_after']}."
         )
     return lines
+
+
+def _difference(found: Mapping[str, Any]) -> str:
+    if found["max_abs"] is None:
+        return "by ranks alone, for one of them has no logits, over"
+    return f"logits differ by {found['max_abs']:.3g} at most, {found['rms']:.3g} rms, over"
 
 
 def p_value(p: float | None) -> str:

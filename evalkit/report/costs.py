@@ -11,6 +11,7 @@ from evalkit.report.result import Result
 from evalkit.report.tables import amount, samples
 
 NOT_MEASURED = "not measured"
+LATENCY, GRID = "Latency of a query", "Latency by depth and length"
 Entry = Mapping[str, Any]
 Row = tuple[str, ...]
 
@@ -104,7 +105,7 @@ def _latency(found: Entry) -> Part:
         note += f" of {_many(queries, 'query', 'queries')}, {amount(found['duration_s'])} s together"
     note += ". A percentile is a sample (nearest rank)"
     note += ", and so are the ends of its interval." if any(row[2] for row in rows) else "."
-    return _part("Latency of a query", ("", "ms", "95 % interval, ms"), rows, [note])
+    return _part(LATENCY, ("", "ms", "95 % interval, ms"), rows, [note])
 
 
 def _grid(grid: Entry) -> Part:
@@ -113,7 +114,7 @@ def _grid(grid: Entry) -> Part:
     rows = [(str(depth), *(_spread(cells.get((depth, length))) for length in lengths)) for depth in depths]
     notes = ["Milliseconds of a query: the median, and in brackets the fastest and the slowest sample."] if rows else []
     columns = ("passages", *(f"{length:,} tokens a pair" for length in lengths))
-    return Part("Latency by depth and length", columns, tuple(rows), (*notes, *map(str, grid.get("notes") or ())))
+    return Part(GRID, columns, tuple(rows), (*notes, *map(str, grid.get("notes") or ())))
 
 
 def _spread(found: Entry | None) -> str:
@@ -168,7 +169,12 @@ def _phases(cost: Entry) -> Part:
         ("first stage: indexing and searching", _s(cost["first_stage_s"])),
         *([("calibration workload, median", f"{amount(calibration['p50_ms'])} ms")] if calibration else []),
     ]
-    return Part("Load, first forward, steady state", ("phase", "time"), tuple(rows), ())
+    notes = (
+        "Cold: the first query after loading, with all of its passages. In it libraries choose and compile their "
+        "kernels, memory is reserved and caches fill, which a service pays once after each start. Steady state is the "
+        "same after warm-up, as in all other figures here."
+    )
+    return Part("Load, first forward, steady state", ("phase", "time"), tuple(rows), (notes,))
 
 
 def _money(cost: Entry) -> Part:
@@ -180,7 +186,7 @@ def _money(cost: Entry) -> Part:
             f"Energy of the whole GPU: {amount(energy['joules'])} J in {_s(energy['duration_s'])}, "
             f"{amount(energy['mean_power_w'])} W on average; 1,000 pairs took {each} J."
         )
-    elif energy.get("why"):
+    elif energy.get("why") and estimate:  # else it is no part by itself: see _conditions
         notes.append(f"Energy was not measured: {energy['why']}.")
     if estimate:
         currency = estimate["currency"]
@@ -219,7 +225,10 @@ def _conditions(reranker: Entry, environment: Entry, cost: Entry) -> Part:
         ("temperature", _unit(facts.get("temperature_c"), "\u00b0C")),
         ("NVML", "" if not why or why == (cost.get("energy") or {}).get("why") else f"not read: {why}"),
     ]
-    return Part("Measured on", ("", "what"), tuple(row for row in rows if row[1]), ())
+    energy = cost.get("energy") or {}
+    alone = energy.get("why") and energy.get("joules") is None and not cost.get("estimate")
+    notes = (f"Energy was not measured: {energy['why']}.",) if alone else ()
+    return Part("Measured on", ("", "what"), tuple(row for row in rows if row[1]), notes)
 
 
 def _part(title: str, columns: Row, rows: Sequence[Row], notes: Iterable[str]) -> Part:

@@ -10,8 +10,8 @@ from typing import Any
 from evalkit.errors import EvalkitError
 from evalkit.files import whole_folder, write_whole
 from evalkit.progress import event, stage
-from evalkit.report import html, markdown, plots, tex
-from evalkit.report.queries import passages, per_query
+from evalkit.report import html, markdown, plots, tables, tex
+from evalkit.report.queries import passages, per_query, with_moved_scores
 from evalkit.report.result import Result, finished
 from evalkit.trec import write_qrels, write_run
 from evalkit.types import Trial
@@ -30,24 +30,21 @@ def write_trial(trial: Trial, folder: Path, references: Sequence[Mapping[str, An
         result = finished(trial, references)
     try:
         with whole_folder(folder, "result.json") as part:
-            write_run(trial.first_stage, part / "first_stage.trec")
-            write_run(trial.reranked, part / "reranked.trec")
+            moved = {
+                "first_stage": write_run(trial.first_stage, part / "first_stage.trec"),
+                "reranked": write_run(trial.reranked, part / "reranked.trec"),
+            }
             write_qrels(trial.slice.qrels, part / "qrels.trec")
             per_query(trial).to_csv(part / "per_query.csv", index=False, float_format="%.6f")
             shown = passages(trial)
-            _write(part / "passages.jsonl", "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in shown))
+            _write(part / "passages.jsonl", "".join(map(_line, with_moved_scores(shown, moved))))
             failures: list[str] = []
-            pictures: list[str] = []
-            with stage("drawing", len(_TRIAL_PICTURES), "pictures") as advance:
-                for name, draw in _TRIAL_PICTURES.items():
-                    with _kept_in(failures, f"{name}.png"):
-                        pictures += _save({name: draw(result)}, part)
-                    advance(1)
+            pictures = _draw(result, part, failures) if tables.reranks(result) else []
             with stage("writing the reports"):
                 with _kept_in(failures, "report.md"):
                     _write(part / "report.md", markdown.trial(result, [f"{name}.png" for name in pictures]))
                 with _kept_in(failures, "report.html"):
-                    _write(part / "report.html", html.trial(result, shown, _titled(pictures, part)))
+                    _write(part / "report.html", html.trial(result, shown, _texts(pictures, part)))
                 with _kept_in(failures, "report.tex"):
                     _write(part / "report.tex", tex.trial(result))
             if failures:
@@ -59,6 +56,21 @@ def write_trial(trial: Trial, folder: Path, references: Sequence[Mapping[str, An
     except OSError as error:
         raise cannot_write(folder, error) from None
     return result
+
+
+def _draw(result: Result, folder: Path, failures: list[str]) -> list[str]:
+    """Draw what there is to draw of a reranking, and return the names; those of what cannot be drawn go to `failures`.
+
+    How many there are is known afterwards: a trial with one depth has no picture of depths.
+    """
+    pictures: list[str] = []
+    with stage("drawing", unit="pictures") as advance:
+        for name, draw in _TRIAL_PICTURES.items():
+            with _kept_in(failures, f"{name}.png"):
+                drawn = _save({name: draw(result)}, folder)
+                advance(len(drawn))
+                pictures += drawn
+    return pictures
 
 
 @contextmanager
@@ -129,6 +141,10 @@ def cannot_write(folder: Path, error: OSError) -> EvalkitError:
     )
 
 
+def _line(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n"
+
+
 def _json(value: object) -> str:
     return json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
@@ -143,17 +159,11 @@ _TRIAL_PICTURES = {
     "latency_grid": plots.latency_grid,
 }
 _TITLES = {
-    "before_after": "Before and after reranking",
     "changes": "Changes",
-    "depths": "Quality by depth",
-    "scores": "Scores by grade",
-    "reliability": "What the sigmoid says, and what holds",
     "quality_and_latency": "Quality and latency",
     "costs": "What each costs",
-    "latency": "Latency of a query",
-    "latency_grid": "Latency by depth and length",
-    "languages": "Before and after, by slice",
 }
+"""Of a comparison's pictures."""
 
 
 def _save(pictures: Mapping[str, Any], folder: Path) -> list[str]:
@@ -166,9 +176,14 @@ def _save(pictures: Mapping[str, Any], folder: Path) -> list[str]:
     return drawn
 
 
+def _texts(pictures: Sequence[str], folder: Path) -> dict[str, str]:
+    """Return name -> SVG text."""
+    return {name: (folder / f"{name}.svg").read_text("utf-8") for name in pictures}
+
+
 def _titled(pictures: Sequence[str], folder: Path) -> dict[str, str]:
     """Return title -> SVG text."""
-    return {_TITLES[name]: (folder / f"{name}.svg").read_text("utf-8") for name in pictures}
+    return {_TITLES[name]: svg for name, svg in _texts(pictures, folder).items()}
 
 
 def _write(path: Path, text: str) -> None:

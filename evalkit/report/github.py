@@ -10,14 +10,14 @@ from evalkit.report import verdict as words
 
 
 def annotations(verdict: Verdict) -> Iterator[str]:
-    """Yield a workflow command for each check that failed, or was let off, and one notice if the gate holds.
+    """Yield a workflow command for each check that failed, is undecided or was let off, and a notice if the gate holds.
 
     Source of syntax and escapes: GitHub's workflow commands (actions/toolkit, command.ts).
     """
     for check in verdict.checks:
-        if check.state in ("failed", "skipped"):
+        if check.state in ("failed", "undecided", "skipped"):
             level = "error" if check.state == "failed" else "warning"
-            yield f"::{level} title={_property(f'evalkit gate: {check.name}')}::{_data(check.message)}"
+            yield f"::{level} title={_property(f'evalkit gate: {check.name}')}::{_data(words.alone(check))}"
     if verdict.holds:
         yield f"::notice title=evalkit gate::{_data(words.headline(verdict))}"
 

@@ -6,13 +6,17 @@ from xml.etree import ElementTree
 
 from evalkit.errors import EvalkitError
 from evalkit.gate.verdict import Verdict
+from evalkit.report import verdict as words
 
 _NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """What XML 1.0 has no way to write, not even escaped."""
 
 
 def dump(verdict: Verdict) -> str:
-    """Return the document; a check without a limit, or skipped on request, is a skipped test case."""
+    """Return the document; a check without a limit, or skipped on request, is a skipped test case.
+
+    JUnit has no warnings: what is undecided passes, and its output says so in its first word.
+    """
     states = [check.state for check in verdict.checks]
     counts = {
         "tests": str(len(states)),
@@ -24,10 +28,10 @@ def dump(verdict: Verdict) -> str:
     suite = ElementTree.SubElement(root, "testsuite", {"name": "evalkit gate", **counts})
     for check in verdict.checks:
         case = ElementTree.SubElement(suite, "testcase", {"classname": "evalkit.gate", "name": _xml(check.name)})
-        message = _xml(check.message)
+        message = _xml(words.alone(check))
         if check.state == "failed":
             ElementTree.SubElement(case, "failure", {"message": message, "type": "regression"}).text = message
-        elif check.state == "passed":
+        elif check.state in ("passed", "undecided"):
             ElementTree.SubElement(case, "system-out").text = message
         else:
             ElementTree.SubElement(case, "skipped", {"message": f"{check.state}: {message}"})

@@ -2,41 +2,62 @@
 
 import re
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from evalkit.gate.verdict import Verdict
-from evalkit.report import comparing, costs, tables, verdict
+from evalkit.report import comparing, costs, system, tables, verdict
+from evalkit.report.plots import titles
 from evalkit.report.result import Result
+from evalkit.report.trends import FEW
+from evalkit.significance import ENUMERATED
 
 
 def trial(result: Result, pictures: Sequence[str] = ()) -> str:
-    """Return the report of one finished trial; `pictures` are the names of image files beside it."""
+    """Return the report of one finished trial; `pictures` are the names of image files beside it.
+
+    Each picture stands beneath the table of what it shows; one of another name stands at the end.
+    """
     provenance, effective, effect = result["provenance"], result["effective"], result["effectiveness"]
-    parts = [f"# {_text(result['name'])}: is the reranker worth it?", f"**{_text(tables.verdict(result))}**"]
+    reranks, shown = tables.reranks(result), {name.split(".")[0]: name for name in pictures}
+
+    def picture(name: str) -> list[str]:
+        return [f"![{_text(titles.title(name, result))}]({shown.pop(name)})"] if name in shown else []
+
+    question = "is the reranker worth it?" if reranks else "the first stage by itself"
+    parts = [f"# {_text(result['name'])}: {question}", f"**{_text(tables.verdict(result))}**"]
+    parts.append(_text(f"{tables.heading(result)}. {system.line(result)}"))
     if cost := tables.cost_line(result):
         parts.append(_text(cost))
     if result["warnings"]:
         parts.append("## Before you quote a figure\n" + "\n".join(f"- {_text(w)}" for w in result["warnings"]))
     parts += [
         f"## Effectiveness\n{_text(tables.heading(result))}. Binary measures count grade "
-        f"{effect['relevance_level']} and above as relevant. The interval is Student's t over the paired per-query "
-        "differences. The ceiling is what a perfect order of the same candidates would reach.",
+        f"{effect['relevance_level']} and above as relevant. "
+        + "The interval is Student's t over the paired per-query differences. " * reranks
+        + "The ceiling is what a perfect order of the same candidates would reach.",
         _table(tables.effectiveness_columns(result), tables.effectiveness_rows(result)),
-        f"Unjudged passages in the top 10: {effect['unjudged_at_10']['first_stage']:.1%} before, "
-        f"{effect['unjudged_at_10']['reranked']:.1%} after.",
-        "### How sure\n" + _table(_TESTS, [_test_row(name, test) for name, test in effect["tests"].items()]),
-        "Two-sided tests of the paired differences; the randomisation test has 9,999 seeded draws (all flips up to 12 "
-        "differences), Holm's and Benjamini and Hochberg's corrections are over the measures of this report. d is "
-        "Cohen's d_z; the last column is the smallest difference that a slice of this size and spread shows with a "
-        "probability of 80 %.",
+        _unjudged(effect["unjudged_at_10"], reranks),
+        *picture("before_after"),
+        *picture("changes"),
     ]
-    parts += [f"![{_text(result['name'])}: {name.split('.')[0].replace('_', ' ')}]({name})" for name in pictures]
-    parts += _analysis(result)
+    if reranks and effect["tests"]:
+        parts += [
+            "### How sure\n" + _table(_TESTS, [_test_row(name, test) for name, test in effect["tests"].items()]),
+            "Two-sided tests of the paired differences; the randomisation test has 9,999 seeded draws (all flips up to "
+            f"{ENUMERATED} differences other than 0), Holm's and Benjamini and Hochberg's corrections are over the "
+            "measures of this report. d is Cohen's d_z; the last column is the smallest difference that a slice of "
+            "this size and spread shows with a probability of 80 %.",
+        ]
+    parts += _analysis(result, picture)
     if result["references"]:
         parts.append("## Published figures\n" + _table(_PUBLISHED, [_published(one) for one in result["references"]]))
     if result["cost"]:
-        parts += ["## Cost", *(_cost(part) for part in costs.parts(result))]
+        parts.append("## Cost")
+        for part in costs.parts(result):
+            parts += [_cost(part), *picture(_OF_COST.get(part.title, ""))]
+    for name in list(shown):
+        parts += picture(name)
     parts += [
         "## What was done\n" + _table(["what", "value"], _flat(effective)),
         "## Where it comes from\n" + _table(["what", "value"], _flat(provenance)),
@@ -45,6 +66,12 @@ def trial(result: Result, pictures: Sequence[str] = ()) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def _unjudged(shares: Mapping[str, float], reranks: bool) -> str:
+    after = f" before, {shares['reranked']:.1%} after" if reranks else ""
+    return f"Unjudged passages in the top 10: {shares['first_stage']:.1%}{after}."
+
+
+_OF_COST = {costs.LATENCY: "latency", costs.GRID: "latency_grid"}
 _TESTS = [
     "measure", "BCa, 95 %", "p t", "p Wilcoxon", "p random.", "p Holm", "p B-H", "d", "sees a difference of",
 ]  # fmt: skip
@@ -70,23 +97,28 @@ def _published(one: Mapping[str, Any]) -> list[str]:
     ]  # fmt: skip
 
 
-def _analysis(result: Result) -> list[str]:
-    """Return where it helped and where it hurt: by depth, by kind of query, by query; and what the scores mean."""
+def _analysis(result: Result, picture: Callable[[str], list[str]]) -> list[str]:
+    """Return where it helped and where it hurt: by depth, by kind of query, by query; and what the scores mean.
+
+    `picture` returns the line of a picture, if there is one of that name.
+    """
     found, parts = result["analysis"], []
-    measures = list(result["effectiveness"]["delta"])
-    if len(found["depths"]) > 1:
+    measures, reranks = list(result["effectiveness"]["delta"]), tables.reranks(result)
+    if len(found["depths"]) > 1 and reranks:
         rows = [
             [str(one["depth"]), f"{one['pairs']:,}", *(f"{one['mean'][m]:.4f}" for m in measures)]
             for one in found["depths"]
         ]
-        parts.append("## Quality by depth\n" + _table(["depth", "pairs", *measures], rows))
+        parts += ["## Quality by depth\n" + _table(["depth", "pairs", *measures], rows), *picture("depths")]
+    alone = []
     for by, rows in found["breakdown"].items():
-        if not rows:
+        if len(rows) < 2:  # a group of all queries has the figures of the whole
+            alone += [f"by {by.replace('_', ' ')}: {row['label']}" for row in rows]
             continue
         cells = [
             [
                 row["label"],
-                str(row["queries"]),
+                f"{row['queries']}" + (" (few)" if row["queries"] < FEW else ""),
                 f"{row['before']:.4f}",
                 f"{row['after']:.4f}",
                 tables.around(row["delta"], *row["ci95"]),
@@ -94,30 +126,46 @@ def _analysis(result: Result) -> list[str]:
             for row in rows
         ]
         title = f"## {measures[0]} by {by.replace('_', ' ')}"
-        parts.append(f"{title}\n" + _table(["", "queries", "before", "after", "change, 95 % interval"], cells))
+        columns = ["", "queries", "before", "after", "change, 95 % interval"]
+        if not reranks:
+            columns, cells = ["", "queries", "mean"], [row[:3] for row in cells]
+        few = any(row["queries"] < FEW for row in rows)
+        note = f"\n\nFew: fewer than {FEW} queries, whose mean says little." if few else ""
+        parts.append(f"{title}\n" + _table(columns, cells) + note)
+    if alone:
+        parts.append(f"All queries are of one group {_text('; '.join(alone))}.")
     for label, key in (("gained", "gains"), ("lost", "losses")):
         if found[key]:
             rows = [[one["query_id"], one["query"], f"{one['before']:.4f} -> {one['after']:.4f}"] for one in found[key]]
             parts.append(f"## Queries that {label} most\n" + _table(["id", "query", measures[0]], rows))
-    if found["tied"]:
-        rows = [
-            [m, f"{one['expected']:.4f}", f"{one['low']:.4f}", f"{one['high']:.4f}"] for m, one in found["tied"].items()
+    tied = [(label, found.get(key)) for label, key in (
+        (tables.label_first(result), "tied_first_stage"), (tables.label_second(result), "tied"),
+    )]  # fmt: skip
+    rows = [
+        [label, m, f"{one['expected']:.4f}", f"{one['low']:.4f}", f"{one['high']:.4f}"]
+        for label, means in tied
+        for m, one in (means or {}).items()
+    ]
+    if rows:
+        parts += [
+            "## If tied passages stood in any order\n" + _table(["list", "measure", "expected", "worst", "best"], rows),
+            "\n".join(f"- {_text(line)}" for line in tables.tie_lines(result)),
         ]
-        parts.append(
-            "## If tied passages stood in any order\n" + _table(["measure", "expected", "worst", "best"], rows)
-        )
+    meaning = [*picture("scores"), *picture("reliability")]
     if found["scores"] and found["scores"]["best_f1"]:
         best = found["scores"]["best_f1"]
         rules = "; ".join(
             f"{rule['rule']}: {rule['pairs']} pairs, {_percent(rule['relevant_share'])} of them relevant"
             for rule in found["scores"]["rules"]
         )
-        parts.append(
-            "## What the scores mean here\n"
+        meaning.insert(
+            0,
             f"Best F1 {best['f1']:.3f} at a logit of {best['logit']:.2f} (sigmoid {best['sigmoid']:.3f}): precision "
             f"{best['precision']:.3f}, recall {best['recall']:.3f}. {_text(rules)}. Expected calibration error of the "
-            f"sigmoid: {found['scores']['expected_calibration_error']:.3f}."
+            f"sigmoid: {found['scores']['expected_calibration_error']:.3f}.",
         )
+    if meaning:
+        parts.append("## What the scores mean here\n" + "\n\n".join(meaning))
     return parts
 
 
@@ -141,14 +189,16 @@ def gate(judged: Verdict) -> str:
     """Return the gate's verdict, as a CI job's summary shows it."""
     mark = "\u2705" if judged.holds else "\u274c"
     parts = [f"## {mark} {_text(verdict.headline(judged))}"]
-    if judged.failed:
-        parts.append("\n".join(f"- **{_text(check.name)}**: {_text(check.message)}" for check in judged.failed))
+    if told := (*judged.failed, *judged.undecided):
+        parts.append("\n".join(f"- **{_text(check.name)}**: {_text(check.message)}" for check in told))
     if judged.changed:
         parts.append("Not the baseline's system:\n\n" + "\n".join(f"- {_text(line)}" for line in judged.changed))
     if judged.qualities:
         parts.append(_table(verdict.COLUMNS, verdict.quality_rows(judged)))
     if seen := verdict.sensitivity(judged):
         parts.append(_text(seen))
+    if own := verdict.own_limits(judged):
+        parts.append(_text(own))
     if judged.losses:
         parts.append("### Queries that lost most")
     for loss in judged.losses:

@@ -1,8 +1,12 @@
 """A trial query by query: a table of its measures, and the passages that a reader would look at."""
 
+import math
 import re
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from evalkit.outside import storable_id
+from evalkit.trec import Moved
 from evalkit.types import Trial
 
 if TYPE_CHECKING:
@@ -35,6 +39,21 @@ def passages(trial: Trial) -> list[dict[str, Any]]:
             for doc_id in dict.fromkeys(shown)
         ]
         lines.append({"query_id": query_id, "query": query, "passages": entries})
+    return lines
+
+
+def with_moved_scores(shown: Sequence[Mapping[str, Any]], moved: Mapping[str, Sequence[Moved]]) -> list[dict[str, Any]]:
+    """Return the lines of `passages`, each with the scores that the TREC files have others for; `moved` is by list.
+
+    So no score is lost. One beyond what JSON can hold is null.
+    """
+    lines = [dict(line) for line in shown]
+    by_id = {storable_id(line["query_id"]): line for line in lines}
+    for label, hits in moved.items():
+        for hit in hits:
+            scores = by_id[hit.query_id].setdefault("moved_scores", {}).setdefault(label, [])
+            own = hit.score if math.isfinite(hit.score) else None
+            scores.append({"doc_id": hit.doc_id, "score": own, "written": hit.written})
     return lines
 
 

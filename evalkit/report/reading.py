@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from evalkit.errors import EvalkitError, NotFiniteError
-from evalkit.outside import is_folder, quoted, user_path, whole
+from evalkit.outside import is_folder, quoted, storable_id, user_path, whole
 from evalkit.report.result import Result
 from evalkit.shape import COUNT, ID, LINE, SHARE, Each, Limited, Many, Maybe, misfit
 from evalkit.trec import read_run
-from evalkit.types import SCHEMA_VERSION, Run
+from evalkit.types import SCHEMA_VERSION, Hit, Run
 
 
 @dataclass(frozen=True)
@@ -63,8 +63,14 @@ def read(where: str | Path) -> Finished:
     run_file = path.with_name("reranked.trec")
     if not run_file.exists():
         raise EvalkitError(f"there is no reranked.trec beside {path}; the whole folder of the trial is needed")
-    queries, passages = _passages(path.with_name("passages.jsonl"))
-    return Finished(str(where), result, read_run(run_file).run, queries, passages)
+    queries, passages, moved = _passages(path.with_name("passages.jsonl"))
+    # Its ranks are the order that was measured; files of older versions have tied scores.
+    ranked = read_run(run_file, "rank").run
+    reranked = Run(ranked.name, {
+        query_id: tuple(Hit(doc_id, moved.get((query_id, doc_id, score), score)) for doc_id, score in hits)
+        for query_id, hits in ranked.rankings.items()
+    })  # fmt: skip
+    return Finished(str(where), result, reranked, queries, passages)
 
 
 def read_json(path: Path, what: str) -> dict[str, Any]:
@@ -96,8 +102,9 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return value
 
 
-def _passages(path: Path) -> tuple[dict[str, str], dict[str, dict[str, Passage]]]:
-    queries, passages = {}, {}
+def _passages(path: Path) -> tuple[dict[str, str], dict[str, dict[str, Passage]], dict[tuple[str, str, float], float]]:
+    """Return queries, passages, and the scores that reranked.trec has others for, by query, passage and that other."""
+    queries, passages, moved = {}, {}, {}
     text = whole(path, "the passages of a trial; the whole folder is needed")
     try:
         for line in filter(None, text.split("\n")):  # not splitlines: texts may hold U+2028
@@ -108,9 +115,12 @@ def _passages(path: Path) -> tuple[dict[str, str], dict[str, dict[str, Passage]]
             passages[entry["query_id"]] = {
                 shown["doc_id"]: Passage(shown["doc_id"], shown["grade"], shown["text"]) for shown in entry["passages"]
             }
+            for hit in entry.get("moved_scores", {}).get("reranked", ()):
+                if hit["score"] is not None:
+                    moved[storable_id(entry["query_id"]), hit["doc_id"], hit["written"]] = float(hit["score"])
     except (ValueError, RecursionError) as error:
         raise EvalkitError(f"{path} is damaged ({type(error).__name__}: {error}); run the trial again") from None
-    return queries, passages
+    return queries, passages, moved
 
 
 def _has_both_peaks(cost: Mapping[str, Any]) -> bool:
@@ -193,4 +203,5 @@ _SHOWN = {
     "query_id": str,
     "query": str,
     "passages": Many({"doc_id": str, "grade": int | None, "text": str}),
+    "moved_scores?": {"reranked?": Many({"doc_id": str, "score": float | None, "written": float})},
 }

@@ -23,7 +23,7 @@ def finished(trial: Trial, references: Sequence[Mapping[str, Any]] = ()) -> Resu
         "effective": dict(trial.effective),
         "provenance": dict(trial.provenance),
         "effectiveness": effectiveness(trial),
-        "analysis": {**analyse(trial), "tied": _tied(trial)},
+        "analysis": {**analyse(trial), **_tied(trial)},
         "cost": asdict(trial.cost) if trial.cost else None,
         "warnings": list(trial.warnings),
     }
@@ -68,13 +68,19 @@ def _tests(found: Mapping[str, Comparison]) -> dict[str, dict[str, Any]]:
     }
 
 
-def _tied(trial: Trial) -> dict[str, dict[str, float]] | None:
-    """Return what each measure would be if tied passages stood in any order; None where none are tied."""
-    if not trial.effective["scoring"]["tied_pairs"]:
-        return None
+def _tied(trial: Trial) -> dict[str, Any]:
+    """Return what each measure would be if tied passages stood in any order, by list; None for one without ties."""
     wanted = [measures.parse(name, trial.effective["depth"]) for name in trial.effective["measures"]]
-    found = ties.means(ties.evaluate(trial.reranked, trial.slice.qrels, wanted, trial.slice.relevance_level))
-    return {name: asdict(one) for name, one in found.items()}
+    found: dict[str, Any] = {}
+    for key, run, count in (
+        ("tied_first_stage", trial.first_stage, "first_stage_tied_hits"),
+        ("tied", trial.reranked, "tied_pairs"),
+    ):
+        means = None
+        if trial.effective["scoring"][count]:
+            means = ties.means(ties.evaluate(run, trial.slice.qrels, wanted, trial.slice.relevance_level))
+        found[key] = means and {name: asdict(one) for name, one in means.items()}
+    return found
 
 
 def failed(name: str, asked: dict[str, Any], provenance: dict[str, Any], error: BaseException) -> Result:

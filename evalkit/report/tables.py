@@ -7,7 +7,10 @@ from evalkit.report.result import Result
 
 
 def verdict(result: Result) -> str:
-    """Return one sentence: did reranking help, by how much, and how sure is that. The first measure decides."""
+    """Return one sentence: did reranking help, by how much, and how sure is that. The first measure decides.
+
+    Where much was cut, it says so: the model did not read all of what it judged.
+    """
     effect = result["effectiveness"]
     name = next(iter(effect["delta"]))
     if not reranks(result):
@@ -18,8 +21,48 @@ def verdict(result: Result) -> str:
     counts = f"{effect['wins'][name]} queries better, {effect['losses'][name]} worse, {effect['ties'][name]} equal"
     return (
         f"Reranking {effect['verdict'][name]}: {name} {before:.4f} -> {after:.4f} "
-        f"({effect['delta'][name]:+.4f}{interval}; {counts})."
+        f"({effect['delta'][name]:+.4f}{interval}; {counts}){_truncation(result)}."
     )
+
+
+MUCH_CUT = 0.1
+"""Share of pairs from which on truncation is part of the verdict: the gate's default limit."""
+
+
+def _truncation(result: Result) -> str:
+    scoring, reranker = result["effective"].get("scoring", {}), result["effective"]["reranker"]
+    cut, pairs, most = scoring.get("truncated_pairs", 0), scoring.get("pairs", 0), reranker.get("max_length")
+    if not pairs or cut / pairs < MUCH_CUT or most is None:
+        return ""
+    longest = scoring.get("longest_pair_tokens")
+    way_out = (
+        "a larger reranker.max_length would cut fewer"
+        if longest is None
+        else f"reranker.max_length={longest} would cut none, where the model takes as many"
+    )
+    return f", but {cut:,} of {pairs:,} pairs ({cut / pairs:.0%}) were cut to {most:,} tokens; {way_out}"
+
+
+def tie_lines(result: Result, least: float = 0.0) -> list[str]:
+    """Return a sentence for each list with ties: what the first measure could be over all orders of the tied passages.
+
+    Only where it could be another by `least` or more.
+    """
+    scoring, analysis = result["effective"].get("scoring", {}), result.get("analysis") or {}
+    name, found = next(iter(result["effectiveness"]["delta"])), []
+    for label, key, tied, count, of, what in (
+        (label_first(result), "first_stage", "tied_first_stage", "first_stage_tied_hits", "first_stage_hits", "hits"),
+        (label_second(result), "reranked", "tied", "tied_pairs", "pairs", "candidates"),
+    ):
+        over = (analysis.get(tied) or {}).get(name)
+        if not over or not scoring.get(count) or over["high"] - over["low"] < least:
+            continue
+        found.append(
+            f"Ties of {label}: {scoring[count]:,} of {scoring[of]:,} {what} ({scoring[count] / scoring[of]:.1%}); "
+            f"{name} is {result['effectiveness'][key]['mean'][name]:.4f} in the order measured, {over['low']:.4f} to "
+            f"{over['high']:.4f} over all orders of the tied, {over['expected']:.4f} on average."
+        )
+    return found
 
 
 def cost_line(result: Result) -> str | None:
@@ -116,13 +159,18 @@ def heading(result: Result) -> str:
 
 
 def effectiveness_columns(result: Result) -> list[str]:
-    """Return the headings of `effectiveness_rows`."""
+    """Return the headings of `effectiveness_rows`; without a reranker there is nothing after, and no difference."""
+    if not reranks(result):
+        return ["measure", label_first(result), "ceiling"]
     return ["measure", label_first(result), label_second(result), "delta, 95 % interval", "win/tie/loss", "ceiling"]
 
 
 def effectiveness_rows(result: Result) -> list[list[str]]:
     """Return for each measure the cells under `effectiveness_columns`; after the delta comes half its interval."""
     effect = result["effectiveness"]
+    if not reranks(result):
+        first, ceiling = effect["first_stage"]["mean"], effect["ceiling"]["mean"]
+        return [[name, f"{value:.4f}", f"{ceiling[name]:.4f}"] for name, value in first.items()]
     rows = []
     for name, delta in effect["delta"].items():
         low, high = effect["delta_ci95"][name]
@@ -147,7 +195,7 @@ def sweep_rows(results: Sequence[Result], measures: int | None = None) -> list[d
     done = [result for result in results if result["status"] == "finished"]
     names = [n for n in (done[0]["effectiveness"]["delta"] if done else ()) if all(_has(r, n) for r in done)][:measures]
     vary_slice = len({result["effective"]["slice"]["name"] for result in done}) > 1
-    vary_depth = len({result["asked"]["depth"] for result in results}) > 1
+    vary_depth = len({_depth(result) for result in results}) > 1
     rows = []
     for result in results:
         finished = result["status"] == "finished"
@@ -155,7 +203,7 @@ def sweep_rows(results: Sequence[Result], measures: int | None = None) -> list[d
         if vary_slice:
             row["slice"] = result["effective"]["slice"]["name"] if finished else ""
         if vary_depth:
-            row["depth"] = str(result["asked"]["depth"])
+            row["depth"] = _depth(result)
         row |= {name: _after_and_delta(result, name) if finished else "failed" for name in names}
         cost = cost_figures(result) or {}
         row["pairs/s"] = number(cost.get("pairs_per_s"))
@@ -166,13 +214,20 @@ def sweep_rows(results: Sequence[Result], measures: int | None = None) -> list[d
     return rows
 
 
+def _depth(result: Result) -> str:
+    """Return the depth that was judged, or what was asked where nothing was."""
+    depth = (result.get("effective") or result["asked"])["depth"]
+    return "" if depth is None else str(depth)
+
+
 def _has(result: Result, name: str) -> bool:
     return name in result["effectiveness"]["delta"]
 
 
 def _after_and_delta(result: Result, name: str) -> str:
     effect = result["effectiveness"]
-    return f"{effect['reranked']['mean'][name]:.4f} ({effect['delta'][name]:+.4f})"
+    after = f"{effect['reranked']['mean'][name]:.4f}"
+    return f"{after} ({effect['delta'][name]:+.4f})" if reranks(result) else after
 
 
 def _asked(result: Result) -> str:

@@ -16,10 +16,13 @@ from evalkit.report.result import Result
 def show(result: Result, folder: str) -> None:
     """Print one finished result."""
     console = _console()
+    console.print(tables.heading(result), soft_wrap=True)
     console.print(_effectiveness(result))
     console.print(tables.verdict(result), soft_wrap=True)
     if cost := tables.cost_line(result):
         console.print(cost, soft_wrap=True)
+    for line in tables.tie_lines(result, least=0.001):
+        console.print(line, soft_wrap=True)
     for warning in result["warnings"]:
         console.print(f"note: {warning}", soft_wrap=True)
     console.print(f"results in {folder}", soft_wrap=True)
@@ -47,7 +50,7 @@ def _console() -> PlainConsole:
 
 
 def _effectiveness(result: Result) -> Table:
-    table = Table(title=tables.heading(result), title_justify="left")
+    table = Table()
     for column in tables.effectiveness_columns(result):
         table.add_column(
             column, justify="left" if column == "measure" else "right", overflow="fold", no_wrap=column[0] != "+"
@@ -103,6 +106,8 @@ def show_gate(judged: Verdict, baseline: str) -> None:
         console.print(table)
     if seen := verdict.sensitivity(judged):
         console.print(seen, soft_wrap=True)
+    if own := verdict.own_limits(judged):
+        console.print(own, soft_wrap=True)
     for state in ("passed", "no limit"):
         if named := verdict.state_line(judged, state):
             console.print(named, soft_wrap=True)
@@ -113,7 +118,7 @@ def show_gate(judged: Verdict, baseline: str) -> None:
         for move in loss.moves:
             console.print(f"      {verdict.move_line(move, judged.kept)}", soft_wrap=True)
     for check in judged.checks:
-        if check.state in ("failed", "skipped"):
+        if check.state in ("failed", "undecided", "skipped"):
             console.print(f"{check.state.upper()} {check.name}: {' '.join(check.message.split())}", soft_wrap=True)
     console.print(verdict.headline(judged), soft_wrap=True)
 

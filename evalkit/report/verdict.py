@@ -1,9 +1,18 @@
 """The gate's verdict in words: the rows and sentences that terminal, Markdown, annotations and JUnit share."""
 
-from evalkit.gate.verdict import Loss, Move, Verdict
-from evalkit.report.tables import around
+from evalkit.gate.verdict import Check, Loss, Move, Verdict
 
-COLUMNS = ("measure", "baseline", "now", "change, interval", "win/tie/loss", "tolerance", "sees a drop of")
+COLUMNS = (
+    "measure",
+    "baseline",
+    "now",
+    "change",
+    "at least",
+    "win/tie/loss",
+    "p of a drop",
+    "sees a drop of",
+    "outcome",
+)
 
 
 def headline(verdict: Verdict) -> str:
@@ -12,10 +21,13 @@ def headline(verdict: Verdict) -> str:
         best = verdict.qualities[0]
         return (
             f"The gate holds: {best.measure} {best.before:.4f} -> {best.after:.4f} ({best.delta.mean:+.4f}); "
-            f"{_count(verdict, 'passed')} checks passed{_skipped(verdict)}."
+            f"{_count(verdict, 'passed')} checks passed{_undecided(verdict)}{_skipped(verdict)}."
         )
     names = ", ".join(check.name for check in verdict.failed)
-    return f"The gate fails: {len(verdict.failed)} of {len(verdict.checks)} checks: {names}{_skipped(verdict)}."
+    return (
+        f"The gate fails: {len(verdict.failed)} of {len(verdict.checks)} checks: {names}{_undecided(verdict)}"
+        f"{_skipped(verdict)}."
+    )
 
 
 def quality_rows(verdict: Verdict) -> list[list[str]]:
@@ -28,24 +40,45 @@ def quality_rows(verdict: Verdict) -> list[list[str]]:
                 quality.measure,
                 f"{quality.before:.4f}",
                 f"{quality.after:.4f}",
-                around(delta.mean, delta.low, delta.high),
+                f"{delta.mean:+.4f}",
+                "-" if quality.low is None else f"{quality.low:+.4f}",
                 f"{delta.wins}/{delta.ties}/{delta.losses}",
-                f"{quality.tolerance:g}",
+                f"{quality.p:.2g}",
                 "-" if quality.detectable is None else f"{quality.detectable:.4f}",
+                quality.outcome,
             ]
         )
     return rows
 
 
 def sensitivity(verdict: Verdict) -> str | None:
-    """Return what the slice can see, so that nobody trusts a few queries with a small drop."""
+    """Return what the rule does, so that nobody trusts a few queries with a small drop, or takes chance for one."""
+    if not verdict.qualities:
+        return None
+    measures = len(verdict.qualities)
+    which = f"any of the {measures} measures" if measures > 1 else "the measure"
+    alarms = (
+        f"Where the systems are equal, {which} fails in at most {100 * verdict.false_alarms:g} % of the cases"
+        f"{', hard limits aside' if any(quality.max_drop is not None for quality in verdict.qualities) else ''}."
+    )
     best = next((quality for quality in verdict.qualities if quality.detectable is not None), None)
     if best is None:
-        return None
+        return alarms
     return (
-        f"With {verdict.queries} queries, a drop of {best.detectable:.4f} in {best.measure} is seen with a probability "
-        f"of {100 * verdict.power:g} %, if a change is as uneven over queries as reranking is; smaller ones may pass."
+        f"With {verdict.queries} queries, a drop of {best.detectable:.4f} in {best.measure} alone fails the gate with "
+        f"a probability of {100 * verdict.power:g} %, on top of changes that are as uneven over queries as "
+        f"{best.uneven_as}; smaller ones may pass. {alarms}"
     )
+
+
+def own_limits(verdict: Verdict) -> str | None:
+    """Return which limits are the baseline's own; None where there is none."""
+    return f"limits of the baseline's own: {'; '.join(verdict.own_limits)}" if verdict.own_limits else None
+
+
+def alone(check: Check) -> str:
+    """Return what a check says where its state is not shown beside it: a warning has to say what it is."""
+    return f"undecided: {check.message}" if check.state == "undecided" else check.message
 
 
 def state_line(verdict: Verdict, state: str) -> str | None:
@@ -78,6 +111,11 @@ def _short(text: str) -> str:
 
 def _count(verdict: Verdict, state: str) -> int:
     return sum(check.state == state for check in verdict.checks)
+
+
+def _undecided(verdict: Verdict) -> str:
+    names = [check.name for check in verdict.undecided]
+    return f"; undecided: {', '.join(names)}" if names else ""
 
 
 def _skipped(verdict: Verdict) -> str:

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,7 @@ import numpy as np
 
 from evalkit.errors import EvalkitError
 from evalkit.outside import user_path
-from evalkit.progress import say
+from evalkit.progress import say, stage
 from evalkit.types import Pair, Scores, Settings
 
 if TYPE_CHECKING:
@@ -49,8 +49,12 @@ class CrossEncoder:
     revision: str | None = None
     prompt: str | None = None
     """What stands before each query; None for what the model's own files say, which is nothing for most."""
+    self_check: bool = True
+    """Whether a handful of pairs is scored in every way before anything else, and held against each other."""
     name: str | None = None
     computes = True
+    check_s: float = field(default=0.0, init=False)
+    """Seconds of the last `load` that went into checks: no part of the time to load."""
     _built: "Built | None" = field(default=None, repr=False)
     _pool: "DevicePool | None" = field(default=None, repr=False)
     _cluster: "RayRunner | None" = field(default=None, repr=False)
@@ -69,8 +73,9 @@ class CrossEncoder:
         from evalkit.scoring.device import resolve_device, resolve_precision
         from evalkit.scoring.graphs import check_cuda_graphs
         from evalkit.scoring.pairs import check_truncation
-        from evalkit.scoring.pretrained import check_classifier
+        from evalkit.scoring.pretrained import check_classifier, is_proven
         from evalkit.scoring.scorer import check_path
+        from evalkit.scoring.spec import build_scorer
 
         if self.remote:
             self._check_remote()
@@ -81,6 +86,9 @@ class CrossEncoder:
         check_truncation(self.truncation)
         check_path(self.path)
         check_classifier(self._where(), self.revision, "reranker.model")
+        if not self.remote and not is_proven(self._where(), self.revision, "reranker.model"):
+            with stage("trying the model, of an architecture or with weights that are not evalkit's own path"):
+                build_scorer(self._spec(self.device))
         if self.store != "off":
             from evalkit.store import check_place
 
@@ -119,6 +127,7 @@ class CrossEncoder:
             self._load_remote()
             return
         self._built = build_scorer(self._spec(self.device))
+        self.check_s = self._built.check_s
         others = resolve_devices(self.device)[1:]
         if others:
             specs = [self._spec(str(device)) for device in others]
@@ -166,6 +175,7 @@ class CrossEncoder:
             compiled=self.compile,
             cuda_graphs=self.cuda_graphs,
             revision=self.revision,
+            self_check=self.self_check,
         )
 
     def score(
@@ -211,7 +221,7 @@ class CrossEncoder:
             if there == len(texts):
                 on_progress(there)
                 return Scores(tuple(known.logits.tolist()), int(known.truncated.sum()), computed_pairs=0,
-                              from_store=there)  # fmt: skip
+                              from_store=there, **asdict(self.scorer.text_facts(texts)))  # fmt: skip
             scored = self.scorer.score(
                 texts,
                 on_progress,
@@ -235,8 +245,8 @@ class CrossEncoder:
         absent = {pair.doc_id for pair in pairs if pair.doc_id not in docs}
         if absent:
             raise EvalkitError(
-                f"{len(absent)} passages of the first stage have no text in this slice (e.g. {min(absent)!r}), so "
-                "they cannot be scored; read more of the corpus (slice.corpus=full), or give the run of this slice"
+                f"{len(absent)} passages of the first stage have no text in this slice (e.g. {min(absent)!r}), so they "
+                "cannot be scored; give the run of this very corpus, or, where it is cut, all of it (slice.corpus=full)"
             )
         prompt = self._prompt
         return [(prompt + queries[pair.query_id], docs[pair.doc_id]) for pair in pairs]
@@ -257,7 +267,7 @@ class CrossEncoder:
             "device": facts["device_name"],
             "prompt": facts["prompt"],
             **{key: facts[key] for key in ("precision", "attention", "max_length", "truncation", "deterministic",
-                                           "compiled")},
+                                           "compiled", "token_types", "truncation_side")},
         }  # fmt: skip
 
     def describe(self) -> Settings:
@@ -279,6 +289,8 @@ class CrossEncoder:
             "hidden": config.hidden_size,
             "parameters": self.scorer.shape.parameters,
             "tokenizer": type(pretrained.tokenizer).__name__,
+            "tokenizer_source": pretrained.tokenizer_source.says,
+            "weights_ignored": list(pretrained.weights_ignored),
             "max_length": self.max_length,
             "truncation": self.truncation,
             **self._describe_files(),
@@ -291,8 +303,16 @@ class CrossEncoder:
             "dtype": str(next(pretrained.model.parameters()).dtype).removeprefix("torch."),
             "tf32": precision.tf32,
             "threads": torch.get_num_threads() if device.type == "cpu" else None,
+            "self_check": self._describe_check(),
             **self._describe_workers(),
         }
+
+    def _describe_check(self) -> Settings | None:
+        """Return what the self-check compared, or who made it; None where it was left out."""
+        if self.remote and self.self_check:
+            return {"made_by": "each worker"}
+        checked = self._built.checked if self._built else None
+        return None if checked is None else {**asdict(checked), "ways": list(checked.ways)}
 
     def _describe_files(self) -> Settings:
         """Return what was taken from the files beside the weights, and a sentence on each thing that was not."""
@@ -347,4 +367,5 @@ def _scores(scored: "Scored", from_store: int = 0) -> Scores:
         from_store=from_store,
         budget_halvings=scored.events,
         flops=scored.flops,
+        **asdict(scored.texts),
     )

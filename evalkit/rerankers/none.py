@@ -11,6 +11,8 @@ class NoReranker:
     """Scores nothing."""
 
     computes = False
+    reranks = False
+    """Nothing is loaded or scored, and no progress speaks of it."""
 
     def check(self) -> None:
         """There is nothing that could be wrong."""
@@ -31,4 +33,4 @@ class NoReranker:
 
     def describe(self) -> Settings:
         """Return that nothing was reranked."""
-        return {"name": "none", "reranks": False}
+        return {"name": "none", "reranks": self.reranks}

@@ -6,29 +6,47 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from evalkit import ranking
 from evalkit.errors import EvalkitError
-from evalkit.trec import RunFile, read_run
+from evalkit.trec import RunFile, check_order, read_run
 from evalkit.types import Pair, Scores, Settings
 
 
 @dataclass
 class TrecRun:
-    """The run file at `path`: a passage's "logit" is minus its rank there, for position is the truth of a run."""
+    """The run file at `path`: a passage's "logit" is minus its rank there, which passages of one score share.
+
+    Ranks are those of the order in which trec_eval reads it: by score, held in 32 bits, then by falling doc_id.
+    """
 
     path: str
     name: str | None = None
+    order: str = "score"
+    """Or ``rank``: the rank column decides."""
     computes = False
     """Nothing is computed, so there is no cost to measure."""
     _ranks: Mapping[str, Mapping[str, int]] = field(default_factory=dict, repr=False)
+    """query_id -> doc_id -> rank, from 1; tied passages have the rank of the first of them."""
+    _places: Mapping[str, Mapping[str, int]] = field(default_factory=dict, repr=False)
+    """The same, each passage by itself: which of the tied ones stands first."""
     _facts: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def check(self) -> None:
         """Read the file.
 
         Raises:
+            EvalkitError: the file is broken (see `evalkit.trec.read_run`), or `order` is none.
+        """
+        check_order("reranker.order", self.order)
+        _ = self._file
+
+    def most_hits(self) -> int:
+        """Return how many passages the file has for the query that has most.
+
+        Raises:
             EvalkitError: the file is broken (see `evalkit.trec.read_run`).
         """
-        _ = self._file
+        return self._file.most_hits
 
     def load(self) -> None:
         """Turn the file's order into ranks.
@@ -37,11 +55,20 @@ class TrecRun:
             EvalkitError: the file is broken (see `evalkit.trec.read_run`).
         """
         file = self._file
-        self._ranks = {
-            query_id: {hit.doc_id: rank for rank, hit in enumerate(hits, 1)}
+        self._places = {
+            query_id: {hit.doc_id: place for place, hit in enumerate(hits, 1)}
             for query_id, hits in file.run.rankings.items()
         }
-        self._facts = {"tag": file.run.name, "queries_where_rank_and_score_disagree": file.rank_conflicts}
+        self._ranks = {
+            query_id: dict(zip(places, ranking.competition_ranks(file.deciding[query_id]), strict=True))
+            for query_id, places in self._places.items()
+        }
+        self._facts = {
+            "tag": file.run.name,
+            "order": self.order,
+            "most_ranked_of_a_query": file.most_hits,
+            "queries_where_rank_and_score_disagree": file.rank_conflicts,
+        }
 
     def score(
         self,
@@ -50,7 +77,7 @@ class TrecRun:
         docs: Mapping[str, str],
         on_progress: Callable[[int], None] = lambda n: None,
     ) -> Scores:
-        """Return minus the rank of each pair, None where the run lacks it.
+        """Return minus the rank of each pair, None where the run lacks it, and how the run orders tied ones.
 
         Raises:
             EvalkitError: the run has none of the pairs.
@@ -70,7 +97,8 @@ class TrecRun:
         )
         on_progress(len(pairs))
         self._facts |= {"candidates_unranked": unranked, "ranked_but_no_candidate": extra}
-        return Scores(tuple(None if rank is None else -float(rank) for rank in ranks))
+        logits = tuple(None if rank is None else -float(rank) for rank in ranks)
+        return Scores(logits, tie_order=self._places)
 
     def describe(self) -> Settings:
         """Return the file, its tag, and what did not match the first stage's candidates."""
@@ -78,4 +106,4 @@ class TrecRun:
 
     @cached_property
     def _file(self) -> RunFile:
-        return read_run(self.path)
+        return read_run(self.path, self.order)

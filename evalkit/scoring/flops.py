@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from evalkit.errors import EvalkitError
+
 _MIB = 2**20
 
 
@@ -18,8 +20,6 @@ class ModelShape:
     hidden: int
     feed_forward: int
     heads: int
-    vocabulary: int
-    positions: int
     parameters: int
 
     @property
@@ -29,15 +29,23 @@ class ModelShape:
 
 
 def shape_of(model: Any) -> ModelShape:
-    """Read the sizes off a transformers model."""
+    """Read the sizes off a transformers model.
+
+    Raises:
+        EvalkitError: its configuration does not state them: it is no transformer of equal layers.
+    """
     config = model.config
+    try:
+        layers, hidden, heads = config.num_hidden_layers, config.hidden_size, config.num_attention_heads
+    except AttributeError as error:
+        raise EvalkitError(
+            f"{type(model).__name__}: {error}; evalkit scores with encoders of equal layers, and this is none"
+        ) from None
     return ModelShape(
-        layers=int(config.num_hidden_layers),
-        hidden=int(config.hidden_size),
-        feed_forward=int(getattr(config, "intermediate_size", 4 * config.hidden_size)),
-        heads=int(config.num_attention_heads),
-        vocabulary=int(config.vocab_size),
-        positions=int(config.max_position_embeddings),
+        layers=int(layers),
+        hidden=int(hidden),
+        feed_forward=int(getattr(config, "intermediate_size", 4 * hidden)),
+        heads=int(heads),
         parameters=sum(weight.numel() for weight in model.parameters()),
     )
 

@@ -19,7 +19,7 @@ from evalkit.scoring.attention import Kernel, Segments, choose
 from evalkit.scoring.device import Precision
 from evalkit.scoring.tokenized import Batch
 
-_ENCODERS = {
+ENCODERS = {
     "XLMRobertaForSequenceClassification": "roberta",
     "RobertaForSequenceClassification": "roberta",
     "BertForSequenceClassification": "bert",
@@ -30,8 +30,8 @@ _ENCODERS = {
 def why_not(model: Any) -> str | None:
     """Return why a model cannot take the packed path, or None if it can."""
     name = type(model).__name__
-    if name not in _ENCODERS:
-        return f"{name} is none of {', '.join(_ENCODERS)}"
+    if name not in ENCODERS:
+        return f"{name} is none of {', '.join(ENCODERS)}"
     config = model.config
     if getattr(config, "position_embedding_type", "absolute") not in (None, "absolute"):
         return f"its positions are {config.position_embedding_type}, not absolute"
@@ -65,7 +65,7 @@ class PackedModel:
         The model's own query, key and value become views of the fused weights: it goes on working, and nothing is
         held twice. With `compiled` all but attention and the matrix products is fused by torch.compile.
         """
-        base = getattr(model, _ENCODERS[type(model).__name__])
+        base = getattr(model, ENCODERS[type(model).__name__])
         self.device = device
         self._heads = int(model.config.num_attention_heads)
         self.kernel: Kernel = choose(device, precision, int(model.config.hidden_size) // self._heads)

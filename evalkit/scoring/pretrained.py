@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -12,7 +13,9 @@ from typing import Any
 
 import torch
 from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+from safetensors import safe_open
 from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, AutoTokenizer
+from transformers.utils import cached_file
 from transformers.utils import logging as transformers_logging
 
 from evalkit.errors import EvalkitError
@@ -27,6 +30,9 @@ from evalkit.scoring.model_files import (
     refuse_adapter,
     reranker_files,
 )
+from evalkit.scoring.packed import ENCODERS
+from evalkit.scoring.tokenizer_source import Source, settled
+from evalkit.scoring.weights_check import check_config, ignored_weights, unplaced
 
 # Where a model on the hub has no safetensors, transformers would ask a service to convert it, and take what that made.
 os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")
@@ -45,6 +51,14 @@ class Pretrained:
     """The hub's; None for a local folder."""
     setting: str
     """The configuration key that named it, for messages."""
+    tokenizer_source: Source
+    """Which of the files and classes the tokenizer's ids come from."""
+    check_s: float
+    """Seconds that went into checking the tokenizer against its file: no part of the time to load."""
+    saved_with: str | None = None
+    """The version of transformers that saved the model, as config.json states it."""
+    weights_ignored: tuple[str, ...] = ()
+    """Weights of the files that no score passes through, such as heads of pre-training."""
     files: ModelFiles = field(default_factory=ModelFiles)
     """What the files beside its weights say."""
 
@@ -62,14 +76,24 @@ class Pretrained:
         check_download(self.name, self.commit, self.setting)
         return self.commit
 
-    @property
-    def max_tokens(self) -> int:
-        """The longest sequence the model has positions for."""
-        config = self.model.config
-        positions = int(config.max_position_embeddings)
-        # RoBERTa's positions start behind the padding index: 514 of them serve 512 tokens.
-        roberta = config.model_type in {"roberta", "xlm-roberta", "camembert"}
-        return positions - (int(config.pad_token_id) + 1 if roberta else 0)
+    @cached_property
+    def max_tokens(self) -> int | None:
+        """The longest sequence the model has positions for; None where it has no table of positions."""
+        for name, module in self.model.named_modules():
+            if name.endswith("position_embeddings") and isinstance(module, torch.nn.Embedding):
+                # RoBERTa's kin count from behind the padding index: 514 positions serve 512 tokens.
+                return module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
+        stated = getattr(self.model.config, "max_position_embeddings", None)
+        return int(stated) if isinstance(stated, int) and stated > 0 else None
+
+    def check_length(self, max_length: int, key: str) -> None:
+        """Check that the model has positions for `max_length` tokens; `key` is the setting, for the message.
+
+        Raises:
+            EvalkitError: it has not.
+        """
+        if self.max_tokens is not None and max_length > self.max_tokens:
+            raise EvalkitError(f"{key}={max_length}: {self.name} has positions for {self.max_tokens} tokens")
 
 
 def load_classifier(
@@ -93,6 +117,34 @@ def check_classifier(name: str, revision: str | None, setting: str) -> None:
     """
     _, commit = _reranker_config(name, revision, setting)
     _check_weights(name, commit, setting)
+
+
+def is_proven(name: str, revision: str | None, setting: str) -> bool:
+    """Return whether a reranker is one of the architectures that evalkit computes itself, with all of its weights.
+
+    Names and shapes alone are looked at, so that it is cheap. What is not proven may well be right, and is worth a try
+    before any other work. Files that are not on this machine yet are taken to be what their architecture says.
+
+    Raises:
+        EvalkitError: it cannot be found or read, or its configuration asks for what transformers does not know.
+    """
+    _, commit = _reranker_config(name, revision, setting)
+    config, model_class, _ = _checked_class(AutoModelForSequenceClassification, name, commit, setting)
+    if model_class.__name__ not in ENCODERS:
+        return False
+    path = cached_file(
+        _location(name, commit), "model.safetensors", revision=commit, local_files_only=True,
+        _raise_exceptions_for_missing_entries=False, _raise_exceptions_for_connection_errors=False,
+    )  # fmt: skip
+    if path is None:
+        return True
+    try:
+        with safe_open(path, framework="pt") as file, torch.device("meta"):
+            held, model = set(file.keys()), model_class(config)
+    except Exception as error:  # as above
+        raise _not_loaded(name, commit, setting, error) from None
+    expected = set(model.state_dict())
+    return held >= expected and not unplaced(held - expected, model, embeds=False)
 
 
 def _reranker_config(name: str, revision: str | None, setting: str) -> tuple[Any, str | None]:
@@ -343,18 +395,23 @@ def _load(
     kind: Any, name: str, commit: str | None, device: torch.device, precision: Precision, setting: str
 ) -> Pretrained:
     apply_precision(precision)
-    # A local folder loads in seconds; a download from the hub keeps its progress bar.
-    quiet = _folder(name) is not None and transformers_logging.is_progress_bar_enabled()
+    config, model_class, saved_with = _checked_class(kind, name, commit, setting)
+    # A local folder loads in seconds; a download from the hub keeps its progress bar. The table of weights that
+    # transformers would log is an error or a fact of the result here.
+    quiet, verbosity = _folder(name) is not None, transformers_logging.get_verbosity()
+    quiet = quiet and transformers_logging.is_progress_bar_enabled()
     if quiet:
         transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()
     try:
-        tokenizer = _tokenizer(name, commit, setting)
+        tokenizer, source, check_s = _tokenizer(name, commit, setting)
         model, report = kind.from_pretrained(
             _location(name, commit),
+            config=config,
             revision=commit,
             trust_remote_code=False,
             dtype=precision.dtype,  # the default is what the checkpoint says, not what was asked for
-            attn_implementation="sdpa",
+            attn_implementation=_attention(model_class),
             output_loading_info=True,
             use_safetensors=True,  # a pickle can run code when it is read
             weights_only=True,
@@ -369,15 +426,35 @@ def _load(
     except Exception as error:  # as above; safetensors has types of its own
         raise _not_loaded(name, commit, setting, error) from None
     finally:
+        transformers_logging.set_verbosity(verbosity)
         if quiet:
             transformers_logging.enable_progress_bar()
-    if missing := [key for key in report["missing_keys"] if "pooler" not in key or kind is not AutoModel]:
-        raise EvalkitError(
-            f"{setting}={name}: {len(missing)} weights are not in its files (e.g. {sorted(missing)[0]}), and "
-            "would be random numbers; this is another kind of model"
-        )
+    ignored = ignored_weights(report, model, kind is AutoModel, name, setting)
     _check_fit(tokenizer, model, name, setting)
-    return Pretrained(_onto(model, device, setting, name), tokenizer, name, commit, setting)
+    return Pretrained(
+        _onto(model, device, setting, name), tokenizer, name, commit, setting, source, check_s, saved_with, ignored
+    )
+
+
+def _checked_class(kind: Any, name: str, commit: str | None, setting: str) -> tuple[Any, type, str | None]:
+    """Return a model's configuration, the class of transformers that it takes, and the version that saved it."""
+    config, _ = _config(name, commit, setting)
+    try:
+        model_class = kind._model_mapping[type(config)]
+    except KeyError as error:
+        raise _not_loaded(name, commit, setting, error) from None
+    if isinstance(model_class, tuple):
+        named = {one.__name__: one for one in model_class}
+        model_class = next((named[key] for key in config.architectures or () if key in named), model_class[0])
+    stated = json.loads(Path(cached_file(_location(name, commit), "config.json", revision=commit)).read_text("utf-8"))
+    check_config(config, stated, model_class, name, setting)
+    saved_with = stated.get("transformers_version")
+    return config, model_class, saved_with if isinstance(saved_with, str) else None
+
+
+def _attention(model_class: Any) -> str:
+    """Return how transformers is to compute attention: some architectures have the plain way only."""
+    return "sdpa" if model_class._supports_sdpa else "eager"
 
 
 def load_skeleton(name: str, revision: str | None, precision: Precision, setting: str) -> Pretrained:
@@ -386,30 +463,41 @@ def load_skeleton(name: str, revision: str | None, precision: Precision, setting
     Raises:
         EvalkitError: it cannot be found or read, it is no reranker, or its tokenizer is no fast one.
     """
-    config, commit = _reranker_config(name, revision, setting)
+    _, commit = _reranker_config(name, revision, setting)
+    config, model_class, saved_with = _checked_class(AutoModelForSequenceClassification, name, commit, setting)
     files = _beside(name, commit, config, setting, reranker_files)
     try:
-        tokenizer = _tokenizer(name, commit, setting)
+        tokenizer, source, check_s = _tokenizer(name, commit, setting)
         with torch.device("meta"):
             model = AutoModelForSequenceClassification.from_config(
-                config, dtype=precision.dtype, attn_implementation="sdpa", trust_remote_code=False
+                config, dtype=precision.dtype, attn_implementation=_attention(model_class), trust_remote_code=False
             )
     except EvalkitError:
         raise
     except Exception as error:  # as above
         raise _not_loaded(name, commit, setting, error) from None
     _check_fit(tokenizer, model, name, setting)
-    return _with_files(Pretrained(model.eval(), tokenizer, name, commit, setting), files)
+    skeleton = Pretrained(model.eval(), tokenizer, name, commit, setting, source, check_s, saved_with)
+    return _with_files(skeleton, files)
 
 
-def _tokenizer(name: str, revision: str | None, setting: str) -> Any:
+def _tokenizer(name: str, revision: str | None, setting: str) -> tuple[Any, Source, float]:
     try:
         tokenizer = AutoTokenizer.from_pretrained(_location(name, revision), revision=revision, trust_remote_code=False)
     except Exception as error:  # as above; tokenizers has types of its own
         raise _not_loaded(name, revision, setting, error) from None
     if getattr(tokenizer, "init_kwargs", {}).get("auto_map"):
         raise _needs_code(name, setting, "tokenizer_config.json")
-    return tokenizer
+    if not tokenizer.is_fast:
+        raise EvalkitError(f"{setting}={name}: the tokenizer has no fast version; add a tokenizer.json to the folder")
+    began = time.perf_counter()
+    try:
+        tokenizer, source = settled(tokenizer, _location(name, revision), revision, name, setting)
+    except EvalkitError:
+        raise
+    except Exception as error:  # as above
+        raise _not_loaded(name, revision, setting, error) from None
+    return tokenizer, source, time.perf_counter() - began
 
 
 def _check_fit(tokenizer: Any, model: Any, name: str, setting: str) -> None:
@@ -417,13 +505,21 @@ def _check_fit(tokenizer: Any, model: Any, name: str, setting: str) -> None:
     # transformers 5 makes up a tokenizer without words where the files of one are missing: all texts would be unknown.
     if len(tokenizer) <= len(set(tokenizer.all_special_ids)):
         raise EvalkitError(f"{setting}={name}: the tokenizer has no words; a model folder holds {_FILES}")
-    if len(tokenizer) > model.get_input_embeddings().num_embeddings:
+    tokens = _vocabulary_size(model)
+    if tokens is not None and len(tokenizer) > tokens:
         raise EvalkitError(
-            f"{setting}={name}: the tokenizer has {len(tokenizer)} tokens and the model "
-            f"{model.get_input_embeddings().num_embeddings}; they belong to different models"
+            f"{setting}={name}: the tokenizer has {len(tokenizer)} tokens and the model {tokens}; they belong to "
+            "different models"
         )
-    if not tokenizer.is_fast:
-        raise EvalkitError(f"{setting}={name}: the tokenizer has no fast version; add a tokenizer.json to the folder")
+
+
+def _vocabulary_size(model: Any) -> int | None:
+    """Return how many tokens a model has embeddings for; None where it has no such table."""
+    try:
+        return int(model.get_input_embeddings().num_embeddings)
+    except (AttributeError, NotImplementedError):
+        stated = getattr(model.config, "vocab_size", None)
+        return stated if isinstance(stated, int) else None
 
 
 def _onto(model: Any, device: torch.device, setting: str, name: str) -> Any:

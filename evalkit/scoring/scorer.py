@@ -22,7 +22,8 @@ from evalkit.scoring.packed import PackedModel, why_not
 from evalkit.scoring.padded import PaddedModel
 from evalkit.scoring.pairs import PairTokenizer
 from evalkit.scoring.pretrained import Pretrained
-from evalkit.scoring.tokenized import Batch, TokenizedPairs, TokenTable
+from evalkit.scoring.self_check import check_ids
+from evalkit.scoring.tokenized import Batch, TextFacts, TokenizedPairs, TokenTable
 
 PATHS = ("auto", "packed", "padded")
 
@@ -53,6 +54,8 @@ class Scored:
     """What went wrong on the way and was mended, such as a batch that had to be halved; a sentence each."""
     flops: float
     """Floating-point operations of the pairs that were computed, by `forward_flops`."""
+    texts: TextFacts
+    """What the texts of all pairs show."""
 
 
 class Scorer:
@@ -81,14 +84,14 @@ class Scorer:
             EvalkitError: `max_length` is beyond the model's positions, `batch_tokens` below one pair, the path is none
                 that this model can take, or graphs cannot be had.
         """
-        if max_length > pretrained.max_tokens:
-            raise EvalkitError(
-                f"reranker.max_length={max_length}: {pretrained.name} has positions for {pretrained.max_tokens} tokens"
-            )
+        pretrained.check_length(max_length, "reranker.max_length")
         self.model = pretrained.model
         self.device = device
         self.shape: ModelShape = shape_of(self.model)
-        self.pairs = PairTokenizer(pretrained.tokenizer, max_length, truncation)
+        config = self.model.config
+        types, trained_with = getattr(config, "type_vocab_size", None) or 0, pretrained.saved_with
+        self.pairs = PairTokenizer(pretrained.tokenizer, max_length, truncation, int(types), trained_with)
+        check_ids(self.pairs)
         weight = next(self.model.parameters())
         self.budget: Budget = budget(batch_tokens, self.shape, weight.element_size(), max_length, device, deterministic)
         self.deterministic = deterministic
@@ -108,9 +111,8 @@ class Scorer:
                 forward = GraphedModel(packed, self.budget.tokens)
                 self.kernel += ", CUDA graphs"
         else:
-            takes_types = "token_type_ids" in pretrained.tokenizer.model_input_names
             self.kernel = f"padded, {self.model.config._attn_implementation}"
-            forward = PaddedModel(self.model, device, int(pretrained.tokenizer.pad_token_id or 0), takes_types)
+            forward = self.padded()
         self.runner = DeviceModel(
             forward,
             advice=f"lower reranker.batch_tokens (now {self.budget.tokens}) or reranker.max_length (now {max_length}), "
@@ -118,6 +120,10 @@ class Scorer:
             may_split=not deterministic,
             cores=None if compiled or device.type != "cpu" else Cores(),
         )
+
+    def padded(self) -> PaddedModel:
+        """Return transformers' own forward of the same model, over the same ids and token types."""
+        return PaddedModel(self.model, self.device, int(self.pairs.tokenizer.pad_token_id or 0), self.pairs.types.used)
 
     def tokenize(self, texts: Sequence[tuple[str, str]]) -> TokenizedPairs:
         """Return (query, passage) texts as ids, each distinct text tokenized once."""
@@ -151,7 +157,8 @@ class Scorer:
         rows = np.arange(len(texts))
         first = _first_of_each(texts) if repeatable else rows
         wanted = np.isnan(made.logits) & (first == rows)
-        source = _Tokenizing(TokenTable(self.pairs), texts, self.budget.tokens, self.path == "padded", wanted)
+        table = TokenTable(self.pairs)
+        source = _Tokenizing(table, texts, self.budget.tokens, self.path == "padded", wanted)
         on_progress(len(texts) - int(wanted.sum()))
         planned = ahead(source.batches(), 4)
         running = runner.run(planned) if runner else self.runner.run(planned, share=not repeatable)
@@ -160,21 +167,13 @@ class Scorer:
             on_scored(done)
             on_progress(made.take(done))
         made.logits = made.logits[first]
-        return made.scored(self.shape, source.truncated, source.seconds)
+        return made.scored(self.shape, source.truncated, source.seconds, table.facts())
 
-    def score_tokenized(self, pairs: TokenizedPairs, on_progress: Callable[[int], None] = lambda n: None) -> Scored:
-        """Score pairs that are tokenized already.
-
-        Raises:
-            EvalkitError: out of memory.
-            NotFiniteError: a logit is NaN or infinite.
-        """
-        made = _Made(np.full(len(pairs), np.nan, dtype=np.float32))
-        planned = batches(pairs.lengths.tolist(), self.budget.tokens, self.path == "padded")
-        for done in self.runner.run((pairs.batch(rows) for rows in planned), share=True):
-            _check_finite(done)
-            on_progress(made.take(done))
-        return made.scored(self.shape, pairs.truncated, 0.0)
+    def text_facts(self, texts: Sequence[tuple[str, str]]) -> TextFacts:
+        """Return what (query, passage) texts show, scoring none of them."""
+        table = TokenTable(self.pairs)
+        table.tokenize(texts)
+        return table.facts()
 
     def describe(self) -> dict[str, Any]:
         """Return how pairs are scored: what was chosen, and why."""
@@ -187,6 +186,8 @@ class Scorer:
             "deterministic": self.deterministic,
             "compiled": self.compiled,
             "cuda_graphs": self.cuda_graphs,
+            "token_types": self.pairs.types.why,
+            "truncation_side": "left" if self.pairs.cuts_left else "right",
         }
 
 
@@ -209,7 +210,7 @@ class _Made:
         self._events += done.events
         return len(done.rows)
 
-    def scored(self, shape: ModelShape, truncated: int, tokenize_s: float) -> Scored:
+    def scored(self, shape: ModelShape, truncated: int, tokenize_s: float, texts: TextFacts) -> Scored:
         lengths = np.concatenate([np.zeros(0, dtype=np.int32), *self._lengths])
         return Scored(
             self.logits,
@@ -221,6 +222,7 @@ class _Made:
             computed_pairs=len(lengths),
             events=self._events,
             flops=forward_flops(shape, lengths),
+            texts=texts,
         )
 
 
@@ -294,14 +296,12 @@ def _precision(dtype: torch.dtype) -> Precision:
     return next(precision for precision in PRECISIONS.values() if precision.dtype == dtype)
 
 
-def _check_finite(done: Done, texts: Sequence[tuple[str, str]] | None = None) -> None:
+def _check_finite(done: Done, texts: Sequence[tuple[str, str]]) -> None:
     broken = np.flatnonzero(~np.isfinite(done.logits))
     if not broken.size:
         return
-    which = ""
-    if texts is not None:
-        query, passage = texts[int(done.rows[broken[0]])]
-        which = f" (first: query {query[:60]!r}, passage {passage[:60]!r})"
+    query, passage = texts[int(done.rows[broken[0]])]
+    which = f" (first: query {query[:60]!r}, passage {passage[:60]!r})"
     raise NotFiniteError(
         f"the model gave {done.logits[broken[0]]} as logit for {broken.size} of the {len(done.rows)} pairs of a "
         f"batch{which}; a wider precision (bf16 or fp32) may help, or the weights are broken"

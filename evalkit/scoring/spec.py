@@ -1,12 +1,13 @@
 """What it takes to build a scorer, as plain values: they travel to other processes and machines as they are."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
 from evalkit.scoring.device import Precision, resolve_device, resolve_precision
 from evalkit.scoring.pretrained import Pretrained, load_classifier
 from evalkit.scoring.scorer import Scorer
+from evalkit.scoring.self_check import SelfCheck, check_scores
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class ScorerSpec:
     compiled: bool = False
     cuda_graphs: bool = False
     revision: str | None = None
+    self_check: bool = True
 
 
 @dataclass(frozen=True)
@@ -34,19 +36,28 @@ class Built:
     pretrained: Pretrained
     device: torch.device
     precision: Precision
+    checked: SelfCheck | None = None
+    """None where the self-check was left out by name, and for a planner, which computes nothing."""
+
+    @property
+    def check_s(self) -> float:
+        """Return the seconds that went into checks: no part of the time to load."""
+        return self.pretrained.check_s + (self.checked.seconds if self.checked else 0.0)
 
 
 def build_scorer(spec: ScorerSpec) -> Built:
-    """Load the model onto its device and make a scorer of it.
+    """Load the model onto its device, make a scorer of it, and check that it scores alike on every way.
 
     Raises:
-        EvalkitError: model, device or precision cannot be had, or the settings do not fit the model.
+        EvalkitError: model, device or precision cannot be had, the settings do not fit the model, or the self-check
+            fails.
     """
     device = resolve_device(spec.device)
     precision = resolve_precision(spec.precision, device)
     pretrained = load_classifier(spec.model, spec.revision, device, precision, "reranker.model")
     scorer = scorer_of(spec, pretrained, device, spec.batch_tokens)
-    return Built(scorer, pretrained, device, precision)
+    built = Built(scorer, pretrained, device, precision)
+    return replace(built, checked=check_scores(built)) if spec.self_check else built
 
 
 def scorer_of(spec: ScorerSpec, pretrained: Pretrained, device: torch.device, batch_tokens: int | None) -> Scorer:

@@ -67,14 +67,15 @@ class TokenizedPairs:
         """Put the pairs at `rows` together; `places` says where each pair stands among all, if not at its row."""
         ids: list[Ids] = []
         types: list[Ids] = []
-        frame = self.pairs.frame
+        frame, left = self.pairs.frame, self.pairs.cuts_left
         for row in rows:
             q, d = int(self.query_kept[row]), int(self.passage_kept[row])
+            query, passage = self.texts[self.query[row]], self.texts[self.passage[row]]
             ids += (
                 frame.before,
-                self.texts[self.query[row]][:q],
+                query[len(query) - q :] if left else query[:q],
                 frame.between,
-                self.texts[self.passage[row]][:d],
+                passage[len(passage) - d :] if left else passage[:d],
                 frame.after,
             )
             types += (
@@ -94,6 +95,17 @@ class TokenizedPairs:
         )
 
 
+@dataclass(frozen=True)
+class TextFacts:
+    """What tokenization shows of all texts of a run: nothing of it depends on the model."""
+
+    longest_pair_tokens: int
+    """Tokens of the longest pair, special tokens included, nothing cut; 0 without pairs."""
+    unknown_query_share: float
+    """Share of the tokens of the distinct queries that the vocabulary does not know, uncut."""
+    unknown_passage_share: float
+
+
 class TokenTable:
     """Ids of the texts met so far, so that a passage in many pairs is tokenized once."""
 
@@ -102,6 +114,19 @@ class TokenTable:
         self._pairs = pairs
         self._places: dict[str, int] = {}
         self._ids: list[Ids] = []
+        self._queries: set[int] = set()
+        self._passages: set[int] = set()
+        self._longest = 0
+
+    def facts(self) -> TextFacts:
+        """Return what the texts met so far show."""
+        return TextFacts(self._longest, self._unknown_share(self._queries), self._unknown_share(self._passages))
+
+    def _unknown_share(self, places: set[int]) -> float:
+        if self._pairs.unknown_id is None or not places:
+            return 0.0
+        ids = np.concatenate([self._ids[place] for place in places])
+        return float(np.mean(ids == self._pairs.unknown_id)) if len(ids) else 0.0
 
     def tokenize(self, texts: Sequence[tuple[str, str]]) -> TokenizedPairs:
         """Return (query, passage) pairs as ids."""
@@ -111,6 +136,10 @@ class TokenTable:
             self._ids.append(ids)
         places = np.array([(self._places[q], self._places[d]) for q, d in texts], dtype=np.int64).reshape(-1, 2)
         whole = np.array([(len(self._ids[q]), len(self._ids[d])) for q, d in places], dtype=np.int32).reshape(-1, 2)
+        self._queries.update(places[:, 0].tolist())
+        self._passages.update(places[:, 1].tolist())
+        if len(whole):
+            self._longest = max(self._longest, int(whole.sum(axis=1).max()) + self._pairs.frame.size)
         kept = np.array([self._pairs.kept(int(q), int(d)) for q, d in whole], dtype=np.int32).reshape(-1, 2)
         return TokenizedPairs(
             texts=self._ids,

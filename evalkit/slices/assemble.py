@@ -5,9 +5,11 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import chain
 from typing import Any, TypeVar
 
+from evalkit import languages
 from evalkit.errors import EvalkitError
 from evalkit.outside import is_unicode, mended, quoted, storable_id
 from evalkit.progress import say
+from evalkit.slices import exclusions
 from evalkit.types import Slice
 
 T = TypeVar("T")
@@ -89,10 +91,10 @@ def choose_queries(
 
 def collect_docs(
     where: str, docs: Docs, needed: set[str] | None, distractors: int, seed: int, empty: str
-) -> tuple[dict[str, str], int]:
+) -> tuple[dict[str, str], frozenset[str]]:
     """Read a stream of passages and keep `needed` plus seeded distractors, or all where `needed` is None.
 
-    Returns the passages and how many empty ones were dropped.
+    Returns the passages and the ids of the empty ones, which were dropped.
 
     Raises:
         EvalkitError: a doc_id that is kept occurs twice, a text is empty while `empty` is "error", or `distractors`
@@ -105,7 +107,7 @@ def collect_docs(
         )
     kept: dict[str, str] = {}
     reserve = Distractors(distractors, seed)
-    dropped = 0
+    dropped: set[str] = set()
     for doc_id, text in docs:
         wanted = needed is None or doc_id in needed
         if not wanted and not distractors:
@@ -118,13 +120,13 @@ def collect_docs(
                     f"{where}: passage {quoted(doc_id)} is empty; mend the corpus, "
                     "or leave empty passages out with slice.empty_docs=drop"
                 )
-            dropped += 1
+            dropped.add(doc_id)
         elif wanted:
             kept[doc_id] = text
         else:
             reserve.offer(doc_id, text)
     kept.update(reserve.docs())
-    return kept, dropped
+    return kept, frozenset(dropped)
 
 
 def assemble(
@@ -136,18 +138,33 @@ def assemble(
     qrels: Qrels,
     relevance_level: int,
     facts: Mapping[str, Any],
+    *,
+    identical_ids: str = "auto",
+    excluded_ids: Mapping[str, Collection[str]] | None = None,
+    empty_docs: Collection[str] = (),
 ) -> Slice:
     """Return the `Slice`, with its fingerprint and its counts (judged ids without text among them) in the facts.
 
-    Ids become what `evalkit.outside.storable_id` says, and lone surrogates in texts U+FFFD; both are counted.
+    Ids become what `evalkit.outside.storable_id` says, and lone surrogates in texts U+FFFD; both are counted. `lang`
+    becomes what `evalkit.languages.canonical` says. `identical_ids` and `excluded_ids`, a list for each query that has
+    one, are what `evalkit.slices.exclusions.find` takes; judgments of what is excluded are left out, so that no measure
+    counts a passage that cannot be retrieved. `empty_docs` are ids of passages that were left out for want of a text.
 
     Raises:
-        EvalkitError: there are no passages, an id is empty, two ids become one, a grade is none, or no judged passage
-            has a text.
+        EvalkitError: there are no passages, an id is empty, two ids become one, a grade is none, no judged passage has
+            a text, `lang` is no code of a language, the relevance level is below 1, or nothing that is judged for a
+            query may be retrieved for it.
     """
+    code = languages.canonical(lang)
+    check_level(relevance_level)
     if not docs:
         raise EvalkitError(f"{where} has no passages")
-    queries, docs, kept, changes = _storable(where, queries, docs, {q: qrels[q] for q in queries})
+    kept: Qrels = {q: qrels[q] for q in queries}
+    _check_grades(where, kept)
+    out = exclusions.find(identical_ids, excluded_ids or {}, queries, docs, kept)
+    kept = _without_excluded(where, kept, out)
+    queries, docs, kept, changes = _storable(where, queries, docs, kept)
+    excluded = {storable_id(q): frozenset(storable_id(doc_id) for doc_id in ids) for q, ids in out.excluded.items()}
     judged = {doc_id for grades in kept.values() for doc_id in grades}
     absent = judged - docs.keys()
     if len(absent) == len(judged):
@@ -162,23 +179,62 @@ def assemble(
         "judged_docs_without_text": len(absent),
         "queries_without_relevant": sum(max(g.values()) < relevance_level for g in kept.values()),
     }
-    parts = fingerprints(queries, docs, kept)
+    parts = fingerprints(queries, docs, kept, excluded)
     return Slice(
         mended(name),
-        lang,
+        code,
         dict(queries),
         docs,
         {query_id: dict(grades) for query_id, grades in kept.items()},
         _combined(parts),
         relevance_level,
-        {**facts, **counts, **changes, "fingerprints": parts},
-    )
+        {**facts, **_told(lang, code, queries, docs, kept, relevance_level, out.facts, excluded), **counts, **changes,
+         "fingerprints": parts},
+        excluded,
+        frozenset(map(storable_id, empty_docs)),
+    )  # fmt: skip
 
 
-def _storable(
-    where: str, queries: Mapping[str, str], docs: Mapping[str, str], qrels: Qrels
-) -> tuple[Mapping[str, str], Mapping[str, str], Qrels, dict[str, int]]:
-    """Return all three with ids that a TREC file can hold and texts that are Unicode, and how many were changed."""
+def _told(
+    lang: str,
+    code: str,
+    queries: Mapping[str, str],
+    docs: Mapping[str, str],
+    qrels: Qrels,
+    level: int,
+    about_excluded: Mapping[str, object],
+    excluded: Mapping[str, Collection[str]],
+) -> dict[str, Any]:
+    """Return the facts that only some slices have: what a reader has to know of this one."""
+    told: dict[str, Any] = {}
+    if lang != code:
+        told["lang_asked"] = lang
+    if about_excluded:
+        told["exclusions"] = dict(about_excluded)
+    if repeated := exclusions.repeated(queries, docs, qrels, excluded):
+        told["queries_that_are_another_passage"] = repeated
+    grades = {grade for of_query in qrels.values() for grade in of_query.values()}
+    if len(grades) > 1 and min(grades) >= level:
+        told["lowest_grade"] = min(grades)
+    return told
+
+
+def _without_excluded(where: str, qrels: Qrels, out: "exclusions.Exclusions") -> Qrels:
+    if not out.facts.get("judgments_left_out"):
+        return qrels
+    kept = {
+        query_id: {d: grade for d, grade in grades.items() if d not in out.excluded.get(query_id, ())}
+        for query_id, grades in qrels.items()
+    }
+    if nothing := next((query_id for query_id, grades in kept.items() if not grades), None):
+        raise EvalkitError(
+            f"{where}: all that is judged for query {quoted(nothing)} may not be retrieved for it, so it cannot be "
+            "measured; leave the query out, change its excluded_ids, or set slice.identical_ids=keep"
+        )
+    return kept
+
+
+def _check_grades(where: str, qrels: Qrels) -> None:
     for query_id, grades in qrels.items():
         for doc_id, grade in grades.items():
             if not isinstance(grade, int) or abs(grade) >= 2**31:
@@ -186,6 +242,12 @@ def _storable(
                     f"{where}: passage {quoted(doc_id)} has grade {quoted(grade)} for query {quoted(query_id)}; a "
                     "grade is an integer of 32 bits"
                 )
+
+
+def _storable(
+    where: str, queries: Mapping[str, str], docs: Mapping[str, str], qrels: Qrels
+) -> tuple[Mapping[str, str], Mapping[str, str], Qrels, dict[str, int]]:
+    """Return all three with ids that a TREC file can hold and texts that are Unicode, and how many were changed."""
     query_names = _renamed(where, "query", queries)
     textless = {doc_id for grades in qrels.values() for doc_id in grades} - docs.keys()
     doc_names = _renamed(where, "passage", docs, textless)
@@ -237,9 +299,17 @@ def fingerprint(queries: Mapping[str, str], docs: Mapping[str, str], qrels: Qrel
     return _combined(fingerprints(queries, docs, qrels))
 
 
-def fingerprints(queries: Mapping[str, str], docs: Mapping[str, str], qrels: Qrels) -> dict[str, str]:
-    """Return a SHA-256 for each of queries, docs and judgments, so that it can be said which of them differ."""
-    return {
+def fingerprints(
+    queries: Mapping[str, str],
+    docs: Mapping[str, str],
+    qrels: Qrels,
+    excluded: Mapping[str, Collection[str]] | None = None,
+) -> dict[str, str]:
+    """Return a SHA-256 for each of queries, docs and judgments, so that it can be said which of them differ.
+
+    Where something is excluded that has one too; where nothing is, all of them are as if there were no such thing.
+    """
+    parts = {
         "queries": _sha256(field for key in sorted(queries) for field in (key, queries[key])),
         "docs": _sha256(field for key in sorted(docs) for field in (key, docs[key])),
         "judgments": _sha256(
@@ -248,6 +318,11 @@ def fingerprints(queries: Mapping[str, str], docs: Mapping[str, str], qrels: Qre
             for field in (query_id, str(len(qrels[query_id])), *_judgments(qrels[query_id]))
         ),
     }
+    if excluded:
+        parts["excluded"] = _sha256(
+            field for key in sorted(excluded) for field in (key, str(len(excluded[key])), *sorted(excluded[key]))
+        )
+    return parts
 
 
 def _judgments(grades: Mapping[str, int]) -> Iterator[str]:
@@ -257,7 +332,7 @@ def _judgments(grades: Mapping[str, int]) -> Iterator[str]:
 
 
 def _combined(parts: Mapping[str, str]) -> str:
-    return _sha256(parts[name] for name in ("queries", "docs", "judgments"))
+    return _sha256(parts[name] for name in ("queries", "docs", "judgments", "excluded") if name in parts)
 
 
 def _sha256(fields: Iterable[str]) -> str:
@@ -269,7 +344,28 @@ def _sha256(fields: Iterable[str]) -> str:
     return digest.hexdigest()
 
 
-def check_cuts(corpus: str, unjudged_queries: str, empty_docs: str) -> None:
+def without_effect(
+    seed: int,
+    queries: int | None,
+    chosen: int,
+    distractors: int,
+    needed: Collection[str] | None,
+    docs: Mapping[str, str],
+) -> dict[str, list[str]]:
+    """Return, as facts, the cuts that were asked for and changed nothing; no fact where there are none."""
+    idle = []
+    if seed and queries is None and not distractors:
+        idle.append(f"slice.seed={seed}: nothing is drawn without slice.queries or slice.distractors")
+    if queries is not None and chosen < queries:
+        idle.append(f"slice.queries={queries}: there are {chosen}, and all of them are used")
+    if distractors and needed is not None:
+        others = len(docs.keys() - set(needed))
+        if others < distractors:
+            idle.append(f"slice.distractors={distractors}: the corpus has {others} others, and all of them are kept")
+    return {"without_effect": idle} if idle else {}
+
+
+def check_cuts(corpus: str, unjudged_queries: str, empty_docs: str, identical_ids: str = "auto") -> None:
     """Check the settings that every slice shares, before anything is read.
 
     Raises:
@@ -278,6 +374,20 @@ def check_cuts(corpus: str, unjudged_queries: str, empty_docs: str) -> None:
     one_of("slice.corpus", corpus, ("full", "judged"))
     one_of("slice.unjudged_queries", unjudged_queries, ("error", "drop"))
     one_of("slice.empty_docs", empty_docs, ("error", "drop"))
+    one_of("slice.identical_ids", identical_ids, exclusions.MODES)
+
+
+def check_level(relevance_level: int) -> None:
+    """Check a relevance level.
+
+    Raises:
+        EvalkitError: it is below 1.
+    """
+    if relevance_level < 1:
+        raise EvalkitError(
+            f"slice.relevance_level={relevance_level}: give the lowest grade that counts as relevant, 1 or more; "
+            "grade 0 says 'not relevant'"
+        )
 
 
 def one_of(setting: str, value: str, valid: Iterable[str]) -> str:

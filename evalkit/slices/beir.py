@@ -1,14 +1,25 @@
 """A BEIR folder as a slice: corpus.jsonl, queries.jsonl and qrels/SPLIT.tsv."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from evalkit import languages
 from evalkit.errors import EvalkitError
-from evalkit.outside import integer, is_folder, lines, named, quoted, user_path
+from evalkit.outside import is_folder, lines, quoted, storable_id, user_path
 from evalkit.progress import track
-from evalkit.slices.assemble import assemble, check_cuts, choose_queries, collect_docs, joined
+from evalkit.slices import judgments
+from evalkit.slices.assemble import (
+    assemble,
+    check_cuts,
+    check_level,
+    choose_queries,
+    collect_docs,
+    joined,
+    without_effect,
+)
 from evalkit.types import Slice
 
 
@@ -23,9 +34,15 @@ def load(
     relevance_level: int = 1,
     unjudged_queries: str = "error",
     empty_docs: str = "error",
+    identical_ids: str = "auto",
+    qrels: str | None = None,
     name: str | None = None,
 ) -> Slice:
     """Load the folder at `path`. The queries of a split are those that its qrels name, as BEIR has it.
+
+    `qrels` is a file of judgments to be used instead of the split's, in any of `evalkit.slices.judgments.FORMATS`. An
+    ``excluded_ids`` in a line of queries.jsonl lists passages that may not be retrieved for it; `identical_ids` is for
+    those that have the query's own id (see `evalkit.slices.exclusions`).
 
     Raises:
         EvalkitError: a file is missing or a line of it broken (file and line are named), or what
@@ -37,78 +54,95 @@ def load(
             f"slice.path={path}: there is no such folder; a BEIR folder holds corpus.jsonl, "
             "queries.jsonl and qrels/SPLIT.tsv"
         )
-    check_cuts(corpus, unjudged_queries, empty_docs)
-    qrels = _qrels(folder, split)
-    texts = dict(_unique(folder / "queries.jsonl", _jsonl(folder / "queries.jsonl")))
-    missing = [query_id for query_id in qrels if query_id not in texts]
+    check_cuts(corpus, unjudged_queries, empty_docs, identical_ids)
+    check_level(relevance_level)
+    languages.canonical(lang)
+    file = user_path(qrels) if qrels else judgments.of_split(folder, split)
+    judged = judgments.read(file)
+    # The ids of trec_eval's files are percent-encoded where they have to be, so those beside them are too.
+    as_id = storable_id if judgments.is_trec(file) else str
+    found = _queries(folder / "queries.jsonl", as_id)
+    missing = [query_id for query_id in judged if query_id not in found.texts]
     if missing:
-        raise EvalkitError(
-            f"{folder / 'qrels'}/{split}.tsv judges {len(missing)} queries that queries.jsonl lacks "
-            f"(e.g. {quoted(missing[0])})"
-        )
+        raise EvalkitError(f"{file} judges {len(missing)} queries that queries.jsonl lacks (e.g. {quoted(missing[0])})")
     chosen = choose_queries(
-        str(folder), {q: texts[q] for q in texts if q in qrels}, qrels, queries, seed, unjudged_queries
-    )
-    needed = {doc_id for q in chosen for doc_id in qrels[q]} if corpus == "judged" else None
-    stream = track(_jsonl(folder / "corpus.jsonl"), "reading passages", unit="passages")
+        str(folder), {q: text for q, text in found.texts.items() if q in judged}, judged, queries, seed,
+        unjudged_queries,
+    )  # fmt: skip
+    needed = {doc_id for q in chosen for doc_id in judged[q]} if corpus == "judged" else None
+    records = ((as_id(doc_id), joined(title, text)) for doc_id, title, text, _ in _jsonl(folder / "corpus.jsonl"))
+    stream = track(records, "reading passages", unit="passages")
     docs, dropped = collect_docs(str(folder), stream, needed, distractors, seed, empty_docs)
-    facts = {
+    facts: dict[str, Any] = {
         "source": "beir",
         "split": split,
         "corpus": corpus,
         "distractors": distractors,
         "seed": seed,
-        "empty_docs_dropped": dropped,
-        "other_queries_in_file": len(texts) - len(qrels),
+        "empty_docs_dropped": len(dropped),
+        "other_queries_in_file": len(found.texts) - len(judged),
+        **without_effect(seed, queries, len(chosen), distractors, needed, docs),
     }
+    if qrels:
+        facts |= {"split": None, "qrels": file.name}
+        if split != "test":
+            facts["without_effect"] = [*facts.get("without_effect", []), f"slice.split={split}: slice.qrels is read"]
+    if found.with_title:
+        facts["query_titles_left_out"] = found.with_title
     return assemble(
-        name or f"{folder.resolve().name}/{split}", lang, str(folder), chosen, docs, qrels, relevance_level, facts
-    )
+        name or f"{folder.resolve().name}/{file.stem}", lang, str(folder), chosen, docs, judged, relevance_level, facts,
+        identical_ids=identical_ids, excluded_ids=found.excluded, empty_docs=dropped,
+    )  # fmt: skip
 
 
-def _jsonl(path: Path) -> Iterator[tuple[str, str]]:
+@dataclass
+class _Queries:
+    """queries.jsonl: texts, lists of what may not be retrieved, and how many titles nobody searches with."""
+
+    texts: dict[str, str]
+    excluded: dict[str, frozenset[str]]
+    with_title: int
+
+
+def _queries(path: Path, as_id: Callable[[str], str]) -> _Queries:
+    """Read the queries. As in BEIR, a query is its ``text`` alone."""
+    found = _Queries({}, {}, 0)
+    for query_id, title, text, record in _jsonl(path):
+        key = as_id(query_id)
+        if key in found.texts:
+            raise EvalkitError(f"{path}: id {quoted(query_id)} occurs twice; ids must be unique")
+        found.texts[key] = text.strip()
+        found.with_title += bool(title.strip())
+        if listed := _excluded(path, query_id, record):
+            found.excluded[key] = frozenset(map(as_id, listed))
+    return found
+
+
+def _excluded(path: Path, query_id: str, record: Mapping[str, Any]) -> list[str]:
+    metadata = record.get("metadata")
+    listed = record.get("excluded_ids", metadata.get("excluded_ids") if isinstance(metadata, dict) else None)
+    try:
+        if listed is None:
+            return []
+        if not isinstance(listed, list):
+            raise TypeError("a list is needed")
+        return [judgments.id_text(item) for item in listed]
+    except TypeError:
+        raise EvalkitError(
+            f"{path}: excluded_ids of query {quoted(query_id)} is {quoted(listed)}, and has to be a list of passage ids"
+        ) from None
+
+
+def _jsonl(path: Path) -> Iterator[tuple[str, str, str, Mapping[str, Any]]]:
+    """Yield id, title, text and the whole record of each line."""
     for number, line in lines(path, "JSON objects, one a line"):
         try:
             record: Any = json.loads(line)
-            item = record["_id"]
-            if isinstance(item, bool) or not isinstance(item, str | int):
-                raise TypeError("an id is a text or a whole number")
-            yield str(item), joined(record.get("title") or "", record["text"])
+            title, text = record.get("title") or "", record["text"]
+            if not isinstance(title, str) or not isinstance(text, str):
+                raise TypeError("title and text are texts")
+            yield judgments.id_text(record["_id"]), title, text, record
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise EvalkitError(
                 f'{path}, line {number}: not a JSON object with "_id" and "text": {quoted(line.strip())}'
             ) from None
-
-
-def _unique(path: Path, rows: Iterator[tuple[str, str]]) -> Iterator[tuple[str, str]]:
-    seen: set[str] = set()
-    for key, text in rows:
-        if key in seen:
-            raise EvalkitError(f"{path}: id {quoted(key)} occurs twice; ids must be unique")
-        seen.add(key)
-        yield key, text
-
-
-def _qrels(folder: Path, split: str) -> dict[str, dict[str, int]]:
-    path = folder / "qrels" / f"{split}.tsv"
-    splits = sorted(found.stem for found in path.parent.glob("*.tsv"))
-    if split not in splits:
-        have = f"; there is {', '.join(splits)}" if splits else "; the folder has no qrels at all"
-        raise EvalkitError(f"slice.split={named(split)}: there is no {path.parent}/{named(split)}.tsv{have}")
-    qrels: dict[str, dict[str, int]] = {}
-    for number, line in lines(path, "judgments"):
-        columns = line.rstrip("\r\n").split("\t")
-        if number == 1 and columns[-1].strip() == "score":
-            continue
-        try:
-            query_id, doc_id, grade = columns
-            value = integer(grade)
-        except ValueError:
-            raise EvalkitError(
-                f"{path}, line {number}: not 'query-id<TAB>corpus-id<TAB>integer grade': {quoted(line.strip())}"
-            ) from None
-        if qrels.setdefault(query_id, {}).setdefault(doc_id, value) != value:
-            raise EvalkitError(
-                f"{path}, line {number}: {quoted(query_id)} and {quoted(doc_id)} are judged twice, differently"
-            )
-    return qrels

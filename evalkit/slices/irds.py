@@ -5,10 +5,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from evalkit import languages
 from evalkit.errors import EvalkitError, nearest
+from evalkit.outside import storable_id, user_path
 from evalkit.progress import say, track
-from evalkit.slices import candidates
-from evalkit.slices.assemble import Docs, assemble, check_cuts, choose_queries, collect_docs, one_of
+from evalkit.slices import candidates, documented, judgments
+from evalkit.slices.assemble import (
+    Docs,
+    assemble,
+    check_cuts,
+    check_level,
+    choose_queries,
+    collect_docs,
+    one_of,
+    without_effect,
+)
 from evalkit.types import Slice
 
 
@@ -20,32 +31,44 @@ def load(
     distractors: int = 0,
     source: str = "corpus",
     seed: int = 0,
-    relevance_level: int = 1,
+    relevance_level: int | None = None,
     unjudged_queries: str = "error",
     empty_docs: str = "error",
+    identical_ids: str = "auto",
+    qrels: str | None = None,
 ) -> Slice:
     """Load an ir_datasets id, downloading through ir_datasets what is not there yet.
 
     `corpus` is "full", or "judged": the judged passages and the dataset's own candidates (scoreddocs) of the chosen
     queries, plus `distractors` others drawn by `seed`. `source` says where passage texts come from: "corpus", MS
-    MARCO's official "candidates" file, or "auto": the corpus if ir_datasets has it already, else the candidates.
-    A passage's text is ir_datasets' `default_text`: title and text joined by a space.
+    MARCO's official "candidates" file, or "auto": the corpus if ir_datasets has it already or all of it is asked for,
+    else the candidates. A passage's text is ir_datasets' `default_text`: title and text joined by a space.
+
+    `relevance_level` None takes the level of the official measures that the dataset's documentation states, such as
+    RR(rel=2), else 1. `qrels` is a file of judgments to be used instead (`evalkit.slices.judgments.FORMATS`). What the
+    dataset's judgments call excluded from evaluation, as BRIGHT's do, may not be retrieved; `identical_ids` is for
+    passages that have the query's own id (see `evalkit.slices.exclusions`).
 
     Raises:
         EvalkitError: unknown id, something that the id lacks, no network, or what `evalkit.slices.assemble` refuses.
     """
-    check_cuts(corpus, unjudged_queries, empty_docs)
+    check_cuts(corpus, unjudged_queries, empty_docs, identical_ids)
     one_of("slice.source", source, ("auto", "corpus", "candidates"))
+    if relevance_level is not None:
+        check_level(relevance_level)
+    own_qrels = judgments.read(user_path(qrels)) if qrels else None
+    dataset = _in_canonical_language(dataset, lang)
     data = _dataset(dataset)
     where = f"ir_datasets id {dataset}"
     with _reading(dataset):
         say(f"  reading {dataset}")
-        qrels: dict[str, dict[str, int]] = {}
-        for judgment in data.qrels_iter():
-            qrels.setdefault(judgment.query_id, {})[judgment.doc_id] = judgment.relevance
-        texts = {query.query_id: query.default_text() for query in data.queries_iter()}
-        chosen = choose_queries(where, texts, qrels, queries, seed, unjudged_queries)
-        source_used = _source(dataset, data, source)
+        judged = _judgments(where, data) if own_qrels is None else own_qrels
+        as_id = storable_id if qrels and judgments.is_trec(user_path(qrels)) else str
+        texts = judgments.gathered_queries(
+            where, ((as_id(query.query_id), query.default_text()) for query in data.queries_iter())
+        )
+        chosen = choose_queries(where, texts, judged, queries, seed, unjudged_queries)
+        source_used = _source(dataset, data, source, corpus)
         if source_used == "candidates":
             if distractors:
                 raise EvalkitError(
@@ -55,20 +78,66 @@ def load(
             stream: Docs = candidates.read(dataset, chosen)
             needed = None
         else:
-            needed = _needed(data, chosen, qrels) if corpus == "judged" else None
-            stream = ((doc.doc_id, doc.default_text().strip()) for doc in data.docs_iter())
+            needed = _needed(data, chosen, judged) if corpus == "judged" else None
+            stream = ((as_id(doc.doc_id), doc.default_text().strip()) for doc in data.docs_iter())
         docs, dropped = collect_docs(
             where, track(stream, "reading passages", unit="passages"), needed, distractors, seed, empty_docs
         )
-    facts = {
-        "source": source_used,
-        "corpus": "candidates" if source_used == "candidates" else corpus,
-        "distractors": distractors,
-        "seed": seed,
-        "empty_docs_dropped": dropped,
-        "unjudged_queries_dropped": sum(not qrels.get(query_id) for query_id in texts),
-    }
-    return assemble(dataset, lang or data.queries_lang() or "en", where, chosen, docs, qrels, relevance_level, facts)
+        level = documented.level(data) if relevance_level is None else documented.Level(relevance_level, "setting")
+        facts = {
+            "source": source_used,
+            "corpus": "candidates" if source_used == "candidates" else corpus,
+            "distractors": distractors,
+            "seed": seed,
+            "empty_docs_dropped": len(dropped),
+            "unjudged_queries_dropped": sum(not judged.get(query_id) for query_id in texts),
+            "relevance_level_from": level.source,
+            **documented.facts(data, judged, level.level),
+            **without_effect(seed, queries, len(chosen), distractors, needed, docs),
+        }
+        if without_text := sum(query_id not in texts for query_id in judged):
+            facts["judged_queries_without_text"] = without_text
+        if qrels:
+            facts["qrels"] = user_path(qrels).name
+        own_lang = data.queries_lang()
+        excluded = {as_id(query_id): set(map(as_id, ids)) for query_id, ids in _excluded(data).items()}
+    if lang and own_lang and languages.canonical(lang) != languages.canonical(own_lang):
+        facts["lang_of_the_collection"] = own_lang
+    return assemble(
+        dataset, lang or own_lang or "en", where, chosen, docs, judged, level.level, facts,
+        identical_ids=identical_ids, excluded_ids=excluded, empty_docs=dropped,
+    )  # fmt: skip
+
+
+def _in_canonical_language(dataset: str, lang: str | None) -> str:
+    """Return the id with its language as ir_datasets writes it: miracl/jpn/dev, of slice.lang=jpn, is miracl/ja/dev."""
+    if lang is None:
+        return dataset
+    code = languages.canonical(lang)
+    return "/".join(code if part == lang else part for part in dataset.split("/"))
+
+
+def _judgments(where: str, data: Any) -> judgments.Grades:
+    """Return the judgments of the dataset, without what `_excluded` returns."""
+    out = _excluding_grades(data)
+    rows = ((where, row.query_id, row.doc_id, row.relevance) for row in data.qrels_iter() if row.relevance not in out)
+    way_out = "; give mended judgments with slice.qrels=FILE (BEIR's .tsv, or trec_eval's format as .trec)"
+    return judgments.gathered(rows, way_out)
+
+
+def _excluded(data: Any) -> dict[str, set[str]]:
+    """Return by query what the dataset excludes from evaluation, which ir_datasets tells as a grade of its own."""
+    excluded: dict[str, set[str]] = {}
+    if out := _excluding_grades(data):
+        for row in data.qrels_iter():
+            if row.relevance in out:
+                excluded.setdefault(row.query_id, set()).add(row.doc_id)
+    return excluded
+
+
+def _excluding_grades(data: Any) -> set[int]:
+    definitions = data.qrels_defs() or {}
+    return {grade for grade, words in definitions.items() if str(words).lower().startswith("excluded from evaluation")}
 
 
 def _dataset(dataset: str) -> Any:
@@ -117,7 +186,7 @@ def _brief(error: Exception) -> str:
     return text if len(text) <= 200 else f"{text[:200]}..."
 
 
-def _source(dataset: str, data: Any, source: str) -> str:
+def _source(dataset: str, data: Any, source: str, corpus: str) -> str:
     if source == "candidates" and not candidates.known(dataset):
         raise EvalkitError(
             f"slice.source=candidates: {dataset} has no official candidate file; "
@@ -126,7 +195,7 @@ def _source(dataset: str, data: Any, source: str) -> str:
     if source != "auto":
         return source
     path = getattr(data.docs_handler(), "docs_path", None)
-    if not candidates.known(dataset) or (path is not None and path(force=False).exists()):
+    if corpus == "full" or not candidates.known(dataset) or (path is not None and path(force=False).exists()):
         return "corpus"
     return "candidates"
 

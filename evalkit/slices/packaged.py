@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from evalkit import languages
 from evalkit.errors import EvalkitError
 from evalkit.slices import beir
 from evalkit.types import Slice
@@ -15,11 +16,12 @@ def load(lang: str = "en", queries: int | None = None, seed: int = 0) -> Slice:
     Raises:
         EvalkitError: there is none in that language.
     """
+    code = languages.canonical(lang)
     langs = sorted(path.name for path in DEV.iterdir() if (path / "corpus.jsonl").exists())
-    if lang not in langs:
+    if code not in langs:
         raise EvalkitError(
             f"slice.lang={lang}: the packaged dev collection has no such language; there is {', '.join(langs)}"
         )
     return beir.load(
-        str(DEV / lang), split="dev", lang=lang, queries=queries, seed=seed, relevance_level=2, name=f"dev/{lang}"
+        str(DEV / code), split="dev", lang=lang, queries=queries, seed=seed, relevance_level=2, name=f"dev/{code}"
     )

@@ -36,12 +36,14 @@ def join(*children: str | None) -> Markup:
     return Markup("".join(c if isinstance(c, Markup) else _escaped(c) for c in children if c is not None))
 
 
-def picture(title: str, svg: str) -> Markup:
-    """Return a figure; as an image an SVG can neither run anything nor load anything."""
+def picture(title: str, svg: str, note: str = "") -> Markup:
+    """Return a figure with its caption; as an image an SVG can neither run anything nor load anything.
+
+    The caption is how the picture is read, where that is given, else its title.
+    """
     data = base64.b64encode(svg.encode("utf-8", "replace")).decode("ascii")
     image = tag("img", src=f"data:image/svg+xml;base64,{data}", alt=title)
-    box = tag("div", image, class_="scroll", tabindex=0, role="region", aria_label=title)
-    return tag("figure", box, tag("figcaption", title))
+    return tag("figure", image, tag("figcaption", note or title))
 
 
 def document(title: str, *body: str | None) -> str:

@@ -28,7 +28,7 @@ function sortBy(table, head, descending) {
   });
   aside(table, () => table.append(...keyed.map((entry) => entry.body)));
   head.querySelector("button").focus();
-  for (const other of table.tHead.querySelectorAll("[aria-sort]")) other.removeAttribute("aria-sort");
+  for (const other of table.tHead.querySelectorAll("[aria-sort]")) other.setAttribute("aria-sort", "none");
   head.setAttribute("aria-sort", descending ? "descending" : "ascending");
 }
 
@@ -37,10 +37,12 @@ function makeSortable(table) {
     const button = document.createElement("button");
     button.type = "button";
     button.append(...head.childNodes);
+    button.setAttribute("aria-label", `sort by ${head.abbr}`);
     head.append(button);
+    head.setAttribute("aria-sort", "none");
     button.addEventListener("click", () => {
       const now = head.getAttribute("aria-sort");
-      sortBy(table, head, now ? now === "ascending" : !("text" in head.dataset)); // numbers: largest first
+      sortBy(table, head, now === "none" ? !("text" in head.dataset) : now === "ascending"); // numbers: largest first
     });
   }
 }
@@ -51,6 +53,7 @@ function makeSearchable(part, table) {
   const count = box.querySelector("output");
   const words = (body) => `${cellOf(body, 0)} ${body.querySelector(".id")?.textContent ?? ""}`; // the query and its id
   const found = new Map([...table.tBodies].map((body) => [body, fold(words(body))]));
+  const all = found.size === 1 ? "1 query" : `${found.size} queries`;
   const search = () => {
     const wanted = fold(input.value).split(/\s+/).filter(Boolean);
     let shown = 0;
@@ -60,11 +63,11 @@ function makeSearchable(part, table) {
         shown += !body.hidden;
       }
     });
-    count.textContent = wanted.length ? `${shown} of ${found.size}` : `${found.size} queries`;
+    count.textContent = wanted.length ? `${shown} of ${found.size}` : all;
   };
   input.addEventListener("input", search);
   box.hidden = false;
-  count.textContent = `${found.size} queries`;
+  count.textContent = all;
 }
 
 for (const part of document.querySelectorAll(".queries")) {

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from evalkit.report import trends
 from evalkit.report.page import figures
 from evalkit.report.page.markup import Markup, document, join, picture, tag
 
@@ -39,6 +40,18 @@ def warnings(sentences: Sequence[str] | None) -> Section | None:
     return "warnings", title, tag("section", tag("h2", title), listed, id="warnings", class_="warnings")
 
 
+def titled(title: str, *children: Markup | None) -> Markup | None:
+    """Return a part of a section under its title, or None where there is nothing to put under it."""
+    content = join(*children)
+    return join(tag("h3", title), content) if content else None
+
+
+def beside(*children: Markup | None) -> Markup | None:
+    """Return tables and pictures side by side where the screen is wide enough, else beneath each other."""
+    there = [child for child in children if child]
+    return tag("div", *there, class_="beside") if there else None
+
+
 def pictures(svgs: Mapping[str, str]) -> Section | None:
     """Return the section of the pictures; `svgs` maps the title of each to its text."""
     return section("pictures", "Pictures", *(picture(title, svg) for title, svg in svgs.items()))
@@ -50,26 +63,50 @@ def table(
     title: str,
     text: Sequence[str] = (),
     marked: int | None = None,
+    cards: bool = False,
 ) -> Markup | None:
     """Return a table with a head for each row; empty columns are left out, and there is no table without rows.
 
-    `text` names the columns of words, `marked` is the position of a row to set off.
+    `text` names the columns of words, `marked` is the position of a row to set off. As `cards` each row is a card of
+    names and values where the screen is narrow; the roles say there that it still is a table.
     """
     kept = [n for n in range(len(columns)) if n == 0 or any(row[n] for row in rows)]
     if not rows or len(kept) < 2:
         return None
     left = {n: "text" if columns[n] in text else "drawn" if columns[n] == DRAWN else None for n in kept}
-    head = tag("tr", *(tag("th", columns[n], scope="col", class_=left[n]) for n in kept))
+    roles = _ROLES if cards else {}
+
+    def head(n: int) -> Markup:
+        look = " ".join(filter(None, (left[n], _long(columns[n])))) or None
+        return tag("th", columns[n], scope="col", class_=look, role=roles.get("head"))
+
+    def value(row: Sequence[str], n: int) -> Markup:
+        look = " ".join(filter(None, (left[n], _long(row[n])))) or None
+        label = columns[n] if cards and columns[n] != DRAWN else None
+        empty = cards and not row[n]
+        return tag("td", row[n], class_="empty" if empty else look, role=roles.get("cell"), data_label=label)
+
     body = [
         tag(
             "tr",
-            tag("th", row[0], scope="row", class_=_long(row[0])),
-            *(cell(row[n], " ".join(filter(None, (left[n], left[n] and _long(row[n]))))) for n in kept[1:]),
+            tag("th", row[0], scope="row", class_=_long(row[0]), role=roles.get("row_head")),
+            *(value(row, n) for n in kept[1:]),
             class_="marked" if number == marked else None,
+            role=roles.get("row"),
         )
         for number, row in enumerate(rows)
     ]
-    return box(tag("table", tag("thead", head), tag("tbody", *body)), title)
+    top = tag("thead", tag("tr", *map(head, kept), role=roles.get("row")), role=roles.get("group"))
+    return box(
+        tag(
+            "table",
+            top,
+            tag("tbody", *body, role=roles.get("group")),
+            class_="cards" if cards else None,
+            role=roles.get("table"),
+        ),
+        title,
+    )
 
 
 def facts(rows: Sequence[Sequence[str]], title: str) -> Markup | None:
@@ -86,7 +123,8 @@ def searchable(head: Markup, bodies: Sequence[Markup], kind: str) -> Markup:
     Heads with ``data-column`` are sorted by; the first cell of a body, and its ``.id``, are searched.
     """
     field = tag("label", "Search ", tag("input", type="search"))
-    search = tag("p", field, tag("output"), class_="search", hidden=True)
+    hint = tag("span", "Sort by any column: press its head.")
+    search = tag("p", field, tag("output"), hint, class_="search", hidden=True)
     return tag(
         "div", search, box(tag("table", head, *bodies, class_=kind), "Every query", "scroll tall"), class_="queries"
     )
@@ -113,7 +151,7 @@ def cell(content: str, kind: str | None = None) -> Markup:
 
 
 def _long(content: str) -> str | None:
-    return "long" if len(content) > 22 else None
+    return "long" if len(content) > 22 and not isinstance(content, Markup) else None
 
 
 def around(mean: float, interval: Sequence[float | None], most: float) -> Markup | str:
@@ -122,7 +160,7 @@ def around(mean: float, interval: Sequence[float | None], most: float) -> Markup
     if low is None or high is None:
         return ""
     start, middle, end = (f"{64 + 60 * value / most:.1f}" for value in (low, mean, high))
-    trend = "rise" if low > 0 else "fall" if high < 0 else "none"
+    trend = trends.trend(low, high)
     return tag(
         "svg",
         tag("line", class_="zero", x1=64, x2=64, y1=0, y2=16),
@@ -141,9 +179,24 @@ def scale(intervals: Iterable[Sequence[float | None]], means: Iterable[float]) -
 
 
 def change(delta: float | None) -> Markup | str:
-    """Return a difference with its sign, and an arrow where it is not 0."""
+    """Return the difference of one query with its sign, and an arrow where it is not 0."""
     if delta is None:
         return ""
     written = figures.signed(delta)
     trend = "up" if float(written) > 0 else "down" if float(written) < 0 else None
     return tag("span", written, class_=trend)
+
+
+def mean_change(delta: float, interval: Sequence[float | None]) -> Markup:
+    """Return a mean difference with its sign, and an arrow only where its interval leaves out 0."""
+    return tag("span", figures.signed(delta), class_=GLYPH.get(trends.trend(*interval)))
+
+
+_ROLES = {
+    "table": "table",
+    "group": "rowgroup",
+    "row": "row",
+    "head": "columnheader",
+    "row_head": "rowheader",
+    "cell": "cell",
+}

@@ -10,8 +10,9 @@ from evalkit.report.page.markup import Markup, join, tag
 class Passages:
     """The passages of each query as lists, with the grade of each and its rank before and after."""
 
-    def __init__(self, lines: Sequence[Entry], level: int, lang: object) -> None:
+    def __init__(self, lines: Sequence[Entry], level: int, lang: object, reranks: bool = True) -> None:
         self.level, self.lang = level, figures.lang(lang)
+        self.ranks = _RANKS if reranks else _RANKS[:1]
         self.lines = {str(line["query_id"]): line for line in lines}
         self.numbers = {query_id: number for number, query_id in enumerate(self.lines, 1)}
         self.most = max(3, _MOST_PASSAGES // max(1, len(self.lines)))
@@ -29,14 +30,15 @@ class Passages:
             return Markup()
         found = line["passages"]
         relevant = [p for p in found if self._relevant(p)]
-        best = [figures.rank(min(filter(None, (p[key] for p in relevant)), default=None)) for key in _RANKS]
+        best = [figures.rank(min(filter(None, (p[key] for p in relevant)), default=None)) for key in self.ranks]
         ranks = " \u2192 ".join(best)
         facts = f"{len(relevant)} relevant, the best at rank {ranks}" if relevant else "none relevant"
         if relevant and not any(p[key] for p in relevant for key in _RANKS):
             facts = f"{len(relevant)} relevant, none of them found"
         kept = found[: self.most]
         top, rest = (self._list([p for p in kept if _within(p, 10) == within]) for within in (True, False))
-        below = tag("summary", "more relevant passages, in neither top 10")
+        where = "in neither top 10" if len(self.ranks) > 1 else "not in the top 10"
+        below = tag("summary", f"more relevant passages, {where}")
         listed = join(top, tag("details", below, rest, class_="rest") if rest else None)
         summary = tag("summary", tag("bdi", query_id, class_="id"), f" \u00b7 {facts}")
         return tag("details", summary, tag("div", listed, id=f"q{self.numbers[query_id]}"), class_="rest")
@@ -65,9 +67,10 @@ class Passages:
         kind = "unjudged" if passage["grade"] is None else "relevant" if self._relevant(passage) else "other"
         before, after = (passage[key] for key in _RANKS)
         moved = None if before == after else "up" if after and (not before or after < before) else "down"
+        where = " \u2192 ".join(figures.rank(passage[key]) for key in self.ranks)
         note = tag(
             "p",
-            tag("span", f"rank {figures.rank(before)} \u2192 {figures.rank(after)}", class_=moved),
+            tag("span", f"rank {where}", class_=moved),
             f" \u00b7 {figures.grade(passage['grade'])}{', relevant' if kind == 'relevant' else ''} \u00b7 ",
             tag("bdi", str(passage["doc_id"])),
             class_="note",

@@ -13,14 +13,20 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 WIDTH = 6.4
-"""Inches, of every picture. With type of 9 to 11 points it can still be read at half of that."""
+"""Inches, of the pictures of several systems. With type of 9 to 11 points they can still be read at half of that."""
+NARROW = 4.8
+"""Inches, of a trial's pictures: on a phone, at three quarters of that, the same type is still 7 to 9 points high."""
+PIXELS = 960
+"""Across, of every PNG."""
 DPI = 150
 SMALL = 9.5
 """Points, of notes, keys and numbers beside the marks."""
 
-BLUE, ORANGE, BLACK, LIGHT, RULE = "#0072B2", "#E69F00", "#000000", "#BFBFBF", "#DDDDDD"
-"""Blue, orange and black are of Okabe and Ito's palette; in grey print their lightness is 34, 64 and 0 per cent, that
-of the light grey 75. What is not told apart by lightness alone is by its side, its marker or a hatch."""
+BLUE, ORANGE, BLACK, DARK, LIGHT, RULE = "#0072B2", "#D55E00", "#000000", "#595959", "#BFBFBF", "#DDDDDD"
+"""Blue and orange (vermillion) are of Okabe and Ito's palette, which every kind of colour vision tells apart, and are
+those of the HTML report. What is not told apart by lightness alone is by its side, its marker, its line or a hatch."""
+BETTER, WORSE = BLUE, ORANGE
+"""The only meanings of the two colours in a trial's pictures; all else there is black or grey."""
 
 MORE, LESS = ">", "<"
 """Markers that point to where the change went."""
@@ -69,13 +75,13 @@ def styled(draw: Callable[P, T]) -> Callable[P, T]:
     return drawn
 
 
-def sheet(body: float) -> "Figure":
-    """Return an empty figure with room of `body` inches for the axes."""
+def sheet(body: float, width: float = WIDTH) -> "Figure":
+    """Return an empty figure, `width` inches wide, with room of `body` inches for the axes."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    figure = Figure(figsize=(WIDTH, 0), dpi=DPI, layout=ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.06))
+    figure = Figure(figsize=(width, 0), dpi=DPI, layout=ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.06))
     FigureCanvasAgg(figure)
     grow(figure, body)
     return figure
@@ -83,17 +89,20 @@ def sheet(body: float) -> "Figure":
 
 def grow(figure: "Figure", inches: float) -> None:
     """Make `figure` higher, so that what is added takes no room from the axes; heights are tenths of an inch."""
-    figure.set_size_inches(WIDTH, math.ceil(round((figure.get_figheight() + inches) * 10, 6)) / 10)
+    figure.set_size_inches(figure.get_figwidth(), math.ceil(round((figure.get_figheight() + inches) * 10, 6)) / 10)
 
 
-def legend(figure: "Figure", entries: Sequence[tuple[Any, str]], title: str = "", lower: bool = False) -> None:
+def legend(
+    figure: "Figure", entries: Sequence[tuple[Any, str]], title: str = "", lower: bool = False, subtitle: str = ""
+) -> None:
     """Explain marks above the axes or below, under a title if there is one; the figure grows by what it takes.
 
-    Short labels stand in a line, others beneath each other, long ones wrapped.
+    Short labels stand in a line, others beneath each other, long ones wrapped; a subtitle is smaller, and grey.
     """
-    labels = [wrapped(label, WIDTH - 0.8, SMALL) for _, label in entries]
-    in_a_line = sum(_inches(readable(label), SMALL) + 0.65 for _, label in entries) <= WIDTH
-    heading = wrapped(title, WIDTH - 0.3, 11)
+    width = figure.get_figwidth()
+    labels = [wrapped(label, width - 0.8, SMALL) for _, label in entries]
+    in_a_line = sum(_inches(readable(label), SMALL) + 0.65 for _, label in entries) <= width
+    heading, below = wrapped(title, width - 0.3, 11), wrapped(subtitle, width - 0.3, SMALL)
     drawn = figure.legend(
         [handle for handle, _ in entries],
         [str(number) for number in range(len(labels))],
@@ -109,6 +118,13 @@ def legend(figure: "Figure", entries: Sequence[tuple[Any, str]], title: str = ""
         text.set_text(label)  # afterwards: matplotlib hides labels that begin with an underscore
     lines = 1 if in_a_line else sum(map(_lines, labels))
     grow(figure, 0.2 * lines + (0.21 * _lines(heading) if heading else 0.0) + 0.1)
+    if below:
+        from matplotlib.offsetbox import TextArea
+
+        area = TextArea(below, textprops={"fontsize": SMALL, "color": DARK})
+        area.set_figure(figure)
+        drawn.get_children()[0].get_children().insert(1, area)  # the title, this, and the marks stand in one column
+        grow(figure, 0.18 * _lines(below) + 0.05)
 
 
 def rows(labels: Sequence[str], width: float = 2.2, least: float = 0.38) -> Rows:
@@ -237,7 +253,7 @@ def save(figure: "Figure", stem: Path) -> list[Path]:
     """
     png, svg = (stem.with_name(f"{stem.name}.{kind}") for kind in ("png", "svg"))
     try:
-        figure.savefig(png, dpi=DPI, metadata={"Software": None})
+        figure.savefig(png, dpi=PIXELS / figure.get_figwidth(), metadata={"Software": None})
         figure.savefig(svg, metadata={"Date": None, "Creator": None})
     finally:
         figure.clear()

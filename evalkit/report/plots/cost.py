@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from evalkit.report import tables
 from evalkit.report.plots import canvas
+from evalkit.report.plots.titles import title
 from evalkit.report.result import Result
 
 if TYPE_CHECKING:
@@ -17,53 +18,91 @@ Entry = Mapping[str, Any]
 
 @canvas.styled
 def latency(result: Result) -> "Figure | None":
-    """Draw a histogram of the latencies of single queries, and beneath it the percentiles with their intervals.
+    """Draw each latency of a single query as a dot, and beneath the percentiles of all with their intervals.
 
-    None where the trial has fewer than two samples.
+    What is so far from the others that it would squeeze those together stands at the edge, as an arrow, and its value
+    is written above. None where the trial has fewer than two samples.
     """
-    import numpy as np
     from matplotlib.lines import Line2D
-    from matplotlib.patches import Patch
-    from matplotlib.ticker import MaxNLocator
 
     found = _cost(result).get("latency")
     if not found or len(found["samples_ms"]) < 2:
         return None
-    times, names = found["samples_ms"], [name for name in _PERCENTILES if f"{name}_ms" in found]
+    times, names = sorted(found["samples_ms"]), [name for name in _PERCENTILES if f"{name}_ms" in found]
     placed = canvas.rows(names, least=0.3)
-    figure = canvas.sheet(placed.height + 2.6)
-    axes, below = figure.subplots(2, 1, sharex=True, height_ratios=[1.9, placed.height])
-    bins = min(max(math.ceil(math.sqrt(len(times))), 5), 40)
-    if canvas.far_apart(times):
-        axes.hist(times, np.geomspace(min(times), max(times), bins + 1), color=canvas.BLUE, edgecolor="white")
-        canvas.scale_time(below, "x", times, "latency of a query, ms")
-    else:
-        low, high = canvas.room(times, max(0.1 * found["p50_ms"], 0.01), 0.05)
-        axes.hist(times, np.linspace(low, high, bins + 1), color=canvas.BLUE, edgecolor="white")
-        below.set_xlim(low, high)
-        canvas.few_ticks(below.xaxis, thousands=True)
-        below.set_xlabel("latency of a query, ms")
-    axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
-    axes.set_ylabel("samples")
+    figure = canvas.sheet(placed.height + 1.9, canvas.NARROW)
+    axes, below = figure.subplots(2, 1, sharex=True, height_ratios=[1.2, placed.height])
+    shown = _near(times)
+    fast, slow = [t for t in times if t < shown[0]], [t for t in times if t > shown[-1]]
+    each = math.ceil(len(shown) / _MOST_DOTS)
+    dots = shown[::-1][::each][::-1]  # the slowest is among them
+    axes.plot(dots, _heights(dots), **_DOT)
+    axes.set_ylim(-0.1, 1.1)
+    axes.set_yticks([])
+    left, right = canvas.room(shown, max(0.1 * shown[len(shown) // 2], 0.01), 0.05)
+    below.set_xlim(left, right)
+    canvas.few_ticks(below.xaxis, thousands=True)
+    below.set_xlabel("latency of a query, ms")
     axes.tick_params(axis="x", labelbottom=False)
+    if fast:
+        axes.plot([left] * len(fast), _heights(fast), **_DOT | {"marker": canvas.LESS, "clip_on": False})
+        axes.set_title(_beyond(fast, fast[0], "down"), loc="left", fontsize=canvas.SMALL)
+    if slow:
+        axes.plot([right] * len(slow), _heights(slow), **_DOT | {"marker": canvas.MORE, "clip_on": False})
+        axes.set_title(_beyond(slow, slow[-1], "up"), loc="right", fontsize=canvas.SMALL)
     open_ended = False
     for name, y in zip(names, placed.centres, strict=True):
         value, ends = found[f"{name}_ms"], found.get(f"{name}_ci95_ms") or ()  # older results have no intervals
-        for end, edge in zip(ends, below.get_xlim()):
-            below.plot([value, edge if end is None else end], [y, y], **_OPEN if end is None else _INTERVAL)
+        at = min(max(value, left), right)
+        for end, edge in zip(ends, (left, right)):
+            to = edge if end is None else min(max(end, left), right)
+            below.plot([at, to], [y, y], **_OPEN if end is None else _SPAN)
         open_ended |= None in ends
-        below.plot([value], [y], **_POINT)
+        marker = canvas.LESS if value < left else canvas.MORE if value > right else "o"
+        below.plot([at], [y], **_POINT | {"marker": marker, "clip_on": False})
         canvas.beside(below, y, tables.amount(value) + (f" [{', '.join(map(_end, ends))}]" if ends else ""))
+        if name in _MARKED:
+            axes.axvline(value, color=canvas.BLACK, linewidth=1, linestyle=_MARKED[name], zorder=4)
     canvas.label_rows(below, placed)
     count = len(times)
     drawn = f"{count:,} samples, {tables.amount(found['pairs_per_query'])} passages a query"
-    entries: list[tuple[Any, str]] = [(Patch(color=canvas.BLUE), drawn), (Line2D([], [], **_POINT), "percentile")]
+    entries: list[tuple[Any, str]] = [
+        (Line2D([], [], **_DOT), drawn if each == 1 else f"{drawn}; a dot for each {each}"),
+        *([(Line2D([], [], **_DOT | {"marker": canvas.MORE}), "a sample beyond the edge")] if fast or slow else []),
+        *(
+            (Line2D([], [], color=canvas.BLACK, linewidth=1, linestyle=style), name)
+            for name, style in _MARKED.items()
+            if name in names
+        ),
+    ]
     if any(f"{name}_ci95_ms" in found for name in names):
-        entries.append((Line2D([], [], **_INTERVAL), "95 % interval"))
+        entries.append((Line2D([], [], **_SPAN, marker="o", markersize=6), "percentile, 95 % interval"))
     if open_ended:
         entries.append((Line2D([], [], **_OPEN), f"an end that {count:,} samples do not determine"))
-    canvas.legend(figure, entries, tables.heading(result))
+    canvas.legend(figure, entries, title("latency", result), subtitle=tables.heading(result))
     return figure
+
+
+def _near(times: Sequence[float]) -> Sequence[float]:
+    """Return of ascending times those that are no further from the middle four fifths than three times their width.
+
+    Then these have a seventh of the axis at least; of fewer than five times all are near.
+    """
+    n = len(times)
+    if n < 5:
+        return times
+    least, most = times[max(1, n // 10)], times[n - 1 - max(1, n // 10)]
+    reach = max(3 * (most - least), 0.25 * times[n // 2])
+    return [time for time in times if least - reach <= time <= most + reach]
+
+
+def _beyond(times: Sequence[float], furthest: float, way: str) -> str:
+    return f"{len(times)} {'at' if len(times) == 1 else f'{way} to'} {tables.amount(furthest)} ms"
+
+
+def _heights(times: Sequence[float]) -> list[float]:
+    """Return where the dots of times stand, so that neighbours do not hide each other."""
+    return [n * _GOLDEN % 1 for n in range(1, len(times) + 1)]
 
 
 @canvas.styled
@@ -79,14 +118,20 @@ def latency_grid(result: Result) -> "Figure | None":
         return None
     values = {key: sorted({cell[key] for cell in cells}) for key in _OF_GRID}
     shown = [key for key in _OF_GRID if len(values[key]) > 1]
-    figure = canvas.sheet(3.3)
-    panels = figure.subplots(1, len(shown), sharey=True, squeeze=False)[0]
+    figure = canvas.sheet(2.6 * len(shown), canvas.NARROW)
+    panels = figure.subplots(len(shown), 1, sharey=True, squeeze=False)[:, 0]
     for place, (axes, key) in enumerate(zip(panels, shown, strict=True)):
         other = "length" if key == "depth" else "depth"
         for number, value in enumerate(values[other]):
             look = _looks(number)
             line = sorted((cell for cell in cells if cell[other] == value), key=lambda cell: int(cell[key]))
-            axes.plot([c[key] for c in line], [c["latency"]["p50_ms"] for c in line], color=look["color"], zorder=1)
+            axes.plot(
+                [c[key] for c in line],
+                [c["latency"]["p50_ms"] for c in line],
+                color=look["color"],
+                linestyle=look["linestyle"],
+                zorder=1,
+            )
             for cell in line:
                 times = cell["latency"]["samples_ms"]
                 axes.vlines(cell[key], min(times), max(times), color=look["color"], linewidth=3, alpha=0.4, zorder=1)
@@ -97,14 +142,15 @@ def latency_grid(result: Result) -> "Figure | None":
         axes.grid(axis="y")
         keys = [(Line2D([], [], **_looks(n)), f"{value:,} {_UNITS[other]}") for n, value in enumerate(values[other])]
         if place == 0:
-            canvas.legend(figure, keys, tables.heading(result))
+            canvas.legend(figure, keys, title("latency_grid", result), subtitle=tables.heading(result))
     below = [] if len(shown) == 1 else keys
     below.append((Line2D([], [], color=canvas.BLACK, linewidth=3, alpha=0.4), "fastest to slowest, points: p50"))
     if any(len(cell["latency"]["samples_ms"]) == 1 for cell in cells):
         below.append((Line2D([], [], **_once(_looks(0), [0.0]) | {"linestyle": "none"}), "open: timed once"))
     canvas.legend(figure, below, lower=True)
     every = [time for cell in cells for time in cell["latency"]["samples_ms"]]
-    canvas.scale_time(panels[0], "y", every, "latency of a query, ms")
+    for axes in panels:
+        canvas.scale_time(axes, "y", every, "ms")
     return figure
 
 
@@ -190,15 +236,34 @@ def _end(value: float | None) -> str:
 
 
 def _looks(number: int) -> dict[str, Any]:
-    """Return colour and marker of a line: three colours that differ in grey, six markers."""
-    colours, markers = (canvas.BLACK, canvas.BLUE, canvas.ORANGE), "os^Dv*"
-    return {"color": colours[number % 3], "marker": markers[number % 6], "markersize": 6}
+    """Return colour, line and marker: three greys, three strokes and six markers tell the lines apart."""
+    colours, strokes, markers = (canvas.BLACK, "#777777", "#AAAAAA"), ("-", "--", ":"), "os^Dv*"
+    return {
+        "color": colours[number % 3],
+        "linestyle": strokes[number // 3 % 3],
+        "marker": markers[number % 6],
+        "markersize": 6,
+    }
 
 
 def _once(look: dict[str, Any], times: Sequence[float]) -> dict[str, Any]:
     return look if len(times) > 1 else look | {"markerfacecolor": "white"}
 
 
+_MARKED: dict[str, Any] = {"p50": "-", "p90": "--", "p99": ":"}
+"""The percentiles that are lines among the samples, and their strokes."""
+_MOST_DOTS = 2000
+_GOLDEN = (math.sqrt(5) - 1) / 2
+"""Its multiples, without the whole part, spread evenly however many there are: neighbours do not hide each other."""
+_DOT: dict[str, Any] = {
+    "marker": "o",
+    "markersize": 5,
+    "markerfacecolor": canvas.LIGHT,
+    "markeredgecolor": canvas.DARK,
+    "markeredgewidth": 0.6,
+    "linestyle": "none",
+    "zorder": 3,
+}
 _PERCENTILES = ("p50", "p90", "p95", "p99")
 _OF_GRID = {"depth": "passages of a query", "length": "tokens a pair"}
 """What the cells of a grid differ in, and what their axes say."""
@@ -209,5 +274,6 @@ _BARS = (
     ("peak_mb", "weights_mb", "memory, MiB: peak / weights"),
 )
 _INTERVAL: dict[str, Any] = {"color": canvas.BLUE, "linewidth": 2, "zorder": 1}
-_OPEN: dict[str, Any] = {"color": canvas.BLUE, "linewidth": 1.5, "linestyle": ":", "zorder": 1}
+_SPAN: dict[str, Any] = {"color": canvas.DARK, "linewidth": 2, "zorder": 1}
+_OPEN: dict[str, Any] = {"color": canvas.DARK, "linewidth": 1.5, "linestyle": ":", "zorder": 1}
 _POINT: dict[str, Any] = {"marker": "o", "markersize": 6, "color": canvas.BLACK, "linestyle": "none"}

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from evalkit.report import tables
 from evalkit.report.plots import canvas
+from evalkit.report.plots.titles import title
 from evalkit.report.result import Result
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def scores(result: Result) -> "Figure | None":
         return None
     level = result["effectiveness"]["relevance_level"]
     body = max(0.85 * len(grades) + 0.6, 1.8)
-    figure = canvas.sheet(body)
+    figure = canvas.sheet(body, canvas.NARROW)
     panels = figure.subplots(len(grades), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
     used = set()
     for axes, grade in zip(panels, grades, strict=True):
@@ -41,6 +42,7 @@ def scores(result: Result) -> "Figure | None":
         kind = "unjudged" if grade["grade"] is None else "relevant" if grade["grade"] >= level else "not relevant"
         used.add(kind)
         axes.stairs([n / sum(number) for n in number], edges, fill=True, **_KINDS[kind])
+        axes.axvline(grade["p50"], color="white", linewidth=3)  # so that it stands out from dark steps
         axes.axvline(grade["p50"], color=canvas.BLACK, linewidth=1.5)
         if best := facts["best_f1"]:
             axes.axvline(best["logit"], color=canvas.BLACK, linewidth=1.2, linestyle="--")
@@ -66,7 +68,7 @@ def scores(result: Result) -> "Figure | None":
         told = f"best F1 {best['f1']:.2f} at logit {best['logit']:.2f}, sigmoid {best['sigmoid']:.2f}"
         more = f"precision {best['precision']:.2f}, recall {best['recall']:.2f}"
         entries.append((Line2D([], [], color=canvas.BLACK, linestyle="--"), f"{told} ({more})"))
-    canvas.legend(figure, entries, tables.heading(result))
+    canvas.legend(figure, entries, title("scores", result), subtitle=tables.heading(result))
     figure.supylabel("share of pairs", y=(body / 2 + 0.1) / figure.get_figheight(), fontsize=11)
     return figure
 
@@ -85,13 +87,13 @@ def reliability(result: Result) -> "Figure | None":
     if not facts or len(bins) < 2:
         return None
     level = result["effectiveness"]["relevance_level"]
-    figure = canvas.sheet(4.6)
+    figure = canvas.sheet(3.9, canvas.NARROW)
     axes, below = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
     axes.plot([0, 1], [0, 1], color=canvas.BLACK, linestyle="--", linewidth=1.2)
     axes.plot(
         [b["mean_sigmoid"] for b in bins],
         [b["relevant_share"] for b in bins],
-        color=canvas.BLUE,
+        color=canvas.DARK,
         marker="o",
         markersize=5,
         linewidth=1.8,
@@ -120,10 +122,11 @@ def reliability(result: Result) -> "Figure | None":
     canvas.legend(
         figure,
         [
-            (Line2D([], [], color=canvas.BLUE, marker="o", markersize=5), f"{tables.label_second(result)}{told}"),
+            (Line2D([], [], color=canvas.DARK, marker="o", markersize=5), f"{tables.label_second(result)}{told}"),
             (Line2D([], [], color=canvas.BLACK, linestyle="--"), "a sigmoid that is a probability"),
         ],
-        tables.heading(result),
+        title("reliability", result),
+        subtitle=tables.heading(result),
     )
     return figure
 
@@ -137,7 +140,7 @@ def _key(grade: dict[str, Any]) -> str:
 
 
 _KINDS: dict[str, dict[str, Any]] = {
-    "relevant": {"facecolor": canvas.BLUE, "edgecolor": canvas.BLUE},
+    "relevant": {"facecolor": canvas.DARK, "edgecolor": canvas.DARK},
     "not relevant": {"facecolor": canvas.LIGHT, "edgecolor": canvas.LIGHT},
     "unjudged": {"facecolor": "white", "edgecolor": "#555555", "linewidth": 0.8, "hatch": "////"},
 }

@@ -3,8 +3,9 @@
 from itertools import accumulate, groupby
 from typing import TYPE_CHECKING, Any
 
-from evalkit.report import tables
+from evalkit.report import tables, trends
 from evalkit.report.plots import canvas
+from evalkit.report.plots.titles import title
 from evalkit.report.result import Result
 
 if TYPE_CHECKING:
@@ -13,10 +14,10 @@ if TYPE_CHECKING:
 
 @canvas.styled
 def before_after(result: Result) -> "Figure | None":
-    """Draw each measure's mean before and after reranking, the interval of the change, and the ceiling.
+    """Draw each measure's mean before and after reranking with the ceiling, and below it the change with its interval.
 
-    The interval is that of the paired change, set upon the first stage's mean: it is not one of the reranked mean.
-    None where the trial did not finish, or nothing was reranked.
+    The interval is that of the paired change, cut where the measure would pass 0 or the ceiling. None where the trial
+    did not finish, or nothing was reranked.
     """
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
@@ -26,32 +27,54 @@ def before_after(result: Result) -> "Figure | None":
     effect = result["effectiveness"]
     names = list(effect["delta"])
     first, reranked, ceiling = (effect[key]["mean"] for key in ("first_stage", "reranked", "ceiling"))
-    placed = canvas.rows(names, 1.6, least=0.62)
-    figure = canvas.sheet(placed.height + 0.6)
-    axes = figure.subplots()
-    right = [1.0]
-    for name, y in zip(names, placed.centres, strict=True):
-        axes.barh(y - 0.13, first[name], 0.24, color=canvas.LIGHT)
-        axes.barh(y + 0.13, reranked[name], 0.24, color=canvas.BLUE)
-        axes.vlines(ceiling[name], y - 0.27, y + 0.27, color=canvas.BLACK, linewidth=2)
-        low, high = effect["delta_ci95"][name]
-        if low is not None and low < high:
-            right.append(first[name] + high)
-            axes.plot([first[name] + low, right[-1]], [y + 0.13] * 2, **_INTERVAL)
-        canvas.beside(axes, y - 0.13, f"{first[name]:.3f}")
-        canvas.beside(axes, y + 0.13, f"{reranked[name]:.3f} ({effect['delta'][name]:+z.3f})")
-    canvas.label_rows(axes, placed)
-    axes.set_xlim(0, max(right) + 0.01)
+    upper, lower = canvas.rows(names, 1.2, least=0.5), canvas.rows(names, 1.2, least=0.32)
+    figure = canvas.sheet(upper.height + lower.height + 1.2, canvas.NARROW)
+    axes, below = figure.subplots(2, 1, height_ratios=[upper.height, lower.height])
+    for name, y in zip(names, upper.centres, strict=True):
+        axes.barh(y - 0.11, first[name], 0.2, color=canvas.LIGHT)
+        axes.barh(y + 0.11, reranked[name], 0.2, color=canvas.DARK)
+        axes.vlines(ceiling[name], y - 0.23, y + 0.23, color=canvas.BLACK, linewidth=2)
+        canvas.beside(axes, y - 0.11, f"{first[name]:.3f}")
+        canvas.beside(axes, y + 0.11, f"{reranked[name]:.3f}")
+    canvas.label_rows(axes, upper)
+    axes.set_xlim(0, 1.01)
     axes.set_xticks([0, 0.2, 0.4, 0.6, 0.8, 1])
     axes.set_xlabel("mean over queries")
-    entries = [
+    entries: list[tuple[Any, str]] = [
         (Patch(color=canvas.LIGHT), tables.label_first(result)),
-        (Patch(color=canvas.BLUE), tables.label_second(result)),
+        (Patch(color=canvas.DARK), tables.label_second(result)),
         (Line2D([], [], color=canvas.BLACK, linewidth=2), "ceiling: perfect order of the candidates"),
     ]
-    if len(right) > 1:
-        entries.append((Line2D([], [], **_INTERVAL), "95 % interval of the change, from the first stage's mean"))
-    canvas.legend(figure, entries, tables.heading(result))
+    reach, used, cut = [0.0], set(), False
+    below.axvline(0, color=canvas.BLACK, linewidth=0.8)
+    for name, y in zip(names, lower.centres, strict=True):
+        delta, ends = effect["delta"][name], effect["delta_ci95"][name]
+        trend = trends.trend(*ends)
+        used.add(trend)
+        shown = trends.within(ends, delta, first[name], ceiling[name])
+        written = f"{delta:+z.3f}"
+        if shown is not None and ends[0] < ends[1]:
+            reach += shown
+            below.plot(shown, [y, y], color=_TRENDS[trend]["color"], linewidth=2, zorder=1)
+            for end, drawn in zip(ends, shown, strict=True):
+                if end == drawn:
+                    below.plot([end], [y], color=_TRENDS[trend]["color"], **_END)
+                cut |= end != drawn
+            written += f" \u00b1 {(ends[1] - ends[0]) / 2:.3f}"
+        reach.append(delta)
+        below.plot([delta], [y], **_TRENDS[trend])
+        canvas.beside(below, y, written)
+    canvas.label_rows(below, lower)
+    below.set_xlim(*canvas.room(reach, 0.02))
+    canvas.few_ticks(below.xaxis, 4)
+    below.set_xlabel("change of the mean")
+    entries += [(Line2D([], [], **_TRENDS[trend]), words) for trend, words in _WORDS.items() if trend in used]
+    if len(reach) > 1 + len(names):
+        unclear = ", holds 0 where not clear" if "none" in used else ""
+        entries.append((Line2D([], [], color=canvas.DARK, linewidth=2), f"95 % interval (Student's t){unclear}"))
+    if cut:
+        entries.append((Line2D([], [], linestyle="none"), "no end mark: cut at 0 or the ceiling of the measure"))
+    canvas.legend(figure, entries, title("before_after", result), subtitle=tables.heading(result))
     return figure
 
 
@@ -72,13 +95,13 @@ def deltas(result: Result) -> "Figure | None":
     changes = sorted((after[query_id] - value for query_id, value in before.items()), reverse=True)
     if len(changes) < 2:
         return None
-    figure = canvas.sheet(3.2)
+    figure = canvas.sheet(2.8, canvas.NARROW)
     axes = figure.subplots()
     # One shape for gains and one for losses, a step for each thousandth: seven thousand queries are no seven thousand
     # bars.
     steps = [(value, len(list(queries))) for value, queries in groupby(changes, lambda change: round(change, 3))]
     edges = list(accumulate((count for _, count in steps), initial=0))
-    for side, colour in ((max, canvas.BLUE), (min, canvas.ORANGE)):
+    for side, colour in ((max, canvas.BETTER), (min, canvas.WORSE)):
         axes.stairs([side(value, 0.0) for value, _ in steps], edges, fill=True, color=colour)
     axes.axhline(0, color=canvas.BLACK, linewidth=0.8)
     axes.axhline(effect["delta"][name], color=canvas.BLACK, linewidth=1.2, linestyle=":")
@@ -90,12 +113,13 @@ def deltas(result: Result) -> "Figure | None":
     canvas.legend(
         figure,
         [
-            (Patch(color=canvas.BLUE), f"{effect['wins'][name]:,} better"),
-            (Patch(color=canvas.ORANGE), f"{effect['losses'][name]:,} worse"),
+            (Patch(color=canvas.BETTER), f"{effect['wins'][name]:,} better"),
+            (Patch(color=canvas.WORSE), f"{effect['losses'][name]:,} worse"),
             (Line2D([], [], color=canvas.BLACK, linewidth=0.8), f"{effect['ties'][name]:,} equal"),
             (Line2D([], [], color=canvas.BLACK, linestyle=":"), f"mean {effect['delta'][name]:+z.4f}"),
         ],
-        tables.heading(result),
+        title("changes", result),
+        subtitle=tables.heading(result),
     )
     return figure
 
@@ -113,11 +137,11 @@ def depths(result: Result) -> "Figure | None":
     name = next(iter(effect["delta"]))
     first, ceiling = (effect[key]["mean"][name] for key in ("first_stage", "ceiling"))
     depth, values = [point["depth"] for point in points], [point["mean"][name] for point in points]
-    figure = canvas.sheet(3.4)
+    figure = canvas.sheet(2.9, canvas.NARROW)
     axes = figure.subplots()
-    (line,) = axes.plot(depth, values, color=canvas.BLUE, marker="o", markersize=5, linewidth=1.8)
+    (line,) = axes.plot(depth, values, color=canvas.DARK, marker="o", markersize=5, linewidth=1.8)
     before = axes.axhline(first, color=canvas.BLACK, linestyle="--", linewidth=1.2)
-    best = axes.axhline(ceiling, color=canvas.ORANGE, linewidth=2.2)
+    best = axes.axhline(ceiling, color=canvas.BLACK, linewidth=2.2)
     canvas.steps(axes, depth, "candidates reranked per query (logarithmic)")
     axes.set_ylim(*canvas.room([*values, first, ceiling], 0.05))
     axes.set_ylabel(f"mean {canvas.readable(name)}")
@@ -129,7 +153,8 @@ def depths(result: Result) -> "Figure | None":
             (line, f"{tables.label_second(result)}: {values[0]:.3f} at {depth[0]}, {values[-1]:.3f} at {depth[-1]}"),
             (before, f"{tables.label_first(result)}: {first:.3f}"),
         ],
-        tables.heading(result),
+        title("depths", result),
+        subtitle=tables.heading(result),
     )
     return figure
 
@@ -139,10 +164,16 @@ def _reranked(result: Result) -> bool:
     return bool(result["status"] == "finished" and result["effective"]["reranker"].get("reranks", True))
 
 
-_INTERVAL: dict[str, Any] = {
-    "color": canvas.ORANGE,
-    "linewidth": 2,
-    "marker": "|",
-    "markersize": 8,
-    "markeredgewidth": 2,
+_END: dict[str, Any] = {"marker": "|", "markersize": 8, "markeredgewidth": 2, "linestyle": "none", "zorder": 1}
+_TRENDS: dict[str, dict[str, Any]] = {
+    "rise": {"marker": canvas.MORE, "color": canvas.BETTER, "markersize": 8, "linestyle": "none"},
+    "fall": {"marker": canvas.LESS, "color": canvas.WORSE, "markersize": 8, "linestyle": "none"},
+    "none": {
+        "marker": "o",
+        "color": canvas.DARK,
+        "markerfacecolor": "white",
+        "markersize": 7,
+        "linestyle": "none",
+    },
 }
+_WORDS = {"rise": "better", "fall": "worse", "none": "not clear"}

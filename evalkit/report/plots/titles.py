@@ -1,0 +1,31 @@
+"""What each picture of a trial shows, and how it is read: its title in the picture itself, in Markdown and in HTML."""
+
+from evalkit.report.result import Result
+
+NOTES = {
+    "before_after": "Above, means over the queries; below, the changes on a scale of their own. An interval (Student's "
+    "t) is cut where the measure would pass 0 or its ceiling; the table has the uncut ends.",
+    "changes": "Each query is one step, the largest gain on the left and the largest loss on the right.",
+    "depths": "The ceiling is that of the largest depth, the trial's own.",
+    "scores": "The share of each grade's pairs over the reranker's logit, with its median.",
+    "reliability": "On the dashed line the sigmoid of a logit would be the probability that the passage is relevant; "
+    "below, how many judged pairs each bin has.",
+    "latency": "Each dot is one timed query; its height means nothing. Below, the percentiles of these samples. What "
+    "lies far from the others stands at the edge, its value above.",
+    "latency_grid": "Points are medians, bars go from the fastest to the slowest sample.",
+}
+"""How a picture is read, by its name."""
+
+
+def title(name: str, result: Result) -> str:
+    """Return what a picture of a trial shows, with the unit of what it shows; a name unknown here is its own title."""
+    main = next(iter(result["effectiveness"]["delta"]), "")
+    return {
+        "before_after": "Quality before and after reranking",
+        "changes": f"Change of {main}, query by query",
+        "depths": f"{main} by the number of candidates reranked",
+        "scores": "Logits by grade",
+        "reliability": "Relevant share by the sigmoid of the logit",
+        "latency": "Latency of single queries, ms",
+        "latency_grid": "Latency by passages and by length, ms",
+    }.get(name, name)

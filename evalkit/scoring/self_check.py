@@ -1,0 +1,175 @@
+"""Before a model scores anything: the same pair has to get the same ids and the same logit on every way to them."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from evalkit.errors import EvalkitError
+from evalkit.scoring.device_model import DeviceModel
+from evalkit.scoring.pairs import PairTokenizer
+from evalkit.scoring.tokenized import Batch, TokenizedPairs, TokenTable
+from evalkit.scoring.tokenizer_source import PROBES
+
+if TYPE_CHECKING:
+    from evalkit.scoring.spec import Built
+
+_PAIRS = (
+    ("capital of France", "Paris is the capital."),
+    ("why is the sky blue", "Air scatters short waves of sunlight more than long ones, so blue comes from all sides."),
+    ("首都はどこ", "東京は日本の首都である。"),
+)
+"""Of different lengths, so that a batch of them is padded."""
+
+_TOLERANCE = {"fp32": 5e-4, "tf32": 2e-2, "fp16": 2e-2, "bf16": 1e-1}
+"""By which share of the largest logit (1 at least) two ways may differ by rounding alone. Other token types, a missing
+prompt or attention to padding move logits by a tenth of it and more."""
+
+_CUT_TO = 24
+"""Tokens that pairs are cut to where the rules of cutting are compared."""
+
+
+@dataclass(frozen=True)
+class SelfCheck:
+    """What was compared, and how far the logits of one pair lay apart at most."""
+
+    ways: tuple[str, ...]
+    pairs: int
+    largest_difference: float
+    tolerance: float
+    seconds: float
+
+
+def check_ids(pairs: PairTokenizer) -> None:
+    """Check that pairs are put together as the tokenizer's own call does it, whole and cut by Hugging Face's rule.
+
+    Raises:
+        EvalkitError: the ids or the token types of a probe are others.
+    """
+    _compare_ids(pairs, truncation=False)
+    if pairs.truncation == "longest_first":  # FlagReranker's rule is none that the call knows
+        _compare_ids(PairTokenizer(pairs.tokenizer, _CUT_TO, pairs.truncation), truncation=True)
+
+
+def _compare_ids(pairs: PairTokenizer, truncation: bool) -> None:
+    found = TokenTable(pairs).tokenize(PROBES)
+    for row, probe in enumerate(PROBES):
+        if found.cut[row] and not truncation:
+            continue
+        ours = found.batch([row])
+        theirs = pairs.tokenizer(
+            *probe,
+            truncation=truncation,
+            max_length=pairs.max_length if truncation else None,
+            return_token_type_ids=pairs.types.used,
+        )
+        same = ours.ids.tolist() == list(theirs["input_ids"])
+        if pairs.types.used:
+            same = same and ours.type_ids.tolist() == list(theirs["token_type_ids"])
+        if not same:
+            raise EvalkitError(
+                f"the tokenizer ({type(pairs.tokenizer).__name__}) puts the pair {probe[0][:40]!r}, {probe[1][:40]!r} "
+                f"together in another way than its parts: {list(theirs['input_ids'])[:12]} where "
+                f"{ours.ids.tolist()[:12]} was put together; evalkit cannot score with it"
+            )
+
+
+def check_scores(built: "Built") -> SelfCheck:
+    """Score a handful of pairs in every way and hold the logits against each other.
+
+    The ways: as the engine is set up, in a batch and each pair alone; padded, in a batch; and by transformers' own call
+    of tokenizer and model.
+
+    Raises:
+        EvalkitError: a pair has different logits on two of them, or the model cannot score a pair at all.
+    """
+    began = time.perf_counter()
+    scorer, name = built.scorer, built.pretrained.name
+    pairs = scorer.tokenize(_PAIRS)
+    every = list(range(len(pairs)))
+    padded = DeviceModel(scorer.padded(), advice="use a smaller model")
+    try:
+        found = {
+            f"{scorer.path}, in a batch": _logits(scorer.runner, [pairs.batch(every)]),
+            f"{scorer.path}, alone": _logits(scorer.runner, [pairs.batch([row]) for row in every]),
+        }
+        if scorer.path == "packed":
+            found["padded, in a batch"] = _logits(padded, [pairs.batch(every)])
+        found["by transformers' own call"] = _own(built, pairs)
+        if built.pretrained.max_tokens is None:
+            _try_longest(built)
+    except (torch.OutOfMemoryError, EvalkitError):
+        raise
+    except Exception as error:  # whatever a model of any architecture may raise
+        raise EvalkitError(
+            f"reranker.model={name}: {type(built.pretrained.model).__name__} cannot score a pair "
+            f"({type(error).__name__}: {str(error).strip().partition(chr(10))[0][:160]}); its files do not fit each "
+            "other, or this architecture is none that evalkit can score with"
+        ) from None
+    logits = np.stack(list(found.values()))
+    spread = logits.max(axis=0) - logits.min(axis=0)
+    scale = max(1.0, float(np.abs(logits).max()))
+    tolerance = _TOLERANCE[built.precision.name] * scale
+    if not np.all(spread <= tolerance):  # NaN among them
+        raise EvalkitError(_disagreement(name, type(built.pretrained.model).__name__, list(found), logits, spread))
+    return SelfCheck(tuple(found), len(pairs), float(spread.max()), tolerance, time.perf_counter() - began)
+
+
+def _logits(model: DeviceModel, batches: Sequence[Batch]) -> npt.NDArray[np.float32]:
+    logits = np.full(len(_PAIRS), np.nan, dtype=np.float32)
+    for done in model.run(batches):
+        logits[done.rows] = done.logits
+    return logits
+
+
+@torch.inference_mode()
+def _own(built: "Built", pairs: TokenizedPairs) -> npt.NDArray[np.float32]:
+    scorer = built.scorer
+    tokenizer, logits = scorer.pairs.tokenizer, np.empty(len(_PAIRS), dtype=np.float32)
+    for row, texts in enumerate(_PAIRS):
+        if pairs.cut[row]:  # by a rule that the call does not know
+            inputs: Any = {"input_ids": torch.from_numpy(pairs.batch([row]).ids).long()[None]}
+            if scorer.pairs.types.used:
+                inputs["token_type_ids"] = torch.from_numpy(pairs.batch([row]).type_ids).long()[None]
+        else:
+            inputs = dict(tokenizer(*texts, return_tensors="pt", return_token_type_ids=scorer.pairs.types.used))
+        found = scorer.model(**{key: value.to(scorer.device) for key, value in inputs.items()}).logits
+        logits[row] = found.float().flatten().cpu().numpy()[0]
+    return logits
+
+
+def _try_longest(built: "Built") -> None:
+    scorer = built.scorer
+    text = "word " * scorer.pairs.max_length
+    pair = scorer.tokenize([("word", text)])
+    try:
+        list(scorer.runner.run([pair.batch([0])]))
+    except EvalkitError:
+        raise
+    except Exception as error:  # as above
+        raise EvalkitError(
+            f"reranker.max_length={scorer.pairs.max_length}: {built.pretrained.name} cannot take a pair of so many "
+            f"tokens ({type(error).__name__}: {str(error).strip().partition(chr(10))[0][:160]}); lower it"
+        ) from None
+
+
+def _disagreement(
+    name: str, architecture: str, ways: Sequence[str], logits: npt.NDArray[np.float32], spread: npt.NDArray[np.float32]
+) -> str:
+    pair = int(np.nanargmax(np.where(np.isfinite(spread), spread, np.inf)))
+    of_pair = dict(zip(ways, logits[:, pair].tolist(), strict=True))
+    values = ", ".join(f"{value:.4g} {way}" for way, value in of_pair.items())
+    packed = [value for way, value in of_pair.items() if way.startswith("packed")]
+    others = [value for way, value in of_pair.items() if not way.startswith("packed")]
+    if packed and max(others) - min(others) <= np.ptp(packed) + abs(packed[0] - others[0]) / 10:
+        advice = "the packed path does not compute what this model does: use reranker.path=padded"
+    else:
+        advice = (
+            "its scores depend on what stands in the same batch, so they are none of the pair's own; take another "
+            "model, or its scores from where it runs (reranker=trec_run)"
+        )
+    return f"reranker.model={name}: {architecture} scores one pair in different ways ({values}): {advice}"

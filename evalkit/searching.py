@@ -1,0 +1,47 @@
+"""Searches until each query has `depth` passages that may be retrieved: the depth counts no others."""
+
+from collections.abc import Callable
+from typing import Any
+
+from evalkit.types import Hit, Run, Slice
+
+
+def search(searched: Callable[[Slice, int], Run], data: Slice, depth: int) -> tuple[Run, dict[str, Any]]:
+    """Return the best `depth` passages of each query, without those that the slice excludes or has no text of.
+
+    `searched` is a first stage's own search. It is asked for more than `depth`, by the longest list of excluded
+    passages, and again where a finished run ranks empty ones. The facts count what stood within `depth` and was left
+    out (``excluded_hits``, ``empty_hits``); they are empty where nothing did.
+    """
+    more = max(map(len, data.excluded.values()), default=0)
+    while True:
+        found = searched(data, depth + more)
+        allowed = {query_id: _allowed(hits, query_id, data) for query_id, hits in found.rankings.items()}
+        lacking = max(
+            (depth - len(allowed[query_id]) for query_id, hits in found.rankings.items() if len(hits) >= depth + more),
+            default=0,
+        )
+        if lacking <= 0:
+            break
+        more += lacking
+    kept = {query_id: hits[:depth] for query_id, hits in allowed.items()}
+    return Run(found.name, kept), _counted(found, depth, data)
+
+
+def _allowed(hits: tuple[Hit, ...], query_id: str, data: Slice) -> tuple[Hit, ...]:
+    excluded = data.excluded.get(query_id, frozenset())
+    if not excluded and not data.empty_docs:
+        return hits
+    return tuple(hit for hit in hits if hit.doc_id not in excluded and hit.doc_id not in data.empty_docs)
+
+
+def _counted(found: Run, depth: int, data: Slice) -> dict[str, Any]:
+    counts = {"excluded_hits": 0, "empty_hits": 0}
+    for query_id, hits in found.rankings.items():
+        excluded = data.excluded.get(query_id, frozenset())
+        for hit in hits[:depth]:
+            if hit.doc_id in excluded:
+                counts["excluded_hits"] += 1
+            elif hit.doc_id in data.empty_docs:
+                counts["empty_hits"] += 1
+    return {name: count for name, count in counts.items() if count}

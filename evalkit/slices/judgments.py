@@ -1,0 +1,175 @@
+"""Judgments (qrels): read from the formats that people keep them in, and gathered under one rule for every source."""
+
+import csv
+import json
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from evalkit.errors import EvalkitError
+from evalkit.outside import integer, lines, named, quoted, storable_id, user_path
+
+Judgment = tuple[str, str, str, Any]
+"""Where it stands (for a message), query_id, doc_id and grade."""
+Grades = dict[str, dict[str, int]]
+
+TREC = (".trec", ".qrels", ".txt")
+"""Names of files in trec_eval's format, among them the ``qrels.trec`` that evalkit writes."""
+FORMATS = (".tsv", ".jsonl", *TREC)
+
+
+def gathered(judgments: Iterable[Judgment], way_out: str = "") -> Grades:
+    """Return query_id -> doc_id -> grade. A judgment that is repeated counts once; `way_out` ends the message.
+
+    Raises:
+        EvalkitError: a passage is judged twice for a query, differently.
+    """
+    qrels: Grades = {}
+    for where, query_id, doc_id, grade in judgments:
+        before = qrels.setdefault(query_id, {}).setdefault(doc_id, grade)
+        if before != grade:
+            raise EvalkitError(
+                f"{where}: {quoted(query_id)} and {quoted(doc_id)} are judged twice, differently{way_out}"
+            )
+    return qrels
+
+
+def gathered_queries(where: str, queries: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Return query_id -> text. A query that is repeated word for word counts once.
+
+    Raises:
+        EvalkitError: an id has two texts.
+    """
+    texts: dict[str, str] = {}
+    for query_id, text in queries:
+        if texts.setdefault(query_id, text) != text:
+            raise EvalkitError(f"{where}: query id {quoted(query_id)} has two texts; ids must be unique")
+    return texts
+
+
+def read(path: Path) -> Grades:
+    """Read a file of judgments, whose format its name says: see `FORMATS`.
+
+    Raises:
+        EvalkitError: the file is missing, of another format, or broken (file and line are named).
+    """
+    path = user_path(path)
+    if path.suffix not in FORMATS:
+        raise EvalkitError(f"{path}: judgments are read from files named {_formats()}")
+    rows = _jsonl if path.suffix == ".jsonl" else _trec if path.suffix in TREC else _tsv
+    return gathered(rows(path))
+
+
+def is_trec(path: Path) -> bool:
+    """Return whether a file is in trec_eval's format, whose ids are as `evalkit.outside.storable_id` has them."""
+    return path.suffix in TREC
+
+
+def of_split(folder: Path, split: str) -> Path:
+    """Return the file of a split in a BEIR folder's ``qrels``: SPLIT.tsv, or else in another of `FORMATS`.
+
+    Raises:
+        EvalkitError: there is none; the message names those that there are.
+    """
+    place = folder / "qrels"
+    there = sorted(path for path in place.glob("*") if path.is_file())
+    splits = sorted({path.stem for path in there if path.suffix in FORMATS})
+    if split in splits:
+        return next(path for end in FORMATS if (path := place / f"{split}{end}") in there)
+    if splits:
+        have = f"; there is {', '.join(splits)}"
+    elif there:
+        have = f"; there is {', '.join(path.name for path in there[:5])}, and files named {_formats()} are read"
+    elif beside := sorted(path.name for path in folder.glob("*qrels*") if path.suffix in FORMATS):
+        have = f"; there is {beside[0]} in the folder, which slice.qrels={folder / beside[0]} reads"
+    else:
+        have = "; the folder has no qrels at all"
+    raise EvalkitError(f"slice.split={named(split)}: there is no {place}/{named(split)}.tsv{have}")
+
+
+def _formats() -> str:
+    return f"SPLIT.tsv (BEIR), SPLIT.jsonl, or SPLIT{', SPLIT'.join(TREC)} (trec_eval)"
+
+
+def _tsv(path: Path) -> Iterator[Judgment]:
+    """BEIR's ``query-id<TAB>corpus-id<TAB>score``; a field in double quotes is read as BEIR does: without them."""
+    for number, line in lines(path, "judgments"):
+        try:
+            columns = _fields(line.rstrip("\r\n"))
+            if number == 1 and columns and columns[-1].strip() == "score":
+                continue
+            query_id, doc_id, grade = columns
+            value = integer(grade)
+        except (ValueError, csv.Error):
+            hint = "; this is trec_eval's format: name the file SPLIT.trec" if number == 1 and _is_trec(line) else ""
+            raise EvalkitError(
+                f"{path}, line {number}: not 'query-id<TAB>corpus-id<TAB>integer grade': {quoted(line.strip())}{hint}"
+            ) from None
+        yield f"{path}, line {number}", query_id, doc_id, value
+
+
+def _fields(line: str) -> list[str]:
+    """Return the fields of a line; quotation marks that do not enclose a whole field are part of its id."""
+    fields = line.split("\t")
+    if '"' in line:
+        if len(fields) != 3:  # a tab may stand between quotation marks
+            fields = next(csv.reader([line], delimiter="\t", strict=True), fields)
+        else:
+            fields = [field[1:-1].replace('""', '"') if _QUOTED.fullmatch(field) else field for field in fields]
+    return fields
+
+
+_QUOTED = re.compile('"([^"]|"")*"')
+
+
+def _is_trec(line: str) -> bool:
+    columns = line.split()
+    return len(columns) == 4 and columns[3].lstrip("-").isdigit()
+
+
+def _trec(path: Path) -> Iterator[Judgment]:
+    """trec_eval's ``query_id iteration doc_id grade``, parted by white space."""
+    for number, line in lines(path, "judgments"):
+        try:
+            query_id, _, doc_id, grade = _COLUMN.findall(line)
+            value = integer(grade)
+        except ValueError:
+            raise EvalkitError(
+                f"{path}, line {number}: not 'query_id 0 doc_id integer-grade', as trec_eval has it: "
+                f"{quoted(line.strip())}"
+            ) from None
+        yield f"{path}, line {number}", storable_id(query_id), storable_id(doc_id), value
+
+
+_COLUMN = re.compile("[^ \t\n\v\f\r]+")  # str.split would part an id at a no-break space too
+
+
+def _jsonl(path: Path) -> Iterator[Judgment]:
+    """One ``{"query-id": ..., "corpus-id": ..., "score": ...}`` a line, as mteb's collections have it."""
+    for number, line in lines(path, "judgments"):
+        try:
+            record: Any = json.loads(line)
+            value = record["score"]
+            if isinstance(value, float) and value.is_integer():
+                value = int(value)
+            if isinstance(value, bool) or not isinstance(value, int):
+                raise TypeError("a grade is an integer")
+            ids = [id_text(record[key]) for key in ("query-id", "corpus-id")]
+        except (ValueError, KeyError, TypeError, RecursionError):
+            raise EvalkitError(
+                f'{path}, line {number}: not a JSON object with "query-id", "corpus-id" and an integer "score": '
+                f"{quoted(line.strip())}"
+            ) from None
+        yield f"{path}, line {number}", ids[0], ids[1], value
+
+
+def id_text(item: object) -> str:
+    """Return an id of a JSON file as a text.
+
+    Raises:
+        TypeError: it is neither a text nor a whole number.
+    """
+    if isinstance(item, bool) or not isinstance(item, str | int):
+        raise TypeError("an id is a text or a whole number")
+    return str(item)
