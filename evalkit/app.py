@@ -2,10 +2,12 @@
 
 import io
 import json
+import math
 import os
 import re
 import sys
 import time
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import fields
 from pathlib import Path
@@ -321,7 +323,8 @@ def _asked(cfg: DictConfig) -> dict[str, Any]:
     """Return the resolved configuration as a plain dictionary.
 
     Raises:
-        EvalkitError: a required value is missing, the task is unknown, or the time limit is none.
+        EvalkitError: a required value is missing, a number is not finite, the task is unknown, or the time limit is
+            none.
     """
     missing = sorted(OmegaConf.missing_keys(cfg))
     if missing:
@@ -329,6 +332,8 @@ def _asked(cfg: DictConfig) -> dict[str, Any]:
         raise EvalkitError(f"{', '.join(missing)} must be given: add {examples} to the command")
     asked = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(asked, dict)
+    if wrong := next(_not_finite(asked, ""), None):
+        raise EvalkitError(f"{wrong}: give a finite number")
     if asked["task"] not in _TASKS:
         raise EvalkitError(f"task={asked['task']}: no such task{nearest(str(asked['task']), _TASKS)}")
     if asked["time_limit_s"] is not None and not asked["time_limit_s"] > 0:
@@ -336,6 +341,17 @@ def _asked(cfg: DictConfig) -> dict[str, Any]:
             f"time_limit_s={asked['time_limit_s']:g}: give a number of seconds above 0, or null for none"
         )
     return {str(key): value for key, value in asked.items()}
+
+
+def _not_finite(value: object, name: str) -> Iterator[str]:
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _not_finite(inner, f"{name}.{key}".lstrip("."))
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _not_finite(inner, name)
+    elif isinstance(value, float) and not math.isfinite(value):
+        yield f"{name}={value}"
 
 
 def _choices() -> str:

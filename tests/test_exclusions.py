@@ -8,6 +8,7 @@ from conftest import run_evalkit
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from evalkit.comparable import refuse_other_data
 from evalkit.errors import EvalkitError
 from evalkit.first_stage.bm25 import BM25
 from evalkit.measures import evaluate, parse
@@ -181,6 +182,18 @@ def test_what_is_excluded_changes_the_fingerprint_and_nothing_else_of_it(tmp_pat
     assert kept.fingerprint != dropped.fingerprint
     parts = dropped.facts["fingerprints"]
     assert {name: part for name, part in parts.items() if name != "excluded"} == kept.facts["fingerprints"]
+
+
+def test_results_with_and_without_exclusions_are_not_compared(tmp_path):
+    folder = str(arguments(tmp_path))
+    one, other = (
+        {"name": data.name, "relevance_level": 1, "fingerprints": data.facts["fingerprints"]}
+        for data in (beir.load(folder, identical_ids=mode) for mode in ("keep", "drop"))
+    )
+    with pytest.raises(
+        EvalkitError, match=r"the passages that may not be retrieved \(slice\.identical_ids, excluded_ids"
+    ):
+        refuse_other_data(one, other, (CLAIMS, CLAIMS), ("one", "the other"))
 
 
 # --- any first stage --------------------------------------------------------------------------------------------------

@@ -209,6 +209,11 @@ def test_what_a_collection_excludes_from_evaluation_is_no_judgment():
     assert (irds._judgments("HERE", trials), irds._excluded(trials)) == (GRADES, {})
 
 
+@pytest.mark.parametrize(("lang", "own", "two"), [("nl", "dt", False), ("en", "ja", True), ("jpn", "ja", False)])
+def test_a_language_of_ir_datasets_that_is_no_code_contradicts_nothing(lang, own, two):
+    assert irds._are_two_languages(lang, own) is two
+
+
 def test_a_title_is_no_part_of_a_query(tmp_path):
     titled = [{"_id": "q1", "title": "Not searched with", "text": "words"}, QUERIES[1]]
     data = beir.load(str(folder(tmp_path, TSV, queries=titled)))

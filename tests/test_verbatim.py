@@ -87,6 +87,13 @@ def test_norwegian_in_a_yaml_file_is_norwegian(tmp_path, beir_folder):
     assert effective["first_stage"]["analysis"]["stemmer"] == "Snowball norwegian"
 
 
+@pytest.mark.parametrize("setting", ["first_stage.k1=inf", "first_stage.b=nan", "time_limit_s=inf", "gate.worst=1e999"])
+def test_a_number_that_is_not_finite_is_refused_by_its_setting(tmp_path, setting):
+    refused = run_evalkit(setting, "out_dir=out", cwd=tmp_path)
+    assert refused.returncode == 2
+    assert setting.split("=")[0] in sentence(refused.stderr)
+
+
 def test_a_number_that_has_to_be_one_is_still_read_as_one(tmp_path):
     refused = run_evalkit("depth=1e3", "out_dir=out", cwd=tmp_path)
     assert refused.returncode == 2

@@ -101,7 +101,7 @@ def load(
             facts["qrels"] = user_path(qrels).name
         own_lang = data.queries_lang()
         excluded = {as_id(query_id): set(map(as_id, ids)) for query_id, ids in _excluded(data).items()}
-    if lang and own_lang and languages.canonical(lang) != languages.canonical(own_lang):
+    if lang and own_lang and _are_two_languages(lang, own_lang):
         facts["lang_of_the_collection"] = own_lang
     return assemble(
         dataset, lang or own_lang or "en", where, chosen, docs, judged, level.level, facts,
@@ -115,6 +115,13 @@ def _in_canonical_language(dataset: str, lang: str | None) -> str:
         return dataset
     code = languages.canonical(lang)
     return "/".join(code if part == lang else part for part in dataset.split("/"))
+
+
+def _are_two_languages(lang: str, own: str) -> bool:
+    try:
+        return languages.canonical(lang) != languages.canonical(own)
+    except EvalkitError:
+        return False  # ir_datasets writes "dt" for mMARCO's Dutch: slice.lang=nl is the way out
 
 
 def _judgments(where: str, data: Any) -> judgments.Grades:
