@@ -75,7 +75,11 @@ def evaluate(
     wanted = wanted if len(wanted) > 1 else wanted * 2
     values: dict[str, list[float]] = {name: [] for name in wanted}
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # numba reports its own casts, at each compilation
+        from numba.core.errors import NumbaWarning
+
+        # numba reports its own casts at each compilation; Python what it finds in ranx's sources, at the first import.
+        for kind in (NumbaWarning, SyntaxWarning, DeprecationWarning, FutureWarning):
+            warnings.simplefilter("ignore", kind)
         from ranx import evaluate as ranx_evaluate
 
         for some in _batches(run, qrels):

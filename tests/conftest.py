@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from their_trec_eval import assert_agrees
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # before huggingface_hub is imported: no test asks the network
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is: on a busy machine tiny models wait for their threads
@@ -160,8 +161,12 @@ def _composed(overrides: tuple[str, ...]):
 
 
 def run_evalkit(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run ``python -m evalkit`` in a process of its own, as a user would."""
-    return subprocess.run(
+    """Run ``python -m evalkit`` in a process of its own, as a user would.
+
+    trec_eval has to find evalkit's figures in whatever TREC files that leaves in `cwd`.
+    """
+    before = {path: path.stat().st_mtime_ns for path in cwd.rglob("result.json")}
+    done = subprocess.run(
         [sys.executable, "-m", "evalkit", *map(str, arguments)],
         capture_output=True,
         text=True,
@@ -170,6 +175,10 @@ def run_evalkit(*arguments: str, cwd: Path, **environment: str) -> subprocess.Co
         timeout=900,
         check=False,
     )
+    for path in cwd.rglob("result.json"):
+        if before.get(path) != path.stat().st_mtime_ns and path.with_name("qrels.trec").exists():
+            assert_agrees(path.parent)
+    return done
 
 
 def sentence(stderr: str) -> str:
