@@ -166,8 +166,10 @@ def _write_baseline(parsed: argparse.Namespace, gate_settings: Callable[[list[st
     own = {
         name: value
         for name, value in own_limits.recorded(finished).items()
-        if name not in given and not (value is None and name in own_limits.RATIOS)
+        if name not in given and value != getattr(limits, name) and not (value is None and name in own_limits.RATIOS)
     }
+    if own:
+        say(f"held against the settings that its own run gave the gate: {own_limits.as_arguments(own)}")
     limits = replace(limits, **own)
     limits.check()
     if failing := own_limits.failing(new, finished, limits):

@@ -84,7 +84,7 @@ class Limits:
                     raise EvalkitError(f"{name}={number}: a limit is a number from 0 up")
         if self.require not in REQUIREMENTS:
             raise EvalkitError(
-                f"gate.require={self.require}: give {' or '.join(REQUIREMENTS)}{nearest(self.require, REQUIREMENTS)}"
+                f"gate.require={self.require}: there is no such requirement{nearest(str(self.require), REQUIREMENTS)}"
             )
         for name in ("false_alarms", "confidence", "power"):
             if not 0 < getattr(self, name) < 1:

@@ -227,7 +227,9 @@ def test_one_query_is_not_enough_and_a_hard_limit_speaks_all_the_same():
 
 
 def test_a_requirement_that_there_is_not_is_refused():
-    with pytest.raises(EvalkitError, match=r"gate\.require=non-inferior: give no_shown_drop or non_inferior; did you"):
+    with pytest.raises(
+        EvalkitError, match="gate.require=non-inferior: there is no such requirement; did you mean non_i"
+    ):
         verdict(result(), require="non-inferior")
 
 

@@ -108,7 +108,7 @@ def at_least(change: "Values", confidence: float) -> float | None:
     It is Student's bound, or that with one more query, which fell by as much as any query changed, where that is
     lower: a loss on few queries may be absent from those that were asked, and then Student's bound alone holds its
     word in 75 % of the cases instead of 95 %. Over even, uneven and skewed changes of 20 to 200 queries this one
-    holds it in 93 % and more, but where a loss is so rare that no query shows it (tests/test_gate_power.py).
+    holds it in 92 % and more, but where a loss is so rare that no query shows it (tests/test_gate_power.py).
     """
     values = [float(value) for value in change]
     most = max(map(abs, values))

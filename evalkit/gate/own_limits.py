@@ -58,7 +58,9 @@ def needed(new: Baseline, finished: Finished, limits: Limits, checks: Collection
 def as_arguments(settings: Mapping[str, Any]) -> str:
     """Return settings as the command line takes them."""
     return " ".join(
-        f"gate.{name}={value:g}" if name != "skip" else f"'gate.skip=[{','.join(value)}]'"
+        f"'gate.skip=[{','.join(value)}]'"
+        if name == "skip"
+        else f"gate.{name}={'null' if value is None else f'{value:g}'}"
         for name, value in settings.items()
     )
 
@@ -78,7 +80,7 @@ def merged(
         if name == "skip":
             if name not in given and (more := [check for check in value if check not in now]):
                 own[name] = [*now, *more]
-        elif name not in given and now in (getattr(defaults, name), packaged.get(name)):
+        elif name not in given and (now == getattr(defaults, name) or (name in packaged and now == packaged[name])):
             own[name] = value
     return replace(limits, **own), own
 
