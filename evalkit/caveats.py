@@ -43,7 +43,7 @@ def caveats(trial: Trial) -> list[str]:
     if scoring["truncated_pairs"]:
         found.append(
             f"{scoring['truncated_pairs']} of {scoring['pairs']} pairs were cut to "
-            f"{trial.effective['reranker']['max_length']} tokens"
+            f"{trial.effective['reranker'].get('max_length') or 'the maximum number of'} tokens"
         )
     if reranks and not scoring["queries_reordered"]:
         found.append("the reranker changed no order: every list is the first stage's")

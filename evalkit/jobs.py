@@ -31,10 +31,7 @@ def run_trial(asked: dict[str, Any], provenance: dict[str, Any], folder: Path) -
     plan.parsed()
     first_stage.check()
     reranker.check()
-    if getattr(reranker, "remote", False):
-        from evalkit.cluster.settings import check_protocol
-
-        check_protocol(asked["protocol"])
+    reranker.check_protocol(asked["protocol"])
     done = trial.run(plan, build(slice_settings, "slices"), first_stage, reranker, asked, provenance)
     return write_trial(done, folder, references)
 
@@ -47,6 +44,6 @@ def run_quickcheck(asked: dict[str, Any]) -> dict[str, Any]:
     """
     from evalkit import quickcheck
 
-    reranker = build(asked["reranker"])
+    reranker = build(asked["reranker"], "rerankers")
     reranker.check()
     return quickcheck.run(reranker)

@@ -11,6 +11,7 @@ from evalkit import ranking
 from evalkit.errors import EvalkitError
 from evalkit.first_stage import cache as kept
 from evalkit.first_stage.analysis import Analysis, choose
+from evalkit.first_stage.base import FirstStage
 from evalkit.progress import stage, track
 from evalkit.types import Hit, Run, Settings, Slice
 
@@ -24,7 +25,7 @@ _KEPT_FROM = 200_000
 
 
 @dataclass
-class BM25:
+class BM25(FirstStage):
     """BM25 in bm25s's `method`; "lucene" with k1 0.9 and b 0.4 are Anserini's MS MARCO settings."""
 
     k1: float = 0.9
@@ -33,7 +34,7 @@ class BM25:
     analysis: str = "auto"
     cache: str = "off"
     name: str = "bm25"
-    keeping_s: float = field(default=0.0, init=False)
+    cache_s: float = field(default=0.0, init=False)
     """Time of the last search that went into keeping its index, and no part of what it cost."""
     _facts: dict[str, Any] = field(default_factory=dict, repr=False)
 
@@ -59,7 +60,7 @@ class BM25:
             EvalkitError: the analysis finds no token in the whole slice.
         """
         got = self._index(data)
-        index, self.keeping_s = got.value, got.keeping_s
+        index, self.cache_s = got.value, got.keeping_s
         self._facts = {
             "analysis": dict(index.analysis.facts),
             "tokens_per_doc": index.tokens_per_doc,

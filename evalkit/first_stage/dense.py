@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from evalkit import ranking
 from evalkit.errors import EvalkitError
 from evalkit.first_stage import cache as kept
+from evalkit.first_stage.base import FirstStage
 from evalkit.progress import stage
 from evalkit.types import Hit, Run, Settings, Slice
 
@@ -23,7 +24,7 @@ _PRODUCTS = 1 << 26
 
 
 @dataclass
-class Dense:
+class Dense(FirstStage):
     """The encoder `model` with its own pooling, normalisation and prefixes, as its model card states them."""
 
     model: str
@@ -38,7 +39,7 @@ class Dense:
     cache: str = "off"
     revision: str | None = None
     name: str | None = None
-    keeping_s: float = field(default=0.0, init=False)
+    cache_s: float = field(default=0.0, init=False)
     """Time of the last search that went into keeping its embeddings, and no part of what they cost."""
     _facts: dict[str, Any] = field(default_factory=dict, repr=False)
 
@@ -82,7 +83,7 @@ class Dense:
             with torch.inference_mode():
                 queries = self._embed(encoder, device, self.query_prefix, list(data.queries.values()), "queries")
                 got = self._passages(encoder, device, data.docs)
-                docs, self.keeping_s = got.value, got.keeping_s
+                docs, self.cache_s = got.value, got.keeping_s
                 values, rows = _top(queries, docs, min(depth, len(doc_ids)), device)
         except torch.OutOfMemoryError:
             raise EvalkitError(

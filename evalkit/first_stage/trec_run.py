@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from evalkit.errors import EvalkitError
+from evalkit.first_stage.base import FirstStage
 from evalkit.trec import RunFile, read_run
 from evalkit.types import Run, Settings, Slice
 
 
 @dataclass
-class TrecRun:
+class TrecRun(FirstStage):
     """The run file at `path`; its scores decide the order, ties fall to its rank column."""
 
     path: str

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from evalkit.errors import EvalkitError
+from evalkit.rerankers.base import Reranker
 from evalkit.trec import RunFile, read_run
 from evalkit.types import Pair, Scores, Settings
 
 
 @dataclass
-class TrecRun:
+class TrecRun(Reranker):
     """The run file at `path`: a passage's "logit" is minus its rank there, for position is the truth of a run."""
 
     path: str
@@ -21,6 +22,11 @@ class TrecRun:
     """Nothing is computed, so there is no cost to measure."""
     _ranks: Mapping[str, Mapping[str, int]] = field(default_factory=dict, repr=False)
     _facts: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def label(self) -> str:
+        """Return the file's path."""
+        return self.path
 
     def check(self) -> None:
         """Read the file.
