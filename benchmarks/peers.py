@@ -242,7 +242,7 @@ def choose(asked: str | None) -> tuple[list[str], list[str]]:
     missing = [name for name in names if name in PEERS and importlib.util.find_spec(PEERS[name][0]) is None]
     if asked and missing:
         raise EvalkitError(
-            f"--engines: {', '.join(missing)} not installed; pip install 'evalkit[benchmark]' brings all peers"
+            f"--engines: {', '.join(missing)} not installed; pip install 'evalkit-rerank[benchmark]' brings all peers"
         )
     if not any(name.startswith("evalkit") for name in names):
         raise EvalkitError("--engines needs evalkit-packed or evalkit-padded: the peers are compared with it")

@@ -2,13 +2,17 @@
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
-from inspect import isclass, isfunction, signature
+from inspect import isabstract, isclass, isfunction, signature
+from types import ModuleType
 from typing import Any
 
+from evalkit.adapters import first_stage_of, reranker_of, slice_of, told_in_a_sentence
 from evalkit.errors import EvalkitError
+from evalkit.first_stage.base import FirstStage
 from evalkit.outside import named, quoted
+from evalkit.rerankers.base import Reranker
 from evalkit.shape import misfit
 
 ALLOW = "EVALKIT_ALLOW_TARGETS"
@@ -31,19 +35,35 @@ def build(settings: Mapping[str, Any], kind: str | None = None) -> Any:
     if own and kind not in (None, own[2]):
         raise EvalkitError(f"_target_={target}: this is one of evalkit.{own[2]}, and one of evalkit.{kind} is needed")
     component = _component(target)
+    where = f"_target_={target}"
     given = {key: value for key, value in settings.items() if key != "_target_"}
-    takes = signature(component)
+    try:
+        takes = signature(component)
+    except (TypeError, ValueError):
+        raise EvalkitError(f"{where}: it does not tell which settings it takes, as a class of Python's does") from None
     known = [key for key in takes.parameters if not key.startswith("_")]
     try:
         takes.bind(**given)
         if private := [key for key in given if key.startswith("_")]:
             raise TypeError(f"got an unexpected keyword argument {private[0]!r}")
     except TypeError as error:  # +key=value adds what no schema knows
-        raise EvalkitError(f"{target} {str(error)[:200]}; its settings are {', '.join(known)}") from None
+        settings_are = f"its settings are {', '.join(known)}" if known else "it has no settings"
+        raise EvalkitError(f"{target} {str(error)[:200]}; {settings_are}") from None
     for key, value in given.items():  # where there is no schema beside, nobody has looked at them yet
         if key in takes.parameters and (wrong := misfit(value, takes.parameters[key].annotation, key)):
             raise EvalkitError(f"{target}: {wrong}")
-    return component(**given)
+    if own:
+        return component(**given)
+    with told_in_a_sentence(where, "making it of its settings" if isclass(component) else "calling it"):
+        made = component(**given)
+    return _FITTED[kind](made, where) if kind else made
+
+
+_FITTED: Mapping[str, Callable[[object, str], Any]] = {
+    "slices": slice_of,
+    "first_stage": first_stage_of,
+    "rerankers": reranker_of,
+}
 
 
 def _component(target: str) -> Any:
@@ -51,18 +71,34 @@ def _component(target: str) -> Any:
     if not own and not _allowed(target):
         raise _refusal(target)
     module, _, name = target.rpartition(".")
-    try:
-        component = getattr(import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise EvalkitError(f"_target_={target}: there is no such component ({error})") from None
+    found = _imported(target, module)
+    if not hasattr(found, name):
+        raise EvalkitError(f"_target_={target}: there is no such component (module {module!r} has no {name!r})")
+    component = getattr(found, name)
     if own and not _allowed(target):
         # A module has names beside its component: what it imports, such as os, and functions of its own.
-        is_own = (isclass(component) and hasattr(component, "check")) or (isfunction(component) and name == "load")
-        if not is_own or component.__module__ != module:
+        is_class = isclass(component) and issubclass(component, FirstStage | Reranker) and not isabstract(component)
+        if not (is_class or (isfunction(component) and name == "load")) or component.__module__ != module:
             raise _refusal(target)
     elif not callable(component):
         raise EvalkitError(f"_target_={target}: it is no class and no function")
+    elif isabstract(component):
+        lacks = ", ".join(sorted(component.__abstractmethods__))
+        raise EvalkitError(f"_target_={target}: it has no method {lacks}, which its base class asks for")
     return component
+
+
+def _imported(target: str, module: str) -> ModuleType:
+    with told_in_a_sentence(f"_target_={target}", f"importing {module}"):
+        try:
+            return import_module(module)
+        except ModuleNotFoundError as error:
+            if not error.name or not f"{module}.".startswith(f"{error.name}."):
+                raise  # it is there, and what it imports is not
+            raise EvalkitError(
+                f"_target_={target}: there is no such component ({error}); a module of your own is found where it is "
+                "installed, or with PYTHONPATH=DIR in the environment"
+            ) from None
 
 
 def _allowed(target: str) -> bool:
@@ -73,7 +109,8 @@ def _allowed(target: str) -> bool:
 def _refusal(target: str) -> EvalkitError:
     return EvalkitError(
         f"_target_={named(target)}: a configuration can name evalkit's own components only (evalkit.slices, "
-        f"evalkit.first_stage, evalkit.rerankers), and what {ALLOW} in the environment names"
+        f"evalkit.first_stage, evalkit.rerankers), and what {ALLOW} in the environment names; for a component of your "
+        f"own: {ALLOW}={named(target).partition('.')[0]}"
     )
 
 

@@ -45,7 +45,7 @@ def caveats(trial: Trial) -> list[str]:
     if scoring["truncated_pairs"]:
         found.append(
             f"{scoring['truncated_pairs']} of {scoring['pairs']} pairs were cut to "
-            f"{trial.effective['reranker']['max_length']} tokens"
+            f"{trial.effective['reranker'].get('max_length') or 'the maximum number of'} tokens"
         )
     for side in ("query", "passage"):
         if (share := scoring.get(f"unknown_{side}_share")) and share > 0.05:

@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from evalkit.build import build
+from evalkit.first_stage.base import FirstStage
 from evalkit.report.result import Result
+from evalkit.rerankers.base import Reranker
 
 DEFAULT_DEPTH = 20
 """Candidates of each query where neither a user nor a finished run says how many: as in conf/base.yaml."""
@@ -46,27 +48,21 @@ def run_trial(asked: dict[str, Any], provenance: dict[str, Any], folder: Path) -
     # What can be known to be wrong is known now, not after an hour of indexing.
     plan.parsed()
     first_stage.check()
-    if (lang := slice_settings.get("lang")) and hasattr(first_stage, "check_language"):
+    if lang := slice_settings.get("lang"):
         first_stage.check_language(lang)
     reranker.check()
+    reranker.check_protocol(asked["protocol"])
     plan = replace(plan, depth=_depth(asked["depth"], first_stage, reranker))
-    if getattr(reranker, "remote", False):
-        from evalkit.cluster.settings import check_protocol
-
-        check_protocol(asked["protocol"])
     done = trial.run(plan, build(slice_settings, "slices"), first_stage, reranker, asked, provenance)
     return write_trial(done, folder, references)
 
 
-def _depth(asked: int | None, first_stage: Any, reranker: Any) -> int:
+def _depth(asked: int | None, first_stage: FirstStage, reranker: Reranker) -> int:
     """Return how many candidates of each query are judged: all that a finished run has, unless `asked` says."""
     if asked is not None:
         return asked
-    finished = () if reranker.computes else (reranker, first_stage)
-    for run in finished:
-        if most_hits := getattr(run, "most_hits", None):
-            return int(most_hits())
-    return DEFAULT_DEPTH
+    finished = () if reranker.computes else (reranker.most_hits(), first_stage.most_hits())
+    return next((most for most in finished if most is not None), DEFAULT_DEPTH)
 
 
 def run_quickcheck(asked: dict[str, Any]) -> dict[str, Any]:
@@ -77,6 +73,6 @@ def run_quickcheck(asked: dict[str, Any]) -> dict[str, Any]:
     """
     from evalkit import quickcheck
 
-    reranker = build(asked["reranker"])
+    reranker = build(asked["reranker"], "rerankers")
     reranker.check()
     return quickcheck.run(reranker)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,7 @@ from evalkit import cost, latency_grid
 from evalkit.cost import MemoryWatch, measure_latency, measure_memory
 from evalkit.nvidia import Gpu
 from evalkit.progress import stage
+from evalkit.rerankers.base import Engine, Reranker
 from evalkit.types import (
     Cost,
     CostEstimate,
@@ -35,19 +36,9 @@ from evalkit.types import (
 
 if TYPE_CHECKING:
     from evalkit.calibration import Yardstick
-    from evalkit.trial import Plan, Reranker
+    from evalkit.trial import Plan
 
 _T = TypeVar("_T")
-
-
-class Engine(Protocol):
-    """What a reranker that runs a model of its own may show as ``scorer``, once it is loaded."""
-
-    model: Any
-    shape: Any
-
-    def tokenize(self, texts: Sequence[tuple[str, str]]) -> Any:
-        """Return pairs that know their ``lengths`` in tokens, and are put together by ``batch(rows)``."""
 
 
 @dataclass(frozen=True)
@@ -72,13 +63,14 @@ class _Pass:
 class Meter:
     """Measures one reranker over the candidates of one slice; call `load`, `score` and `cost`, in this order."""
 
-    def __init__(self, plan: "Plan", reranker: "Reranker", data: Slice, pairs: Sequence[Pair]) -> None:
+    def __init__(self, plan: "Plan", reranker: Reranker, data: Slice, pairs: Sequence[Pair]) -> None:
         """Begin to watch this process's memory: what is there now is not the reranker's."""
         self._plan, self._reranker, self._data, self._pairs = plan, reranker, data, pairs
         self._groups = list(_by_query(pairs).values())
         self.device = _device(reranker)
         self._yardstick = _yardstick(self.device) if plan.calibrate and reranker.computes else None
         self._watch = MemoryWatch(self.device)
+        self._engine: Engine | None = None
         self._load_s = self._warmup_s = 0.0
         self._first_forward_ms: float | None = None
         self._scoring: _Pass | None = None
@@ -93,11 +85,12 @@ class Meter:
     def load(self) -> None:
         """Load the reranker, and rerank some queries before any clock is read."""
         reranker, started = self._reranker, time.perf_counter()
-        if not reranks(reranker):
+        if not reranker.reranks:
             return
         with stage("loading"):
             reranker.load()
-        self._load_s = time.perf_counter() - started - getattr(reranker, "check_s", 0.0)
+        self._load_s = time.perf_counter() - started - reranker.check_s
+        self._engine = reranker.engine
         self._watch.loaded()
         if reranker.computes:
             with stage("taking the fingerprint of the model"):
@@ -107,29 +100,25 @@ class Meter:
             self._warmup_s = sum(taken_s)
 
     def score(self) -> Scores:
-        """Score all pairs: the one pass that may take scores from a store, and that runs on several devices.
-
-        A reranker that can do either says so by a ``score_all``; its ``score`` computes, on one device.
-        """
-        if not reranks(self._reranker):
+        """Score all pairs: the one pass that may take scores from a store, and that runs on several devices."""
+        if not self._reranker.reranks:
             return self._reranker.score(self._pairs, self._data.queries, self._data.docs)
-        score = getattr(self._reranker, "score_all", self._reranker.score)
-        devices = int(self._reranker.describe().get("devices", 1)) if self._reranker.computes else 1
-        self._scoring = self._pass("scoring", devices, score, self._pairs, "scoring")
+        devices = self._engine.facts.devices if self._engine else 1
+        self._scoring = self._pass("scoring", devices, self._reranker.score_all, self._pairs, "scoring")
         return self._scoring.scores
 
     def cost(self, first_stage_s: float) -> Cost | None:
         """Measure what is left to be measured, and return all of it; None where nothing was computed."""
         if not self._reranker.computes or self._scoring is None:
             return None
-        plan, scoring, engine = self._plan, self._scoring, _engine(self._reranker)
+        plan, scoring, engine = self._plan, self._scoring, self._engine
         self._timed = timed = self._computing_pass(scoring)
         throughput = self._throughput(timed)
         latency = self._latency() if plan.latency_queries else None
         grid = self._grid() if plan.grid_depths and plan.grid_lengths else None
         memory = replace(
             timed.memory,
-            weights_mb=cost.weights_mb(engine.model) if engine else None,
+            weights_mb=engine.weights_mb() if engine else None,
             own_pass=self._memory_pass(throughput) if plan.memory_pass else None,
         )
         return Cost(
@@ -156,11 +145,11 @@ class Meter:
         """Return device, driver, clocks and versions that `cost` was measured under; None where nothing was."""
         if self._timed is None:
             return None
-        described, known = self._reranker.describe(), cost.gpu_facts(self.device)
+        facts, known = self._engine.facts if self._engine else None, cost.gpu_facts(self.device)
         return {
             "device": self.device,
-            "device_name": described.get("device_name"),
-            "attention": described.get("attention"),
+            "device_name": facts.device_name if facts else None,
+            "attention": facts.attention if facts else None,
             "torch": cost.torch_version(),
             "transformers": version("transformers"),
             "compute_capability": known["compute_capability"],
@@ -195,9 +184,9 @@ class Meter:
     def _throughput(self, timed: _Pass) -> Throughput:
         plan, scores, wall_s, devices = self._plan, timed.scores, timed.wall_s, timed.devices
         matrix = None
-        if plan.matrix_rate_s:
+        if plan.matrix_rate_s and self._engine:  # without one there is no model's rate to hold it against
             with stage("measuring the matrix rate of the device"):
-                matrix = _matrix_rate(self.device, str(self._reranker.describe()["dtype"]), plan.matrix_rate_s)
+                matrix = _matrix_rate(self.device, self._engine.facts.dtype, plan.matrix_rate_s)
         pairs, model_s, flops = timed.computed_pairs, scores.forward_s / devices, scores.flops
         per_s = flops / model_s if flops and model_s else None
         return Throughput(
@@ -233,7 +222,7 @@ class Meter:
         return Energy(joules, wall_s, joules / wall_s, 1000 * joules / throughput.pairs)
 
     def _tokenize_pairs_per_s(self, sample: Sequence[Pair]) -> float | None:
-        engine = _engine(self._reranker)
+        engine = self._engine
         if engine is None:
             return None
         texts = [(self._data.queries[pair.query_id], self._data.docs[pair.doc_id]) for pair in sample]
@@ -262,7 +251,7 @@ class Meter:
             )
 
     def _grid(self) -> LatencyGrid:
-        plan, data, engine = self._plan, self._data, _engine(self._reranker)
+        plan, data, engine = self._plan, self._data, self._engine
         if engine is None:
             return LatencyGrid((), ("the reranker does not tell how many tokens a pair is",))
         by_length = sorted((data.queries[group[0].query_id] for group in self._groups), key=len)
@@ -286,7 +275,7 @@ class Meter:
                 [data.docs[doc_id] for doc_id in found],
                 plan.grid_depths,
                 plan.grid_lengths,
-                int(self._reranker.describe()["max_length"]),
+                engine.facts.max_length,
                 tokens_of,
                 score,
                 plan.grid_repetitions,
@@ -295,10 +284,10 @@ class Meter:
 
     def _memory_pass(self, throughput: Throughput) -> MemoryPass:
         """Score the longest pairs, two batches of them, once more: the largest batch is the peak of any run."""
-        described, engine = self._reranker.describe(), _engine(self._reranker)
-        batch_tokens = described.get("batch_tokens")
+        engine = self._engine
+        batch_tokens = engine.facts.batch_tokens if engine else None
         with stage("measuring memory"):
-            pairs = self._longest(2 * batch_tokens if isinstance(batch_tokens, int) else None, throughput)
+            pairs = self._longest(2 * batch_tokens if batch_tokens else None, throughput)
 
             def work() -> tuple[int, int]:
                 scores = self._fresh(pairs)
@@ -306,8 +295,8 @@ class Meter:
 
             seen = measure_memory(self.device, work)
         predicted = None
-        if engine is not None and isinstance(batch_tokens, int):
-            predicted = _predicted_peak_mb(engine, min(batch_tokens, seen.tokens))
+        if engine is not None and batch_tokens is not None:
+            predicted = engine.predicted_peak_mb(min(batch_tokens, seen.tokens))
         return replace(seen, cuda_process_mb=self._gpu.process_mb(), predicted_peak_mb=predicted)
 
     def _longest(self, tokens: int | None, throughput: Throughput) -> list[Pair]:
@@ -325,7 +314,7 @@ class Meter:
             return by_size[: self._plan.depth]
         sample = self._sample() if throughput.source == "sample" else self._pairs
         tokens_per_byte = throughput.tokens / max(sum(size[pair] for pair in sample), 1)
-        most = self._reranker.describe().get("max_length") or float("inf")
+        most = self._engine.facts.max_length if self._engine else float("inf")
         chosen: list[Pair] = []
         total = 0.0
         for pair in by_size:
@@ -381,23 +370,13 @@ def _nothing() -> None:
     pass
 
 
-def _engine(reranker: "Reranker") -> Engine | None:
-    return getattr(reranker, "scorer", None)
-
-
-def reranks(reranker: "Reranker") -> bool:
-    """Tell whether there is a reranker at all, or the first stage's order stays."""
-    return bool(getattr(reranker, "reranks", True))
-
-
-def _device(reranker: "Reranker") -> str:
+def _device(reranker: Reranker) -> str:
     """Return where the reranker will compute, which the memory watch has to know before it is loaded."""
-    asked = getattr(reranker, "device", "cpu")
-    if not reranker.computes or asked == "cpu" or getattr(reranker, "remote", False):
+    if not reranker.computes or reranker.device == "cpu" or reranker.remote:
         return "cpu"
     from evalkit.scoring.device import resolve_device
 
-    return str(resolve_device(asked))
+    return str(resolve_device(reranker.device))
 
 
 def _yardstick(device: str) -> "Yardstick":
@@ -410,10 +389,3 @@ def _matrix_rate(device: str, dtype: str, seconds: float) -> float:
     from evalkit.matrix_rate import matrix_flops_per_s
 
     return matrix_flops_per_s(device, dtype, seconds)
-
-
-def _predicted_peak_mb(engine: Engine, batch_tokens: int) -> float:
-    from evalkit.scoring.flops import predicted_peak_mb
-
-    element_bytes = next(iter(engine.model.parameters())).element_size()
-    return predicted_peak_mb(engine.shape, element_bytes, batch_tokens)

@@ -63,7 +63,7 @@ class Gpu:
         try:
             pynvml = import_module("pynvml")
         except ImportError:
-            self.why = "the package nvidia-ml-py is not installed: pip install 'evalkit[gpu]'"
+            self.why = "the package nvidia-ml-py is not installed: pip install 'evalkit-rerank[gpu]'"
             return
         if uuid is None:
             self.why = "this torch does not tell the UUID that NVML finds the GPU by"

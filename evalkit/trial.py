@@ -2,58 +2,20 @@
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
 from evalkit import measures, ranking, searching, trec
+from evalkit.adapters import first_stage_of, reranker_of
 from evalkit.caveats import caveats
 from evalkit.errors import EvalkitError, NotFiniteError
+from evalkit.first_stage.base import FirstStage
 from evalkit.measures import Measure
-from evalkit.meter import Meter, reranks
+from evalkit.meter import Meter
 from evalkit.progress import say, stage
+from evalkit.rerankers.base import Reranker
 from evalkit.types import Pair, Run, Scores, Settings, Slice, Trial
-
-
-class FirstStage(Protocol):
-    """Finds candidates."""
-
-    def check(self) -> None:
-        """Raise an EvalkitError for what can be known to be wrong before the work starts."""
-
-    def search(self, data: Slice, depth: int) -> Run:
-        """Return the best `depth` passages of each query of the slice."""
-
-    def describe(self) -> Settings:
-        """Return what was really done, after `search`."""
-
-
-class Reranker(Protocol):
-    """Scores candidates."""
-
-    computes: bool
-    """Whether scoring is work, whose cost is worth measuring."""
-
-    def check(self) -> None:
-        """Raise an EvalkitError for what can be known to be wrong before the work starts."""
-
-    def load(self) -> None:
-        """Get ready to score."""
-
-    def score(
-        self,
-        pairs: Sequence[Pair],
-        queries: Mapping[str, str],
-        docs: Mapping[str, str],
-        on_progress: Callable[[int], None] = ...,
-    ) -> Scores:
-        """Return a logit for each pair, or None for a pair that it knows nothing of.
-
-        `on_progress` is told how many more pairs are done.
-        """
-
-    def describe(self) -> Settings:
-        """Return what was really done, after `score`."""
 
 
 @dataclass(frozen=True)
@@ -132,32 +94,33 @@ _LEAST = {
 def run(
     plan: Plan, data: Slice, first_stage: FirstStage, reranker: Reranker, asked: Settings, provenance: Settings
 ) -> Trial:
-    """Run one trial.
+    """Run one trial; a first stage or a reranker may have its contract's shape without inheriting.
 
     Raises:
         EvalkitError: a setting is out of range, or what slice, first stage and reranker refuse.
         NotFiniteError: the reranker gave a logit that is NaN or infinite.
     """
     wanted = plan.parsed()
+    first_stage, reranker = first_stage_of(first_stage), reranker_of(reranker)
     started = time.perf_counter()
     # Measures that look deeper than the reranker does need the passages below `depth` too.
     deepest = max(plan.depth, *(measure.cutoff for measure in wanted))
     first, left_out = searching.search(first_stage.search, data, deepest)
     # What it takes to keep an index for later runs is no part of searching.
-    first_stage_s = time.perf_counter() - started - getattr(first_stage, "keeping_s", 0.0)
+    first_stage_s = time.perf_counter() - started - first_stage.cache_s
     if not any(first.rankings.values()):
         raise EvalkitError("the first stage found no passage for any query; check slice.lang and first_stage.analysis")
     pairs = candidates(first, plan.depth)
 
     meter = Meter(plan, reranker, data, pairs)
-    if reranks(reranker):
-        say(f"  loading {getattr(reranker, 'model', None) or getattr(reranker, 'path', 'the reranker')}")
+    if reranker.reranks:
+        say(f"  loading {reranker.label}")
     meter.load()
     scores = meter.score()
     logits = _logits_by_query(pairs, scores)  # a broken model is told of before it is measured
     cost = meter.cost(first_stage_s)
 
-    described = dict(reranker.describe())
+    described = {"name": reranker.label, **reranker.describe()}
     reranked = reorder(first, logits, plan.depth, str(described["name"]), scores.tie_order)
     ceiling = Run("perfect order", {
         query_id: ranking.perfect(hits, data.qrels[query_id], plan.depth) for query_id, hits in first.rankings.items()
@@ -175,8 +138,9 @@ def run(
         effective={
             "slice": {"name": data.name, "lang": data.lang, "fingerprint": data.fingerprint,
                       "relevance_level": data.relevance_level, **data.facts},
-            "first_stage": {**first_stage.describe(), **left_out},
+            "first_stage": {"name": first_stage.label, **first_stage.describe(), **left_out},
             "reranker": described,
+            "first_stage_time": _first_stage_time(first_stage_s, first_stage.index_s, len(data.queries)),
             "depth": plan.depth,
             "measures": [str(measure) for measure in wanted],
             "scoring": _scoring_facts(scores, logits, first, reranked, plan.depth),
@@ -194,6 +158,12 @@ def run(
         cost=cost,
     )  # fmt: skip
     return replace(trial, warnings=tuple(caveats(trial)))
+
+
+def _first_stage_time(total_s: float, index_s: float | None, queries: int) -> Settings:
+    """Return what the first stage took, and of it what each query takes where an index is there already."""
+    per_query_ms = None if index_s is None else max(total_s - index_s, 0.0) * 1000 / queries
+    return {"total_s": total_s, "index_s": index_s, "per_query_ms": per_query_ms}
 
 
 def candidates(first: Run, depth: int) -> list[Pair]:

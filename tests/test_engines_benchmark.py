@@ -75,7 +75,7 @@ def test_a_comparison_that_cannot_be_had_is_one_sentence(
 
 def test_a_peer_that_is_not_installed_is_named_with_its_cure(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(peers.PEERS, "flagembedding", ("no_such_module", "FlagEmbedding"))
-    with pytest.raises(EvalkitError, match=r"flagembedding not installed; pip install 'evalkit\[benchmark\]'"):
+    with pytest.raises(EvalkitError, match=r"flagembedding not installed; pip install 'evalkit-rerank\[benchmark\]'"):
         peers.choose("evalkit-packed,flagembedding")
     names, missing = peers.choose(None)
     assert missing[0] == "flagembedding"
@@ -100,7 +100,7 @@ def test_a_model_is_a_name_or_a_folder(folders: dict[str, Path], tmp_path: Path)
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_a_peer_gets_the_ids_of_evalkit(folders: dict[str, Path], architecture: str, name: str) -> None:
     if importlib.util.find_spec(peers.PEERS[name][0]) is None:
-        pytest.skip(f"{name} is not installed: pip install 'evalkit[benchmark]'")
+        pytest.skip(f"{name} is not installed: pip install 'evalkit-rerank[benchmark]'")
     here = setting(folders[architecture])
     engine = peers.load([name], here)[name]
     tokenizer = AutoTokenizer.from_pretrained(here.folder)
@@ -189,7 +189,7 @@ def test_the_table_says_what_was_compared(measured: engines.Measured) -> None:
     assert "4 pairs (four)" in table
     assert "2.50 x" in table
     assert "under longest_first for evalkit-packed, evalkit-padded, rerankers" in table
-    assert "Not installed, so left out: flagembedding; pip install 'evalkit[benchmark]'" in table
+    assert "Not installed, so left out: flagembedding; pip install 'evalkit-rerank[benchmark]'" in table
 
 
 def test_pairs_left_out_are_counted_and_named(measured: engines.Measured) -> None:

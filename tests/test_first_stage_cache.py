@@ -259,10 +259,10 @@ def test_a_word_that_is_no_folder_is_met_with_the_right_ones(setting, hint):
 def test_the_time_of_keeping_is_told_apart(tmp_path):
     first_stage = BM25(cache=str(tmp_path))
     first_stage.search(DATA, 10)
-    assert first_stage.keeping_s > 0
+    assert first_stage.cache_s > 0
     plain = BM25()
     plain.search(DATA, 10)
-    assert plain.keeping_s == 0
+    assert plain.cache_s == 0
 
 
 # --- embeddings

@@ -119,7 +119,7 @@ def test_why_nothing_can_be_read_is_told(nvml, prepare, uuid, why):
 
 def test_without_the_package_the_reason_says_how_to_get_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "pynvml", None)  # as if it were not installed
-    assert Gpu("1").why == "the package nvidia-ml-py is not installed: pip install 'evalkit[gpu]'"
+    assert Gpu("1").why == "the package nvidia-ml-py is not installed: pip install 'evalkit-rerank[gpu]'"
 
 
 def test_where_there_is_no_gpu_nothing_is_opened(nvml):

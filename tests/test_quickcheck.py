@@ -9,27 +9,21 @@ from evalkit import quickcheck
 from evalkit.errors import EvalkitError
 from evalkit.quickcheck import CHECKS
 from evalkit.report import terminal
+from evalkit.rerankers.base import EngineFacts, Reranker
 from evalkit.rerankers.cross_encoder import CrossEncoder
+from evalkit.rerankers.local_engine import LocalEngine
 from evalkit.rerankers.trec_run import TrecRun
 from evalkit.types import Scores
 
 EN, ZH = CHECKS
 
 
-class Oracle:
+class Oracle(Reranker):
     """Gives each passage its logit, moved by `drift` where it is scored alone."""
 
-    computes = True
-    model = "oracle"
-
     def __init__(self, logits: dict[str, float], drift: float = 0.0, dtype: str = "float32") -> None:
-        self.logits, self.drift, self.dtype = logits, drift, dtype
-
-    def check(self):
-        pass
-
-    def load(self):
-        pass
+        self.logits, self.drift = logits, drift
+        self.engine = LocalEngine(None, EngineFacts(dtype, 512, None, 1, "a processor", "none"))
 
     def score(self, pairs, queries, docs, on_progress=None):
         drift = self.drift if len(pairs) == 1 else 0.0
@@ -37,7 +31,7 @@ class Oracle:
 
     def describe(self):
         return {"name": "oracle", "model": "oracle", "architecture": "Oracle", "parameters": 12345, "device": "cpu",
-                "device_name": "a processor", "precision": "fp32", "dtype": self.dtype}  # fmt: skip
+                "device_name": "a processor", "precision": "fp32"}  # fmt: skip
 
 
 def logits(en=(3.0, 1.0, -2.0), zh=(0.5, -800.0, 0.25)) -> dict[str, float]:

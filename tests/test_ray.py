@@ -31,7 +31,9 @@ from evalkit.scoring.spec import ScorerSpec, build_scorer
 from evalkit.scoring.tokenized import Batch
 from evalkit.types import Pair
 
-needs_arrow = pytest.mark.skipif(find_spec("pyarrow") is None, reason="pyarrow comes with the extra: evalkit[ray]")
+needs_arrow = pytest.mark.skipif(
+    find_spec("pyarrow") is None, reason="pyarrow comes with the extra: evalkit-rerank[ray]"
+)
 CPUS = RaySettings(num_gpus=0, num_cpus=1)
 
 
@@ -173,7 +175,7 @@ def test_settings_that_make_no_sense_are_refused(changes, told, monkeypatch):
 
 def test_without_ray_the_sentence_says_what_to_install(monkeypatch):
     monkeypatch.setattr("evalkit.cluster.settings.find_spec", lambda name: None)
-    with pytest.raises(EvalkitError, match=r"pip install 'evalkit\[ray\]'$"):
+    with pytest.raises(EvalkitError, match=r"pip install 'evalkit-rerank\[ray\]'$"):
         CPUS.check()
 
 
@@ -328,7 +330,7 @@ def actors() -> list[int]:
 @pytest.mark.skipif(not os.environ.get("EVALKIT_RAY"), reason="takes a minute and more: EVALKIT_RAY=1 runs it")
 @pytest.mark.filterwarnings("ignore")  # Ray's and pyarrow's own
 def test_a_killed_worker_costs_nothing_but_time(bert_folder, tmp_path):
-    pytest.importorskip("ray", reason="pip install 'evalkit[ray]'")
+    pytest.importorskip("ray", reason="pip install 'evalkit-rerank[ray]'")
     pairs = [Pair(f"q{n % 7}", f"d{n}") for n in range(150)]
     queries = {f"q{n}": f"what is number {n}" for n in range(7)}
     docs = {f"d{n}": f"passage number {n} " * (1 + n % 12) for n in range(150)}

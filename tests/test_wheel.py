@@ -50,7 +50,7 @@ def run(installed: Path, cwd: Path, *command: str) -> subprocess.CompletedProces
 
 def test_a_wheel_holds_all_of_the_package_its_configuration_and_its_data(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
-    assert wheel.name == f"evalkit-{evalkit.__version__}-py3-none-any.whl"
+    assert wheel.name == f"evalkit_rerank-{evalkit.__version__}-py3-none-any.whl"
     package = REPOSITORY / "evalkit"
     code = {f"evalkit/{path.relative_to(package)}" for path in package.rglob("*.py")}
     conf = {f"evalkit/conf/{path.relative_to(conf_dir())}" for path in conf_dir().rglob("*.yaml")}
@@ -67,7 +67,7 @@ def test_a_wheel_holds_all_of_the_package_its_configuration_and_its_data(wheel):
 
 def test_a_wheel_holds_nothing_else(wheel):
     names = zipfile.ZipFile(wheel).namelist()
-    assert {name.split("/")[0] for name in names} == {"evalkit", f"evalkit-{evalkit.__version__}.dist-info"}
+    assert {name.split("/")[0] for name in names} == {"evalkit", f"evalkit_rerank-{evalkit.__version__}.dist-info"}
     assert not [name for name in names if "__pycache__" in name or "/tests/" in name]
 
 

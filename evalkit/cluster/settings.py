@@ -50,7 +50,7 @@ class RaySettings:
             EvalkitError: they do not.
         """
         if not (_is_there("ray") and _is_there("pyarrow")):
-            raise EvalkitError("executor=ray needs Ray, which is not installed: pip install 'evalkit[ray]'")
+            raise EvalkitError("executor=ray needs Ray, which is not installed: pip install 'evalkit-rerank[ray]'")
         if (self.num_gpus > 0) == (self.num_cpus > 0) or min(self.num_gpus, self.num_cpus) < 0:
             raise EvalkitError(
                 f"executor.num_gpus={self.num_gpus:g} executor.num_cpus={self.num_cpus:g}: a worker computes on one of "

@@ -1,5 +1,6 @@
 """An embedding model as the first stage: exact top-k by cosine or dot product, in chunks."""
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -7,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from evalkit import ranking
 from evalkit.errors import EvalkitError
 from evalkit.first_stage import cache as kept
+from evalkit.first_stage.base import FirstStage
 from evalkit.first_stage.dense_settings import Asked, Used, used
 from evalkit.progress import stage
 from evalkit.types import Hit, Run, Settings, Slice
@@ -26,7 +28,7 @@ _PRODUCTS = 1 << 26
 
 
 @dataclass
-class Dense:
+class Dense(FirstStage):
     """The encoder `model`; None for pooling, normalisation, length or a prefix is what the model's own files say."""
 
     model: str
@@ -41,7 +43,9 @@ class Dense:
     cache: str = "off"
     revision: str | None = None
     name: str | None = None
-    keeping_s: float = field(default=0.0, init=False)
+    index_s: float | None = field(default=None, init=False)
+    """Time of the last search before the first query: to load the model, and to embed the passages or to read them."""
+    cache_s: float = field(default=0.0, init=False)
     """Time of the last search that went into keeping its embeddings, and no part of what they cost."""
     _facts: dict[str, Any] = field(default_factory=dict, repr=False)
 
@@ -80,6 +84,7 @@ class Dense:
         from evalkit.scoring.embedding import Head
         from evalkit.scoring.pretrained import load_encoder
 
+        began = time.perf_counter()
         device = resolve_device(self.device)
         precision = resolve_precision(self.precision, device)
         encoder = load_encoder(self.model, self.revision, device, precision, "first_stage.model")
@@ -90,9 +95,10 @@ class Dense:
         doc_ids = list(data.docs)
         try:
             with torch.inference_mode():
-                queries = embed(how.query_prefix, list(data.queries.values()), "queries")
                 got = self._passages(embed, data.docs)
-                docs, self.keeping_s = got.value, got.keeping_s
+                docs, self.cache_s = got.value, got.keeping_s
+                self.index_s = time.perf_counter() - began - self.cache_s
+                queries = embed(how.query_prefix, list(data.queries.values()), "queries")
                 values, rows = _top(queries, docs, min(depth, len(doc_ids)), device)
         except torch.OutOfMemoryError:
             raise EvalkitError(

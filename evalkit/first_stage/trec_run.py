@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from evalkit.errors import EvalkitError
+from evalkit.first_stage.base import FirstStage
 from evalkit.trec import RunFile, check_order, read_run
 from evalkit.types import Hit, Run, Settings, Slice
 
 
 @dataclass
-class TrecRun:
+class TrecRun(FirstStage):
     """The run file at `path`, in the order in which trec_eval reads it: by score, held in 32 bits, then by doc_id."""
 
     path: str

@@ -205,7 +205,8 @@ def _money(cost: Entry) -> Part:
 
 
 def _conditions(reranker: Entry, environment: Entry, cost: Entry) -> Part:
-    facts = {**reranker, **environment}  # older results have no environment, and less of it in the reranker
+    known = {key: value for key, value in environment.items() if value is not None}
+    facts = {**reranker, **known}  # older results have no environment, and less of it in the reranker
     batch, source = facts.get("batch_tokens"), facts.get("batch_tokens_source")
     held_back = facts.get("clocks_held_back_by")
     why = facts.get("nvml")

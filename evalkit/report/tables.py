@@ -90,7 +90,9 @@ def cost_line(result: Result) -> str | None:
     estimate = cost.get("estimate") or {}
     if estimate.get("per_1000_queries") is not None:
         parts.append(f"1,000 queries for {amount(estimate['per_1000_queries'])} {estimate['currency']}")
-    return f"Cost at {reranker['precision']} on {reranker['device_name']}: {'; '.join(parts)}."
+    at = f" at {reranker['precision']}" if reranker.get("precision") else ""
+    on = f" on {reranker['device_name']}" if reranker.get("device_name") else ""
+    return f"Cost{at}{on}: {'; '.join(parts)}."
 
 
 def cost_figures(result: Result) -> dict[str, Any] | None:

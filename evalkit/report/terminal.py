@@ -129,15 +129,25 @@ def show_lines(lines: Iterable[str]) -> None:
         sys.stdout.write(line + "\n")
 
 
+def _described(facts: Mapping[str, Any]) -> str:
+    """Return a reranker in a line, of what it describes."""
+    parameters = facts.get("parameters")
+    size = f"{parameters:,} parameters" if isinstance(parameters, int) else None
+    model, device = facts.get("model"), facts.get("device")
+    parts = (
+        (f"model {model}" if model else f"reranker {facts['name']}", (facts.get("architecture"), size)),
+        (device and f"device {device}", (facts.get("device_name"),)),
+        (facts.get("precision") and f"precision {facts['precision']}", ()),
+    )
+    with_more = ((words, ", ".join(str(one) for one in more if one)) for words, more in parts if words)
+    return ", ".join(f"{words} ({more})" if more else str(words) for words, more in with_more)
+
+
 def show_quickcheck(result: dict[str, Any]) -> None:
     """Print what `evalkit.quickcheck.run` found."""
     console = _console()
     facts = result["reranker"]
-    console.print(
-        f"model {facts['model']} ({facts['architecture']}, {facts['parameters']:,} parameters), device "
-        f"{facts['device']} ({facts['device_name']}), precision {facts['precision']}",
-        soft_wrap=True,
-    )
+    console.print(_described(facts), soft_wrap=True)
     for check in result["checks"]:
         table = Table(title=f"{check['lang']}: {check['query']}", title_justify="left")
         for column in ("rank", "logit", "sigmoid", "passage"):

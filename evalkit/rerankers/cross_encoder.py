@@ -12,6 +12,7 @@ import numpy as np
 from evalkit.errors import EvalkitError
 from evalkit.outside import user_path
 from evalkit.progress import say, stage
+from evalkit.rerankers.base import Engine, EngineFacts, Reranker, check_texts
 from evalkit.types import Pair, Scores, Settings
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ _PACKAGED_FOLDER = Path(__file__).parent.parent / "data" / "reranker"
 
 
 @dataclass
-class CrossEncoder:
+class CrossEncoder(Reranker):
     """The model `model` (a hub id, a local folder, or "packaged"), computing on `device` at `precision`."""
 
     model: str
@@ -60,7 +61,12 @@ class CrossEncoder:
     _cluster: "RayRunner | None" = field(default=None, repr=False)
 
     @property
-    def remote(self) -> bool:
+    def label(self) -> str:
+        """Return the model, as it was asked for."""
+        return self.model
+
+    @property
+    def remote(self) -> bool:  # type: ignore[override]  # it follows from the executor
         """Return whether other machines compute, of which this one cannot measure memory, latency or energy."""
         return self.executor is not None and self.executor["name"] != "local"
 
@@ -147,6 +153,17 @@ class CrossEncoder:
         self._cluster = RayRunner(planned(spec, self._built), settings)
         self._cluster.start()
 
+    def check_protocol(self, protocol: Mapping[str, Any]) -> None:
+        """Refuse a protocol that would measure this machine where others compute.
+
+        Raises:
+            EvalkitError: something is to be timed besides the scoring of all pairs.
+        """
+        if self.remote:
+            from evalkit.cluster.settings import check_protocol
+
+            check_protocol(protocol)
+
     @property
     def _runner(self) -> "Runner | None":
         return self._cluster or self._pool
@@ -156,6 +173,27 @@ class CrossEncoder:
         """Return the engine; there is one after `load`."""
         assert self._built is not None, "load() comes first"
         return self._built.scorer
+
+    @property
+    def engine(self) -> Engine | None:  # type: ignore[override]  # it is there once the model is
+        """Return the loaded model as what is measured; None before `load`."""
+        if self._built is None:
+            return None
+        from evalkit.rerankers.local_engine import LocalEngine
+        from evalkit.scoring.device import device_name
+
+        dtype = str(next(self._built.pretrained.model.parameters()).dtype).removeprefix("torch.")
+        place, scorer = self._cluster.place if self._cluster else None, self.scorer
+        devices = self._cluster.workers if self._cluster else len(self._pool) + 1 if self._pool else 1
+        facts = EngineFacts(
+            dtype=dtype,
+            max_length=self.max_length,
+            batch_tokens=scorer.budget.tokens,
+            devices=devices,
+            device_name=place.device_name if place else device_name(self._built.device),
+            attention=place.attention if place else scorer.kernel,
+        )
+        return LocalEngine(scorer, facts)
 
     def _where(self) -> str:
         return str(_PACKAGED_FOLDER) if self.model == PACKAGED else self.model
@@ -242,12 +280,7 @@ class CrossEncoder:
     def _texts(
         self, pairs: Sequence[Pair], queries: Mapping[str, str], docs: Mapping[str, str]
     ) -> list[tuple[str, str]]:
-        absent = {pair.doc_id for pair in pairs if pair.doc_id not in docs}
-        if absent:
-            raise EvalkitError(
-                f"{len(absent)} passages of the first stage have no text in this slice (e.g. {min(absent)!r}), so they "
-                "cannot be scored; give the run of this very corpus, or, where it is cut, all of it (slice.corpus=full)"
-            )
+        check_texts(pairs, docs)
         prompt = self._prompt
         return [(prompt + queries[pair.query_id], docs[pair.doc_id]) for pair in pairs]
 

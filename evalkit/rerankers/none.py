@@ -3,22 +3,18 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from evalkit.rerankers.base import Reranker
 from evalkit.types import Pair, Scores, Settings
 
 
 @dataclass
-class NoReranker:
+class NoReranker(Reranker):
     """Scores nothing."""
 
+    name = "none"
     computes = False
     reranks = False
     """Nothing is loaded or scored, and no progress speaks of it."""
-
-    def check(self) -> None:
-        """There is nothing that could be wrong."""
-
-    def load(self) -> None:
-        """There is nothing to load."""
 
     def score(
         self,

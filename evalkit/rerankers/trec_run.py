@@ -8,12 +8,13 @@ from typing import Any
 
 from evalkit import ranking
 from evalkit.errors import EvalkitError
+from evalkit.rerankers.base import Reranker
 from evalkit.trec import RunFile, check_order, read_run
 from evalkit.types import Pair, Scores, Settings
 
 
 @dataclass
-class TrecRun:
+class TrecRun(Reranker):
     """The run file at `path`: a passage's "logit" is minus its rank there, which passages of one score share.
 
     Ranks are those of the order in which trec_eval reads it: by score, held in 32 bits, then by falling doc_id.
@@ -30,6 +31,11 @@ class TrecRun:
     _places: Mapping[str, Mapping[str, int]] = field(default_factory=dict, repr=False)
     """The same, each passage by itself: which of the tied ones stands first."""
     _facts: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def label(self) -> str:
+        """Return the file's path."""
+        return self.path
 
     def check(self) -> None:
         """Read the file.

@@ -174,7 +174,7 @@ def _reading(dataset: str) -> Iterator[None]:
     except ImportError as error:
         raise EvalkitError(
             f"{dataset} needs a package that is not installed ({error}); "
-            "pip install 'evalkit[nano-beir]' brings pyarrow"
+            "pip install 'evalkit-rerank[nano-beir]' brings pyarrow"
         ) from None
     except EvalkitError:
         raise

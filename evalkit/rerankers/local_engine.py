@@ -1,0 +1,35 @@
+"""A cross-encoder's engine as the measurement sees it: tokens, weights and activations of a loaded model."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from evalkit.rerankers.base import EngineFacts
+
+if TYPE_CHECKING:
+    from evalkit.scoring.scorer import Scorer
+
+
+@dataclass(frozen=True)
+class LocalEngine:
+    """An `evalkit.rerankers.base.Engine` over a scorer."""
+
+    scorer: "Scorer"
+    facts: EngineFacts
+
+    def tokenize(self, texts: Sequence[tuple[str, str]]) -> Any:
+        """Return (query, passage) texts as ids."""
+        return self.scorer.tokenize(texts)
+
+    def weights_mb(self) -> float:
+        """Return the size of parameters and buffers in MiB."""
+        from evalkit.cost import weights_mb
+
+        return weights_mb(self.scorer.model)
+
+    def predicted_peak_mb(self, batch_tokens: int) -> float:
+        """Return weights and activations in MiB for a batch of so many tokens (`scoring.flops.predicted_peak_mb`)."""
+        from evalkit.scoring.flops import predicted_peak_mb
+
+        element_bytes = next(iter(self.scorer.model.parameters())).element_size()
+        return predicted_peak_mb(self.scorer.shape, element_bytes, batch_tokens)
