@@ -1,18 +1,17 @@
 """Several finished results on one slice side by side: which differences are real, and which precisions are the same."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from itertools import combinations
-from pathlib import Path
 from typing import Any
 
 from evalkit.comparable import refuse_other_data
 from evalkit.errors import EvalkitError
 from evalkit.parity import parity, same_candidates
-from evalkit.report import tables
 from evalkit.report.reading import Finished
 from evalkit.score_meaning import all_logits
 from evalkit.significance import adjust, compare, equivalence, randomization_p
+from evalkit.systems import System, systems_of
 from evalkit.types import SCHEMA_VERSION
 
 Comparison = dict[str, Any]
@@ -29,9 +28,11 @@ def side_by_side(
 ) -> Comparison:
     """Compare finished results; `baseline` is the position of the one that the others are held against.
 
-    p values of the randomisation test are corrected by Holm and by Benjamini and Hochberg over all systems and
-    measures; those of the matrix by Holm over all pairs, for each measure. `margin` is the difference of the first
-    measure that counts as none in the equivalence test.
+    Systems are the reranked lists and, each once, the first stages beneath them: what a reranker has to be worth more
+    than. p values of the randomisation test are corrected by Holm and by Benjamini and Hochberg over all systems and
+    measures, tests left out in which no query differs, for they can reject nothing; those of the matrix by Holm over
+    all pairs, for each measure; those against a system's own first stage by Holm over these. `margin` is the
+    difference of the first measure that counts as none in the equivalence test.
 
     Raises:
         EvalkitError: fewer than two results, another slice or other judgments, or no measure that all have.
@@ -46,16 +47,35 @@ def side_by_side(
             (_queries(ordered[0]), _queries(other)),
             (ordered[0].where, other.where),
         )
-    labels = _labels(ordered)
+    systems = systems_of(ordered)
     measures = _measures(ordered)
-    values = {
-        measure: {
-            label: one.result["effectiveness"]["per_query"]["reranked"][measure] for label, one in zip(labels, ordered)
+    values = {measure: {one.label: one.per_query[measure] for one in systems} for measure in measures}
+    first, labels = measures[0], [one.label for one in systems]
+
+    def test(before: str, after: str, measure: str) -> dict[str, Any]:
+        of = values[measure]
+        return asdict(compare(of[before], of[after], confidence=confidence, seed=seed, resamples=resamples))
+
+    against = _corrected({
+        label: {measure: test(labels[0], label, measure) for measure in measures} for label in labels[1:]
+    })  # fmt: skip
+    own = _corrected({
+        one.label: {
+            measure: test(one.own_first_stage, one.label, measure)
+            for measure in measures
         }
+        for one in systems if one.own_first_stage is not None
+    })  # fmt: skip
+    matrix = {
+        measure: _matrix(
+            values[measure],
+            labels,
+            [against[label][measure]["randomization_p"] for label in labels[1:]],
+            seed,
+            resamples,
+        )
         for measure in measures
     }
-    first = measures[0]
-    against = _against(values, labels, confidence, seed, resamples)
     return {
         "schema_version": SCHEMA_VERSION,
         "slice": _slice(ordered[0]),
@@ -64,26 +84,21 @@ def side_by_side(
         "confidence": confidence,
         "seed": seed,
         "resamples": resamples,
-        "systems": [_system(label, one, measures) for label, one in zip(labels, ordered)],
+        "systems": [_system(one, measures) for one in systems],
         "against_baseline": against,
-        "matrix": {
-            measure: _matrix(
-                values[measure],
-                labels,
-                [against[label][measure]["randomization_p"] for label in labels[1:]],
-                seed,
-                resamples,
-            )
-            for measure in measures
+        "untested": {
+            "against_baseline": _without_difference(against), "against_own_first_stage": _without_difference(own)
         },
+        "against_own_first_stage": own,
+        "best": _best(systems, first, test, matrix[first]),
+        "matrix": matrix,
         "parity": {
-            label: _parity(ordered[0], one, values[first], labels[0], label, margin, first)
-            for label, one in zip(labels[1:], ordered[1:])
+            one.label: _parity(systems[0], one, values[first], margin, first) for one in systems[1:]
         },
         "queries": {query_id: ordered[0].queries.get(query_id, "") for query_id in values[first][labels[0]]},
         "per_query": values,
-        "warnings": _warnings(ordered, labels, measures),
-    }
+        "warnings": _warnings(systems, measures),
+    }  # fmt: skip
 
 
 def _queries(one: Finished) -> Mapping[str, float]:
@@ -96,22 +111,6 @@ def _slice(one: Finished) -> dict[str, Any]:
     return {key: facts[key] for key in ("name", "queries", "docs", "lang", "relevance_level", "fingerprint")}
 
 
-def _labels(results: Sequence[Finished]) -> list[str]:
-    """Return a name for each system; what has the same name is told apart by depth, by folder, then by path."""
-    labels = [tables.label(one.result) for one in results]
-    for add in (lambda one: f"depth {one.result['effective']['depth']}", lambda one: Path(one.where).name, _where):
-        groups = {label: {add(one) for other, one in zip(labels, results) if other == label} for label in labels}
-        labels = [f"{label}, {add(one)}" if len(groups[label]) > 1 else label for label, one in zip(labels, results)]
-    if len(set(labels)) < len(labels):
-        twice = next(label for label in labels if labels.count(label) > 1)
-        raise EvalkitError(f"{twice} is given twice; name each result once")
-    return labels
-
-
-def _where(one: Finished) -> str:
-    return one.where
-
-
 def _measures(results: Sequence[Finished]) -> list[str]:
     having = [one.result["effectiveness"]["per_query"]["reranked"] for one in results]
     common = [measure for measure in having[0] if all(measure in others for others in having)]
@@ -120,40 +119,66 @@ def _measures(results: Sequence[Finished]) -> list[str]:
     return common
 
 
-def _system(label: str, one: Finished, measures: Sequence[str]) -> dict[str, Any]:
-    effective = one.result["effective"]
-    means = one.result["effectiveness"]["reranked"]["mean"]
-    reranker = effective["reranker"]
+def _system(one: System, measures: Sequence[str]) -> dict[str, Any]:
+    effective = one.finished.result["effective"]
+    reranker = effective["reranker"] if one.side == "reranked" else {}
+    known = None not in (one.first_stage_ms, one.reranking_ms)
     return {
-        "label": label,
-        "where": one.where,
-        "depth": effective["depth"],
+        "label": one.label,
+        "where": one.finished.where,
+        "side": one.side,
+        "own_first_stage": one.own_first_stage,
+        "depth": effective["depth"] if one.side == "reranked" else None,
         "first_stage": effective["first_stage"]["name"],
-        "reranker": reranker["name"],
+        "reranker": reranker.get("name"),
         "precision": reranker.get("precision"),
-        "mean": {measure: means[measure] for measure in measures},
-        "cost": tables.cost_figures(one.result),
+        "mean": {measure: one.mean[measure] for measure in measures},
+        "time": {
+            "first_stage_ms": one.first_stage_ms,
+            "reranking_p50_ms": one.reranking_ms,
+            "total_ms": (one.first_stage_ms or 0.0) + (one.reranking_ms or 0.0) if known else None,
+        },
+        "cost": one.cost,
     }
 
 
-def _against(
-    values: Mapping[str, Mapping[str, Mapping[str, float]]],
-    labels: Sequence[str],
-    confidence: float,
-    seed: int,
-    resamples: int,
-) -> dict[str, dict[str, Any]]:
-    tests = {
-        (label, measure): asdict(
-            compare(of[labels[0]], of[label], confidence=confidence, seed=seed, resamples=resamples)
-        )
-        for label in labels[1:]
-        for measure, of in values.items()
+def _corrected(tests: dict[str, dict[str, dict[str, Any]]]) -> dict[str, dict[str, dict[str, Any]]]:
+    """Add corrected p values; a test in which no query differs has p 1 in any case, and is not counted."""
+    flat = [test for of_label in tests.values() for test in of_label.values()]
+    ps = [test["randomization_p"] if test["wins"] + test["losses"] else None for test in flat]
+    for test, holm, bh in zip(flat, adjust(ps, "holm"), adjust(ps, "bh")):
+        known = test["randomization_p"] is None or test["wins"] + test["losses"]
+        test |= {"holm_p": holm, "bh_p": bh} if known else {"holm_p": 1.0, "bh_p": 1.0}
+    return tests
+
+
+def _without_difference(tests: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> int:
+    return sum(not (test["wins"] + test["losses"]) for of_label in tests.values() for test in of_label.values())
+
+
+def _best(
+    systems: Sequence[System], measure: str, test: Callable[[str, str, str], dict[str, Any]], matrix: Mapping[str, Any]
+) -> dict[str, Any] | None:
+    """Return the best system with a reranker beside the best without one; None where either kind is absent.
+
+    Both were picked for their means, so p is that of the matrix, corrected over all pairs.
+    """
+    best = {
+        side: max((one for one in systems if one.side == side), key=lambda one: one.mean[measure], default=None)
+        for side in ("first_stage", "reranked")
     }
-    ps = [test["randomization_p"] for test in tests.values()]
-    for test, holm, bh in zip(tests.values(), adjust(ps, "holm"), adjust(ps, "bh")):
-        test |= {"holm_p": holm, "bh_p": bh}
-    return {label: {measure: tests[label, measure] for measure in values} for label in labels[1:]}
+    without, reranked = best["first_stage"], best["reranked"]
+    if without is None or reranked is None:
+        return None
+    labels = matrix["labels"]
+    p = matrix["holm_p"][labels.index(without.label)][labels.index(reranked.label)]
+    found = test(without.label, reranked.label, measure)
+    return {
+        "measure": measure,
+        "without_reranker": without.label,
+        "with_reranker": reranked.label,
+        "test": {key: found[key] for key in ("mean", "low", "high", "wins", "ties", "losses")} | {"holm_p": p},
+    }
 
 
 def _matrix(
@@ -176,50 +201,52 @@ def _matrix(
 
 
 def _parity(
-    one: Finished,
-    other: Finished,
-    of: Mapping[str, Mapping[str, float]],
-    base: str,
-    label: str,
-    margin: float,
-    measure: str,
+    base: System, other: System, of: Mapping[str, Mapping[str, float]], margin: float, measure: str
 ) -> dict[str, Any] | None:
     """Return how far two rerankings agree, by ranks alone where one has no logits; None where `_no_parity` says why."""
-    if _no_parity(one, other):
+    if _no_parity(base, other):
         return None
-    depth, logits = one.result["effective"]["depth"], all(all_logits(f.result["effective"]) for f in (one, other))
-    found = parity(one.reranked, other.reranked, depth, ranks_only=not logits)
-    return asdict(found) | {"equivalence": {"measure": measure, **asdict(equivalence(of[base], of[label], margin))}}
+    one, two = base.finished, other.finished
+    depth, logits = one.result["effective"]["depth"], all(all_logits(f.result["effective"]) for f in (one, two))
+    found = parity(one.reranked, two.reranked, depth, ranks_only=not logits)
+    same = equivalence(of[base.label], of[other.label], margin)
+    return asdict(found) | {"equivalence": {"measure": measure, **asdict(same)}}
 
 
-def _no_parity(one: Finished, other: Finished) -> str | None:
-    """Return why two results have no parity; None where they have one."""
-    effective = [finished.result["effective"] for finished in (one, other)]
-    if not all(facts["reranker"].get("reranks", True) for facts in effective):
+def _no_parity(base: System, other: System) -> str | None:
+    """Return why two systems have no parity; None where they have one."""
+    if not base.side == other.side == "reranked":
         return "one of them has no reranker"
+    effective = [one.finished.result["effective"] for one in (base, other)]
     if effective[0]["depth"] != effective[1]["depth"]:
         return f"one reranked to depth {effective[0]['depth']}, the other to {effective[1]['depth']}"
     try:
-        same_candidates(one.reranked, other.reranked, effective[0]["depth"])
+        same_candidates(base.finished.reranked, other.finished.reranked, effective[0]["depth"])
     except EvalkitError as error:  # another first stage has other candidates
         return str(error)
     return None
 
 
-def _warnings(results: Sequence[Finished], labels: Sequence[str], measures: Sequence[str]) -> list[str]:
+def _warnings(systems: Sequence[System], measures: Sequence[str]) -> list[str]:
     found = []
-    for label, one in zip(labels, results):
-        left_out = [m for m in one.result["effectiveness"]["per_query"]["reranked"] if m not in measures]
-        if left_out:
-            found.append(f"{', '.join(left_out)} of {label} is left out: not every result has it")
-    for label, other in zip(labels[1:], results[1:]):
-        reranks = all(tables.reranks(one.result) for one in (results[0], other))
-        if reranks and (why := _no_parity(results[0], other)):
-            found.append(f"how far the rankings of {labels[0]} and {label} agree is not told: {why}")
+    of_results = list({one.finished.where: one for one in sorted(systems, key=lambda one: one.side)}.values())
+    for one in of_results:  # each result once, by what it reranks where it does
+        if left_out := [measure for measure in one.per_query if measure not in measures]:
+            found.append(f"{', '.join(left_out)} of {one.label} is left out: not every result has it")
+    for other in systems[1:]:
+        reranked = systems[0].side == other.side == "reranked"
+        if reranked and (why := _no_parity(systems[0], other)):
+            found.append(f"how far the rankings of {systems[0].label} and {other.label} agree is not told: {why}")
     noted: dict[str, list[str]] = {}
-    for label, one in zip(labels, results):
-        for warning in one.result["warnings"]:
-            noted.setdefault(warning, []).append(label)
+    for one in of_results:
+        for warning in one.finished.result["warnings"]:
+            noted.setdefault(warning, []).append(one.label)
     for warning, of in noted.items():
-        found.append(warning if len(of) == len(labels) else f"{', '.join(of)}: {warning}")
+        found.append(warning if len(of) == len(of_results) else f"{', '.join(of)}: {warning}")
+    untimed = [one.label for one in systems if one.first_stage_ms is None and one.side == "first_stage"]
+    if untimed:
+        found.append(
+            f"the time of a query is not known of {', '.join(untimed)}: of a finished run, or of a result by an older "
+            "version; it stands in no picture of quality and latency"
+        )
     return found

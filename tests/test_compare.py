@@ -1,5 +1,6 @@
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 from conftest import run_evalkit, sentence
@@ -52,8 +53,8 @@ def test_every_system_is_held_against_the_baseline_in_every_measure(results):
 def test_systems_of_one_name_are_told_apart(results):
     found = compared(results, "tiny", "reversed", "rounded")
     labels = [system["label"] for system in found["systems"]]
-    assert len(set(labels)) == 3
-    assert all(label.startswith("bm25 + tiny at fp32, ") for label in labels)
+    assert labels == ["bm25 + tiny at fp32, tiny", "bm25", "bm25 + tiny at fp32, reversed",
+                      "bm25 + tiny at fp32, rounded"]  # fmt: skip
 
 
 def test_the_baseline_may_be_any_of_them_and_comes_first(results):
@@ -65,18 +66,18 @@ def test_a_result_against_itself_differs_by_nothing(results, tmp_path):
     twin = tmp_path / "twin"
     shutil.copytree(results["tiny"].where, twin)
     found = side_by_side([results["tiny"], reading.read(twin)], resamples=999)
-    [tests] = found["against_baseline"].values()
+    tests = found["against_baseline"]["bm25 + tiny at fp32, twin"]
     assert {(test["mean"], test["randomization_p"], test["t_p"], test["holm_p"]) for test in tests.values()} == {
         (0.0, 1.0, 1.0, 1.0)
     }
-    [parity] = found["parity"].values()
+    parity = found["parity"]["bm25 + tiny at fp32, twin"]
     assert (parity["max_abs"], parity["kendall_tau"], parity["rbo"]) == (0.0, 1.0, 1.0)
     assert parity["equivalence"]["equivalent"]
     json.dumps(found, allow_nan=False)
 
 
 def test_parity_tells_a_rounded_scoring_from_the_true_one(results):
-    [parity] = compared(results, "tiny", "rounded")["parity"].values()
+    parity = compared(results, "tiny", "rounded")["parity"]["bm25 + tiny at fp32, rounded"]
     assert 0 < parity["max_abs"] <= 0.05 + 1e-9
     assert parity["tied_pairs_before"] <= parity["tied_pairs_after"]
 
@@ -92,6 +93,119 @@ def test_the_matrix_is_symmetric_and_its_p_values_are_corrected_over_all_pairs(r
     assert all(rows[i][j] == rows[j][i] for i in range(3) for j in range(3))
     alone = compared(results, "bm25", "tiny")["matrix"]["nDCG@10"]["holm_p"][0][1]
     assert rows[0][1] >= alone
+
+
+# --- systems without a reranker
+
+
+def with_facts(finished, where, time=None, means=None, **facts):
+    """The same result with other facts of its reranker, and a first stage of another time or other values."""
+    result = json.loads(json.dumps(finished.result))
+    result["effective"]["reranker"] |= facts.get("reranker", {})
+    result["effective"]["first_stage"] |= facts.get("first_stage", {})
+    result["effective"]["first_stage_time"] = {"total_s": 1.0, "index_s": 0.5, "per_query_ms": time}
+    result["cost"] = facts.get("cost")
+    for side, mean in (means or {}).items():
+        queries = result["effectiveness"]["per_query"][side]["nDCG@10"]
+        spread = (len(queries) - 1) / 200
+        result["effectiveness"]["per_query"][side]["nDCG@10"] = {
+            query_id: mean + number / 100 - spread for number, query_id in enumerate(queries)
+        }
+        result["effectiveness"][side]["mean"]["nDCG@10"] = mean
+    return replace(finished, where=str(where), result=result)
+
+
+def cost_of(p50_ms):
+    return {"pairs_per_s": 50.0, "latency": {"samples_ms": [p50_ms], "p50_ms": p50_ms, "p99_ms": p50_ms},
+            "memory": {"rss_peak_mb": 900.0, "cuda_allocated_peak_mb": None, "weights_mb": 300.0}}  # fmt: skip
+
+
+def test_each_first_stage_is_a_system_of_its_own_and_stands_there_once(results):
+    found = compared(results, "tiny", "rounded")
+    sides = {system["label"]: (system["side"], system["own_first_stage"]) for system in found["systems"]}
+    assert sides == {
+        "bm25 + tiny at fp32, tiny": ("reranked", "bm25"),
+        "bm25": ("first_stage", None),
+        "bm25 + tiny at fp32, rounded": ("reranked", "bm25"),
+    }
+    assert found["systems"][1]["mean"] == pytest.approx(results["tiny"].result["effectiveness"]["first_stage"]["mean"])
+
+
+def test_a_result_without_a_reranker_is_the_first_stage_of_the_others(results):
+    labels = [system["label"] for system in compared(results, "tiny", "bm25")["systems"]]
+    assert labels == ["bm25 + tiny at fp32", "bm25"]
+
+
+def test_first_stages_of_one_name_and_other_settings_are_two_and_their_settings_tell_them_apart(results):
+    one = with_facts(results["tiny"], "one", first_stage={"k1": 0.9}, means={"first_stage": 0.4})
+    other = with_facts(results["rounded"], "other", first_stage={"k1": 1.2}, means={"first_stage": 0.5})
+    labels = [system["label"] for system in side_by_side([one, other], resamples=99)["systems"]]
+    assert labels == ["bm25 + tiny at fp32, first_stage.k1 0.9", "bm25, k1 0.9", "bm25, k1 1.2",
+                      "bm25 + tiny at fp32, first_stage.k1 1.2"]  # fmt: skip
+
+
+def test_what_differs_between_systems_is_their_label(results):
+    both = [with_facts(results[name], name, reranker={"max_length": length, "attention": kind, "batch_tokens": length})
+            for name, length, kind in (("tiny", 256, "a"), ("rounded", 128, "b"))]  # fmt: skip
+    labels = [system["label"] for system in side_by_side(both, resamples=99)["systems"] if system["reranker"]]
+    assert labels == [
+        "bm25 + tiny at fp32, max_length 256, attention a",
+        "bm25 + tiny at fp32, max_length 128, attention b",
+    ]
+
+
+def test_a_reranker_that_is_worse_than_its_own_first_stage_is_said_to_be(results, tmp_path, capsys):
+    """Three reranked systems may be better than BM25, and an embedding model alone better than all of them."""
+    bm25 = with_facts(results["bm25"], "bm25", means={"first_stage": 0.3, "reranked": 0.3})
+    lifted = with_facts(results["tiny"], "lifted", means={"first_stage": 0.3, "reranked": 0.6})
+    spoiled = with_facts(
+        results["rounded"], "spoiled", first_stage={"name": "minilm"}, means={"first_stage": 0.9, "reranked": 0.7}
+    )
+    found = side_by_side([bm25, lifted, spoiled], resamples=9999)
+    assert found["best"]["without_reranker"] == "minilm"
+    assert found["best"]["with_reranker"] == "minilm + tiny at fp32"
+    claim = "minilm without a reranker is better than every system with one"
+    worse = "minilm + tiny at fp32 is worse than minilm alone: -0.2000"
+    better = "bm25 + tiny at fp32 is better than bm25 alone: +0.3000"
+    terminal.show_comparison(found, "there")
+    for text in (capsys.readouterr().out, markdown.comparison(found), html.comparison(found, {})):
+        flat = " ".join(text.split())
+        assert claim in flat
+        assert worse in flat
+        assert better in flat
+
+
+def test_the_whole_path_is_timed_in_its_parts(results):
+    found = side_by_side(
+        [
+            with_facts(results["bm25"], "bm25", time=2.0),
+            with_facts(results["tiny"], "tiny", time=4.0, cost=cost_of(80.0)),
+        ],
+        resamples=99,
+    )
+    times = {system["label"]: system["time"] for system in found["systems"]}
+    assert times["bm25"] == {"first_stage_ms": 3.0, "reranking_p50_ms": 0.0, "total_ms": 3.0}  # the median of both
+    assert times["bm25 + tiny at fp32"] == {"first_stage_ms": 3.0, "reranking_p50_ms": 80.0, "total_ms": 83.0}
+
+
+def test_a_first_stage_whose_time_nobody_measured_is_said_to_have_none(results):
+    found = side_by_side([with_facts(results["tiny"], "a", cost=cost_of(80.0)), results["bm25"]], resamples=99)
+    assert {system["time"]["total_ms"] for system in found["systems"]} == {None}
+    assert any(warning.startswith("the time of a query is not known of bm25") for warning in found["warnings"])
+
+
+def test_tests_that_can_reject_nothing_are_no_part_of_the_correction(results):
+    """R@6 of two rerankings of the same six candidates cannot differ; three tests are left to correct for."""
+    found = compared(results, "tiny", "reversed")
+    label = "bm25 + tiny at fp32, reversed"
+    tests = found["against_baseline"][label]
+    assert (tests["R@6"]["wins"], tests["R@6"]["losses"], tests["R@6"]["holm_p"]) == (0, 0, 1.0)
+    every = [test for of in found["against_baseline"].values() for test in of.values()]
+    counted = [test for test in every if test["wins"] + test["losses"]]
+    assert found["untested"]["against_baseline"] == len(every) - len(counted) == 2  # and bm25's own R@6
+    smallest = min(counted, key=lambda test: test["randomization_p"])
+    assert smallest["holm_p"] == pytest.approx(min(1.0, smallest["randomization_p"] * len(counted)))
+    assert "2 tests left out in which no query differs" in markdown.comparison(found)
 
 
 def test_one_result_is_not_enough(results):
@@ -115,7 +229,7 @@ def test_other_measures_are_left_out_and_said(results, tmp_path):
     pipeline = Pipeline(data, NoReranker(), FirstStage(), 6, ("P@5", "nDCG@10"))
     found = side_by_side([results["tiny"], reading.read(pipeline.run(tmp_path / "p"))], resamples=99)
     assert found["measures"] == ["nDCG@10"]
-    assert any("P@5 of bm25 is left out" in warning for warning in found["warnings"])
+    assert any("P@5 of bm25" in warning and "is left out" in warning for warning in found["warnings"])
 
 
 @pytest.mark.parametrize("queries", [1, 2])

@@ -1,6 +1,7 @@
 """A comparison in words: the rows and sentences that terminal and Markdown share."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from evalkit.report.tables import amount, around, number
@@ -16,6 +17,119 @@ def heading(compared: Mapping[str, Any]) -> str:
         f"{facts['name']}: {facts['queries']} queries, {facts['docs']:,} passages; {len(compared['systems'])} systems "
         f"against {compared['baseline']}"
     )
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a comparison: a claim, sentences that say more, and whether that is good news."""
+
+    claim: str
+    lines: tuple[str, ...]
+    trend: str
+    """``rise``, ``fall``, or nothing."""
+
+
+def outcome(compared: Mapping[str, Any]) -> Outcome:
+    """Return who is better than whom in the first measure: with a reranker or without, and against the baseline."""
+    against = _against_baseline(compared)
+    best = compared.get("best")
+    if not best:
+        return against
+    test, measure = best["test"], best["measure"]
+    without, reranked = best["without_reranker"], best["with_reranker"]
+    means = {system["label"]: system["mean"][measure] for system in compared["systems"]}
+    sure = test["holm_p"] is not None and test["holm_p"] < SIGNIFICANT
+    if sure and test["mean"] > 0:
+        claim, trend = f"{reranked} is better than {without}, the best without a reranker", "rise"
+    elif sure:
+        claim, trend = f"{without} without a reranker is better than every system with one", "fall"
+    else:
+        claim, trend = f"No system with a reranker is clearly better than {without} without one", ""
+    found = [
+        f"The best with a reranker, {reranked} ({means[reranked]:.4f}), against the best without, {without} "
+        f"({means[without]:.4f}): {_change(test)}, p {_p(test['holm_p'])} corrected over all pairs."
+    ]
+    found += own_lines(compared)
+    return Outcome(claim, (*found, f"{against.claim}." if against.claim else "", *against.lines), trend)
+
+
+def own_lines(compared: Mapping[str, Any]) -> list[str]:
+    """Return for each reranked system whether it is better than its own first stage, which needs no reranker."""
+    measure, found = compared["measures"][0], []
+    first_stages = {system["label"]: system.get("own_first_stage") for system in compared["systems"]}
+    for label, tests in (compared.get("against_own_first_stage") or {}).items():
+        test = tests[measure]
+        sure = test["holm_p"] is not None and test["holm_p"] < SIGNIFICANT
+        verdict = "not clearly other than" if not sure else "better than" if test["mean"] > 0 else "worse than"
+        found.append(
+            f"{label} is {verdict} {first_stages[label]} alone: {_change(test)}, p {_p(test['holm_p'])} corrected over "
+            "all systems with a reranker."
+        )
+    return found
+
+
+def _against_baseline(compared: Mapping[str, Any]) -> Outcome:
+    """Return who differs from the baseline in the first measure."""
+    name, baseline = compared["measures"][0], compared["baseline"]
+    groups: dict[str, list[str]] = {"better": [], "worse": [], "unclear": []}
+    for label, found in (compared.get("against_baseline") or {}).items():
+        if test := found.get(name):
+            sure = test["holm_p"] is not None and test["holm_p"] < SIGNIFICANT
+            trend = "unclear" if not sure else "better" if test["mean"] > 0 else "worse"
+            groups[trend].append(f"{label} ({test['mean']:+.4f})")
+    better, worse = len(groups["better"]), len(groups["worse"])
+    total = better + worse + len(groups["unclear"])
+    if not total:
+        return Outcome(f"{len(compared['systems'])} systems, nothing to compare", (), "")
+    claim = f"No clear difference from {baseline}"
+    if better or worse:
+        some = better or worse
+        counted = f"{some} of {total} {'is' if some == 1 else 'are'}" if total > 1 else "The other one is"
+        claim = f"{counted} {'better' if better else 'worse'} than {baseline}"
+        if better and worse:
+            claim += f", {worse} {'is' if worse == 1 else 'are'} worse"
+    lines = [
+        f"{title}: {', '.join(groups[key])}."
+        for key, title in (("better", "Better"), ("worse", "Worse"), ("unclear", "No clear difference"))
+        if groups[key]
+    ]
+    lines.append(f"Better and worse are said where the corrected p is below {SIGNIFICANT:g}.")
+    return Outcome(claim, tuple(lines), "rise" if better and not worse else "fall" if worse and not better else "")
+
+
+def _change(test: Mapping[str, Any]) -> str:
+    low, high = test["low"], test["high"]
+    interval = "" if low is None or high is None else f" (95 % interval {low:+.4f} to {high:+.4f})"
+    return f"{test['mean']:+.4f}{interval}"
+
+
+def _p(p: float | None) -> str:
+    return p_value(p) if p is None or p < 0.001 else f"= {p_value(p)}"
+
+
+def time_rows(compared: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Return a row a system whose time is known, with the parts of the whole path: first stage, then reranking."""
+    measure, rows = compared["measures"][0], []
+    for system in compared["systems"]:
+        time = system.get("time") or {}
+        if time.get("total_ms") is None:
+            continue
+        rows.append(
+            {
+                "system": system["label"],
+                measure: f"{system['mean'][measure]:.4f}",
+                "first stage ms": amount(time["first_stage_ms"]),
+                "reranking ms": amount(time["reranking_p50_ms"]) if system["side"] == "reranked" else "-",
+                "whole query ms": amount(time["total_ms"]),
+            }
+        )
+    return rows
+
+
+TIME_NOTE = (
+    "First stage: its time for all queries together, by their number, an index being there. Reranking: the median of "
+    "single queries."
+)
 
 
 def system_rows(compared: Mapping[str, Any]) -> list[dict[str, str]]:
@@ -164,7 +278,18 @@ def mark_note(compared: Mapping[str, Any]) -> str:
     """Return what the signs mean, and what stands behind them."""
     return (
         f"+ and - differ from {compared['baseline']} at p < {SIGNIFICANT:g}: two-sided paired randomisation test "
-        f"({compared['resamples']} draws, seed {compared['seed']}), Holm's correction over all systems and measures."
+        f"({compared['resamples']} draws, seed {compared['seed']}), Holm's correction over all systems and measures"
+        f"{_untested(compared)}."
+    )
+
+
+def _untested(compared: Mapping[str, Any]) -> str:
+    """Return what the correction leaves out: a test in which no query differs can reject nothing."""
+    count = (compared.get("untested") or {}).get("against_baseline", 0)
+    return (
+        f", {count} tests left out in which no query differs"
+        if count > 1
+        else (", 1 test left out in which no query differs" if count else "")
     )
 
 

@@ -211,12 +211,19 @@ def gate(judged: Verdict) -> str:
 
 def comparison(compared: Mapping[str, Any], pictures: Sequence[str] = ()) -> str:
     """Return the report of a comparison; `pictures` are the names of image files beside it."""
-    rows = comparing.system_rows(compared)
+    rows, outcome = comparing.system_rows(compared), comparing.outcome(compared)
     parts = [
         f"# {_text(comparing.heading(compared))}",
+        f"**{_text(outcome.claim)}** in {_text(compared['measures'][0])}.",
+        "\n".join(f"- {_text(line)}" for line in outcome.lines if line),
         _table(list(rows[0]), [list(row.values()) for row in rows]),
         _text(comparing.mark_note(compared)),
     ]
+    if times := comparing.time_rows(compared):
+        parts += [
+            "## Quality and time\n" + _table(list(times[0]), [list(row.values()) for row in times]),
+            comparing.TIME_NOTE,
+        ]
     if costs_beside := comparing.cost_rows(compared):
         parts += [
             "## What it costs\n" + _table(list(costs_beside[0]), [list(row.values()) for row in costs_beside]),

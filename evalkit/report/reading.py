@@ -183,6 +183,7 @@ _RESULT = {
             "batch_tokens?": int | None,
         },
         "scoring": {"pairs_unscored": COUNT},
+        "first_stage_time?": {"per_query_ms?": Maybe(Limited(float, lambda number: number >= 0, "0 or more"))},
     },
     "effectiveness": Limited(
         {

@@ -67,9 +67,15 @@ def show_comparison(compared: Mapping[str, Any], folder: str) -> None:
     measure = compared["measures"][0]
     console.print(_left_first(list(rows[0]), [list(row.values()) for row in rows], comparing.heading(compared)))
     console.print(comparing.mark_note(compared), soft_wrap=True)
+    outcome = comparing.outcome(compared)
+    console.print(f"{outcome.claim} in {measure}.", soft_wrap=True)
+    for line in comparing.own_lines(compared):
+        console.print(line, soft_wrap=True)
     columns = ["system", f"{measure} change", "95 % interval (BCa)", "win/tie/loss", "d", "p Holm", "sees a drop of"]
     tests = comparing.test_rows(compared, measure)
     console.print(_left_first(columns, [[r[0], r[1], r[3], r[4], r[5], r[9], r[11]] for r in tests], ""))
+    if times := comparing.time_rows(compared):
+        console.print(_left_first(list(times[0]), [list(row.values()) for row in times], "Quality and time"))
     if costs := [{key: row[key] for key in row if key not in _LONG} for row in comparing.cost_rows(compared)]:
         console.print(_left_first(list(costs[0]), [list(row.values()) for row in costs], "What it costs"))
     for line in (*comparing.memory_claims(compared), *comparing.parity_lines(compared)):

@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Mapping
 
 from evalkit.report import comparing, tables
-from evalkit.report.comparing import SIGNIFICANT
 from evalkit.report.page import figures, parts
 from evalkit.report.page.figures import Entry
 from evalkit.report.page.markup import Markup, tag
@@ -15,9 +14,10 @@ def comparison(compared: Entry, pictures: Mapping[str, str]) -> str:
     `pictures` maps a title to an SVG. Parts that are missing or null are left out.
     """
     facts, measures, baseline = compared["slice"], compared["measures"], compared["baseline"]
-    claim, details, state = _outcome(compared)
+    outcome = comparing.outcome(compared)
     sections = [
         parts.section("systems", "The systems", *_systems(compared)),
+        parts.section("time", "Quality and time", *_times(compared)),
         parts.section("cost", "What it costs", *_cost(compared)),
         parts.warnings(compared.get("warnings")),
         parts.pictures(pictures),
@@ -33,40 +33,11 @@ def comparison(compared: Entry, pictures: Mapping[str, str]) -> str:
     head = tag(
         "header",
         tag("p", heading),
-        tag("h1", tag("strong", claim, class_=parts.GLYPH.get(state)), f"in {measures[0]}"),
-        *(tag("p", line, class_="plain") for line in details),
-        class_=state or None,
+        tag("h1", tag("strong", outcome.claim, class_=parts.GLYPH.get(outcome.trend)), f"in {measures[0]}"),
+        *(tag("p", line, class_="plain") for line in outcome.lines if line),
+        class_=outcome.trend or None,
     )
     return parts.page(f"{facts['name']}: {len(compared['systems'])} systems compared", head, sections)
-
-
-def _outcome(compared: Entry) -> tuple[str, list[str], str]:
-    """Return who differs from the baseline in the first measure: in a claim, in sentences, and as a trend."""
-    name, baseline = compared["measures"][0], compared["baseline"]
-    groups: dict[str, list[str]] = {"better": [], "worse": [], "unclear": []}
-    for label, found in (compared.get("against_baseline") or {}).items():
-        if test := found.get(name):
-            sure = test["holm_p"] is not None and test["holm_p"] < SIGNIFICANT
-            trend = "unclear" if not sure else "better" if test["mean"] > 0 else "worse"
-            groups[trend].append(f"{label} ({figures.signed(test['mean'])})")
-    better, worse = len(groups["better"]), len(groups["worse"])
-    total = better + worse + len(groups["unclear"])
-    if not total:
-        return f"{len(compared['systems'])} systems, nothing to compare", [], ""
-    claim = f"No clear difference from {baseline}"
-    if better or worse:
-        some = better or worse
-        counted = f"{some} of {total} {'is' if some == 1 else 'are'}" if total > 1 else "The other one is"
-        claim = f"{counted} {'better' if better else 'worse'} than {baseline}"
-        if better and worse:
-            claim += f", {worse} {'is' if worse == 1 else 'are'} worse"
-    lines = [
-        f"{title}: {', '.join(groups[key])}."
-        for key, title in (("better", "Better"), ("worse", "Worse"), ("unclear", "No clear difference"))
-        if groups[key]
-    ]
-    lines.append(f"Better and worse are said where the corrected p is below {SIGNIFICANT:g}.")
-    return claim, lines, "rise" if better and not worse else "fall" if worse and not better else ""
 
 
 def _systems(compared: Entry) -> Iterable[Markup | None]:
@@ -76,7 +47,7 @@ def _systems(compared: Entry) -> Iterable[Markup | None]:
         rows.append([
             str(system["label"]),
             str(system.get("first_stage") or ""),
-            str(system.get("reranker") or ""),
+            str(system.get("reranker") or ("none" if system.get("side") == "first_stage" else "")),
             str(system.get("precision") or ""),
             str(system.get("depth") or ""),
             *(figures.value(system["mean"].get(name)) for name in names),
@@ -99,6 +70,12 @@ def _cost(compared: Entry) -> Iterable[Markup | None]:
             yield parts.note(sentence)
 
 
+def _times(compared: Entry) -> Iterable[Markup | None]:
+    if rows := comparing.time_rows(compared):
+        yield parts.table(list(rows[0]), [list(row.values()) for row in rows], "Quality and time")
+        yield parts.note(comparing.TIME_NOTE)
+
+
 def _against_baseline(compared: Entry) -> Iterable[Markup | None]:
     against = compared.get("against_baseline") or {}
     if not against:
@@ -106,7 +83,8 @@ def _against_baseline(compared: Entry) -> Iterable[Markup | None]:
     percent = f"{100 * (compared.get('confidence') or 0.95):g} % interval"
     yield parts.note(
         "Mean paired difference to the baseline over the queries; p is of the paired randomisation test, corrected by "
-        "Holm and by Benjamini and Hochberg over all systems and measures."
+        "Holm and by Benjamini and Hochberg over all systems and measures; a test in which no query differs can reject "
+        "nothing and is not counted."
     )
     for name in compared["measures"]:
         found = {label: tests[name] for label, tests in against.items() if tests.get(name)}
