@@ -648,6 +648,7 @@ def test_a_trial_says_what_contradicts_the_folder():
             "first_stage": {"notes": ["first_stage.pooling=mean was used, and ..."]},
             "reranker": {"notes": ["reranker.prompt='' was used, and ..."], "max_length": 8},
             "scoring": defaultdict(int),
+            "depth": 1,
         }
 
     found = caveats(Trial())
