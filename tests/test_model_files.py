@@ -3,6 +3,7 @@
 import json
 import shutil
 import warnings
+from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
@@ -638,25 +639,16 @@ def test_logits_are_those_of_sentence_transformers(reranker, sentence_transforme
 # --- a whole trial, and the shared cases
 
 
-def test_a_trial_says_what_contradicts_the_folder(embedder):
+def test_a_trial_says_what_contradicts_the_folder():
     class Trial:
         slice = DATA
         unjudged_at_10 = {"first_stage": 0.0, "reranked": 0.0}  # noqa: RUF012
         effective = {  # noqa: RUF012
-            "slice": {"judged_docs_without_text": 0, "corpus": "full", "queries_without_relevant": 0},
+            "slice": defaultdict(int, corpus="full"),
             "first_stage": {"notes": ["first_stage.pooling=mean was used, and ..."]},
             "reranker": {"notes": ["reranker.prompt='' was used, and ..."], "max_length": 8},
-            "scoring": dict.fromkeys(
-                (
-                    "queries_without_hits",
-                    "pairs_unscored",
-                    "pairs",
-                    "truncated_pairs",
-                    "tied_pairs",
-                    "queries_reordered",
-                ),
-                0,
-            ),
+            "scoring": defaultdict(int),
+            "depth": 1,
         }
 
     found = caveats(Trial())
