@@ -228,7 +228,7 @@ def test_one_query_is_not_enough_and_a_hard_limit_speaks_all_the_same():
 
 def test_a_requirement_that_there_is_not_is_refused():
     with pytest.raises(
-        EvalkitError, match="gate.require=non-inferior: there is no such requirement; did you mean non_i"
+        EvalkitError, match=r"gate\.require=non-inferior: there is no such requirement; did you mean non_i"
     ):
         verdict(result(), require="non-inferior")
 
