@@ -127,10 +127,10 @@ def test_the_whole_verdict_fails_equal_systems_no_more_often_than_it_says(n, mon
     monkeypatch.setattr(evidence, "detectable", lambda *_: None)  # it takes time, and fails nothing
     rng = np.random.default_rng(22)
     failed = 0
-    for _ in range(PAIRS):
+    for _ in range(500):
         base = rng.uniform(0.3, 0.8, n)
         one, two = (tuple(np.clip(base + uneven(rng, n)[:, 0], 0, 1)) for _ in range(2))
         judged = verdict(result(reranked=one), result(reranked=two))
         failed += not judged.holds
         assert judged.false_alarms == ALPHA
-    assert failed / PAIRS <= ALPHA + SIMULATION_ERROR
+    assert failed / 500 <= ALPHA + 2 * SIMULATION_ERROR  # a quarter of the pairs
