@@ -489,7 +489,8 @@ def _notes(measured: Measured, found: dict[str, Any]) -> list[str]:
         notes.append(f"FlagReranker has no setting for {measured.setting['precision']}: its model was put into it.")
     if measured.missing:
         notes.append(
-            f"Not installed, so left out: {', '.join(measured.missing)}; pip install 'evalkit-rerank[benchmark]' brings them."
+            f"Not installed, so left out: {', '.join(measured.missing)}; pip install 'evalkit-rerank[benchmark]' "
+            "brings them."
         )
     return notes
 
