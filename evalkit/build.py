@@ -109,8 +109,8 @@ def _allowed(target: str) -> bool:
 def _refusal(target: str) -> EvalkitError:
     return EvalkitError(
         f"_target_={named(target)}: a configuration can name evalkit's own components only (evalkit.slices, "
-        f"evalkit.first_stage, evalkit.rerankers), and what {ALLOW} in the environment names; for a component of your "
-        f"own: {ALLOW}={named(target).partition('.')[0]}"
+        f"evalkit.first_stage, evalkit.rerankers), and what {ALLOW} in the environment names, such as "
+        f"{ALLOW}=my_module"
     )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from evalkit.report.tables import amount, around, number
+from evalkit.report.tables import amount, around, device, number
 
 SIGNIFICANT = 0.05
 """Corrected p values below this are marked."""
@@ -179,7 +179,7 @@ def cost_notes(compared: Mapping[str, Any]) -> list[str]:
     told = [peaks[kind] for kind in peaks if any(cost.get("peak_of") == kind for cost in costs.values())]
     notes = ["; ".join([f"In brackets: ratios to {compared['baseline']}", *told]) + "."]
     if len({cost.get("device") for cost in costs.values()}) > 1:
-        devices = ", ".join(f"{label} on {cost.get('device')}" for label, cost in costs.items())
+        devices = ", ".join(f"{label} on {device(cost)}" for label, cost in costs.items())
         notes.append(f"The devices differ, so times and memories are not alike: {devices}.")
     open_ended = {
         label: cost["latency_samples"]

@@ -68,8 +68,11 @@ def _throughput(cost: Entry, scoring: Entry) -> Part:
     if found:
         flops, model, matrix = (found.get(key) for key in ("flops", "model_flops_per_s", "matrix_flops_per_s"))
         rows += [
-            ("useful tokens/s, end to end", amount(found["tokens_per_s"])),
-            ("padding, share of the tokens that were computed", f"{found['padding_share']:.1%}"),
+            ("useful tokens/s, end to end", amount(found["tokens_per_s"]) if found["tokens"] else NOT_MEASURED),
+            (
+                "padding, share of the tokens that were computed",
+                f"{found['padding_share']:.1%}" if found["tokens"] else NOT_MEASURED,
+            ),
             *([("FLOPs of the useful tokens", _si(flops, "FLOP"))] if flops is not None else []),
             *([("FLOPs a second, the model alone", _si(model, "FLOP/s"))] if model is not None else []),
             *([("FLOPs a second, a matrix product in this run", _si(matrix, "FLOP/s"))] if matrix is not None else []),
@@ -78,7 +81,7 @@ def _throughput(cost: Entry, scoring: Entry) -> Part:
         ]
         of = "the scoring of all pairs" if found["source"] == "scoring" else "a timed pass of its own over a sample"
         notes.append(
-            f"Of {of}: {_many(found['pairs'], 'pair')}, {found['tokens']:,} tokens, {_s(found['wall_s'])}. MFU is the "
+            f"Of {of}: {_many(found['pairs'], 'pair')}{_tokens(found, ', ')}, {_s(found['wall_s'])}. MFU is the "
             "rate of the useful tokens' FLOPs over that of a matrix product at the same precision; every layer counts "
             "whole, also where the engine spares itself some of the last one, so that MFU may exceed 100 %"
             + ("." if matrix is not None else ", which protocol=standard measures.")
@@ -91,6 +94,11 @@ def _throughput(cost: Entry, scoring: Entry) -> Part:
         notes.append(f"{_many(repeated, 'pair')} had both texts of another one, and took its score.")
     notes += [str(sentence) for sentence in scoring.get("budget_halvings") or ()]
     return Part("Throughput", ("", "value"), tuple(rows), tuple(notes))
+
+
+def _tokens(found: Entry, before: str, after: str = "") -> str:
+    """Return how many tokens were computed; nothing where the reranker did not count them."""
+    return f"{before}{found['tokens']:,} tokens{after}" if found["tokens"] else ""
 
 
 def _latency(found: Entry) -> Part:
@@ -139,7 +147,7 @@ def _memory(memory: Entry, calibration: Entry, scoring: Entry) -> Part:
     ]
     if own:
         notes = [
-            f"Apart: a pass of its own over {_many(own['pairs'], 'pair')} of the longest ({own['tokens']:,} tokens), "
+            f"Apart: a pass of its own over {_many(own['pairs'], 'pair')} of the longest{_tokens(own, ' (', ')')}, "
             "every peak forgotten before."
         ]
     else:
@@ -164,8 +172,8 @@ def _phases(cost: Entry) -> Part:
         ("warm-up, the first forward with it", _s(cost["warmup_s"])),
         ("steady state: one query, p50", f"{amount(latency['p50_ms'])} ms" if latency else NOT_MEASURED),
         ("scoring all pairs", _s(cost["scoring_s"])),
-        ("of it the tokenizer, beside the model", _s(cost["tokenize_s"])),
-        ("of it the model", _s(cost["forward_s"])),
+        ("of it the tokenizer, beside the model", _s(cost["tokenize_s"]) if cost["tokenize_s"] else NOT_MEASURED),
+        ("of it the model", _s(cost["forward_s"]) if cost["forward_s"] else NOT_MEASURED),
         ("first stage: indexing and searching", _s(cost["first_stage_s"])),
         *([("calibration workload, median", f"{amount(calibration['p50_ms'])} ms")] if calibration else []),
     ]

@@ -119,6 +119,11 @@ def cost_figures(result: Result) -> dict[str, Any] | None:
     }
 
 
+def device(figures: Mapping[str, Any]) -> str:
+    """Return the device that `cost_figures` are of, also where the reranker did not name one."""
+    return str(figures.get("device") or "an unnamed device")
+
+
 def samples(latency: Mapping[str, Any]) -> int:
     """Return how many runs were timed."""
     return len(latency["samples_ms"])

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, ParamSpec, TypeVar
 
+from evalkit.report.tables import device
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
@@ -239,7 +241,7 @@ def wrapped(text: str, width: float, size: float) -> str:
 def with_device(systems: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return the systems' labels, with the device where there are several: their times and memories are not alike."""
     several = len({s["cost"]["device"] for s in systems}) > 1
-    return [f"{s['label']} on {s['cost']['device']}" if several else str(s["label"]) for s in systems]
+    return [f"{s['label']} on {device(s['cost'])}" if several else str(s["label"]) for s in systems]
 
 
 @styled
