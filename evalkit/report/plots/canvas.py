@@ -240,8 +240,8 @@ def wrapped(text: str, width: float, size: float) -> str:
 
 def with_device(systems: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return the systems' labels, with the device where there are several: their times and memories are not alike."""
-    several = len({s["cost"]["device"] for s in systems}) > 1
-    return [f"{s['label']} on {device(s['cost'])}" if several else str(s["label"]) for s in systems]
+    several = len({s["cost"]["device"] for s in systems if s["cost"]}) > 1
+    return [f"{s['label']} on {device(s['cost'])}" if several and s["cost"] else str(s["label"]) for s in systems]
 
 
 @styled

@@ -15,39 +15,78 @@ System = Mapping[str, Any]
 
 @canvas.styled
 def tradeoff(systems: Sequence[System], measure: str) -> "Figure | None":
-    """Draw the mean of `measure` over the median latency of a query, and the Pareto front: none is faster and better.
+    """Draw the mean of `measure` over the time of a query, and the Pareto front: none is faster and better.
 
-    `systems` are those of a comparison; those without a latency or the measure are left out. None with fewer than two.
+    `systems` are those of a comparison, with a reranker and without; those whose time is unknown, or without the
+    measure, are left out. The time is of the whole path; a line leads from each first stage to what is made of it, so
+    that its length is the time of reranking and its rise the gain. None with fewer than two systems.
     """
     from matplotlib.lines import Line2D
 
-    timed = [s for s in systems if (s["cost"] or {}).get("p50_ms") is not None and measure in s["mean"]]
+    timed = [s for s in systems if _time(s) is not None and measure in s["mean"]]
     if len(timed) < 2:
         return None
-    points = [(s["cost"]["p50_ms"], s["mean"][measure]) for s in timed]
+    points = [(float(_time(s) or 0.0), s["mean"][measure]) for s in timed]
     front = sorted({p for p in points if not any(_dominates(other, p) for other in points)})
     figure = canvas.sheet(3.6)
     axes = figure.subplots()
     axes.plot(*zip(*front, strict=True), color=canvas.BLUE, linewidth=1.4, drawstyle="steps-post", zorder=1)
-    looks = [_ON if p in front else _OFF for p in points]
+    at = {s["label"]: point for s, point in zip(timed, points, strict=True)}
+    lines = [(at[s["own_first_stage"]], at[s["label"]]) for s in timed if s.get("own_first_stage") in at]
+    for one, other in lines:
+        axes.plot(*zip(one, other, strict=True), color=canvas.DARK, linewidth=1, linestyle=":", zorder=0)
+    looks = [(_ON if p in front else _OFF) | _shape(s) for s, p in zip(timed, points, strict=True)]
     for (x, y), look in zip(points, looks, strict=True):
         axes.plot([x], [y], linestyle="none", **look)
-    canvas.scale_time(axes, "x", [x for x, _ in points], "median latency of a query, ms")
+    whole = any("time" in s for s in timed)
+    canvas.scale_time(
+        axes, "x", [x for x, _ in points], f"time of a query, {'first stage and reranking, ' if whole else ''}ms"
+    )
     axes.set_ylim(*canvas.room([y for _, y in points], 0.02, 0.15))
     canvas.few_ticks(axes.yaxis, most=8)
     axes.set_ylabel(f"mean {canvas.readable(measure)}")
     axes.grid()
     names = canvas.with_device(timed)
     entries: list[tuple[Any, str]] = [
-        (Line2D([], [], linestyle="none", **look), f"{number}. {name}: {y:.3f}, {x:,.{0 if x >= 10 else 1}f} ms")
-        for number, (name, (x, y), look) in enumerate(zip(names, points, looks, strict=True), 1)
+        (Line2D([], [], linestyle="none", **look), f"{number}. {name}: {y:.3f}, {_parts(system, x)}")
+        for number, (name, system, (x, y), look) in enumerate(zip(names, timed, points, looks, strict=True), 1)
     ]
     entries.append(
         (Line2D([], [], color=canvas.BLUE, linewidth=1.4), "Pareto front: no other is both faster and better")
     )
+    if lines:
+        entries.append(
+            (Line2D([], [], color=canvas.DARK, linewidth=1, linestyle=":"), "from a first stage to its reranking")
+        )
+    if any(s.get("side") == "first_stage" for s in timed):
+        entries.append((Line2D([], [], linestyle="none", **_OFF | {"marker": "s"}), "square: without a reranker"))
     canvas.legend(figure, entries, lower=True)
     _number(figure, axes, points)
     return figure
+
+
+def _time(system: System) -> float | None:
+    """Return the time of a query in ms; a comparison by an older version knows that of reranking alone."""
+    if "time" in system:
+        total: float | None = system["time"]["total_ms"]
+        return total
+    reranking: float | None = (system["cost"] or {}).get("p50_ms")
+    return reranking
+
+
+def _parts(system: System, x: float) -> str:
+    total = f"{_ms(x)} ms"
+    if system.get("side") != "reranked" or "time" not in system:
+        return total
+    return f"{total} = {_ms(system['time']['first_stage_ms'])} + {_ms(system['time']['reranking_p50_ms'])}"
+
+
+def _ms(x: float) -> str:
+    return f"{x:,.{0 if x >= 10 else 1 if x >= 0.1 else 3}f}"
+
+
+def _shape(system: System) -> dict[str, Any]:
+    return {"marker": "s"} if system.get("side") == "first_stage" else {}
 
 
 @canvas.styled
