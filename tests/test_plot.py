@@ -149,7 +149,7 @@ PICTURES = {
     "latency_grid": lambda: plots.latency_grid(measured([10.0], GRID)),
     "costs": lambda: plots.costs(beside(system("a"), system("b", p50_ms=9.5, peak_mb=2310.4)), "nDCG@10"),
     "forest": lambda: plots.forest(comparison({"a": 0.1, "b": -0.2}), "nDCG@10"),
-    "languages": lambda: plots.languages([result(name="dev/en"), result((-0.25, -0.5), name="dev/de")]),
+    "sweep": lambda: plots.sweep([result(name="dev/en"), result((-0.25, -0.5), name="dev/de")]),
 }
 
 EXTREMES = {
@@ -187,8 +187,8 @@ EXTREMES = {
         comparison({LONG.format(n): -n / 50 for n in range(12)}, LONG), "nDCG@10"
     ),
     "one system, no interval, no p": lambda: plots.forest(comparison({"a": 0.0}, holm_p=None, half=None), "nDCG@10"),
-    "forty slices": lambda: plots.languages([result((-n / 99, 0.0), name=LONG.format(n)) for n in range(40)]),
-    "equal slices": lambda: plots.languages([result((0.0, 0.0), name="a")] * 2),
+    "forty slices": lambda: plots.sweep([result((-n / 99, 0.0), name=LONG.format(n)) for n in range(40)]),
+    "equal slices": lambda: plots.sweep([result((0.0, 0.0), name="a")] * 2),
 }
 
 
@@ -361,8 +361,8 @@ def test_fewer_than_two_points_are_no_picture():
     assert plots.costs(beside(system("a"), uncosted("b")), "nDCG@10") is None
     assert plots.forest(comparison({}), "nDCG@10") is None
     assert plots.forest(comparison({"a": 0.1}), "RR@10") is None
-    assert plots.languages([]) is None
-    assert plots.languages([result(), FAILED]) is None
+    assert plots.sweep([]) is None
+    assert plots.sweep([result(), FAILED]) is None
 
 
 def test_a_histogram_without_pairs_is_no_picture():
@@ -373,7 +373,7 @@ def test_a_histogram_without_pairs_is_no_picture():
 def test_slices_without_a_common_measure_are_no_picture():
     other = result(name="b")
     other["effectiveness"]["delta"] = {"AP@100": 0.1}
-    assert plots.languages([result(name="a"), other]) is None
+    assert plots.sweep([result(name="a"), other]) is None
 
 
 # --- what is written in them ------------------------------------------------------------------------------------------
@@ -663,7 +663,7 @@ def test_a_filled_marker_is_a_change_that_is_clear():
 
 def test_slices_are_sorted_by_gain_and_point_where_they_went():
     up, down = result((0.25, 0.25), name="dev/en"), result((-0.25, -0.25), name="dev/de", interval=(-0.3, 0.1))
-    figure = plots.languages([down, FAILED, up])
+    figure = plots.sweep([down, FAILED, up])
     axes = figure.axes[0]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["dev/en", "dev/de"]
     looks = [(line.get_marker(), line.get_markerfacecolor() == "white") for line in axes.lines]
@@ -671,8 +671,13 @@ def test_slices_are_sorted_by_gain_and_point_where_they_went():
     assert {"0.500 \u2192 0.750 (+0.250)", "0.500 \u2192 0.250 (-0.250)", "bm25 + bge at fp32"} <= set(texts(figure))
 
 
-def test_a_slice_that_comes_twice_is_told_apart_by_its_systems():
-    written = texts(plots.languages([result(second="one"), result(second="other")]))
+def test_trials_on_one_slice_have_the_names_of_their_systems_and_the_slice_stands_once():
+    written = texts(plots.sweep([result(second="one"), result(second="other")]))
+    assert {"bm25 + one at fp32", "bm25 + other at fp32", "tiny"} <= set(written)
+
+
+def test_a_slice_that_comes_twice_among_others_is_told_apart_by_its_systems():
+    written = texts(plots.sweep([result(second="one"), result(second="other"), result(name="large", second="one")]))
     assert {"tiny: bm25 + one at fp32", "tiny: bm25 + other at fp32"} <= set(written)
 
 
@@ -724,3 +729,44 @@ def test_a_result_read_back_from_json_gives_the_same_picture(tmp_path):
     back = json.loads(json.dumps(found))
     one, other = (plots.save(plots.scores(r), tmp_path / name) for r, name in ((found, "one"), (back, "other")))
     assert one[1].read_bytes() == other[1].read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("what", "changes"),
+    [("languages", [{"slice": {"name": "dev/en", "lang": "en"}}, {"slice": {"name": "dev/de", "lang": "de"}}]),
+     ("slices", [{"slice": {"name": "dl19", "lang": "en"}}, {"slice": {"name": "dl20", "lang": "en"}}]),
+     ("slices", [{"slice": {"name": "dl19", "lang": "en"}}, {"slice": {"name": "miracl/de", "lang": "de"}}]),
+     ("precisions", [{"reranker": {"name": "r", "precision": name}} for name in ("fp32", "fp16")]),
+     ("depths", [{"depth": 20}, {"depth": 100}]),
+     ("first_stages_and_rerankers", [{"first_stage": {"name": "a"}, "reranker": {"name": "r"}},
+                                     {"first_stage": {"name": "b"}, "reranker": {"name": "s"}}]),
+     ("trials", [{}, {}])],
+)  # fmt: skip
+def test_the_picture_of_a_sweep_is_named_for_what_varies(what, changes):
+    same = {"slice": {"name": "dev/en", "lang": "en"}, "first_stage": {"name": "bm25"}, "reranker": {"name": "r"},
+            "depth": 20}  # fmt: skip
+    assert plots.varying([{"effective": same | change} for change in changes]) == what
+
+
+def test_a_system_without_a_reranker_is_on_the_picture_and_on_the_front():
+    """MiniLM alone is better and faster than BM25 with a reranker, which so is no point of the front."""
+    alone = {"side": "first_stage", "own_first_stage": None, "cost": None}
+    systems = [
+        {"label": "bm25", "mean": {"nDCG@10": 0.5}, "time": times(0.4, 0.0), **alone},
+        system("bm25 + r", 0.7) | {"side": "reranked", "own_first_stage": "bm25", "time": times(0.4, 440.0)},
+        {"label": "minilm", "mean": {"nDCG@10": 0.84}, "time": times(11.0, 0.0), **alone},
+    ]
+    figure = plots.tradeoff(systems, "nDCG@10")
+    front = figure.axes[0].lines[0]
+    assert list(zip(front.get_xdata(), front.get_ydata(), strict=True)) == [(0.4, 0.5), (11.0, 0.84)]
+    written = texts(figure)
+    assert "2. bm25 + r: 0.700, 440 ms = 0.4 + 440" in written
+    assert "3. minilm: 0.840, 11 ms" in written
+
+
+def times(first_stage_ms, reranking_ms):
+    return {
+        "first_stage_ms": first_stage_ms,
+        "reranking_p50_ms": reranking_ms,
+        "total_ms": first_stage_ms + reranking_ms,
+    }

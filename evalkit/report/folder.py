@@ -94,7 +94,7 @@ def write_sweep(results: Sequence[Result], folder: Path, without: Sequence[Resul
     try:
         done = [result for result in results if result["status"] == "finished"]
         with whole_folder(folder, "sweep.json") as part:
-            drawn = _save({"languages": plots.languages(done)}, part)
+            drawn = _save({plots.varying(done): plots.sweep(done)}, part)
             report = markdown.sweep(results, [f"{name}.png" for name in drawn]) if results else "# Sweep\n"
             if without:
                 report += "\n## Without a result\n" + "".join(f"- `{one['name']}`: {one['error']}\n" for one in without)

@@ -3,7 +3,7 @@
 from evalkit.report.plots.canvas import save
 from evalkit.report.plots.cost import costs, latency, latency_grid
 from evalkit.report.plots.logits import reliability, scores
-from evalkit.report.plots.slices import languages
+from evalkit.report.plots.slices import sweep, varying
 from evalkit.report.plots.systems import forest, tradeoff
 from evalkit.report.plots.trial import before_after, deltas, depths
 
@@ -13,11 +13,12 @@ __all__ = [
     "deltas",
     "depths",
     "forest",
-    "languages",
     "latency",
     "latency_grid",
     "reliability",
     "save",
     "scores",
+    "sweep",
     "tradeoff",
+    "varying",
 ]

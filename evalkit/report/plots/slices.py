@@ -1,4 +1,4 @@
-"""A picture of one system on several slices, such as languages."""
+"""A picture of a sweep: each trial before and after reranking, named for what varies from trial to trial."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -11,9 +11,30 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+def varying(results: Sequence[Result]) -> str:
+    """Return what varies among finished trials, as the name of their picture: languages, slices, precisions, ..."""
+    seen: dict[str, set[str]] = {}
+    for result in results:
+        effective = result["effective"]
+        slice_, reranker = effective["slice"], effective["reranker"]
+        for what, value in (
+            ("languages", slice_.get("lang")),
+            ("slices", str(slice_["name"]).removesuffix(f"/{slice_.get('lang')}")),
+            ("first_stages", effective["first_stage"]["name"]),
+            ("rerankers", reranker["name"]),
+            ("precisions", reranker.get("precision")),
+            ("depths", effective["depth"]),
+        ):
+            seen.setdefault(what, set()).add(str(value))
+    several = [what for what, values in seen.items() if len(values) > 1]
+    if "slices" in several and "languages" in several:
+        several.remove("languages")  # collections in their own languages
+    return "_and_".join(several[:2]) or "trials"
+
+
 @canvas.styled
-def languages(results: Sequence[Result]) -> "Figure | None":
-    """Draw the first measure that all have, before and after reranking, a row for each slice, largest gain on top.
+def sweep(results: Sequence[Result]) -> "Figure | None":
+    """Draw the first measure that all have, before and after reranking, a row for each trial, largest gain on top.
 
     A filled marker stands for a 95 % interval that leaves out 0. Trials that failed are left out. None where fewer
     than two finished, or no measure is common to them.
@@ -48,7 +69,7 @@ def languages(results: Sequence[Result]) -> "Figure | None":
     axes.set_xlim(*canvas.room(values, 0.1))
     canvas.few_ticks(axes.xaxis)
     axes.set_xlabel(f"mean {canvas.readable(name)}")
-    systems = {tables.label(result) for result in done}
+    systems, slices = ({str(of(one)) for one in done} for of in (tables.label, _slice_name))
     canvas.legend(
         figure,
         [
@@ -57,9 +78,13 @@ def languages(results: Sequence[Result]) -> "Figure | None":
             (Line2D([], [], **_LOSS), "reranked: worse"),
             (Line2D([], [], **_GAIN | {"markerfacecolor": "white"}), "open: the 95 % interval of the change holds 0"),
         ],
-        systems.pop() if len(systems) == 1 else "",
+        "; ".join(of.pop() for of in (slices, systems) if len(of) == 1),
     )
     return figure
+
+
+def _slice_name(result: Result) -> str:
+    return str(result["effective"]["slice"]["name"])
 
 
 def _has(result: Result, name: str) -> bool:
@@ -67,11 +92,15 @@ def _has(result: Result, name: str) -> bool:
 
 
 def _labels(results: Sequence[Result]) -> list[str]:
-    """Return the slices' names, with the system where a slice comes twice."""
-    names = [str(result["effective"]["slice"]["name"]) for result in results]
-    if len(set(names)) == len(names):
-        return names
-    return [f"{name}: {tables.label(result)}" for name, result in zip(names, results, strict=True)]
+    """Return the name of each trial's slice, of its system where all are of one slice, or both; then its depth."""
+    slices = [str(result["effective"]["slice"]["name"]) for result in results]
+    systems = [tables.label(result) for result in results]
+    depths = [f"depth {result['effective']['depth']}" for result in results]
+    names = slices
+    for more in (systems, depths):
+        if len(set(names)) < len(names):
+            names = more if len(set(names)) == 1 else [f"{name}: {one}" for name, one in zip(names, more, strict=True)]
+    return names
 
 
 _BEFORE: dict[str, Any] = {

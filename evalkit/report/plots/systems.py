@@ -52,7 +52,7 @@ def tradeoff(systems: Sequence[System], measure: str) -> "Figure | None":
         for number, (name, system, (x, y), look) in enumerate(zip(names, timed, points, looks, strict=True), 1)
     ]
     entries.append(
-        (Line2D([], [], color=canvas.BLUE, linewidth=1.4), "Pareto front: no other is both faster and better")
+        (Line2D([], [], color=canvas.BLUE, linewidth=1.4), "Pareto front (filled): no other is both faster and better")
     )
     if lines:
         entries.append(
