@@ -48,14 +48,14 @@ def build(settings: Mapping[str, Any], kind: str | None = None) -> Any:
 
 def _component(target: str) -> Any:
     own = _OWN.fullmatch(target)
-    if not own and not _allowed(target):
+    if not own and not is_allowed(target):
         raise _refusal(target)
     module, _, name = target.rpartition(".")
     try:
         component = getattr(import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
         raise EvalkitError(f"_target_={target}: there is no such component ({error})") from None
-    if own and not _allowed(target):
+    if own and not is_allowed(target):
         # A module has names beside its component: what it imports, such as os, and functions of its own.
         is_own = (isclass(component) and hasattr(component, "check")) or (isfunction(component) and name == "load")
         if not is_own or component.__module__ != module:
@@ -65,7 +65,8 @@ def _component(target: str) -> Any:
     return component
 
 
-def _allowed(target: str) -> bool:
+def is_allowed(target: str) -> bool:
+    """Return whether the user lets a configuration build `target`, by the variable `ALLOW` of the environment."""
     names = [name.strip() for name in os.environ.get(ALLOW, "").split(",")]
     return any(name and (target == name or target.startswith(f"{name}.")) for name in names)
 
@@ -86,7 +87,7 @@ def check_hydra(settings: Mapping[str, Any]) -> None:
     """
     for path, key, value in _named(settings, "hydra"):
         fits = {"_target_": _HYDRAS_OWN, "()": _FORMATTERS, "class": _HANDLERS}.get(key, _STREAMS)
-        if not fits.fullmatch(str(value)) and not _allowed(str(value)):
+        if not fits.fullmatch(str(value)) and not is_allowed(str(value)):
             raise EvalkitError(
                 f"{path}={quoted(value)}: a configuration can give Hydra its own parts and plugins only, and what "
                 f"{ALLOW} in the environment names"

@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from multiprocessing import connection, get_context, parent_process, resource_tracker
 from multiprocessing.connection import Connection
@@ -29,8 +29,15 @@ _GRACE_S = 10.0
 """For closing what is open, before the process is killed."""
 
 
-def in_fresh_process(job: Callable[..., T], *arguments: Any, time_limit_s: float | None = None) -> T:
+def in_fresh_process(
+    job: Callable[..., T],
+    *arguments: Any,
+    time_limit_s: float | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> T:
     """Return what `job` returns, or raise what it raises, with the traceback of its process as a note.
+
+    The process starts with `environment`, or with this one's where it is None.
 
     Raises:
         EvalkitError: the process died, or did not end within `time_limit_s` seconds.
@@ -39,7 +46,7 @@ def in_fresh_process(job: Callable[..., T], *arguments: Any, time_limit_s: float
     context = get_context("spawn")
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(target=_serve, args=(theirs, progress.telling(), job, arguments), name="evalkit-trial")
-    with to_the_end(), _deaf_to_the_terminal():
+    with to_the_end(), _deaf_to_the_terminal(), _started_with(environment):
         process.start()
     try:
         theirs.close()
@@ -93,6 +100,24 @@ def _how(exit_code: int | None) -> str:
             )
         return f"{name}; a signal from outside, or a defect of a library, and then another version of it may help"
     return f"signal {-exit_code}"
+
+
+@contextmanager
+def _started_with(environment: Mapping[str, str] | None) -> Iterator[None]:
+    """Have processes that are started in the block begin with `environment`: they begin with what this one has then."""
+    before = dict(os.environ)
+    if environment is not None:
+        _replace_environment(environment)
+    try:
+        yield
+    finally:
+        _replace_environment(before)
+
+
+def _replace_environment(wanted: Mapping[str, str]) -> None:
+    for name in os.environ.keys() - wanted.keys():
+        del os.environ[name]
+    os.environ.update(wanted)
 
 
 @contextmanager
