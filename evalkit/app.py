@@ -13,7 +13,7 @@ from typing import Any
 
 import hydra
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra._internal.utils import get_args
+from hydra._internal.utils import get_args_parser
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -103,9 +103,11 @@ def _read_arguments() -> None:
     """Take note of what the user typed, before Hydra reads it with the same parser.
 
     Raises:
-        EvalkitError: Hydra is to take up a pickle.
+        EvalkitError: Hydra is to take up a pickle, or an option stands between the settings.
     """
-    given = get_args(sys.argv[1:])
+    given, left = get_args_parser().parse_known_args(sys.argv[1:])
+    if left and all("=" in one for one in left):
+        raise EvalkitError(f"{left[0]}: options such as --multirun and --config-dir stand before all settings")
     if given.experimental_rerun is not None:
         raise EvalkitError(
             "--experimental-rerun reads a pickle, which can run code; run it again with the settings in its config.yaml"
@@ -238,7 +240,8 @@ class SweepReport(Callback):
 
         self._trials = _trials(config)
         try:
-            self._folder = Path(config.hydra.sweep.dir)
+            with hydra_limits.seen(config):
+                self._folder = Path(config.hydra.sweep.dir)
             if hydra_limits.has_packaged_out_dir(config):
                 self._folder = _own_folder_of_sweep(config, self._folder)
             progress.use(config.log_format)
@@ -364,7 +367,10 @@ def _sentence(error: Exception) -> str:
         return f"cannot write the results{where}: {error.strerror or error}; name another folder with out_dir=DIR"
     if isinstance(error, OverrideParseException):
         return _unreadable(error.override)
-    first_line = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+    lines = (str(error).strip() or type(error).__name__).splitlines()
+    first_line = lines[0].rstrip(".")
+    if first_line.endswith("raised while composing config:") and lines[1:]:
+        first_line = f"{first_line.partition(': ')[0]}: {lines[1].strip()}"
     cause = error.__cause__
     details = str(cause).strip().splitlines()[0] if isinstance(cause, OmegaConfBaseException) else ""
     if ambiguous := re.fullmatch(r"Ambiguous value for argument '(.+)'", first_line):

@@ -112,7 +112,7 @@ def check(
     if not isinstance(part, Mapping):
         raise EvalkitError(f"hydra={quoted(part)}: it has to be a mapping; {_DEFAULT_WAY_OUT}")
     found, wanted = dict(_leaves(part)), dict(_leaves(packaged))
-    for path, value in found.items():
+    for path, value in sorted(found.items()):
         if path[0] in _BY_THEMSELVES or _within(path, _BY_HYDRA) or (path in wanted and wanted[path] == value):
             continue
         if _within(path, _ANYWHERE) and not isinstance(value, Mapping):
@@ -224,7 +224,8 @@ def refusal(path: Path, value: object, why: str = "") -> EvalkitError:
     way = next((said for key, said in _WAYS_OUT.items() if f"{dotted}.".startswith(f"{key}.")), _DEFAULT_WAY_OUT)
     if value is _GONE:
         return EvalkitError(f"hydra.{dotted}: a configuration cannot take this away from Hydra; leave it as it is")
-    return EvalkitError(f"hydra.{dotted}={quoted(value)}: a configuration cannot set this for Hydra; {why}{way}")
+    shown = "" if dotted.startswith("job.env_set") else f"={quoted(value)}"  # may be copied from the environment
+    return EvalkitError(f"hydra.{dotted}{shown}: a configuration cannot set this for Hydra; {why}{way}")
 
 
 _GONE = object()

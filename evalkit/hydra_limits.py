@@ -166,6 +166,10 @@ def _checked(load: Callable[..., DictConfig]) -> Callable[..., DictConfig]:
             if str(error.args[0]) in os.environ:
                 raise
             raise hydra_allowed.refusal(("job", "env_copy"), str(error.args[0])) from None
+        if not given.arguments["validate_sweep_overrides"]:
+            # Hydra composes once more before, to see whether it is a sweep, does nothing else with it, and takes any
+            # error there for a no.
+            return cfg
         whole = OmegaConf.to_container(cfg, resolve=False)
         assert isinstance(whole, dict)
         part = whole.get("hydra")
@@ -179,8 +183,7 @@ def _checked(load: Callable[..., DictConfig]) -> Callable[..., DictConfig]:
             raise EvalkitError(
                 "hydra.overrides: this is what was given on the command line, and nothing that a file can add to"
             )
-        # Hydra composes once more before, to see whether it is a sweep, and takes any error there for a no.
-        if cfg.hydra.mode == RunMode.MULTIRUN and given.arguments["validate_sweep_overrides"]:
+        if cfg.hydra.mode == RunMode.MULTIRUN:
             check_launcher(str(part["launcher"]["_target_"]))
         if name is not None:
             _check_texts(cfg, given.arguments["overrides"])
@@ -234,18 +237,20 @@ def _expand_home(cfg: DictConfig) -> None:
             cfg.out_dir = str(user_path(raw["out_dir"]))
 
 
-def _check_places(cfg: DictConfig, is_trial_of_sweep: bool) -> None:
-    """Check where files will be written, as far as it can be known before the job."""
-    cfg = copy.deepcopy(cfg)
-    if is_trial_of_sweep:
-        with read_write(cfg), open_dict(cfg):
-            cfg.hydra.job.num, cfg.hydra.job.id = 0, "0"
-    with _hydra_config(cfg):
-        if is_trial_of_sweep and (subdir := _resolved(cfg, "hydra.sweep.subdir")) is not None:
-            hydra_allowed.check_subdir(str(subdir))
-        if _has_foreign_files(cfg.hydra.runtime.config_sources):
+def _check_places(cfg: DictConfig, is_trial: bool) -> None:
+    """Check where files will be written, as far as it can be known before the job; `is_trial` is of one of a sweep."""
+    numbered = copy.deepcopy(cfg)
+    with read_write(numbered), open_dict(numbered):
+        numbered.hydra.job.num, numbered.hydra.job.id = 0, "0"
+    if cfg.hydra.mode == RunMode.MULTIRUN:
+        with seen(numbered):
+            if (subdir := _resolved(numbered, "hydra.sweep.subdir")) is not None:
+                hydra_allowed.check_subdir(str(subdir))
+    if _has_foreign_files(cfg.hydra.runtime.config_sources):
+        of = numbered if is_trial else copy.deepcopy(cfg)
+        with seen(of):
             keys = (*written_paths.WRITTEN, *written_paths.ADDRESSES)
-            _check_paths({key: _resolved(cfg, key) for key in keys})
+            _check_paths({key: _resolved(of, key) for key in keys})
 
 
 def _check_paths(settings: Mapping[str, object]) -> None:
@@ -263,7 +268,7 @@ def _has_foreign_files(sources: Any) -> bool:
 
 
 @contextmanager
-def _hydra_config(cfg: DictConfig) -> Iterator[None]:
+def seen(cfg: DictConfig) -> Iterator[None]:
     """Have ``${hydra:...}`` look into `cfg` while the block runs."""
     instance = HydraConfig.instance()
     before, instance.cfg = instance.cfg, cfg  # type: ignore[assignment]

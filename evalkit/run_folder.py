@@ -2,9 +2,8 @@
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -77,17 +76,35 @@ def first_free(folder: Path) -> Path:
     Raises:
         EvalkitError: it cannot be written.
     """
-    for number in count(1):
+
+    def take(wanted: Path) -> None:
+        wanted.mkdir(parents=True, exist_ok=True)  # Hydra may have made it already
+        os.close(os.open(wanted / LOG, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))  # whoever makes the log has it
+
+    return _first(folder, take)
+
+
+def new_folder(folder: Path) -> Path:
+    """Make `folder`, or the first of ``folder-2``, ``folder-3``, ... that there is not, and return it.
+
+    Raises:
+        EvalkitError: it cannot be made.
+    """
+    return _first(folder, lambda wanted: wanted.mkdir(parents=True))
+
+
+def _first(folder: Path, take: Callable[[Path], None]) -> Path:
+    number = 1
+    while True:
         wanted = folder if number == 1 else folder.with_name(f"{folder.name}-{number}")
         try:
-            wanted.mkdir(parents=True, exist_ok=True)
-            os.close(os.open(wanted / LOG, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))  # whoever makes the log has it
+            take(wanted)
         except FileExistsError:
-            continue
+            number += 1
         except OSError as error:
             raise cannot_write(wanted, error) from None
-        return wanted
-    raise AssertionError("numbers do not end")
+        else:
+            return wanted
 
 
 def write(path: Path, text: str) -> None:
