@@ -18,9 +18,9 @@ from typing import Any
 import hydra
 from hydra._internal import utils as hydra_utils
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra._internal.core_plugins import basic_sweeper
-from hydra._internal.core_plugins.file_config_source import FileConfigSource
+from hydra._internal.config_repository import ConfigRepository
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from hydra.types import RunMode
@@ -47,10 +47,11 @@ _KNOWN: tuple[tuple[Any, str, tuple[str, ...]], ...] = (
     (ConfigLoaderImpl, "load_configuration",
      ("self", "config_name", "overrides", "run_mode", "from_shell", "validate_sweep_overrides")),
     (ConfigLoaderImpl, "_process_config_searchpath", ("self", "config_name", "parsed_overrides", "repo")),
-    (FileConfigSource, "load_config", ("self", "config_path")),
+    (ConfigRepository, "load_config", ("self", "config_path")),
+    (ConfigRepository, "_find_object_source", ("self", "config_path", "object_type")),
+    (OmegaConf, "save", ("config", "f", "resolve")),
     (Container, "resolve_parse_tree", ("self", "parse_tree", "node", "memo", "key")),
     (hydra_utils, "create_config_search_path", ("search_path_dir",)),
-    (basic_sweeper.BasicSweeper, "sweep", ("self", "arguments")),
 )  # fmt: skip
 """What is wrapped or called below, and its parameters."""
 
@@ -81,11 +82,11 @@ def in_force() -> Iterator[None]:
     wrapped: tuple[tuple[Any, str, Any], ...] = (
         (ConfigLoaderImpl, "load_configuration", _checked(_load)),
         (ConfigLoaderImpl, "_process_config_searchpath", _no_search_path),
-        (FileConfigSource, "load_config", _of_a_sane_size(FileConfigSource.load_config)),
+        (ConfigRepository, "load_config", _of_a_sane_size(ConfigRepository.load_config)),
         (Container, "resolve_parse_tree", _counted(Container.resolve_parse_tree)),
-        (basic_sweeper, "OmegaConf", _Redacting),
+        (OmegaConf, "save", staticmethod(_save_redacted)),
     )
-    before = [(place, name, getattr(place, name)) for place, name, _ in wrapped]
+    before = [(place, name, inspect.getattr_static(place, name)) for place, name, _ in wrapped]
     try:
         for place, name, ours in wrapped:
             setattr(place, name, ours)
@@ -302,10 +303,10 @@ def _no_search_path(self: ConfigLoaderImpl, config_name: str | None, parsed_over
 
 def _of_a_sane_size(load: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(load)
-    def load_config(self: FileConfigSource, config_path: str) -> Any:
-        path = Path(self.path, self._normalize_file_name(config_path))
-        if path.is_file():
-            yaml_size.check(path)
+    def load_config(self: ConfigRepository, config_path: str) -> Any:
+        source = self._find_object_source(config_path=config_path, object_type=ObjectType.CONFIG)
+        if source is not None and source.scheme() == "file":
+            yaml_size.check(Path(source.path, source._normalize_file_name(config_path)))
         return load(self, config_path)
 
     return load_config
@@ -330,18 +331,14 @@ def _counted(resolve: Callable[..., Any]) -> Callable[..., Any]:
     return resolve_parse_tree
 
 
-class _Redacting(OmegaConf):
-    """Saves the settings of a sweep without what looks like a secret; Hydra's own sweeper writes multirun.yaml."""
-
-    @staticmethod
-    def save(config: Any, f: Any, resolve: bool = False) -> None:
-        """Write `config` to the file `f`."""
-        whole = OmegaConf.to_container(config, resolve=resolve)
-        assert isinstance(whole, dict)
-        part = whole["hydra"]
-        part["overrides"] = {kind: redaction.command(said) for kind, said in part["overrides"].items()}
-        part["job"]["override_dirname"] = ",".join(redaction.command([str(part["job"]["override_dirname"])]))
-        Path(f).write_text(OmegaConf.to_yaml(OmegaConf.create(redaction.settings(whole))), "utf-8")
+def _save_redacted(config: Any, f: Any, resolve: bool = False) -> None:
+    """Stand in for OmegaConf's own, by which Hydra's sweeper writes the settings of a sweep to multirun.yaml."""
+    whole = OmegaConf.to_container(config, resolve=resolve)
+    assert isinstance(whole, dict)
+    part = whole["hydra"]
+    part["overrides"] = {kind: redaction.command(said) for kind, said in part["overrides"].items()}
+    part["job"]["override_dirname"] = ",".join(redaction.command([str(part["job"]["override_dirname"])]))
+    Path(f).write_text(OmegaConf.to_yaml(OmegaConf.create(redaction.settings(whole))), "utf-8")
 
 
 def _environment(key: str, *default: Any) -> Any:

@@ -42,6 +42,8 @@ def _nodes(node: yaml.Node, path: Path, counted: dict[int, int], above: set[int]
         raise EvalkitError(f"{path}, line {node.start_mark.line + 1}: the value refers to itself")
     if len(above) > DEEPEST:
         raise EvalkitError(f"{path}, line {node.start_mark.line + 1}: nested deeper than {DEEPEST} levels")
+    if node.tag not in _TAGS:
+        raise EvalkitError(f"{path}, line {node.start_mark.line + 1}: the tag {node.tag!r} is none of plain YAML")
     if id(node) not in counted:
         inner: list[yaml.Node] = []
         if isinstance(node, yaml.SequenceNode):
@@ -50,3 +52,9 @@ def _nodes(node: yaml.Node, path: Path, counted: dict[int, int], above: set[int]
             inner = [one for pair in node.value for one in pair]
         counted[id(node)] = 1 + sum(_nodes(one, path, counted, above | {id(node)}) for one in inner)
     return counted[id(node)]
+
+
+_TAGS = {
+    f"tag:yaml.org,2002:{name}"
+    for name in ("map", "seq", "str", "int", "float", "bool", "null", "timestamp", "merge", "value", "binary")
+}
