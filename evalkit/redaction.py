@@ -12,9 +12,9 @@ REDACTED = "REDACTED"
 
 _NAMES = (
     "token|secrets?|passw(?:or)?ds?|passphrase|pwd|credentials?|authorization|auth|cookie|bearer|"
-    "(?:api|access|private|secret|signing|encryption)_?keys?"
+    "(?:api|access|private|secret|signing|encryption)[-_]?keys?"
 )
-_NAME = re.compile(rf"(?:.*[_.+~/@\s-])?(?:{_NAMES})(?:_?(?:id|value|header|string))?", re.IGNORECASE | re.DOTALL)
+_NAME = re.compile(rf"(?:.*[_.+~/@\s-])?(?:{_NAMES})(?:[-_]?(?:id|value|header|string))?", re.IGNORECASE | re.DOTALL)
 """The name of a setting or a variable: one of the words stands at its end. ``batch_tokens`` is none."""
 
 _ASSIGNED = re.compile(

@@ -393,7 +393,7 @@ def test_three_jobs_begun_in_one_second_all_have_a_result(beir_folder, tmp_path,
         "main()\n"
     )
     jobs = [
-        subprocess.Popen([sys.executable, "-c", still, *runs, *sweep], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+        subprocess.Popen([sys.executable, "-c", still, *sweep, *runs], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
         for _ in range(3)
     ]
     told = [job.communicate(timeout=600)[1] for job in jobs]

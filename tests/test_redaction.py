@@ -43,7 +43,7 @@ def test_a_secret_is_known_by_its_form_wherever_it_stands(secret):
     ["token", "hf_token", "apiKey", "api_key", "api-key", "password", "db_password", "secret", "client_secret",
      "authorization", "Authorization", "credentials", "aws_secret_access_key", "AWS_ACCESS_KEY_ID", "+reranker.token"],
 )  # fmt: skip
-@given(value=st.text(LETTERS + "/+=-_.", min_size=8, max_size=40))
+@given(value=st.text(LETTERS + "/+=-_.", min_size=8, max_size=40).filter(lambda value: value not in "REDACTED"))
 def test_a_secret_is_known_by_its_name_and_then_wherever_it_is_repeated(name, value):
     settings = {"reranker": {name: value, "nested": [{name: [value]}]}, "echo": f"no such key: {value}!"}
     redaction.learn(settings)
