@@ -1,4 +1,4 @@
-"""The command line: the one file that knows Hydra. It composes, checks, hands on, and sets exit codes."""
+"""The command line; with `evalkit.hydra_limits` what knows Hydra. It composes, checks, hands on, sets exit codes."""
 
 import io
 import json
@@ -14,28 +14,27 @@ from pathlib import Path
 from typing import Any
 
 import hydra
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra._internal.config_repository import ConfigRepository
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra._internal.utils import get_args_parser
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from hydra.experimental.callback import Callback
-from hydra.plugins.config_source import ConfigResult
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+from omegaconf.errors import InterpolationKeyError, OmegaConfBaseException
 
-from evalkit import commands, config, progress, provenance, stopping, verbatim
-from evalkit.build import check_hydra
-from evalkit.cluster.settings import check_launcher
+from evalkit import commands, config, hydra_limits, progress, provenance, quoting, redaction, stopping
 from evalkit.config import SCHEMAS, conf_dir
 from evalkit.errors import EvalkitError, NotFiniteError, nearest
 from evalkit.progress import LOG, say
 from evalkit.stopping import Stopped
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
+_HYDRA_ENDS_IN = (
+    ValueError, TypeError, AttributeError, ArithmeticError, AssertionError, LookupError, RecursionError
+)  # fmt: skip
 _TASKS = ("trial", "quickcheck", "gate")
 _exit_code = 0
 """Set by a trial or a gate that failed; a sweep goes on without it."""
@@ -47,6 +46,8 @@ _sweep: "SweepReport | None" = None
 """The sweep that is going on."""
 _stopped: str | None = None
 """What a trial that was stopped has to say."""
+_environment: dict[str, str] | None = None
+"""What the user started evalkit with; None in a process that a launcher started."""
 
 
 def main() -> None:
@@ -54,8 +55,11 @@ def main() -> None:
 
     A signal gives 128 and its number: 143 for SIGTERM. What a sweep has done is reported, however it ends.
     """
-    global _wants_traceback, _began
+    global _wants_traceback, _began, _environment
     _began = False
+    _environment = dict(os.environ)
+    redaction.learn_environment(os.environ)
+    redaction.learn_command(sys.argv[1:])
     progress.use("text")
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -64,14 +68,13 @@ def main() -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors come through to here instead of being printed by Hydra
     for (group, name), schema in SCHEMAS.items():
         ConfigStore.instance().store(group=group, name=name, node=schema)
-    _limit_hydra()
-    _keep_texts()
     compose = hydra.main(config_path=str(conf_dir()), config_name="config", version_base="1.3")
     try:
-        with stopping.heard():
+        with stopping.heard(), hydra_limits.in_force():
             if sys.argv[1:2] and sys.argv[1] in commands.NAMES:
                 _began = True
                 sys.exit(commands.run(sys.argv[1:], _gate_settings))
+            _read_arguments()
             try:
                 compose(_job)()
             except BaseException:
@@ -87,59 +90,31 @@ def main() -> None:
             raise
         say(f"evalkit: {_sentence(error)}")
         sys.exit(BAD_INPUT)
-    except (ValueError, TypeError, AttributeError, OverflowError, AssertionError) as error:
-        # What Hydra's parser of the command line ends in for some arguments, such as a number of 5,000 digits.
+    except _HYDRA_ENDS_IN as error:
+        # What Hydra's parser of the command line ends in for some arguments, such as a number of 5,000 digits, and what
+        # it makes of some configurations, such as a list in place of a mapping.
         if _wants_traceback or _began:
             raise
-        say(f"evalkit: cannot read the arguments: {' '.join(str(error).split())[:300]}; settings are written key=value")
+        why = " ".join(str(error).split())[:300] or type(error).__name__
+        say(f"evalkit: cannot read the arguments or the configuration: {why}; settings are written key=value")
         sys.exit(BAD_INPUT)
     sys.exit(_exit_code)
 
 
-def _limit_hydra() -> None:
-    """Have what a configuration gives Hydra checked once composed: Hydra builds callbacks before there is a job."""
-    load = ConfigLoaderImpl.load_configuration
-    if load.__module__ == __name__:
-        return  # main ran before in this process
+def _read_arguments() -> None:
+    """Take note of what the user typed, before Hydra reads it with the same parser.
 
-    def load_and_check(self: ConfigLoaderImpl, *args: Any, **kwargs: Any) -> DictConfig:
-        cfg = load(self, *args, **kwargs)
-        part = OmegaConf.to_container(cfg.hydra, resolve=False)
-        assert isinstance(part, dict)
-        check_hydra({str(key): value for key, value in part.items()})
-        # Hydra composes once more before, to see whether it is a sweep, and takes any error there for a no.
-        if cfg.hydra.mode == RunMode.MULTIRUN and kwargs.get("validate_sweep_overrides", True):
-            check_launcher(str(part["launcher"]["_target_"]))
-        return cfg
-
-    ConfigLoaderImpl.load_configuration = load_and_check  # type: ignore[method-assign]
-
-
-def _keep_texts() -> None:
-    """Have Hydra read settings that are texts as they were typed, in arguments, sweeps and YAML files."""
-    parse, load = OverridesParser.parse_overrides, ConfigRepository.load_config
-    if parse.__module__ == __name__:
-        return  # main ran before in this process
-
-    def parse_typed(self: OverridesParser, overrides: list[str]) -> list[Any]:
-        return parse(self, verbatim.arguments(overrides))
-
-    def load_typed(self: ConfigRepository, config_path: str) -> ConfigResult | None:
-        result = load(self, config_path)
-        folder = result.path.removeprefix("file://") if result and result.path.startswith("file://") else None
-        if result and folder and isinstance(result.config, DictConfig):
-            group, _, name = config_path.removesuffix(".yaml").rpartition("/")
-            package = result.header.get("package") or "_group_"
-            place = {"_global_": "", "_group_": group.replace("/", ".")}.get(package, package)
-            for (*above, key), typed in verbatim.restored(Path(folder, group, f"{name}.yaml"), place):
-                node: Any = result.config
-                for step in above:
-                    node = node[step]
-                node[key] = typed
-        return result
-
-    OverridesParser.parse_overrides = parse_typed  # type: ignore[method-assign]
-    ConfigRepository.load_config = load_typed  # type: ignore[method-assign]
+    Raises:
+        EvalkitError: Hydra is to take up a pickle, or an option stands between the settings.
+    """
+    given, left = get_args_parser().parse_known_args(sys.argv[1:])
+    if left and all("=" in one for one in left):
+        raise EvalkitError(f"{left[0]}: options such as --multirun and --config-dir stand before all settings")
+    if given.experimental_rerun is not None:
+        raise EvalkitError(
+            "--experimental-rerun reads a pickle, which can run code; run it again with the settings in its config.yaml"
+        )
+    hydra_limits.typed(given.overrides)
 
 
 def _job(cfg: DictConfig) -> None:
@@ -148,6 +123,7 @@ def _job(cfg: DictConfig) -> None:
     _began = True
     sweeps = HydraConfig.get().mode == RunMode.MULTIRUN
     started = time.perf_counter()
+    hydra_limits.limit_resolvers()  # in a process that a launcher started, nobody has yet
     if _sweep is not None:
         _sweep.folders[int(HydraConfig.get().job.num)] = Path(HydraConfig.get().runtime.output_dir).name
     try:
@@ -161,7 +137,7 @@ def _job(cfg: DictConfig) -> None:
         if _wants_traceback or not sweeps:
             raise
         _exit_code = FAILED
-        told = f"{type(error).__name__}: {error} (no mistake of yours; the traceback is in {LOG})"
+        told = redaction.text(f"{type(error).__name__}: {error} (no mistake of yours; the traceback is in {LOG})")
     else:
         told = ""
     if told:
@@ -176,21 +152,31 @@ def _run(cfg: DictConfig) -> None:
     global _stopped
     folder = Path(HydraConfig.get().runtime.output_dir)
     asked = _asked(cfg)
+    redaction.learn(asked)
+    shown = redaction.settings(asked)
+    hydra_limits.check_written(asked)
     progress.use(asked["log_format"])
     gate = None
     if asked["task"] == "gate":
         gate = commands.Gate.of(asked["gate"], list(HydraConfig.get().overrides.task), _limits_of_ci())
-    facts = provenance.collect(provenance.command_line())
-    if HydraConfig.get().mode == RunMode.MULTIRUN and run_folder.is_done(folder, asked, facts):
+    facts = redaction.settings(provenance.collect(redaction.command(provenance.command_line())))
+    if HydraConfig.get().mode == RunMode.MULTIRUN:
+        is_done = run_folder.is_done(folder, shown, facts)
+    else:
+        is_done = False
+        if hydra_limits.has_packaged_out_dir(cfg):
+            folder = run_folder.first_free(folder)
+            asked["out_dir"] = shown["out_dir"] = str(Path(asked["out_dir"]).with_name(folder.name))
+    if is_done:
         say(f"{folder.name}: finished before with the same settings, and kept; overwrite=true runs it again")
         return
     with run_folder.claimed(folder, bool(cfg.overwrite)) as log, progress.logged(log):
         progress.event("command", command=facts["command"], evalkit=facts["evalkit"])
         try:
-            run_folder.write(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(asked)))
+            run_folder.write(folder / "config.yaml", _yaml(shown))
             _work(folder, asked, facts, gate)
         except BaseException as error:
-            told = run_folder.write_why(folder, asked, facts, error)
+            told = run_folder.write_why(folder, shown, facts, error)
             if isinstance(error, KeyboardInterrupt):
                 _stopped = told
             raise
@@ -206,7 +192,7 @@ def _work(folder: Path, asked: dict[str, Any], facts: dict[str, Any], gate: "com
     global _exit_code
     limit_s = asked["time_limit_s"]
     if asked["task"] == "quickcheck":
-        found = in_fresh_process(jobs.run_quickcheck, asked, time_limit_s=limit_s)
+        found = in_fresh_process(jobs.run_quickcheck, asked, time_limit_s=limit_s, environment=_environment)
         run_folder.write(folder / "quickcheck.json", json.dumps(found, indent=1, ensure_ascii=False) + "\n")
         terminal.show_quickcheck(found)
         if not found["batch_and_single_agree"]:
@@ -216,11 +202,11 @@ def _work(folder: Path, asked: dict[str, Any], facts: dict[str, Any], gate: "com
     sweeps = HydraConfig.get().mode == RunMode.MULTIRUN
     in_process = in_kept_process if sweeps and jobs.computes_nothing(asked) else in_fresh_process
     try:
-        result = in_process(jobs.run_trial, asked, facts, folder, time_limit_s=limit_s)
+        result = in_process(jobs.run_trial, asked, facts, folder, time_limit_s=limit_s, environment=_environment)
     except NotFiniteError as error:
         if gate is None:
             raise
-        run_folder.write_why(folder, asked, facts, error)  # it has a check for that
+        run_folder.write_why(folder, redaction.settings(asked), facts, error)  # it has a check for that
     else:
         terminal.show(result, str(folder))
         if result["status"] != "finished":
@@ -238,6 +224,7 @@ def _limits_of_ci() -> dict[str, Any]:
 
 def _gate_settings(overrides: list[str]) -> dict[str, Any]:
     """Compose the gate's settings alone, for the commands that run no trial."""
+    hydra_limits.typed(overrides)
     with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
         settings = OmegaConf.to_container(hydra.compose("config", overrides).gate, resolve=True)
     assert isinstance(settings, dict)
@@ -263,13 +250,16 @@ class SweepReport(Callback):
         global _sweep
         from evalkit import run_folder
 
-        self._folder = Path(config.hydra.sweep.dir)
         self._trials = _trials(config)
         try:
+            with hydra_limits.seen(config):
+                self._folder = Path(config.hydra.sweep.dir)
+            if hydra_limits.has_packaged_out_dir(config):
+                self._folder = _own_folder_of_sweep(config, self._folder)
             progress.use(config.log_format)
             self._held.enter_context(progress.logged(self._held.enter_context(run_folder.locked(self._folder))))
-        except EvalkitError as error:
-            say(f"evalkit: {error}")
+        except (EvalkitError, OmegaConfBaseException) as error:
+            say(f"evalkit: {_sentence(error)}")
             sys.exit(BAD_INPUT)  # Hydra would make a warning of any error here
         _sweep = self
 
@@ -289,6 +279,18 @@ class SweepReport(Callback):
 
         with self._held:
             return sweep.report(self._folder, self._trials, self.folders, self.failures, whole)
+
+
+def _own_folder_of_sweep(config: DictConfig, folder: Path) -> Path:
+    """Return a folder that no other sweep of this second has, and have the trials know of it."""
+    from evalkit import run_folder
+
+    free = run_folder.first_free(folder)
+    if free != folder:
+        with read_write(config), open_dict(config):
+            config.out_dir = str(free)
+            config.hydra.overrides.task.append(f"out_dir={free}")
+    return free
 
 
 def _end_of_sweep(whole: bool) -> None:
@@ -330,7 +332,10 @@ def _asked(cfg: DictConfig) -> dict[str, Any]:
     if missing:
         examples = " ".join(f"{key}=..." for key in missing)
         raise EvalkitError(f"{', '.join(missing)} must be given: add {examples} to the command")
-    asked = OmegaConf.to_container(cfg, resolve=True)
+    try:
+        asked = OmegaConf.to_container(cfg, resolve=True)
+    except RecursionError:
+        raise EvalkitError("the configuration refers to itself without end (${...})") from None
     assert isinstance(asked, dict)
     if wrong := next(_not_finite(asked, ""), None):
         raise EvalkitError(f"{wrong}: give a finite number")
@@ -354,6 +359,19 @@ def _not_finite(value: object, name: str) -> Iterator[str]:
         yield f"{name}={value}"
 
 
+def _yaml(settings: dict[str, Any]) -> str:
+    """Return settings as the YAML of a configuration, where ``${`` in a text is written so that it stays text."""
+
+    def escaped(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: escaped(inner) for key, inner in value.items()}
+        if isinstance(value, list):
+            return [escaped(inner) for inner in value]
+        return re.sub(r"(\\*)\$\{", r"\1\1\\${", value) if isinstance(value, str) else value
+
+    return OmegaConf.to_yaml(OmegaConf.create(escaped(settings)))
+
+
 def _choices() -> str:
     chosen = HydraConfig.get().runtime.choices
     groups = ("slice", "first_stage", "reranker", "precision")
@@ -374,15 +392,40 @@ def _sentence(error: Exception) -> str:
         where = f" ({error.filename})" if error.filename else ""
         return f"cannot write the results{where}: {error.strerror or error}; name another folder with out_dir=DIR"
     if isinstance(error, OverrideParseException):
-        return f"cannot read the argument {error.override!r}; settings are written key=value, and nothing else is taken"
-    first_line = str(error).strip().splitlines()[0].rstrip(".")
+        return _unreadable(error.override)
+    lines = (str(error).strip() or type(error).__name__).splitlines()
+    first_line = lines[0].rstrip(".")
+    if first_line.endswith("raised while composing config:") and lines[1:]:
+        first_line = f"{first_line.partition(': ')[0]}: {lines[1].strip()}"
     cause = error.__cause__
     details = str(cause).strip().splitlines()[0] if isinstance(cause, OmegaConfBaseException) else ""
+    if ambiguous := re.fullmatch(r"Ambiguous value for argument '(.+)'", first_line):
+        as_text = _as_one_text(ambiguous[1], "for one text with a comma")
+        return f"{first_line}; to try one value after the other add --multirun, for a list write key=[a,b]{as_text}"
     unknown = re.match(r"Key '(.+)' not in '(\w+)'", details)
     if unknown and (schema := getattr(config, unknown[2], None)):
         names = [field.name for field in fields(schema) if not field.name.startswith("_")]
         return f"there is no setting {_quoted(first_line) or repr(unknown[1])}{nearest(unknown[1], names)}"
-    return f"{first_line}: {details}" if details else first_line
+    way_out = ""
+    if merged := re.fullmatch(r"Error merging override (.+)", first_line):
+        way_out = _as_one_text(merged[1], "to have it as text") if "to string" in details else ""
+    elif isinstance(error, InterpolationKeyError) or isinstance(cause, InterpolationKeyError):
+        typed = next((one for one in sys.argv[1:] if "${" in one), "")
+        way_out = _as_one_text(typed, "to have ${ as text")
+    return (f"{first_line}: {details}" if details else first_line) + way_out
+
+
+def _unreadable(argument: str) -> str:
+    """Return what is said of an argument that Hydra's parser does not take."""
+    told = f"cannot read the argument {argument!r}; settings are written key=value"
+    if typed := quoting.as_one_text(argument, hydra_limits.read_value):
+        return f"{told}, and this value with quotes, since some of its characters have a meaning: {typed}"
+    return f"{told}, and nothing else is taken"
+
+
+def _as_one_text(argument: str, purpose: str) -> str:
+    typed = quoting.as_one_text(argument, hydra_limits.read_value)
+    return f"; {purpose} write {typed}" if typed else ""
 
 
 def _quoted(text: str) -> str | None:

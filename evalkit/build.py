@@ -68,14 +68,14 @@ _FITTED: Mapping[str, Callable[[object, str], Any]] = {
 
 def _component(target: str) -> Any:
     own = _OWN.fullmatch(target)
-    if not own and not _allowed(target):
+    if not own and not is_allowed(target):
         raise _refusal(target)
     module, _, name = target.rpartition(".")
     found = _imported(target, module)
     if not hasattr(found, name):
         raise EvalkitError(f"_target_={target}: there is no such component (module {module!r} has no {name!r})")
     component = getattr(found, name)
-    if own and not _allowed(target):
+    if own and not is_allowed(target):
         # A module has names beside its component: what it imports, such as os, and functions of its own.
         is_class = isclass(component) and issubclass(component, FirstStage | Reranker) and not isabstract(component)
         if not (is_class or (isfunction(component) and name == "load")) or component.__module__ != module:
@@ -101,7 +101,8 @@ def _imported(target: str, module: str) -> ModuleType:
             ) from None
 
 
-def _allowed(target: str) -> bool:
+def is_allowed(target: str) -> bool:
+    """Return whether the user lets a configuration build `target`, by the variable `ALLOW` of the environment."""
     names = [name.strip() for name in os.environ.get(ALLOW, "").split(",")]
     return any(name and (target == name or target.startswith(f"{name}.")) for name in names)
 
@@ -123,7 +124,7 @@ def check_hydra(settings: Mapping[str, Any]) -> None:
     """
     for path, key, value in _named(settings, "hydra"):
         fits = {"_target_": _HYDRAS_OWN, "()": _FORMATTERS, "class": _HANDLERS}.get(key, _STREAMS)
-        if not fits.fullmatch(str(value)) and not _allowed(str(value)):
+        if not fits.fullmatch(str(value)) and not is_allowed(str(value)):
             raise EvalkitError(
                 f"{path}={quoted(value)}: a configuration can give Hydra its own parts and plugins only, and what "
                 f"{ALLOW} in the environment names"

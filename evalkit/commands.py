@@ -121,7 +121,7 @@ def _gate(parsed: argparse.Namespace, gate_settings: Callable[[list[str]], Mappi
 
 
 def _compare(parsed: argparse.Namespace) -> None:
-    from evalkit import compare
+    from evalkit import compare, run_folder
     from evalkit.report import folder, reading, terminal
 
     named = [user_path(name).resolve() for name in parsed.results]
@@ -130,15 +130,15 @@ def _compare(parsed: argparse.Namespace) -> None:
         raise EvalkitError(f"--baseline {parsed.baseline} is none of the results that are compared")
     if not 0 < parsed.margin < 1:
         raise EvalkitError(f"--margin {parsed.margin:g}: give a difference above 0 and below 1, such as 0.002")
-    output = Path("reports/runs") / f"{datetime.now():%Y%m%d-%H%M%S}-compare"
-    if parsed.output:
-        output = user_path(parsed.output)
-    if (output / "result.json").exists():
+    output = user_path(parsed.output) if parsed.output else None
+    if output and (output / "result.json").exists():
         raise EvalkitError(f"{output} holds the result of a run, whose report would be lost; name another --output")
-    if (output / "comparison.json").exists() and not parsed.overwrite:
+    if output and (output / "comparison.json").exists() and not parsed.overwrite:
         raise EvalkitError(f"{output} holds a comparison already; name another --output, or add --overwrite")
     found = [reading.read(name) for name in parsed.results]
     compared = compare.side_by_side(found, named.index(base), parsed.margin)
+    if output is None:
+        output = run_folder.new_folder(Path("reports/runs") / f"{datetime.now():%Y%m%d-%H%M%S}-compare")
     folder.write_comparison(compared, output)
     terminal.show_comparison(compared, str(output))
 

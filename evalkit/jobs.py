@@ -1,13 +1,16 @@
 """What runs in the fresh process: from plain settings to a folder of results."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from evalkit import redaction
 from evalkit.build import build
 from evalkit.first_stage.base import FirstStage
 from evalkit.report.result import Result
 from evalkit.rerankers.base import Reranker
+from evalkit.types import Trial
 
 DEFAULT_DEPTH = 20
 """Candidates of each query where neither a user nor a finished run says how many: as in conf/base.yaml."""
@@ -35,6 +38,8 @@ def run_trial(asked: dict[str, Any], provenance: dict[str, Any], folder: Path) -
     from evalkit.report.folder import write_trial
 
     home.lend()
+    redaction.learn_environment(os.environ)
+    redaction.learn(asked)
     slice_settings = dict(asked["slice"])
     references = slice_settings.pop("reference", None) or []  # published figures: for the report, not for the slice
     published.check(references)
@@ -53,8 +58,9 @@ def run_trial(asked: dict[str, Any], provenance: dict[str, Any], folder: Path) -
     reranker.check()
     reranker.check_protocol(asked["protocol"])
     plan = replace(plan, depth=_depth(asked["depth"], first_stage, reranker))
-    done = trial.run(plan, build(slice_settings, "slices"), first_stage, reranker, asked, provenance)
-    return write_trial(done, folder, references)
+    shown = redaction.settings(asked)
+    done = trial.run(plan, build(slice_settings, "slices"), first_stage, reranker, shown, provenance)
+    return write_trial(_without_secrets(done), folder, redaction.settings(references))
 
 
 def _depth(asked: int | None, first_stage: FirstStage, reranker: Reranker) -> int:
@@ -73,6 +79,19 @@ def run_quickcheck(asked: dict[str, Any]) -> dict[str, Any]:
     """
     from evalkit import quickcheck
 
+    redaction.learn(asked)
     reranker = build(asked["reranker"], "rerankers")
     reranker.check()
     return quickcheck.run(reranker)
+
+
+def _without_secrets(done: Trial) -> Trial:
+    """Return a trial whose settings and names hold no secret; texts and ids stay as they are."""
+    return replace(
+        done,
+        name=redaction.text(done.name),
+        effective=redaction.settings(done.effective),
+        first_stage=replace(done.first_stage, name=redaction.text(done.first_stage.name)),
+        reranked=replace(done.reranked, name=redaction.text(done.reranked.name)),
+        warnings=tuple(map(redaction.text, done.warnings)),
+    )

@@ -28,6 +28,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from evalkit import redaction
 from evalkit.console import PlainConsole
 from evalkit.cost import peak_resident_mb, resident_mb
 from evalkit.errors import EvalkitError
@@ -105,7 +106,7 @@ def event(kind: str, **facts: Any) -> bool:
         "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
         "at_s": round(time.perf_counter() - _telling.began_s, 3),
         "event": kind,
-        **facts,
+        **redaction.settings(facts),
         **_memory(),
     }) + "\n"  # fmt: skip
     if in_json:
@@ -194,7 +195,7 @@ def where_it_stopped(log: Path) -> str | None:
 
 
 def _print(message: str) -> None:
-    _console.print(message, markup=False, soft_wrap=True)
+    _console.print(redaction.text(message), markup=False, soft_wrap=True)
 
 
 @contextmanager

@@ -2,12 +2,12 @@
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from evalkit import progress
+from evalkit import progress, redaction
 from evalkit.errors import EvalkitError
 from evalkit.files import clear_unfinished, write_whole
 from evalkit.progress import LOG, say
@@ -70,6 +70,43 @@ def locked(folder: Path) -> Iterator[Path]:
         os.close(number)  # and with it goes the lock
 
 
+def first_free(folder: Path) -> Path:
+    """Return `folder`, or the first of ``folder-2``, ``folder-3``, ... that no other run has begun in; it is now taken.
+
+    Raises:
+        EvalkitError: it cannot be written.
+    """
+
+    def take(wanted: Path) -> None:
+        wanted.mkdir(parents=True, exist_ok=True)  # Hydra may have made it already
+        os.close(os.open(wanted / LOG, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))  # whoever makes the log has it
+
+    return _first(folder, take)
+
+
+def new_folder(folder: Path) -> Path:
+    """Make `folder`, or the first of ``folder-2``, ``folder-3``, ... that there is not, and return it.
+
+    Raises:
+        EvalkitError: it cannot be made.
+    """
+    return _first(folder, lambda wanted: wanted.mkdir(parents=True))
+
+
+def _first(folder: Path, take: Callable[[Path], None]) -> Path:
+    number = 1
+    while True:
+        wanted = folder if number == 1 else folder.with_name(f"{folder.name}-{number}")
+        try:
+            take(wanted)
+        except FileExistsError:
+            number += 1
+        except OSError as error:
+            raise cannot_write(wanted, error) from None
+        else:
+            return wanted
+
+
 def write(path: Path, text: str) -> None:
     """Write one of a run's files, whole or not at all.
 
@@ -97,6 +134,7 @@ def write_why(folder: Path, asked: dict[str, Any], provenance: dict[str, Any], e
         outcome = stopped(asked["name"], asked, provenance, why)
     else:
         outcome = failed(asked["name"], asked, provenance, error)
+    outcome["error"] = redaction.text(outcome["error"])
     with suppress(OSError):
         write_result(outcome, folder)
     return f"{outcome['error']}; {folder / 'result.json'} says so"

@@ -12,7 +12,7 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from multiprocessing import connection, get_context, parent_process, resource_tracker
 from multiprocessing.connection import Connection
@@ -30,14 +30,21 @@ _GRACE_S = 10.0
 """For closing what is open, before the process is killed."""
 
 
-def in_fresh_process(job: Callable[..., T], *arguments: Any, time_limit_s: float | None = None) -> T:
+def in_fresh_process(
+    job: Callable[..., T],
+    *arguments: Any,
+    time_limit_s: float | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> T:
     """Return what `job` returns, or raise what it raises, with the traceback of its process as a note.
+
+    The process starts with `environment`, or with this one's where it is None.
 
     Raises:
         EvalkitError: the process died, or did not end within `time_limit_s` seconds.
         Stopped: a signal came; the process has ended.
     """
-    process, pipe = _started(jobs=1)
+    process, pipe = _started(jobs=1, environment=environment)
     try:
         pipe.send((progress.telling(), job, arguments))
         kind, value = _answer(process, pipe, time_limit_s)
@@ -52,7 +59,12 @@ def in_fresh_process(job: Callable[..., T], *arguments: Any, time_limit_s: float
     return result
 
 
-def in_kept_process(job: Callable[..., T], *arguments: Any, time_limit_s: float | None = None) -> T:
+def in_kept_process(
+    job: Callable[..., T],
+    *arguments: Any,
+    time_limit_s: float | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> T:
     """Do as `in_fresh_process`, in a process that goes on to serve the next call, until this program ends.
 
     One that was stopped, died or ran out of time is replaced by a new one.
@@ -65,7 +77,7 @@ def in_kept_process(job: Callable[..., T], *arguments: Any, time_limit_s: float 
     if _kept is not None and not _kept[0].is_alive():
         end_kept_process()
     if _kept is None:
-        _kept = _started(jobs=None)
+        _kept = _started(None, environment)
         atexit.register(end_kept_process)
     process, pipe = _kept
     try:
@@ -94,12 +106,12 @@ _kept: tuple[BaseProcess, "Connection[Any, Any]"] | None = None
 """The process of `in_kept_process`, and the pipe to it."""
 
 
-def _started(jobs: int | None) -> tuple[BaseProcess, "Connection[Any, Any]"]:
+def _started(jobs: int | None, environment: Mapping[str, str] | None) -> tuple[BaseProcess, "Connection[Any, Any]"]:
     """Start a process that serves so many jobs, all that come where None; return it with the pipe to it."""
     context = get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=_serve, args=(theirs, jobs), name="evalkit-trial")
-    with to_the_end(), _deaf_to_the_terminal():
+    with to_the_end(), _deaf_to_the_terminal(), _started_with(environment):
         process.start()
     theirs.close()
     return process, ours
@@ -148,6 +160,24 @@ def _how(exit_code: int | None) -> str:
             )
         return f"{name}; a signal from outside, or a defect of a library, and then another version of it may help"
     return f"signal {-exit_code}"
+
+
+@contextmanager
+def _started_with(environment: Mapping[str, str] | None) -> Iterator[None]:
+    """Have processes that are started in the block begin with `environment`: they begin with what this one has then."""
+    before = dict(os.environ)
+    if environment is not None:
+        _replace_environment(environment)
+    try:
+        yield
+    finally:
+        _replace_environment(before)
+
+
+def _replace_environment(wanted: Mapping[str, str]) -> None:
+    for name in os.environ.keys() - wanted.keys():
+        del os.environ[name]
+    os.environ.update(wanted)
 
 
 @contextmanager

@@ -1,0 +1,117 @@
+"""What looks like a secret is written nowhere: neither in settings, nor in a command line, nor in a message.
+
+A value is one by its name (``api_key: ...``) or by its form (``hf_...``, a JSON Web Token, the user and the password of
+a URL). The values found by name, and those of the environment, are then replaced in any text that repeats them.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+REDACTED = "REDACTED"
+
+_NAMES = (
+    "token|secrets?|passw(?:or)?ds?|passphrase|pwd|credentials?|authorization|auth|cookie|bearer|"
+    "(?:api|access|private|secret|signing|encryption)[-_]?keys?"
+)
+_NAME = re.compile(rf"(?:.*[_.+~/@\s-])?(?:{_NAMES})(?:[-_]?(?:id|value|header|string))?", re.IGNORECASE | re.DOTALL)
+"""The name of a setting or a variable: one of the words stands at its end. ``batch_tokens`` is none."""
+
+_ASSIGNED = re.compile(
+    rf"""(?P<name>(?<![A-Za-z0-9])(?:{_NAMES})["']?\s*[=:]\s*)
+         (?P<value>"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|[^\s,;&}}\])"']+)""",
+    re.IGNORECASE | re.VERBOSE,
+)
+"""``name=value`` and ``name: value`` inside of a text, such as an argument or the query of a URL."""
+
+_FORMS = (
+    re.compile(r"(?<=://)[^\s/@]+@"),  # user:password@host
+    re.compile(r"(?<![A-Za-z0-9])hf_(?:[A-Za-z0-9]{16,}|(?=[A-Za-z]*[0-9])[A-Za-z0-9]{8,})"),
+    re.compile(r"(?<![A-Za-z0-9])(?:sk|pk|rk)[-_](?:[A-Za-z]+[-_])*[A-Za-z0-9]{16,}[\w-]*"),
+    re.compile(r"(?<![A-Za-z0-9])(?:AKIA|ASIA|AROA|AIDA)[A-Z0-9]{12,}"),
+    re.compile(r"(?<![A-Za-z0-9])(?:gh[opsur]_[A-Za-z0-9]{16,}|github_pat_\w{16,}|glpat-[\w-]{16,})"),
+    re.compile(r"(?<![A-Za-z0-9])(?:xox[a-z]-[\w-]{10,}|AIza[\w-]{30,}|npm_[A-Za-z0-9]{30,}|pypi-[\w-]{30,})"),
+    re.compile(r"(?<![A-Za-z0-9])eyJ[\w-]{5,}\.[\w-]{5,}(?:\.[\w-]*)?"),  # a JSON Web Token: {" in base64
+    re.compile(r"(?<=bearer )[\w.~+/=-]{8,}|(?<=basic )[\w.~+/=-]{12,}", re.IGNORECASE),
+    re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL),
+)
+
+_SHORTEST = 4
+"""Characters. A shorter secret is redacted where it stands, but not wherever it occurs in a text."""
+_known: set[str] = set()
+"""The secrets that this process has met by their names."""
+
+
+def is_secret_name(name: str) -> bool:
+    """Return whether a setting or a variable of this name holds a secret."""
+    return bool(_NAME.fullmatch(re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name)))
+
+
+def learn(value: Any, name: str = "") -> None:
+    """Remember what has the name of a secret, so that `text` replaces it from now on, wherever it is repeated."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            learn(inner, str(key) if is_secret_name(str(key)) else name)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            learn(inner, name)
+    elif name and is_secret_name(name) and _holds_something(value):
+        _known.update(found for found in (str(value), repr(str(value))[1:-1]) if len(found) >= _SHORTEST)
+
+
+def learn_environment(environment: Mapping[str, str]) -> None:
+    """Remember the secrets among the variables of an environment; paths and short words are none."""
+    for name, value in environment.items():
+        if len(value) >= 2 * _SHORTEST and not value.startswith(("/", "~", ".")):
+            learn(value, name)
+
+
+def text(message: str) -> str:
+    """Return a text without what looks like a secret."""
+    for secret in sorted(_known, key=len, reverse=True):
+        message = message.replace(secret, REDACTED)
+    message = _FORMS[0].sub(f"{REDACTED}@", message)
+    for form in _FORMS[1:]:
+        message = form.sub(REDACTED, message)
+    return message
+
+
+def settings(value: Any, name: str = "") -> Any:
+    """Return settings, or whatever JSON can hold, without what looks like a secret by its name or by its form."""
+    if isinstance(value, Mapping):
+        return {
+            text(key) if isinstance(key, str) else key: settings(inner, str(key) if is_secret_name(str(key)) else name)
+            for key, inner in value.items()
+        }
+    if isinstance(value, list | tuple):
+        return [settings(inner, name) for inner in value]
+    if name and is_secret_name(name) and _holds_something(value):
+        return REDACTED
+    return text(value) if isinstance(value, str) else value
+
+
+def command(arguments: Iterable[str]) -> list[str]:
+    """Return the arguments of a command line without what looks like a secret."""
+    return [_argument(one) for one in arguments]
+
+
+def learn_command(arguments: Iterable[str]) -> None:
+    """Remember the secrets that are given on a command line as ``name=value``."""
+    for one in arguments:
+        key, equals, value = one.partition("=")
+        if equals and is_secret_name(key):
+            learn(value.strip("'\""), "secret")
+        for found in _ASSIGNED.finditer(one):
+            learn(found["value"].strip("'\""), "secret")
+
+
+def _argument(one: str) -> str:
+    key, equals, value = one.partition("=")
+    if equals and value and is_secret_name(key):
+        return f"{key}={REDACTED}"
+    return text(_ASSIGNED.sub(rf"\g<name>{REDACTED}", one))
+
+
+def _holds_something(value: object) -> bool:
+    """Return whether there is a value; true, false and null are none."""
+    return value is not None and not isinstance(value, bool) and value not in ("", "null", REDACTED, "???")
