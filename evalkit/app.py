@@ -256,6 +256,8 @@ class SweepReport(Callback):
                 self._folder = Path(config.hydra.sweep.dir)
             if hydra_limits.has_packaged_out_dir(config):
                 self._folder = _own_folder_of_sweep(config, self._folder)
+            with read_write(config), open_dict(config):
+                config.hydra.sweep.dir = str(self._folder)  # Hydra's sweeper cannot resolve ${hydra:...} yet
             progress.use(config.log_format)
             self._held.enter_context(progress.logged(self._held.enter_context(run_folder.locked(self._folder))))
         except (EvalkitError, OmegaConfBaseException) as error:
@@ -286,10 +288,9 @@ def _own_folder_of_sweep(config: DictConfig, folder: Path) -> Path:
     from evalkit import run_folder
 
     free = run_folder.first_free(folder)
-    if free != folder:
+    if typed := quoting.for_hydra(f"out_dir={free}", hydra_limits.read_value):
         with read_write(config), open_dict(config):
-            config.out_dir = str(free)
-            config.hydra.overrides.task.append(f"out_dir={free}")
+            config.hydra.overrides.task.append(typed)
     return free
 
 

@@ -142,11 +142,13 @@ def check_written(settings: Mapping[str, Any]) -> None:
     """
     if not _is_in_force or not _has_foreign_files(HydraConfig.get().runtime.config_sources):
         return  # in a process of a launcher; the one that launched it has checked
-    plain = OmegaConf.create({key: settings[key] for key in _OURS if key in settings}, flags={"allow_objects": True})
-    _check_paths({key: OmegaConf.select(plain, key) for key in (*written_paths.WRITTEN, *written_paths.ADDRESSES)})
+    _check_paths({key: _at(settings, key) for key in (*written_paths.WRITTEN, *written_paths.ADDRESSES)})
 
 
-_OURS = ("out_dir", "store", "first_stage_cache", "reranker", "first_stage", "gate", "executor")
+def _at(settings: Any, dotted: str) -> object:
+    for key in dotted.split("."):
+        settings = settings.get(key) if isinstance(settings, Mapping) else None
+    return settings
 
 
 def has_packaged_out_dir(cfg: DictConfig) -> bool:
@@ -223,9 +225,7 @@ def _check_texts(cfg: DictConfig, overrides: Sequence[str]) -> None:
         written = one.partition("=")[2].strip()
         if parsed.is_sweep_override() or not isinstance(value := parsed.value(), bool | int | float):
             continue
-        found = OmegaConf.to_container(cfg, resolve=False)
-        for key in str(parsed.key_or_group).split("."):
-            found = found.get(key) if isinstance(found, dict) else None
+        found = _at(OmegaConf.to_container(cfg, resolve=False), str(parsed.key_or_group))
         if isinstance(found, str) and found == str(value) != written:
             typed = quoting.as_one_text(one, read_value)
             raise EvalkitError(f"{one}: this text would be read as the number or truth {found}; write {typed}")
@@ -249,6 +249,12 @@ def _check_places(cfg: DictConfig, is_trial: bool) -> None:
         with seen(numbered):
             if (subdir := _resolved(numbered, "hydra.sweep.subdir")) is not None:
                 hydra_allowed.check_subdir(str(subdir))
+    with seen(numbered):
+        folder = _resolved(numbered, "hydra.sweep.dir" if is_trial else "hydra.run.dir")
+    if "${" in str(folder):
+        raise EvalkitError(
+            f"out_dir={folder}: Hydra cannot write to a folder with ${{ in its name; name another one with out_dir=DIR"
+        )
     if _has_foreign_files(cfg.hydra.runtime.config_sources):
         of = numbered if is_trial else copy.deepcopy(cfg)
         with seen(of):

@@ -8,10 +8,16 @@ _SETTING = re.compile(r"(?P<key>[+~]{0,2}[A-Za-z_][\w./@-]*)=(?P<value>.*)", re.
 
 
 def as_one_text(argument: str, reads: Callable[[str], object]) -> str | None:
-    """Return ``key=value`` as a POSIX shell takes it with the value as one text; None if the argument has no key.
+    """Return ``key=value`` as it is typed in a POSIX shell with the value as one text; None if the argument has no key.
 
     `reads` gives the value that Hydra reads in an argument; what is returned is tried with it first.
     """
+    typed = for_hydra(argument, reads)
+    return shlex.quote(typed) if typed else None
+
+
+def for_hydra(argument: str, reads: Callable[[str], object]) -> str | None:
+    """Return ``key=value`` as Hydra takes it with the value as one text; None if the argument has no key."""
     found = _SETTING.fullmatch(argument)
     if not found:
         return None
@@ -24,7 +30,7 @@ def as_one_text(argument: str, reads: Callable[[str], object]) -> str | None:
         typed = f"{key}={quote}{quoted}{quote}"
         try:
             if reads(typed) == value:
-                return shlex.quote(typed)
+                return typed
         except Exception:  # noqa: S112 - whatever Hydra's parser ends in: this is not how to write it
             continue
     return None

@@ -16,12 +16,12 @@ from test_hostile_configs import refused  # noqa: F401 - a fixture
 from evalkit import hydra_limits, quoting
 
 PATHS = ["/tmp/é=([&/x", "/a,b", "/it's", '/say "x"', "C:\\a b\\(x)", "/a{b}", "{a}", "[x]", "~/x", "/日本", "/a#b;c!d",
-         "/a${b}", "/${x", "/a\\", "/a'b\"c", "/a<b>`c`", "/ a =b"]  # fmt: skip
+         "/a${b}", "/${x", "/a'b\"c", "/a<b>`c`", "/ a =b"]  # fmt: skip
 
 
 def suggested(told: str) -> str:
     """The argument that a message says to write, as the shell hands it on."""
-    found = re.search(r"(?:some of its characters have a meaning: | write )(.*)$", told)
+    found = re.search(r".*(?:some of its characters have a meaning: | write )(.*)$", told)
     assert found, told
     (argument,) = shlex.split(found[1])
     return argument
@@ -44,16 +44,21 @@ def test_what_the_message_says_to_type_does_what_was_meant(beir_folder, tmp_path
     beir_folder.rename(odd)
     first = ["slice=beir", "first_stage=trec_run", "reranker=trec_run", "depth=3"]
     paths = [f"slice.path={odd}", f"first_stage.path={odd}/first.trec", f"reranker.path={odd}/reranked.trec",
-             f"out_dir={odd}/out"]  # fmt: skip
+             f"out_dir={tmp_path}/out é=([&, it's"]  # fmt: skip
     typed = [quoting.as_one_text(one, hydra_limits.read_value) for one in paths]
     told = run_evalkit(*first, *paths, cwd=tmp_path).stderr
     assert typed[0] in told
     command = " ".join([shlex.quote(sys.executable), "-m", "evalkit", *first, *typed])
     done = subprocess.run(["sh", "-c", command], cwd=tmp_path, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stderr
-    assert json.loads((odd / "out" / "result.json").read_text("utf-8"))["asked"]["slice"]["path"] == str(odd)
-    saved = OmegaConf.to_container(OmegaConf.load(odd / "out" / "config.yaml"), resolve=True)
+    out = tmp_path / "out é=([&, it's"
+    assert json.loads((out / "result.json").read_text("utf-8"))["asked"]["slice"]["path"] == str(odd)
+    saved = OmegaConf.to_container(OmegaConf.load(out / "config.yaml"), resolve=True)
     assert saved["slice"]["path"] == str(odd)
+
+
+def test_a_folder_for_results_that_hydra_cannot_have_is_refused(refused):  # noqa: F811
+    assert refused("out_dir='/tmp/\\${x}'").startswith("out_dir=/tmp/${x}: Hydra cannot write to a folder with ${")
 
 
 @pytest.mark.parametrize("value", ["1e3", "1E5", "1_000", "1.50", "TRUE"])
@@ -71,7 +76,7 @@ def test_any_text_can_be_written(value):
         assert hydra_limits.read_value(argument) == value
 
 
-@pytest.mark.parametrize("value", PATHS)
+@pytest.mark.parametrize("value", [*PATHS, "/a\\", "\\\\server\\share", ""])
 def test_every_path_of_these_can_be_written(value):
     assert quoting.as_one_text(f"slice.path={value}", hydra_limits.read_value) is not None
 
