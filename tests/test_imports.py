@@ -23,7 +23,7 @@ LAYERS = (
      "worker", "written_paths", "yaml_size"},
     {"caveats", "meter", "trial"},
     {"baseline", "compare", "gate", "insight", "jobs", "kept", "published", "query_kinds", "quickcheck", "report",
-     "run_folder", "score_meaning", "sweep"},
+     "run_folder", "score_meaning", "sweep", "systems"},
     {"app", "commands", "hydra_limits"},
     {"__main__"},
 )  # fmt: skip

@@ -61,13 +61,6 @@ def test_a_folder_for_results_that_hydra_cannot_have_is_refused(refused):  # noq
     assert refused("out_dir='/tmp/\\${x}'").startswith("out_dir=/tmp/${x}: Hydra cannot write to a folder with ${")
 
 
-@pytest.mark.parametrize("value", ["1e3", "1E5", "1_000", "1.50", "TRUE"])
-def test_a_text_that_looks_like_a_number_does_not_become_another(refused, value):  # noqa: F811
-    told = refused("slice=beir", f"slice.path={value}")
-    assert told.startswith(f"slice.path={value}: this text would be read as ")
-    assert suggested(told) == f'slice.path="{value}"'
-
-
 @given(st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=30))
 def test_any_text_can_be_written(value):
     typed = quoting.as_one_text(f"slice.path={value}", hydra_limits.read_value)
