@@ -253,6 +253,8 @@ def _warnings(systems: Sequence[System], measures: Sequence[str]) -> list[str]:
             "version; in the picture of quality and latency it is missing, or has the time of reranking alone"
         )
     for one in systems:
+        if one.again:
+            found.append(f"{', '.join(one.again)}: {one.label} again, which stands here once")
         if one.also:
             found.append(f"{one.label} is the first stage {', '.join(one.also)} too: they rank alike")
     return found

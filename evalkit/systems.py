@@ -25,6 +25,8 @@ class System:
     """Time of the first stage for a query, an index being there; None where it was not measured."""
     also: tuple[str, ...] = ()
     """Other names that a first stage has in other results, which rank alike."""
+    again: tuple[str, ...] = ()
+    """Further results without a reranker that are of the same first stage."""
 
     @property
     def per_query(self) -> Mapping[str, Mapping[str, float]]:
@@ -54,18 +56,26 @@ def systems_of(results: Sequence[Finished]) -> list[System]:
 
     The first result's own system is the first of all, for it is the baseline. A first stage of several results is one
     system where its figures and its settings are the same, or where it is of another kind (as a run is) and ranks
-    alike; a result without a reranker is one. Systems of one name are told apart by what differs: their settings, else
-    their folders.
+    alike; results without a reranker are such first stages. Only where all results are of one first stage, and none
+    has a reranker, each is a system. Systems of one name are told apart by what differs: their settings, else their
+    folders.
 
     Raises:
         EvalkitError: the same result is given twice.
     """
+    if twice := naming.twice([one.where for one in results]):
+        raise EvalkitError(f"{twice[0]} is given twice; name each result once")
     keys = _alike(results)
     alone = {key for key, one in zip(keys, results) if not tables.reranks(one.result)}
+    others = len(set(keys)) > 1 or any(tables.reranks(one.result) for one in results)  # than one first stage
+    again: dict[int, list[str]] = {}
     found: list[tuple[int, System]] = []
     first_stages: dict[int, int] = {}
     for number, (key, one) in enumerate(zip(keys, results)):
         if not tables.reranks(one.result):
+            if key in first_stages and others:
+                again.setdefault(key, []).append(one.where)
+                continue
             first_stages.setdefault(key, len(found))
             found.append((key, System(tables.label_first(one.result), "first_stage", one)))
             continue
@@ -89,6 +99,7 @@ def systems_of(results: Sequence[Finished]) -> list[System]:
             also=tuple(sorted(named[key] - {tables.label_first(system.finished.result)}))
             if system.side == "first_stage"
             else (),
+            again=tuple(again.get(key, ())) if system.side == "first_stage" else (),
         )
         for (key, system), label in zip(found, labels)
     ]

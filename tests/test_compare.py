@@ -187,6 +187,20 @@ def test_other_measures_make_no_other_first_stage(results):
     assert labels == ["bm25 + tiny at fp32, depth 6", "bm25", "bm25 + tiny at fp32, depth 4"]
 
 
+def test_a_first_stage_that_a_sweep_measured_again_stands_there_once_and_that_is_said(results):
+    again = with_facts(results["bm25"], "again")
+    again.result["effective"]["depth"] = 4
+    found = side_by_side([results["bm25"], again, results["tiny"]], resamples=99)
+    assert [system["label"] for system in found["systems"]] == ["bm25", "bm25 + tiny at fp32"]
+    assert "again: bm25 again, which stands here once" in found["warnings"]
+
+
+def test_a_first_stage_and_nothing_but_itself_can_still_be_compared(results):
+    found = side_by_side([results["bm25"], with_facts(results["bm25"], "again")], resamples=99)
+    assert [system["label"] for system in found["systems"]] == ["bm25, bm25", "bm25, again"]
+    assert {test["mean"] for test in found["against_baseline"]["bm25, again"].values()} == {0.0}
+
+
 def reranked_run(results, folder, lines):
     """A result whose first stage is a finished run of these lines, with the figures of bm25."""
     shutil.copytree(results["rounded"].where, folder)

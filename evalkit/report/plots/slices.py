@@ -26,7 +26,8 @@ def varying(results: Sequence[Result]) -> str:
             ("precisions", reranker.get("precision")),
             ("depths", effective["depth"]),
         ):
-            seen.setdefault(what, set()).add(str(value))
+            if value is not None:  # as the precision of no reranker
+                seen.setdefault(what, set()).add(str(value))
     several = [what for what, values in seen.items() if len(values) > 1]
     if "slices" in several and "languages" in several:
         several.remove("languages")  # collections in their own languages
