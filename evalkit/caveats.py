@@ -47,18 +47,17 @@ def caveats(trial: Trial) -> list[str]:
             f"{scoring['truncated_pairs']} of {scoring['pairs']} pairs were cut to "
             f"{trial.effective['reranker'].get('max_length') or 'the maximum number of'} tokens"
         )
-    for side in ("query", "passage"):
-        if (share := scoring.get(f"unknown_{side}_share")) and share > 0.05:
-            plural = "queries" if side == "query" else "passages"
-            found.append(
-                f"{share:.0%} of the tokens of the {plural} are unknown to the reranker's tokenizer ([UNK]): it was "
-                "not made for this language"
-            )
-    if "would give other ids" in str(trial.effective["reranker"].get("tokenizer_source")):
-        found.append(
-            f"the reranker's ids are those of {trial.effective['reranker']['tokenizer_source']}: tools that follow the "
-            "class get other scores"
-        )
+    for who, counted in (("reranker", scoring), ("first stage", trial.effective["first_stage"])):
+        for side, plural in (("query", "queries"), ("passage", "passages")):
+            if (share := counted.get(f"unknown_{side}_share")) and share > 0.05:
+                found.append(
+                    f"{share:.0%} of the tokens of the {plural} are unknown to the {who}'s tokenizer ([UNK]): it was "
+                    "not made for this language"
+                )
+    for part in ("first_stage", "reranker"):
+        if "would give other ids" in (source := str(trial.effective[part].get("tokenizer_source"))):
+            who = part.replace("_", " ")
+            found.append(f"the {who}'s ids are those of {source}: tools that follow the class get other scores")
     if trial.effective["reranker"].get("self_check", True) is None:
         found.append("reranker.self_check=false: nothing has shown that the model scores a pair alike on every way")
     if reranks and not scoring["queries_reordered"]:

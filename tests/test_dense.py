@@ -147,3 +147,55 @@ def test_a_search_in_chunks_finds_the_same(minilm, monkeypatch):
     monkeypatch.setattr(dense, "_CHUNK", 1)
     in_chunks = encoder(minilm).search(DATA, 3)
     assert scores(in_chunks) == pytest.approx(scores(at_once), abs=1e-6)
+
+
+# What a model must not do
+
+
+def random_encoder(kind: str, bert_folder: Path, target: Path) -> str:
+    """An encoder of any architecture, random weights, with the words of a BERT."""
+    import shutil
+
+    from transformers import CONFIG_MAPPING, AutoModel, AutoTokenizer
+
+    config = CONFIG_MAPPING[kind](
+        vocab_size=len(AutoTokenizer.from_pretrained(bert_folder)), hidden_size=32, num_hidden_layers=2,
+        num_attention_heads=4, intermediate_size=64, pad_token_id=0,
+    )  # fmt: skip
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        model = AutoModel.from_config(config)
+        for weight in model.parameters():
+            if weight.dim() > 1:
+                torch.nn.init.normal_(weight, std=0.2)
+    model.eval().save_pretrained(target)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(bert_folder / name, target / name)
+    return str(target)
+
+
+@pytest.mark.parametrize("kind", ["mpnet", "deberta-v2"])
+def test_an_architecture_without_sdpa_embeds_a_text_alike_alone_and_in_a_batch(kind, bert_folder, tmp_path):
+    model = random_encoder(kind, bert_folder, tmp_path / kind)
+    together = encoder(model, max_length=64).search(DATA, 4).rankings
+    for query_id in QUERIES:
+        one = Slice("one", "en", {query_id: QUERIES[query_id]}, DOCS, {}, "")
+        alone = encoder(model, max_length=64, batch_tokens=1).search(one, 4).rankings[query_id]
+        assert dict(alone) == pytest.approx(dict(together[query_id]), abs=1e-5)
+
+
+def test_an_architecture_whose_vectors_depend_on_the_batch_is_refused(bert_folder, tmp_path):
+    model = random_encoder("fnet", bert_folder, tmp_path / "fnet")
+    with pytest.raises(EvalkitError, match=r"FNetModel gives one text other vectors alone and in a batch \(cosine 0\."):
+        encoder(model, max_length=64).search(DATA, 4)
+
+
+def test_tokens_that_the_embedding_model_does_not_know_are_counted(bert_folder, tmp_path):
+    from transformers import AutoTokenizer
+
+    model = random_encoder("bert", bert_folder, tmp_path / "bert")
+    searched = encoder(model, max_length=64)
+    searched.search(Slice("odd", "en", {"q": "☃ ♞ cats"}, {"d": "cats sleep"}, {}, ""), 1)
+    tokens = AutoTokenizer.from_pretrained(bert_folder)("☃ ♞ cats")["input_ids"]
+    assert searched.describe()["unknown_query_share"] == pytest.approx(2 / len(tokens))
+    assert searched.describe()["unknown_passage_share"] == 0.0

@@ -95,6 +95,7 @@ class Dense(FirstStage):
         doc_ids = list(data.docs)
         try:
             with torch.inference_mode():
+                embed.check(self.precision)
                 got = self._passages(embed, data.docs)
                 docs, self.cache_s = got.value, got.keeping_s
                 self.index_s = time.perf_counter() - began - self.cache_s
@@ -110,12 +111,15 @@ class Dense(FirstStage):
             "notes": list(how.notes),
             "model_files": encoder.files.as_settings(),
             "padding": "right",
+            "tokenizer_source": encoder.tokenizer_source.says,
             "revision": encoder.revision,
             "dimensions": docs.shape[1],
             "device": str(device),
             "device_name": device_name(device),
             "dtype": str(precision.dtype).removeprefix("torch."),
             "from_cache": got.from_cache,
+            "unknown_query_share": embed.unknown["queries"],
+            "unknown_passage_share": embed.unknown.get("passages"),
         }
         rankings = {
             query_id: ranking.order(Hit(doc_ids[row], score) for row, score in zip(rows[i], values[i], strict=True))
@@ -173,35 +177,56 @@ class _Embedder:
     how: Used
     device: "torch.device"
     batch_tokens: int
+    unknown: dict[str, float] = field(default_factory=dict)
+    """Under "queries" and "passages", once embedded: the share of tokens that the vocabulary does not know."""
 
     def __call__(self, prefix: str, texts: Sequence[str], label: str) -> "torch.Tensor":
         """Return fp32 embeddings on the CPU, shape (len(texts), dimensions)."""
         import torch
 
         from evalkit.scoring.batches import batches
-        from evalkit.scoring.embedding import right_padded
 
         encoder, most = self.encoder, self.how.max_length
+        unknown, total, of_unknown = 0, 0, encoder.tokenizer.unk_token_id
         out: torch.Tensor | None = None
         with stage(f"embedding {label}", len(texts), label) as advance:
             for start in range(0, len(texts), _CHUNK):
                 chunk = [prefix + text for text in texts[start : start + _CHUNK]]
                 tokens = encoder.tokenizer(chunk, truncation=True, max_length=most)["input_ids"]
+                total += sum(map(len, tokens))
+                unknown += sum(ids.count(of_unknown) for ids in tokens)
                 for rows in batches([len(ids) for ids in tokens], max(self.batch_tokens, most)):
-                    padded = right_padded([tokens[row] for row in rows], encoder.model.config, encoder.tokenizer)
-                    vectors = self._vectors({key: ids.to(self.device) for key, ids in padded.items()})
+                    vectors = self._vectors([tokens[row] for row in rows])
                     if out is None:
                         out = torch.empty((len(texts), vectors.shape[1]))
                     out[[start + row for row in rows]] = vectors.cpu()
                     advance(len(rows))
         assert out is not None
+        self.unknown[label] = unknown / max(total, 1)
         return out
 
-    def _vectors(self, batch: "dict[str, torch.Tensor]") -> "torch.Tensor":
+    def check(self, precision: str) -> None:
+        """Check that a text has one vector, whatever stands beside it in a batch.
+
+        Raises:
+            EvalkitError: it has not, or the model cannot embed a text at all.
+        """
+        from evalkit.scoring.self_check import check_vectors
+
+        def vectors(texts: Sequence[str]) -> "torch.Tensor":
+            tokens = self.encoder.tokenizer(list(texts), truncation=True, max_length=self.how.max_length)["input_ids"]
+            return self._vectors(tokens)
+
+        architecture = type(self.encoder.model).__name__
+        check_vectors(vectors, precision, f"first_stage.model={self.encoder.name}: {architecture}")
+
+    def _vectors(self, tokens: "Sequence[Sequence[int]]") -> "torch.Tensor":
         import torch
 
-        from evalkit.scoring.embedding import pool
+        from evalkit.scoring.embedding import pool, right_padded
 
+        padded = right_padded(tokens, self.encoder.model.config, self.encoder.tokenizer)
+        batch = {key: ids.to(self.device) for key, ids in padded.items()}
         states = self.encoder.model(**batch).last_hidden_state.float()
         vectors = self.head(pool(states, batch["attention_mask"], self.how.pooling))
         vectors = vectors[:, : self.encoder.files.truncate_dim]

@@ -1,7 +1,7 @@
 """Before a model scores anything: the same pair has to get the same ids and the same logit on every way to them."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -117,6 +117,35 @@ def check_scores(built: "Built") -> SelfCheck:
     if not np.all(spread <= tolerance):  # NaN among them
         raise EvalkitError(_disagreement(name, type(built.pretrained.model).__name__, list(found), logits, spread))
     return SelfCheck(tuple(found), len(pairs), float(spread.max()), tolerance, time.perf_counter() - began)
+
+
+def check_vectors(vectors: Callable[[Sequence[str]], torch.Tensor], precision: str, who: str) -> None:
+    """Check that texts have the same vectors in a batch and alone; `vectors` gives those of texts, (texts, dimensions).
+
+    `who` begins the message: the setting, and the architecture.
+
+    Raises:
+        EvalkitError: a text has another vector alone, or the model cannot embed a text at all.
+    """
+    texts = [passage for _, passage in _PAIRS]
+    try:
+        batch, alone = vectors(texts).float(), torch.cat([vectors([text]) for text in texts]).float()
+    except (torch.OutOfMemoryError, EvalkitError):
+        raise
+    except Exception as error:  # whatever a model of any architecture may raise
+        raise EvalkitError(
+            f"{who} cannot embed a text ({type(error).__name__}: {str(error).strip().partition(chr(10))[0][:160]}); "
+            "its files do not fit each other, or this architecture is none that evalkit can embed with"
+        ) from None
+    apart = (batch - alone).norm(dim=1) / alone.norm(dim=1).clamp_min(1e-12)
+    if not torch.all(apart <= 2 * _TOLERANCE[precision]):  # NaN among them
+        worst = int(apart.nan_to_num(torch.inf).argmax())
+        cosine = torch.nn.functional.cosine_similarity(batch[worst], alone[worst], dim=0)
+        raise EvalkitError(
+            f"{who} gives one text other vectors alone and in a batch (cosine {float(cosine):.3f}): they depend on "
+            "what is embedded beside it; take another model, or search with it elsewhere and give the ranking: "
+            "first_stage=trec_run first_stage.path=RUN"
+        )
 
 
 def _logits(model: DeviceModel, batches: Sequence[Batch]) -> npt.NDArray[np.float32]:
