@@ -10,7 +10,7 @@ from evalkit.errors import EvalkitError
 from evalkit.parity import parity, same_candidates
 from evalkit.report.reading import Finished
 from evalkit.score_meaning import all_logits
-from evalkit.significance import adjust, compare, equivalence, randomization_p
+from evalkit.significance import adjust_differing, any_differs, compare, equivalence, randomization_p
 from evalkit.systems import System, systems_of
 from evalkit.types import SCHEMA_VERSION
 
@@ -145,10 +145,9 @@ def _system(one: System, measures: Sequence[str]) -> dict[str, Any]:
 def _corrected(tests: dict[str, dict[str, dict[str, Any]]]) -> dict[str, dict[str, dict[str, Any]]]:
     """Add corrected p values; a test in which no query differs has p 1 in any case, and is not counted."""
     flat = [test for of_label in tests.values() for test in of_label.values()]
-    ps = [test["randomization_p"] if test["wins"] + test["losses"] else None for test in flat]
-    for test, holm, bh in zip(flat, adjust(ps, "holm"), adjust(ps, "bh")):
-        known = test["randomization_p"] is None or test["wins"] + test["losses"]
-        test |= {"holm_p": holm, "bh_p": bh} if known else {"holm_p": 1.0, "bh_p": 1.0}
+    ps, differ = [test["randomization_p"] for test in flat], [bool(test["wins"] + test["losses"]) for test in flat]
+    for test, holm, bh in zip(flat, adjust_differing(ps, differ, "holm"), adjust_differing(ps, differ, "bh")):
+        test |= {"holm_p": holm, "bh_p": bh}
     return tests
 
 
@@ -188,14 +187,18 @@ def _matrix(
     seed: int,
     resamples: int,
 ) -> dict[str, Any]:
-    """Return the p values of all pairs, corrected; `known` are those of the first system against each other one."""
+    """Return the p values of all pairs, corrected over those in which a query differs.
+
+    `known` are those of the first system against each other one.
+    """
     pairs = list(combinations(range(len(labels)), 2))
     ps = [
         known[j - 1] if i == 0 else randomization_p(of[labels[i]], of[labels[j]], seed=seed, resamples=resamples)
         for i, j in pairs
     ]
     rows: list[list[float | None]] = [[None] * len(labels) for _ in labels]
-    for (i, j), p in zip(pairs, adjust(ps, "holm")):
+    differ = [any_differs(of[labels[i]], of[labels[j]]) for i, j in pairs]
+    for (i, j), p in zip(pairs, adjust_differing(ps, differ, "holm")):
         rows[i][j] = rows[j][i] = p
     return {"labels": list(labels), "holm_p": rows}
 
@@ -247,6 +250,11 @@ def _warnings(systems: Sequence[System], measures: Sequence[str]) -> list[str]:
     if untimed:
         found.append(
             f"the time of a query is not known of {', '.join(untimed)}: of a finished run, or of a result by an older "
-            "version; it stands in no picture of quality and latency"
+            "version; in the picture of quality and latency it is missing, or has the time of reranking alone"
         )
+    for one in systems:
+        if one.again:
+            found.append(f"{', '.join(one.again)}: {one.label} again, which stands here once")
+        if one.also:
+            found.append(f"{one.label} is the first stage {', '.join(one.also)} too: they rank alike")
     return found

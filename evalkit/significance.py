@@ -166,6 +166,26 @@ def adjust(p_values: Sequence[float | None], method: Literal["holm", "bh"]) -> l
     return [None if p is None else next(corrected) for p in p_values]
 
 
+def adjust_differing(
+    p_values: Sequence[float | None], differ: Sequence[bool], method: Literal["holm", "bh"]
+) -> list[float | None]:
+    """Return p values corrected for the number of tests in which some query differs, in their order.
+
+    A test without any difference has p 1 however many others there are: it can reject nothing and is not counted, as
+    recall of rerankings of the same candidates. Leaving out what can reject nothing keeps the bound (Tarone 1990, A
+    modified Bonferroni method for discrete data). None stays None.
+    """
+    counted = adjust([p if some else None for p, some in zip(p_values, differ, strict=True)], method)
+    return [
+        corrected if some or p is None else 1.0 for p, some, corrected in zip(p_values, differ, counted, strict=True)
+    ]
+
+
+def any_differs(before: Mapping[str, float], after: Mapping[str, float]) -> bool:
+    """Return whether any query has another value, by more than rounding."""
+    return any(abs(after[query_id] - before[query_id]) > _TIE for query_id in before)
+
+
 @dataclass(frozen=True)
 class Equivalence:
     """Whether the mean difference after - before is shown to be less than a margin, either way."""

@@ -1,15 +1,13 @@
 """The systems that a comparison is about: each reranked list, and each first stage beneath them once."""
 
-import json
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Any, Literal
 
 from evalkit.errors import EvalkitError
-from evalkit.report import tables
+from evalkit.report import naming, reading, tables
 from evalkit.report.reading import Finished
 
 
@@ -25,6 +23,10 @@ class System:
     """The label of what it reranks; None for a first stage."""
     first_stage_ms: float | None = None
     """Time of the first stage for a query, an index being there; None where it was not measured."""
+    also: tuple[str, ...] = ()
+    """Other names that a first stage has in other results, which rank alike."""
+    again: tuple[str, ...] = ()
+    """Further results without a reranker that are of the same first stage."""
 
     @property
     def per_query(self) -> Mapping[str, Mapping[str, float]]:
@@ -52,19 +54,28 @@ class System:
 def systems_of(results: Sequence[Finished]) -> list[System]:
     """Return the systems of finished results in their order, what each result reranks just before it.
 
-    The first result's own system is the first of all, for it is the baseline. A first stage that stands in several
-    results, with the same settings and the same value for each query, is one system, and a result without a reranker
-    is one. Systems of one name are told apart by what differs: their settings, else their folders.
+    The first result's own system is the first of all, for it is the baseline. A first stage of several results is one
+    system where its figures and its settings are the same, or where it is of another kind (as a run is) and ranks
+    alike; results without a reranker are such first stages. Only where all results are of one first stage, and none
+    has a reranker, each is a system. Systems of one name are told apart by what differs: their settings, else their
+    folders.
 
     Raises:
         EvalkitError: the same result is given twice.
     """
-    alone = {_key(one): number for number, one in enumerate(results) if not tables.reranks(one.result)}
-    found: list[tuple[str, System]] = []
-    first_stages: dict[str, int] = {}
-    for number, one in enumerate(results):
-        key = _key(one)
+    if twice := naming.twice([one.where for one in results]):
+        raise EvalkitError(f"{twice[0]} is given twice; name each result once")
+    keys = _alike(results)
+    alone = {key for key, one in zip(keys, results) if not tables.reranks(one.result)}
+    others = len(set(keys)) > 1 or any(tables.reranks(one.result) for one in results)  # than one first stage
+    again: dict[int, list[str]] = {}
+    found: list[tuple[int, System]] = []
+    first_stages: dict[int, int] = {}
+    for number, (key, one) in enumerate(zip(keys, results)):
         if not tables.reranks(one.result):
+            if key in first_stages and others:
+                again.setdefault(key, []).append(one.where)
+                continue
             first_stages.setdefault(key, len(found))
             found.append((key, System(tables.label_first(one.result), "first_stage", one)))
             continue
@@ -75,8 +86,9 @@ def systems_of(results: Sequence[Finished]) -> list[System]:
             found.append((key, System(tables.label_first(one.result), "first_stage", one)))
         found += [reranked] if number else []
     labels = _labels([system for _, system in found])
-    times = {key: [ms for one in results if _key(one) == key and (ms := _first_stage_ms(one)) is not None]
-             for key, _ in found}  # fmt: skip
+    times = {key: [ms for of, one in zip(keys, results) if of == key and (ms := _first_stage_ms(one)) is not None]
+             for key in keys}  # fmt: skip
+    named = {key: {tables.label_first(one.result) for of, one in zip(keys, results) if of == key} for key in keys}
     beneath = {key: label for (key, system), label in zip(found, labels) if system.side == "first_stage"}
     return [
         replace(
@@ -84,6 +96,10 @@ def systems_of(results: Sequence[Finished]) -> list[System]:
             label=label,
             own_first_stage=beneath[key] if system.side == "reranked" else None,
             first_stage_ms=median(times[key]) if times[key] else None,
+            also=tuple(sorted(named[key] - {tables.label_first(system.finished.result)}))
+            if system.side == "first_stage"
+            else (),
+            again=tuple(again.get(key, ())) if system.side == "first_stage" else (),
         )
         for (key, system), label in zip(found, labels)
     ]
@@ -95,73 +111,53 @@ def _first_stage_ms(one: Finished) -> float | None:
     return found
 
 
-def _key(one: Finished) -> str:
-    """Return what a first stage is the same by: what it was set to, and what each query got from it."""
-    settings = dict(_settings(one.result["effective"]["first_stage"]))
-    return json.dumps([settings, one.result["effectiveness"]["per_query"]["first_stage"]], sort_keys=True, default=str)
+def _alike(results: Sequence[Finished]) -> list[int]:
+    """Return for each result the number of the first one with the same first stage."""
+    runs: dict[int, Rankings | None] = {}
+
+    def ranked(number: int) -> Rankings | None:
+        if number not in runs:
+            one = results[number]
+            run = reading.first_stage(one) if tables.reranks(one.result) else one.reranked
+            ids = {q: [hit.doc_id for hit in hits] for q, hits in run.rankings.items()} if run else None
+            runs[number] = ids
+        return runs[number]
+
+    def same(one: int, other: int) -> bool:
+        facts = [results[number].result["effective"]["first_stage"] for number in (one, other)]
+        values = [results[number].result["effectiveness"]["per_query"]["first_stage"] for number in (one, other)]
+        common = values[0].keys() & values[1].keys()  # another depth has another recall
+        if not common or any(values[0][measure] != values[1][measure] for measure in common):
+            return False
+        before, after = (dict(naming.settings(of)) for of in facts)
+        if before == after and facts[0]["name"] == facts[1]["name"]:
+            return True
+        if any(before[key] != after[key] for key in before.keys() & after.keys() - {"path"}):
+            return False  # set to be another, even if it ranks these queries alike
+        first, second = ranked(one), ranked(other)
+        return first is not None and second is not None and _same_rankings(first, second)
+
+    found: list[int] = []
+    for number in range(len(results)):
+        found.append(next((one for one in dict.fromkeys(found) if same(one, number)), number))
+    return found
 
 
-_CIRCUMSTANCES = frozenset(
-    """
-    attention_source batch_tokens batch_tokens_source device devices dtype empty_hits engine excluded_hits from_cache
-    hidden layers model_files most_ranked_of_a_query name notes padding parameters path_reason prompt_source
-    queries_of_other_slices queries_where_rank_and_score_disagree ranked_but_no_candidate reranks self_check store tag
-    tf32 threads token_types tokenizer tokenizer_source tokens_per_doc weights_ignored
-    """.split()  # noqa: SIM905
-)
-"""Facts that follow from others or from the circumstances of a run, and are no setting that tells systems apart."""
+Rankings = Mapping[str, Sequence[str]]
 
 
-def _settings(facts: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in facts.items():
-        if key in _CIRCUMSTANCES:
-            continue
-        if isinstance(value, Mapping):
-            yield from _settings(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
-
-
-_FIRST_TO_NAME = ("max_length", "depth", "truncation", "precision", "prompt", "model", "revision", "path", "attention")
-
-
-def _facts(system: System) -> dict[str, Any]:
-    """Return what may tell a system from another of the same name, the likelier ones first."""
-    effective = system.finished.result["effective"]
-    facts = dict(_settings(effective["first_stage"]))
-    if system.side == "reranked":
-        facts = {f"first_stage.{key}": value for key, value in facts.items()}
-        facts |= {**dict(_settings(effective["reranker"])), "depth": effective["depth"]}
-    order = {key: place for place, key in enumerate(_FIRST_TO_NAME)}
-    return dict(sorted(facts.items(), key=lambda fact: (order.get(fact[0], len(order)), fact[0])))
+def _same_rankings(before: Rankings, after: Rankings) -> bool:
+    """Return whether two runs list the same passages in the same order, as far as both were searched."""
+    depth = min(max(map(len, run.values()), default=0) for run in (before, after))
+    return before.keys() == after.keys() and all(before[q][:depth] == after[q][:depth] for q in before)
 
 
 def _labels(systems: Sequence[System]) -> list[str]:
-    """Return a name for each system; those of one name get what differs: settings, folder, path."""
-    labels = [system.label for system in systems]
-    for several in _twice(labels):
-        places = [place for place, label in enumerate(labels) if label == several]
-        for place, more in zip(places, _telling_apart([_facts(systems[place]) for place in places])):
-            labels[place] = ", ".join([several, *more])
+    """Return a name for each system; those of one name get what differs: settings, else folder, else path."""
+    labels = naming.apart([naming.Named(one.label, one.finished.result["effective"], one.side) for one in systems])
     for of in (lambda system: Path(system.finished.where).name, lambda system: system.finished.where):
-        twice = _twice(labels)
+        twice = naming.twice(labels)
         labels = [f"{label}, {of(one)}" if label in twice else label for label, one in zip(labels, systems)]
-    if twice := _twice(labels):
+    if twice := naming.twice(labels):
         raise EvalkitError(f"{twice[0]} is given twice; name each result once")
     return labels
-
-
-def _twice(labels: Sequence[str]) -> list[str]:
-    return [label for label, count in Counter(labels).items() if count > 1]
-
-
-def _telling_apart(facts: Sequence[Mapping[str, Any]]) -> list[list[str]]:
-    """Return for each of several systems the settings in which they differ, three of them at most."""
-    differ = [key for key in facts[0] if len({repr(of.get(key)) for of in facts}) > 1]
-    differ += sorted({key for of in facts for key in of if key not in facts[0]})
-    return [[f"{key} {_short(of.get(key))}" for key in differ[:3]] for of in facts]
-
-
-def _short(value: Any) -> str:
-    text = "none" if value is None else json.dumps(value) if isinstance(value, bool | list) else str(value)
-    return text if len(text) <= 40 else f"{text[:37]}..."

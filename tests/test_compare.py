@@ -1,6 +1,7 @@
 import json
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from conftest import run_evalkit, sentence
@@ -152,6 +153,107 @@ def test_what_differs_between_systems_is_their_label(results):
         "bm25 + tiny at fp32, max_length 256, attention a",
         "bm25 + tiny at fp32, max_length 128, attention b",
     ]
+
+
+def test_a_length_is_said_behind_another_first_stage_and_at_another_precision_too(results):
+    """Where the labels differ anyway, a setting that makes other scores is no less of a difference."""
+    changes = {"tiny": ({"max_length": 256, "precision": "fp32"}, {}),
+               "rounded": ({"max_length": 128, "precision": "fp16"}, {"name": "minilm"})}  # fmt: skip
+    both = [with_facts(results[name], name, reranker=reranker, first_stage=first)
+            for name, (reranker, first) in changes.items()]  # fmt: skip
+    labels = [system["label"] for system in side_by_side(both, resamples=99)["systems"] if system["reranker"]]
+    assert labels == ["bm25 + tiny at fp32, max_length 256", "minilm + tiny at fp16, max_length 128"]
+
+
+def test_all_settings_that_differ_are_said_and_long_values_stay_apart(results):
+    prompts = [f"{'a long prompt that begins alike in both, ' * 2}{n}" for n in range(2)]
+    both = [with_facts(results[name], name, reranker={"max_length": n, "truncation": f"t{n}", "prompt": prompts[n],
+                                                      "model": f"m{n}", "revision": f"r{n}"})
+            for n, name in enumerate(("tiny", "rounded"))]  # fmt: skip
+    labels = [system["label"] for system in side_by_side(both, resamples=99)["systems"] if system["reranker"]]
+    assert labels[1] == (
+        f"bm25 + tiny at fp32, max_length 1, truncation t1, prompt {prompts[1]}, model m1, revision r1"
+    )
+
+
+def test_other_measures_make_no_other_first_stage(results):
+    """A depth brings a recall of its own, and is none of the first stage."""
+    other = with_facts(results["rounded"], "other")
+    other.result["effective"]["depth"] = 4
+    for side in ("first_stage", "reranked"):
+        per_query = other.result["effectiveness"]["per_query"][side]
+        per_query["R@4"] = per_query.pop("R@6")
+    labels = [system["label"] for system in side_by_side([results["tiny"], other], resamples=99)["systems"]]
+    assert labels == ["bm25 + tiny at fp32, depth 6", "bm25", "bm25 + tiny at fp32, depth 4"]
+
+
+def test_a_first_stage_that_a_sweep_measured_again_stands_there_once_and_that_is_said(results):
+    again = with_facts(results["bm25"], "again")
+    again.result["effective"]["depth"] = 4
+    found = side_by_side([results["bm25"], again, results["tiny"]], resamples=99)
+    assert [system["label"] for system in found["systems"]] == ["bm25", "bm25 + tiny at fp32"]
+    assert "again: bm25 again, which stands here once" in found["warnings"]
+
+
+def test_a_first_stage_and_nothing_but_itself_can_still_be_compared(results):
+    found = side_by_side([results["bm25"], with_facts(results["bm25"], "again")], resamples=99)
+    assert [system["label"] for system in found["systems"]] == ["bm25, bm25", "bm25, again"]
+    assert {test["mean"] for test in found["against_baseline"]["bm25, again"].values()} == {0.0}
+
+
+def reranked_run(results, folder, lines):
+    """A result whose first stage is a finished run of these lines, with the figures of bm25."""
+    shutil.copytree(results["rounded"].where, folder)
+    (folder / "first_stage.trec").write_text("".join(lines), "utf-8")
+    run = with_facts(results["rounded"], folder)
+    run.result["effective"]["first_stage"] = {"name": "a run", "path": "bm25.trec"}
+    return run
+
+
+def lines_of(results):
+    return (Path(results["bm25"].where) / "reranked.trec").read_text("utf-8").splitlines(keepends=True)
+
+
+def test_a_run_that_ranks_as_another_first_stage_is_that_one_and_said_to_be(results, tmp_path):
+    found = side_by_side([results["bm25"], reranked_run(results, tmp_path / "run", lines_of(results))], resamples=99)
+    assert [system["label"] for system in found["systems"]] == ["bm25", "a run + tiny at fp32"]
+    assert found["systems"][1]["own_first_stage"] == "bm25"
+    assert "bm25 is the first stage a run too: they rank alike" in found["warnings"]
+
+
+def test_a_run_that_ranks_otherwise_is_a_first_stage_of_its_own(results, tmp_path):
+    """The figures may be the same, as of two passages of one grade that change places."""
+    first, second, *rest = lines_of(results)
+    a, b = first.split(), second.split()
+    assert a[0] == b[0]
+    a[2], b[2] = b[2], a[2]
+    run = reranked_run(results, tmp_path / "run", [" ".join(a) + "\n", " ".join(b) + "\n", *rest])
+    labels = [system["label"] for system in side_by_side([results["bm25"], run], resamples=99)["systems"]]
+    assert labels == ["bm25", "a run", "a run + tiny at fp32"]
+
+
+def test_the_matrix_too_counts_pairs_that_differ_only(results, tmp_path):
+    """Of the three pairs of R@6 none differs, of those of nDCG@10 all do but the twins."""
+    twin = tmp_path / "twin"
+    shutil.copytree(results["tiny"].where, twin)
+    found = side_by_side([results["tiny"], reading.read(twin), results["bm25"]], resamples=999)
+    recall, gain = (found["matrix"][measure]["holm_p"] for measure in ("R@6", "nDCG@10"))
+    assert [recall[0][1], recall[0][2], recall[1][2]] == [1.0, 1.0, 1.0]
+    p = found["against_baseline"]["bm25"]["nDCG@10"]["randomization_p"]
+    assert gain[0][1] == 1.0
+    assert gain[0][2] == pytest.approx(min(1.0, 2 * p))  # two of three pairs are counted
+
+
+def test_results_without_a_time_of_the_first_stage_still_have_their_picture(results):
+    """Results of older versions know the time of reranking alone; the picture says that it is that."""
+    from evalkit.report import plots
+
+    older = [with_facts(results[name], name, reranker={"precision": name}, cost=cost_of(ms))
+             for name, ms in (("tiny", 80.0), ("rounded", 40.0))]  # fmt: skip
+    for one in older:
+        del one.result["effective"]["first_stage_time"]
+    figure = plots.tradeoff(side_by_side(older, resamples=99)["systems"], "nDCG@10")
+    assert figure.axes[0].get_xlabel() == "time of reranking a query, ms"
 
 
 def test_a_reranker_that_is_worse_than_its_own_first_stage_is_said_to_be(results, tmp_path, capsys):
@@ -307,8 +409,6 @@ MISTAKES = {
 
 @pytest.mark.parametrize(("arguments", "words"), MISTAKES.values(), ids=MISTAKES)
 def test_a_mistake_gets_one_sentence(results, arguments, words):
-    from pathlib import Path
-
     done = run_evalkit("compare", *arguments, cwd=Path(results["tiny"].where).parent)
     assert done.returncode == 2
     assert words in sentence(done.stderr)

@@ -359,6 +359,29 @@ def test_in_a_sweep_a_first_stage_alone_has_no_difference_from_itself(alone, don
     assert (first["system"], first["RR@10"], second["RR@10"]) == ("fixed", "0.3333", "0.5000 (+0.0000)")
 
 
+def test_a_sweep_over_a_setting_says_which_row_had_which(done, tmp_path):
+    both = [finished(done) for _ in range(2)]
+    for length, result in zip((128, 256), both):
+        result["effective"] = json.loads(json.dumps(result["effective"]))
+        result["effective"]["reranker"]["max_length"] = length
+    names = [f"fixed + oracle at fp32, max_length {length}" for length in (128, 256)]
+    assert [row["system"] for row in tables.sweep_rows(both)] == names
+    results.write_sweep(both, tmp_path)
+    assert (tmp_path / "max_length.png").exists()
+    assert all(f"- {name}: " in (tmp_path / "report.md").read_text("utf-8").replace("\\", "") for name in names)
+
+
+def test_a_measure_that_no_reranking_can_change_is_not_corrected_for(done):
+    """Recall at the depth has p 1; Holm's factor is the number of the other measures that changed at all."""
+    tests = finished(done)["effectiveness"]["tests"]
+    effect = finished(done)["effectiveness"]
+    changed = [name for name in tests if effect["wins"][name] + effect["losses"][name]]
+    assert 0 < len(changed) < len(tests)
+    smallest = min((tests[name] for name in changed), key=lambda test: test["randomization_p"])
+    assert smallest["holm_p"] == pytest.approx(min(1.0, smallest["randomization_p"] * len(changed)))
+    assert {tests[name]["holm_p"] for name in tests if name not in changed} == {1.0}
+
+
 def test_as_many_pictures_are_told_as_are_drawn(done, alone, tmp_path, capsys):
     for name in ("reranked", "alone"):
         (tmp_path / name).mkdir()

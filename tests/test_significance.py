@@ -13,6 +13,7 @@ from evalkit.significance import (
     Delta,
     Equivalence,
     adjust,
+    adjust_differing,
     compare,
     deviation,
     equivalence,
@@ -489,3 +490,11 @@ def test_one_query_shows_no_equivalence():
 def test_a_margin_that_is_not_above_zero_is_refused(margin):
     with pytest.raises(EvalkitError, match="margin"):
         equivalence(values(0.1, 0.2), values(0.1, 0.3), margin)
+
+
+def test_tests_without_a_difference_are_not_counted_and_the_others_only_gain():
+    """By hand: Holm of 0.01 and 0.03 is 0.02 and 0.03; among four it would be 0.04 and 0.09."""
+    ps, differ = [0.01, 1.0, 0.03, 1.0, None], [True, False, True, False, True]
+    assert adjust_differing(ps, differ, "holm")[:4] == pytest.approx([0.02, 1.0, 0.03, 1.0])
+    assert adjust(ps[:4], "holm")[:3:2] == pytest.approx([0.04, 0.09])
+    assert adjust_differing([1.0, None], [False, False], "bh") == [1.0, None]

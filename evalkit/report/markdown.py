@@ -177,7 +177,9 @@ def sweep(results: Sequence[Result], pictures: Sequence[str] = ()) -> str:
     """Return the combined report of a sweep; `pictures` are the names of image files beside it."""
     rows = tables.sweep_rows(results)
     parts = ["# Sweep: the trials side by side", _table(list(rows[0]), [list(row.values()) for row in rows])]
-    parts.append("\n".join(f"- {_text(tables.label(result))}: {_outcome(result)}" for result in results))
+    parts.append(
+        "\n".join(f"- {_text(name)}: {_outcome(result)}" for name, result in zip(tables.labels(results), results))
+    )
     parts += [f"![{name}]({name})" for name in pictures]
     notes = dict.fromkeys(note for result in results for note in result.get("warnings", ()))
     if notes:

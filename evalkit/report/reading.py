@@ -73,6 +73,17 @@ def read(where: str | Path) -> Finished:
     return Finished(str(where), result, reranked, queries, passages)
 
 
+def first_stage(one: Finished) -> Run | None:
+    """Return the first stage's run of a trial in the order that was measured; None where its file is not there.
+
+    Raises:
+        EvalkitError: the file is no run.
+    """
+    path = user_path(one.where)
+    run_file = (path if is_folder(path) else path.parent) / "first_stage.trec"
+    return read_run(run_file, "rank").run if run_file.exists() else None
+
+
 def read_json(path: Path, what: str) -> dict[str, Any]:
     """Read a JSON object.
 
@@ -193,8 +204,11 @@ _RESULT = {
             "ceiling": _MEANS,
             "unjudged_at_10": {"first_stage": SHARE, "reranked": SHARE},
         },
-        lambda found: found["per_query"]["reranked"].keys() <= found["reranked"]["mean"].keys(),
-        "one with a mean of each measure",
+        lambda found: all(
+            found["per_query"]["reranked"].keys() == found["per_query"][side].keys() <= found[side]["mean"].keys()
+            for side in ("first_stage", "reranked")
+        ),
+        "one with values and a mean of each measure, before and after",
     ),
     "cost?": Maybe(_COST),
     "warnings": list[str],

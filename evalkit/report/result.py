@@ -7,7 +7,7 @@ from typing import Any
 from evalkit import measures, ties
 from evalkit.insight import analyse
 from evalkit.published import beside
-from evalkit.significance import Comparison, adjust, compare, paired_delta
+from evalkit.significance import Comparison, adjust_differing, compare, paired_delta
 from evalkit.types import SCHEMA_VERSION, Trial
 
 Result = dict[str, Any]
@@ -51,8 +51,12 @@ def effectiveness(trial: Trial) -> dict[str, Any]:
 
 
 def _tests(found: Mapping[str, Comparison]) -> dict[str, dict[str, Any]]:
-    """Return for each measure its tests; Holm and Benjamini-Hochberg over the measures of the report."""
-    ps = [one.randomization_p for one in found.values()]
+    """Return for each measure its tests; Holm and Benjamini-Hochberg over the measures in which some query differs."""
+    ps, differ = (
+        [one.randomization_p for one in found.values()],
+        [bool(one.wins + one.losses) for one in found.values()],
+    )
+    holm_ps, bh_ps = adjust_differing(ps, differ, "holm"), adjust_differing(ps, differ, "bh")
     return {
         name: {
             "bca95": [one.bca_low, one.bca_high],
@@ -64,7 +68,7 @@ def _tests(found: Mapping[str, Comparison]) -> dict[str, dict[str, Any]]:
             "effect_size": one.effect_size,
             "detectable": one.detectable,
         }
-        for (name, one), holm, bh in zip(found.items(), adjust(ps, "holm"), adjust(ps, "bh"))
+        for (name, one), holm, bh in zip(found.items(), holm_ps, bh_ps)
     }
 
 

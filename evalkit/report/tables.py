@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from evalkit.report import naming
 from evalkit.report.result import Result
 
 
@@ -141,6 +142,31 @@ def label(result: Result) -> str:
     return f"{effective['first_stage']['name']} + {reranker['name']}{precision}"
 
 
+def labels(results: Sequence[Result], depth: bool = True) -> list[str]:
+    """Return a line for each result that says which system it is of, and by what it differs from others on its slice.
+
+    Without `depth` it is not named.
+    """
+    found = [label(result) for result in results]
+    of_slice: dict[str, list[int]] = {}
+    for number, result in enumerate(results):
+        if result["status"] == "finished":
+            of_slice.setdefault(str(result["effective"]["slice"]["name"]), []).append(number)
+    for places in of_slice.values():
+        for place, name in zip(places, naming.apart([_named(results[place]) for place in places], depth)):
+            found[place] = name
+    return found
+
+
+def differing(results: Sequence[Result]) -> list[str]:
+    """Return the settings in which finished results differ where their labels do not say so."""
+    return naming.differing([_named(result) for result in results])
+
+
+def _named(result: Result) -> naming.Named:
+    return naming.Named(label(result), result["effective"], "reranked" if reranks(result) else "first_stage")
+
+
 def reranks(result: Result) -> bool:
     """Return whether a finished result has a reranker at all."""
     return bool(result["effective"]["reranker"].get("reranks", True))
@@ -204,14 +230,14 @@ def sweep_rows(results: Sequence[Result], measures: int | None = None) -> list[d
     vary_slice = len({result["effective"]["slice"]["name"] for result in done}) > 1
     vary_depth = len({_depth(result) for result in results}) > 1
     rows = []
-    for result in results:
+    for result, name in zip(results, labels(results, depth=False)):
         finished = result["status"] == "finished"
-        row = {"system": label(result)}
+        row = {"system": name}
         if vary_slice:
             row["slice"] = result["effective"]["slice"]["name"] if finished else ""
         if vary_depth:
             row["depth"] = _depth(result)
-        row |= {name: _after_and_delta(result, name) if finished else "failed" for name in names}
+        row |= {measure: _after_and_delta(result, measure) if finished else "failed" for measure in names}
         cost = cost_figures(result) or {}
         row["pairs/s"] = number(cost.get("pairs_per_s"))
         row["p50 ms"] = number(cost.get("p50_ms"))

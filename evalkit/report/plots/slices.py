@@ -1,5 +1,6 @@
 """A picture of a sweep: each trial before and after reranking, named for what varies from trial to trial."""
 
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def varying(results: Sequence[Result]) -> str:
-    """Return what varies among finished trials, as the name of their picture: languages, slices, precisions, ..."""
+    """Return what varies among finished trials, as the name of their picture: languages, precisions, max_length, ..."""
     seen: dict[str, set[str]] = {}
     for result in results:
         effective = result["effective"]
@@ -25,10 +26,13 @@ def varying(results: Sequence[Result]) -> str:
             ("precisions", reranker.get("precision")),
             ("depths", effective["depth"]),
         ):
-            seen.setdefault(what, set()).add(str(value))
+            if value is not None:  # as the precision of no reranker
+                seen.setdefault(what, set()).add(str(value))
     several = [what for what, values in seen.items() if len(values) > 1]
     if "slices" in several and "languages" in several:
         several.remove("languages")  # collections in their own languages
+    if not several:  # one of one name, set to be another: its settings, such as max_length
+        several = [re.sub(r"\W+", "_", key) for key in tables.differing(results)]
     return "_and_".join(several[:2]) or "trials"
 
 
@@ -92,15 +96,12 @@ def _has(result: Result, name: str) -> bool:
 
 
 def _labels(results: Sequence[Result]) -> list[str]:
-    """Return the name of each trial's slice, of its system where all are of one slice, or both; then its depth."""
+    """Return the name of each trial's slice, of its system where all are of one slice, or both."""
     slices = [str(result["effective"]["slice"]["name"]) for result in results]
-    systems = [tables.label(result) for result in results]
-    depths = [f"depth {result['effective']['depth']}" for result in results]
-    names = slices
-    for more in (systems, depths):
-        if len(set(names)) < len(names):
-            names = more if len(set(names)) == 1 else [f"{name}: {one}" for name, one in zip(names, more, strict=True)]
-    return names
+    systems = tables.labels(results)
+    if len(set(slices)) == len(slices):
+        return slices
+    return systems if len(set(slices)) == 1 else [f"{a}: {b}" for a, b in zip(slices, systems, strict=True)]
 
 
 _BEFORE: dict[str, Any] = {

@@ -19,14 +19,16 @@ def tradeoff(systems: Sequence[System], measure: str) -> "Figure | None":
 
     `systems` are those of a comparison, with a reranker and without; those whose time is unknown, or without the
     measure, are left out. The time is of the whole path; a line leads from each first stage to what is made of it, so
-    that its length is the time of reranking and its rise the gain. None with fewer than two systems.
+    that its length is the time of reranking and its rise the gain. Where no first stage was timed, as in older
+    results, the time is that of reranking. None with fewer than two systems.
     """
     from matplotlib.lines import Line2D
 
-    timed = [s for s in systems if _time(s) is not None and measure in s["mean"]]
+    whole = any(_time(s, True) is not None for s in systems)
+    timed = [s for s in systems if _time(s, whole) is not None and measure in s["mean"]]
     if len(timed) < 2:
         return None
-    points = [(float(_time(s) or 0.0), s["mean"][measure]) for s in timed]
+    points = [(float(_time(s, whole) or 0.0), s["mean"][measure]) for s in timed]
     front = sorted({p for p in points if not any(_dominates(other, p) for other in points)})
     figure = canvas.sheet(3.6)
     axes = figure.subplots()
@@ -38,9 +40,11 @@ def tradeoff(systems: Sequence[System], measure: str) -> "Figure | None":
     looks = [(_ON if p in front else _OFF) | _shape(s) for s, p in zip(timed, points, strict=True)]
     for (x, y), look in zip(points, looks, strict=True):
         axes.plot([x], [y], linestyle="none", **look)
-    whole = any("time" in s for s in timed)
     canvas.scale_time(
-        axes, "x", [x for x, _ in points], f"time of a query, {'first stage and reranking, ' if whole else ''}ms"
+        axes,
+        "x",
+        [x for x, _ in points],
+        f"time of {'a query, first stage and reranking' if whole else 'reranking a query'}, ms",
     )
     axes.set_ylim(*canvas.room([y for _, y in points], 0.02, 0.15))
     canvas.few_ticks(axes.yaxis, most=8)
@@ -65,10 +69,10 @@ def tradeoff(systems: Sequence[System], measure: str) -> "Figure | None":
     return figure
 
 
-def _time(system: System) -> float | None:
-    """Return the time of a query in ms; a comparison by an older version knows that of reranking alone."""
-    if "time" in system:
-        total: float | None = system["time"]["total_ms"]
+def _time(system: System, whole: bool) -> float | None:
+    """Return the time of a query in ms: of the whole path, or of reranking alone, all that older results know."""
+    if whole:
+        total: float | None = (system.get("time") or {}).get("total_ms")
         return total
     reranking: float | None = (system["cost"] or {}).get("p50_ms")
     return reranking
@@ -76,7 +80,7 @@ def _time(system: System) -> float | None:
 
 def _parts(system: System, x: float) -> str:
     total = f"{_ms(x)} ms"
-    if system.get("side") != "reranked" or "time" not in system:
+    if system.get("side") != "reranked" or (system.get("time") or {}).get("total_ms") is None:
         return total
     return f"{total} = {_ms(system['time']['first_stage_ms'])} + {_ms(system['time']['reranking_p50_ms'])}"
 
