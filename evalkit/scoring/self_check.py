@@ -113,8 +113,8 @@ def check_scores(built: "Built") -> SelfCheck:
     logits = np.stack(list(found.values()))
     if broken := np.count_nonzero(~np.isfinite(logits).all(axis=0)):
         raise NotFiniteError(
-            f"reranker.model={name}: the model gave {logits[~np.isfinite(logits)][0]} as logit for {broken} of the "
-            f"{len(pairs)} pairs of the self-check; a wider precision (bf16 or fp32) may help, or the weights are broken"
+            f"reranker.model={name}: the model gave {logits[~np.isfinite(logits)][0]} as logit for {broken} of "
+            f"{len(pairs)} pairs of the self-check; a wider precision (bf16, fp32) may help, or the weights are broken"
         )
     spread = logits.max(axis=0) - logits.min(axis=0)
     scale = max(1.0, float(np.abs(logits).max()))
