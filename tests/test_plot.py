@@ -743,7 +743,8 @@ def test_a_result_read_back_from_json_gives_the_same_picture(tmp_path):
      ("max_length", [{"reranker": {"name": "r", "max_length": length}} for length in (128, 256)]),
      ("k1", [{"first_stage": {"name": "bm25", "k1": k1}, "reranker": {"name": "none", "reranks": False}}
              for k1 in (0.9, 1.2)]),
-     ("rerankers", [{"reranker": {"name": "none", "reranks": False}}, {"reranker": {"name": "r", "precision": "fp32"}}]),
+     ("rerankers", [{"reranker": {"name": "none", "reranks": False}},
+                    {"reranker": {"name": "r", "precision": "fp32"}}]),
      ("trials", [{}, {}])],
 )  # fmt: skip
 def test_the_picture_of_a_sweep_is_named_for_what_varies(what, changes):
