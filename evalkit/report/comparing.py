@@ -177,7 +177,9 @@ def cost_notes(compared: Mapping[str, Any]) -> list[str]:
         return []
     peaks = {"GPU": "peak is what torch allocated on the GPU", "process": "peak is the resident set of the process"}
     told = [peaks[kind] for kind in peaks if any(cost.get("peak_of") == kind for cost in costs.values())]
-    notes = ["; ".join([f"In brackets: ratios to {compared['baseline']}", *told]) + "."]
+    brackets = [f"in brackets: ratios to {compared['baseline']}"] if compared["baseline"] in costs else []
+    said = "; ".join([*brackets, *told])
+    notes = [f"{said[:1].upper()}{said[1:]}."] if said else []
     if len({cost.get("device") for cost in costs.values()}) > 1:
         devices = ", ".join(f"{label} on {device(cost)}" for label, cost in costs.items())
         notes.append(f"The devices differ, so times and memories are not alike: {devices}.")

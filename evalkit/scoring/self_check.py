@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from evalkit.errors import EvalkitError
+from evalkit.errors import EvalkitError, NotFiniteError
 from evalkit.scoring.device_model import DeviceModel
 from evalkit.scoring.pairs import PairTokenizer
 from evalkit.scoring.tokenized import Batch, TokenizedPairs, TokenTable
@@ -111,6 +111,11 @@ def check_scores(built: "Built") -> SelfCheck:
             "other, or this architecture is none that evalkit can score with"
         ) from None
     logits = np.stack(list(found.values()))
+    if broken := np.count_nonzero(~np.isfinite(logits).all(axis=0)):
+        raise NotFiniteError(
+            f"reranker.model={name}: the model gave {logits[~np.isfinite(logits)][0]} as logit for {broken} of the "
+            f"{len(pairs)} pairs of the self-check; a wider precision (bf16 or fp32) may help, or the weights are broken"
+        )
     spread = logits.max(axis=0) - logits.min(axis=0)
     scale = max(1.0, float(np.abs(logits).max()))
     tolerance = _TOLERANCE[built.precision.name] * scale

@@ -87,6 +87,7 @@ def _quality_alone(result: Result, drawn: _Drawn) -> Iterable[Markup | None]:
     )
     if unjudged := effect.get("unjudged_at_10"):
         yield parts.note(f"Unjudged passages in the top 10: {unjudged['first_stage']:.1%}.")
+    yield _ties(result)
 
 
 def _quality(result: Result, drawn: _Drawn) -> Iterable[Markup | None]:
@@ -142,6 +143,11 @@ def _quality(result: Result, drawn: _Drawn) -> Iterable[Markup | None]:
         columns = ["measure", *_TESTS.values(), "effect size", "sees a change of"]
         yield parts.more("All tests", parts.table(columns, rows, "All tests", cards=True))
     yield parts.beside(drawn.take("before_after"), drawn.take("changes"))
+    yield _ties(result)
+
+
+def _ties(result: Result) -> Markup | None:
+    """Return what each measure would be over all orders of the tied passages, for each list that has some."""
     analysis = result.get("analysis") or {}
     rows = [
         [label, name, *(figures.value(values.get(key)) for key in ("low", "expected", "high"))]
@@ -151,13 +157,15 @@ def _quality(result: Result, drawn: _Drawn) -> Iterable[Markup | None]:
         )
         for name, values in (analysis.get(of_list) or {}).items()
     ]
-    if rows:
-        yield parts.titled(
-            "Tied scores",
-            parts.note("Some passages of one query share a score. The mean over all orders of them, and its extremes:"),
-            parts.table(["list", "measure", "worst order", "expected", "best order"], rows, "Tied scores"),
-            *(parts.note(line) for line in tables.tie_lines(result)),
-        )
+    if not rows:
+        return None
+    columns = ["list", "measure", "worst order", "expected", "best order"]
+    return parts.titled(
+        "Tied scores",
+        parts.note("Some passages of one query share a score. The mean over all orders of them, and its extremes:"),
+        parts.table(columns, rows, "Tied scores", cards=True),
+        *(parts.note(line) for line in tables.tie_lines(result)),
+    )
 
 
 def _queries_of(effect: Entry) -> str:
