@@ -232,16 +232,15 @@ def test_a_run_that_ranks_otherwise_is_a_first_stage_of_its_own(results, tmp_pat
     assert labels == ["bm25", "a run", "a run + tiny at fp32"]
 
 
-def test_the_matrix_too_counts_pairs_that_differ_only(results, tmp_path):
-    """Of the three pairs of R@6 none differs, of those of nDCG@10 all do but the twins."""
-    twin = tmp_path / "twin"
-    shutil.copytree(results["tiny"].where, twin)
-    found = side_by_side([results["tiny"], reading.read(twin), results["bm25"]], resamples=999)
-    recall, gain = (found["matrix"][measure]["holm_p"] for measure in ("R@6", "nDCG@10"))
+def test_the_matrix_too_counts_pairs_that_differ_only(results):
+    """All 8 queries gain 0.5, so p is 2 / 2^8; of three pairs the twins' own can reject nothing, and two count."""
+    lifted = {"first_stage": 0.3, "reranked": 0.8}
+    bm25 = with_facts(results["bm25"], "bm25", means={"first_stage": 0.3, "reranked": 0.3})
+    twins = [with_facts(results["tiny"], where, means=lifted) for where in ("one", "other")]
+    found = side_by_side([bm25, *twins], resamples=999)
+    gain, recall = (found["matrix"][measure]["holm_p"] for measure in ("nDCG@10", "R@6"))
+    assert [gain[0][1], gain[0][2], gain[1][2]] == pytest.approx([2 * 2 / 2**8, 2 * 2 / 2**8, 1.0])
     assert [recall[0][1], recall[0][2], recall[1][2]] == [1.0, 1.0, 1.0]
-    p = found["against_baseline"]["bm25"]["nDCG@10"]["randomization_p"]
-    assert gain[0][1] == 1.0
-    assert gain[0][2] == pytest.approx(min(1.0, 2 * p))  # two of three pairs are counted
 
 
 def test_results_without_a_time_of_the_first_stage_still_have_their_picture(results):

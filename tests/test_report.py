@@ -371,15 +371,16 @@ def test_a_sweep_over_a_setting_says_which_row_had_which(done, tmp_path):
     assert all(f"- {name}: " in (tmp_path / "report.md").read_text("utf-8").replace("\\", "") for name in names)
 
 
-def test_a_measure_that_no_reranking_can_change_is_not_corrected_for(done):
-    """Recall at the depth has p 1; Holm's factor is the number of the other measures that changed at all."""
-    tests = finished(done)["effectiveness"]["tests"]
-    effect = finished(done)["effectiveness"]
-    changed = [name for name in tests if effect["wins"][name] + effect["losses"][name]]
-    assert 0 < len(changed) < len(tests)
-    smallest = min((tests[name] for name in changed), key=lambda test: test["randomization_p"])
-    assert smallest["holm_p"] == pytest.approx(min(1.0, smallest["randomization_p"] * len(changed)))
-    assert {tests[name]["holm_p"] for name in tests if name not in changed} == {1.0}
+def test_a_measure_that_no_query_changes_in_is_not_corrected_for(done):
+    """All 8 queries gain 0.5 in one measure: p is 2 / 2^8, and recall, which nothing changed, adds nothing."""
+    before = {f"q{n}": 0.25 for n in range(8)}
+    values = {"first_stage": {"nDCG@10": before, "R@3": before},
+              "reranked": {"nDCG@10": dict.fromkeys(before, 0.75), "R@3": before}}  # fmt: skip
+    lists = {side: Effectiveness(of) for side, of in values.items()}
+    lifted = dataclasses.replace(done, effectiveness={**done.effectiveness, **lists})
+    tests = effectiveness(lifted)["tests"]
+    assert (tests["nDCG@10"]["holm_p"], tests["nDCG@10"]["bh_p"]) == (2 / 2**8, 2 / 2**8)
+    assert (tests["R@3"]["holm_p"], tests["R@3"]["bh_p"]) == (1.0, 1.0)
 
 
 def test_as_many_pictures_are_told_as_are_drawn(done, alone, tmp_path, capsys):
