@@ -155,7 +155,14 @@ def has_packaged_out_dir(cfg: DictConfig) -> bool:
     """Return whether the folder for results is the packaged default, of the second in which evalkit was started."""
     raw = OmegaConf.to_container(cfg, resolve=False)
     assert isinstance(raw, dict)
-    return raw.get("out_dir") == _packaged("config").get("out_dir") and raw.get("out_dir") is not None
+    return raw.get("out_dir") is not None and raw["out_dir"] == _packaged_out_dir()
+
+
+@cache
+def _packaged_out_dir() -> str:
+    packaged = OmegaConf.to_container(OmegaConf.load(conf_dir() / "config.yaml"), resolve=False)
+    assert isinstance(packaged, dict)
+    return str(packaged["out_dir"])
 
 
 def _checked(load: Callable[..., DictConfig]) -> Callable[..., DictConfig]:
@@ -181,7 +188,13 @@ def _checked(load: Callable[..., DictConfig]) -> Callable[..., DictConfig]:
         if isinstance(part, Mapping):
             check_hydra(part)
         name = given.arguments["config_name"]
-        hydra_allowed.check(part, _packaged(None if name is None else "config")["hydra"], _launcher, _typed)
+        # What comes of evalkit's own files alone needs no second composition to compare it with.
+        if (
+            not isinstance(part, dict)
+            or _has_foreign_files(cfg.hydra.runtime.config_sources)
+            or _says_of_hydra(given.arguments["overrides"])
+        ):
+            hydra_allowed.check(part, _packaged(None if name is None else "config")["hydra"], _launcher, _typed)
         assert isinstance(part, dict)
         said = [*part["overrides"]["hydra"], *part["overrides"]["task"]]
         if sorted(map(str, said)) != sorted(verbatim.arguments(given.arguments["overrides"])):
@@ -266,6 +279,11 @@ def _check_paths(settings: Mapping[str, object]) -> None:
     ours = {os.environ[name] for name in READ_FROM_ENVIRONMENT if name in os.environ}
     homes = {str(user_path(value)) for value in _typed_values if value.startswith("~")}
     written_paths.check(settings, _typed_values | ours | homes, Path.cwd())
+
+
+def _says_of_hydra(overrides: Sequence[str]) -> bool:
+    """Return whether an argument sets or chooses anything of Hydra's own."""
+    return any(one.lstrip("+~/").startswith("hydra") for one in overrides)
 
 
 def _has_foreign_files(sources: Any) -> bool:

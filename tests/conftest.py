@@ -18,6 +18,15 @@ os.environ.setdefault("EVALKIT_STORE", "off")  # a test computes what it asks fo
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as in a shell's background, which all processes inherit
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+slow = pytest.mark.skipif(os.environ.get("EVALKIT_SLOW") != "1", reason="takes half a minute; EVALKIT_SLOW=1 runs it")
+"""What another, quicker test shows in small."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put files that start evalkit as a process first, so that no worker is left alone with them at the end."""
+    items.sort(key=lambda item: "run_evalkit" not in vars(getattr(item, "module", None) or item))
+
+
 REPOSITORY = Path(__file__).parents[1]
 SHARED = REPOSITORY.parent / "shared"
 DEV = REPOSITORY / "evalkit" / "data" / "dev"

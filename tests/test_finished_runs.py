@@ -4,7 +4,7 @@ import json
 import re
 
 import pytest
-from conftest import run_evalkit
+from conftest import run_evalkit, slow
 
 from evalkit import trial
 from evalkit.compare import side_by_side
@@ -112,6 +112,7 @@ def test_rankvicuna_is_judged_as_published_without_a_depth(shared, tmp_path):
     assert result["effectiveness"]["reranked"]["mean"]["nDCG@10"] == pytest.approx(0.6682, abs=5e-5)
 
 
+@slow
 def test_the_trials_of_a_sweep_over_finished_runs_load_the_measures_once(deep, tmp_path):
     """They share a process: nothing is computed whose memory or time would have to be kept apart."""
     done = run_evalkit(

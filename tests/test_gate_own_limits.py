@@ -211,6 +211,6 @@ def test_the_experiment_reads_the_limits_of_the_baseline_too(place, bert_folder)
     held = run_evalkit(*trial, "out_dir=again", cwd=place)
     assert held.returncode == 0, held.stdout + held.stderr
     assert "limits of the baseline's own: " in held.stdout
-    strict = run_evalkit(*trial, "gate.max_truncated_share=0.1", "out_dir=strict", cwd=place)
+    strict = run_evalkit("gate", "again", "--baseline", "its.json", "gate.max_truncated_share=0.1", cwd=place)
     assert strict.returncode == 1
     assert "FAILED truncated: " in strict.stdout

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from conftest import slow
 from test_gate import per_query, result, verdict
 
 from evalkit.gate import evidence
@@ -121,7 +122,7 @@ def test_two_runs_of_one_system_hold_against_one_another_both_ways():
     assert len(failures) <= 1  # at 2 measures in 16 verdicts, of which two share their figures: 0.4 are expected
 
 
-@pytest.mark.slow
+@slow
 @SIZES
 def test_the_whole_verdict_fails_equal_systems_no_more_often_than_it_says(n, monkeypatch):
     monkeypatch.setattr(evidence, "detectable", lambda *_: None)  # it takes time, and fails nothing

@@ -6,7 +6,7 @@ import sys
 import time
 
 import pytest
-from conftest import run_evalkit, sentence
+from conftest import run_evalkit, sentence, slow
 from hydra.core.global_hydra import GlobalHydra
 
 from evalkit import app, hydra_limits, worker
@@ -377,7 +377,10 @@ def test_jobs_begun_in_one_second_have_a_folder_each(tmp_path):
     assert found == [wanted.name, *(f"{wanted.name}-{n}" for n in range(2, 9))]
 
 
-@pytest.mark.parametrize("sweep", [[], ["--multirun", "protocol.seed=1,2"]], ids=["trials", "sweeps"])
+@pytest.mark.parametrize(
+    "sweep",
+    [pytest.param([], id="trials"), pytest.param(["--multirun", "protocol.seed=1,2"], id="sweeps", marks=slow)],
+)
 def test_three_jobs_begun_in_one_second_all_have_a_result(beir_folder, tmp_path, sweep):
     """The second is given by a name of the folder without one, as if the clock stood still."""
     import subprocess

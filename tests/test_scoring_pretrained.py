@@ -13,7 +13,8 @@ from evalkit.errors import EvalkitError
 from evalkit.rerankers.cross_encoder import CrossEncoder
 from evalkit.scoring.device import PRECISIONS
 from evalkit.scoring.fingerprint import folder_hash
-from evalkit.scoring.pretrained import check_classifier, load_classifier, load_encoder
+from evalkit.scoring.model_config import check_classifier
+from evalkit.scoring.pretrained import load_classifier, load_encoder
 from evalkit.types import Pair
 
 CPU = torch.device("cpu")

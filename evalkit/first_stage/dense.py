@@ -56,8 +56,8 @@ class Dense(FirstStage):
             EvalkitError: one of them cannot be had.
         """
         from evalkit.scoring.device import resolve_device, resolve_precision
+        from evalkit.scoring.model_config import check_encoder
         from evalkit.scoring.model_files import POOLINGS
-        from evalkit.scoring.pretrained import check_encoder
 
         kept.check(self.cache)
         if self.pooling not in (None, *POOLINGS):
@@ -160,7 +160,7 @@ class Dense(FirstStage):
         return {"name": self._label(), **{key: getattr(self, key) for key in asked}, **self._facts}
 
     def _label(self) -> str:
-        from evalkit.scoring.pretrained import short_name
+        from evalkit.scoring.model_place import short_name
 
         return self.name or short_name(self.model)
 

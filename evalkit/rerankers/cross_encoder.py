@@ -78,8 +78,8 @@ class CrossEncoder(Reranker):
         """
         from evalkit.scoring.device import resolve_device, resolve_precision
         from evalkit.scoring.graphs import check_cuda_graphs
+        from evalkit.scoring.model_config import check_classifier, is_proven
         from evalkit.scoring.pairs import check_truncation
-        from evalkit.scoring.pretrained import check_classifier, is_proven
         from evalkit.scoring.scorer import check_path
         from evalkit.scoring.spec import build_scorer
 
@@ -308,7 +308,7 @@ class CrossEncoder(Reranker):
         import torch
 
         from evalkit.scoring.device import device_name
-        from evalkit.scoring.pretrained import short_name
+        from evalkit.scoring.model_place import short_name
 
         assert self._built is not None, "load() comes first"
         pretrained, device, precision = self._built.pretrained, self._built.device, self._built.precision
