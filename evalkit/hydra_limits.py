@@ -38,7 +38,7 @@ from evalkit.outside import user_path
 
 READ_FROM_ENVIRONMENT = ("EVALKIT_STORE", "EVALKIT_FIRST_STAGE_CACHE", "RAY_ADDRESS")
 """The variables that ``${oc.env:...}`` can read."""
-_MOST_INTERPOLATIONS = 20_000
+_MOST_INTERPOLATIONS = 5_000
 """How many interpolations one configuration may take to resolve; the largest of evalkit's own takes some hundreds."""
 _MOST_CHARACTERS = 10_000_000
 """How long all that they come to may be."""

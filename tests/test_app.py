@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import key_tree, run_evalkit, sentence
+from conftest import key_tree, run_evalkit, sentence, slow
 
 from evalkit.config import conf_dir
 from evalkit.trec import read_run
@@ -228,6 +228,7 @@ def test_a_sweep_goes_on_without_a_trial_that_failed(bert_folder, tmp_path):
     assert f": {told}" in done.stdout
 
 
+@slow  # test_dl19 judges the same rerankings in this process
 @pytest.mark.shared
 def test_published_rerankings_are_judged_as_published(shared, tmp_path):
     """TREC DL 2019: Anserini's BM25 has nDCG@10 0.5058, RankVicuna lifts it to 0.6682, a bare Vicuna ruins it."""

@@ -352,7 +352,7 @@ def tiny(folder, batch_tokens):
     return Broken(packaged(model=str(folder), batch_tokens=batch_tokens), memory={})
 
 
-REPETITIONS = int(os.environ.get("EVALKIT_REPETITIONS", "50"))
+REPETITIONS = int(os.environ.get("EVALKIT_REPETITIONS", "20"))
 """200 before a release; each takes a third of a second."""
 
 
