@@ -138,13 +138,9 @@ def _analysis(result: Result, picture: Callable[[str], list[str]]) -> list[str]:
         if found[key]:
             rows = [[one["query_id"], one["query"], f"{one['before']:.4f} -> {one['after']:.4f}"] for one in found[key]]
             parts.append(f"## Queries that {label} most\n" + _table(["id", "query", measures[0]], rows))
-    tied = [(label, found.get(key)) for label, key in (
-        (tables.label_first(result), "tied_first_stage"), (tables.label_second(result), "tied"),
-    )]  # fmt: skip
     rows = [
-        [label, m, f"{one['expected']:.4f}", f"{one['low']:.4f}", f"{one['high']:.4f}"]
-        for label, means in tied
-        for m, one in (means or {}).items()
+        [label, name, f"{means['expected']:.4f}", f"{means['low']:.4f}", f"{means['high']:.4f}"]
+        for label, name, means in tables.tied_means(result)
     ]
     if rows:
         parts += [

@@ -44,6 +44,16 @@ def _truncation(result: Result) -> str:
     return f", but {cut:,} of {pairs:,} pairs ({cut / pairs:.0%}) were cut to {most:,} tokens; {way_out}"
 
 
+def tied_means(result: Result) -> list[tuple[str, str, Mapping[str, float]]]:
+    """Return for each list with ties, and each measure: its mean over all orders of the tied passages, and the ends."""
+    analysis = result.get("analysis") or {}
+    return [
+        (label, measure, means)
+        for label, key in ((label_first(result), "tied_first_stage"), (label_second(result), "tied"))
+        for measure, means in (analysis.get(key) or {}).items()
+    ]
+
+
 def tie_lines(result: Result, least: float = 0.0) -> list[str]:
     """Return a sentence for each list with ties: what the first measure could be over all orders of the tied passages.
 

@@ -148,14 +148,9 @@ def _quality(result: Result, drawn: _Drawn) -> Iterable[Markup | None]:
 
 def _ties(result: Result) -> Markup | None:
     """Return what each measure would be over all orders of the tied passages, for each list that has some."""
-    analysis = result.get("analysis") or {}
     rows = [
-        [label, name, *(figures.value(values.get(key)) for key in ("low", "expected", "high"))]
-        for label, of_list in (
-            (tables.label_first(result), "tied_first_stage"),
-            (tables.label_second(result), "tied"),
-        )
-        for name, values in (analysis.get(of_list) or {}).items()
+        [label, name, *(figures.value(means.get(key)) for key in ("low", "expected", "high"))]
+        for label, name, means in tables.tied_means(result)
     ]
     if not rows:
         return None
