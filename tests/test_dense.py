@@ -93,7 +93,7 @@ def test_prefixes_stand_before_queries_and_passages(minilm):
 
 
 def test_the_size_of_the_batches_changes_no_score(minilm):
-    one_by_one = scores(encoder(minilm, batch_tokens=1).search(DATA, 4))
+    one_by_one = scores(encoder(minilm, batch_tokens=256).search(DATA, 4))
     all_at_once = scores(encoder(minilm, batch_tokens=100_000).search(DATA, 4))
     assert one_by_one == pytest.approx(all_at_once, abs=1e-5)
 
@@ -180,7 +180,7 @@ def test_an_architecture_without_sdpa_embeds_a_text_alike_alone_and_in_a_batch(k
     together = encoder(model, max_length=64).search(DATA, 4).rankings
     for query_id in QUERIES:
         one = Slice("one", "en", {query_id: QUERIES[query_id]}, DOCS, {}, "")
-        alone = encoder(model, max_length=64, batch_tokens=1).search(one, 4).rankings[query_id]
+        alone = encoder(model, max_length=64, batch_tokens=64).search(one, 4).rankings[query_id]
         assert dict(alone) == pytest.approx(dict(together[query_id]), abs=1e-5)
 
 
@@ -199,3 +199,8 @@ def test_tokens_that_the_embedding_model_does_not_know_are_counted(bert_folder, 
     tokens = AutoTokenizer.from_pretrained(bert_folder)("☃ ♞ cats")["input_ids"]
     assert searched.describe()["unknown_query_share"] == pytest.approx(2 / len(tokens))
     assert searched.describe()["unknown_passage_share"] == 0.0
+
+
+def test_a_batch_below_one_text_is_refused(minilm):
+    with pytest.raises(EvalkitError, match=r"first_stage\.batch_tokens=255 is smaller than one text of .*=256 tokens"):
+        encoder(minilm, batch_tokens=255).search(DATA, 4)

@@ -90,6 +90,11 @@ class Dense(FirstStage):
         encoder = load_encoder(self.model, self.revision, device, precision, "first_stage.model")
         how = self._used(encoder.files, encoder.max_tokens)
         encoder.check_length(how.max_length, "first_stage.max_length")
+        if self.batch_tokens < how.max_length:
+            raise EvalkitError(
+                f"first_stage.batch_tokens={self.batch_tokens} is smaller than one text of first_stage.max_length="
+                f"{how.max_length} tokens; give {how.max_length} or more, or a smaller first_stage.max_length"
+            )
         head = Head(encoder.files.layers_for(how.normalize), device, f"first_stage.model={self.model}")
         embed = _Embedder(encoder, head, how, device, self.batch_tokens)
         doc_ids = list(data.docs)
@@ -195,7 +200,7 @@ class _Embedder:
                 tokens = encoder.tokenizer(chunk, truncation=True, max_length=most)["input_ids"]
                 total += sum(map(len, tokens))
                 unknown += sum(ids.count(of_unknown) for ids in tokens)
-                for rows in batches([len(ids) for ids in tokens], max(self.batch_tokens, most)):
+                for rows in batches([len(ids) for ids in tokens], self.batch_tokens):
                     vectors = self._vectors([tokens[row] for row in rows])
                     if out is None:
                         out = torch.empty((len(texts), vectors.shape[1]))
