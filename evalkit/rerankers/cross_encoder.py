@@ -91,8 +91,8 @@ class CrossEncoder(Reranker):
             check_cuda_graphs(self.cuda_graphs, device, self.path)
         check_truncation(self.truncation)
         check_path(self.path)
-        check_classifier(self._where(), self.revision, "reranker.model")
-        if not self.remote and not is_proven(self._where(), self.revision, "reranker.model"):
+        commit = check_classifier(self._where(), self.revision, "reranker.model")
+        if not self.remote and not is_proven(self._where(), commit, "reranker.model"):
             with stage("trying the model, of an architecture or with weights that are not evalkit's own path"):
                 build_scorer(self._spec(self.device))
         if self.store != "off":

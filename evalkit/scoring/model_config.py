@@ -33,14 +33,15 @@ from evalkit.scoring.weights_check import check_config, unplaced
 FILES = "config.json, tokenizer.json and model.safetensors"
 
 
-def check_classifier(name: str, revision: str | None, setting: str) -> None:
-    """Check from its configuration alone that a model is a reranker.
+def check_classifier(name: str, revision: str | None, setting: str) -> str | None:
+    """Check from its configuration alone that a model is a reranker; return its commit, None for a local folder.
 
     Raises:
         EvalkitError: it cannot be found or read, or it is no sequence classifier with one label.
     """
     _, commit = reranker_config(name, revision, setting)
     _check_weights(name, commit, setting)
+    return commit
 
 
 def check_encoder(name: str, revision: str | None, setting: str) -> tuple[Any, ModelFiles]:
@@ -54,16 +55,16 @@ def check_encoder(name: str, revision: str | None, setting: str) -> tuple[Any, M
     return config, files_beside(name, commit, config, setting, encoder_files)
 
 
-def is_proven(name: str, revision: str | None, setting: str) -> bool:
+def is_proven(name: str, commit: str | None, setting: str) -> bool:
     """Return whether a reranker is one of the architectures that evalkit computes itself, with all of its weights.
 
+    `commit` is what `check_classifier` returned: the hub is asked once, and no push in between can mix two models.
     Names and shapes alone are looked at, so that it is cheap. What is not proven may well be right, and is worth a try
     before any other work. Files that are not on this machine yet are taken to be what their architecture says.
 
     Raises:
         EvalkitError: it cannot be found or read, or its configuration asks for what transformers does not know.
     """
-    _, commit = reranker_config(name, revision, setting)
     config, model_class, _ = checked_class(AutoModelForSequenceClassification, name, commit, setting)
     if model_class.__name__ not in ENCODERS:
         return False
