@@ -54,9 +54,10 @@ from peers import PEERS, Evalkit, Logits, Setting, choose, evalkit_pairs, ids_of
 from tokenizers import Tokenizer
 from transformers import AutoTokenizer
 
-from evalkit.cost import measure_latency, measure_memory, percentile
+from evalkit.cost.latency import measure_latency, percentile
+from evalkit.cost.matrix_rate import matrix_flops_per_s
+from evalkit.cost.memory import measure_memory
 from evalkit.errors import EvalkitError
-from evalkit.matrix_rate import matrix_flops_per_s
 from evalkit.scoring.device import device_name, resolve_device, resolve_precision
 from evalkit.scoring.flops import forward_flops
 from evalkit.scoring.pairs import TRUNCATIONS

@@ -34,7 +34,7 @@ from typing import Any
 import numpy as np
 from grown_texts import Heaps, grow, read
 
-from evalkit.cost import peak_resident_mb, resident_mb
+from evalkit.boundary.process_memory import peak_resident_mb, resident_mb
 from evalkit.errors import EvalkitError
 from evalkit.first_stage.bm25 import BM25
 from evalkit.slices.packaged import DEV

@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from model_folder import model_folder, packaged_texts
 
-from evalkit.cost import peak_resident_mb
+from evalkit.boundary.process_memory import peak_resident_mb
 from evalkit.scoring.device import resolve_device, resolve_precision, synchronize
 from evalkit.scoring.scorer import Scorer
 from evalkit.scoring.spec import ScorerSpec, build_scorer

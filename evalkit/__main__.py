@@ -2,17 +2,17 @@
 
 import sys
 
-from evalkit import stopping
+from evalkit.boundary import signals
 
 
 def main() -> None:
     """Run the command line (see `evalkit.app.main`)."""
     try:
-        with stopping.heard():
+        with signals.heard():
             from evalkit import app
 
             app.main()
-    except stopping.Stopped as stop:
+    except signals.Stopped as stop:
         sys.stderr.write(f"evalkit: stopped by {stop.name}\n")
         sys.exit(stop.exit_code)
 

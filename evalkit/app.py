@@ -25,11 +25,12 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import InterpolationKeyError, OmegaConfBaseException
 
-from evalkit import commands, config, hydra_limits, progress, provenance, quoting, redaction, stopping
+from evalkit import commands, config, hydra_limits, provenance, quoting
+from evalkit.boundary import progress, redaction, signals
+from evalkit.boundary.progress import LOG, say
+from evalkit.boundary.signals import Stopped
 from evalkit.config import SCHEMAS, conf_dir
 from evalkit.errors import EvalkitError, NotFiniteError, nearest
-from evalkit.progress import LOG, say
-from evalkit.stopping import Stopped
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
 _HYDRA_ENDS_IN = (
@@ -70,7 +71,7 @@ def main() -> None:
         ConfigStore.instance().store(group=group, name=name, node=schema)
     compose = hydra.main(config_path=str(conf_dir()), config_name="config", version_base="1.3")
     try:
-        with stopping.heard(), hydra_limits.in_force():
+        with signals.heard(), hydra_limits.in_force():
             if sys.argv[1:2] and sys.argv[1] in commands.NAMES:
                 _began = True
                 sys.exit(commands.run(sys.argv[1:], _gate_settings))

@@ -12,13 +12,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from evalkit.boundary.atomic import write_whole
+from evalkit.boundary.text import quoted
+from evalkit.boundary.validation import COUNT, ID, Each, Limited, Many, misfit
 from evalkit.errors import EvalkitError
-from evalkit.files import write_whole
+from evalkit.evaluation.measures import parse
 from evalkit.limits import CHECKS, STORED
-from evalkit.measures import parse
-from evalkit.outside import quoted
 from evalkit.report.reading import Finished, read_json
-from evalkit.shape import COUNT, ID, Each, Limited, Many, misfit
 from evalkit.types import SCHEMA_VERSION, Hit, Settings
 
 PerQuery = Mapping[str, Mapping[str, float]]

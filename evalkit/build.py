@@ -8,12 +8,15 @@ from inspect import isabstract, isclass, isfunction, signature
 from types import ModuleType
 from typing import Any
 
-from evalkit.adapters import first_stage_of, reranker_of, slice_of, told_in_a_sentence
+from evalkit.boundary.foreign_code import as_one_sentence
+from evalkit.boundary.text import named, quoted
+from evalkit.boundary.validation import misfit
 from evalkit.errors import EvalkitError
+from evalkit.first_stage.adapter import first_stage_of
 from evalkit.first_stage.base import FirstStage
-from evalkit.outside import named, quoted
+from evalkit.rerankers.adapter import reranker_of
 from evalkit.rerankers.base import Reranker
-from evalkit.shape import misfit
+from evalkit.slices.adapter import slice_of
 
 ALLOW = "EVALKIT_ALLOW_TARGETS"
 """The environment variable that names what else a configuration may build: packages, modules, names, parted by commas.
@@ -54,7 +57,7 @@ def build(settings: Mapping[str, Any], kind: str | None = None) -> Any:
             raise EvalkitError(f"{target}: {wrong}")
     if own:
         return component(**given)
-    with told_in_a_sentence(where, "making it of its settings" if isclass(component) else "calling it"):
+    with as_one_sentence(where, "making it of its settings" if isclass(component) else "calling it"):
         made = component(**given)
     return _FITTED[kind](made, where) if kind else made
 
@@ -89,7 +92,7 @@ def _component(target: str) -> Any:
 
 
 def _imported(target: str, module: str) -> ModuleType:
-    with told_in_a_sentence(f"_target_={target}", f"importing {module}"):
+    with as_one_sentence(f"_target_={target}", f"importing {module}"):
         try:
             return import_module(module)
         except ModuleNotFoundError as error:

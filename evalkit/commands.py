@@ -7,10 +7,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, NoReturn
 
+from evalkit.boundary.progress import say
+from evalkit.boundary.text import user_path
 from evalkit.errors import EvalkitError, NotFiniteError
 from evalkit.limits import Limits
-from evalkit.outside import user_path
-from evalkit.progress import say
 
 NAMES = ("gate", "baseline", "compare", "store")
 HOLDS, REGRESSED = 0, 1

@@ -7,10 +7,10 @@ from typing import Any
 
 from evalkit.comparable import refuse_other_data
 from evalkit.errors import EvalkitError
-from evalkit.parity import parity, same_candidates
+from evalkit.evaluation.parity import parity, same_candidates
+from evalkit.evaluation.score_analysis import all_logits
+from evalkit.evaluation.significance import adjust_differing, any_differs, compare, equivalence, randomization_p
 from evalkit.report.reading import Finished
-from evalkit.score_meaning import all_logits
-from evalkit.significance import adjust_differing, any_differs, compare, equivalence, randomization_p
 from evalkit.systems import System, systems_of
 from evalkit.types import SCHEMA_VERSION
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from omegaconf import MISSING
 
+from evalkit.cost.protocol import CostProtocol
 from evalkit.limits import Limits
 
 PACKAGE = Path(__file__).parent
@@ -178,27 +179,6 @@ class Measures:
 
 
 @dataclass
-class CostProtocol:
-    """How cost is measured; see `evalkit.trial.Plan`."""
-
-    warmup_queries: int = MISSING
-    latency_queries: int = MISSING
-    seed: int = 0
-    calibrate: bool = False
-    latency_min_repetitions: int = 0
-    latency_min_s: float = 0.0
-    throughput_pairs: int = 256
-    matrix_rate_s: float = 0.0
-    memory_pass: bool = False
-    grid_depths: list[int] = field(default_factory=list)
-    grid_lengths: list[int] = field(default_factory=list)
-    grid_repetitions: int = 10
-    grid_cell_s: float = 5.0
-    price_per_gpu_hour: float | None = None
-    currency: str = "USD"
-
-
-@dataclass
 class Gate(Limits):
     """Where the gate's baseline lies, and the limits of its checks."""
 
@@ -217,7 +197,7 @@ class Config:
     reranker: Any = MISSING
     precision: PrecisionChoice = field(default_factory=PrecisionChoice)
     measures: Measures = field(default_factory=Measures)
-    protocol: CostProtocol = field(default_factory=CostProtocol)
+    protocol: CostProtocol = MISSING
     gate: Gate = field(default_factory=Gate)
     executor: Any = MISSING
     depth: int | None = MISSING

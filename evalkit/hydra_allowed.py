@@ -9,9 +9,9 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from evalkit.boundary.text import quoted
 from evalkit.build import ALLOW, is_allowed
 from evalkit.errors import EvalkitError
-from evalkit.outside import quoted
 
 Path = tuple[str, ...]
 

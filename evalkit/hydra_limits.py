@@ -29,12 +29,13 @@ from omegaconf.base import Container
 from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 from omegaconf.resolvers import oc
 
-from evalkit import hydra_allowed, quoting, redaction, verbatim, written_paths, yaml_size
+from evalkit import hydra_allowed, quoting, verbatim, written_paths, yaml_size
+from evalkit.boundary import redaction
+from evalkit.boundary.text import user_path
 from evalkit.build import check_hydra
 from evalkit.cluster.settings import check_launcher
 from evalkit.config import conf_dir
 from evalkit.errors import EvalkitError
-from evalkit.outside import user_path
 
 READ_FROM_ENVIRONMENT = ("EVALKIT_STORE", "EVALKIT_FIRST_STAGE_CACHE", "RAY_ADDRESS")
 """The variables that ``${oc.env:...}`` can read."""

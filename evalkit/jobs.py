@@ -5,8 +5,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from evalkit import redaction
+from evalkit.boundary import redaction
 from evalkit.build import build
+from evalkit.cost.protocol import CostProtocol
 from evalkit.first_stage.base import FirstStage
 from evalkit.report.result import Result
 from evalkit.rerankers.base import Reranker
@@ -34,10 +35,11 @@ def run_trial(asked: dict[str, Any], provenance: dict[str, Any], folder: Path) -
     Raises:
         EvalkitError: whatever a part refuses.
     """
-    from evalkit import home, published, trial
+    from evalkit import published, trial
+    from evalkit.boundary import cache_dirs
     from evalkit.report.folder import write_trial
 
-    home.lend()
+    cache_dirs.lend()
     redaction.learn_environment(os.environ)
     redaction.learn(asked)
     slice_settings = dict(asked["slice"])
@@ -47,7 +49,7 @@ def run_trial(asked: dict[str, Any], provenance: dict[str, Any], folder: Path) -
         name=asked["name"],
         depth=DEFAULT_DEPTH if asked["depth"] is None else asked["depth"],
         measures=asked["measures"]["names"],
-        **asked["protocol"],
+        protocol=CostProtocol(**asked["protocol"]),
     )
     first_stage, reranker = build(asked["first_stage"], "first_stage"), build(asked["reranker"], "rerankers")
     # What can be known to be wrong is known now, not after an hour of indexing.
@@ -77,7 +79,7 @@ def run_quickcheck(asked: dict[str, Any]) -> dict[str, Any]:
     Raises:
         EvalkitError: the model, device or precision cannot be had.
     """
-    from evalkit import quickcheck
+    from evalkit.rerankers import quickcheck
 
     redaction.learn(asked)
     reranker = build(asked["reranker"], "rerankers")

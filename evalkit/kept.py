@@ -7,9 +7,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from evalkit import store
+from evalkit.boundary import cache_dirs
+from evalkit.boundary.text import user_path
 from evalkit.errors import EvalkitError
 from evalkit.first_stage import cache
-from evalkit.outside import user_path
 from evalkit.report import terminal
 
 
@@ -20,7 +21,7 @@ def run(parsed: argparse.Namespace) -> bool:
         EvalkitError: the arguments do not go together, or the store cannot be used.
     """
     _check(parsed)
-    path = user_path(parsed.path) if parsed.path else store.default_path()
+    path = user_path(parsed.path) if parsed.path else cache_dirs.default_path()
     indexes = None if parsed.path else cache.place_beside(path)
     if parsed.action == "check":
         return _check_scores(path)

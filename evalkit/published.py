@@ -3,9 +3,9 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from evalkit import languages
+from evalkit.boundary import languages
 from evalkit.errors import EvalkitError, nearest
-from evalkit.measures import parse
+from evalkit.evaluation.measures import parse
 
 REQUIRED = ("of", "measure", "value", "source")
 OPTIONAL = ("note", "lang")

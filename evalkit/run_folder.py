@@ -7,14 +7,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from evalkit import progress, redaction
+from evalkit.boundary import progress, redaction
+from evalkit.boundary.atomic import clear_unfinished, write_whole
+from evalkit.boundary.progress import LOG, say
+from evalkit.boundary.signals import Stopped
 from evalkit.errors import EvalkitError
-from evalkit.files import clear_unfinished, write_whole
-from evalkit.progress import LOG, say
 from evalkit.report.folder import cannot_write, write_result
 from evalkit.report.reading import read_json
 from evalkit.report.result import Result, failed, stopped
-from evalkit.stopping import Stopped
 
 try:
     import fcntl

@@ -10,7 +10,6 @@ import json
 import os
 import shlex
 import sqlite3
-import sys
 import time
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -224,27 +223,6 @@ def pair_keys(texts: Sequence[tuple[str, str]]) -> Keys:
     among 10**9 pairs (n**2 / 2**129). A disk is sold with one bit read wrong in 10**15.
     """
     return _hashes([query for query, _ in texts], b"query") ^ _hashes([passage for _, passage in texts], b"passage")
-
-
-def default_path() -> Path:
-    """Return ``scores.sqlite`` in $EVALKIT_HOME, or in the folder ``evalkit`` of the platform's cache.
-
-    Raises:
-        EvalkitError: the user has no home, and no variable names another place.
-    """
-    if home := os.environ.get("EVALKIT_HOME"):
-        return Path(home).expanduser() / "scores.sqlite"
-    # https://specifications.freedesktop.org/basedir-spec: a relative path in the variable is to be ignored.
-    cache = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    if not cache.is_absolute():
-        try:
-            cache = Path.home() / ("Library/Caches" if sys.platform == "darwin" else ".cache")
-        except RuntimeError:
-            raise EvalkitError(
-                "there is no home to keep scores in: name a folder with EVALKIT_HOME=DIR, a file with "
-                "store=FILE, or go without with store=off"
-            ) from None
-    return cache / "evalkit" / "scores.sqlite"
 
 
 def check_place(path: Path) -> None:

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from evalkit import compare
+from evalkit.boundary.progress import say
 from evalkit.errors import EvalkitError
-from evalkit.progress import say
 from evalkit.report import reading, terminal
 from evalkit.report.folder import write_comparison, write_sweep
 from evalkit.report.result import Result, failed, not_begun

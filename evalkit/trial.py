@@ -1,21 +1,24 @@
 """The story of a trial: search to a depth, score the pairs, order them, measure what it gained and what it cost."""
 
-import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from evalkit import measures, ranking, searching, trec
-from evalkit.adapters import first_stage_of, reranker_of
-from evalkit.caveats import caveats
-from evalkit.errors import EvalkitError, NotFiniteError
+from evalkit.boundary.progress import say, stage
+from evalkit.cost.meter import Meter, _logits_by_query
+from evalkit.cost.protocol import CostProtocol
+from evalkit.errors import EvalkitError
+from evalkit.evaluation import measures, ranking, trec
+from evalkit.evaluation.caveats import caveats
+from evalkit.evaluation.measures import Measure
+from evalkit.evaluation.ranking import candidates, reorder
+from evalkit.first_stage import search
+from evalkit.first_stage.adapter import first_stage_of
 from evalkit.first_stage.base import FirstStage
-from evalkit.measures import Measure
-from evalkit.meter import Meter
-from evalkit.progress import say, stage
+from evalkit.rerankers.adapter import reranker_of
 from evalkit.rerankers.base import Reranker
-from evalkit.types import Pair, Run, Scores, Settings, Slice, Trial
+from evalkit.types import Run, Scores, Settings, Slice, Trial
 
 
 @dataclass(frozen=True)
@@ -24,36 +27,10 @@ class Plan:
 
     name: str
     depth: int
+    """How many candidates of each query are reranked, 1 or more."""
     measures: Sequence[str]
-    warmup_queries: int
-    """Queries reranked before any clock is read: the first forwards compile, allocate and fill caches."""
-    latency_queries: int
-    """Queries timed one by one, drawn by `seed`; 0 for none."""
-    seed: int
-    calibrate: bool = False
-    """Whether a fixed piece of work is timed beside the reranker (`evalkit.calibration`)."""
-    latency_min_repetitions: int = 0
-    """The timed queries are gone through again until there are so many samples,"""
-    latency_min_s: float = 0.0
-    """and until they took so many seconds together."""
-    throughput_pairs: int = 256
-    """Pairs that tokenization alone is timed on, and throughput too where a store knows some of the scores."""
-    matrix_rate_s: float = 0.0
-    """Seconds in which the device multiplies matrices, to be held against the model's rate; 0 for none."""
-    memory_pass: bool = False
-    """Whether memory is measured in a pass of its own over the longest pairs."""
-    grid_depths: Sequence[int] = ()
-    """Passages a query of the latency grid; none for no grid."""
-    grid_lengths: Sequence[int] = ()
-    """Tokens a pair of the latency grid."""
-    grid_repetitions: int = 10
-    """Samples of each cell of the grid,"""
-    grid_cell_s: float = 5.0
-    """or as many as begin within so many seconds. A cell that takes longer is timed once."""
-    price_per_gpu_hour: float | None = None
-    """What an hour of the GPU costs; None for no estimate."""
-    currency: str = "USD"
-    """Of that price; it is only shown."""
+    """Names such as nDCG@10; the first one gives the verdict."""
+    protocol: CostProtocol
 
     def parsed(self) -> list[Measure]:
         """Return the measures with their cutoffs.
@@ -64,31 +41,10 @@ class Plan:
         """
         if self.depth < 1:
             raise EvalkitError(f"depth={self.depth}: give how many candidates of each query to rerank, 1 or more")
-        for key, (least, what) in _LEAST.items():
-            value = getattr(self, key)
-            if not (math.isfinite(value) and value >= least):
-                raise EvalkitError(f"protocol.{key}={value}: give {what}")
-        for key in ("grid_depths", "grid_lengths"):
-            if wrong := [value for value in getattr(self, key) if value < 1]:
-                raise EvalkitError(f"protocol.{key} has {wrong[0]}: give numbers of 1 or more, or [] for no grid")
-        if self.price_per_gpu_hour is not None and not 0 <= self.price_per_gpu_hour < math.inf:
-            raise EvalkitError(f"protocol.price_per_gpu_hour={self.price_per_gpu_hour}: give a price, or null for none")
+        self.protocol.check()
         if not self.measures:
             raise EvalkitError("measures.names is empty; give at least one, such as nDCG@10")
         return [measures.parse(name, self.depth) for name in self.measures]
-
-
-_LEAST = {
-    "warmup_queries": (0, "a number of queries, 0 for none"),
-    "latency_queries": (0, "a number of queries, 0 for none"),
-    "latency_min_repetitions": (0, "a number of timed queries, 0 for each of them once"),
-    "latency_min_s": (0, "a number of seconds, 0 for each query once"),
-    "throughput_pairs": (1, "a number of pairs, 1 or more"),
-    "matrix_rate_s": (0, "a number of seconds, 0 for none"),
-    "grid_repetitions": (1, "a number of samples, 1 or more"),
-    "grid_cell_s": (0, "a number of seconds, 0 for one sample a cell"),
-}
-"""The least that a setting of the protocol may be, and what a user is told to give."""
 
 
 def run(
@@ -105,14 +61,14 @@ def run(
     started = time.perf_counter()
     # Measures that look deeper than the reranker does need the passages below `depth` too.
     deepest = max(plan.depth, *(measure.cutoff for measure in wanted))
-    first, left_out = searching.search(first_stage.search, data, deepest)
+    first, left_out = search.search(first_stage.search, data, deepest)
     # What it takes to keep an index for later runs is no part of searching.
     first_stage_s = time.perf_counter() - started - first_stage.cache_s
     if not any(first.rankings.values()):
         raise EvalkitError("the first stage found no passage for any query; check slice.lang and first_stage.analysis")
     pairs = candidates(first, plan.depth)
 
-    meter = Meter(plan, reranker, data, pairs)
+    meter = Meter(plan.protocol, plan.depth, reranker, data, pairs)
     if reranker.reranks:
         say(f"  loading {reranker.label}")
     meter.load()
@@ -164,42 +120,6 @@ def _first_stage_time(total_s: float, index_s: float | None, queries: int) -> Se
     """Return what the first stage took, and of it what each query takes where an index is there already."""
     per_query_ms = None if index_s is None else max(total_s - index_s, 0.0) * 1000 / queries
     return {"total_s": total_s, "index_s": index_s, "per_query_ms": per_query_ms}
-
-
-def candidates(first: Run, depth: int) -> list[Pair]:
-    """Return the pairs to score: the best `depth` passages of each query."""
-    return [Pair(query_id, hit.doc_id) for query_id, hits in first.rankings.items() for hit in hits[:depth]]
-
-
-def reorder(
-    first: Run,
-    logits: Mapping[str, Mapping[str, float]],
-    depth: int,
-    name: str,
-    tie_order: Mapping[str, Mapping[str, int]] | None = None,
-) -> Run:
-    """Return the reranked run; `logits` is query_id -> doc_id -> logit, without the passages that have none.
-
-    `tie_order` is `Scores.tie_order`.
-    """
-    ties = tie_order or {}
-    return Run(name, {
-        query_id: ranking.rerank(hits, logits.get(query_id, {}), depth, ties.get(query_id))
-        for query_id, hits in first.rankings.items()
-    })  # fmt: skip
-
-
-def _logits_by_query(pairs: Sequence[Pair], scores: Scores) -> dict[str, dict[str, float]]:
-    logits: dict[str, dict[str, float]] = {}
-    for pair, logit in zip(pairs, scores.logits, strict=True):
-        if logit is not None and not math.isfinite(logit):
-            raise NotFiniteError(
-                f"the reranker gave {logit} as logit for query {pair.query_id!r} and passage {pair.doc_id!r}; a wider "
-                "precision (bf16 or fp32) may help, or the weights are broken"
-            )
-        if logit is not None:
-            logits.setdefault(pair.query_id, {})[pair.doc_id] = logit
-    return logits
 
 
 def _scoring_facts(

@@ -261,7 +261,7 @@ class CostEstimate:
 
 @dataclass(frozen=True)
 class Calibration:
-    """Time and memory of the fixed workload of `evalkit.calibration`, in the same process as the trial."""
+    """Time and memory of the fixed workload of `evalkit.cost.reference_workload`, in the same process as the trial."""
 
     samples_ms: tuple[float, ...]
     p50_ms: float

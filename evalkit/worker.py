@@ -19,10 +19,10 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any, TypeVar
 
-from evalkit import progress, stopping
+from evalkit.boundary import progress, signals
+from evalkit.boundary.progress import Telling
+from evalkit.boundary.signals import Stopped, to_the_end
 from evalkit.errors import EvalkitError
-from evalkit.progress import Telling
-from evalkit.stopping import Stopped, to_the_end
 
 T = TypeVar("T")
 
@@ -222,7 +222,7 @@ def _serve(pipe: Connection, jobs: int | None) -> None:
 def _outcome(telling: Telling, job: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[str, Any]:
     """Return what a job gives, or what it raises, as it is sent to the process that waits."""
     try:
-        with stopping.heard(signal.SIGTERM), progress.told(telling):
+        with signals.heard(signal.SIGTERM), progress.told(telling):
             return "done", job(*arguments)
     except Stopped as stopped:
         return "error", EvalkitError(f"the trial's process was told to stop by {stopped.name}")

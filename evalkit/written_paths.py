@@ -3,8 +3,8 @@
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
+from evalkit.boundary.text import quoted, user_path
 from evalkit.errors import EvalkitError
-from evalkit.outside import quoted, user_path
 
 WRITTEN = ("out_dir", "store", "first_stage_cache", "reranker.store", "first_stage.cache", "gate.junit")
 """The settings that name what is written."""

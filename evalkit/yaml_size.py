@@ -4,8 +4,8 @@ from pathlib import Path
 
 import yaml
 
+from evalkit.boundary.text import whole
 from evalkit.errors import EvalkitError
-from evalkit.outside import whole
 
 LARGEST_BYTES = 2**20
 MOST_NODES = 100_000

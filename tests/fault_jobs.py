@@ -5,8 +5,8 @@ import signal
 import time
 from pathlib import Path
 
-from evalkit.files import whole_folder
-from evalkit.progress import stage
+from evalkit.boundary.atomic import whole_folder
+from evalkit.boundary.progress import stage
 
 
 class UnsendableError(Exception):

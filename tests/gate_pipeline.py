@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from evalkit import baseline, trial
+from evalkit.cost.protocol import CostProtocol
+from evalkit.evaluation.trec import write_run
 from evalkit.first_stage.bm25 import BM25
 from evalkit.gate.judge import judge
 from evalkit.gate.verdict import Verdict
@@ -17,7 +19,7 @@ from evalkit.report import folder as folders
 from evalkit.report import queries, reading
 from evalkit.report.result import finished
 from evalkit.rerankers.cross_encoder import CrossEncoder
-from evalkit.trec import write_run
+from evalkit.trial import Plan
 from evalkit.types import Pair, Run, Scores, Slice
 
 Logits = list[float | None]
@@ -95,7 +97,7 @@ class Pipeline:
 
     def run(self, folder: Path) -> Path:
         """Run the trial and leave in `folder` what the gate reads."""
-        plan = trial.Plan("gate", self.depth, self.measures, 0, 0, 0)
+        plan = Plan("gate", self.depth, self.measures, CostProtocol(0, 0, 0))
         done = trial.run(plan, self.data, self.first_stage, self.reranker, {}, {})
         folder.mkdir(parents=True, exist_ok=True)
         write_run(done.reranked, folder / "reranked.trec")

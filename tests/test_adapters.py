@@ -16,13 +16,15 @@ from hypothesis import strategies as st
 from test_trial import FixedOrder, collection, everywhere, plan
 
 from evalkit import trial
-from evalkit.adapters import first_stage_of, reranker_of, slice_of
 from evalkit.build import build
 from evalkit.errors import EvalkitError, NotFiniteError
+from evalkit.first_stage.adapter import first_stage_of
 from evalkit.first_stage.base import FirstStage
 from evalkit.first_stage.bm25 import BM25
+from evalkit.rerankers.adapter import reranker_of
 from evalkit.rerankers.base import Reranker
 from evalkit.rerankers.none import NoReranker
+from evalkit.slices.adapter import slice_of
 from evalkit.types import Hit, Pair, Run, Scores
 
 PAIRS = [Pair("q0", f"d{i}") for i in range(3)]

@@ -6,9 +6,10 @@ import regex
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from evalkit.boundary.words import words
 from evalkit.errors import EvalkitError
 from evalkit.first_stage import analysis
-from evalkit.first_stage.analysis import bigrams, choose, folded, words
+from evalkit.first_stage.analysis import bigrams, choose, folded
 
 
 def tokens(text, lang, kind="auto"):

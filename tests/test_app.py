@@ -13,7 +13,7 @@ import pytest
 from conftest import key_tree, run_evalkit, sentence, slow
 
 from evalkit.config import conf_dir
-from evalkit.trec import read_run
+from evalkit.evaluation.trec import read_run
 
 GOLDEN = Path(__file__).parent / "golden" / "result_keys.json"
 LIGHT = """

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evalkit import baseline
+from evalkit.boundary.text import storable_id
 from evalkit.errors import EvalkitError
-from evalkit.outside import storable_id
 from evalkit.report.reading import Finished
 from evalkit.rerankers.trec_run import TrecRun
 from evalkit.types import Hit, Run

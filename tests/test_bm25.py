@@ -5,8 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evalkit.errors import EvalkitError
+from evalkit.evaluation.measures import evaluate, parse
 from evalkit.first_stage.bm25 import BM25, METHODS
-from evalkit.measures import evaluate, parse
 from evalkit.slices import beir
 from evalkit.types import Slice
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from evalkit import calibration
-from evalkit.calibration import Workload, Yardstick
+from evalkit.cost import reference_workload
+from evalkit.cost.reference_workload import Workload, Yardstick
 
 
 @pytest.fixture(autouse=True)
@@ -54,7 +54,7 @@ def test_the_work_is_done_in_full_precision_even_if_it_fails():
 
 @pytest.mark.parametrize(("beside", "middle"), [(0, 4), (3, 6)])  # nearest rank: number 5 of 10, number 7 of 13
 def test_the_yardstick_measures_before_beside_and_after(beside, middle, monkeypatch):
-    monkeypatch.setattr(calibration, "SEQUENCES", 1)  # less work: what is looked at is what is made of the times
+    monkeypatch.setattr(reference_workload, "SEQUENCES", 1)  # less work: what is looked at is what is made of the times
     yardstick = Yardstick("cpu")
     for _ in range(beside):
         yardstick.measure()

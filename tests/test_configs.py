@@ -14,8 +14,8 @@ from omegaconf.errors import OmegaConfBaseException
 from evalkit.build import build
 from evalkit.config import SCHEMAS, conf_dir
 from evalkit.errors import EvalkitError
+from evalkit.evaluation.measures import parse
 from evalkit.limits import Limits
-from evalkit.measures import parse
 from evalkit.scoring.device import PRECISIONS
 
 CONF = conf_dir()

@@ -12,19 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evalkit import cost
-from evalkit.cost import (
-    MemoryWatch,
-    estimate,
-    gpu_facts,
-    interval,
-    measure_latency,
-    measure_memory,
-    peak_resident_mb,
-    percentile,
-    resident_mb,
-    weights_mb,
-)
+from evalkit.boundary.process_memory import peak_resident_mb, resident_mb
+from evalkit.cost import latency as cost
+from evalkit.cost.gpu import gpu_facts
+from evalkit.cost.latency import interval, measure_latency, percentile
+from evalkit.cost.memory import MemoryWatch, measure_memory
+from evalkit.cost.throughput import estimate
+from evalkit.scoring.flops import weights_mb
 from evalkit.types import Throughput
 
 needs_proc = pytest.mark.skipif(
@@ -212,7 +206,7 @@ def run_alone(program: str) -> dict[str, float]:
 def test_the_peak_remembers_memory_that_was_given_back_and_a_new_watch_forgets_it():
     seen = run_alone(
         """
-from evalkit.cost import MemoryWatch
+from evalkit.cost.memory import MemoryWatch
 first = MemoryWatch("cpu")
 start = first.read().rss_peak_mb
 block = bytearray(200 * 2**20)
@@ -239,9 +233,9 @@ def test_the_peak_of_a_large_parent_is_not_its_childs():
 import subprocess, sys
 block = bytearray(300 * 2**20)
 block[::4096] = b"x" * len(block[::4096])
-child = "from evalkit.cost import MemoryWatch; print(MemoryWatch('cpu').read().rss_peak_mb)"
+child = "from evalkit.cost.memory import MemoryWatch; print(MemoryWatch('cpu').read().rss_peak_mb)"
 peak = subprocess.run([sys.executable, "-c", child], capture_output=True, text=True, check=True).stdout
-from evalkit.cost import peak_resident_mb
+from evalkit.boundary.process_memory import peak_resident_mb
 print(dict(child=float(peak), parent=peak_resident_mb()))
 """
     )
@@ -264,7 +258,7 @@ def test_a_cpu_watch_tells_nothing_of_a_gpu():
 def test_a_memory_pass_sees_its_own_peak_and_not_that_of_before():
     seen = run_alone(
         """
-from evalkit.cost import measure_memory
+from evalkit.cost.memory import measure_memory
 block = bytearray(300 * 2**20)
 block[::4096] = b"x" * len(block[::4096])
 del block

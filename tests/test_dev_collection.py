@@ -6,8 +6,8 @@ import pytest
 import regex
 
 from evalkit.errors import EvalkitError
+from evalkit.evaluation.measures import evaluate, parse, unjudged_share
 from evalkit.first_stage.bm25 import BM25
-from evalkit.measures import evaluate, parse, unjudged_share
 from evalkit.slices import packaged
 
 LANGS = ["ar", "de", "en", "es", "hi", "ja", "ru", "sw", "zh"]

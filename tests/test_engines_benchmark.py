@@ -18,7 +18,7 @@ from msmarco_pairs import DEPTH, PASSAGE_TOKENS, PERCENT, QUERY_TOKENS, by_query
 from tokenizers import Tokenizer
 from transformers import AutoTokenizer
 
-from evalkit import matrix_rate
+from evalkit.cost import matrix_rate
 from evalkit.errors import EvalkitError
 
 PAIRS = [

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from evalkit.comparable import refuse_other_data
 from evalkit.errors import EvalkitError
+from evalkit.evaluation.measures import evaluate, parse
 from evalkit.first_stage.bm25 import BM25
-from evalkit.measures import evaluate, parse
-from evalkit.searching import search
+from evalkit.first_stage.search import search
 from evalkit.slices import beir
 from evalkit.slices.assemble import fingerprints
 from evalkit.slices.exclusions import same_text

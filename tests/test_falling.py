@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evalkit.falling import falling, single
+from evalkit.evaluation.surrogate_scores import falling, single
 
 LARGEST = float(np.finfo(np.float32).max)
 LEAST_NORMAL = float(np.finfo(np.float32).tiny)

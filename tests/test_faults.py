@@ -14,10 +14,11 @@ import pytest
 from conftest import compose
 from omegaconf import OmegaConf
 
-from evalkit import home, jobs, progress, run_folder, stopping
+from evalkit import jobs, run_folder
+from evalkit.boundary import cache_dirs, progress, signals
+from evalkit.boundary.atomic import whole_folder
+from evalkit.boundary.signals import Stopped
 from evalkit.errors import EvalkitError
-from evalkit.files import whole_folder
-from evalkit.stopping import Stopped
 from evalkit.worker import in_fresh_process
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals and mounts are a matter of POSIX")
@@ -169,7 +170,7 @@ def test_no_process_stays_behind(tmp_path, number, exit_code, told):
 
 
 def test_a_signal_ends_what_waits_as_an_exception():
-    with pytest.raises(Stopped) as caught, stopping.heard():
+    with pytest.raises(Stopped) as caught, signals.heard():
         signal.raise_signal(signal.SIGTERM)
     assert (caught.value.name, caught.value.exit_code) == ("SIGTERM", 143)
     assert isinstance(caught.value, KeyboardInterrupt)
@@ -180,7 +181,7 @@ def test_what_must_not_be_half_done_comes_to_its_end_first():
     done = []
 
     def work():
-        with stopping.heard(), stopping.to_the_end():
+        with signals.heard(), signals.to_the_end():
             signal.raise_signal(signal.SIGINT)
             done.append(True)
 
@@ -193,7 +194,7 @@ def test_a_signal_that_came_twice_at_once_is_one():
     """A launcher hands Ctrl-C on to those who got it from the terminal already."""
 
     def work():
-        with stopping.heard():
+        with signals.heard():
             try:
                 signal.raise_signal(signal.SIGINT)
             finally:
@@ -371,7 +372,7 @@ def at_home(monkeypatch, folder: Path) -> None:
 def test_libraries_get_a_folder_where_the_home_cannot_be_written(mounted, monkeypatch, capsys):
     disk = mounted("size=16k,ro")
     at_home(monkeypatch, disk)
-    home.lend()
+    cache_dirs.lend()
     Path(os.environ["IR_DATASETS_HOME"]).mkdir()
     Path(os.environ["MPLCONFIGDIR"]).mkdir()
     assert f"the home {disk} cannot be written, so IR_DATASETS_HOME and " in capsys.readouterr().err
@@ -379,7 +380,7 @@ def test_libraries_get_a_folder_where_the_home_cannot_be_written(mounted, monkey
 
 def test_a_home_that_can_be_written_stays_where_it_is(tmp_path, monkeypatch, capsys):
     at_home(monkeypatch, tmp_path)
-    home.lend()
+    cache_dirs.lend()
     assert "IR_DATASETS_HOME" not in os.environ
     assert "MPLCONFIGDIR" not in os.environ
     assert list(tmp_path.iterdir()) == []

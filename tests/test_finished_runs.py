@@ -8,6 +8,7 @@ from conftest import run_evalkit, slow
 
 from evalkit import trial
 from evalkit.compare import side_by_side
+from evalkit.cost.protocol import CostProtocol
 from evalkit.errors import EvalkitError
 from evalkit.first_stage.trec_run import TrecRun as FirstStageRun
 from evalkit.jobs import DEFAULT_DEPTH, computes_nothing, run_trial
@@ -15,6 +16,7 @@ from evalkit.report import comparing, folder, html, markdown, reading
 from evalkit.rerankers.none import NoReranker
 from evalkit.rerankers.trec_run import TrecRun as RerankedRun
 from evalkit.slices import beir
+from evalkit.trial import Plan
 from evalkit.types import Scores
 
 DOCS = [f"d{i:02}" for i in range(30)]
@@ -140,7 +142,7 @@ def test_only_trials_over_finished_runs_alone_compute_nothing(deep, first_stage,
 
 
 def result_of(where, reranker, out, depth=30):
-    plan = trial.Plan("deep", depth, ["RR@10"], 0, 0, 0)
+    plan = Plan("deep", depth, ["RR@10"], CostProtocol(0, 0, 0))
     done = trial.run(
         plan, beir.load(str(where)), FirstStageRun(f"{where}/first.trec"), reranker, {}, {"command": ["x"]}
     )

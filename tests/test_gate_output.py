@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from evalkit.errors import EvalkitError
+from evalkit.evaluation.significance import Delta
 from evalkit.gate.judge import not_finite
 from evalkit.gate.verdict import Check, Loss, Move, Quality, Verdict
 from evalkit.report import github, junit, markdown, terminal
-from evalkit.significance import Delta
 
 GOLDEN = Path(__file__).parent / "golden"
 CHECKS = (
@@ -110,7 +110,7 @@ def test_junit_is_well_formed_and_counts_failures_and_what_has_no_limit_whatever
             assert all(a == b or (a == "\ufffd" and not b.isprintable()) for a, b in zip(text, original))
 
 
-def test_junit_is_written_or_it_is_told_in_a_sentence_why_not(tmp_path):
+def test_junit_is_written_or_it_is_as_one_sentence_why_not(tmp_path):
     file = tmp_path / "new" / "folder" / "gate.xml"
     junit.write(FAILING, file)
     assert file.read_text("utf-8") == junit.dump(FAILING)
@@ -178,7 +178,7 @@ def test_the_summary_is_appended_to_what_the_job_wrote_and_to_nothing_without_a_
     assert (tmp_path / "summary.md").read_text("utf-8") == "# before\n\nfirst: 巴黎\n\nsecond: \\ud83d\n"
 
 
-def test_a_summary_that_cannot_be_written_is_told_in_a_sentence(monkeypatch, tmp_path):
+def test_a_summary_that_cannot_be_written_is_as_one_sentence(monkeypatch, tmp_path):
     for where, why in ((tmp_path, "Is a directory"), (tmp_path / "gone" / "summary.md", "No such file or directory")):
         monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(where))
         with pytest.raises(EvalkitError, match=rf"^cannot append to GITHUB_STEP_SUMMARY=.*: {why}$"):

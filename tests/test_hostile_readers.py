@@ -15,15 +15,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from evalkit import baseline, build, compare, outside, run_folder
+from evalkit import baseline, build, compare, run_folder
+from evalkit.boundary import text as outside
 from evalkit.errors import EvalkitError
+from evalkit.evaluation.trec import read_run, write_run
 from evalkit.gate import judge
 from evalkit.limits import Limits
 from evalkit.report import folder as folders
 from evalkit.report import html, markdown, queries, reading, tex
 from evalkit.report.result import effectiveness
 from evalkit.slices import beir
-from evalkit.trec import read_run, write_run
 from evalkit.types import Effectiveness, Hit, Run, Slice, Trial
 
 EXAMPLES = 40
@@ -361,7 +362,7 @@ def test_a_byte_order_mark_belongs_to_no_id(tmp_path):
 
 TARGETS = {
     "another package": "os.system",
-    "a name of ours that is no component": "evalkit.trec.read_run",
+    "a name of ours that is no component": "evalkit.evaluation.trec.read_run",
     "what a module of ours imports": "evalkit.slices.beir.json",
     "a class that a module of ours imports": "evalkit.rerankers.cross_encoder.Path",
     "a function beside a component": "evalkit.slices.assemble.sampled",

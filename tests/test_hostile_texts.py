@@ -13,12 +13,12 @@ from markdown_it import MarkdownIt
 from rich.table import Table
 
 from evalkit import jobs
-from evalkit.console import PlainConsole
+from evalkit.boundary.terminal import PlainConsole
+from evalkit.boundary.text import is_unicode, mended, storable_id
 from evalkit.errors import EvalkitError
-from evalkit.outside import is_unicode, mended, storable_id
+from evalkit.evaluation.trec import read_run, write_qrels
 from evalkit.report import markdown, queries, reading
 from evalkit.slices.assemble import assemble
-from evalkit.trec import read_run, write_qrels
 from evalkit.types import Effectiveness, Hit, Run, Slice, Trial
 
 LIVE = [

@@ -75,7 +75,9 @@ def in_files(*names):
 
 def test_the_imports_of_a_file_are_all_seen():
     # One of each kind: a module of the package, a name out of a module, a name inside of a function.
-    assert {"evalkit.ranking", "evalkit.measures", "evalkit.types", "math"} <= imported(PACKAGE / "trial.py")
+    assert {"evalkit.evaluation.ranking", "evalkit.evaluation.measures", "evalkit.types", "math"} <= imported(
+        PACKAGE / "trial.py"
+    )
     assert "evalkit.scoring.device" in imported(PACKAGE / "meter.py")
 
 
@@ -183,7 +185,9 @@ def test_a_configuration_builds_what_it_names():
     assert build({"_target_": "evalkit.first_stage.bm25.BM25", "k1": 1.2}) == BM25(k1=1.2)
 
 
-@pytest.mark.parametrize("target", ["os.system", "builtins.eval", "evalkit.trec.read_run", "evalkit.slicesx.beir.load"])
+@pytest.mark.parametrize(
+    "target", ["os.system", "builtins.eval", "evalkit.evaluation.trec.read_run", "evalkit.slicesx.beir.load"]
+)
 def test_a_configuration_names_nothing_but_evalkit_s_own_components(target):
     with pytest.raises(EvalkitError, match="a configuration can name evalkit's own components only"):
         build({"_target_": target, "command": "true"})

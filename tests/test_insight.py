@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evalkit.insight import analyse
-from evalkit.query_kinds import query_length, question_word
+from evalkit.cost.protocol import CostProtocol
+from evalkit.evaluation.breakdown import analyse
+from evalkit.evaluation.query_kinds import query_length, question_word
 from evalkit.slices.assemble import assemble
 from evalkit.trial import Plan, run
 from evalkit.types import Effectiveness, Hit, Run, Scores
@@ -49,7 +50,7 @@ def make(logits, qrels, texts=None, lang="en", level=1, depth=100, measures=("RR
     docs = {d: d for of_query in [*logits.values(), *qrels.values()] for d in of_query}
     data = assemble("test", lang, "HERE", texts, docs, qrels, level, {"corpus": "full"})
     parts = Known(logits, {"name": "known"}), Known(logits, facts or {"name": "known", "precision": "fp32"})
-    return run(Plan("test", depth, list(measures), 0, 0, 0), data, *parts, {}, {})
+    return run(Plan("test", depth, list(measures), CostProtocol(0, 0, 0)), data, *parts, {}, {})
 
 
 def down(*doc_ids):

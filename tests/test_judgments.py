@@ -9,12 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evalkit import trial
+from evalkit.cost.protocol import CostProtocol
 from evalkit.errors import EvalkitError
+from evalkit.evaluation.trec import write_qrels
 from evalkit.first_stage.bm25 import BM25
 from evalkit.rerankers.none import NoReranker
 from evalkit.slices import beir, documented, irds, judgments
 from evalkit.slices.assemble import assemble
-from evalkit.trec import write_qrels
+from evalkit.trial import Plan
 
 CORPUS = [{"_id": d, "text": f"words of {d}"} for d in ("d1", "d2", "d3", "page 7")]
 QUERIES = [{"_id": q, "text": f"words for {q}"} for q in ("q1", "q2")]
@@ -69,7 +71,7 @@ def test_a_file_of_judgments_can_take_the_place_of_the_collection_s(tmp_path, na
 @given(st.dictionaries(st.sampled_from(["q1", "q2", "q 3", "q%4"]), st.dictionaries(
     st.sampled_from(["d1", "d 2", "d\u00a03", "d%20"]), st.integers(-1, 3), min_size=1), min_size=1))  # fmt: skip
 def test_judgments_that_evalkit_wrote_are_read_back(tmp_path_factory, qrels):
-    from evalkit.outside import storable_id
+    from evalkit.boundary.text import storable_id
 
     path = tmp_path_factory.mktemp("qrels") / "qrels.trec"
     write_qrels(qrels, path)
@@ -247,7 +249,7 @@ def noted(qrels, level=1, lang="en", **facts):
     queries = {q: f"text for {q}" for q in qrels}
     docs = {d: f"text of {d}" for grades in qrels.values() for d in grades}
     data = assemble("s", lang, "HERE", queries, docs, qrels, level, {"corpus": "full", **facts})
-    plan = trial.Plan("t", 5, ["RR@10"], 0, 0, 0)
+    plan = Plan("t", 5, ["RR@10"], CostProtocol(0, 0, 0))
     return trial.run(plan, data, BM25(), NoReranker(), {}, {}).warnings
 
 

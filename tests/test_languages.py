@@ -5,14 +5,18 @@ from conftest import run_evalkit, sentence
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evalkit import languages, trial
+from evalkit import trial
+from evalkit.boundary import languages
+from evalkit.boundary.words import BIGRAM_LANGS
+from evalkit.cost.protocol import CostProtocol
 from evalkit.errors import EvalkitError
-from evalkit.first_stage.analysis import BIGRAM_LANGS, STEMMERS, STOPWORDS, WHITESPACE_LANGS, choose
+from evalkit.evaluation.measures import evaluate, parse
+from evalkit.first_stage.analysis import STEMMERS, STOPWORDS, WHITESPACE_LANGS, choose
 from evalkit.first_stage.bm25 import BM25
-from evalkit.measures import evaluate, parse
 from evalkit.rerankers.none import NoReranker
 from evalkit.slices import beir, packaged
 from evalkit.slices.assemble import assemble
+from evalkit.trial import Plan
 
 
 @pytest.mark.parametrize(
@@ -127,7 +131,7 @@ def test_a_language_without_means_of_its_own_is_told_of(lang, told):
     texts = {f"q{i}": f"word{i}" for i in range(30)}
     docs = {f"d{i}": f"word{i} and others" for i in range(30)}
     data = assemble("s", lang, "HERE", texts, docs, {f"q{i}": {f"d{i}": 1} for i in range(30)}, 1, {"corpus": "full"})
-    done = trial.run(trial.Plan("t", 5, ["nDCG@10"], 0, 0, 0), data, BM25(), NoReranker(), {}, {})
+    done = trial.run(Plan("t", 5, ["nDCG@10"], CostProtocol(0, 0, 0)), data, BM25(), NoReranker(), {}, {})
     found = [note for note in done.warnings if "no stopwords and no stemmer" in note]
     assert len(found) == (told is not None)
     assert told is None or told in found[0]

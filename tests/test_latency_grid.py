@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evalkit import cost
-from evalkit.latency_grid import measure, passages, within
+from evalkit.cost import latency
+from evalkit.cost.latency_grid import measure, passages, within
 
 MAX_LENGTH = 40
 TEXTS = ["one two three", "four five six seven", "  ", "eight nine", "ten"]
@@ -97,7 +97,7 @@ def test_a_cell_that_takes_too_long_is_timed_once_and_it_is_said():
 
 def test_a_cell_gets_as_many_samples_as_begin_within_its_time(monkeypatch):
     now_s = [0.0]
-    monkeypatch.setattr(cost.time, "perf_counter", lambda: now_s[0])
+    monkeypatch.setattr(latency.time, "perf_counter", lambda: now_s[0])
 
     def score(query, texts):
         now_s[0] += len(texts)  # a second a pair

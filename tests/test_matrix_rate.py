@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from evalkit import matrix_rate
-from evalkit.matrix_rate import matrix_flops_per_s
+from evalkit.cost import matrix_rate
+from evalkit.cost.matrix_rate import matrix_flops_per_s
 
 
 @pytest.fixture

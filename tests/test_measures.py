@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evalkit import ranking
 from evalkit.errors import EvalkitError
-from evalkit.measures import Measure, evaluate, parse, unjudged_share
+from evalkit.evaluation import ranking
+from evalkit.evaluation.measures import Measure, evaluate, parse, unjudged_share
 from evalkit.types import Hit, Run
 
 NAMES = ["nDCG@10", "RR@10", "RR(rel=2)@10", "AP@100", "AP(rel=2)@100", "R@100", "P@5", "Success@5"]

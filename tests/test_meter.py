@@ -6,13 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from evalkit import matrix_rate, meter
+from evalkit.cost import matrix_rate, meter
+from evalkit.cost.meter import Meter
+from evalkit.cost.protocol import CostProtocol
 from evalkit.errors import EvalkitError
-from evalkit.meter import Meter
+from evalkit.evaluation.ranking import candidates
 from evalkit.rerankers import base
 from evalkit.rerankers.cross_encoder import CrossEncoder
 from evalkit.slices.assemble import assemble
-from evalkit.trial import Plan, candidates
+from evalkit.trial import Plan
 from evalkit.types import Hit, Run, Scores
 
 DOCS = {f"d{i}": " ".join(["word"] * (i + 1)) for i in range(8)}
@@ -96,7 +98,7 @@ def measured(reranker, clock, **settings):
     data = assemble("tiny", "en", "HERE", {f"q{i}": f"query {i}" for i in range(5)}, DOCS,
                     {f"q{i}": {"d0": 1} for i in range(5)}, 1, {"corpus": "full"})  # fmt: skip
     first = Run("all", {query_id: tuple(Hit(doc_id, 1.0) for doc_id in DOCS) for query_id in data.queries})
-    plan = Plan("test", 8, ["nDCG@10"], **{"warmup_queries": 0, "latency_queries": 0, "seed": 0} | settings)
+    plan = Plan("test", 8, ["nDCG@10"], CostProtocol(**{"warmup_queries": 0, "latency_queries": 0} | settings))
     plan.parsed()
     of = Meter(plan, reranker, data, candidates(first, 8))
     of.load()
@@ -388,5 +390,5 @@ def test_on_a_gpu_everything_is_measured():
 )
 def test_a_setting_that_cannot_be_is_refused(setting, message):
     with pytest.raises(EvalkitError) as caught:
-        Plan("test", 8, ["nDCG@10"], 0, 0, 0, **setting).parsed()
+        CostProtocol(0, 0, **setting).check()
     assert message in str(caught.value)

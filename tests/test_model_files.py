@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from evalkit.caveats import caveats
 from evalkit.errors import EvalkitError
+from evalkit.evaluation.caveats import caveats
 from evalkit.first_stage.dense import Dense
 from evalkit.rerankers.cross_encoder import CrossEncoder
 from evalkit.scoring.embedding import pool

@@ -6,7 +6,7 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 
-from evalkit.nvidia import FACTS, Gpu
+from evalkit.cost.gpu import FACTS, Gpu
 
 
 class NVMLError(Exception):
@@ -132,7 +132,7 @@ def test_where_there_is_no_gpu_nothing_is_opened(nvml):
 def test_a_real_gpu_tells_its_driver_and_its_clocks():
     import torch
 
-    from evalkit.cost import gpu_facts
+    from evalkit.cost.gpu import gpu_facts
 
     if not torch.cuda.is_available():
         pytest.skip("there is no CUDA device")

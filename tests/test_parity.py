@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evalkit import ranking
 from evalkit.errors import EvalkitError
-from evalkit.parity import Parity, PerQuery, kendall_tau, parity, rank_biased_overlap
+from evalkit.evaluation import ranking
+from evalkit.evaluation.parity import Parity, PerQuery, kendall_tau, parity, rank_biased_overlap
 from evalkit.types import Hit, Run
 
 

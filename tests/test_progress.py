@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from evalkit import progress
+from evalkit.boundary import progress
 from evalkit.errors import EvalkitError
 
 

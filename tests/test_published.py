@@ -92,7 +92,7 @@ def test_a_good_entry_passes(entry, value):
         ([BM25 | {"lang": False}], 'lang is False, and has to be the code of a language, quoted, such as "no"$'),
     ],
 )
-def test_what_is_no_entry_is_told_in_a_sentence(entries, told):
+def test_what_is_no_entry_is_as_one_sentence(entries, told):
     with pytest.raises(EvalkitError, match=told) as refused:
         check(entries)
     assert "\n" not in str(refused.value)

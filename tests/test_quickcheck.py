@@ -5,13 +5,13 @@ import math
 
 import pytest
 
-from evalkit import quickcheck
 from evalkit.errors import EvalkitError
-from evalkit.quickcheck import CHECKS
 from evalkit.report import terminal
+from evalkit.rerankers import quickcheck
 from evalkit.rerankers.base import EngineFacts, Reranker
 from evalkit.rerankers.cross_encoder import CrossEncoder
 from evalkit.rerankers.local_engine import LocalEngine
+from evalkit.rerankers.quickcheck import CHECKS
 from evalkit.rerankers.trec_run import TrecRun
 from evalkit.types import Scores
 

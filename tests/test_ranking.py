@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evalkit import ranking
 from evalkit.errors import EvalkitError
+from evalkit.evaluation import ranking
 from evalkit.types import Hit
 
 few_scores = st.sampled_from([-1.5, 0.0, 0.25, 0.25 + 2**-20, 3.0])  # few values, so that ties are common

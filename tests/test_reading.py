@@ -3,11 +3,11 @@ import json
 import pytest
 
 from evalkit.errors import EvalkitError, NotFiniteError
+from evalkit.evaluation.trec import write_run
 from evalkit.report import folder as folders
 from evalkit.report import queries, reading
 from evalkit.report.reading import Passage
 from evalkit.report.result import effectiveness, failed
-from evalkit.trec import write_run
 from evalkit.types import Effectiveness, Hit, Run, Slice, Trial
 
 NASTY = 'one\u2028two\u2029three\nfour\x85five\r\n"six" \\ ق\x1c'

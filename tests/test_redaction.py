@@ -9,7 +9,7 @@ from conftest import run_evalkit
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evalkit import redaction
+from evalkit.boundary import redaction
 from evalkit.provenance import command_line
 
 LETTERS = string.ascii_letters + string.digits

@@ -9,14 +9,17 @@ from pathlib import Path
 import pytest
 from conftest import key_tree
 
-from evalkit import measures, significance, trial
+from evalkit import trial
+from evalkit.cost.protocol import CostProtocol
 from evalkit.errors import EvalkitError
+from evalkit.evaluation import measures, significance
+from evalkit.evaluation.trec import read_run
 from evalkit.report import folder as results
 from evalkit.report import markdown, tables, terminal, tex
 from evalkit.report.result import effectiveness, failed, finished
 from evalkit.rerankers.none import NoReranker
 from evalkit.slices.assemble import assemble
-from evalkit.trec import read_run
+from evalkit.trial import Plan
 from evalkit.types import Effectiveness, Hit, Run, Scores, Trial
 
 GOLDEN = Path(__file__).parent / "golden" / "result_keys.json"
@@ -80,7 +83,7 @@ def make_trial(name="tiny", first_name="fixed", second_name="oracle", slice_name
     )
     first = FixedFirstStage({"q1": ranked("a", "b", "c"), "q2": ranked("e", "d"), "q3": ()}, first_name)
     logits = {("q1", "a"): 1.5, ("q1", "b"): 2.5, ("q1", "c"): 1.5, ("q2", "d"): 0.5, ("q2", "e"): -0.5}
-    plan = trial.Plan(name, 3, ["nDCG@10", "RR@10", "R@depth"], warmup_queries=1, latency_queries=5, seed=0)
+    plan = Plan(name, 3, ["nDCG@10", "RR@10", "R@depth"], CostProtocol(1, 5))
     return trial.run(
         plan,
         data,
@@ -313,7 +316,7 @@ def make_alone() -> Trial:
     """The three queries of `make_trial` as the first stage left them; most of what it found is unjudged."""
     data = make_trial().slice
     first = FixedFirstStage({"q1": ranked("c", "d", "e"), "q2": ranked("e", "d"), "q3": ()})
-    plan = trial.Plan("tiny", 3, ["nDCG@10", "RR@10", "R@depth"], warmup_queries=0, latency_queries=0, seed=0)
+    plan = Plan("tiny", 3, ["nDCG@10", "RR@10", "R@depth"], CostProtocol(0, 0))
     asked = {"name": "tiny", "precision": {"name": "fp32"}, "depth": 3}
     return trial.run(plan, data, first, NoReranker(), asked, {"command": ["python -m evalkit"], "commit": None})
 

@@ -16,7 +16,7 @@ from transformers import (
     XLMRobertaForSequenceClassification,
 )
 
-from evalkit.cost import MemoryWatch
+from evalkit.cost.memory import MemoryWatch
 from evalkit.scoring import attention
 from evalkit.scoring.attention import Segments
 from evalkit.scoring.device import PRECISIONS

@@ -8,7 +8,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from evalkit.errors import EvalkitError
-from evalkit.significance import (
+from evalkit.evaluation.significance import (
     Comparison,
     Delta,
     Equivalence,

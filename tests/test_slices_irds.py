@@ -15,8 +15,8 @@ import pytest
 from web import File, serving
 
 from evalkit.errors import EvalkitError
+from evalkit.evaluation.measures import evaluate, parse
 from evalkit.first_stage.bm25 import BM25
-from evalkit.measures import evaluate, parse
 from evalkit.slices import beir, candidates, irds
 
 NO_NETWORK = {

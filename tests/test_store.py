@@ -17,6 +17,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from evalkit import commands, store
+from evalkit.boundary import cache_dirs
 from evalkit.errors import EvalkitError
 from evalkit.first_stage import cache
 from evalkit.first_stage.cache import Cache
@@ -505,13 +506,13 @@ def test_the_store_lies_in_the_cache_unless_told_otherwise(monkeypatch, tmp_path
     for name in ("EVALKIT_HOME", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert store.default_path() == tmp_path / ".cache" / "evalkit" / "scores.sqlite"
+    assert cache_dirs.default_path() == tmp_path / ".cache" / "evalkit" / "scores.sqlite"
     monkeypatch.setenv("XDG_CACHE_HOME", "relative")
-    assert store.default_path() == tmp_path / ".cache" / "evalkit" / "scores.sqlite"
+    assert cache_dirs.default_path() == tmp_path / ".cache" / "evalkit" / "scores.sqlite"
     monkeypatch.setenv("XDG_CACHE_HOME", "/cache")
-    assert store.default_path() == Path("/cache/evalkit/scores.sqlite")
+    assert cache_dirs.default_path() == Path("/cache/evalkit/scores.sqlite")
     monkeypatch.setenv("EVALKIT_HOME", "~/kept")
-    assert store.default_path() == tmp_path / "kept" / "scores.sqlite"
+    assert cache_dirs.default_path() == tmp_path / "kept" / "scores.sqlite"
 
 
 @pytest.fixture

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evalkit import measures, ties
 from evalkit.errors import EvalkitError
-from evalkit.measures import Measure, parse
-from evalkit.ties import Tied
+from evalkit.evaluation import measures, ties
+from evalkit.evaluation.measures import Measure, parse
+from evalkit.evaluation.ties import Tied
 from evalkit.types import Hit, Run
 
 KINDS = ["nDCG", "RR", "AP", "R", "P", "Success"]

@@ -2,12 +2,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evalkit import ranking
+from evalkit.cost.protocol import CostProtocol
 from evalkit.errors import EvalkitError
+from evalkit.evaluation import ranking
+from evalkit.evaluation.trec import Moved, read_run, write_run
 from evalkit.first_stage.trec_run import TrecRun as FirstStageRun
 from evalkit.rerankers.trec_run import TrecRun as RerankedRun
 from evalkit.slices import beir
-from evalkit.trec import Moved, read_run, write_run
 from evalkit.trial import Plan
 from evalkit.trial import run as run_trial
 from evalkit.types import Hit, Pair, Run, Slice
@@ -239,6 +240,6 @@ def test_finished_rerankings_of_dl19_come_out_as_published(shared, reranking, nd
     data = beir.load(str(folder), relevance_level=2)
     first_stage = FirstStageRun(str(folder / "runs" / "bm25.trec"))
     reranker = RerankedRun(str(folder / "runs" / f"{reranking}.trec"))
-    done = run_trial(Plan("dl19", 100, ["nDCG@10"], 0, 0, 0), data, first_stage, reranker, {}, {})
+    done = run_trial(Plan("dl19", 100, ["nDCG@10"], CostProtocol(0, 0, 0)), data, first_stage, reranker, {}, {})
     means = {label: values.mean()["nDCG@10"] for label, values in done.effectiveness.items()}
     assert means == pytest.approx({"first_stage": 0.5058, "reranked": ndcg, "ceiling": 0.892}, abs=5e-4)

@@ -9,7 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from their_trec_eval import assert_agrees, figures
 
-from evalkit import measures, ranking, trial
+from evalkit import trial
+from evalkit.cost.protocol import CostProtocol
+from evalkit.evaluation import measures, ranking
+from evalkit.evaluation.trec import read_run, write_qrels, write_run
 from evalkit.first_stage.bm25 import BM25
 from evalkit.first_stage.trec_run import TrecRun as FirstStageRun
 from evalkit.report import folder as folders
@@ -17,7 +20,7 @@ from evalkit.report import queries, reading
 from evalkit.report.result import finished
 from evalkit.rerankers.trec_run import TrecRun as RerankedRun
 from evalkit.slices import beir, packaged
-from evalkit.trec import read_run, write_qrels, write_run
+from evalkit.trial import Plan
 from evalkit.types import Hit, Run, Scores
 
 NAMES = ["nDCG@10", "RR@10", "AP@100", "R@100", "R@depth", "P@5", "Success@1"]
@@ -42,7 +45,7 @@ class Coarse:
 
 
 def judged(data, first_stage, reranker=None, depth=50):
-    return trial.run(trial.Plan("test", depth, NAMES, 0, 0, 0), data, first_stage, reranker or Coarse(), {}, {})
+    return trial.run(Plan("test", depth, NAMES, CostProtocol(0, 0, 0)), data, first_stage, reranker or Coarse(), {}, {})
 
 
 def written(done, folder):

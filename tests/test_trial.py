@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from evalkit.cost.protocol import CostProtocol
 from evalkit.errors import EvalkitError
 from evalkit.report.result import finished
 from evalkit.slices.assemble import assemble
@@ -63,7 +64,7 @@ def collection(queries=4, grades=None, docs=DOCS, level=1, **facts):
 
 
 def plan(depth=8, measures=("nDCG@10",), warmup=0, latency=0, seed=0):
-    return Plan("test", depth, list(measures), warmup, latency, seed)
+    return Plan("test", depth, list(measures), CostProtocol(warmup, latency, seed))
 
 
 def everywhere(data, *order):

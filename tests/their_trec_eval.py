@@ -15,7 +15,7 @@ def figures(run: Path, qrels: Path, measures, relevance_level: int) -> dict[str,
     """
     import pytrec_eval
 
-    from evalkit.measures import parse
+    from evalkit.evaluation.measures import parse
 
     scores: dict[str, dict[str, float]] = {}
     for query_id, _, doc_id, _, score, _ in map(_columns, run.read_bytes().splitlines()):

@@ -6,7 +6,6 @@ words carry their particles with them), after Lucene's CJKAnalyzer; "whitespace"
 "auto" refuses a code that it knows no language by; any other kind takes it.
 """
 
-import re
 import unicodedata
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -14,14 +13,11 @@ from itertools import pairwise
 
 import regex
 
-from evalkit import languages
+from evalkit.boundary import languages
+from evalkit.boundary.words import BIGRAM_LANGS, words
 from evalkit.errors import EvalkitError
 from evalkit.types import Settings
 
-# Marks belong to their word: without them a Hindi, Bengali or Telugu word breaks at each vowel sign, and a Yoruba
-# one at each tone. The joiners U+200C and U+200D stand inside Persian and Indic words.
-_WORD = regex.compile(r"[\p{L}\p{N}\p{M}][\p{L}\p{N}\p{M}\u200c\u200d]*")
-_ASCII_WORD = re.compile(r"[a-z0-9]+")
 _SCRIPTS = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"
 _UNSPACED = regex.compile(rf"[{_SCRIPTS}\u30fc]+|[[\p{{L}}\p{{N}}\p{{M}}]--[{_SCRIPTS}]]+", regex.V1)
 _IS_UNSPACED = regex.compile(rf"[{_SCRIPTS}]", regex.V1)
@@ -29,7 +25,8 @@ _MARKS = regex.compile(r"\p{M}+")
 _THAI_LETTER = regex.compile(r"\X")
 
 KINDS = ("auto", "words", "folded", "bigrams", "whitespace")
-BIGRAM_LANGS = ("ja", "km", "ko", "lo", "my", "th", "zh")
+
+
 WHITESPACE_LANGS = ("sw", "yo")
 """Languages for which Lucene has no analyzer: the published MIRACL baselines (Pyserini) split them at white space, and
 so does "auto". Whoever wants the stronger first stage asks for "words" or "folded"."""
@@ -104,13 +101,6 @@ def choose(kind: str, lang: str) -> Analysis:
 def folded(text: str) -> str:
     """Return `text` without its combining marks: accents, tones, vowel signs."""
     return str(_MARKS.sub("", unicodedata.normalize("NFD", text)))
-
-
-def words(text: str) -> list[str]:
-    """Return the lower-cased words of `text`: runs of letters, digits and combining marks."""
-    if text.isascii():  # the same words in two thirds of the time
-        return _ASCII_WORD.findall(text.lower())
-    return list(_WORD.findall(unicodedata.normalize("NFC", text).lower()))
 
 
 def bigrams(text: str) -> list[str]:

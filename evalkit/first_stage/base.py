@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 
-from evalkit.contract import default
+from evalkit.boundary.contract import default
 from evalkit.types import Run, Settings, Slice
 
 

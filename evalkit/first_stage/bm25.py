@@ -5,15 +5,16 @@ import unicodedata
 from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-from evalkit import languages, ranking
+from evalkit.boundary import languages, words
+from evalkit.boundary.progress import stage, track
 from evalkit.errors import EvalkitError
+from evalkit.evaluation import ranking
+from evalkit.first_stage import analysis as text_analysis
 from evalkit.first_stage import cache as kept
 from evalkit.first_stage.analysis import Analysis, choose
 from evalkit.first_stage.base import FirstStage
-from evalkit.progress import stage, track
 from evalkit.types import Hit, Run, Settings, Slice
 
 METHODS = ("lucene", "robertson", "atire")
@@ -92,7 +93,7 @@ class BM25(FirstStage):
             "k1": self.k1,
             "b": self.b,
             "analysis": {**how.facts, "unicode": unicodedata.unidata_version},
-            "code": kept.code_hash(__file__, str(Path(__file__).with_name("analysis.py"))),
+            "code": kept.code_hash(__file__, text_analysis.__file__, words.__file__),
             "versions": kept.versions("bm25s", "numpy", "scipy", "PyStemmer", "regex"),
         }
         return place.get(

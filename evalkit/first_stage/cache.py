@@ -18,9 +18,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from evalkit.boundary.atomic import sync
+from evalkit.boundary.progress import say, stage
 from evalkit.errors import EvalkitError, nearest
-from evalkit.files import sync
-from evalkit.progress import say, stage
 
 if TYPE_CHECKING:
     import numpy as np
@@ -137,7 +137,7 @@ def chosen(setting: str, docs: int, least: int) -> Cache | None:
         return None
     if setting != "auto":
         return Cache(Path(setting).expanduser(), is_shared=False)
-    from evalkit.store import default_path
+    from evalkit.boundary.cache_dirs import default_path
 
     try:
         return Cache(place_beside(default_path()), is_shared=True)

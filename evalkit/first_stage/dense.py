@@ -5,12 +5,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from evalkit import ranking
+from evalkit.boundary.progress import stage
 from evalkit.errors import EvalkitError
+from evalkit.evaluation import ranking
 from evalkit.first_stage import cache as kept
 from evalkit.first_stage.base import FirstStage
 from evalkit.first_stage.dense_settings import Asked, Used, used
-from evalkit.progress import stage
 from evalkit.types import Hit, Run, Settings, Slice
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from evalkit.errors import EvalkitError
+from evalkit.evaluation.trec import RunFile, check_order, read_run
 from evalkit.first_stage.base import FirstStage
-from evalkit.trec import RunFile, check_order, read_run
 from evalkit.types import Hit, Run, Settings, Slice
 
 
@@ -25,7 +25,7 @@ class TrecRun(FirstStage):
         """Read the file.
 
         Raises:
-            EvalkitError: the file is broken (see `evalkit.trec.read_run`), or `order` is none.
+            EvalkitError: the file is broken (see `evalkit.evaluation.trec.read_run`), or `order` is none.
         """
         check_order("first_stage.order", self.order)
         _ = self._file
@@ -34,7 +34,7 @@ class TrecRun(FirstStage):
         """Return how many passages the file has for the query that has most.
 
         Raises:
-            EvalkitError: the file is broken (see `evalkit.trec.read_run`).
+            EvalkitError: the file is broken (see `evalkit.evaluation.trec.read_run`).
         """
         return self._file.most_hits
 
@@ -42,7 +42,7 @@ class TrecRun(FirstStage):
         """Return the file's best `depth` hits for the slice's queries; a query that it lacks gets none.
 
         Raises:
-            EvalkitError: the file is broken (see `evalkit.trec.read_run`) or shares no query with the slice.
+            EvalkitError: the file is broken (see `evalkit.evaluation.trec.read_run`) or shares no query with the slice.
         """
         file = self._file
         found = file.run.rankings

@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from statistics import NormalDist
 from typing import TYPE_CHECKING
 
+from evalkit.evaluation.significance import detectable_above, deviation, lower_bound
 from evalkit.gate.verdict import ROUNDING
-from evalkit.significance import detectable_above, deviation, lower_bound
 
 if TYPE_CHECKING:
     import numpy as np

@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 
 from evalkit.baseline import Baseline
+from evalkit.evaluation.significance import deviation, paired_delta
 from evalkit.gate import evidence
 from evalkit.gate.verdict import Check, Outcome, Quality
 from evalkit.limits import Limits
-from evalkit.significance import deviation, paired_delta
 
 
 def qualities(baseline: Baseline, now: Baseline, limits: Limits) -> Iterator[Quality]:

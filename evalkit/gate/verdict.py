@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from evalkit.significance import Delta
+from evalkit.evaluation.significance import Delta
 
 Outcome = Literal["worse", "not worse", "undecided"]
 """What the change of a measure shows; see `evalkit.gate.quality.qualities`."""

@@ -7,13 +7,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from evalkit.boundary.atomic import whole_folder, write_whole
+from evalkit.boundary.progress import event, stage
 from evalkit.errors import EvalkitError
-from evalkit.files import whole_folder, write_whole
-from evalkit.progress import event, stage
+from evalkit.evaluation.trec import write_qrels, write_run
 from evalkit.report import html, markdown, plots, tables, tex
 from evalkit.report.queries import passages, per_query, with_moved_scores
 from evalkit.report.result import Result, finished
-from evalkit.trec import write_qrels, write_run
 from evalkit.types import Trial
 
 

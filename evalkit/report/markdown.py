@@ -5,12 +5,12 @@ import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from evalkit.evaluation.significance import ENUMERATED
 from evalkit.gate.verdict import Verdict
 from evalkit.report import comparing, costs, system, tables, verdict
 from evalkit.report.plots import titles
 from evalkit.report.result import Result
 from evalkit.report.trends import FEW
-from evalkit.significance import ENUMERATED
 
 
 def trial(result: Result, pictures: Sequence[str] = ()) -> str:

@@ -5,8 +5,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from evalkit.outside import storable_id
-from evalkit.trec import Moved
+from evalkit.boundary.text import storable_id
+from evalkit.evaluation.trec import Moved
 from evalkit.types import Trial
 
 if TYPE_CHECKING:

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
+from evalkit.boundary.text import is_folder, quoted, storable_id, user_path, whole
+from evalkit.boundary.validation import COUNT, ID, LINE, SHARE, Each, Limited, Many, Maybe, misfit
 from evalkit.errors import EvalkitError, NotFiniteError
-from evalkit.outside import is_folder, quoted, storable_id, user_path, whole
+from evalkit.evaluation.trec import read_run
 from evalkit.report.result import Result
-from evalkit.shape import COUNT, ID, LINE, SHARE, Each, Limited, Many, Maybe, misfit
-from evalkit.trec import read_run
 from evalkit.types import SCHEMA_VERSION, Hit, Run
 
 

@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from evalkit import measures, ties
-from evalkit.insight import analyse
+from evalkit.evaluation import measures, ties
+from evalkit.evaluation.breakdown import analyse
+from evalkit.evaluation.significance import Comparison, adjust_differing, compare, paired_delta
 from evalkit.published import beside
-from evalkit.significance import Comparison, adjust_differing, compare, paired_delta
 from evalkit.types import SCHEMA_VERSION, Trial
 
 Result = dict[str, Any]

@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.table import Table
 
-from evalkit.console import PlainConsole
+from evalkit.boundary.terminal import PlainConsole
 from evalkit.gate.verdict import Verdict
 from evalkit.report import comparing, tables, verdict
 from evalkit.report.result import Result
@@ -150,7 +150,7 @@ def _described(facts: Mapping[str, Any]) -> str:
 
 
 def show_quickcheck(result: dict[str, Any]) -> None:
-    """Print what `evalkit.quickcheck.run` found."""
+    """Print what `evalkit.rerankers.quickcheck.run` found."""
     console = _console()
     facts = result["reranker"]
     console.print(_described(facts), soft_wrap=True)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
-from evalkit.contract import default
+from evalkit.boundary.contract import default
 from evalkit.errors import EvalkitError
 from evalkit.types import Pair, Scores, Settings
 

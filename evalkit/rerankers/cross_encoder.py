@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from evalkit.boundary.progress import say, stage
+from evalkit.boundary.text import user_path
 from evalkit.errors import EvalkitError
-from evalkit.outside import user_path
-from evalkit.progress import say, stage
 from evalkit.rerankers.base import Engine, EngineFacts, Reranker, check_texts
 from evalkit.types import Pair, Scores, Settings
 
@@ -383,7 +383,7 @@ class CrossEncoder(Reranker):
 
 def store_path(asked: str) -> Path:
     """Return the file of the store that is asked for, ``auto`` or a path."""
-    from evalkit.store import default_path
+    from evalkit.boundary.cache_dirs import default_path
 
     return default_path() if asked == "auto" else user_path(asked)
 

@@ -23,7 +23,7 @@ class LocalEngine:
 
     def weights_mb(self) -> float:
         """Return the size of parameters and buffers in MiB."""
-        from evalkit.cost import weights_mb
+        from evalkit.scoring.flops import weights_mb
 
         return weights_mb(self.scorer.model)
 

@@ -6,10 +6,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from evalkit import ranking
 from evalkit.errors import EvalkitError
+from evalkit.evaluation import ranking
+from evalkit.evaluation.trec import RunFile, check_order, read_run
 from evalkit.rerankers.base import Reranker
-from evalkit.trec import RunFile, check_order, read_run
 from evalkit.types import Pair, Scores, Settings
 
 
@@ -41,7 +41,7 @@ class TrecRun(Reranker):
         """Read the file.
 
         Raises:
-            EvalkitError: the file is broken (see `evalkit.trec.read_run`), or `order` is none.
+            EvalkitError: the file is broken (see `evalkit.evaluation.trec.read_run`), or `order` is none.
         """
         check_order("reranker.order", self.order)
         _ = self._file
@@ -50,7 +50,7 @@ class TrecRun(Reranker):
         """Return how many passages the file has for the query that has most.
 
         Raises:
-            EvalkitError: the file is broken (see `evalkit.trec.read_run`).
+            EvalkitError: the file is broken (see `evalkit.evaluation.trec.read_run`).
         """
         return self._file.most_hits
 
@@ -58,7 +58,7 @@ class TrecRun(Reranker):
         """Turn the file's order into ranks.
 
         Raises:
-            EvalkitError: the file is broken (see `evalkit.trec.read_run`).
+            EvalkitError: the file is broken (see `evalkit.evaluation.trec.read_run`).
         """
         file = self._file
         self._places = {

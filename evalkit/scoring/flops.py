@@ -75,3 +75,9 @@ def activation_bytes(shape: ModelShape, element_bytes: int) -> int:
 def predicted_peak_mb(shape: ModelShape, element_bytes: int, batch_tokens: int) -> float:
     """Return the memory in MiB that weights and activations of a batch of `batch_tokens` should take at most."""
     return (shape.parameters * element_bytes + activation_bytes(shape, element_bytes) * batch_tokens) / _MIB
+
+
+def weights_mb(model: Any) -> float:
+    """Return the size of a torch model's parameters and buffers in MiB, shared ones counted once."""
+    tensors = {tensor.data_ptr(): tensor for tensor in (*model.parameters(), *model.buffers())}
+    return float(sum(tensor.numel() * tensor.element_size() for tensor in tensors.values()) / _MIB)

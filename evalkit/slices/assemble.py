@@ -5,10 +5,10 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import chain
 from typing import Any, TypeVar
 
-from evalkit import languages
+from evalkit.boundary import languages
+from evalkit.boundary.progress import say
+from evalkit.boundary.text import is_unicode, mended, quoted, storable_id
 from evalkit.errors import EvalkitError
-from evalkit.outside import is_unicode, mended, quoted, storable_id
-from evalkit.progress import say
 from evalkit.slices import exclusions
 from evalkit.types import Slice
 
@@ -145,10 +145,10 @@ def assemble(
 ) -> Slice:
     """Return the `Slice`, with its fingerprint and its counts (judged ids without text among them) in the facts.
 
-    Ids become what `evalkit.outside.storable_id` says, and lone surrogates in texts U+FFFD; both are counted. `lang`
-    becomes what `evalkit.languages.canonical` says. `identical_ids` and `excluded_ids`, a list for each query that has
-    one, are what `evalkit.slices.exclusions.find` takes; judgments of what is excluded are left out, so that no measure
-    counts a passage that cannot be retrieved. `empty_docs` are ids of passages that were left out for want of a text.
+    Ids go through `evalkit.boundary.text.storable_id`, lone surrogates in texts become U+FFFD, and both are counted.
+    `lang` goes through `evalkit.boundary.languages.canonical`. `identical_ids` and `excluded_ids`, a list for each
+    query that has one, are what `evalkit.slices.exclusions.find` takes; judgments of what is excluded are left out, so
+    that no measure counts a passage that cannot be retrieved. `empty_docs` are ids of passages without a text.
 
     Raises:
         EvalkitError: there are no passages, an id is empty, two ids become one, a grade is none, no judged passage has

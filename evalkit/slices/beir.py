@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evalkit import languages
+from evalkit.boundary import languages
+from evalkit.boundary.progress import track
+from evalkit.boundary.text import is_folder, lines, quoted, storable_id, user_path
 from evalkit.errors import EvalkitError
-from evalkit.outside import is_folder, lines, quoted, storable_id, user_path
-from evalkit.progress import track
 from evalkit.slices import judgments
 from evalkit.slices.assemble import (
     assemble,

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from evalkit import languages
+from evalkit.boundary import languages
+from evalkit.boundary.progress import say, track
+from evalkit.boundary.text import storable_id, user_path
 from evalkit.errors import EvalkitError, nearest
-from evalkit.outside import storable_id, user_path
-from evalkit.progress import say, track
 from evalkit.slices import candidates, documented, judgments
 from evalkit.slices.assemble import (
     Docs,

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from evalkit.boundary.text import integer, lines, named, quoted, storable_id, user_path
 from evalkit.errors import EvalkitError
-from evalkit.outside import integer, lines, named, quoted, storable_id, user_path
 
 Judgment = tuple[str, str, str, Any]
 """Where it stands (for a message), query_id, doc_id and grade."""
@@ -62,7 +62,7 @@ def read(path: Path) -> Grades:
 
 
 def is_trec(path: Path) -> bool:
-    """Return whether a file is in trec_eval's format, whose ids are as `evalkit.outside.storable_id` has them."""
+    """Return whether a file is in trec_eval's format, whose ids are as `evalkit.boundary.text.storable_id` has them."""
     return path.suffix in TREC
 
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from evalkit import languages
+from evalkit.boundary import languages
 from evalkit.errors import EvalkitError
 from evalkit.slices import beir
 from evalkit.types import Slice

@@ -3,6 +3,7 @@
 Every pass but `Meter.score` is there to be timed, so it computes: no score of a store may enter it.
 """
 
+import math
 import random
 import time
 from collections.abc import Callable, Sequence
@@ -14,10 +15,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from evalkit import cost, latency_grid
-from evalkit.cost import MemoryWatch, measure_latency, measure_memory
-from evalkit.nvidia import Gpu
-from evalkit.progress import stage
+from evalkit.boundary.progress import stage
+from evalkit.cost import gpu, latency_grid
+from evalkit.cost.gpu import Gpu
+from evalkit.cost.latency import measure_latency
+from evalkit.cost.memory import MemoryWatch, measure_memory
+from evalkit.cost.protocol import CostProtocol
+from evalkit.cost.throughput import estimate
+from evalkit.errors import NotFiniteError
 from evalkit.rerankers.base import Engine, Reranker
 from evalkit.types import (
     Cost,
@@ -35,8 +40,7 @@ from evalkit.types import (
 )
 
 if TYPE_CHECKING:
-    from evalkit.calibration import Yardstick
-    from evalkit.trial import Plan
+    from evalkit.cost.reference_workload import Yardstick
 
 _T = TypeVar("_T")
 
@@ -63,12 +67,14 @@ class _Pass:
 class Meter:
     """Measures one reranker over the candidates of one slice; call `load`, `score` and `cost`, in this order."""
 
-    def __init__(self, plan: "Plan", reranker: Reranker, data: Slice, pairs: Sequence[Pair]) -> None:
+    def __init__(
+        self, protocol: CostProtocol, depth: int, reranker: Reranker, data: Slice, pairs: Sequence[Pair]
+    ) -> None:
         """Begin to watch this process's memory: what is there now is not the reranker's."""
-        self._plan, self._reranker, self._data, self._pairs = plan, reranker, data, pairs
+        self._protocol, self._depth, self._reranker, self._data, self._pairs = protocol, depth, reranker, data, pairs
         self._groups = list(_by_query(pairs).values())
         self.device = _device(reranker)
-        self._yardstick = _yardstick(self.device) if plan.calibrate and reranker.computes else None
+        self._yardstick = _yardstick(self.device) if protocol.calibrate and reranker.computes else None
         self._watch = MemoryWatch(self.device)
         self._engine: Engine | None = None
         self._load_s = self._warmup_s = 0.0
@@ -80,7 +86,7 @@ class Meter:
     def _gpu(self) -> Gpu:
         """Opened when it is first asked: CUDA's own memory is part of loading, and not of what was there before."""
         on_cpu = None if self.device.startswith("cuda") else "the reranker ran on the CPU, and only GPUs have NVML"
-        return Gpu(cost.gpu_facts(self.device)["uuid"], on_cpu)
+        return Gpu(gpu.gpu_facts(self.device)["uuid"], on_cpu)
 
     def load(self) -> None:
         """Load the reranker, and rerank some queries before any clock is read."""
@@ -95,7 +101,7 @@ class Meter:
         if reranker.computes:
             with stage("taking the fingerprint of the model"):
                 reranker.describe()  # reads its files for that, once, where no clock runs
-            taken_s = [_seconds(partial(self._fresh, group)) for group in self._groups[: self._plan.warmup_queries]]
+            taken_s = [_seconds(partial(self._fresh, group)) for group in self._groups[: self._protocol.warmup_queries]]
             self._first_forward_ms = taken_s[0] * 1000 if taken_s else None
             self._warmup_s = sum(taken_s)
 
@@ -111,15 +117,15 @@ class Meter:
         """Measure what is left to be measured, and return all of it; None where nothing was computed."""
         if not self._reranker.computes or self._scoring is None:
             return None
-        plan, scoring, engine = self._plan, self._scoring, self._engine
+        protocol, scoring, engine = self._protocol, self._scoring, self._engine
         self._timed = timed = self._computing_pass(scoring)
         throughput = self._throughput(timed)
-        latency = self._latency() if plan.latency_queries else None
-        grid = self._grid() if plan.grid_depths and plan.grid_lengths else None
+        latency = self._latency() if protocol.latency_queries else None
+        grid = self._grid() if protocol.grid_depths and protocol.grid_lengths else None
         memory = replace(
             timed.memory,
             weights_mb=engine.weights_mb() if engine else None,
-            own_pass=self._memory_pass(throughput) if plan.memory_pass else None,
+            own_pass=self._memory_pass(throughput) if protocol.memory_pass else None,
         )
         return Cost(
             first_stage_s=first_stage_s,
@@ -145,12 +151,12 @@ class Meter:
         """Return device, driver, clocks and versions that `cost` was measured under; None where nothing was."""
         if self._timed is None:
             return None
-        facts, known = self._engine.facts if self._engine else None, cost.gpu_facts(self.device)
+        facts, known = self._engine.facts if self._engine else None, gpu.gpu_facts(self.device)
         return {
             "device": self.device,
             "device_name": facts.device_name if facts else None,
             "attention": facts.attention if facts else None,
-            "torch": cost.torch_version(),
+            "torch": gpu.torch_version(),
             "transformers": version("transformers"),
             "compute_capability": known["compute_capability"],
             "cuda": known["cuda"],
@@ -182,11 +188,11 @@ class Meter:
         return found
 
     def _throughput(self, timed: _Pass) -> Throughput:
-        plan, scores, wall_s, devices = self._plan, timed.scores, timed.wall_s, timed.devices
+        protocol, scores, wall_s, devices = self._protocol, timed.scores, timed.wall_s, timed.devices
         matrix = None
-        if plan.matrix_rate_s and self._engine:  # without one there is no model's rate to hold it against
+        if protocol.matrix_rate_s and self._engine:  # without one there is no model's rate to hold it against
             with stage("measuring the matrix rate of the device"):
-                matrix = _matrix_rate(self.device, self._engine.facts.dtype, plan.matrix_rate_s)
+                matrix = _matrix_rate(self.device, self._engine.facts.dtype, protocol.matrix_rate_s)
         pairs, model_s, flops = timed.computed_pairs, scores.forward_s / devices, scores.flops
         per_s = flops / model_s if flops and model_s else None
         return Throughput(
@@ -230,13 +236,13 @@ class Meter:
 
     def _sample(self) -> list[Pair]:
         """Return `throughput_pairs` pairs of random queries, each with its candidates, as in the scoring of all."""
-        groups = _chosen(self._groups, len(self._groups), self._plan.seed)
-        return [pair for group in groups for pair in group][: self._plan.throughput_pairs]
+        groups = _chosen(self._groups, len(self._groups), self._protocol.seed)
+        return [pair for group in groups for pair in group][: self._protocol.throughput_pairs]
 
     def _latency(self) -> Latency:
-        plan, timed = self._plan, _chosen(self._groups, self._plan.latency_queries, self._plan.seed)
+        protocol, timed = self._protocol, _chosen(self._groups, self._protocol.latency_queries, self._protocol.seed)
         beside = self._yardstick.measure if self._yardstick else _nothing
-        with stage("timing single queries", None if plan.latency_min_s else len(timed), "queries") as advance:
+        with stage("timing single queries", None if protocol.latency_min_s else len(timed), "queries") as advance:
 
             def between() -> None:  # where no clock of ours runs
                 advance(1)
@@ -245,17 +251,17 @@ class Meter:
             return measure_latency(
                 [partial(self._fresh, group) for group in timed],
                 sum(map(len, timed)) / len(timed),
-                plan.latency_min_repetitions,
-                plan.latency_min_s,
+                protocol.latency_min_repetitions,
+                protocol.latency_min_s,
                 between,
             )
 
     def _grid(self) -> LatencyGrid:
-        plan, data, engine = self._plan, self._data, self._engine
+        protocol, data, engine = self._protocol, self._data, self._engine
         if engine is None:
             return LatencyGrid((), ("the reranker does not tell how many tokens a pair is",))
         by_length = sorted((data.queries[group[0].query_id] for group in self._groups), key=len)
-        found = dict.fromkeys(pair.doc_id for pair in _chosen(self._pairs, _GRID_TEXTS, plan.seed))
+        found = dict.fromkeys(pair.doc_id for pair in _chosen(self._pairs, _GRID_TEXTS, protocol.seed))
 
         prompt = str(self._reranker.describe().get("prompt") or "")  # which the reranker puts before each query
 
@@ -273,13 +279,13 @@ class Meter:
             return latency_grid.measure(
                 by_length[len(by_length) // 2],
                 [data.docs[doc_id] for doc_id in found],
-                plan.grid_depths,
-                plan.grid_lengths,
+                protocol.grid_depths,
+                protocol.grid_lengths,
                 engine.facts.max_length,
                 tokens_of,
                 score,
-                plan.grid_repetitions,
-                plan.grid_cell_s,
+                protocol.grid_repetitions,
+                protocol.grid_cell_s,
             )
 
     def _memory_pass(self, throughput: Throughput) -> MemoryPass:
@@ -311,7 +317,7 @@ class Meter:
         size = {pair: of_query[pair.query_id] + of_doc[pair.doc_id] for pair in self._pairs}
         by_size = sorted(self._pairs, key=lambda pair: -size[pair])
         if tokens is None:
-            return by_size[: self._plan.depth]
+            return by_size[: self._depth]
         sample = self._sample() if throughput.source == "sample" else self._pairs
         tokens_per_byte = throughput.tokens / max(sum(size[pair] for pair in sample), 1)
         most = self._engine.facts.max_length if self._engine else float("inf")
@@ -325,10 +331,10 @@ class Meter:
         return chosen
 
     def _estimate(self, throughput: Throughput, latency: Latency | None) -> CostEstimate | None:
-        plan = self._plan
-        if plan.price_per_gpu_hour is None:
+        protocol = self._protocol
+        if protocol.price_per_gpu_hour is None:
             return None
-        return cost.estimate(plan.price_per_gpu_hour, plan.currency, plan.depth, throughput, latency, self.device)
+        return estimate(protocol.price_per_gpu_hour, protocol.currency, self._depth, throughput, latency, self.device)
 
 
 _ENERGY_MIN_S = 1.0
@@ -380,12 +386,25 @@ def _device(reranker: Reranker) -> str:
 
 
 def _yardstick(device: str) -> "Yardstick":
-    from evalkit.calibration import Yardstick
+    from evalkit.cost.reference_workload import Yardstick
 
     return Yardstick(device)
 
 
 def _matrix_rate(device: str, dtype: str, seconds: float) -> float:
-    from evalkit.matrix_rate import matrix_flops_per_s
+    from evalkit.cost.matrix_rate import matrix_flops_per_s
 
     return matrix_flops_per_s(device, dtype, seconds)
+
+
+def _logits_by_query(pairs: Sequence[Pair], scores: Scores) -> dict[str, dict[str, float]]:
+    logits: dict[str, dict[str, float]] = {}
+    for pair, logit in zip(pairs, scores.logits, strict=True):
+        if logit is not None and not math.isfinite(logit):
+            raise NotFiniteError(
+                f"the reranker gave {logit} as logit for query {pair.query_id!r} and passage {pair.doc_id!r}; a wider "
+                "precision (bf16 or fp32) may help, or the weights are broken"
+            )
+        if logit is not None:
+            logits.setdefault(pair.query_id, {})[pair.doc_id] = logit
+    return logits

@@ -8,10 +8,10 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from evalkit import measures, ranking
-from evalkit.query_kinds import QUESTION_WORDS, length_labels, query_length, question_word
-from evalkit.score_meaning import logits_and_grades
-from evalkit.significance import paired_delta
+from evalkit.evaluation import measures, ranking
+from evalkit.evaluation.query_kinds import QUESTION_WORDS, length_labels, query_length, question_word
+from evalkit.evaluation.score_analysis import logits_and_grades
+from evalkit.evaluation.significance import paired_delta
 from evalkit.types import Run, Trial
 
 Row = dict[str, Any]

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional
 
-from evalkit.cost import MemoryWatch, percentile
+from evalkit.cost.latency import percentile
+from evalkit.cost.memory import MemoryWatch
 from evalkit.scoring.device import synchronize
 from evalkit.types import Calibration
 

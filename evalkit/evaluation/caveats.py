@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from evalkit import languages
+from evalkit.boundary import languages
 from evalkit.types import Settings, Trial
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import regex
 
-from evalkit.first_stage.analysis import BIGRAM_LANGS, words
+from evalkit.boundary.words import BIGRAM_LANGS, words
 
 LENGTHS = {"words": (3, 6, 9), "characters": (10, 15, 25)}
 """The longest query of each class but the last, which has no end."""

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from evalkit import ranking
+from evalkit.boundary.text import integer, lines, quoted, real, storable_id
 from evalkit.errors import EvalkitError
-from evalkit.falling import falling, single
-from evalkit.outside import integer, lines, quoted, real, storable_id
+from evalkit.evaluation import ranking
+from evalkit.evaluation.surrogate_scores import falling, single
 from evalkit.types import Hit, Run
 
 ORDERS = ("score", "rank")
@@ -53,7 +53,7 @@ def read_run(path: str | Path, order: str = "score") -> RunFile:
 
     By ``score``, hits are ordered as trec_eval orders them: falling score, held in 32 bits, and tied passages by
     falling doc_id; the rank column decides nothing. By ``rank``, they are ordered by the rank column, and passages of
-    one rank as by score. Columns end at ASCII white space; ids become what `evalkit.outside.storable_id` says.
+    one rank as by score. Columns end at ASCII white space; ids become what `evalkit.boundary.text.storable_id` says.
 
     Raises:
         EvalkitError: the file is missing, no file, or not UTF-8 text; a line has other than six columns, a rank that
@@ -132,8 +132,8 @@ def write_run(run: Run, path: Path) -> list[Moved]:
     """Write `run` so that any tool reads the order that it has, with ranks from 1 and ids as `storable_id` has them.
 
     trec_eval ignores the rank column, orders tied passages by falling doc_id, and holds scores in 32 bits. So scores
-    are written as they are only where they fall in 32 bits; where they do not, as `evalkit.falling` says. Returned are
-    the hits whose score is another one in the file.
+    are written as they are only where they fall in 32 bits; where they do not, the nearest ones that do are written
+    (`evalkit.evaluation.surrogate_scores`). Returned are the hits whose score is another one in the file.
     """
     tag = storable_id("-".join(run.name.split())) or "run"
     moved: list[Moved] = []

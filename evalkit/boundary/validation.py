@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import NoneType, UnionType
 from typing import Any, NamedTuple, Union, get_args, get_origin
 
-from evalkit.outside import quoted, storable_id
+from evalkit.boundary.text import quoted, storable_id
 
 Shape = Any
 """A class or another type hint, one of those below, or a table of names.

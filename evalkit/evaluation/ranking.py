@@ -5,8 +5,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from evalkit.errors import EvalkitError
-from evalkit.falling import single
-from evalkit.types import Hit
+from evalkit.evaluation.surrogate_scores import single
+from evalkit.types import Hit, Pair, Run
 
 
 def order(hits: Iterable[Hit], prior: Mapping[str, int] | None = None) -> tuple[Hit, ...]:
@@ -96,3 +96,26 @@ def tied(logits: Sequence[float]) -> int:
 def constant(scores: Sequence[float]) -> bool:
     """Return whether there are several `scores`, and all are the same: they order nothing."""
     return len(scores) > 1 and len(set(scores)) == 1
+
+
+def candidates(first: Run, depth: int) -> list[Pair]:
+    """Return the pairs to score: the best `depth` passages of each query."""
+    return [Pair(query_id, hit.doc_id) for query_id, hits in first.rankings.items() for hit in hits[:depth]]
+
+
+def reorder(
+    first: Run,
+    logits: Mapping[str, Mapping[str, float]],
+    depth: int,
+    name: str,
+    tie_order: Mapping[str, Mapping[str, int]] | None = None,
+) -> Run:
+    """Return the reranked run; `logits` is query_id -> doc_id -> logit, without the passages that have none.
+
+    `tie_order` is `Scores.tie_order`.
+    """
+    ties = tie_order or {}
+    return Run(name, {
+        query_id: rerank(hits, logits.get(query_id, {}), depth, ties.get(query_id))
+        for query_id, hits in first.rankings.items()
+    })  # fmt: skip

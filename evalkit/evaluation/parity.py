@@ -4,8 +4,8 @@ import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from evalkit import ranking
 from evalkit.errors import EvalkitError
+from evalkit.evaluation import ranking
 from evalkit.types import Hit, Run
 
 

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
-from evalkit import ranking
-from evalkit.adapters import reranker_of
+from evalkit.evaluation import ranking
+from evalkit.rerankers.adapter import reranker_of
 from evalkit.rerankers.base import Reranker
 from evalkit.types import Hit, Pair
 

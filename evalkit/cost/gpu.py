@@ -1,4 +1,4 @@
-"""What NVIDIA's management library (NVML) tells of a GPU: driver, clocks, energy, and the memory of this process."""
+"""What torch and NVIDIA's management library (NVML) report of a GPU: driver, clocks, energy, memory of this process."""
 
 import os
 from collections.abc import Callable
@@ -108,3 +108,28 @@ _REASONS = {
     0x100: "display clocks",
 }
 """nvmlClocksEventReason bits of nvml.h, idleness left out."""
+
+
+def torch_version() -> str:
+    """Return torch's version with its build, as ``2.13.0+cu130``, which the metadata of some wheels leaves out."""
+    import torch
+
+    return str(torch.__version__)
+
+
+def gpu_facts(device: str) -> dict[str, str | None]:
+    """Return what torch knows of a GPU: its compute capability, the CUDA version, and the UUID that NVML finds it by.
+
+    All None for ``cpu``.
+    """
+    if not device.startswith("cuda"):
+        return {"compute_capability": None, "cuda": None, "uuid": None}
+    import torch
+
+    known = torch.cuda.get_device_properties(device)
+    uuid = getattr(known, "uuid", None)
+    return {
+        "compute_capability": f"{known.major}.{known.minor}",
+        "cuda": torch.version.cuda,
+        "uuid": None if uuid is None else str(uuid),
+    }

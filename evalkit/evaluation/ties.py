@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import NamedTuple
 
-from evalkit import measures as by_position
-from evalkit.measures import Measure
+from evalkit.evaluation import measures as by_position
+from evalkit.evaluation.measures import Measure
 from evalkit.types import Effectiveness, Hit, Run
 
 
@@ -32,8 +32,8 @@ def evaluate(
     """Measure `run` whatever the order of its ties: measure name -> query_id -> `Tied`, for every query of `qrels`.
 
     Neighbours in a ranking are tied where their scores are equal floats. Queries, grades and `relevance_level` count
-    as in `evalkit.measures.evaluate`, which values the worst and the best order; where these are equal, so is the
-    expected value, and nothing else is computed.
+    as in `evalkit.evaluation.measures.evaluate`, which values the worst and the best order; where these are equal,
+    so is the expected value, and nothing else is computed.
 
     Raises:
         EvalkitError: there are no judgments.

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from evalkit.stopping import to_the_end
+from evalkit.boundary.signals import to_the_end
 
 _UNFINISHED, _PART = ".unfinished-", ".part"
 

@@ -4,10 +4,12 @@ import atexit
 import importlib.util
 import os
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 
-from evalkit.progress import say
+from evalkit.boundary.progress import say
+from evalkit.errors import EvalkitError
 
 
 def lend() -> None:
@@ -50,3 +52,24 @@ def _in_its_package() -> bool:
         return False
     kept = Path(places[0], "metrics", "__pycache__")
     return os.access(kept if kept.exists() else kept.parent, os.W_OK | os.X_OK)
+
+
+def default_path() -> Path:
+    """Return ``scores.sqlite`` in $EVALKIT_HOME, or in the folder ``evalkit`` of the platform's cache.
+
+    Raises:
+        EvalkitError: the user has no home, and no variable names another place.
+    """
+    if home := os.environ.get("EVALKIT_HOME"):
+        return Path(home).expanduser() / "scores.sqlite"
+    # https://specifications.freedesktop.org/basedir-spec: a relative path in the variable is to be ignored.
+    cache = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    if not cache.is_absolute():
+        try:
+            cache = Path.home() / ("Library/Caches" if sys.platform == "darwin" else ".cache")
+        except RuntimeError:
+            raise EvalkitError(
+                "there is no home to keep scores in: name a folder with EVALKIT_HOME=DIR, a file with "
+                "store=FILE, or go without with store=off"
+            ) from None
+    return cache / "evalkit" / "scores.sqlite"

@@ -28,9 +28,9 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from evalkit import redaction
-from evalkit.console import PlainConsole
-from evalkit.cost import peak_resident_mb, resident_mb
+from evalkit.boundary import redaction
+from evalkit.boundary.process_memory import peak_resident_mb, resident_mb
+from evalkit.boundary.terminal import PlainConsole
 from evalkit.errors import EvalkitError
 
 T = TypeVar("T")

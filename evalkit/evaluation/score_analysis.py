@@ -27,7 +27,7 @@ def all_logits(effective: Settings) -> bool:
 
 
 def logits_and_grades(trial: Trial) -> dict[str, Any] | None:
-    """Return the `scores` of `evalkit.insight.analyse`; None without a model's logit for each pair, or any judged."""
+    """Return the `scores` of `breakdown.analyse`; None without a model's logit for each pair, or any judged."""
     if not all_logits(trial.effective):
         return None
     import numpy as np

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import torch
 from torch.nn import functional
 
-from evalkit.cost import percentile
+from evalkit.cost.latency import percentile
 
 SIDES = {"cuda": (4096, 8192), "cpu": (512, 1024, 2048)}
 """Sides of the square products: on each kind of device some are faster than others, and the fastest counts."""

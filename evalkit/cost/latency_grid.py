@@ -11,7 +11,7 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
-from evalkit.cost import latency_of, timed_ms
+from evalkit.cost.latency import latency_of, timed_ms
 from evalkit.types import GridCell, LatencyGrid
 
 Lengths = Callable[[Sequence[tuple[str, str]]], npt.NDArray[np.integer]]

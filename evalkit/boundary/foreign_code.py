@@ -1,0 +1,240 @@
+"""Somebody else's code: called with care, what it raises put in one sentence, what it returns made plain values."""
+
+import inspect
+import math
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Set
+from contextlib import contextmanager
+from decimal import Decimal
+from enum import Enum
+from numbers import Real
+from pathlib import PurePath
+from typing import Any
+
+from evalkit.boundary.text import is_unicode
+from evalkit.boundary.validation import LINE, Limited, misfit
+from evalkit.errors import EvalkitError
+from evalkit.types import Settings
+
+
+@contextmanager
+def as_one_sentence(where: str, doing: str) -> Iterator[None]:
+    """Turn what somebody else's code raises into one sentence with the file and line, and the traceback as its cause.
+
+    Raises:
+        EvalkitError: the code raised something, or tried to end the process.
+    """
+    try:
+        yield
+    except EvalkitError:
+        raise
+    except (Exception, SystemExit) as error:
+        what = " ".join(str(error).split())[:300]
+        raise EvalkitError(
+            f"{where}: {doing} failed with {type(error).__name__}{f': {what}' if what else ''}{_place(error)}; "
+            "HYDRA_FULL_ERROR=1 shows the traceback"
+        ) from error
+
+
+def _place(error: BaseException) -> str:
+    """Return the last line that ran in the first file that is neither evalkit's nor the import system's."""
+    if isinstance(error, SyntaxError):
+        return ""  # its message has file and line
+    own = str(PurePath(__file__).parent.parent)
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith((own, "<frozen"))]
+    frames = [f for f in frames if not f.filename.endswith(("importlib/__init__.py", "contextlib.py"))]
+    last = next((f for f in reversed(frames) if f.filename == frames[0].filename), None)
+    return f" ({PurePath(last.filename).name}, line {last.lineno})" if last else ""
+
+
+def is_ours(component: object) -> bool:
+    """Return whether a component's class is evalkit's own."""
+    return type(component).__module__.partition(".")[0] == "evalkit"
+
+
+def class_path(component: object) -> str:
+    """Return the dotted path of a component's class."""
+    return f"{type(component).__module__}.{type(component).__qualname__}"
+
+
+def kind(value: object) -> str:
+    """Return what a value is, with its article: ``a list``, ``nothing``."""
+    name = type(value).__name__
+    return "nothing" if value is None else f"{'an' if name[0] in 'aeiouAEIOU' else 'a'} {name}"
+
+
+class ForeignComponent:
+    """A component of somebody else's with its name: its members by the contract, its methods called with care."""
+
+    def __init__(self, component: object, where: str, contract: type, needed: Mapping[str, str]) -> None:
+        self.object, self.where, self._contract = component, where, contract
+        for name, signature in needed.items():
+            if self.method(name) is None:
+                what = "reranker" if contract.__name__ == "Reranker" else "first stage"
+                raise EvalkitError(
+                    f"{where}: it has no method {name}{signature}, which is what a "
+                    f"{what} needs ({contract.__module__}.{contract.__name__})"
+                )
+
+    def method(self, name: str) -> Callable[..., Any] | None:
+        """Return the component's own method; None where it has none, or only the contract's default.
+
+        Raises:
+            EvalkitError: the name is that of something else.
+        """
+        if inspect.getattr_static(type(self.object), name, None) is inspect.getattr_static(self._contract, name):
+            return None
+        with as_one_sentence(self.where, name):
+            found = getattr(self.object, name, None)
+        if found is None:
+            return None
+        if not callable(found):
+            raise EvalkitError(f"{self.where}: {name} is {kind(found)}, and has to be a method")
+        return found  # type: ignore[no-any-return]
+
+    def value(self, name: str, default: Any, shape: Any) -> Any:
+        """Return the component's own attribute, or the default where it has none.
+
+        Raises:
+            EvalkitError: it has not this shape.
+        """
+        with as_one_sentence(self.where, name):
+            value = getattr(self.object, name, default)
+        if wrong := misfit(plain(value), shape, f"{self.where}: {name}"):
+            raise EvalkitError(wrong)
+        return plain(value)
+
+    def label(self) -> str:
+        """Return the component's name, or its class's."""
+        return str(self.value("name", None, _LINE_OR_NONE) or type(self.object).__name__)
+
+    def call(self, name: str, *arguments: Any) -> Any:
+        """Call a method that the component may have, and return what it returns; None where it has none.
+
+        Raises:
+            EvalkitError: the method does not take this, or it raised something.
+        """
+        method = self.method(name)
+        if method is None:
+            return None
+        check_takes(method, len(arguments), f"{self.where}: {name}")
+        with as_one_sentence(self.where, name):
+            return finished(method(*arguments), f"{self.where}: {name}")
+
+    def facts(self, shape: Mapping[str, Any]) -> Settings:
+        """Return what the component describes, as JSON can hold it; what it gives as None is left out if it is a text.
+
+        Raises:
+            EvalkitError: it is no mapping, or a value has a form that JSON or the reports do not know.
+        """
+        value = self.call("describe")
+        where = f"{self.where}: describe()"
+        with as_one_sentence(self.where, "describe"):
+            facts = {} if value is None else plain_facts(value, where)
+        facts = {key: one for key, one in facts.items() if one is not None or shape.get(f"{key}?") is not LINE}
+        if wrong := misfit(facts, shape, where):
+            raise EvalkitError(wrong)
+        return facts
+
+
+def check_takes(method: Callable[..., Any], count: int, where: str, optional: str | None = None) -> Mapping[str, Any]:
+    """Return the parameters of a method that takes so many arguments by position.
+
+    Raises:
+        EvalkitError: it does not.
+    """
+    try:
+        signature = inspect.signature(method)
+    except (TypeError, ValueError):  # of a compiled function, which does not tell
+        return {}
+    try:
+        more = {optional: None} if optional and optional in signature.parameters else {}
+        signature.bind(*[None] * count, **more)
+    except TypeError:
+        takes = {2: "slice, depth", 3: "pairs, queries, docs", 1: "protocol"}.get(count, "")
+        raise EvalkitError(
+            f"{where}{signature} has to take ({takes})" + (f", and may take {optional} besides" if optional else "")
+        ) from None
+    return signature.parameters
+
+
+def finished(value: object, where: str) -> object:
+    """Return a value that nobody has to wait for.
+
+    Raises:
+        EvalkitError: it is a coroutine or the like.
+    """
+    if inspect.isawaitable(value) or inspect.isasyncgen(value):
+        if inspect.iscoroutine(value):
+            value.close()
+        raise EvalkitError(f"{where} is asynchronous, and nothing waits for it; end it with asyncio.run(...)")
+    return value
+
+
+def number(one: object, index: int, where: str) -> float | None:
+    """Return a number of any library as a float; None stays None.
+
+    Raises:
+        EvalkitError: it is no number; the sentence names it by `index`.
+    """
+    if hasattr(one, "item") and not isinstance(one, Mapping):
+        with as_one_sentence(where, f"score {index}"):
+            one = one.item()  # of numpy or torch
+    if one is None:
+        return None
+    if isinstance(one, bool) or not isinstance(one, Real | Decimal):
+        raise EvalkitError(f"{where}: score {index} is {kind(one)}, and has to be a number, or None for none")
+    try:
+        return float(one)
+    except OverflowError:
+        return math.inf
+
+
+def plain_facts(value: object, where: str) -> dict[str, Any]:
+    """Return a mapping with values that JSON can hold.
+
+    Raises:
+        EvalkitError: it is no mapping, or a value has no form in JSON; the sentence names it.
+    """
+    if not isinstance(value, Mapping):
+        raise EvalkitError(f"{where} is {kind(value)}, and has to be a mapping of names to values")
+    facts = plain(value)
+    if wrong := _no_json(facts, where):
+        raise EvalkitError(f"{wrong}, which JSON cannot hold")
+    return dict(facts)
+
+
+def plain(value: Any) -> Any:
+    """Return a value with paths, devices, types, arrays and sets as texts, numbers and lists; others as they are."""
+    if hasattr(value, "item") and not isinstance(value, Mapping) and not getattr(value, "shape", ()):
+        return value.item()  # a number of numpy or torch
+    if isinstance(value, Enum):
+        return plain(value.value)
+    if value is None or isinstance(value, str | bool | int | float):
+        return value
+    if isinstance(value, Mapping):
+        return {str(key): plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(inner) for inner in value]
+    if isinstance(value, Set):
+        return sorted((plain(inner) for inner in value), key=str)
+    if hasattr(value, "tolist"):
+        return plain(value.tolist())
+    if isinstance(value, PurePath | Decimal) or type(value).__name__.lower() in ("device", "dtype"):
+        return str(value)
+    return value
+
+
+def _no_json(value: Any, where: str) -> str | None:
+    if isinstance(value, dict):
+        return next(filter(None, (_no_json(inner, f"{where}[{key!r}]") for key, inner in value.items())), None)
+    if isinstance(value, list):
+        return next(filter(None, (_no_json(inner, where) for inner in value)), None)
+    if isinstance(value, str):
+        return None if is_unicode(value) else f"{where} has half of a character"
+    if isinstance(value, float):
+        return None if math.isfinite(value) else f"{where} is {value}"
+    return None if value is None or isinstance(value, bool | int) else f"{where} is {kind(value)}"
+
+
+_LINE_OR_NONE = Limited(str | None, lambda text: text is None or LINE.holds(text), LINE.words)

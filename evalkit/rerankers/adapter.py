@@ -1,0 +1,201 @@
+"""Makes a reranker that is not evalkit's own fit the contract, or explains in one sentence why it does not."""
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from dataclasses import fields, replace
+from typing import Any
+
+from evalkit.boundary.foreign_code import (
+    ForeignComponent,
+    as_one_sentence,
+    check_takes,
+    class_path,
+    finished,
+    is_ours,
+    kind,
+    number,
+    plain,
+)
+from evalkit.boundary.text import quoted
+from evalkit.boundary.validation import COUNT, LINE, Limited, misfit
+from evalkit.errors import EvalkitError
+from evalkit.rerankers.base import Engine, Reranker, check_texts
+from evalkit.types import Pair, Scores, Settings
+
+Progress = Callable[[int], None]
+
+
+def reranker_of(component: object, where: str | None = None) -> Reranker:
+    """Return a reranker that keeps the contract, whatever the component returns; `where` names it in messages.
+
+    Raises:
+        EvalkitError: it lacks `score`, or a member of it is of the wrong kind.
+    """
+    if isinstance(component, _AnyReranker) or (isinstance(component, Reranker) and is_ours(component)):
+        return component
+    return _AnyReranker(component, where or class_path(component))
+
+
+def _unseen(done: int) -> None:
+    """Take no note of progress."""
+
+
+class _AnyReranker(Reranker):
+    """A reranker of somebody else's, whether or not it inherits."""
+
+    def __init__(self, component: object, where: str) -> None:
+        self._of = ForeignComponent(component, where, Reranker, {"score": "(pairs, queries, docs)"})
+        self.computes = self._of.value("computes", True, bool)
+        self.remote = self._of.value("remote", False, bool)
+        self.device = _device(self._of)
+        self.name = self._of.label()
+        for method in ("score", "score_all"):
+            self._takes_progress(method)
+
+    @property
+    def engine(self) -> Engine | None:  # type: ignore[override]  # the component's own, which may come with loading
+        engine = getattr(self._of.object, "engine", None)
+        if engine is not None and not isinstance(engine, Engine) and isinstance(self._of.object, Reranker):
+            raise EvalkitError(
+                f"{self._of.where}: engine is {kind(engine)}, and has to have facts, tokenize, weights_mb and "
+                "predicted_peak_mb (evalkit.rerankers.base.Engine)"
+            )
+        return engine if isinstance(engine, Engine) else None  # without inheriting, the name may mean something else
+
+    def check(self) -> None:
+        self._of.call("check")
+
+    def check_protocol(self, protocol: Mapping[str, Any]) -> None:
+        self._of.call("check_protocol", protocol)
+
+    def load(self) -> None:
+        self._of.call("load")
+
+    def score(
+        self,
+        pairs: Sequence[Pair],
+        queries: Mapping[str, str],
+        docs: Mapping[str, str],
+        on_progress: Progress = _unseen,
+    ) -> Scores:
+        scores = self._scored("score", pairs, queries, docs, on_progress)
+        if scores.from_store:
+            raise EvalkitError(
+                f"{self._of.where}: score returned {scores.from_store} scores from a store, and it is timed: it has to "
+                "compute; score_all may look them up"
+            )
+        return scores
+
+    def score_all(
+        self,
+        pairs: Sequence[Pair],
+        queries: Mapping[str, str],
+        docs: Mapping[str, str],
+        on_progress: Progress = _unseen,
+    ) -> Scores:
+        name = "score" if self._of.method("score_all") is None else "score_all"
+        return self._scored(name, pairs, queries, docs, on_progress)
+
+    def describe(self) -> Settings:
+        return self._of.facts(_RERANKER_FACTS)
+
+    def _takes_progress(self, name: str) -> bool:
+        """Return whether a method takes `on_progress`; it is given by this name only, as a fourth may be another.
+
+        Raises:
+            EvalkitError: it does not take pairs, queries and docs.
+        """
+        method = self._of.method(name)
+        if method is None:
+            return False
+        parameters = check_takes(method, 3, f"{self._of.where}: {name}", "on_progress")
+        return "on_progress" in parameters
+
+    def _scored(
+        self,
+        name: str,
+        pairs: Sequence[Pair],
+        queries: Mapping[str, str],
+        docs: Mapping[str, str],
+        on_progress: Progress,
+    ) -> Scores:
+        if self.computes:
+            check_texts(pairs, docs)
+        where, method = f"{self._of.where}: {name}", self._of.method(name)
+        assert method is not None
+        more = {}
+        if on_progress is not _unseen and self._takes_progress(name):
+            more = {"on_progress": lambda n: on_progress(int(n))}
+        with as_one_sentence(self._of.where, name):
+            # A copy: what is sorted or emptied there stays whole here.
+            found = finished(method(list(pairs), queries, docs, **more), where)
+            scores = _scores(found, where)
+        if len(scores.logits) != len(pairs):
+            raise EvalkitError(
+                f"{where} returned {len(scores.logits)} scores for {len(pairs)} pairs; it has to return one for each, "
+                "in their order, and None where there is none"
+            )
+        if not more:
+            on_progress(len(pairs))
+        return scores
+
+
+def _device(component: ForeignComponent) -> str:
+    """Return where a reranker computes; an attribute of this name that is no device means something else."""
+    device = component.value("device", "cpu", object)
+    device = str(device) if type(device).__name__ == "device" else device
+    if not isinstance(device, str) and not isinstance(component.object, Reranker):
+        return "cpu"
+    if not isinstance(device, str) or not re.fullmatch(r"auto|cpu|cuda(:\d+|:all)?", device):
+        raise EvalkitError(
+            f"{component.where}: device is {quoted(device)}, and has to be cpu, cuda, cuda:N or auto, the one whose "
+            "memory is measured; cpu measures the process's memory alone"
+        )
+    return device
+
+
+def _scores(value: object, where: str) -> Scores:
+    scores = value if isinstance(value, Scores) else Scores(_numbers(value, where))
+    counts: dict[str, Any] = {}
+    for field in fields(Scores):
+        if field.name == "logits":
+            continue
+        one = plain(getattr(scores, field.name))
+        one = tuple(one) if isinstance(one, list) else one
+        shape = _COUNTS.get(field.type, field.type)
+        if wrong := misfit(one, shape, f"{where}: {field.name}"):
+            raise EvalkitError(wrong)
+        counts[field.name] = one
+    return replace(scores, logits=_numbers(scores.logits, where), **counts)
+
+
+def _numbers(value: object, where: str) -> tuple[float | None, ...]:
+    """Return the numbers of a list, an array or a tensor; NaN and infinity are not looked at here."""
+    shape = getattr(value, "shape", None)
+    if shape is not None and hasattr(value, "tolist"):
+        if len(shape) != 1:
+            raise EvalkitError(f"{where} returned an array of shape {tuple(shape)}, and one number a pair is needed")
+        value = value.tolist()
+    if isinstance(value, str | bytes | Mapping | Set) or not isinstance(value, Iterable):
+        raise EvalkitError(
+            f"{where} returned {kind(value)}, and has to return a list of numbers, one for each pair, or a "
+            "Scores (evalkit.types)"
+        )
+    return tuple(one if type(one) is float else number(one, index, where) for index, one in enumerate(value))
+
+
+_COUNTS: Mapping[Any, Any] = {int: COUNT, float: Limited(float, lambda number: number >= 0, "0 or more")}
+
+
+_RERANKER_FACTS = {
+    "name?": LINE,
+    "reranks?": bool,
+    "model?": LINE,
+    "precision?": LINE,
+    "device?": LINE,
+    "device_name?": LINE,
+    "devices?": int | None,
+    "batch_tokens?": int | None,
+    "max_length?": int | None,
+}
+"""What reports and the gate read of what a reranker describes."""

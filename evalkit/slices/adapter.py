@@ -1,0 +1,35 @@
+"""Checks a slice that a function of somebody else's returned."""
+
+from dataclasses import replace
+
+from evalkit.boundary.foreign_code import kind, plain_facts
+from evalkit.boundary.validation import COUNT, LINE, misfit
+from evalkit.errors import EvalkitError
+from evalkit.types import Slice
+
+
+def slice_of(value: object, where: str) -> Slice:
+    """Return the slice that a function returned.
+
+    Raises:
+        EvalkitError: it is none, or it was not made by `evalkit.slices.assemble.assemble`.
+    """
+    if not isinstance(value, Slice):
+        raise EvalkitError(
+            f"{where}: it returned {kind(value)}, and has to return a Slice, which evalkit.slices.assemble.assemble "
+            "makes"
+        )
+    facts = plain_facts(value.facts, f"{where}: facts of the slice")
+    if wrong := misfit(facts, _SLICE_FACTS, f"{where}: facts of the slice"):
+        raise EvalkitError(f"{wrong}; evalkit.slices.assemble.assemble counts what is needed")
+    return replace(value, facts={"corpus": "full", **facts})
+
+
+_SLICE_FACTS = {
+    "queries": COUNT,
+    "docs": COUNT,
+    "judged_docs_without_text": COUNT,
+    "queries_without_relevant": COUNT,
+    "corpus?": LINE,
+    "fingerprints": dict.fromkeys(("queries", "docs", "judgments"), LINE),
+}
