@@ -60,7 +60,7 @@ from evalkit.cost.memory import measure_memory
 from evalkit.errors import EvalkitError
 from evalkit.scoring.device import device_name, resolve_device, resolve_precision
 from evalkit.scoring.flops import forward_flops
-from evalkit.scoring.pairs import TRUNCATIONS
+from evalkit.scoring.tokenize import TRUNCATIONS
 from evalkit.types import Latency, MemoryPass
 
 LATENCY_REPETITIONS, LATENCY_S = 10, 10.0

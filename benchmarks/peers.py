@@ -22,10 +22,10 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 from evalkit.errors import EvalkitError, nearest
 from evalkit.scoring.device import PRECISIONS, Precision, apply_precision, synchronize
 from evalkit.scoring.flops import predicted_peak_mb
-from evalkit.scoring.pairs import PairTokenizer
-from evalkit.scoring.pretrained import load_classifier
+from evalkit.scoring.loading.pretrained import load_classifier
 from evalkit.scoring.scorer import Scorer
-from evalkit.scoring.tokenized import TokenizedPairs, TokenTable
+from evalkit.scoring.token_table import TokenizedPairs, TokenTable
+from evalkit.scoring.tokenize import PairTokenizer
 
 Logits = npt.NDArray[np.float32]
 Ids = npt.NDArray[np.integer]

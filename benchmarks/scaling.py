@@ -25,15 +25,14 @@ import torch
 from model_folder import PACKAGED
 from msmarco_pairs import Pairs, drawn_pairs, find_texts, real_pairs
 
-from evalkit.cluster import blocks, runner
-from evalkit.cluster.settings import RaySettings
-from evalkit.scoring.batches import batches
-from evalkit.scoring.device_model import Done
+from evalkit.scoring.batching import batches
+from evalkit.scoring.cluster import blocks, runner
+from evalkit.scoring.cluster.settings import RaySettings
+from evalkit.scoring.runner import Done
 from evalkit.scoring.scorer import Scorer
-from evalkit.scoring.skeleton import build_planner
-from evalkit.scoring.spec import ScorerSpec
-from evalkit.scoring.tokenized import Batch, TokenTable
-from evalkit.store import SPACE, ScoreStore, pair_keys
+from evalkit.scoring.spec import ScorerSpec, build_planner
+from evalkit.scoring.store.scores import SPACE, ScoreStore, pair_keys
+from evalkit.scoring.token_table import Batch, TokenTable
 
 
 class Collecting:

@@ -5,7 +5,7 @@
 Keeps the same pairs in batches of `--batch`, one transaction each, in an order that has nothing to do with their
 queries, as batches sorted by length have; then looks all of them up. Once a round each, in turn:
 
-- evalkit: a row for each batch (evalkit/store.py)
+- evalkit: a row for each batch (evalkit/scoring/store/scores.py)
 - clustered: a row for each pair, WITHOUT ROWID, by space, query hash and passage hash
 - plain: a row for each pair, and an index over both hashes
 
@@ -28,7 +28,7 @@ from pathlib import Path
 
 import numpy as np
 
-from evalkit.store import SPACE, ScoreStore, pair_keys
+from evalkit.scoring.store.scores import SPACE, ScoreStore, pair_keys
 
 SPACE_OF_ALL = dict.fromkeys(SPACE, "benchmark")
 TABLES = {

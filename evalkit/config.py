@@ -159,7 +159,7 @@ class LocalExecutor:
 
 @dataclass
 class RayExecutor:
-    """See `evalkit.cluster.settings.RaySettings`."""
+    """See `evalkit.scoring.cluster.settings.RaySettings`."""
 
     name: str = "ray"
     workers: int | None = None

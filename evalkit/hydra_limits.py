@@ -33,9 +33,9 @@ from evalkit import hydra_allowed, quoting, verbatim, written_paths, yaml_size
 from evalkit.boundary import redaction
 from evalkit.boundary.text import user_path
 from evalkit.build import check_hydra
-from evalkit.cluster.settings import check_launcher
 from evalkit.config import conf_dir
 from evalkit.errors import EvalkitError
+from evalkit.scoring.cluster.settings import check_launcher
 
 READ_FROM_ENVIRONMENT = ("EVALKIT_STORE", "EVALKIT_FIRST_STAGE_CACHE", "RAY_ADDRESS")
 """The variables that ``${oc.env:...}`` can read."""

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from evalkit import store
 from evalkit.boundary import cache_dirs
 from evalkit.boundary.text import user_path
 from evalkit.errors import EvalkitError
 from evalkit.first_stage import cache
 from evalkit.report import terminal
+from evalkit.scoring.store import file, maintenance, scores
 
 
 def run(parsed: argparse.Namespace) -> bool:
@@ -44,18 +44,18 @@ def _check(parsed: argparse.Namespace) -> None:
 
 
 def _check_scores(path: Path) -> bool:
-    if not store.size_bytes(path):
+    if not file.size_bytes(path):
         terminal.show_lines([_nothing(path)])
         return False
-    found = store.check(path)
+    found = maintenance.check(path)
     terminal.show_lines(found or [f"{path}: all scores are as they were written"])
     return bool(found)
 
 
 def _show(path: Path, indexes: Path | None) -> list[str]:
     lines = [_nothing(path)]
-    if size := store.size_bytes(path):
-        spaces = store.contents(path)
+    if size := file.size_bytes(path):
+        spaces = maintenance.contents(path)
         pairs = sum(space.pairs for space in spaces)
         lines = [f"{path}: {pairs:,} pairs in {_count(spaces, 'space')}, {_mb(size)}", *map(_space_line, spaces)]
     if indexes and (there := cache.contents(indexes)):
@@ -66,8 +66,8 @@ def _show(path: Path, indexes: Path | None) -> list[str]:
 
 def _prune(parsed: argparse.Namespace, path: Path, indexes: Path | None) -> list[str]:
     lines = [_nothing(path)]
-    if store.size_bytes(path):
-        pruned = store.prune(path, parsed.older_than, parsed.space)
+    if file.size_bytes(path):
+        pruned = maintenance.prune(path, parsed.older_than, parsed.space)
         gone = sum(space.pairs for space in pruned.spaces)
         head = f"removed {gone:,} pairs from {_count(pruned.spaces, 'space')}, {_mb(pruned.freed_bytes)}"
         lines = [head, *map(_space_line, pruned.spaces)]
@@ -81,8 +81,8 @@ def _nothing(path: Path) -> str:
     return f"there is no score store at {path} yet"
 
 
-def _space_line(space: store.Space) -> str:
-    facts = {part: space.facts[part] for part in store.SPACE if part in space.facts} | dict(space.facts)
+def _space_line(space: maintenance.Space) -> str:
+    facts = {part: space.facts[part] for part in scores.SPACE if part in space.facts} | dict(space.facts)
     told = " ".join(f"{_plain(part)}={_plain(str(value))}" for part, value in facts.items()) or "damaged"
     return f"  {_plain(space.digest[:12])}  {space.pairs:,} pairs, last used {_day(space.used_s)}: {told}"
 

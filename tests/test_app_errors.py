@@ -104,7 +104,7 @@ def test_a_list_of_values_needs_a_sweep(refused):
     "arguments", [["experiment=miracl_sweep_slurm"], ["-m", "hydra/launcher=slurm", "depth=10,20"]]
 )
 def test_a_sweep_whose_launcher_is_not_installed_does_not_begin(refused, arguments, monkeypatch):
-    monkeypatch.setattr("evalkit.cluster.settings.find_spec", lambda name: None)
+    monkeypatch.setattr("evalkit.scoring.cluster.settings.find_spec", lambda name: None)
     assert refused(*arguments) == (
         "hydra/launcher: SlurmLauncher is not installed: pip install hydra-submitit-launcher"
     )

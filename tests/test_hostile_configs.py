@@ -199,7 +199,7 @@ def test_our_own_experiments_are_let_pass(monkeypatch, tmp_path, capsys):
     monkeypatch.chdir(tmp_path)
     for experiment in sorted(path.stem for path in (conf_dir() / "experiment").glob("*.yaml")):
         if "miracl_sweep" in experiment:
-            monkeypatch.setattr("evalkit.cluster.settings.find_spec", lambda name: name)
+            monkeypatch.setattr("evalkit.scoring.cluster.settings.find_spec", lambda name: name)
         GlobalHydra.instance().clear()
         monkeypatch.setattr(sys, "argv", ["evalkit", f"experiment={experiment}", "--cfg", "hydra"])
         monkeypatch.setenv("HYDRA_FULL_ERROR", "0")

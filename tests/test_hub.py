@@ -17,18 +17,18 @@ from huggingface_hub import constants
 from web import File, of_model, serving
 
 from evalkit.errors import EvalkitError
-from evalkit.scoring import hub as hub_
 from evalkit.scoring.device import PRECISIONS
-from evalkit.scoring.model_config import check_classifier, check_encoder
-from evalkit.scoring.model_place import short_name
-from evalkit.scoring.pretrained import load_classifier
+from evalkit.scoring.loading import hub as hub_
+from evalkit.scoring.loading.model_config import check_classifier, check_encoder
+from evalkit.scoring.loading.model_place import short_name
+from evalkit.scoring.loading.pretrained import load_classifier
 
 COMMIT, NEXT = "c" * 40, "d" * 40
 SCRIPT = """
 import json, sys, torch
 from evalkit.errors import EvalkitError
 from evalkit.scoring.device import PRECISIONS
-from evalkit.scoring.pretrained import load_classifier
+from evalkit.scoring.loading.pretrained import load_classifier
 told = {}
 for name in sys.argv[1:]:
     try:
@@ -156,7 +156,7 @@ def test_the_parts_of_an_embedding_model_come_from_the_hub_with_it(bert_folder, 
         for revision in ("main", COMMIT):
             files[f"/acme/parts/resolve/{revision}/{path}"] = of_model(COMMIT, json.dumps(content).encode())
     script = """
-from evalkit.scoring.model_config import check_encoder
+from evalkit.scoring.loading.model_config import check_encoder
 files = check_encoder("acme/parts", None, "first_stage.model")[1]
 print(files.pooling, files.normalize, files.prompts["query"], len(files.notes))
 """

@@ -19,7 +19,7 @@ from evalkit.evaluation.caveats import caveats
 from evalkit.first_stage.dense import Dense
 from evalkit.rerankers.cross_encoder import CrossEncoder
 from evalkit.scoring.embedding import pool
-from evalkit.scoring.fingerprint import folder_hash
+from evalkit.scoring.loading.fingerprint import folder_hash
 from evalkit.types import Pair, Slice
 
 QUERIES = {"q1": "how fast is light", "q2": "What is the French CAPITAL?"}

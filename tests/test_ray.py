@@ -20,15 +20,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from evalkit.cluster import blocks, runner
-from evalkit.cluster.settings import RaySettings, check_launcher, check_protocol
 from evalkit.errors import EvalkitError
 from evalkit.rerankers.cross_encoder import CrossEncoder
-from evalkit.scoring.batches import batches
-from evalkit.scoring.device_model import Done
-from evalkit.scoring.skeleton import build_planner, place_of, planned
-from evalkit.scoring.spec import ScorerSpec, build_scorer
-from evalkit.scoring.tokenized import Batch
+from evalkit.scoring.batching import batches
+from evalkit.scoring.cluster import blocks, runner
+from evalkit.scoring.cluster.settings import RaySettings, check_launcher, check_protocol
+from evalkit.scoring.runner import Done
+from evalkit.scoring.spec import ScorerSpec, build_planner, build_scorer, place_of, planned
+from evalkit.scoring.token_table import Batch
 from evalkit.types import Pair
 
 needs_arrow = pytest.mark.skipif(
@@ -168,13 +167,13 @@ def test_memory_that_is_free_here_does_not_decide_over_batches_elsewhere(bert_fo
     ],
 )
 def test_settings_that_make_no_sense_are_refused(changes, told, monkeypatch):
-    monkeypatch.setattr("evalkit.cluster.settings.find_spec", lambda name: name)  # as if Ray were installed
+    monkeypatch.setattr("evalkit.scoring.cluster.settings.find_spec", lambda name: name)  # as if Ray were installed
     with pytest.raises(EvalkitError, match=f"^{told}"):
         RaySettings(**changes).check()
 
 
 def test_without_ray_the_sentence_says_what_to_install(monkeypatch):
-    monkeypatch.setattr("evalkit.cluster.settings.find_spec", lambda name: None)
+    monkeypatch.setattr("evalkit.scoring.cluster.settings.find_spec", lambda name: None)
     with pytest.raises(EvalkitError, match=r"pip install 'evalkit-rerank\[ray\]'$"):
         CPUS.check()
 
@@ -264,7 +263,7 @@ def remote(folder: Path, **changes) -> CrossEncoder:
 
 
 def test_the_driver_s_own_device_has_no_say(bert_folder, monkeypatch):
-    monkeypatch.setattr("evalkit.cluster.settings.find_spec", lambda name: name)
+    monkeypatch.setattr("evalkit.scoring.cluster.settings.find_spec", lambda name: name)
     remote(bert_folder, executor={"name": "ray"}, precision="fp16").check()  # whatever there is here
     with pytest.raises(EvalkitError, match=r"reranker.device=cuda:1: .* which is cpu here; use reranker.device=auto"):
         remote(bert_folder, device="cuda:1").check()
@@ -291,7 +290,7 @@ def launcher(name: str):
 @pytest.mark.parametrize("name", LAUNCHERS)
 def test_a_launcher_that_is_not_installed_is_named(name, monkeypatch):
     target = launcher(name)._target_  # it composes all the same
-    monkeypatch.setattr("evalkit.cluster.settings.find_spec", lambda name: None)
+    monkeypatch.setattr("evalkit.scoring.cluster.settings.find_spec", lambda name: None)
     with pytest.raises(EvalkitError, match=f"is not installed: pip install {LAUNCHERS[name][0]}$"):
         check_launcher(target)
     check_launcher("hydra._internal.core_plugins.basic_launcher.BasicLauncher")

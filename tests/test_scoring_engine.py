@@ -14,14 +14,13 @@ from hypothesis import strategies as st
 from test_scoring_scorer import CPU, PAIRS, load
 
 from evalkit.errors import EvalkitError
+from evalkit.scoring import batching
 from evalkit.scoring import budget as budgets
-from evalkit.scoring.ahead import ahead
-from evalkit.scoring.batches import batches, windows
-from evalkit.scoring.budget import budget
-from evalkit.scoring.cores import Cores
+from evalkit.scoring.batching import batches, budget, windows
 from evalkit.scoring.flops import ModelShape, activation_bytes, forward_flops, predicted_peak_mb
 from evalkit.scoring.pool import DevicePool
 from evalkit.scoring.spec import ScorerSpec
+from evalkit.scoring.threads import Cores, ahead
 
 XLMR_LARGE = ModelShape(24, 1024, 4096, 16, 567_755_777)
 MINILM_L6 = ModelShape(6, 384, 1536, 12, 22_713_601)
@@ -219,7 +218,7 @@ def test_too_little_memory_for_one_pair_is_said_before_the_work_starts(monkeypat
 
 
 def test_this_machine_tells_its_free_memory():
-    assert 2**20 < budgets.free_bytes(CPU) < 2**50
+    assert 2**20 < batching.free_bytes(CPU) < 2**50
 
 
 @pytest.fixture(scope="module")

@@ -20,10 +20,10 @@ from evalkit.cost.memory import MemoryWatch
 from evalkit.scoring import attention
 from evalkit.scoring.attention import Segments
 from evalkit.scoring.device import PRECISIONS
-from evalkit.scoring.device_model import DeviceModel
 from evalkit.scoring.graphs import Room
 from evalkit.scoring.packed import PackedModel, views
-from evalkit.scoring.tokenized import Batch
+from evalkit.scoring.runner import DeviceModel
+from evalkit.scoring.token_table import Batch
 
 CUDA = torch.device("cuda", 0)
 MODELS = {

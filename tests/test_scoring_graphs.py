@@ -21,8 +21,8 @@ from evalkit.scoring import graphs
 from evalkit.scoring.attention import Kernel
 from evalkit.scoring.device import PRECISIONS
 from evalkit.scoring.graphs import GraphedModel, Room, check_cuda_graphs, rooms
+from evalkit.scoring.loading.pretrained import load_classifier
 from evalkit.scoring.packed import PackedModel
-from evalkit.scoring.pretrained import load_classifier
 from evalkit.scoring.scorer import Scorer
 
 

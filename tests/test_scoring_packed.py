@@ -14,8 +14,8 @@ from transformers import AutoConfig, AutoModelForSequenceClassification
 from evalkit.errors import EvalkitError
 from evalkit.scoring.attention import Kernel
 from evalkit.scoring.device import PRECISIONS
+from evalkit.scoring.loading.pretrained import load_classifier
 from evalkit.scoring.packed import PackedModel, why_not
-from evalkit.scoring.pretrained import load_classifier
 
 SCRIPTS = ("ar", "en", "hi", "ja", "ru")  # Arabic, Latin, Devanagari, Kana with Han, Cyrillic
 

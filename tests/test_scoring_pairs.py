@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
 from evalkit.errors import EvalkitError
-from evalkit.scoring.pairs import PairTokenizer
-from evalkit.scoring.tokenized import TokenTable
+from evalkit.scoring.token_table import TokenTable
+from evalkit.scoring.tokenize import PairTokenizer
 
 SNIPPETS = st.sampled_from(
     [

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from evalkit.errors import EvalkitError
-from evalkit.scoring.batches import batches
+from evalkit.scoring.batching import batches
 from evalkit.scoring.device import PRECISIONS
-from evalkit.scoring.pretrained import load_classifier
+from evalkit.scoring.loading.pretrained import load_classifier
 from evalkit.scoring.scorer import Scorer
 
 CPU = torch.device("cpu")

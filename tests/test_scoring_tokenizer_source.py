@@ -12,11 +12,11 @@ from transformers import AutoTokenizer
 
 from evalkit.errors import EvalkitError
 from evalkit.scoring.device import PRECISIONS
-from evalkit.scoring.pairs import PairTokenizer
-from evalkit.scoring.pretrained import load_classifier
+from evalkit.scoring.loading.pretrained import load_classifier
 from evalkit.scoring.scorer import Scorer
 from evalkit.scoring.self_check import check_ids
-from evalkit.scoring.tokenized import TokenTable
+from evalkit.scoring.token_table import TokenTable
+from evalkit.scoring.tokenize import PairTokenizer
 
 CPU = torch.device("cpu")
 PAIRS = [

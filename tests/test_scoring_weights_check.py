@@ -11,8 +11,8 @@ from safetensors.torch import load_file, save_file
 from evalkit.errors import EvalkitError
 from evalkit.rerankers.cross_encoder import CrossEncoder
 from evalkit.scoring.device import PRECISIONS
-from evalkit.scoring.model_config import is_proven
-from evalkit.scoring.pretrained import load_classifier, load_encoder
+from evalkit.scoring.loading.model_config import is_proven
+from evalkit.scoring.loading.pretrained import load_classifier, load_encoder
 
 CPU = torch.device("cpu")
 

@@ -16,12 +16,13 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from evalkit import commands, store
+from evalkit import commands
 from evalkit.boundary import cache_dirs
 from evalkit.errors import EvalkitError
 from evalkit.first_stage import cache
 from evalkit.first_stage.cache import Cache
-from evalkit.store import SPACE, ScoreStore, pair_keys
+from evalkit.scoring.store import file, maintenance, scores
+from evalkit.scoring.store.scores import SPACE, ScoreStore, pair_keys
 
 FACTS = {
     "model": "BAAI/bge-reranker-v2-m3", "revision": "953dc6f6f85a", "tokenizer": "XLMRobertaTokenizer",
@@ -135,7 +136,7 @@ def test_pairs_whose_keys_agree_by_half_are_told_apart(path):
 
 
 def test_more_than_one_reading_s_worth_of_pairs_is_found(path, monkeypatch):
-    monkeypatch.setattr(store, "_READ_BYTES", 1000)  # three batches
+    monkeypatch.setattr(scores, "_READ_BYTES", 1000)  # three batches
     filled(path)
     assert known_of(path, range(21)) == [16] * 20 + [0]
 
@@ -239,7 +240,7 @@ def test_a_writer_killed_at_any_moment_loses_one_batch_at_most_and_breaks_nothin
         assert there == sorted(there, reverse=True)
         assert set(there) <= {0, 16}  # a batch is there whole or not at all
         assert told <= kept <= told + 1
-    assert not store.check(path)
+    assert not maintenance.check(path)
     assert kept > 20
     assert known_of(path, range(kept)) == [16] * kept
 
@@ -247,7 +248,7 @@ def test_a_writer_killed_at_any_moment_loses_one_batch_at_most_and_breaks_nothin
 def test_processes_share_a_store_from_its_first_moment_on(path, forks):
     ended = forks(*(f"{path} {first} {first + 40} 0 never" for first in (0, 20, 40, 60)))
     assert ended == ["0"] * 4
-    assert not store.check(path)
+    assert not maintenance.check(path)
     assert known_of(path, range(101)) == [16] * 100 + [0]
 
 
@@ -328,11 +329,11 @@ def test_a_changed_score_is_found_and_its_space_can_be_pruned(path):
     data, blob = path.read_bytes(), batch(7)[1].tobytes()[:4]
     assert data.count(blob) == 1
     path.write_bytes(data.replace(blob, b"\x00\x00\x80\x3f"))  # 1.0: nothing that SQLite would notice
-    digest = next(space.digest for space in store.contents(path) if space.facts["precision"] == "fp16")
+    digest = next(space.digest for space in maintenance.contents(path) if space.facts["precision"] == "fp16")
     refusal(path, "batch 8 does not fit its checksum", f"store prune --space {digest[:12]} --path {path}`")
-    assert store.check(path) == (f"space {digest[:12]}: 1 batches do not fit their checksums",)
-    store.prune(path, space=digest[:12])
-    assert not store.check(path)
+    assert maintenance.check(path) == (f"space {digest[:12]}: 1 batches do not fit their checksums",)
+    maintenance.prune(path, space=digest[:12])
+    assert not maintenance.check(path)
     assert (knows(path, 0), knows(path, 0, FACTS | {"precision": "fp32"})) == (0, 16)
 
 
@@ -372,8 +373,8 @@ def test_a_database_of_another_program_is_not_touched(path):
 def test_a_description_that_does_not_fit_is_found(path):
     filled(path, 1)
     change(path, "UPDATE spaces SET described = '[]', used_s = 'long ago'")
-    assert store.contents(path)[0].facts == {}
-    assert "what it describes does not fit its SHA-256" in store.check(path)[0]
+    assert maintenance.contents(path)[0].facts == {}
+    assert "what it describes does not fit its SHA-256" in maintenance.check(path)[0]
     assert knows(path, 0) == 16  # its scores are under the digest, which is whole
 
 
@@ -389,7 +390,7 @@ def test_a_folder_in_the_way_and_a_file_in_place_of_a_folder_are_told(tmp_path):
 UNPRIVILEGED = f"""
 import sys
 from pathlib import Path
-from evalkit.store import EvalkitError, ScoreStore
+from evalkit.scoring.store.scores import EvalkitError, ScoreStore
 for path in sys.argv[1:]:
     try:
         ScoreStore(Path(path), {FACTS})
@@ -429,11 +430,11 @@ def test_a_network_file_system_is_refused_by_its_name(path, tmp_path, monkeypatc
     line = "36 35 {}:{} / /home rw,noatime master:1 - {} server:/home rw\n"
     mounts = tmp_path / "mountinfo"
     mounts.write_text(line.format(0, 99999, "nfs") + line.format(os.major(device), os.minor(device), "ext4"))
-    assert store._network_file_system(tmp_path, mounts) is None
+    assert file._network_file_system(tmp_path, mounts) is None
     mounts.write_text(line.format(os.major(device), os.minor(device), "nfs4"))
-    assert store._network_file_system(tmp_path, mounts) == "nfs4"
-    assert store._network_file_system(tmp_path, tmp_path / "none") is None
-    monkeypatch.setattr(store, "_network_file_system", lambda folder: "nfs4")
+    assert file._network_file_system(tmp_path, mounts) == "nfs4"
+    assert file._network_file_system(tmp_path, tmp_path / "none") is None
+    monkeypatch.setattr(scores, "_network_file_system", lambda folder: "nfs4")
     refusal(path, "where SQLite's write-ahead log does not work (nfs4): name a file on a local disk with store=")
 
 
@@ -470,7 +471,7 @@ def test_a_full_disk_is_told_and_what_was_kept_stays(full_disk):
     filler.unlink()
     assert kept > 20
     assert known_of(path, range(kept)) == [16] * kept
-    assert not store.check(path)
+    assert not maintenance.check(path)
     assert knows(filled(path, kept + 1), kept) == 16  # there is room again
 
 
@@ -490,7 +491,7 @@ def test_a_limit_on_the_size_of_files_is_told_and_what_was_kept_stays(path):
 
 def test_a_store_that_another_process_does_not_let_go_of_is_told(path, monkeypatch):
     filled(path, 1)
-    monkeypatch.setattr(store, "_BUSY_S", 0.05)
+    monkeypatch.setattr(scores, "_BUSY_S", 0.05)
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     refusal(path, "has been locked by another process for 0 s: wait for it")
@@ -529,7 +530,7 @@ def run(path, monkeypatch, capsys):
 
 def two_spaces(path, monkeypatch):
     """Twenty batches of fp16 used 40 days ago, ten of fp32 used now."""
-    monkeypatch.setattr(store, "_now_s", lambda: int(time.time()) - 40 * 86400)
+    monkeypatch.setattr(scores, "_now_s", lambda: int(time.time()) - 40 * 86400)
     filled(path)
     monkeypatch.undo()
     monkeypatch.setenv("EVALKIT_HOME", str(path.parent))
@@ -557,10 +558,10 @@ def test_pruning_removes_what_was_asked_for_and_gives_the_room_back(path, run, m
     assert path.stat().st_size < before
     assert (knows(path, 0), knows(path, 0, FACTS | {"precision": "fp32"})) == (0, 16)
     filled(path, 1)
-    digest = next(space.digest for space in store.contents(path) if space.pairs == 16)
+    digest = next(space.digest for space in maintenance.contents(path) if space.pairs == 16)
     assert run("prune", "--space", digest[:6])[1][0].startswith("removed 16 pairs from 1 space")
     assert run("prune", "--all")[1][0].startswith("removed 160 pairs from 1 space")
-    assert store.contents(path) == ()
+    assert maintenance.contents(path) == ()
 
 
 def test_indexes_are_shown_and_pruned_with_the_scores(path, run):
@@ -579,7 +580,7 @@ def test_indexes_are_shown_and_pruned_with_the_scores(path, run):
     assert removed == "removed 1 index, 1.0 MB"
     old = min(there, key=lambda folder: -there[folder])
     assert index.startswith(f"  {old.name}  1.0 MB, last used ")
-    run("prune", "--space", store.contents(path)[0].digest)
+    run("prune", "--space", maintenance.contents(path)[0].digest)
     assert len(cache.contents(path.parent / "first_stage")) == 1
     keep("new again", 0)
     assert run("prune", "--all")[1][1] == "removed 2 indexes, 2.0 MB"
@@ -598,7 +599,7 @@ def test_an_index_that_is_read_is_used(path):
 def test_a_space_pruned_under_a_running_writer_comes_back_with_its_next_batch(path):
     with ScoreStore(path, FACTS) as kept:
         kept.keep(*batch(0))
-        store.prune(path)
+        maintenance.prune(path)
         kept.keep(*batch(1))
     assert (knows(path, 0), knows(path, 1)) == (0, 16)
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import torch
 
     from evalkit.scoring.embedding import Head
-    from evalkit.scoring.model_files import ModelFiles
+    from evalkit.scoring.loading.model_files import ModelFiles
 
 _CHUNK = 100_000
 """Texts tokenized, and passages compared with the queries, at a time."""
@@ -56,8 +56,8 @@ class Dense(FirstStage):
             EvalkitError: one of them cannot be had.
         """
         from evalkit.scoring.device import resolve_device, resolve_precision
-        from evalkit.scoring.model_config import check_encoder
-        from evalkit.scoring.model_files import POOLINGS
+        from evalkit.scoring.loading.model_config import check_encoder
+        from evalkit.scoring.loading.model_files import POOLINGS
 
         kept.check(self.cache)
         if self.pooling not in (None, *POOLINGS):
@@ -82,7 +82,7 @@ class Dense(FirstStage):
 
         from evalkit.scoring.device import device_name, resolve_device, resolve_precision
         from evalkit.scoring.embedding import Head
-        from evalkit.scoring.pretrained import load_encoder
+        from evalkit.scoring.loading.pretrained import load_encoder
 
         began = time.perf_counter()
         device = resolve_device(self.device)
@@ -165,7 +165,7 @@ class Dense(FirstStage):
         return {"name": self._label(), **{key: getattr(self, key) for key in asked}, **self._facts}
 
     def _label(self) -> str:
-        from evalkit.scoring.model_place import short_name
+        from evalkit.scoring.loading.model_place import short_name
 
         return self.name or short_name(self.model)
 
@@ -189,7 +189,7 @@ class _Embedder:
         """Return fp32 embeddings on the CPU, shape (len(texts), dimensions)."""
         import torch
 
-        from evalkit.scoring.batches import batches
+        from evalkit.scoring.batching import batches
 
         encoder, most = self.encoder, self.how.max_length
         unknown, total, of_unknown = 0, 0, encoder.tokenizer.unk_token_id

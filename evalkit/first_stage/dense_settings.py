@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from evalkit.errors import EvalkitError
 
 if TYPE_CHECKING:
-    from evalkit.scoring.model_files import ModelFiles
+    from evalkit.scoring.loading.model_files import ModelFiles
 
 _MAX_LENGTH = 512
 """Tokens of a text, where neither settings nor the model's files state a maximum and it has as many positions."""

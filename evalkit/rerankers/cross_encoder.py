@@ -16,9 +16,9 @@ from evalkit.rerankers.base import Engine, EngineFacts, Reranker, check_texts
 from evalkit.types import Pair, Scores, Settings
 
 if TYPE_CHECKING:
-    from evalkit.cluster.runner import RayRunner
-    from evalkit.scoring.device_model import Runner
+    from evalkit.scoring.cluster.runner import RayRunner
     from evalkit.scoring.pool import DevicePool
+    from evalkit.scoring.runner import Runner
     from evalkit.scoring.scorer import Scored, Scorer
     from evalkit.scoring.spec import Built, ScorerSpec
 
@@ -46,7 +46,7 @@ class CrossEncoder(Reranker):
     batch_timeout_s: float = 600.0
     """How long to wait for a batch from another device before it is given up."""
     executor: Mapping[str, Any] | None = None
-    """Where pairs are scored: None or ``name: local`` on `device`, else as `evalkit.cluster.settings` says."""
+    """Where pairs are scored: None or ``name: local`` on `device`, else as `evalkit.scoring.cluster.settings` says."""
     revision: str | None = None
     prompt: str | None = None
     """What stands before each query; None for what the model's own files say, which is nothing for most."""
@@ -78,10 +78,10 @@ class CrossEncoder(Reranker):
         """
         from evalkit.scoring.device import resolve_device, resolve_precision
         from evalkit.scoring.graphs import check_cuda_graphs
-        from evalkit.scoring.model_config import check_classifier, is_proven
-        from evalkit.scoring.pairs import check_truncation
+        from evalkit.scoring.loading.model_config import check_classifier, is_proven
         from evalkit.scoring.scorer import check_path
         from evalkit.scoring.spec import build_scorer
+        from evalkit.scoring.tokenize import check_truncation
 
         if self.remote:
             self._check_remote()
@@ -96,12 +96,12 @@ class CrossEncoder(Reranker):
             with stage("trying the model, of an architecture or with weights that are not evalkit's own path"):
                 build_scorer(self._spec(self.device))
         if self.store != "off":
-            from evalkit.store import check_place
+            from evalkit.scoring.store.file import check_place
 
             check_place(store_path(self.store))
 
     def _check_remote(self) -> None:
-        from evalkit.cluster.settings import RaySettings
+        from evalkit.scoring.cluster.settings import RaySettings
         from evalkit.scoring.device import named_precision
 
         assert self.executor is not None
@@ -142,9 +142,9 @@ class CrossEncoder(Reranker):
     def _load_remote(self) -> None:
         import torch
 
-        from evalkit.cluster.runner import RayRunner
-        from evalkit.cluster.settings import RaySettings
-        from evalkit.scoring.skeleton import build_planner, planned
+        from evalkit.scoring.cluster.runner import RayRunner
+        from evalkit.scoring.cluster.settings import RaySettings
+        from evalkit.scoring.spec import build_planner, planned
 
         assert self.executor is not None
         settings = RaySettings.of(self.executor)
@@ -160,7 +160,7 @@ class CrossEncoder(Reranker):
             EvalkitError: something is to be timed besides the scoring of all pairs.
         """
         if self.remote:
-            from evalkit.cluster.settings import check_protocol
+            from evalkit.scoring.cluster.settings import check_protocol
 
             check_protocol(protocol)
 
@@ -248,7 +248,7 @@ class CrossEncoder(Reranker):
         texts = self._texts(pairs, queries, docs)
         if self.store == "off":
             return _scores(self.scorer.score(texts, on_progress, runner=self._runner, repeatable=True))
-        from evalkit.store import ScoreStore, pair_keys
+        from evalkit.scoring.store.scores import ScoreStore, pair_keys
 
         path = store_path(self.store)
         keys = pair_keys(texts)
@@ -308,7 +308,7 @@ class CrossEncoder(Reranker):
         import torch
 
         from evalkit.scoring.device import device_name
-        from evalkit.scoring.model_place import short_name
+        from evalkit.scoring.loading.model_place import short_name
 
         assert self._built is not None, "load() comes first"
         pretrained, device, precision = self._built.pretrained, self._built.device, self._built.precision

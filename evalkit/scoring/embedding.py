@@ -8,7 +8,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from evalkit.errors import EvalkitError
-from evalkit.scoring.model_files import Layer
+from evalkit.scoring.loading.model_files import Layer
 
 
 def right_padded(tokens: Sequence[Sequence[int]], config: Any, tokenizer: Any) -> dict[str, torch.Tensor]:

@@ -12,7 +12,7 @@ import torch
 
 from evalkit.errors import EvalkitError
 from evalkit.scoring.packed import PackedModel, views
-from evalkit.scoring.tokenized import Batch
+from evalkit.scoring.token_table import Batch
 
 _STEP, _MOST = 1024, 16384
 """Tokens from room to room, and of the largest one: beyond some 10k a GPU takes longer to compute than to be told."""

@@ -17,7 +17,7 @@ from transformers.activations import GELUActivation
 
 from evalkit.scoring.attention import Kernel, Segments, choose
 from evalkit.scoring.device import Precision
-from evalkit.scoring.tokenized import Batch
+from evalkit.scoring.token_table import Batch
 
 ENCODERS = {
     "XLMRobertaForSequenceClassification": "roberta",

@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 
-from evalkit.scoring.tokenized import Batch
+from evalkit.scoring.token_table import Batch
 
 
 class PaddedModel:

@@ -11,9 +11,9 @@ from queue import Queue
 from typing import Any
 
 from evalkit.errors import EvalkitError
-from evalkit.scoring.device_model import Done, Runner, joined
+from evalkit.scoring.runner import Done, Runner, joined
 from evalkit.scoring.spec import ScorerSpec, build_scorer
-from evalkit.scoring.tokenized import Batch
+from evalkit.scoring.token_table import Batch
 
 _LOAD_S = 1800.0
 """A model of gigabytes from a network file system may take minutes."""

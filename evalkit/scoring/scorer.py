@@ -10,20 +10,18 @@ import numpy.typing as npt
 import torch
 
 from evalkit.errors import EvalkitError, NotFiniteError
-from evalkit.scoring.ahead import ahead
-from evalkit.scoring.batches import batches, windows
-from evalkit.scoring.budget import Budget, budget
-from evalkit.scoring.cores import Cores
+from evalkit.scoring.batching import Budget, batches, budget, windows
 from evalkit.scoring.device import PRECISIONS, Precision
-from evalkit.scoring.device_model import DeviceModel, Done, Runner
 from evalkit.scoring.flops import ModelShape, forward_flops, shape_of
 from evalkit.scoring.graphs import GraphedModel, check_cuda_graphs
+from evalkit.scoring.loading.pretrained import Pretrained
 from evalkit.scoring.packed import PackedModel, why_not
 from evalkit.scoring.padded import PaddedModel
-from evalkit.scoring.pairs import PairTokenizer
-from evalkit.scoring.pretrained import Pretrained
+from evalkit.scoring.runner import DeviceModel, Done, Runner
 from evalkit.scoring.self_check import check_ids
-from evalkit.scoring.tokenized import Batch, TextFacts, TokenizedPairs, TokenTable
+from evalkit.scoring.threads import Cores, ahead
+from evalkit.scoring.token_table import Batch, TextFacts, TokenizedPairs, TokenTable
+from evalkit.scoring.tokenize import PairTokenizer
 
 PATHS = ("auto", "packed", "padded")
 

@@ -10,10 +10,10 @@ import numpy.typing as npt
 import torch
 
 from evalkit.errors import EvalkitError, NotFiniteError
-from evalkit.scoring.device_model import DeviceModel
-from evalkit.scoring.pairs import PairTokenizer
-from evalkit.scoring.tokenized import Batch, TokenizedPairs, TokenTable
-from evalkit.scoring.tokenizer_source import PROBES
+from evalkit.scoring.loading.tokenizer_source import PROBES
+from evalkit.scoring.runner import DeviceModel
+from evalkit.scoring.token_table import Batch, TokenizedPairs, TokenTable
+from evalkit.scoring.tokenize import PairTokenizer
 
 if TYPE_CHECKING:
     from evalkit.scoring.spec import Built

@@ -16,9 +16,9 @@ from transformers import AutoConfig, AutoModelForSequenceClassification
 from transformers.utils import cached_file
 
 from evalkit.errors import EvalkitError
-from evalkit.scoring import hub, weight_files
-from evalkit.scoring.fingerprint import check_download
-from evalkit.scoring.model_files import (
+from evalkit.scoring.loading import hub, weight_files
+from evalkit.scoring.loading.fingerprint import check_download
+from evalkit.scoring.loading.model_files import (
     ModelFiles,
     Read,
     encoder_files,
@@ -26,9 +26,9 @@ from evalkit.scoring.model_files import (
     refuse_adapter,
     reranker_files,
 )
-from evalkit.scoring.model_place import commit_of, folder_of, location
+from evalkit.scoring.loading.model_place import commit_of, folder_of, location
+from evalkit.scoring.loading.weights_check import check_config, unplaced
 from evalkit.scoring.packed import ENCODERS
-from evalkit.scoring.weights_check import check_config, unplaced
 
 FILES = "config.json, tokenizer.json and model.safetensors"
 

@@ -11,8 +11,8 @@ import numpy.typing as npt
 import torch
 
 from evalkit.errors import EvalkitError
-from evalkit.scoring.cores import Cores
-from evalkit.scoring.tokenized import Batch
+from evalkit.scoring.threads import Cores
+from evalkit.scoring.token_table import Batch
 
 T = TypeVar("T")
 

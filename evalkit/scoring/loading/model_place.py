@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from evalkit.scoring import hub
+from evalkit.scoring.loading import hub
 
 
 def folder_of(name: str) -> Path | None:

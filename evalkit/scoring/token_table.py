@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from evalkit.scoring.pairs import PairTokenizer
+from evalkit.scoring.tokenize import PairTokenizer
 
 Ids = npt.NDArray[np.int32]
 

@@ -13,8 +13,8 @@ from transformers.utils import logging as transformers_logging
 
 from evalkit.errors import EvalkitError
 from evalkit.scoring.device import Precision, apply_precision
-from evalkit.scoring.fingerprint import check_download, folder_hash
-from evalkit.scoring.model_config import (
+from evalkit.scoring.loading.fingerprint import check_download, folder_hash
+from evalkit.scoring.loading.model_config import (
     FILES,
     checked_class,
     encoder_config,
@@ -23,10 +23,10 @@ from evalkit.scoring.model_config import (
     not_loaded,
     reranker_config,
 )
-from evalkit.scoring.model_files import ModelFiles, encoder_files, reranker_files
-from evalkit.scoring.model_place import folder_of, location
-from evalkit.scoring.tokenizer_source import Source, settled
-from evalkit.scoring.weights_check import ignored_weights
+from evalkit.scoring.loading.model_files import ModelFiles, encoder_files, reranker_files
+from evalkit.scoring.loading.model_place import folder_of, location
+from evalkit.scoring.loading.tokenizer_source import Source, settled
+from evalkit.scoring.loading.weights_check import ignored_weights
 
 # Where a model on the hub has no safetensors, transformers would ask a service to convert it, and take what that made.
 os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")

@@ -16,14 +16,13 @@ from importlib.metadata import version
 from typing import Any
 
 from evalkit import __version__
-from evalkit.cluster import blocks
-from evalkit.cluster.settings import RaySettings
 from evalkit.errors import EvalkitError
+from evalkit.scoring.cluster import blocks
+from evalkit.scoring.cluster.settings import RaySettings
 from evalkit.scoring.device import resolve_device, resolve_precision
-from evalkit.scoring.device_model import Done, joined
-from evalkit.scoring.skeleton import Place, build_planner, place_of
-from evalkit.scoring.spec import ScorerSpec, build_scorer
-from evalkit.scoring.tokenized import Batch
+from evalkit.scoring.runner import Done, joined
+from evalkit.scoring.spec import Place, ScorerSpec, build_planner, build_scorer, place_of
+from evalkit.scoring.token_table import Batch
 
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",  # it would tell its makers of this run
@@ -33,7 +32,7 @@ _QUIET = {
 
 
 class RayRunner:
-    """Scores batches on the workers of a Ray cluster; a `Runner` (`evalkit.scoring.device_model`)."""
+    """Scores batches on the workers of a Ray cluster; a `Runner` (`evalkit.scoring.runner`)."""
 
     def __init__(self, spec: ScorerSpec, settings: RaySettings) -> None:
         """Take note; nothing is started yet. `spec.device` is ``cuda`` or ``cpu``, as a worker sees its own."""

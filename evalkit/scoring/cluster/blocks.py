@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from evalkit.errors import EvalkitError
-from evalkit.scoring.device_model import Done
-from evalkit.scoring.tokenized import Batch
+from evalkit.scoring.runner import Done
+from evalkit.scoring.token_table import Batch
 
 _OF_BATCHES = ("rows", "ids", "type_ids", "lengths", "cut")
 _OF_DONE = {"rows": np.int64, "logits": np.float32, "lengths": np.int32, "cut": np.bool_}
