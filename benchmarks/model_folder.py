@@ -27,8 +27,8 @@ from transformers.utils import logging
 import evalkit
 from evalkit.errors import EvalkitError, nearest
 
-_DATA = Path(evalkit.__file__).parent / "data"
-PACKAGED = _DATA / "reranker"
+_EVALKIT = Path(evalkit.__file__).parent
+PACKAGED = _EVALKIT / "rerankers" / "packaged"
 """The small trained reranker that comes with evalkit."""
 
 
@@ -126,7 +126,7 @@ def build(architecture: Architecture, texts: Sequence[str], folder: Path) -> Non
 
 def packaged_texts() -> list[str]:
     """Return every text of the packaged dev collection: ten languages, some 1,500 passages."""
-    return [text for path in sorted(_DATA.glob("dev/*/*.jsonl")) for _, text in read_texts(path)]
+    return [text for path in sorted(_EVALKIT.glob("slices/dev/*/*.jsonl")) for _, text in read_texts(path)]
 
 
 def read_texts(path: Path) -> Iterator[tuple[str, str]]:

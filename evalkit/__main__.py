@@ -6,10 +6,10 @@ from evalkit.boundary import signals
 
 
 def main() -> None:
-    """Run the command line (see `evalkit.app.main`)."""
+    """Run the command line (see `evalkit.cli.app.main`)."""
     try:
         with signals.heard():
-            from evalkit import app
+            from evalkit.cli import app
 
             app.main()
     except signals.Stopped as stop:

@@ -9,7 +9,8 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from their_trec_eval import assert_agrees
+
+from tests.helpers.their_trec_eval import assert_agrees
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # before huggingface_hub is imported: no test asks the network
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is: on a busy machine tiny models wait for their threads
@@ -29,7 +30,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 REPOSITORY = Path(__file__).parents[1]
 SHARED = REPOSITORY.parent / "shared"
-DEV = REPOSITORY / "evalkit" / "data" / "dev"
+DEV = REPOSITORY / "evalkit" / "slices" / "dev"
 
 
 def dev_texts() -> list[str]:
@@ -161,7 +162,7 @@ def _composed(overrides: tuple[str, ...]):
     from hydra import compose, initialize_config_dir
     from hydra.core.config_store import ConfigStore
 
-    from evalkit.config import SCHEMAS, conf_dir
+    from evalkit.cli.config import SCHEMAS, conf_dir
 
     for (group, name), schema in SCHEMAS.items():
         ConfigStore.instance().store(group=group, name=name, node=schema)

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from evalkit.cost.protocol import CostProtocol
 from evalkit.errors import EvalkitError
-from evalkit.report.result import finished
+from evalkit.results.result import finished
 from evalkit.slices.assemble import assemble
 from evalkit.trial import Plan, run
 from evalkit.types import Hit, Pair, Run, Scores

@@ -7,13 +7,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from evalkit.boundary.atomic import whole_folder, write_whole
+from evalkit.boundary.atomic import whole_folder
 from evalkit.boundary.progress import event, stage
-from evalkit.errors import EvalkitError
 from evalkit.evaluation.trec import write_qrels, write_run
-from evalkit.report import html, markdown, plots, tables, tex
-from evalkit.report.queries import passages, per_query, with_moved_scores
-from evalkit.report.result import Result, finished
+from evalkit.report import markdown, plots, tex
+from evalkit.report.html import pages
+from evalkit.report.per_query import passages, per_query, with_moved_scores
+from evalkit.results import summary
+from evalkit.results.result import Result, _json, cannot_write, finished
 from evalkit.types import Trial
 
 
@@ -21,7 +22,7 @@ def write_trial(trial: Trial, folder: Path, references: Sequence[Mapping[str, An
     """Write everything about `trial` and return its result; result.json comes last, as the sign that all is there.
 
     A picture or a report that cannot be drawn loses no result: the status is ``partial`` then, and says what is
-    missing. `references` are published figures, as `evalkit.published` reads them.
+    missing. `references` are published figures, as `evalkit.results.published` reads them.
 
     Raises:
         EvalkitError: the folder cannot be written, or the disk is full.
@@ -39,12 +40,12 @@ def write_trial(trial: Trial, folder: Path, references: Sequence[Mapping[str, An
             shown = passages(trial)
             _write(part / "passages.jsonl", "".join(map(_line, with_moved_scores(shown, moved))))
             failures: list[str] = []
-            pictures = _draw(result, part, failures) if tables.reranks(result) else []
+            pictures = _draw(result, part, failures) if summary.reranks(result) else []
             with stage("writing the reports"):
                 with _kept_in(failures, "report.md"):
                     _write(part / "report.md", markdown.trial(result, [f"{name}.png" for name in pictures]))
                 with _kept_in(failures, "report.html"):
-                    _write(part / "report.html", html.trial(result, shown, _texts(pictures, part)))
+                    _write(part / "report.html", pages.trial(result, shown, _texts(pictures, part)))
                 with _kept_in(failures, "report.tex"):
                     _write(part / "report.tex", tex.trial(result))
             if failures:
@@ -121,32 +122,15 @@ def write_comparison(compared: Mapping[str, Any], folder: Path) -> None:
             }
             drawn = _save(pictures, part)
             _write(part / "report.md", markdown.comparison(compared, [f"{name}.png" for name in drawn]))
-            _write(part / "report.html", html.comparison(compared, _titled(drawn, part)))
+            _write(part / "report.html", pages.comparison(compared, _titled(drawn, part)))
             _write(part / "report.tex", tex.comparison(compared))
             _write(part / "comparison.json", _json(compared))
     except OSError as error:
         raise cannot_write(folder, error) from None
 
 
-def write_result(result: Result, folder: Path) -> None:
-    """Write result.json whole or not at all."""
-    write_whole(folder / "result.json", _json(result))
-
-
-def cannot_write(folder: Path, error: OSError) -> EvalkitError:
-    """Return the sentence for a folder that cannot be written."""
-    return EvalkitError(
-        f"cannot write the results to {folder}: {error.strerror or error}; free some space, or name "
-        "another folder with out_dir=DIR"
-    )
-
-
 def _line(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n"
-
-
-def _json(value: object) -> str:
-    return json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 _TRIAL_PICTURES = {

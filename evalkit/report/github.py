@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from evalkit.errors import EvalkitError
-from evalkit.gate.verdict import Verdict
-from evalkit.report import verdict as words
+from evalkit.report.content import gate as words
+from evalkit.results.gate.verdict import Verdict
 
 
 def annotations(verdict: Verdict) -> Iterator[str]:

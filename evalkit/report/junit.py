@@ -5,8 +5,8 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from evalkit.errors import EvalkitError
-from evalkit.gate.verdict import Verdict
-from evalkit.report import verdict as words
+from evalkit.report.content import gate as words
+from evalkit.results.gate.verdict import Verdict
 
 _NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """What XML 1.0 has no way to write, not even escaped."""

@@ -6,11 +6,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from evalkit.evaluation.significance import ENUMERATED
-from evalkit.gate.verdict import Verdict
-from evalkit.report import comparing, costs, system, tables, verdict
+from evalkit.report.content import comparison as comparing
+from evalkit.report.content import cost as costs
+from evalkit.report.content import gate as verdict
+from evalkit.report.content import numbers, system
+from evalkit.report.content import trial as tables
+from evalkit.report.content.trends import FEW
 from evalkit.report.plots import titles
-from evalkit.report.result import Result
-from evalkit.report.trends import FEW
+from evalkit.results import summary
+from evalkit.results.gate.verdict import Verdict
+from evalkit.results.result import Result
 
 
 def trial(result: Result, pictures: Sequence[str] = ()) -> str:
@@ -19,7 +24,7 @@ def trial(result: Result, pictures: Sequence[str] = ()) -> str:
     Each picture stands beneath the table of what it shows; one of another name stands at the end.
     """
     provenance, effective, effect = result["provenance"], result["effective"], result["effectiveness"]
-    reranks, shown = tables.reranks(result), {name.split(".")[0]: name for name in pictures}
+    reranks, shown = summary.reranks(result), {name.split(".")[0]: name for name in pictures}
 
     def picture(name: str) -> list[str]:
         return [f"![{_text(titles.title(name, result))}]({shown.pop(name)})"] if name in shown else []
@@ -84,9 +89,9 @@ def _test_row(name: str, test: Mapping[str, Any]) -> list[str]:
     return [
         name,
         "" if low is None else f"{low:+.4f} to {high:+.4f}",
-        *(comparing.p_value(p) for p in ps),
-        tables.number(test["effect_size"], "+.2f"),
-        tables.number(test["detectable"], ".4f"),
+        *(numbers.p_value(p) for p in ps),
+        numbers.number(test["effect_size"], "+.2f"),
+        numbers.number(test["detectable"], ".4f"),
     ]
 
 
@@ -103,7 +108,7 @@ def _analysis(result: Result, picture: Callable[[str], list[str]]) -> list[str]:
     `picture` returns the line of a picture, if there is one of that name.
     """
     found, parts = result["analysis"], []
-    measures, reranks = list(result["effectiveness"]["delta"]), tables.reranks(result)
+    measures, reranks = list(result["effectiveness"]["delta"]), summary.reranks(result)
     if len(found["depths"]) > 1 and reranks:
         rows = [
             [str(one["depth"]), f"{one['pairs']:,}", *(f"{one['mean'][m]:.4f}" for m in measures)]
@@ -121,7 +126,7 @@ def _analysis(result: Result, picture: Callable[[str], list[str]]) -> list[str]:
                 f"{row['queries']}" + (" (few)" if row["queries"] < FEW else ""),
                 f"{row['before']:.4f}",
                 f"{row['after']:.4f}",
-                tables.around(row["delta"], *row["ci95"]),
+                numbers.around(row["delta"], *row["ci95"]),
             ]
             for row in rows
         ]
@@ -174,7 +179,7 @@ def sweep(results: Sequence[Result], pictures: Sequence[str] = ()) -> str:
     rows = tables.sweep_rows(results)
     parts = ["# Sweep: the trials side by side", _table(list(rows[0]), [list(row.values()) for row in rows])]
     parts.append(
-        "\n".join(f"- {_text(name)}: {_outcome(result)}" for name, result in zip(tables.labels(results), results))
+        "\n".join(f"- {_text(name)}: {_outcome(result)}" for name, result in zip(summary.labels(results), results))
     )
     parts += [f"![{name}]({name})" for name in pictures]
     notes = dict.fromkeys(note for result in results for note in result.get("warnings", ()))

@@ -8,20 +8,21 @@ from typing import Any
 from rich.table import Table
 
 from evalkit.boundary.terminal import PlainConsole
-from evalkit.gate.verdict import Verdict
-from evalkit.report import comparing, tables, verdict
-from evalkit.report.result import Result
+from evalkit.report.content import comparison, gate, trial
+from evalkit.results import summary
+from evalkit.results.gate.verdict import Verdict
+from evalkit.results.result import Result
 
 
 def show(result: Result, folder: str) -> None:
     """Print one finished result."""
     console = _console()
-    console.print(tables.heading(result), soft_wrap=True)
+    console.print(trial.heading(result), soft_wrap=True)
     console.print(_effectiveness(result))
-    console.print(tables.verdict(result), soft_wrap=True)
-    if cost := tables.cost_line(result):
+    console.print(trial.verdict(result), soft_wrap=True)
+    if cost := trial.cost_line(result):
         console.print(cost, soft_wrap=True)
-    for line in tables.tie_lines(result, least=0.001):
+    for line in trial.tie_lines(result, least=0.001):
         console.print(line, soft_wrap=True)
     for warning in result["warnings"]:
         console.print(f"note: {warning}", soft_wrap=True)
@@ -32,7 +33,7 @@ def show_sweep(results: Sequence[Result], folder: str) -> None:
     """Print one line a trial."""
     console = _console()
     table = Table(title="Sweep", title_justify="left")
-    rows = tables.sweep_rows(results, measures=1)
+    rows = trial.sweep_rows(results, measures=1)
     for column in rows[0]:
         table.add_column(column, justify="left" if column == "system" else "right")
     for row in rows:
@@ -40,7 +41,7 @@ def show_sweep(results: Sequence[Result], folder: str) -> None:
     console.print(table)
     for result in results:
         if result["status"] != "finished":
-            console.print(f"{result['status']}: {tables.label(result)}: {result['error']}", soft_wrap=True)
+            console.print(f"{result['status']}: {summary.label(result)}: {result['error']}", soft_wrap=True)
     console.print(f"combined report in {folder}", soft_wrap=True)
 
 
@@ -51,11 +52,11 @@ def _console() -> PlainConsole:
 
 def _effectiveness(result: Result) -> Table:
     table = Table()
-    for column in tables.effectiveness_columns(result):
+    for column in trial.effectiveness_columns(result):
         table.add_column(
             column, justify="left" if column == "measure" else "right", overflow="fold", no_wrap=column[0] != "+"
         )
-    for row in tables.effectiveness_rows(result):
+    for row in trial.effectiveness_rows(result):
         table.add_row(*row)
     return table
 
@@ -63,22 +64,22 @@ def _effectiveness(result: Result) -> Table:
 def show_comparison(compared: Mapping[str, Any], folder: str) -> None:
     """Print the systems, what differs from the baseline in the first measure, and what is equivalent."""
     console = _console()
-    rows = comparing.system_rows(compared)
+    rows = comparison.system_rows(compared)
     measure = compared["measures"][0]
-    console.print(_left_first(list(rows[0]), [list(row.values()) for row in rows], comparing.heading(compared)))
-    console.print(comparing.mark_note(compared), soft_wrap=True)
-    outcome = comparing.outcome(compared)
+    console.print(_left_first(list(rows[0]), [list(row.values()) for row in rows], comparison.heading(compared)))
+    console.print(comparison.mark_note(compared), soft_wrap=True)
+    outcome = comparison.outcome(compared)
     console.print(f"{outcome.claim} in {measure}.", soft_wrap=True)
-    for line in comparing.own_lines(compared):
+    for line in comparison.own_lines(compared):
         console.print(line, soft_wrap=True)
     columns = ["system", f"{measure} change", "95 % interval (BCa)", "win/tie/loss", "d", "p Holm", "sees a drop of"]
-    tests = comparing.test_rows(compared, measure)
+    tests = comparison.test_rows(compared, measure)
     console.print(_left_first(columns, [[r[0], r[1], r[3], r[4], r[5], r[9], r[11]] for r in tests], ""))
-    if times := comparing.time_rows(compared):
+    if times := comparison.time_rows(compared):
         console.print(_left_first(list(times[0]), [list(row.values()) for row in times], "Quality and time"))
-    if costs := [{key: row[key] for key in row if key not in _LONG} for row in comparing.cost_rows(compared)]:
+    if costs := [{key: row[key] for key in row if key not in _LONG} for row in comparison.cost_rows(compared)]:
         console.print(_left_first(list(costs[0]), [list(row.values()) for row in costs], "What it costs"))
-    for line in (*comparing.memory_claims(compared), *comparing.parity_lines(compared)):
+    for line in (*comparison.memory_claims(compared), *comparison.parity_lines(compared)):
         console.print(line, soft_wrap=True)
     for warning in compared["warnings"]:
         console.print(f"note: {warning}", soft_wrap=True)
@@ -105,28 +106,28 @@ def show_gate(judged: Verdict, baseline: str) -> None:
         console.print(f"not the baseline's {line}", soft_wrap=True)
     if judged.qualities:
         table = Table(title=f"{judged.system}, against {baseline}", title_justify="left")
-        for column in verdict.COLUMNS:
+        for column in gate.COLUMNS:
             table.add_column(column, justify="left" if column == "measure" else "right")
-        for row in verdict.quality_rows(judged):
+        for row in gate.quality_rows(judged):
             table.add_row(*row)
         console.print(table)
-    if seen := verdict.sensitivity(judged):
+    if seen := gate.sensitivity(judged):
         console.print(seen, soft_wrap=True)
-    if own := verdict.own_limits(judged):
+    if own := gate.own_limits(judged):
         console.print(own, soft_wrap=True)
     for state in ("passed", "no limit"):
-        if named := verdict.state_line(judged, state):
+        if named := gate.state_line(judged, state):
             console.print(named, soft_wrap=True)
     if judged.losses:
         console.print("queries that lost most:")
     for loss in judged.losses:
-        console.print(f"  {verdict.loss_line(loss, judged.qualities[0].measure)}", soft_wrap=True)
+        console.print(f"  {gate.loss_line(loss, judged.qualities[0].measure)}", soft_wrap=True)
         for move in loss.moves:
-            console.print(f"      {verdict.move_line(move, judged.kept)}", soft_wrap=True)
+            console.print(f"      {gate.move_line(move, judged.kept)}", soft_wrap=True)
     for check in judged.checks:
         if check.state in ("failed", "undecided", "skipped"):
             console.print(f"{check.state.upper()} {check.name}: {' '.join(check.message.split())}", soft_wrap=True)
-    console.print(verdict.headline(judged), soft_wrap=True)
+    console.print(gate.headline(judged), soft_wrap=True)
 
 
 def show_lines(lines: Iterable[str]) -> None:

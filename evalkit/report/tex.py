@@ -7,9 +7,11 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from evalkit.report import tables
-from evalkit.report.comparing import SIGNIFICANT
-from evalkit.report.result import Result
+from evalkit.report.content import numbers
+from evalkit.report.content import trial as tables
+from evalkit.report.content.comparison import SIGNIFICANT
+from evalkit.results import summary
+from evalkit.results.result import Result
 
 Row = tuple[str, Mapping[str, float | None], Mapping[str, str]]
 """A system: its label, the mean of each measure, and the mark, if any, of each measure."""
@@ -21,18 +23,18 @@ def trial(result: Result) -> str:
     Marks and intervals are those of the result: Holm's correction is over its measures, the interval is Student's t.
     """
     effect, effective = result["effectiveness"], result["effective"]
-    measures, first = list(effect["delta"]), tables.label_first(result)
+    measures, first = list(effect["delta"]), summary.label_first(result)
     head = f"{effective['slice']['name']}, {effect['queries']} queries: {first}"
     rows: list[Row] = [(first, effect["first_stage"]["mean"], {})]
     below, tested = [], None
-    if tables.reranks(result):
+    if summary.reranks(result):
         reranker = effective["reranker"]
         precision = f" at {reranker['precision']}" if "precision" in reranker else ""
         head += f", and its best {effective['depth']} passages reranked by {reranker['name']}{precision}"
         tests = effect.get("tests") or {}  # a result of an earlier version has none
         ps = {measure: test["holm_p"] for measure, test in tests.items()}
         tested = "measures" if any(p is not None for p in ps.values()) else None
-        rows.append((tables.label_second(result), effect["reranked"]["mean"], _marks(ps, effect["delta"])))
+        rows.append((summary.label_second(result), effect["reranked"]["mean"], _marks(ps, effect["delta"])))
         intervals = [effect["delta_ci95"][measure] for measure in measures]
         below = [
             ["difference", *(_number(effect["delta"][measure], "+z.4f") for measure in measures)],
@@ -154,7 +156,7 @@ _COST = {"pairs_per_s": "pairs/s", "p50_ms": "p50 ms", "p99_ms": "p99 ms", "peak
 
 
 def _figure(value: float | None) -> str:
-    return "--" if value is None else tables.amount(value)
+    return "--" if value is None else numbers.amount(value)
 
 
 def _cell(value: float | None, best: str | None, mark: str) -> str:

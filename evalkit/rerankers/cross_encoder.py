@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 PACKAGED = "packaged"
 """The name, as `reranker.model`, of the small cross-encoder that comes with evalkit."""
-_PACKAGED_FOLDER = Path(__file__).parent.parent / "data" / "reranker"
+_PACKAGED_FOLDER = Path(__file__).parent / "packaged"
 
 
 @dataclass

@@ -18,8 +18,8 @@ from evalkit.scoring.loading.pretrained import Pretrained
 from evalkit.scoring.packed import PackedModel, why_not
 from evalkit.scoring.padded import PaddedModel
 from evalkit.scoring.runner import DeviceModel, Done, Runner
-from evalkit.scoring.self_check import check_ids
 from evalkit.scoring.threads import Cores, ahead
+from evalkit.scoring.token_check import check_ids
 from evalkit.scoring.token_table import Batch, TextFacts, TokenizedPairs, TokenTable
 from evalkit.scoring.tokenize import PairTokenizer
 

@@ -1,22 +1,19 @@
-"""Before a model scores anything: the same pair has to get the same ids and the same logit on every way to them."""
+"""Before a model scores anything: a pair has to get the same logit in every way that it can be computed."""
 
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from evalkit.errors import EvalkitError, NotFiniteError
-from evalkit.scoring.loading.tokenizer_source import PROBES
+from evalkit.scoring.loading.pretrained import Pretrained
 from evalkit.scoring.runner import DeviceModel
-from evalkit.scoring.token_table import Batch, TokenizedPairs, TokenTable
-from evalkit.scoring.tokenize import PairTokenizer
-
-if TYPE_CHECKING:
-    from evalkit.scoring.spec import Built
+from evalkit.scoring.scorer import Scorer
+from evalkit.scoring.token_table import Batch, TokenizedPairs
 
 _PAIRS = (
     ("capital of France", "Paris is the capital."),
@@ -28,9 +25,6 @@ _PAIRS = (
 _TOLERANCE = {"fp32": 5e-4, "tf32": 2e-2, "fp16": 2e-2, "bf16": 1e-1}
 """By which share of the largest logit (1 at least) two ways may differ by rounding alone. Other token types, a missing
 prompt or attention to padding move logits by a tenth of it and more."""
-
-_CUT_TO = 24
-"""Tokens that pairs are cut to where the rules of cutting are compared."""
 
 
 @dataclass(frozen=True)
@@ -44,41 +38,7 @@ class SelfCheck:
     seconds: float
 
 
-def check_ids(pairs: PairTokenizer) -> None:
-    """Check that pairs are put together as the tokenizer's own call does it, whole and cut by Hugging Face's rule.
-
-    Raises:
-        EvalkitError: the ids or the token types of a probe are others.
-    """
-    _compare_ids(pairs, truncation=False)
-    if pairs.truncation == "longest_first":  # FlagReranker's rule is none that the call knows
-        _compare_ids(PairTokenizer(pairs.tokenizer, _CUT_TO, pairs.truncation), truncation=True)
-
-
-def _compare_ids(pairs: PairTokenizer, truncation: bool) -> None:
-    found = TokenTable(pairs).tokenize(PROBES)
-    for row, probe in enumerate(PROBES):
-        if found.cut[row] and not truncation:
-            continue
-        ours = found.batch([row])
-        theirs = pairs.tokenizer(
-            *probe,
-            truncation=truncation,
-            max_length=pairs.max_length if truncation else None,
-            return_token_type_ids=pairs.types.used,
-        )
-        same = ours.ids.tolist() == list(theirs["input_ids"])
-        if pairs.types.used:
-            same = same and ours.type_ids.tolist() == list(theirs["token_type_ids"])
-        if not same:
-            raise EvalkitError(
-                f"the tokenizer ({type(pairs.tokenizer).__name__}) puts the pair {probe[0][:40]!r}, {probe[1][:40]!r} "
-                f"together in another way than its parts: {list(theirs['input_ids'])[:12]} where "
-                f"{ours.ids.tolist()[:12]} was put together; evalkit cannot score with it"
-            )
-
-
-def check_scores(built: "Built") -> SelfCheck:
+def check_scores(scorer: Scorer, pretrained: Pretrained, precision: str) -> SelfCheck:
     """Score a handful of pairs in every way and hold the logits against each other.
 
     The ways: as the engine is set up, in a batch and each pair alone; padded, in a batch; and by transformers' own call
@@ -88,7 +48,7 @@ def check_scores(built: "Built") -> SelfCheck:
         EvalkitError: a pair has different logits on two of them, or the model cannot score a pair at all.
     """
     began = time.perf_counter()
-    scorer, name = built.scorer, built.pretrained.name
+    name = pretrained.name
     pairs = scorer.tokenize(_PAIRS)
     every = list(range(len(pairs)))
     padded = DeviceModel(scorer.padded(), advice="use a smaller model")
@@ -99,14 +59,14 @@ def check_scores(built: "Built") -> SelfCheck:
         }
         if scorer.path == "packed":
             found["padded, in a batch"] = _logits(padded, [pairs.batch(every)])
-        found["by transformers' own call"] = _own(built, pairs)
-        if built.pretrained.max_tokens is None:
-            _try_longest(built)
+        found["by transformers' own call"] = _own(scorer, pairs)
+        if pretrained.max_tokens is None:
+            _try_longest(scorer, name)
     except (torch.OutOfMemoryError, EvalkitError):
         raise
     except Exception as error:  # whatever a model of any architecture may raise
         raise EvalkitError(
-            f"reranker.model={name}: {type(built.pretrained.model).__name__} cannot score a pair "
+            f"reranker.model={name}: {type(pretrained.model).__name__} cannot score a pair "
             f"({type(error).__name__}: {str(error).strip().partition(chr(10))[0][:160]}); its files do not fit each "
             "other, or this architecture is none that evalkit can score with"
         ) from None
@@ -118,9 +78,9 @@ def check_scores(built: "Built") -> SelfCheck:
         )
     spread = logits.max(axis=0) - logits.min(axis=0)
     scale = max(1.0, float(np.abs(logits).max()))
-    tolerance = _TOLERANCE[built.precision.name] * scale
+    tolerance = _TOLERANCE[precision] * scale
     if not np.all(spread <= tolerance):  # NaN among them
-        raise EvalkitError(_disagreement(name, type(built.pretrained.model).__name__, list(found), logits, spread))
+        raise EvalkitError(_disagreement(name, type(pretrained.model).__name__, list(found), logits, spread))
     return SelfCheck(tuple(found), len(pairs), float(spread.max()), tolerance, time.perf_counter() - began)
 
 
@@ -161,8 +121,7 @@ def _logits(model: DeviceModel, batches: Sequence[Batch]) -> npt.NDArray[np.floa
 
 
 @torch.inference_mode()
-def _own(built: "Built", pairs: TokenizedPairs) -> npt.NDArray[np.float32]:
-    scorer = built.scorer
+def _own(scorer: Scorer, pairs: TokenizedPairs) -> npt.NDArray[np.float32]:
     tokenizer, logits = scorer.pairs.tokenizer, np.empty(len(_PAIRS), dtype=np.float32)
     for row, texts in enumerate(_PAIRS):
         if pairs.cut[row]:  # by a rule that the call does not know
@@ -176,8 +135,7 @@ def _own(built: "Built", pairs: TokenizedPairs) -> npt.NDArray[np.float32]:
     return logits
 
 
-def _try_longest(built: "Built") -> None:
-    scorer = built.scorer
+def _try_longest(scorer: Scorer, name: str) -> None:
     text = "word " * scorer.pairs.max_length
     pair = scorer.tokenize([("word", text)])
     try:
@@ -186,7 +144,7 @@ def _try_longest(built: "Built") -> None:
         raise
     except Exception as error:  # as above
         raise EvalkitError(
-            f"reranker.max_length={scorer.pairs.max_length}: {built.pretrained.name} cannot take a pair of so many "
+            f"reranker.max_length={scorer.pairs.max_length}: {name} cannot take a pair of so many "
             f"tokens ({type(error).__name__}: {str(error).strip().partition(chr(10))[0][:160]}); lower it"
         ) from None
 

@@ -60,7 +60,7 @@ def build_scorer(spec: ScorerSpec) -> Built:
     pretrained = load_classifier(spec.model, spec.revision, device, precision, "reranker.model")
     scorer = scorer_of(spec, pretrained, device, spec.batch_tokens)
     built = Built(scorer, pretrained, device, precision)
-    return replace(built, checked=check_scores(built)) if spec.self_check else built
+    return replace(built, checked=check_scores(scorer, pretrained, precision.name)) if spec.self_check else built
 
 
 def scorer_of(spec: ScorerSpec, pretrained: Pretrained, device: torch.device, batch_tokens: int | None) -> Scorer:

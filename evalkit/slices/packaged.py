@@ -7,7 +7,7 @@ from evalkit.errors import EvalkitError
 from evalkit.slices import beir
 from evalkit.types import Slice
 
-DEV = Path(__file__).parent.parent / "data" / "dev"
+DEV = Path(__file__).parent / "dev"
 
 
 def load(lang: str = "en", queries: int | None = None, seed: int = 0) -> Slice:

@@ -1,10 +1,10 @@
 """The pictures: plain dictionaries in, a matplotlib Figure out, or None where there is nothing to draw."""
 
 from evalkit.report.plots.canvas import save
+from evalkit.report.plots.comparison import forest, tradeoff
 from evalkit.report.plots.cost import costs, latency, latency_grid
-from evalkit.report.plots.logits import reliability, scores
-from evalkit.report.plots.slices import sweep, varying
-from evalkit.report.plots.systems import forest, tradeoff
+from evalkit.report.plots.scores import reliability, scores
+from evalkit.report.plots.sweep import sweep, varying
 from evalkit.report.plots.trial import before_after, deltas, depths
 
 __all__ = [

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, ParamSpec, TypeVar
 
-from evalkit.report.tables import device
+from evalkit.report.content.trial import device
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

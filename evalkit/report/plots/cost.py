@@ -4,10 +4,10 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from evalkit.report import tables
+from evalkit.report.content import numbers, trial
 from evalkit.report.plots import canvas
 from evalkit.report.plots.titles import title
-from evalkit.report.result import Result
+from evalkit.results.result import Result
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -60,12 +60,12 @@ def latency(result: Result) -> "Figure | None":
         open_ended |= None in ends
         marker = canvas.LESS if value < left else canvas.MORE if value > right else "o"
         below.plot([at], [y], **_POINT | {"marker": marker, "clip_on": False})
-        canvas.beside(below, y, tables.amount(value) + (f" [{', '.join(map(_end, ends))}]" if ends else ""))
+        canvas.beside(below, y, numbers.amount(value) + (f" [{', '.join(map(_end, ends))}]" if ends else ""))
         if name in _MARKED:
             axes.axvline(value, color=canvas.BLACK, linewidth=1, linestyle=_MARKED[name], zorder=4)
     canvas.label_rows(below, placed)
     count = len(times)
-    drawn = f"{count:,} samples, {tables.amount(found['pairs_per_query'])} passages a query"
+    drawn = f"{count:,} samples, {numbers.amount(found['pairs_per_query'])} passages a query"
     entries: list[tuple[Any, str]] = [
         (Line2D([], [], **_DOT), drawn if each == 1 else f"{drawn}; a dot for each {each}"),
         *([(Line2D([], [], **_DOT | {"marker": canvas.MORE}), "a sample beyond the edge")] if fast or slow else []),
@@ -79,7 +79,7 @@ def latency(result: Result) -> "Figure | None":
         entries.append((Line2D([], [], **_SPAN, marker="o", markersize=6), "percentile, 95 % interval"))
     if open_ended:
         entries.append((Line2D([], [], **_OPEN), f"an end that {count:,} samples do not determine"))
-    canvas.legend(figure, entries, title("latency", result), subtitle=tables.heading(result))
+    canvas.legend(figure, entries, title("latency", result), subtitle=trial.heading(result))
     return figure
 
 
@@ -97,7 +97,7 @@ def _near(times: Sequence[float]) -> Sequence[float]:
 
 
 def _beyond(times: Sequence[float], furthest: float, way: str) -> str:
-    return f"{len(times)} {'at' if len(times) == 1 else f'{way} to'} {tables.amount(furthest)} ms"
+    return f"{len(times)} {'at' if len(times) == 1 else f'{way} to'} {numbers.amount(furthest)} ms"
 
 
 def _heights(times: Sequence[float]) -> list[float]:
@@ -142,7 +142,7 @@ def latency_grid(result: Result) -> "Figure | None":
         axes.grid(axis="y")
         keys = [(Line2D([], [], **_looks(n)), f"{value:,} {_UNITS[other]}") for n, value in enumerate(values[other])]
         if place == 0:
-            canvas.legend(figure, keys, title("latency_grid", result), subtitle=tables.heading(result))
+            canvas.legend(figure, keys, title("latency_grid", result), subtitle=trial.heading(result))
     below = [] if len(shown) == 1 else keys
     below.append((Line2D([], [], color=canvas.BLACK, linewidth=3, alpha=0.4), "fastest to slowest, points: p50"))
     if any(len(cell["latency"]["samples_ms"]) == 1 for cell in cells):
@@ -176,7 +176,7 @@ def costs(compared: Mapping[str, Any], measure: str) -> "Figure | None":
                 axes.barh(y, value, 0.5, color=canvas.LIGHT)
             if end is not None:
                 axes.vlines(end, y - 0.36, y + 0.36, color=canvas.BLACK, linewidth=2)
-            canvas.beside(axes, y, " / ".join(tables.amount(v) for v in (value, end) if v is not None))
+            canvas.beside(axes, y, " / ".join(numbers.amount(v) for v in (value, end) if v is not None))
         known = [v for s in systems for v in (s["cost"].get(key), s["cost"].get(tick)) if v is not None]
         axes.set_xlim(0, max(known, default=0) * 1.04 or 1)
         canvas.few_ticks(axes.xaxis, 3, thousands=True)
@@ -232,7 +232,7 @@ def _cost(result: Result) -> Entry:
 
 
 def _end(value: float | None) -> str:
-    return "?" if value is None else tables.amount(value)
+    return "?" if value is None else numbers.amount(value)
 
 
 def _looks(number: int) -> dict[str, Any]:

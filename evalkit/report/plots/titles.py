@@ -1,6 +1,6 @@
 """What each picture of a trial shows, and how it is read: its title in the picture itself, in Markdown and in HTML."""
 
-from evalkit.report.result import Result
+from evalkit.results.result import Result
 
 NOTES = {
     "before_after": "Above, means over the queries; below, the changes on a scale of their own. An interval (Student's "

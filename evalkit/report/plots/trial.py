@@ -3,10 +3,11 @@
 from itertools import accumulate, groupby
 from typing import TYPE_CHECKING, Any
 
-from evalkit.report import tables, trends
+from evalkit.report.content import trends, trial
 from evalkit.report.plots import canvas
 from evalkit.report.plots.titles import title
-from evalkit.report.result import Result
+from evalkit.results import summary
+from evalkit.results.result import Result
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -41,8 +42,8 @@ def before_after(result: Result) -> "Figure | None":
     axes.set_xticks([0, 0.2, 0.4, 0.6, 0.8, 1])
     axes.set_xlabel("mean over queries")
     entries: list[tuple[Any, str]] = [
-        (Patch(color=canvas.LIGHT), tables.label_first(result)),
-        (Patch(color=canvas.DARK), tables.label_second(result)),
+        (Patch(color=canvas.LIGHT), summary.label_first(result)),
+        (Patch(color=canvas.DARK), summary.label_second(result)),
         (Line2D([], [], color=canvas.BLACK, linewidth=2), "ceiling: perfect order of the candidates"),
     ]
     reach, used, cut = [0.0], set(), False
@@ -74,7 +75,7 @@ def before_after(result: Result) -> "Figure | None":
         entries.append((Line2D([], [], color=canvas.DARK, linewidth=2), f"95 % interval (Student's t){unclear}"))
     if cut:
         entries.append((Line2D([], [], linestyle="none"), "no end mark: cut at 0 or the ceiling of the measure"))
-    canvas.legend(figure, entries, title("before_after", result), subtitle=tables.heading(result))
+    canvas.legend(figure, entries, title("before_after", result), subtitle=trial.heading(result))
     return figure
 
 
@@ -119,7 +120,7 @@ def deltas(result: Result) -> "Figure | None":
             (Line2D([], [], color=canvas.BLACK, linestyle=":"), f"mean {effect['delta'][name]:+z.4f}"),
         ],
         title("changes", result),
-        subtitle=tables.heading(result),
+        subtitle=trial.heading(result),
     )
     return figure
 
@@ -150,11 +151,11 @@ def depths(result: Result) -> "Figure | None":
         figure,
         [
             (best, f"ceiling at depth {depth[-1]}: perfect order of the candidates, {ceiling:.3f}"),
-            (line, f"{tables.label_second(result)}: {values[0]:.3f} at {depth[0]}, {values[-1]:.3f} at {depth[-1]}"),
-            (before, f"{tables.label_first(result)}: {first:.3f}"),
+            (line, f"{summary.label_second(result)}: {values[0]:.3f} at {depth[0]}, {values[-1]:.3f} at {depth[-1]}"),
+            (before, f"{summary.label_first(result)}: {first:.3f}"),
         ],
         title("depths", result),
-        subtitle=tables.heading(result),
+        subtitle=trial.heading(result),
     )
     return figure
 

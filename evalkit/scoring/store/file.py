@@ -18,6 +18,7 @@ from evalkit.errors import EvalkitError
 
 @contextmanager
 def transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """Write all that is inside, or nothing of it."""
     connection.execute("BEGIN IMMEDIATE")  # a lock that is got late, after reading, could not be waited for
     try:
         yield
@@ -175,6 +176,7 @@ def _unusable(path: Path, why: str) -> EvalkitError:
 
 
 def damaged(path: Path, why: str) -> EvalkitError:
+    """Return the error for a store that is damaged."""
     return EvalkitError(
         f"the score store {path} is damaged, or not a store at all ({why}): move the file away, name another with "
         "store=FILE, or go without with store=off"
@@ -247,6 +249,7 @@ def stored_batches(connection: sqlite3.Connection, digest: str) -> Iterator[tupl
 
 
 def sha256(described: str) -> str:
+    """Return the digest by which a space is found."""
     return hashlib.sha256(described.encode("utf-8", "surrogatepass")).hexdigest()
 
 
@@ -256,8 +259,10 @@ def checksum(digest: str, blob: bytes) -> int:
 
 
 def canonical(space: Mapping[str, Any]) -> str:
+    """Return a space as JSON, the same text for the same facts."""
     return json.dumps(dict(space), sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def now_s() -> int:
+    """Return the time in seconds since 1970, UTC."""
     return int(time.time())

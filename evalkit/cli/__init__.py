@@ -1,0 +1,1 @@
+"""The command line: settings composed and checked by Hydra, tasks run in fresh processes, exit codes."""

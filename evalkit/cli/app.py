@@ -1,0 +1,272 @@
+"""The command line: composes the configuration with Hydra, checks it, runs the task, sets the exit code."""
+
+import io
+import json
+import math
+import os
+import re
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra._internal.utils import get_args_parser
+from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from evalkit.boundary import progress, redaction, signals
+from evalkit.boundary.progress import LOG, say
+from evalkit.boundary.signals import Stopped
+from evalkit.cli import commands, hydra_limits, session
+from evalkit.cli.config import SCHEMAS, conf_dir
+from evalkit.cli.messages import sentence
+from evalkit.cli.session import BAD_INPUT, FAILED, INTERRUPTED
+from evalkit.cli.sweep import end_sweep
+from evalkit.errors import EvalkitError, NotFiniteError, nearest
+from evalkit.results import provenance
+
+_HYDRA_ENDS_IN = (
+    ValueError, TypeError, AttributeError, ArithmeticError, AssertionError, LookupError, RecursionError
+)  # fmt: skip
+_TASKS = ("trial", "quickcheck", "gate")
+
+
+def main() -> None:
+    """Run the command line and exit: 0 done, 1 a gate or a trial of a sweep failed, 2 bad input, 130 interrupted.
+
+    A signal gives 128 and its number: 143 for SIGTERM. What a sweep has done is reported, however it ends.
+    """
+    state = session.begin(dict(os.environ))
+    redaction.learn_environment(os.environ)
+    redaction.learn_command(sys.argv[1:])
+    progress.use("text")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # texts may hold what the terminal's encoding cannot
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors come through to here instead of being printed by Hydra
+    for (group, name), schema in SCHEMAS.items():
+        ConfigStore.instance().store(group=group, name=name, node=schema)
+    compose = hydra.main(config_path=str(conf_dir()), config_name="config", version_base="1.3")
+    try:
+        with signals.heard(), hydra_limits.in_force():
+            if sys.argv[1:2] and sys.argv[1] in commands.NAMES:
+                state.began = True
+                sys.exit(commands.run(sys.argv[1:], _gate_settings))
+            _read_arguments()
+            try:
+                compose(_job)()
+            except BaseException:
+                end_sweep(whole=False)
+                raise
+            end_sweep(whole=True)
+    except KeyboardInterrupt as stop:
+        name, code = (stop.name, stop.exit_code) if isinstance(stop, Stopped) else ("SIGINT", INTERRUPTED)
+        say(f"evalkit: {state.stopped or f'stopped by {name}'}")
+        sys.exit(code)
+    except (EvalkitError, HydraException, OmegaConfBaseException, OSError) as error:
+        if state.wants_traceback:
+            raise
+        say(f"evalkit: {sentence(error)}")
+        sys.exit(BAD_INPUT)
+    except _HYDRA_ENDS_IN as error:
+        # What Hydra's parser of the command line ends in for some arguments, such as a number of 5,000 digits, and what
+        # it makes of some configurations, such as a list in place of a mapping.
+        if state.wants_traceback or state.began:
+            raise
+        why = " ".join(str(error).split())[:300] or type(error).__name__
+        say(f"evalkit: cannot read the arguments or the configuration: {why}; settings are written key=value")
+        sys.exit(BAD_INPUT)
+    sys.exit(state.exit_code)
+
+
+def _read_arguments() -> None:
+    """Take note of what the user typed, before Hydra reads it with the same parser.
+
+    Raises:
+        EvalkitError: Hydra is to take up a pickle, or an option stands between the settings.
+    """
+    given, left = get_args_parser().parse_known_args(sys.argv[1:])
+    if left and all("=" in one for one in left):
+        raise EvalkitError(f"{left[0]}: options such as --multirun and --config-dir stand before all settings")
+    if given.experimental_rerun is not None:
+        raise EvalkitError(
+            "--experimental-rerun reads a pickle, which can run code; run it again with the settings in its config.yaml"
+        )
+    hydra_limits.typed(given.overrides)
+
+
+def _job(cfg: DictConfig) -> None:
+    """Run one trial. Errors are told here: raised through Hydra, they would be told twice, and end a sweep."""
+    state = session.current()
+    state.began = True
+    sweeps = HydraConfig.get().mode == RunMode.MULTIRUN
+    started = time.perf_counter()
+    hydra_limits.limit_resolvers()  # in a process that a launcher started, nobody has yet
+    if state.sweep is not None:
+        state.sweep.folders[int(HydraConfig.get().job.num)] = Path(HydraConfig.get().runtime.output_dir).name
+    try:
+        _run(cfg)
+    except (EvalkitError, OmegaConfBaseException, OSError) as error:
+        if state.wants_traceback:
+            raise
+        state.exit_code = FAILED if sweeps else BAD_INPUT
+        told = sentence(error)
+    except Exception as error:
+        if state.wants_traceback or not sweeps:
+            raise
+        state.exit_code = FAILED
+        told = redaction.text(f"{type(error).__name__}: {error} (no mistake of yours; the traceback is in {LOG})")
+    else:
+        told = ""
+    if told:
+        say(f"evalkit: {told}")
+    if state.sweep is not None:
+        state.sweep.ended(int(HydraConfig.get().job.num), time.perf_counter() - started, told)
+
+
+def _run(cfg: DictConfig) -> None:
+    from evalkit.cli import run_folder
+
+    state = session.current()
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    asked = _asked(cfg)
+    redaction.learn(asked)
+    shown = redaction.settings(asked)
+    hydra_limits.check_written(asked)
+    progress.use(asked["log_format"])
+    gate = None
+    if asked["task"] == "gate":
+        gate = commands.Gate.of(asked["gate"], list(HydraConfig.get().overrides.task), _limits_of_ci())
+    facts = redaction.settings(provenance.collect(redaction.command(provenance.command_line())))
+    if HydraConfig.get().mode == RunMode.MULTIRUN:
+        is_done = run_folder.is_done(folder, shown, facts)
+    else:
+        is_done = False
+        if hydra_limits.has_packaged_out_dir(cfg):
+            folder = run_folder.first_free(folder)
+            asked["out_dir"] = shown["out_dir"] = str(Path(asked["out_dir"]).with_name(folder.name))
+    if is_done:
+        say(f"{folder.name}: finished before with the same settings, and kept; overwrite=true runs it again")
+        return
+    with run_folder.claimed(folder, bool(cfg.overwrite)) as log, progress.logged(log):
+        progress.event("command", command=facts["command"], evalkit=facts["evalkit"])
+        try:
+            run_folder.write(folder / "config.yaml", _yaml(shown))
+            _work(folder, asked, facts, gate)
+        except BaseException as error:
+            told = run_folder.write_why(folder, shown, facts, error)
+            if isinstance(error, KeyboardInterrupt):
+                state.stopped = told
+            raise
+        progress.event("finished")
+
+
+def _work(folder: Path, asked: dict[str, Any], facts: dict[str, Any], gate: "commands.Gate | None") -> None:
+    """Do what was asked in a fresh process, and show what came of it."""
+    from evalkit.cli import run_folder, tasks
+    from evalkit.cli.process import in_fresh_process, in_kept_process
+    from evalkit.report import terminal
+
+    state = session.current()
+    limit_s = asked["time_limit_s"]
+    if asked["task"] == "quickcheck":
+        found = in_fresh_process(tasks.run_quickcheck, asked, time_limit_s=limit_s, environment=state.environment)
+        run_folder.write(folder / "quickcheck.json", json.dumps(found, indent=1, ensure_ascii=False) + "\n")
+        terminal.show_quickcheck(found)
+        if not found["batch_and_single_agree"]:
+            raise EvalkitError("batch and single scores disagree, so padding leaks into the scores of this model")
+        return
+    say(f"{asked['name']}: {_choices()}")
+    sweeps = HydraConfig.get().mode == RunMode.MULTIRUN
+    in_process = in_kept_process if sweeps and tasks.computes_nothing(asked) else in_fresh_process
+    try:
+        result = in_process(tasks.run_trial, asked, facts, folder, time_limit_s=limit_s, environment=state.environment)
+    except NotFiniteError as error:
+        if gate is None:
+            raise
+        run_folder.write_why(folder, redaction.settings(asked), facts, error)  # it has a check for that
+    else:
+        terminal.show(result, str(folder))
+        if result["status"] != "finished":
+            say(f"evalkit: the result is there, but not {', '.join(result['missing'])}; the traceback is in {LOG}")
+            state.exit_code = FAILED
+    if gate:
+        state.exit_code = max(state.exit_code, gate.run(folder))
+
+
+def _limits_of_ci() -> dict[str, Any]:
+    packaged = OmegaConf.to_container(OmegaConf.load(conf_dir() / "experiment" / "ci.yaml"))
+    assert isinstance(packaged, dict)
+    return dict(packaged["gate"])
+
+
+def _gate_settings(overrides: list[str]) -> dict[str, Any]:
+    """Compose the gate's settings alone, for the commands that run no trial."""
+    hydra_limits.typed(overrides)
+    with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        settings = OmegaConf.to_container(hydra.compose("config", overrides).gate, resolve=True)
+    assert isinstance(settings, dict)
+    return {str(key): value for key, value in settings.items()}
+
+
+def _asked(cfg: DictConfig) -> dict[str, Any]:
+    """Return the resolved configuration as a plain dictionary.
+
+    Raises:
+        EvalkitError: a required value is missing, a number is not finite, the task is unknown, or the time limit is
+            none.
+    """
+    missing = sorted(OmegaConf.missing_keys(cfg))
+    if missing:
+        examples = " ".join(f"{key}=..." for key in missing)
+        raise EvalkitError(f"{', '.join(missing)} must be given: add {examples} to the command")
+    try:
+        asked = OmegaConf.to_container(cfg, resolve=True)
+    except RecursionError:
+        raise EvalkitError("the configuration refers to itself without end (${...})") from None
+    assert isinstance(asked, dict)
+    if wrong := next(_not_finite(asked, ""), None):
+        raise EvalkitError(f"{wrong}: give a finite number")
+    if asked["task"] not in _TASKS:
+        raise EvalkitError(f"task={asked['task']}: no such task{nearest(str(asked['task']), _TASKS)}")
+    if asked["time_limit_s"] is not None and not asked["time_limit_s"] > 0:
+        raise EvalkitError(
+            f"time_limit_s={asked['time_limit_s']:g}: give a number of seconds above 0, or null for none"
+        )
+    return {str(key): value for key, value in asked.items()}
+
+
+def _not_finite(value: object, name: str) -> Iterator[str]:
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _not_finite(inner, f"{name}.{key}".lstrip("."))
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _not_finite(inner, name)
+    elif isinstance(value, float) and not math.isfinite(value):
+        yield f"{name}={value}"
+
+
+def _yaml(settings: dict[str, Any]) -> str:
+    """Return settings as the YAML of a configuration, where ``${`` in a text is written so that it stays text."""
+
+    def escaped(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: escaped(inner) for key, inner in value.items()}
+        if isinstance(value, list):
+            return [escaped(inner) for inner in value]
+        return re.sub(r"(\\*)\$\{", r"\1\1\\${", value) if isinstance(value, str) else value
+
+    return OmegaConf.to_yaml(OmegaConf.create(escaped(settings)))
+
+
+def _choices() -> str:
+    chosen = HydraConfig.get().runtime.choices
+    groups = ("slice", "first_stage", "reranker", "precision")
+    return ", ".join(f"{group} {chosen[group]}" for group in groups)

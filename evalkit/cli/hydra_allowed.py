@@ -1,0 +1,257 @@
+"""What of Hydra's own settings may differ from those that evalkit comes with: a list of what may, not of what may not.
+
+Hydra's part of a configuration can set variables of the environment, open any file as a log, read other folders, and
+hand lines of shell to a cluster. evalkit needs little of that. Whatever is not listed here has to stand as it is
+packaged, whoever asks for it, a file of a configuration or the command line; some settings only the command line has.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from evalkit.boundary.text import quoted
+from evalkit.cli.instantiate import ALLOW, is_allowed
+from evalkit.errors import EvalkitError
+
+Path = tuple[str, ...]
+
+_ANYWHERE: tuple[Path, ...] = (
+    ("mode",),
+    ("sweep", "subdir"),
+    ("sweeper", "max_batch_size"),
+    ("job", "config", "override_dirname"),
+)
+"""What a file may set too; of ``sweeper.params`` and ``launcher``, see below."""
+_TYPED: tuple[Path, ...] = (("run", "dir"), ("sweep", "dir"), ("verbose",))
+"""What can be set on the command line only."""
+_BY_HYDRA: tuple[Path, ...] = (
+    ("overrides",), ("runtime",), ("job", "override_dirname"), ("job", "config_name"), ("job", "num"), ("job", "id"),
+)  # fmt: skip
+"""What Hydra fills in itself, after the files and the command line."""
+_BY_THEMSELVES = ("callbacks", "sweeper", "launcher")
+"""What has rules of its own."""
+
+LAUNCHERS: dict[str, tuple[str, frozenset[Path]]] = {
+    "hydra._internal.core_plugins.basic_launcher.BasicLauncher": ("basic", frozenset()),
+    "hydra_plugins.hydra_submitit_launcher.submitit_launcher.SlurmLauncher": (
+        "slurm",
+        frozenset(
+            (key,)
+            for key in (
+                "partition", "account", "qos", "constraint", "nodes", "tasks_per_node", "gpus_per_node",
+                "gpus_per_task", "cpus_per_gpu", "cpus_per_task", "mem_gb", "mem_per_gpu", "mem_per_cpu", "timeout_min",
+                "signal_delay_s", "max_num_timeout", "array_parallelism", "stderr_to_stdout",
+            )
+        ),
+    ),
+    "hydra_plugins.hydra_submitit_launcher.submitit_launcher.LocalLauncher": (
+        "submitit_local",
+        frozenset(
+            (key,)
+            for key in (
+                "nodes", "tasks_per_node", "gpus_per_node", "cpus_per_task", "mem_gb", "timeout_min",
+                "stderr_to_stdout",
+            )
+        ),
+    ),
+    "hydra_plugins.hydra_ray_launcher.ray_launcher.RayLauncher": (
+        "ray_tasks",
+        frozenset(
+            {
+                ("ray", "init", "object_store_memory"), ("ray", "init", "log_to_driver"), ("ray", "init", "num_cpus"),
+                ("ray", "init", "num_gpus"), ("ray", "remote", "num_gpus"), ("ray", "remote", "num_cpus"),
+                ("ray", "remote", "max_retries"), ("ray", "remote", "max_calls"),
+            }
+        ),
+    ),
+    "hydra_plugins.hydra_joblib_launcher.joblib_launcher.JoblibLauncher": (
+        "joblib",
+        frozenset({("n_jobs",), ("verbose",), ("timeout",), ("batch_size",)}),
+    ),
+}  # fmt: skip
+"""Class of a launcher -> its name in the group ``hydra/launcher``, and what of it a file may set: amounts and names.
+
+Not among them is what a launcher runs, or where it writes: ``setup``, ``python``, ``srun_args``, ``runtime_env``,
+``additional_parameters``, the address of a cluster, folders.
+"""
+_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
+_PLAIN = re.compile(r"[\w.,:@+|&*()\[\]-]{0,200}", re.ASCII)
+"""A name as schedulers have them, on one line: no blank, no quote, no ``$``, for it becomes a line of a script."""
+
+_WAYS_OUT: dict[str, str] = {
+    "job.env_set": "set a variable where you start evalkit: NAME=VALUE python -m evalkit ...",
+    "job.env_copy": "set a variable where you start evalkit: NAME=VALUE python -m evalkit ...",
+    "job.chdir": "evalkit stays in the folder it is started in; out_dir=DIR says where results go",
+    "searchpath": "name the folder with --config-dir DIR",
+    "output_subdir": "config.yaml in out_dir holds the settings of a run",
+    "job_logging": "evalkit writes a log of its own, evalkit.log in out_dir; log_format=json prints it too",
+    "hydra_logging": "evalkit writes a log of its own, evalkit.log in out_dir; log_format=json prints it too",
+    "run.dir": "set out_dir, or type hydra.run.dir=DIR on the command line",
+    "sweep.dir": "set out_dir, or type hydra.sweep.dir=DIR on the command line",
+    "verbose": "type hydra.verbose=... on the command line",
+    "launcher": "type it on the command line if you know what it does",
+    "callbacks": f"leave it out, or name its class in the environment: {ALLOW}=MODULE.CLASS",
+}
+_DEFAULT_WAY_OUT = (
+    "leave it out; a configuration can set hydra.mode, hydra.sweep.subdir, hydra.sweeper.params, "
+    "hydra.sweeper.max_batch_size, and of hydra.launcher which one, amounts and names"
+)
+
+
+def check(
+    part: object, packaged: Mapping[str, Any], launcher: Callable[[str], Mapping[str, Any]], typed: frozenset[str]
+) -> None:
+    """Check the composed part ``hydra``, with its interpolations unresolved, before Hydra acts on it.
+
+    `packaged` is the same part as evalkit comes with it; `launcher` gives the packaged settings of the launcher of a
+    name, or nothing; `typed` are the keys given on the command line, such as ``hydra.launcher.partition``.
+
+    Raises:
+        EvalkitError: something differs that may not; it names the key, and the way out.
+    """
+    if not isinstance(part, Mapping):
+        raise EvalkitError(f"hydra={quoted(part)}: it has to be a mapping; {_DEFAULT_WAY_OUT}")
+    found, wanted = dict(_leaves(part)), dict(_leaves(packaged))
+    for path, value in sorted(found.items()):
+        if path[0] in _BY_THEMSELVES or _within(path, _BY_HYDRA) or (path in wanted and wanted[path] == value):
+            continue
+        if _within(path, _ANYWHERE) and not isinstance(value, Mapping):
+            continue
+        if not (_within(path, _TYPED) and _is_typed(path, typed)):
+            raise refusal(path, value)
+    for path in wanted.keys() - found.keys():
+        if path[0] not in _BY_THEMSELVES and not _within(path, (*_BY_HYDRA, *_ANYWHERE)):
+            raise refusal(path, _GONE)
+    _check_runtime(part)
+    _check_callbacks(part.get("callbacks"), packaged.get("callbacks"))
+    _check_sweeper(part.get("sweeper"), packaged.get("sweeper"))
+    _check_launcher(part.get("launcher"), launcher, typed)
+
+
+def check_subdir(subdir: str) -> None:
+    """Check the folder of one trial of a sweep, resolved: it has to lie below that of the sweep.
+
+    Raises:
+        EvalkitError: it does not.
+    """
+    parts = subdir.replace("\\", "/").split("/")
+    if subdir.startswith(("/", "\\")) or ".." in parts or not subdir.strip("./\\ ") or "\0" in subdir:
+        raise EvalkitError(
+            f"hydra.sweep.subdir={quoted(subdir)}: the folder of a trial has to lie below that of the sweep; give a "
+            "name, such as ${hydra.job.num}"
+        )
+
+
+def _check_runtime(part: Mapping[str, Any]) -> None:
+    """Check what Hydra fills in, as far as nothing but Hydra may have."""
+    runtime, job = part.get("runtime"), part.get("job")
+    for name, where, key in (("runtime", runtime, "output_dir"), ("job", job, "num"), ("job", job, "id")):
+        if isinstance(where, Mapping) and where.get(key, "???") != "???":
+            raise refusal((name, key), where[key])
+
+
+def _check_callbacks(found: object, packaged: object) -> None:
+    if not isinstance(found, Mapping) or not isinstance(packaged, Mapping):
+        raise refusal(("callbacks",), found)
+    for name, settings in packaged.items():
+        if found.get(name) != settings:
+            raise refusal(("callbacks", str(name)), found.get(name, _GONE))
+    for name, settings in found.items():
+        if name not in packaged and not (isinstance(settings, Mapping) and is_allowed(str(settings.get("_target_")))):
+            raise refusal(("callbacks", str(name)), settings)
+
+
+def _check_sweeper(found: object, packaged: object) -> None:
+    if not isinstance(found, Mapping) or not isinstance(packaged, Mapping):
+        raise refusal(("sweeper",), found)
+    target = str(found.get("_target_"))
+    if target != _SWEEPER:
+        if is_allowed(target):
+            return
+        raise EvalkitError(
+            f"hydra.sweeper._target_={quoted(target)}: a sweep is one of all combinations, by Hydra's own sweeper; "
+            f"another one has to be named in the environment: {ALLOW}={target}"
+        )
+    for key, value in found.items():
+        if key == "params" and isinstance(value, Mapping):
+            for name, values in value.items():
+                _check_param(str(name), values)
+        elif key not in ("_target_", "max_batch_size") and value != packaged.get(key):
+            raise refusal(("sweeper", str(key)), value)
+
+
+def _check_param(name: str, values: object) -> None:
+    if _OF_HYDRA.match(name):
+        raise EvalkitError(
+            f"hydra.sweeper.params.{name}: a sweep goes over evalkit's settings, such as reranker or slice.lang, and "
+            "not over Hydra's"
+        )
+    if isinstance(values, Mapping | list | tuple):
+        raise EvalkitError(
+            f"hydra.sweeper.params.{name}={quoted(values)}: write the values in one text, such as {name}: a,b,c"
+        )
+
+
+_OF_HYDRA = re.compile(r"[\s+~]*hydra\s*(?:[./@:]|$)")
+
+
+def _check_launcher(found: object, launcher: Callable[[str], Mapping[str, Any]], typed: frozenset[str]) -> None:
+    if not isinstance(found, Mapping):
+        raise refusal(("launcher",), found)
+    target = str(found.get("_target_"))
+    if is_allowed(target):
+        return
+    if target not in LAUNCHERS:
+        known = ", ".join(sorted(name for name, _ in LAUNCHERS.values()))
+        raise EvalkitError(
+            f"hydra.launcher._target_={quoted(target)}: evalkit knows the launchers {known}; another one has to be "
+            f"named in the environment: {ALLOW}={target}"
+        )
+    name, free = LAUNCHERS[target]
+    packaged = dict(_leaves(launcher(name)))
+    for path, value in _leaves(found):
+        if path == ("_target_",) or (path in packaged and packaged[path] == value):
+            continue
+        if _is_typed(("launcher", *path), typed) or (path in free and _is_plain(value)):
+            continue
+        why = "" if path not in free else "give a number or one word of letters, digits and .,:@+-; "
+        raise refusal(("launcher", *path), value, why)
+
+
+def refusal(path: Path, value: object, why: str = "") -> EvalkitError:
+    """Return what is said of a setting below ``hydra`` that is not as it is packaged."""
+    dotted = ".".join(path)
+    way = next((said for key, said in _WAYS_OUT.items() if f"{dotted}.".startswith(f"{key}.")), _DEFAULT_WAY_OUT)
+    if value is _GONE:
+        return EvalkitError(f"hydra.{dotted}: a configuration cannot take this away from Hydra; leave it as it is")
+    shown = "" if dotted.startswith("job.env_set") else f"={quoted(value)}"  # may be copied from the environment
+    return EvalkitError(f"hydra.{dotted}{shown}: a configuration cannot set this for Hydra; {why}{way}")
+
+
+_GONE = object()
+
+
+def _leaves(value: Mapping[Any, Any], path: Path = ()) -> Iterator[tuple[Path, Any]]:
+    """Yield path and value of whatever is no mapping, and of empty ones."""
+    for key, inner in value.items():
+        here = (*path, str(key))
+        if isinstance(inner, Mapping) and inner:
+            yield from _leaves(inner, here)
+        else:
+            yield here, inner
+
+
+def _within(path: Path, places: tuple[Path, ...]) -> bool:
+    return any(path[: len(place)] == place for place in places)
+
+
+def _is_typed(path: Path, typed: frozenset[str]) -> bool:
+    return any(".".join(("hydra", *path[:end])) in typed for end in range(1, len(path) + 1))
+
+
+def _is_plain(value: object) -> bool:
+    return (
+        value is None
+        or isinstance(value, bool | int | float)
+        or bool(isinstance(value, str) and _PLAIN.fullmatch(value))
+    )

@@ -1,0 +1,416 @@
+"""Has what a configuration gives Hydra checked before Hydra acts on it: the one file that changes Hydra from inside.
+
+As soon as Hydra has composed a configuration, and before there is a job, it opens logs, builds callbacks, a sweeper and
+a launcher, and makes folders; other folders to read, even packages to import, it takes into account while it composes.
+None of this can be turned off by its public interface, so its loader is wrapped here. Of a Hydra that is built in
+another way than the one known here, nothing is taken: without these checks a configuration could run code.
+"""
+
+import copy
+import inspect
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cache, wraps
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra._internal import utils as hydra_utils
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.config_repository import ConfigRepository
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.object_type import ObjectType
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+from omegaconf.base import Container
+from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
+from omegaconf.resolvers import oc
+
+from evalkit.boundary import redaction
+from evalkit.boundary.text import user_path
+from evalkit.cli import hydra_allowed, quoting, verbatim, written_paths, yaml_size
+from evalkit.cli.config import conf_dir
+from evalkit.cli.instantiate import check_hydra
+from evalkit.errors import EvalkitError
+from evalkit.scoring.cluster.settings import check_launcher
+
+READ_FROM_ENVIRONMENT = ("EVALKIT_STORE", "EVALKIT_FIRST_STAGE_CACHE", "RAY_ADDRESS")
+"""The variables that ``${oc.env:...}`` can read."""
+_MOST_INTERPOLATIONS = 5_000
+"""How many interpolations one configuration may take to resolve; the largest of evalkit's own takes some hundreds."""
+_MOST_CHARACTERS = 10_000_000
+"""How long all that they come to may be."""
+
+_KNOWN: tuple[tuple[Any, str, tuple[str, ...]], ...] = (
+    (ConfigLoaderImpl, "load_configuration",
+     ("self", "config_name", "overrides", "run_mode", "from_shell", "validate_sweep_overrides")),
+    (ConfigLoaderImpl, "_process_config_searchpath", ("self", "config_name", "parsed_overrides", "repo")),
+    (ConfigRepository, "load_config", ("self", "config_path")),
+    (OverridesParser, "parse_overrides", ("self", "overrides")),
+    (ConfigRepository, "_find_object_source", ("self", "config_path", "object_type")),
+    (OmegaConf, "save", ("config", "f", "resolve")),
+    (Container, "resolve_parse_tree", ("self", "parse_tree", "node", "memo", "key")),
+    (hydra_utils, "create_config_search_path", ("search_path_dir",)),
+)  # fmt: skip
+"""What is wrapped or called below, and its parameters."""
+
+_load = ConfigLoaderImpl.load_configuration
+"""Hydra's own way to compose."""
+_is_in_force = False
+_typed: frozenset[str] = frozenset()
+"""The keys that were given on the command line."""
+_typed_values: frozenset[str] = frozenset()
+_interpolations = _characters = 0
+
+
+@contextmanager
+def in_force() -> Iterator[None]:
+    """Have every configuration checked that Hydra composes while the block runs.
+
+    Raises:
+        EvalkitError: this is another Hydra than the one that is known here.
+    """
+    global _is_in_force
+    for place, name, parameters in _KNOWN:
+        found = getattr(place, name, None)
+        if found is None or tuple(inspect.signature(found).parameters) != parameters:
+            raise EvalkitError(
+                f"Hydra {hydra.__version__} is built in another way than evalkit knows ({name}), so it cannot be kept "
+                "from running what a configuration says: pip install 'hydra-core>=1.3.2,<1.4' 'omegaconf<2.4'"
+            )
+    wrapped: tuple[tuple[Any, str, Any], ...] = (
+        (ConfigLoaderImpl, "load_configuration", _checked(_load)),
+        (ConfigLoaderImpl, "_process_config_searchpath", _no_search_path),
+        (ConfigRepository, "load_config", _of_a_sane_size(_as_written(ConfigRepository.load_config))),
+        (OverridesParser, "parse_overrides", _as_typed(OverridesParser.parse_overrides)),
+        (Container, "resolve_parse_tree", _counted(Container.resolve_parse_tree)),
+        (OmegaConf, "save", staticmethod(_save_redacted)),
+    )
+    before = [(place, name, inspect.getattr_static(place, name)) for place, name, _ in wrapped]
+    try:
+        for place, name, ours in wrapped:
+            setattr(place, name, ours)
+        limit_resolvers()
+        _is_in_force = True
+        yield
+    finally:
+        _is_in_force = False
+        for place, name, theirs in before:
+            setattr(place, name, theirs)
+        OmegaConf.register_new_resolver("oc.env", oc.env, replace=True)
+
+
+def limit_resolvers() -> None:
+    """Have ``${oc.env:...}`` read the variables of `READ_FROM_ENVIRONMENT` only, from now on."""
+    OmegaConf.register_new_resolver("oc.env", _environment, replace=True)
+
+
+def typed(overrides: Sequence[str]) -> None:
+    """Take note of what the user typed; what stands in no argument comes from a file."""
+    global _typed, _typed_values
+    keys: set[str] = set()
+    values: set[str] = set()
+    for one in overrides:
+        try:
+            parsed = OverridesParser.create().parse_override(one)
+        except Exception:  # noqa: S112 - Hydra says what is wrong with it
+            continue
+        keys.add(str(parsed.key_or_group).removeprefix("/"))
+        if parsed.is_sweep_override():
+            values.update(str(value) for value in _choices(parsed))
+        else:
+            values.add(str(parsed.value()))
+    _typed, _typed_values = frozenset(keys), frozenset(values)
+
+
+def read_value(argument: str) -> object:
+    """Return the value that Hydra and OmegaConf read in ``key=value``.
+
+    Raises:
+        Exception: of many kinds, where they cannot read it.
+    """
+    return OmegaConf.create({"value": OverridesParser.create().parse_override(argument).value()}).value
+
+
+def check_written(settings: Mapping[str, Any]) -> None:
+    """Check where the settings of a trial, resolved, have files written, if there are files of somebody else.
+
+    Raises:
+        EvalkitError: see `evalkit.cli.written_paths.check`.
+    """
+    if not _is_in_force or not _has_foreign_files(HydraConfig.get().runtime.config_sources):
+        return  # in a process of a launcher; the one that launched it has checked
+    _check_paths({key: _at(settings, key) for key in (*written_paths.WRITTEN, *written_paths.ADDRESSES)})
+
+
+def _at(settings: Any, dotted: str) -> object:
+    for key in dotted.split("."):
+        settings = settings.get(key) if isinstance(settings, Mapping) else None
+    return settings
+
+
+def has_packaged_out_dir(cfg: DictConfig) -> bool:
+    """Return whether the folder for results is the packaged default, of the second in which evalkit was started."""
+    raw = OmegaConf.to_container(cfg, resolve=False)
+    assert isinstance(raw, dict)
+    return raw.get("out_dir") is not None and raw["out_dir"] == _packaged_out_dir()
+
+
+@cache
+def _packaged_out_dir() -> str:
+    packaged = OmegaConf.to_container(OmegaConf.load(conf_dir() / "config.yaml"), resolve=False)
+    assert isinstance(packaged, dict)
+    return str(packaged["out_dir"])
+
+
+def _checked(load: Callable[..., DictConfig]) -> Callable[..., DictConfig]:
+    @wraps(load)
+    def load_and_check(self: ConfigLoaderImpl, *args: Any, **kwargs: Any) -> DictConfig:
+        global _interpolations, _characters
+        _interpolations = _characters = 0
+        given = inspect.signature(load).bind(self, *args, **kwargs)
+        given.apply_defaults()
+        try:
+            cfg = load(self, *args, **kwargs)
+        except KeyError as error:
+            if str(error.args[0]) in os.environ:
+                raise
+            raise hydra_allowed.refusal(("job", "env_copy"), str(error.args[0])) from None
+        if not given.arguments["validate_sweep_overrides"]:
+            # Hydra composes once more before, to see whether it is a sweep, does nothing else with it, and takes any
+            # error there for a no.
+            return cfg
+        whole = OmegaConf.to_container(cfg, resolve=False)
+        assert isinstance(whole, dict)
+        part = whole.get("hydra")
+        if isinstance(part, Mapping):
+            check_hydra(part)
+        name = given.arguments["config_name"]
+        # What comes of evalkit's own files alone needs no second composition to compare it with.
+        if (
+            not isinstance(part, dict)
+            or _has_foreign_files(cfg.hydra.runtime.config_sources)
+            or _says_of_hydra(given.arguments["overrides"])
+        ):
+            hydra_allowed.check(part, _packaged(None if name is None else "config")["hydra"], _launcher, _typed)
+        assert isinstance(part, dict)
+        said = [*part["overrides"]["hydra"], *part["overrides"]["task"]]
+        if sorted(map(str, said)) != sorted(verbatim.arguments(given.arguments["overrides"])):
+            raise EvalkitError(
+                "hydra.overrides: this is what was given on the command line, and nothing that a file can add to"
+            )
+        if cfg.hydra.mode == RunMode.MULTIRUN:
+            check_launcher(str(part["launcher"]["_target_"]))
+        if name is not None:
+            _check_texts(cfg, given.arguments["overrides"])
+            _expand_home(cfg)
+            is_trial = given.arguments["run_mode"] == RunMode.RUN and cfg.hydra.mode == RunMode.MULTIRUN
+            _check_places(cfg, is_trial)
+        return cfg
+
+    return load_and_check
+
+
+@cache
+def _packaged(config_name: str | None, *overrides: str) -> dict[str, Any]:
+    """Return a configuration, unresolved, composed of evalkit's, Hydra's and its installed plugins' files alone."""
+    loader = ConfigLoaderImpl(hydra_utils.create_config_search_path(str(conf_dir())))
+    cfg = _load(loader, config_name, list(overrides), RunMode.RUN)
+    found = OmegaConf.to_container(cfg, resolve=False)
+    assert isinstance(found, dict)
+    return {str(key): value for key, value in found.items()}
+
+
+def _launcher(name: str) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = _packaged("config", f"hydra/launcher={name}")["hydra"]["launcher"]
+    except HydraException:  # its plugin is not installed
+        return {}
+    return found
+
+
+def _check_texts(cfg: DictConfig, overrides: Sequence[str]) -> None:
+    """Refuse what would become another text, as ``007`` becomes 7 and ``1e3`` 1000.0 on their way through a number."""
+    for one in overrides:
+        parsed = OverridesParser.create().parse_override(one)
+        written = one.partition("=")[2].strip()
+        if parsed.is_sweep_override() or not isinstance(value := parsed.value(), bool | int | float):
+            continue
+        found = _at(OmegaConf.to_container(cfg, resolve=False), str(parsed.key_or_group))
+        if isinstance(found, str) and found == str(value) != written:
+            typed = quoting.as_one_text(one, read_value)
+            raise EvalkitError(f"{one}: this text would be read as the number or truth {found}; write {typed}")
+
+
+def _expand_home(cfg: DictConfig) -> None:
+    """Put the user's home for ``~``, which Hydra takes for the name of a folder."""
+    raw = OmegaConf.to_container(cfg, resolve=False)
+    assert isinstance(raw, dict)
+    if isinstance(raw.get("out_dir"), str) and raw["out_dir"].startswith("~"):
+        with read_write(cfg), open_dict(cfg):
+            cfg.out_dir = str(user_path(raw["out_dir"]))
+
+
+def _check_places(cfg: DictConfig, is_trial: bool) -> None:
+    """Check where files will be written, as far as it can be known before the job; `is_trial` is of one of a sweep."""
+    numbered = copy.deepcopy(cfg)
+    with read_write(numbered), open_dict(numbered):
+        numbered.hydra.job.num, numbered.hydra.job.id = 0, "0"
+    if cfg.hydra.mode == RunMode.MULTIRUN:
+        with seen(numbered):
+            if (subdir := _resolved(numbered, "hydra.sweep.subdir")) is not None:
+                hydra_allowed.check_subdir(str(subdir))
+    with seen(numbered):
+        folder = _resolved(numbered, "hydra.sweep.dir" if is_trial else "hydra.run.dir")
+    if "${" in str(folder):
+        raise EvalkitError(
+            f"out_dir={folder}: Hydra cannot write to a folder with ${{ in its name; name another one with out_dir=DIR"
+        )
+    if _has_foreign_files(cfg.hydra.runtime.config_sources):
+        of = numbered if is_trial else copy.deepcopy(cfg)
+        with seen(of):
+            keys = (*written_paths.WRITTEN, *written_paths.ADDRESSES)
+            _check_paths({key: _resolved(of, key) for key in keys})
+
+
+def _check_paths(settings: Mapping[str, object]) -> None:
+    ours = {os.environ[name] for name in READ_FROM_ENVIRONMENT if name in os.environ}
+    homes = {str(user_path(value)) for value in _typed_values if value.startswith("~")}
+    written_paths.check(settings, _typed_values | ours | homes, Path.cwd())
+
+
+def _says_of_hydra(overrides: Sequence[str]) -> bool:
+    """Return whether an argument sets or chooses anything of Hydra's own."""
+    return any(one.lstrip("+~/").startswith("hydra") for one in overrides)
+
+
+def _has_foreign_files(sources: Any) -> bool:
+    """Return whether files of another folder than evalkit's own were read."""
+    own = str(conf_dir())
+    return any(
+        source.provider == "command-line" or (source.provider == "main" and source.path != own) for source in sources
+    )
+
+
+@contextmanager
+def seen(cfg: DictConfig) -> Iterator[None]:
+    """Have ``${hydra:...}`` look into `cfg` while the block runs."""
+    instance = HydraConfig.instance()
+    before, instance.cfg = instance.cfg, cfg  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        instance.cfg = before
+
+
+def _resolved(cfg: DictConfig, key: str) -> object:
+    """Return a setting; None where it is not there, or not known before the job."""
+    try:
+        return OmegaConf.select(cfg, key)
+    except OmegaConfBaseException:  # whoever needs it says so
+        return None
+
+
+def _no_search_path(self: ConfigLoaderImpl, config_name: str | None, parsed_overrides: Any, repo: Any) -> None:
+    """Stand in for Hydra's own, which would read the folders named there, and import packages, while it composes."""
+    wanted = any(one.get_key_element().lstrip("+~") == "hydra.searchpath" for one in parsed_overrides)
+    if config_name is not None and not wanted:
+        loaded = repo.load_config(config_path=config_name)
+        primary = None if loaded is None else loaded.config
+        wanted = isinstance(primary, DictConfig) and bool(OmegaConf.select(primary, "hydra.searchpath"))
+    if wanted:
+        raise EvalkitError(
+            "hydra.searchpath: a configuration cannot name other folders or packages to read; name the folder with "
+            "--config-dir DIR"
+        )
+
+
+def _as_typed(parse: Callable[..., Any]) -> Callable[..., Any]:
+    """Have arguments that are texts read as they were typed: see `evalkit.cli.verbatim`."""
+
+    @wraps(parse)
+    def parse_overrides(self: OverridesParser, overrides: Sequence[str]) -> Any:
+        return parse(self, verbatim.arguments(overrides))
+
+    return parse_overrides
+
+
+def _as_written(load: Callable[..., Any]) -> Callable[..., Any]:
+    """Have texts in YAML files read as they are written there: see `evalkit.cli.verbatim`."""
+
+    @wraps(load)
+    def load_config(self: ConfigRepository, config_path: str) -> Any:
+        result = load(self, config_path)
+        folder = result.path.removeprefix("file://") if result and result.path.startswith("file://") else None
+        if result and folder and isinstance(result.config, DictConfig):
+            group, _, name = config_path.removesuffix(".yaml").rpartition("/")
+            package = result.header.get("package") or "_group_"
+            place = {"_global_": "", "_group_": group.replace("/", ".")}.get(package, package)
+            for (*above, key), typed in verbatim.restored(Path(folder, group, f"{name}.yaml"), place):
+                node: Any = result.config
+                for step in above:
+                    node = node[step]
+                node[key] = typed
+        return result
+
+    return load_config
+
+
+def _of_a_sane_size(load: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(load)
+    def load_config(self: ConfigRepository, config_path: str) -> Any:
+        source = self._find_object_source(config_path=config_path, object_type=ObjectType.CONFIG)
+        if source is not None and source.scheme() == "file":
+            yaml_size.check(Path(source.path, source._normalize_file_name(config_path)))
+        return load(self, config_path)
+
+    return load_config
+
+
+def _counted(resolve: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(resolve)
+    def resolve_parse_tree(self: Container, *args: Any, **kwargs: Any) -> Any:
+        global _interpolations, _characters
+        _interpolations += 1
+        if _interpolations <= _MOST_INTERPOLATIONS:
+            found = resolve(self, *args, **kwargs)
+            value = found._value() if hasattr(found, "_value") else found
+            _characters += len(value) if isinstance(value, str) else 0
+            if _characters <= _MOST_CHARACTERS:
+                return found
+        raise InterpolationResolutionError(
+            "the configuration refers to itself so often (${...}) that it would be of enormous size; write the values "
+            "where they are needed"
+        )
+
+    return resolve_parse_tree
+
+
+def _save_redacted(config: Any, f: Any, resolve: bool = False) -> None:
+    """Stand in for OmegaConf's own, by which Hydra's sweeper writes the settings of a sweep to multirun.yaml."""
+    whole = OmegaConf.to_container(config, resolve=resolve)
+    assert isinstance(whole, dict)
+    part = whole["hydra"]
+    part["overrides"] = {kind: redaction.command(said) for kind, said in part["overrides"].items()}
+    part["job"]["override_dirname"] = ",".join(redaction.command([str(part["job"]["override_dirname"])]))
+    Path(f).write_text(OmegaConf.to_yaml(OmegaConf.create(redaction.settings(whole))), "utf-8")
+
+
+def _environment(key: str, *default: Any) -> Any:
+    """Resolve ``${oc.env:KEY}``: an environment has secrets, and what is resolved is written into the result."""
+    if key not in READ_FROM_ENVIRONMENT:
+        raise InterpolationResolutionError(
+            f"${{oc.env:{key}}}: a configuration can read {', '.join(READ_FROM_ENVIRONMENT)} from the environment; "
+            f'type the setting on the command line, where the shell puts it in: key="${key}"'
+        )
+    return oc.env(key, *default)
+
+
+def _choices(parsed: Any) -> list[Any]:
+    try:
+        return list(parsed.sweep_iterator())
+    except (HydraException, TypeError, ValueError):
+        return []

@@ -1,0 +1,155 @@
+"""Turns a part of the configuration into the object it names, and lets it name nothing but evalkit's own."""
+
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping
+from importlib import import_module
+from inspect import isabstract, isclass, isfunction, signature
+from types import ModuleType
+from typing import Any
+
+from evalkit.boundary.foreign_code import as_one_sentence
+from evalkit.boundary.text import named, quoted
+from evalkit.boundary.validation import misfit
+from evalkit.errors import EvalkitError
+from evalkit.first_stage.adapter import first_stage_of
+from evalkit.first_stage.base import FirstStage
+from evalkit.rerankers.adapter import reranker_of
+from evalkit.rerankers.base import Reranker
+from evalkit.slices.adapter import slice_of
+
+ALLOW = "EVALKIT_ALLOW_TARGETS"
+"""The environment variable that names what else a configuration may build: packages, modules, names, parted by commas.
+
+An environment is the user's; a configuration may be somebody else's, so it cannot allow anything to itself.
+"""
+_OWN = re.compile(r"(evalkit\.(slices|first_stage|rerankers)\.[A-Za-z]\w*)\.([A-Za-z]\w*)")
+
+
+def build(settings: Mapping[str, Any], kind: str | None = None) -> Any:
+    """Call what ``_target_`` names with the other settings; `kind` is where a component of ours has to come from.
+
+    Raises:
+        EvalkitError: the target is not one of evalkit's components, nor allowed, or one of another kind (``slices``,
+            ``first_stage``, ``rerankers``); or the settings are not those it takes.
+    """
+    target = str(settings.get("_target_"))
+    own = _OWN.fullmatch(target)
+    if own and kind not in (None, own[2]):
+        raise EvalkitError(f"_target_={target}: this is one of evalkit.{own[2]}, and one of evalkit.{kind} is needed")
+    component = _component(target)
+    where = f"_target_={target}"
+    given = {key: value for key, value in settings.items() if key != "_target_"}
+    try:
+        takes = signature(component)
+    except (TypeError, ValueError):
+        raise EvalkitError(f"{where}: it does not tell which settings it takes, as a class of Python's does") from None
+    known = [key for key in takes.parameters if not key.startswith("_")]
+    try:
+        takes.bind(**given)
+        if private := [key for key in given if key.startswith("_")]:
+            raise TypeError(f"got an unexpected keyword argument {private[0]!r}")
+    except TypeError as error:  # +key=value adds what no schema knows
+        settings_are = f"its settings are {', '.join(known)}" if known else "it has no settings"
+        raise EvalkitError(f"{target} {str(error)[:200]}; {settings_are}") from None
+    for key, value in given.items():  # where there is no schema beside, nobody has looked at them yet
+        if key in takes.parameters and (wrong := misfit(value, takes.parameters[key].annotation, key)):
+            raise EvalkitError(f"{target}: {wrong}")
+    if own:
+        return component(**given)
+    with as_one_sentence(where, "making it of its settings" if isclass(component) else "calling it"):
+        made = component(**given)
+    return _FITTED[kind](made, where) if kind else made
+
+
+_FITTED: Mapping[str, Callable[[object, str], Any]] = {
+    "slices": slice_of,
+    "first_stage": first_stage_of,
+    "rerankers": reranker_of,
+}
+
+
+def _component(target: str) -> Any:
+    own = _OWN.fullmatch(target)
+    if not own and not is_allowed(target):
+        raise _refusal(target)
+    module, _, name = target.rpartition(".")
+    found = _imported(target, module)
+    if not hasattr(found, name):
+        raise EvalkitError(f"_target_={target}: there is no such component (module {module!r} has no {name!r})")
+    component = getattr(found, name)
+    if own and not is_allowed(target):
+        # A module has names beside its component: what it imports, such as os, and functions of its own.
+        is_class = isclass(component) and issubclass(component, FirstStage | Reranker) and not isabstract(component)
+        if not (is_class or (isfunction(component) and name == "load")) or component.__module__ != module:
+            raise _refusal(target)
+    elif not callable(component):
+        raise EvalkitError(f"_target_={target}: it is no class and no function")
+    elif isabstract(component):
+        lacks = ", ".join(sorted(component.__abstractmethods__))
+        raise EvalkitError(f"_target_={target}: it has no method {lacks}, which its base class asks for")
+    return component
+
+
+def _imported(target: str, module: str) -> ModuleType:
+    with as_one_sentence(f"_target_={target}", f"importing {module}"):
+        try:
+            return import_module(module)
+        except ModuleNotFoundError as error:
+            if not error.name or not f"{module}.".startswith(f"{error.name}."):
+                raise  # it is there, and what it imports is not
+            raise EvalkitError(
+                f"_target_={target}: there is no such component ({error}); a module of your own is found where it is "
+                "installed, or with PYTHONPATH=DIR in the environment"
+            ) from None
+
+
+def is_allowed(target: str) -> bool:
+    """Return whether the user lets a configuration build `target`, by the variable `ALLOW` of the environment."""
+    names = [name.strip() for name in os.environ.get(ALLOW, "").split(",")]
+    return any(name and (target == name or target.startswith(f"{name}.")) for name in names)
+
+
+def _refusal(target: str) -> EvalkitError:
+    return EvalkitError(
+        f"_target_={named(target)}: a configuration can name evalkit's own components only (evalkit.slices, "
+        f"evalkit.first_stage, evalkit.rerankers), and what {ALLOW} in the environment names, such as "
+        f"{ALLOW}=my_module"
+    )
+
+
+def check_hydra(settings: Mapping[str, Any]) -> None:
+    """Check what a configuration has Hydra build or log with, before Hydra does: the part ``hydra``, unresolved.
+
+    Raises:
+        EvalkitError: a callback, launcher, sweeper or part of the logging is neither evalkit's, nor Hydra's or one of
+            its plugins, nor allowed.
+    """
+    for path, key, value in _named(settings, "hydra"):
+        fits = {"_target_": _HYDRAS_OWN, "()": _FORMATTERS, "class": _HANDLERS}.get(key, _STREAMS)
+        if not fits.fullmatch(str(value)) and not is_allowed(str(value)):
+            raise EvalkitError(
+                f"{path}={quoted(value)}: a configuration can give Hydra its own parts and plugins only, and what "
+                f"{ALLOW} in the environment names"
+            )
+
+
+def _named(value: object, path: str) -> Iterator[tuple[str, str, object]]:
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            if key in ("_target_", "()", "class"):
+                yield f"{path}.{key}", str(key), inner
+            yield from _named(inner, f"{path}.{key}")
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from _named(inner, path)
+    elif isinstance(value, str) and value.startswith(("ext://", "cfg://")):
+        yield path, "", value
+
+
+_HYDRAS_OWN = re.compile(
+    r"evalkit\.cli\.sweep\.SweepReport|hydra\._internal\.core_plugins\.\w+\.\w+|hydra_plugins(\.\w+)+"
+)
+_FORMATTERS = re.compile(r"colorlog\.ColoredFormatter")
+_HANDLERS = re.compile(r"logging\.(StreamHandler|FileHandler|NullHandler|Formatter)")
+_STREAMS = re.compile(r"ext://sys\.std(out|err)")

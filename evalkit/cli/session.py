@@ -1,0 +1,52 @@
+"""What is known of the command that runs in this process: one object, made anew when a command starts."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
+"""Exit codes: a gate or a trial of a sweep failed; the input is wrong; Ctrl-C (a signal gives 128 and its number)."""
+
+
+class Sweep(Protocol):
+    """What a trial knows of the sweep that it is part of (`evalkit.cli.sweep.SweepReport`)."""
+
+    folders: dict[int, str]
+
+    def ended(self, trial: int, seconds: float, failure: str) -> None:
+        """Take note of how a trial ended."""
+
+    def end(self, whole: bool) -> bool:
+        """Report what came of the trials."""
+
+
+@dataclass
+class Session:
+    """The state of one command; a process that a launcher started has one with these defaults."""
+
+    environment: dict[str, str] | None = None
+    """The user's environment when evalkit started; None in a process that a launcher started."""
+    wants_traceback: bool = False
+    """Whether the user asked for tracebacks with HYDRA_FULL_ERROR=1."""
+    began: bool = False
+    """Whether there is a job or a command: what fails before that is the command line."""
+    exit_code: int = 0
+    """That of a trial or a gate that failed; a sweep goes on after it."""
+    sweep: Sweep | None = None
+    """The sweep that is running."""
+    stopped: str | None = None
+    """The message of a trial that was stopped."""
+
+
+_current = Session()
+
+
+def begin(environment: dict[str, str]) -> Session:
+    """Return a new session, which is the current one from now on."""
+    global _current
+    _current = Session(environment, wants_traceback=environment.get("HYDRA_FULL_ERROR") == "1")
+    return _current
+
+
+def current() -> Session:
+    """Return the session of this process."""
+    return _current

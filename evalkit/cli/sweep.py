@@ -1,0 +1,161 @@
+"""The callback of a sweep: its folder, and one report of its trials, however the sweep ended."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, open_dict, read_write
+from omegaconf.errors import OmegaConfBaseException
+
+from evalkit.boundary import progress
+from evalkit.boundary.progress import say
+from evalkit.cli import hydra_limits, quoting, run_folder, session
+from evalkit.cli.messages import sentence
+from evalkit.cli.run_folder import read_result
+from evalkit.cli.session import BAD_INPUT, FAILED
+from evalkit.errors import EvalkitError
+from evalkit.report import terminal
+from evalkit.report.folder import write_comparison, write_sweep
+from evalkit.results import compare, reading
+from evalkit.results.result import Result, failed, not_begun
+
+
+def report(
+    folder: Path, trials: Sequence[str] | None, begun: Mapping[int, str], failures: Mapping[int, str], whole: bool
+) -> bool:
+    """Write the combined report and return whether all trials finished; nothing is written before there is a trial.
+
+    `trials` are the settings that each of them stands for, or None if nobody knows; `begun` are the folders that are
+    known, and `failures` the sentences that were said of those that failed. Unless the sweep is `whole`, its trials
+    are not compared: who stops it is waiting.
+
+    Raises:
+        EvalkitError: the folder cannot be written.
+    """
+    names = _folders(folder, None if trials is None else len(trials), begun)
+    found = {n: result for n, name in names.items() if (result := read_result(folder / name / "result.json"))}
+    if not (found or failures):
+        return True
+    without = [_without(name, failures.get(n)) for n, name in enumerate(trials or ()) if n not in found]
+    results = list(found.values())
+    write_sweep(results, folder, without)
+    if results:
+        terminal.show_sweep(results, str(folder))
+    for one in without:
+        say(f"no result of {one['name']}: {one['error']}")
+    done = [folder / names[n] for n, result in found.items() if result["status"] == "finished"]
+    if whole and len(done) > 1:
+        _compare(done, folder / "comparison")
+    return len(done) == len(results) + len(without)
+
+
+def _folders(sweep: Path, trials: int | None, begun: Mapping[int, str]) -> dict[int, str]:
+    """Return trial number -> name of its folder, in order, without those that an earlier sweep has left."""
+    there = {int(number): p.name for p in sweep.glob("*-*") if (number := p.name.split("-")[0]).isdecimal()}
+    found = {**there, **begun}
+    return {number: found[number] for number in sorted(found) if trials is None or number < trials}
+
+
+def _without(name: str, failure: str | None) -> Result:
+    return not_begun(name) if failure is None else failed(name, {}, {}, EvalkitError(failure))
+
+
+def _compare(done: Sequence[Path], folder: Path) -> None:
+    try:
+        compared = compare.side_by_side([reading.read(where) for where in done])
+    except EvalkitError as why:
+        say(f"the trials are not compared with one another: {why}")
+        return
+    write_comparison(compared, folder)
+    terminal.show_comparison(compared, str(folder))
+
+
+class SweepReport(Callback):
+    """Keeps the folder of a sweep to itself, and reports what came of its trials."""
+
+    def __init__(self) -> None:
+        self.failures: dict[int, str] = {}
+        """Trial number -> what was said of it."""
+        self.folders: dict[int, str] = {}
+        """Trial number -> the name of its folder, of those that were begun in this process."""
+        self._held = ExitStack()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a launcher may send to another process: the lock on the folder stays here."""
+        return {"failures": {}, "folders": {}}
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Lock the folder of the sweep."""
+        self._trials = _trials(config)
+        try:
+            with hydra_limits.seen(config):
+                self._folder = Path(config.hydra.sweep.dir)
+            if hydra_limits.has_packaged_out_dir(config):
+                self._folder = _own_folder_of_sweep(config, self._folder)
+            with read_write(config), open_dict(config):
+                config.hydra.sweep.dir = str(self._folder)  # Hydra's sweeper cannot resolve ${hydra:...} yet
+            progress.use(config.log_format)
+            self._held.enter_context(progress.logged(self._held.enter_context(run_folder.locked(self._folder))))
+        except (EvalkitError, OmegaConfBaseException) as error:
+            say(f"evalkit: {sentence(error)}")
+            sys.exit(BAD_INPUT)  # Hydra would make a warning of any error here
+        session.current().sweep = self
+
+    def ended(self, trial: int, seconds: float, failure: str) -> None:
+        """Take note of how a trial ended; `failure` is what was said of it, or empty."""
+        progress.event("trial", trial=trial, seconds=round(seconds, 3), failure=failure or None)
+        if failure:
+            self.failures[trial] = failure
+
+    def end(self, whole: bool) -> bool:
+        """Report what came of the trials, and return whether all of them finished.
+
+        Raises:
+            EvalkitError: the report cannot be written.
+        """
+        with self._held:
+            return report(self._folder, self._trials, self.folders, self.failures, whole)
+
+
+def end_sweep(whole: bool) -> None:
+    """Report what came of the sweep of this command, if there is one; `whole` unless it was stopped."""
+    state = session.current()
+    sweep, state.sweep = state.sweep, None
+    if sweep is not None:
+        try:
+            finished = sweep.end(whole)
+        except (EvalkitError, OSError) as error:
+            say(f"evalkit: {sentence(error)}")
+            finished = False
+        if not finished:
+            state.exit_code = max(state.exit_code, FAILED)
+
+
+def _trials(config: DictConfig) -> list[str] | None:
+    """Return what sets each trial of a sweep apart; None where another sweeper than Hydra's own decides on them."""
+    sweeper = config.hydra.sweeper
+    if not str(sweeper._target_).endswith(f".{BasicSweeper.__name__}"):
+        return None
+    given = [f"{key}={value}" for key, value in (sweeper.params or {}).items()] + list(config.hydra.overrides.task)
+    try:
+        overrides = OverridesParser.create().parse_overrides(given)
+        trials = [one for batch in BasicSweeper.split_arguments(overrides, None) for one in batch]
+    except HydraException:
+        return None  # Hydra will say so itself
+    common = set.intersection(*map(set, trials))
+    return [" ".join(override for override in one if override not in common) for one in trials]
+
+
+def _own_folder_of_sweep(config: DictConfig, folder: Path) -> Path:
+    """Return a folder that no other sweep of this second has, and have the trials know of it."""
+    free = run_folder.first_free(folder)
+    if typed := quoting.for_hydra(f"out_dir={free}", hydra_limits.read_value):
+        with read_write(config), open_dict(config):
+            config.hydra.overrides.task.append(typed)
+    return free

@@ -1,0 +1,100 @@
+"""What runs in the fresh process: from plain settings to a folder of results."""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from evalkit.boundary import redaction
+from evalkit.cli.instantiate import build
+from evalkit.cost.protocol import CostProtocol
+from evalkit.first_stage.base import FirstStage
+from evalkit.rerankers.base import Reranker
+from evalkit.results.result import Result
+from evalkit.types import Trial
+
+DEFAULT_DEPTH = 20
+"""Candidates of each query where neither a user nor a finished run says how many: as in conf/base.yaml."""
+
+
+_FINISHED_RUNS = (
+    "evalkit.first_stage.trec_run.TrecRun",
+    "evalkit.rerankers.trec_run.TrecRun",
+    "evalkit.rerankers.none.NoReranker",
+)
+
+
+def computes_nothing(asked: dict[str, Any]) -> bool:
+    """Return whether a trial only judges finished runs, so that there is no cost and no memory to measure."""
+    return all(asked[part].get("_target_") in _FINISHED_RUNS for part in ("first_stage", "reranker"))
+
+
+def run_trial(asked: dict[str, Any], provenance: dict[str, Any], folder: Path) -> Result:
+    """Build what the settings name, run the trial, write its folder, and return the result.
+
+    Raises:
+        EvalkitError: whatever a part refuses.
+    """
+    from evalkit import trial
+    from evalkit.boundary import cache_dirs
+    from evalkit.report.folder import write_trial
+    from evalkit.results import published
+
+    cache_dirs.lend()
+    redaction.learn_environment(os.environ)
+    redaction.learn(asked)
+    slice_settings = dict(asked["slice"])
+    references = slice_settings.pop("reference", None) or []  # published figures: for the report, not for the slice
+    published.check(references)
+    plan = trial.Plan(
+        name=asked["name"],
+        depth=DEFAULT_DEPTH if asked["depth"] is None else asked["depth"],
+        measures=asked["measures"]["names"],
+        protocol=CostProtocol(**asked["protocol"]),
+    )
+    first_stage, reranker = build(asked["first_stage"], "first_stage"), build(asked["reranker"], "rerankers")
+    # What can be known to be wrong is known now, not after an hour of indexing.
+    plan.parsed()
+    first_stage.check()
+    if lang := slice_settings.get("lang"):
+        first_stage.check_language(lang)
+    reranker.check()
+    reranker.check_protocol(asked["protocol"])
+    plan = replace(plan, depth=_depth(asked["depth"], first_stage, reranker))
+    shown = redaction.settings(asked)
+    done = trial.run(plan, build(slice_settings, "slices"), first_stage, reranker, shown, provenance)
+    return write_trial(_without_secrets(done), folder, redaction.settings(references))
+
+
+def _depth(asked: int | None, first_stage: FirstStage, reranker: Reranker) -> int:
+    """Return how many candidates of each query are judged: all that a finished run has, unless `asked` says."""
+    if asked is not None:
+        return asked
+    finished = () if reranker.computes else (reranker.most_hits(), first_stage.most_hits())
+    return next((most for most in finished if most is not None), DEFAULT_DEPTH)
+
+
+def run_quickcheck(asked: dict[str, Any]) -> dict[str, Any]:
+    """Score the two built-in queries and return what came of it.
+
+    Raises:
+        EvalkitError: the model, device or precision cannot be had.
+    """
+    from evalkit.rerankers import quickcheck
+
+    redaction.learn(asked)
+    reranker = build(asked["reranker"], "rerankers")
+    reranker.check()
+    return quickcheck.run(reranker)
+
+
+def _without_secrets(done: Trial) -> Trial:
+    """Return a trial whose settings and names hold no secret; texts and ids stay as they are."""
+    return replace(
+        done,
+        name=redaction.text(done.name),
+        effective=redaction.settings(done.effective),
+        first_stage=replace(done.first_stage, name=redaction.text(done.first_stage.name)),
+        reranked=replace(done.reranked, name=redaction.text(done.reranked.name)),
+        warnings=tuple(map(redaction.text, done.warnings)),
+    )

@@ -1,0 +1,89 @@
+"""Settings that are texts keep the characters that were typed: YAML and Hydra make numbers and booleans of some.
+
+``slice.name=12e4567`` would be ``inf``, ``revision=1e10`` ``10000000000.0``, and ``lang: no`` in a YAML file ``False``.
+Which settings are texts stands in the schemas of `evalkit.cli.config`.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from functools import cache
+from pathlib import Path
+from types import NoneType
+from typing import Any, get_args, get_type_hints
+
+import yaml
+
+from evalkit.cli.config import SCHEMAS
+
+
+@cache
+def texts() -> frozenset[str]:
+    """Return the dotted names of the settings that are texts in every schema that has them."""
+    kinds: dict[str, set[bool]] = {}
+    for (group, _), schema in SCHEMAS.items():
+        for name, hint in _hints(schema, group or ""):
+            kinds.setdefault(name, set()).add(hint is str)
+    return frozenset(name for name, kind in kinds.items() if kind == {True})
+
+
+def _hints(schema: Any, prefix: str) -> Iterator[tuple[str, Any]]:
+    for key, hint in get_type_hints(schema).items():
+        name = f"{prefix}.{key}".lstrip(".")
+        alone = [one for one in get_args(hint) if one is not NoneType]
+        if hasattr(hint, "__dataclass_fields__"):
+            yield from _hints(hint, name)
+        else:
+            yield name, alone[0] if len(alone) == 1 and NoneType in get_args(hint) else hint
+
+
+_NUMBER = r"[+-]?(\d[\d_]*(\.[\d_]*)?|\.\d[\d_]*)([eE][+-]?\d[\d_]*)?|[+-]?(inf|nan)|true|false"
+_READ_OTHERWISE = re.compile(_NUMBER, re.IGNORECASE | re.ASCII)
+"""What Hydra's grammar may read as a number or a boolean: more than it does, which does no harm in quotes."""
+_OVERRIDE = re.compile(r"(\+{0,2}([\w.]+)=)(.*)", re.DOTALL)
+
+
+def arguments(given: Iterable[str]) -> list[str]:
+    """Return the arguments of the command line with quotes around what a text must not be read as.
+
+    A list for a sweep, ``slice.name=1e3,2e3``, has them around each of its values.
+    """
+    return [_quoted(argument) for argument in given]
+
+
+def _quoted(argument: str) -> str:
+    match = _OVERRIDE.fullmatch(argument)
+    if match is None or match[2] not in texts():
+        return argument
+    values = match[3].split(",")
+    quoted = [f"'{value}'" if _READ_OTHERWISE.fullmatch(value) else value for value in values]
+    return match[1] + ",".join(quoted)
+
+
+def restored(path: Path, package: str) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Yield the path and the typed characters of each text of a YAML file that is not written as one.
+
+    `package` is the dotted place of its content in the configuration, "" for the whole of it. A sweep's
+    ``hydra.sweeper.params`` have names of settings for keys. Quoted texts and null stay as they are.
+    """
+    with path.open(encoding="utf-8") as file:
+        whole = yaml.compose(file, Loader=yaml.SafeLoader)
+    for place, typed in _plain(whole, ()):
+        name = ".".join([package, *place]).lstrip(".").removeprefix("hydra.sweeper.params.")
+        if name in texts() and _IN_YAML.fullmatch(typed):
+            yield place, typed
+
+
+_IN_YAML = re.compile(
+    rf"{_NUMBER}|yes|no|on|off|[+-]?\.(inf|nan)|[+-]?0[xob][0-9a-f_]+|[+-]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?",
+    re.IGNORECASE | re.ASCII,
+)
+"""What OmegaConf's YAML may read as a number or a boolean."""
+
+
+def _plain(node: Any, place: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Yield each scalar without quotes that stands in mappings alone."""
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            yield from _plain(value, (*place, str(key.value)))
+    elif isinstance(node, yaml.ScalarNode) and node.style is None:
+        yield place, node.value

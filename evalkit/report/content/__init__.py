@@ -1,0 +1,1 @@
+"""Rows and sentences of reports, whatever the format."""

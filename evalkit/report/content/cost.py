@@ -1,0 +1,322 @@
+"""What a trial cost, as tables and sentences: all of it, for the Markdown and the HTML report.
+
+Older results have fewer keys; a null is a figure that was not measured, and is never shown as 0.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from evalkit.report.content.numbers import amount
+from evalkit.results.result import Result
+from evalkit.results.summary import samples
+
+NOT_MEASURED = "not measured"
+LATENCY, GRID = "Latency of a query", "Latency by depth and length"
+Entry = Mapping[str, Any]
+Row = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Part:
+    """A table under a title, and sentences beneath it; either may be missing."""
+
+    title: str
+    columns: Row
+    rows: tuple[Row, ...]
+    notes: tuple[str, ...]
+
+
+def parts(result: Result) -> list[Part]:
+    """Return what the cost of a trial has to tell, in the order of a decision; nothing where nothing was computed."""
+    cost = result.get("cost")
+    if not cost:
+        return []
+    effective = result["effective"]
+    found = [
+        _throughput(cost, effective.get("scoring") or {}),
+        *([_latency(cost["latency"])] if cost.get("latency") else []),
+        *([_grid(cost["latency_grid"])] if cost.get("latency_grid") else []),
+        _memory(cost["memory"], cost.get("calibration") or {}, effective.get("scoring") or {}),
+        _phases(cost),
+        _money(cost),
+        _conditions(effective["reranker"], effective.get("environment") or {}, cost),
+    ]
+    return [part for part in found if part.rows or part.notes]
+
+
+def ends(interval: Sequence[float | None] | None, count: int) -> str:
+    """Return an interval in words, saying of an end that is None that so few samples do not determine it."""
+    if interval is None:  # an older result
+        return ""
+    low, high = interval
+    unknown = f"not determinable from {_many(count, 'sample')}"
+    if low is not None and high is not None:
+        return f"{amount(low)} to {amount(high)}"
+    if low is not None:
+        return f"from {amount(low)}; upper end {unknown}"
+    return f"to {amount(high)}; lower end {unknown}" if high is not None else unknown
+
+
+def _throughput(cost: Entry, scoring: Entry) -> Part:
+    found = cost.get("throughput") or {}
+    rows = [
+        ("pairs/s, end to end", amount(cost["pairs_per_s"])),
+        ("pairs/s, the model alone", _n(found.get("model_pairs_per_s")) or NOT_MEASURED),
+        ("pairs/s, tokenization alone", _n(found.get("tokenize_pairs_per_s")) or NOT_MEASURED),
+    ]
+    notes = []
+    if found:
+        flops, model, matrix = (found.get(key) for key in ("flops", "model_flops_per_s", "matrix_flops_per_s"))
+        rows += [
+            ("useful tokens/s, end to end", amount(found["tokens_per_s"]) if found["tokens"] else NOT_MEASURED),
+            (
+                "padding, share of the tokens that were computed",
+                f"{found['padding_share']:.1%}" if found["tokens"] else NOT_MEASURED,
+            ),
+            *([("FLOPs of the useful tokens", _si(flops, "FLOP"))] if flops is not None else []),
+            *([("FLOPs a second, the model alone", _si(model, "FLOP/s"))] if model is not None else []),
+            *([("FLOPs a second, a matrix product in this run", _si(matrix, "FLOP/s"))] if matrix is not None else []),
+            ("MFU, the model alone", _share(found.get("model_mfu"))),
+            ("MFU, end to end", _share(found.get("end_to_end_mfu"))),
+        ]
+        of = "the scoring of all pairs" if found["source"] == "scoring" else "a timed pass of its own over a sample"
+        notes.append(
+            f"Of {of}: {_many(found['pairs'], 'pair')}{_tokens(found, ', ')}, {_s(found['wall_s'])}. MFU is the "
+            "rate of the useful tokens' FLOPs over that of a matrix product at the same precision; every layer counts "
+            "whole, also where the engine spares itself some of the last one, so that MFU may exceed 100 %"
+            + ("." if matrix is not None else ", which protocol=standard measures.")
+        )
+    elif scoring.get("padding_share") is not None:
+        rows.append(("padding, share of the tokens that were computed", f"{scoring['padding_share']:.1%}"))
+    if known := scoring.get("pairs_from_store"):
+        notes.append(f"{known:,} of {_many(cost['pairs'], 'score')} came from a store; no time here has any of them.")
+    if repeated := scoring.get("pairs_repeated"):
+        notes.append(f"{_many(repeated, 'pair')} had both texts of another one, and took its score.")
+    notes += [str(sentence) for sentence in scoring.get("budget_halvings") or ()]
+    return Part("Throughput", ("", "value"), tuple(rows), tuple(notes))
+
+
+def _tokens(found: Entry, before: str, after: str = "") -> str:
+    """Return how many tokens were computed; nothing where the reranker did not count them."""
+    return f"{before}{found['tokens']:,} tokens{after}" if found["tokens"] else ""
+
+
+def _latency(found: Entry) -> Part:
+    count = samples(found)
+    rows = [
+        (name, amount(found[f"{name}_ms"]), ends(found.get(f"{name}_ci95_ms"), count))
+        for name in ("p50", "p90", "p95", "p99")
+        if found.get(f"{name}_ms") is not None
+    ]
+    note = f"One query with {amount(found['pairs_per_query'])} passages, after warm-up: {_many(count, 'sample')}"
+    if (queries := found.get("queries")) is not None:
+        note += f" of {_many(queries, 'query', 'queries')}, {amount(found['duration_s'])} s together"
+    note += ". A percentile is a sample (nearest rank)"
+    note += ", and so are the ends of its interval." if any(row[2] for row in rows) else "."
+    return _part(LATENCY, ("", "ms", "95 % interval, ms"), rows, [note])
+
+
+def _grid(grid: Entry) -> Part:
+    cells = {(cell["depth"], cell["length"]): cell["latency"] for cell in grid["cells"]}
+    depths, lengths = (list(dict.fromkeys(key[n] for key in cells)) for n in (0, 1))
+    rows = [(str(depth), *(_spread(cells.get((depth, length))) for length in lengths)) for depth in depths]
+    notes = ["Milliseconds of a query: the median, and in brackets the fastest and the slowest sample."] if rows else []
+    columns = ("passages", *(f"{length:,} tokens a pair" for length in lengths))
+    return Part(GRID, columns, tuple(rows), (*notes, *map(str, grid.get("notes") or ())))
+
+
+def _spread(found: Entry | None) -> str:
+    if found is None:
+        return ""
+    times = found["samples_ms"]
+    middle = amount(found["p50_ms"])
+    return f"{middle} ({amount(min(times))} to {amount(max(times))})" if len(times) > 1 else f"{middle} (timed once)"
+
+
+def _memory(memory: Entry, calibration: Entry, scoring: Entry) -> Part:
+    own = memory.get("own_pass") or {}
+    predicted, peak = own.get("predicted_peak_mb"), own.get("cuda_allocated_peak_mb")
+    apart = [(words, _mb(own.get(key)), "", "") for key, words in _OWN_PASS]
+    if predicted is not None and peak is not None:
+        at = [key for key, _ in _OWN_PASS].index("cuda_allocated_peak_mb")
+        apart[at] = (apart[at][0], _mb(peak), _mb(predicted), f"{peak / predicted:.2f}")
+    rows = [
+        *((words, _mb(memory.get(key)), "", "") for key, words in _MEMORY),
+        *apart,
+        *((words, _mb(calibration.get(key)), "", "") for key, words in _CALIBRATION),
+    ]
+    if own:
+        notes = [
+            f"Apart: a pass of its own over {_many(own['pairs'], 'pair')} of the longest{_tokens(own, ' (', ')')}, "
+            "every peak forgotten before."
+        ]
+    else:
+        notes = ["Memory was not measured in a pass of its own (protocol=standard does)."]
+    if scoring.get("pairs_from_store"):
+        notes.append("Scores came from a store, so peaks to the end of scoring may be lower than without one.")
+    if predicted is not None and peak is None:
+        notes.append(
+            f"Weights and activations of a batch should take {_mb(predicted)} MiB by arithmetic. That is for GPU "
+            "memory: a resident set holds libraries and texts besides."
+        )
+    columns = ("MiB", "measured", "predicted", "measured / predicted")
+    return _part("Memory", columns, [row for row in rows if row[1]], notes)
+
+
+def _phases(cost: Entry) -> Part:
+    first, latency = cost.get("first_forward_ms"), cost.get("latency") or {}
+    calibration = cost.get("calibration") or {}
+    rows = [
+        ("loading the reranker", _s(cost["load_s"])),
+        ("first forward: one query, cold", f"{amount(first)} ms" if first is not None else NOT_MEASURED),
+        ("warm-up, the first forward with it", _s(cost["warmup_s"])),
+        ("steady state: one query, p50", f"{amount(latency['p50_ms'])} ms" if latency else NOT_MEASURED),
+        ("scoring all pairs", _s(cost["scoring_s"])),
+        ("of it the tokenizer, beside the model", _s(cost["tokenize_s"]) if cost["tokenize_s"] else NOT_MEASURED),
+        ("of it the model", _s(cost["forward_s"]) if cost["forward_s"] else NOT_MEASURED),
+        ("first stage: indexing and searching", _s(cost["first_stage_s"])),
+        *([("calibration workload, median", f"{amount(calibration['p50_ms'])} ms")] if calibration else []),
+    ]
+    notes = (
+        "Cold: the first query after loading, with all of its passages. In it libraries choose and compile their "
+        "kernels, memory is reserved and caches fill, which a service pays once after each start. Steady state is the "
+        "same after warm-up, as in all other figures here."
+    )
+    return Part("Load, first forward, steady state", ("phase", "time"), tuple(rows), (notes,))
+
+
+def _money(cost: Entry) -> Part:
+    notes = []
+    energy, estimate = cost.get("energy") or {}, cost.get("estimate") or {}
+    if energy.get("joules") is not None:
+        each = amount(energy["joules_per_1000_pairs"])
+        notes.append(
+            f"Energy of the whole GPU: {amount(energy['joules'])} J in {_s(energy['duration_s'])}, "
+            f"{amount(energy['mean_power_w'])} W on average; 1,000 pairs took {each} J."
+        )
+    elif energy.get("why") and estimate:  # else it is no part by itself: see _conditions
+        notes.append(f"Energy was not measured: {energy['why']}.")
+    if estimate:
+        currency = estimate["currency"]
+        at = f"{estimate['price_per_gpu_hour']:g} {currency} an hour of a GPU"
+        if estimate.get("why"):
+            notes.append(f"No estimate at {at}: {estimate['why']}.")
+        else:
+            alone = estimate.get("per_1000_queries_one_by_one")
+            notes.append(
+                f"At {at} that is always busy, 1,000 queries with {estimate['depth']} passages each cost "
+                f"{amount(estimate['per_1000_queries'])} {currency} scored together"
+                + ("" if alone is None else f", {amount(alone)} {currency} one by one")
+                + f"; a million pairs {amount(estimate['per_million_pairs'])} {currency}."
+            )
+    return Part("Energy and price", (), (), tuple(notes))
+
+
+def _conditions(reranker: Entry, environment: Entry, cost: Entry) -> Part:
+    known = {key: value for key, value in environment.items() if value is not None}
+    facts = {**reranker, **known}  # older results have no environment, and less of it in the reranker
+    batch, source = facts.get("batch_tokens"), facts.get("batch_tokens_source")
+    held_back = facts.get("clocks_held_back_by")
+    why = facts.get("nvml")
+    rows = [
+        ("device", _joined(facts.get("device_name"), facts.get("device"))),
+        ("devices", str(facts["devices"]) if (facts.get("devices") or 1) > 1 else ""),
+        ("precision", str(facts.get("precision") or "")),
+        ("attention", str(facts.get("attention") or "")),
+        ("why on this path", str(facts.get("path_reason") or "")),
+        ("tokens a batch", "" if batch is None else f"{batch:,}" + (f" ({source})" if source else "")),
+        ("threads", str(facts.get("threads") or "")),
+        *((words, str(facts[key])) for key, words in _VERSIONS if facts.get(key) is not None),
+        ("clock of the multiprocessors", _of(facts.get("sm_clock_mhz"), facts.get("sm_clock_max_mhz"), "MHz")),
+        ("clock of the memory", _of(facts.get("memory_clock_mhz"), facts.get("memory_clock_max_mhz"), "MHz")),
+        ("clocks held back by", "" if held_back is None else ", ".join(held_back) or "nothing"),
+        ("power limit", _unit(facts.get("power_limit_w"), "W")),
+        ("temperature", _unit(facts.get("temperature_c"), "\u00b0C")),
+        ("NVML", "" if not why or why == (cost.get("energy") or {}).get("why") else f"not read: {why}"),
+    ]
+    energy = cost.get("energy") or {}
+    alone = energy.get("why") and energy.get("joules") is None and not cost.get("estimate")
+    notes = (f"Energy was not measured: {energy['why']}.",) if alone else ()
+    return Part("Measured on", ("", "what"), tuple(row for row in rows if row[1]), notes)
+
+
+def _part(title: str, columns: Row, rows: Sequence[Row], notes: Iterable[str]) -> Part:
+    """Return a part without the columns that hold nothing."""
+    kept = [n for n in range(len(columns)) if n == 0 or any(row[n] for row in rows)]
+    cells = tuple(tuple(row[n] for n in kept) for row in rows)
+    return Part(title, tuple(columns[n] for n in kept), cells, tuple(notes))
+
+
+def _many(count: int, one: str, several: str = "") -> str:
+    return f"{count:,} {one if count == 1 else several or one + 's'}"
+
+
+def _n(value: float | None) -> str:
+    return "" if value is None else amount(value)
+
+
+def _s(seconds: float) -> str:
+    return f"{amount(seconds)} s"
+
+
+def _mb(value: float | None) -> str:
+    return "" if value is None else f"{value:,.0f}"
+
+
+def _share(value: float | None) -> str:
+    return NOT_MEASURED if value is None else f"{value:.1%}"
+
+
+def _si(value: float, unit: str) -> str:
+    """Return a count of operations with its prefix."""
+    prefix, size = next(((p, s) for p, s in _PREFIXES if value >= s), ("", 1.0))
+    return f"{amount(value / size)} {prefix}{unit}"
+
+
+def _unit(value: float | None, unit: str) -> str:
+    return "" if value is None else f"{amount(value)} {unit}"
+
+
+def _of(value: float | None, most: float | None, unit: str) -> str:
+    if value is None:
+        return ""
+    return _unit(value, unit) if most is None else f"{amount(value)} of {_unit(most, unit)}"
+
+
+def _joined(name: object, device: object) -> str:
+    return f"{name} ({device})" if name and device else str(name or device or "")
+
+
+_PREFIXES = (("P", 1e15), ("T", 1e12), ("G", 1e9), ("M", 1e6))
+_MEMORY = (
+    ("weights_mb", "weights of the model"),
+    ("rss_before_load_mb", "process, before loading"),
+    ("rss_after_load_mb", "process, after loading"),
+    ("rss_peak_mb", "process, peak to the end of scoring"),
+    ("cuda_allocated_peak_mb", "GPU allocated, peak to the end of scoring"),
+    ("cuda_reserved_peak_mb", "GPU reserved, peak to the end of scoring"),
+)
+_OWN_PASS = (
+    ("rss_before_mb", "apart: process, before"),
+    ("rss_peak_mb", "apart: process, peak"),
+    ("rss_after_mb", "apart: process, after"),
+    ("cuda_allocated_before_mb", "apart: GPU allocated, before"),
+    ("cuda_allocated_peak_mb", "apart: GPU allocated, peak"),
+    ("cuda_reserved_peak_mb", "apart: GPU reserved, peak"),
+    ("cuda_process_mb", "apart: GPU memory of this process (NVML)"),
+    ("cuda_device_mb", "apart: GPU memory of all processes"),
+    ("cuda_device_total_mb", "GPU memory in all"),
+)
+_CALIBRATION = (
+    ("rss_before_mb", "calibration workload: process, before"),
+    ("rss_peak_mb", "calibration workload: process, peak"),
+    ("cuda_allocated_peak_mb", "calibration workload: GPU allocated, peak"),
+)
+_VERSIONS = (
+    ("torch", "torch"),
+    ("transformers", "transformers"),
+    ("compute_capability", "compute capability"),
+    ("cuda", "CUDA"),
+    ("driver", "driver"),
+)

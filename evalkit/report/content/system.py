@@ -1,0 +1,91 @@
+"""Which system a trial measured, in the few facts without which its figures mean nothing: the head of every report."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from evalkit.results.result import Result
+
+Entry = Mapping[str, Any]
+
+
+def facts(result: Result) -> list[tuple[str, str]]:
+    """Return names and values: first stage, model, architecture, length and truncation, precision, path, depth.
+
+    What a result does not have, as those of older versions or of rerankers without a model, is left out.
+    """
+    effective = result["effective"]
+    first, reranker, scoring = effective["first_stage"], effective["reranker"], effective.get("scoring") or {}
+    reranks = reranker.get("reranks", True)
+    depth = effective["depth"]
+    found = [
+        ("First stage", _joined(first["name"], first.get("model"), first.get("engine"), _file(first))),
+        ("Reranker", "none" if not reranks else ""),
+        ("Run file", str(reranker.get("path") or "") if _is_run(reranker) else ""),
+        ("Model", _model(reranker)),
+        ("Architecture", _architecture(reranker)),
+        ("Maximum length", _length(reranker)),
+        ("Truncation", _truncation(reranker, scoring)),
+        ("Precision", _joined(reranker.get("precision"), reranker.get("dtype"))),
+        ("Attention", str(reranker.get("attention") or "") if not _is_run(reranker) else ""),
+        ("Device", str(reranker.get("device_name") or "")),
+        ("Depth", f"{depth:,} candidates a query" + ("" if reranks else ", none reranked")),
+    ]
+    return [(name, value) for name, value in found if value]
+
+
+def line(result: Result) -> str:
+    """Return the same in one sentence."""
+    said = "; ".join(f"{name.lower()}: {value}" for name, value in facts(result))
+    return f"{said[0].upper()}{said[1:]}."
+
+
+def _is_run(reranker: Entry) -> bool:
+    """Tell a finished run from a model: it has a file, and no model."""
+    return "path" in reranker and "model" not in reranker
+
+
+def _file(first: Entry) -> str:
+    return str(first.get("path") or "")
+
+
+def _joined(name: object, *more: object) -> str:
+    """Return a name with what adds something to it in brackets."""
+    rest = [str(value) for value in dict.fromkeys(more) if value and value != name]
+    return f"{name} ({', '.join(rest)})" if name and rest else str(name or "")
+
+
+def _model(reranker: Entry) -> str:
+    model, revision = reranker.get("model"), str(reranker.get("revision") or "")
+    kind, _, digits = revision.rpartition(":")
+    short = f"{kind}:{digits[:12]}" if kind else digits[:12]
+    return f"{model}, revision {short}" if model and short else str(model or "")
+
+
+def _architecture(reranker: Entry) -> str:
+    if not reranker.get("architecture"):
+        return ""
+    layers, parameters = reranker.get("layers"), reranker.get("parameters")
+    more = [f"{layers} layers"] if layers else []
+    more += [f"{parameters / 1e6:,.1f} million parameters"] if parameters else []
+    return ", ".join([str(reranker["architecture"]), *more])
+
+
+def _length(reranker: Entry) -> str:
+    most = reranker.get("max_length")
+    return f"{most:,} tokens a pair" if most else ""
+
+
+def _truncation(reranker: Entry, scoring: Entry) -> str:
+    rule = reranker.get("truncation")
+    if not rule:
+        return ""
+    words = _RULES.get(rule)
+    cut, pairs = scoring.get("truncated_pairs"), scoring.get("pairs")
+    counted = "" if cut is None or not pairs else f"; {cut:,} of {pairs:,} pairs were cut"
+    return f"{rule}{f', {words}' if words else ''}{counted}"
+
+
+_RULES = {
+    "longest_first": "the longer of query and passage loses its end first",
+    "only_second": "the query keeps up to three quarters of the length, the passage loses its end",
+}

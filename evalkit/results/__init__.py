@@ -1,0 +1,1 @@
+"""A finished trial as data: result.json written and read, results compared."""

@@ -1,0 +1,260 @@
+"""Several finished results on one slice side by side: which differences are real, and which precisions are the same."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from itertools import combinations
+from typing import Any
+
+from evalkit.errors import EvalkitError
+from evalkit.evaluation.parity import parity, same_candidates
+from evalkit.evaluation.score_analysis import all_logits
+from evalkit.evaluation.significance import adjust_differing, any_differs, compare, equivalence, randomization_p
+from evalkit.results.reading import Finished
+from evalkit.results.same_data import refuse_other_data
+from evalkit.results.systems import System, systems_of
+from evalkit.types import SCHEMA_VERSION
+
+Comparison = dict[str, Any]
+"""The plain form that every report of a comparison is drawn from."""
+
+
+def side_by_side(
+    results: Sequence[Finished],
+    baseline: int = 0,
+    margin: float = 0.002,
+    confidence: float = 0.95,
+    seed: int = 0,
+    resamples: int = 9999,
+) -> Comparison:
+    """Compare finished results; `baseline` is the position of the one that the others are held against.
+
+    Systems are the reranked lists and, each once, the first stages beneath them: what a reranker has to be worth more
+    than. p values of the randomisation test are corrected by Holm and by Benjamini and Hochberg over all systems and
+    measures, tests left out in which no query differs, for they can reject nothing; those of the matrix by Holm over
+    all pairs, for each measure; those against a system's own first stage by Holm over these. `margin` is the
+    difference of the first measure that counts as none in the equivalence test.
+
+    Raises:
+        EvalkitError: fewer than two results, another slice or other judgments, or no measure that all have.
+    """
+    if len(results) < 2:
+        raise EvalkitError("compare needs two results or more; give the folders of finished trials")
+    ordered = [results[baseline], *(one for position, one in enumerate(results) if position != baseline)]
+    for other in ordered[1:]:
+        refuse_other_data(
+            ordered[0].result["effective"]["slice"],
+            other.result["effective"]["slice"],
+            (_queries(ordered[0]), _queries(other)),
+            (ordered[0].where, other.where),
+        )
+    systems = systems_of(ordered)
+    measures = _measures(ordered)
+    values = {measure: {one.label: one.per_query[measure] for one in systems} for measure in measures}
+    first, labels = measures[0], [one.label for one in systems]
+
+    def test(before: str, after: str, measure: str) -> dict[str, Any]:
+        of = values[measure]
+        return asdict(compare(of[before], of[after], confidence=confidence, seed=seed, resamples=resamples))
+
+    against = _corrected({
+        label: {measure: test(labels[0], label, measure) for measure in measures} for label in labels[1:]
+    })  # fmt: skip
+    own = _corrected({
+        one.label: {
+            measure: test(one.own_first_stage, one.label, measure)
+            for measure in measures
+        }
+        for one in systems if one.own_first_stage is not None
+    })  # fmt: skip
+    matrix = {
+        measure: _matrix(
+            values[measure],
+            labels,
+            [against[label][measure]["randomization_p"] for label in labels[1:]],
+            seed,
+            resamples,
+        )
+        for measure in measures
+    }
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "slice": _slice(ordered[0]),
+        "baseline": labels[0],
+        "measures": measures,
+        "confidence": confidence,
+        "seed": seed,
+        "resamples": resamples,
+        "systems": [_system(one, measures) for one in systems],
+        "against_baseline": against,
+        "untested": {
+            "against_baseline": _without_difference(against), "against_own_first_stage": _without_difference(own)
+        },
+        "against_own_first_stage": own,
+        "best": _best(systems, first, test, matrix[first]),
+        "matrix": matrix,
+        "parity": {
+            one.label: _parity(systems[0], one, values[first], margin, first) for one in systems[1:]
+        },
+        "queries": {query_id: ordered[0].queries.get(query_id, "") for query_id in values[first][labels[0]]},
+        "per_query": values,
+        "warnings": _warnings(systems, measures),
+    }  # fmt: skip
+
+
+def _queries(one: Finished) -> Mapping[str, float]:
+    per_query = one.result["effectiveness"]["per_query"]["reranked"]
+    return next(iter(per_query.values()))
+
+
+def _slice(one: Finished) -> dict[str, Any]:
+    facts = one.result["effective"]["slice"]
+    return {key: facts[key] for key in ("name", "queries", "docs", "lang", "relevance_level", "fingerprint")}
+
+
+def _measures(results: Sequence[Finished]) -> list[str]:
+    having = [one.result["effectiveness"]["per_query"]["reranked"] for one in results]
+    common = [measure for measure in having[0] if all(measure in others for others in having)]
+    if not common:
+        raise EvalkitError("the results have no measure in common; run them with the same measures.names")
+    return common
+
+
+def _system(one: System, measures: Sequence[str]) -> dict[str, Any]:
+    effective = one.finished.result["effective"]
+    reranker = effective["reranker"] if one.side == "reranked" else {}
+    known = None not in (one.first_stage_ms, one.reranking_ms)
+    return {
+        "label": one.label,
+        "where": one.finished.where,
+        "side": one.side,
+        "own_first_stage": one.own_first_stage,
+        "depth": effective["depth"] if one.side == "reranked" else None,
+        "first_stage": effective["first_stage"]["name"],
+        "reranker": reranker.get("name"),
+        "precision": reranker.get("precision"),
+        "mean": {measure: one.mean[measure] for measure in measures},
+        "time": {
+            "first_stage_ms": one.first_stage_ms,
+            "reranking_p50_ms": one.reranking_ms,
+            "total_ms": (one.first_stage_ms or 0.0) + (one.reranking_ms or 0.0) if known else None,
+        },
+        "cost": one.cost,
+    }
+
+
+def _corrected(tests: dict[str, dict[str, dict[str, Any]]]) -> dict[str, dict[str, dict[str, Any]]]:
+    """Add corrected p values; a test in which no query differs has p 1 in any case, and is not counted."""
+    flat = [test for of_label in tests.values() for test in of_label.values()]
+    ps, differ = [test["randomization_p"] for test in flat], [bool(test["wins"] + test["losses"]) for test in flat]
+    for test, holm, bh in zip(flat, adjust_differing(ps, differ, "holm"), adjust_differing(ps, differ, "bh")):
+        test |= {"holm_p": holm, "bh_p": bh}
+    return tests
+
+
+def _without_difference(tests: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> int:
+    return sum(not (test["wins"] + test["losses"]) for of_label in tests.values() for test in of_label.values())
+
+
+def _best(
+    systems: Sequence[System], measure: str, test: Callable[[str, str, str], dict[str, Any]], matrix: Mapping[str, Any]
+) -> dict[str, Any] | None:
+    """Return the best system with a reranker beside the best without one; None where either kind is absent.
+
+    Both were picked for their means, so p is that of the matrix, corrected over all pairs.
+    """
+    best = {
+        side: max((one for one in systems if one.side == side), key=lambda one: one.mean[measure], default=None)
+        for side in ("first_stage", "reranked")
+    }
+    without, reranked = best["first_stage"], best["reranked"]
+    if without is None or reranked is None:
+        return None
+    labels = matrix["labels"]
+    p = matrix["holm_p"][labels.index(without.label)][labels.index(reranked.label)]
+    found = test(without.label, reranked.label, measure)
+    return {
+        "measure": measure,
+        "without_reranker": without.label,
+        "with_reranker": reranked.label,
+        "test": {key: found[key] for key in ("mean", "low", "high", "wins", "ties", "losses")} | {"holm_p": p},
+    }
+
+
+def _matrix(
+    of: Mapping[str, Mapping[str, float]],
+    labels: Sequence[str],
+    known: Sequence[float | None],
+    seed: int,
+    resamples: int,
+) -> dict[str, Any]:
+    """Return the p values of all pairs, corrected over those in which a query differs.
+
+    `known` are those of the first system against each other one.
+    """
+    pairs = list(combinations(range(len(labels)), 2))
+    ps = [
+        known[j - 1] if i == 0 else randomization_p(of[labels[i]], of[labels[j]], seed=seed, resamples=resamples)
+        for i, j in pairs
+    ]
+    rows: list[list[float | None]] = [[None] * len(labels) for _ in labels]
+    differ = [any_differs(of[labels[i]], of[labels[j]]) for i, j in pairs]
+    for (i, j), p in zip(pairs, adjust_differing(ps, differ, "holm")):
+        rows[i][j] = rows[j][i] = p
+    return {"labels": list(labels), "holm_p": rows}
+
+
+def _parity(
+    base: System, other: System, of: Mapping[str, Mapping[str, float]], margin: float, measure: str
+) -> dict[str, Any] | None:
+    """Return how far two rerankings agree, by ranks alone where one has no logits; None where `_no_parity` says why."""
+    if _no_parity(base, other):
+        return None
+    one, two = base.finished, other.finished
+    depth, logits = one.result["effective"]["depth"], all(all_logits(f.result["effective"]) for f in (one, two))
+    found = parity(one.reranked, two.reranked, depth, ranks_only=not logits)
+    same = equivalence(of[base.label], of[other.label], margin)
+    return asdict(found) | {"equivalence": {"measure": measure, **asdict(same)}}
+
+
+def _no_parity(base: System, other: System) -> str | None:
+    """Return why two systems have no parity; None where they have one."""
+    if not base.side == other.side == "reranked":
+        return "one of them has no reranker"
+    effective = [one.finished.result["effective"] for one in (base, other)]
+    if effective[0]["depth"] != effective[1]["depth"]:
+        return f"one reranked to depth {effective[0]['depth']}, the other to {effective[1]['depth']}"
+    try:
+        same_candidates(base.finished.reranked, other.finished.reranked, effective[0]["depth"])
+    except EvalkitError as error:  # another first stage has other candidates
+        return str(error)
+    return None
+
+
+def _warnings(systems: Sequence[System], measures: Sequence[str]) -> list[str]:
+    found = []
+    of_results = list({one.finished.where: one for one in sorted(systems, key=lambda one: one.side)}.values())
+    for one in of_results:  # each result once, by what it reranks where it does
+        if left_out := [measure for measure in one.per_query if measure not in measures]:
+            found.append(f"{', '.join(left_out)} of {one.label} is left out: not every result has it")
+    for other in systems[1:]:
+        reranked = systems[0].side == other.side == "reranked"
+        if reranked and (why := _no_parity(systems[0], other)):
+            found.append(f"how far the rankings of {systems[0].label} and {other.label} agree is not told: {why}")
+    noted: dict[str, list[str]] = {}
+    for one in of_results:
+        for warning in one.finished.result["warnings"]:
+            noted.setdefault(warning, []).append(one.label)
+    for warning, of in noted.items():
+        found.append(warning if len(of) == len(of_results) else f"{', '.join(of)}: {warning}")
+    untimed = [one.label for one in systems if one.first_stage_ms is None and one.side == "first_stage"]
+    if untimed:
+        found.append(
+            f"the time of a query is not known of {', '.join(untimed)}: of a finished run, or of a result by an older "
+            "version; in the picture of quality and latency it is missing, or has the time of reranking alone"
+        )
+    for one in systems:
+        if one.again:
+            found.append(f"{', '.join(one.again)}: {one.label} again, which stands here once")
+        if one.also:
+            found.append(f"{one.label} is the first stage {', '.join(one.also)} too: they rank alike")
+    return found

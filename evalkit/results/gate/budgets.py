@@ -1,0 +1,80 @@
+"""Time and memory against budgets: ratios to a workload measured in the same run, or absolute figures."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from evalkit.errors import EvalkitError
+from evalkit.results.gate.limits import Limits
+from evalkit.results.gate.verdict import Check
+
+
+def budgets(cost: Mapping[str, Any] | None, limits: Limits) -> Iterator[Check]:
+    """Yield a check for each figure that the result has.
+
+    Raises:
+        EvalkitError: a budget is set, and the result has no figure for it.
+    """
+    asked = {
+        "latency_ratio": ("max_latency_ratio", limits.max_latency_ratio),
+        "scoring_ratio": ("max_scoring_ratio", limits.max_scoring_ratio),
+        "memory_ratio": ("max_memory_ratio", limits.max_memory_ratio),
+        "p50_ms": ("max_p50_ms", limits.max_p50_ms),
+        "p99_ms": ("max_p99_ms", limits.max_p99_ms),
+        "pairs_per_s": ("min_pairs_per_s", limits.min_pairs_per_s),
+        "rss_mb": ("max_rss_mb", limits.max_rss_mb),
+        "cuda_mb": ("max_cuda_mb", limits.max_cuda_mb),
+    }
+    found = figures(cost)
+    for name, (setting, limit) in asked.items():
+        value = found.get(name)
+        if value is None:
+            if limit is not None:
+                raise EvalkitError(
+                    f"gate.{setting}={limit:g} is set, but the result has no {_FIGURES[name]}; "
+                    "run the trial with protocol=ci on the device that the limit is for, or take the limit away"
+                )
+            continue
+        message = f"{_FIGURES[name]}: {value:.3g}"
+        if limit is None:
+            yield Check(name, "no limit", f"{message} (gate.{setting} sets a limit)", value)
+        elif value < limit if setting.startswith("min") else value > limit:
+            word = "below" if setting.startswith("min") else "above"
+            yield Check(name, "failed", f"{message}, {word} {setting} {limit:g}", value)
+        else:
+            yield Check(name, "passed", f"{message} ({setting} {limit:g})", value)
+
+
+_FIGURES = {
+    "latency_ratio": "median time of a query, in runs of the calibration workload",
+    "scoring_ratio": "time of 100 pairs, in runs of the calibration workload",
+    "memory_ratio": "peak memory, in that of the calibration workload",
+    "p50_ms": "median time of a query in ms",
+    "p99_ms": "99th percentile of the time of a query in ms",
+    "pairs_per_s": "pairs a second",
+    "rss_mb": "peak memory of the process in MiB",
+    "cuda_mb": "peak GPU memory in MiB",
+}
+
+
+def figures(cost: Mapping[str, Any] | None) -> dict[str, float]:
+    """Return the figures that budgets are about, those that the result has: ratios need a calibration."""
+    if not cost:
+        return {}
+    latency, memory, yard = cost.get("latency") or {}, cost.get("memory") or {}, cost.get("calibration") or {}
+    found = {
+        "p50_ms": latency.get("p50_ms"),
+        "p99_ms": latency.get("p99_ms"),
+        "pairs_per_s": cost.get("pairs_per_s"),
+        "rss_mb": memory.get("rss_peak_mb"),
+        "cuda_mb": memory.get("cuda_allocated_peak_mb"),
+    }
+    if yard:
+        if latency:
+            found["latency_ratio"] = latency["p50_ms"] / yard["p50_ms"]
+        found["scoring_ratio"] = 100_000 / cost["pairs_per_s"] / yard["p50_ms"]
+        if yard.get("cuda_allocated_peak_mb"):
+            found["memory_ratio"] = memory["cuda_allocated_peak_mb"] / yard["cuda_allocated_peak_mb"]
+        elif yard.get("rss_peak_mb") and yard["rss_peak_mb"] > yard["rss_before_mb"]:
+            base = yard["rss_before_mb"]
+            found["memory_ratio"] = (memory["rss_peak_mb"] - base) / (yard["rss_peak_mb"] - base)
+    return {name: float(value) for name, value in found.items() if value is not None}

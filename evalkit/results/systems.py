@@ -1,0 +1,163 @@
+"""The systems that a comparison is about: each reranked list, and each first stage beneath them once."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import median
+from typing import Any, Literal
+
+from evalkit.errors import EvalkitError
+from evalkit.results import naming, reading, summary
+from evalkit.results.reading import Finished
+
+
+@dataclass(frozen=True)
+class System:
+    """One ranking of the slice's queries, and what it takes."""
+
+    label: str
+    side: Literal["first_stage", "reranked"]
+    finished: Finished
+    """The result that it is of; a first stage may be of several, and this is one of them."""
+    own_first_stage: str | None = None
+    """The label of what it reranks; None for a first stage."""
+    first_stage_ms: float | None = None
+    """Time of the first stage for a query, an index being there; None where it was not measured."""
+    also: tuple[str, ...] = ()
+    """Other names that a first stage has in other results, which rank alike."""
+    again: tuple[str, ...] = ()
+    """Further results without a reranker that are of the same first stage."""
+
+    @property
+    def per_query(self) -> Mapping[str, Mapping[str, float]]:
+        """Return measure -> query_id -> value."""
+        values: Mapping[str, Mapping[str, float]] = self.finished.result["effectiveness"]["per_query"][self.side]
+        return values
+
+    @property
+    def mean(self) -> Mapping[str, float]:
+        """Return measure -> mean over the queries."""
+        means: Mapping[str, float] = self.finished.result["effectiveness"][self.side]["mean"]
+        return means
+
+    @property
+    def cost(self) -> dict[str, Any] | None:
+        """Return the figures of the reranking's cost; None where nothing was computed."""
+        return summary.cost_figures(self.finished.result) if self.side == "reranked" else None
+
+    @property
+    def reranking_ms(self) -> float | None:
+        """Return the median time of reranking a query; None where it was not measured, 0 without a reranker."""
+        return 0.0 if self.side == "first_stage" else (self.cost or {}).get("p50_ms")
+
+
+def systems_of(results: Sequence[Finished]) -> list[System]:
+    """Return the systems of finished results in their order, what each result reranks just before it.
+
+    The first result's own system is the first of all, for it is the baseline. A first stage of several results is one
+    system where its figures and its settings are the same, or where it is of another kind (as a run is) and ranks
+    alike; results without a reranker are such first stages. Only where all results are of one first stage, and none
+    has a reranker, each is a system. Systems of one name are told apart by what differs: their settings, else their
+    folders.
+
+    Raises:
+        EvalkitError: the same result is given twice.
+    """
+    if twice := naming.twice([one.where for one in results]):
+        raise EvalkitError(f"{twice[0]} is given twice; name each result once")
+    keys = _alike(results)
+    alone = {key for key, one in zip(keys, results) if not summary.reranks(one.result)}
+    others = len(set(keys)) > 1 or any(summary.reranks(one.result) for one in results)  # than one first stage
+    again: dict[int, list[str]] = {}
+    found: list[tuple[int, System]] = []
+    first_stages: dict[int, int] = {}
+    for number, (key, one) in enumerate(zip(keys, results)):
+        if not summary.reranks(one.result):
+            if key in first_stages and others:
+                again.setdefault(key, []).append(one.where)
+                continue
+            first_stages.setdefault(key, len(found))
+            found.append((key, System(summary.label_first(one.result), "first_stage", one)))
+            continue
+        reranked = (key, System(summary.label(one.result), "reranked", one))
+        found += [reranked] if number == 0 else []
+        if key not in first_stages and key not in alone:
+            first_stages[key] = len(found)
+            found.append((key, System(summary.label_first(one.result), "first_stage", one)))
+        found += [reranked] if number else []
+    labels = _labels([system for _, system in found])
+    times = {key: [ms for of, one in zip(keys, results) if of == key and (ms := _first_stage_ms(one)) is not None]
+             for key in keys}  # fmt: skip
+    named = {key: {summary.label_first(one.result) for of, one in zip(keys, results) if of == key} for key in keys}
+    beneath = {key: label for (key, system), label in zip(found, labels) if system.side == "first_stage"}
+    return [
+        replace(
+            system,
+            label=label,
+            own_first_stage=beneath[key] if system.side == "reranked" else None,
+            first_stage_ms=median(times[key]) if times[key] else None,
+            also=tuple(sorted(named[key] - {summary.label_first(system.finished.result)}))
+            if system.side == "first_stage"
+            else (),
+            again=tuple(again.get(key, ())) if system.side == "first_stage" else (),
+        )
+        for (key, system), label in zip(found, labels)
+    ]
+
+
+def _first_stage_ms(one: Finished) -> float | None:
+    time = one.result["effective"].get("first_stage_time") or {}
+    found: float | None = time.get("per_query_ms")
+    return found
+
+
+def _alike(results: Sequence[Finished]) -> list[int]:
+    """Return for each result the number of the first one with the same first stage."""
+    runs: dict[int, Rankings | None] = {}
+
+    def ranked(number: int) -> Rankings | None:
+        if number not in runs:
+            one = results[number]
+            run = reading.first_stage(one) if summary.reranks(one.result) else one.reranked
+            ids = {q: [hit.doc_id for hit in hits] for q, hits in run.rankings.items()} if run else None
+            runs[number] = ids
+        return runs[number]
+
+    def same(one: int, other: int) -> bool:
+        facts = [results[number].result["effective"]["first_stage"] for number in (one, other)]
+        values = [results[number].result["effectiveness"]["per_query"]["first_stage"] for number in (one, other)]
+        common = values[0].keys() & values[1].keys()  # another depth has another recall
+        if not common or any(values[0][measure] != values[1][measure] for measure in common):
+            return False
+        before, after = (dict(naming.settings(of)) for of in facts)
+        if before == after and facts[0]["name"] == facts[1]["name"]:
+            return True
+        if any(before[key] != after[key] for key in before.keys() & after.keys() - {"path"}):
+            return False  # set to be another, even if it ranks these queries alike
+        first, second = ranked(one), ranked(other)
+        return first is not None and second is not None and _same_rankings(first, second)
+
+    found: list[int] = []
+    for number in range(len(results)):
+        found.append(next((one for one in dict.fromkeys(found) if same(one, number)), number))
+    return found
+
+
+Rankings = Mapping[str, Sequence[str]]
+
+
+def _same_rankings(before: Rankings, after: Rankings) -> bool:
+    """Return whether two runs list the same passages in the same order, as far as both were searched."""
+    depth = min(max(map(len, run.values()), default=0) for run in (before, after))
+    return before.keys() == after.keys() and all(before[q][:depth] == after[q][:depth] for q in before)
+
+
+def _labels(systems: Sequence[System]) -> list[str]:
+    """Return a name for each system; those of one name get what differs: settings, else folder, else path."""
+    labels = naming.apart([naming.Named(one.label, one.finished.result["effective"], one.side) for one in systems])
+    for of in (lambda system: Path(system.finished.where).name, lambda system: system.finished.where):
+        twice = naming.twice(labels)
+        labels = [f"{label}, {of(one)}" if label in twice else label for label, one in zip(labels, systems)]
+    if twice := naming.twice(labels):
+        raise EvalkitError(f"{twice[0]} is given twice; name each result once")
+    return labels

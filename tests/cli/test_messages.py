@@ -1,0 +1,193 @@
+"""A user's mistake ends in one sentence that says what would be right, exit code 2, and no traceback."""
+
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+from hydra.core.global_hydra import GlobalHydra
+
+from evalkit.cli import app, run_folder
+from tests.conftest import run_evalkit, sentence
+
+
+@pytest.fixture
+def refused(monkeypatch, tmp_path, capsys):
+    """Run the command line in this process up to its error, and return the sentence."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "0")  # app.main sets it, and it is put back after the test
+    monkeypatch.setattr(app, "_exit_code", 0)
+
+    def run(*arguments: str) -> str:
+        GlobalHydra.instance().clear()
+        monkeypatch.setattr(sys, "argv", ["evalkit", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            app.main()
+        assert ended.value.code == 2
+        shown = capsys.readouterr()
+        assert shown.out == ""
+        return sentence(shown.err)
+
+    yield run
+    GlobalHydra.instance().clear()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ("experiment=msmarco_fp61", "there is no experiment 'msmarco_fp61'; did you mean msmarco_fp16, "),
+        (
+            "experiment=xyz",
+            "there is no experiment 'xyz'; there is ci, dev_languages, miracl_fp16, miracl_ray, miracl_sweep_ray, ",
+        ),
+        ("slice=devv", "there is no slice 'devv'; did you mean dev?"),
+        ("slice=xyz", "there is no slice 'xyz'; there is beir, dev, irds, miracl, "),
+        ("reranker=bge", "there is no reranker 'bge'; did you mean bge_base, "),
+        ("first_stage=bm52", "there is no first_stage 'bm52'; did you mean bm25?"),
+        ("precision=fp61", "there is no precision 'fp61'; did you mean fp16, "),
+        ("slice.lng=xx", "there is no setting 'slice.lng'; did you mean lang?"),
+        ("slice.path=/x", "there is no setting 'slice.path'; there is lang, queries, reference, seed"),
+        ("reranker.batchtokens=9", "there is no setting 'reranker.batchtokens'; did you mean batch_tokens"),
+        ("dpeth=5", "there is no setting 'dpeth'; did you mean depth?"),
+        ("slcie.lang=zh", "there is no setting 'slcie.lang'; did you mean slice?"),
+        ("protocol.warmup=1", "there is no setting 'protocol.warmup'; did you mean warmup_queries"),
+        ("precision.nam=fp16", "there is no setting 'precision.nam'; did you mean name?"),
+        ("hydra.run.dri=x", "Could not override 'hydra.run.dri'"),
+        ("task=trail", "task=trail: no such task; did you mean trial?"),
+        ("time_limit_s=0", "time_limit_s=0: give a number of seconds above 0, or null for none"),
+        ("log_format=xml", "log_format=xml: there is text, json"),
+        ("slice=beir", "slice.path must be given: add slice.path=... to the command"),
+        (
+            "slice=irds first_stage=dense reranker=cross_encoder",
+            "first_stage.model, reranker.model, slice.dataset must be given: "
+            "add first_stage.model=... reranker.model=... slice.dataset=... to the command",
+        ),
+        ("--multirun precision=fp32,fp61 out_dir=o", "there is no precision 'fp61'; did you mean fp16, "),
+    ],
+)
+def test_a_wrong_name_is_met_with_the_right_ones(refused, arguments, expected):
+    told = refused(*arguments.split())
+    assert told.startswith(expected)
+    assert "schema_" not in told  # those are for group files, not for users
+
+
+@pytest.mark.parametrize(
+    ("argument", "told"),
+    [
+        ("depth=abc", ("depth=abc", "Integer")),
+        ("depth=1.5", ("depth=1.5", "Integer")),
+        ("overwrite=perhaps", ("overwrite=perhaps", "bool")),
+        ("slice.queries=many", ("slice.queries=many", "Integer")),
+        ("first_stage.k1=big", ("first_stage.k1=big", "Float")),
+        ("measures.names=5", ("measures.names=5", "list")),
+        ("reranker.model=null", ("reranker.model=null", "not Optional")),
+    ],
+)
+def test_a_value_of_the_wrong_type_names_setting_and_type(refused, argument, told):
+    shown = refused(argument)
+    for words in told:
+        assert words in shown
+
+
+@pytest.mark.parametrize("argument", ["quickcheck", "depth 5", "slice.lang=[en"])
+def test_an_argument_that_is_no_setting_is_told_how_to_write_one(refused, argument):
+    assert refused(argument).startswith(f"cannot read the argument {argument!r}; settings are written key=value")
+
+
+def test_a_list_of_values_needs_a_sweep(refused):
+    assert refused("slice.lang=en,zh").startswith("Ambiguous value for argument 'slice.lang=en,zh'")
+
+
+@pytest.mark.parametrize(
+    "arguments", [["experiment=miracl_sweep_slurm"], ["-m", "hydra/launcher=slurm", "depth=10,20"]]
+)
+def test_a_sweep_whose_launcher_is_not_installed_does_not_begin(refused, arguments, monkeypatch):
+    monkeypatch.setattr("evalkit.scoring.cluster.settings.find_spec", lambda name: None)
+    assert refused(*arguments) == (
+        "hydra/launcher: SlurmLauncher is not installed: pip install hydra-submitit-launcher"
+    )
+
+
+def test_an_interpolation_that_leads_nowhere_is_named(refused):
+    assert "nowhere" in refused("name=${nowhere}")
+
+
+def test_a_result_is_not_written_over_unless_told_to(refused, tmp_path):
+    done = tmp_path / "done"
+    done.mkdir()
+    (done / "result.json").write_text('{"precious": true}', "utf-8")
+    told = refused(f"out_dir={done}")
+    assert told == (
+        f"{done} holds a result already; name another folder with out_dir=DIR, or replace it with overwrite=true"
+    )
+    assert json.loads((done / "result.json").read_text("utf-8")) == {"precious": True}
+    assert [path.name for path in done.iterdir()] == ["result.json"]
+
+
+def test_a_folder_that_another_run_is_writing_to_is_left_alone(refused, tmp_path):
+    with run_folder.claimed(tmp_path / "out", overwrite=False):
+        told = refused(f"out_dir={tmp_path}/out", "overwrite=true")
+        swept = refused("--multirun", "depth=1,2", f"out_dir={tmp_path}/out", "overwrite=true")
+    assert swept == told
+    assert told == (
+        f"another run (process {os.getpid()}) is at work in {tmp_path}/out; wait for it, or name another folder "
+        "with out_dir=DIR"
+    )
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["evalkit.log"]
+
+
+def test_an_out_dir_below_a_file_names_the_way_out(refused, tmp_path):
+    (tmp_path / "file").write_text("in the way", "utf-8")
+    told = refused(f"out_dir={tmp_path}/file/below")
+    assert (
+        told
+        == f"cannot write the results ({tmp_path}/file/below): Not a directory; name another folder with out_dir=DIR"
+    )
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="there is no /proc, where nobody can make a folder")
+def test_an_out_dir_that_nobody_may_make_names_the_way_out(refused):
+    told = refused("out_dir=/proc/evalkit")
+    assert told.startswith("cannot write the results (/proc/evalkit): ")
+    assert told.endswith("; name another folder with out_dir=DIR")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full, a disk without room")
+def test_a_full_disk_is_told_before_any_work(refused, tmp_path):
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "evalkit.log").symlink_to("/dev/full")
+    told = refused(f"out_dir={tmp_path}/full")
+    assert told.startswith(f"cannot write the results to {tmp_path}/full: No space left on device; free some space")
+
+
+def test_who_asks_for_a_traceback_gets_one(monkeypatch, tmp_path):
+    from hydra.errors import MissingConfigException
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    monkeypatch.setattr(sys, "argv", ["evalkit", "slice=devv"])
+    GlobalHydra.instance().clear()
+    with pytest.raises(MissingConfigException):
+        app.main()
+    GlobalHydra.instance().clear()
+
+
+# --- through a process of its own, as a user sees it
+
+
+def test_a_model_folder_without_its_tokenizer_is_refused_and_the_failure_is_written_down(bert_folder, tmp_path):
+    model = Path(shutil.copytree(bert_folder, tmp_path / "model"))
+    (model / "tokenizer.json").unlink()
+    done = run_evalkit(
+        f"reranker.model={model}", "device=cpu", "slice.queries=3", "depth=3", "out_dir=out", cwd=tmp_path
+    )
+    told = sentence(done.stderr)
+    assert done.returncode == 2
+    assert told.startswith(f"reranker.model={model}: the tokenizer has no words; a model folder holds config.json")
+    assert "Error executing job" not in done.stderr
+    result = json.loads((tmp_path / "out" / "result.json").read_text("utf-8"))
+    assert (result["status"], result["error"]) == ("failed", told)
+    assert result["asked"]["reranker"]["model"] == str(model)
+    assert "evalkit" in result["provenance"]

@@ -1,0 +1,85 @@
+"""A value with characters that have a meaning for Hydra or the shell: the message has the command line that works."""
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from omegaconf import OmegaConf
+
+from evalkit.cli import hydra_limits, quoting
+from tests.cli.test_hostile_configs import refused  # noqa: F401 - a fixture
+from tests.conftest import run_evalkit
+
+PATHS = ["/tmp/é=([&/x", "/a,b", "/it's", '/say "x"', "C:\\a b\\(x)", "/a{b}", "{a}", "[x]", "~/x", "/日本", "/a#b;c!d",
+         "/a${b}", "/${x", "/a'b\"c", "/a<b>`c`", "/ a =b"]  # fmt: skip
+
+
+def suggested(told: str) -> str:
+    """The argument that a message says to write, as the shell hands it on."""
+    found = re.search(r".*(?:some of its characters have a meaning: | write )(.*)$", told)
+    assert found, told
+    (argument,) = shlex.split(found[1])
+    return argument
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("key", ["slice.path", "out_dir"])
+def test_the_message_has_the_command_line_that_works(refused, key, path):  # noqa: F811
+    told = refused("slice=beir", *(["slice.path=/x"] if key != "slice.path" else []), f"{key}={path}")
+    if told.startswith(("there is no", "cannot read /")) or "cannot write" in told:
+        pytest.skip("it is taken as it is")
+    argument = suggested(told)
+    assert argument.startswith(f"{key}=")
+    assert hydra_limits.read_value(argument) == path
+
+
+def test_what_the_message_says_to_type_does_what_was_meant(beir_folder, tmp_path):
+    """Through a shell, into a folder of that name."""
+    odd = tmp_path / "é=([&, it's ${x}"
+    beir_folder.rename(odd)
+    first = ["slice=beir", "first_stage=trec_run", "reranker=trec_run", "depth=3"]
+    paths = [f"slice.path={odd}", f"first_stage.path={odd}/first.trec", f"reranker.path={odd}/reranked.trec",
+             f"out_dir={tmp_path}/out é=([&, it's"]  # fmt: skip
+    typed = [quoting.as_one_text(one, hydra_limits.read_value) for one in paths]
+    told = run_evalkit(*first, *paths, cwd=tmp_path).stderr
+    assert typed[0] in told
+    command = " ".join([shlex.quote(sys.executable), "-m", "evalkit", *first, *typed])
+    done = subprocess.run(["sh", "-c", command], cwd=tmp_path, capture_output=True, text=True, timeout=600, check=False)
+    assert done.returncode == 0, done.stderr
+    out = tmp_path / "out é=([&, it's"
+    assert json.loads((out / "result.json").read_text("utf-8"))["asked"]["slice"]["path"] == str(odd)
+    saved = OmegaConf.to_container(OmegaConf.load(out / "config.yaml"), resolve=True)
+    assert saved["slice"]["path"] == str(odd)
+
+
+def test_a_folder_for_results_that_hydra_cannot_have_is_refused(refused):  # noqa: F811
+    assert refused("out_dir='/tmp/\\${x}'").startswith("out_dir=/tmp/${x}: Hydra cannot write to a folder with ${")
+
+
+@given(st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=30))
+def test_any_text_can_be_written(value):
+    typed = quoting.as_one_text(f"slice.path={value}", hydra_limits.read_value)
+    if typed is not None:
+        (argument,) = shlex.split(typed)
+        assert hydra_limits.read_value(argument) == value
+
+
+@pytest.mark.parametrize("value", [*PATHS, "/a\\", "\\\\server\\share", ""])
+def test_every_path_of_these_can_be_written(value):
+    assert quoting.as_one_text(f"slice.path={value}", hydra_limits.read_value) is not None
+
+
+@pytest.mark.parametrize("argument", ["quickcheck", "depth 5", "=x", "a b=c"])
+def test_what_is_no_setting_cannot(argument):
+    assert quoting.as_one_text(argument, hydra_limits.read_value) is None
+
+
+def test_an_option_between_the_settings_is_told_where_to_stand(refused):  # noqa: F811
+    assert refused("depth=1", "--multirun", "slice.lang=en,zh").startswith(
+        "slice.lang=en,zh: options such as --multirun"
+    )

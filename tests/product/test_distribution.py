@@ -1,0 +1,61 @@
+"""The package is installed as evalkit-rerank: evalkit on the index is somebody else's, and nothing advises it."""
+
+import re
+import tomllib
+
+from tests.conftest import REPOSITORY
+
+PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text("utf-8"))["project"]
+FOLDERS = ("evalkit", "conf", "docs", "benchmarks", "tools", "tests", ".ci")
+SUFFIXES = {".py", ".md", ".yaml", ".yml", ".toml", ".txt", ".svg", ".sh", ""}
+TEXTS = {
+    path.relative_to(REPOSITORY): path.read_text("utf-8")
+    for path in [*REPOSITORY.iterdir(), *(p for name in FOLDERS for p in (REPOSITORY / name).rglob("*"))]
+    if path.is_file() and path.suffix in SUFFIXES and path.name not in (".git", "test_distribution.py")
+}
+
+
+def advised(text):
+    """Return the words after each ``pip install``, options left out: requirements, and what follows them in prose."""
+    for command in re.findall(r"pip install((?: +(?:--?[\w-]+|'[^']+'|[\w.\[\],-]+))+)", text.replace("\\[", "[")):
+        for word in command.split():
+            if not word.startswith("-"):
+                yield word.strip("'")
+
+
+def test_what_is_advised_is_read_off_a_text():
+    text = "use pip install 'evalkit[ray]' or `pip install -c x.txt -e '.[test]'`; pip install evalkit-rerank."
+    assert list(advised(text)) == ["evalkit[ray]", "or", "x.txt", ".[test]", "evalkit-rerank."]
+
+
+def test_the_distribution_is_not_the_strangers_and_the_import_stays():
+    assert PROJECT["name"] == "evalkit-rerank"
+    assert PROJECT["scripts"] == {"evalkit": "evalkit.__main__:main"}
+    assert len(TEXTS) > 150
+
+
+def test_no_message_and_no_document_advises_the_strangers_package():
+    wrong = {
+        str(path): word
+        for path, text in TEXTS.items()
+        for word in advised(text)
+        if re.fullmatch(r"evalkit(\[.*)?[.,]*", word)
+    }
+    assert wrong == {}
+    assert [str(path) for path, text in TEXTS.items() if re.search(r"\bevalkit\\?\[[\w-]+\]", text)] == []
+
+
+def test_an_extra_that_is_advised_is_one_that_there_is():
+    found = {
+        extra
+        for text in TEXTS.values()
+        for word in advised(text)
+        for extra in re.findall(r"^(?:evalkit-rerank|\.)\[([\w-]+)\]", word)
+    }
+    assert {"ray", "gpu", "benchmark", "nano-beir"} <= found <= PROJECT["optional-dependencies"].keys()
+
+
+def test_no_code_asks_the_installation_for_evalkits_version():
+    # An editable install may have the old name: the package knows its version itself.
+    asks = re.compile(r"(version|distribution|metadata|requires)\(\s*['\"]evalkit")
+    assert [str(path) for path, text in TEXTS.items() if asks.search(text)] == []

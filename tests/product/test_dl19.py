@@ -1,0 +1,48 @@
+"""Five systems on TREC DL 2019, real runs and judgments: compared with one another, and one held against another."""
+
+import re
+
+import pytest
+
+from tests.conftest import run_evalkit
+
+pytestmark = pytest.mark.shared
+
+RUNS = {"bm25": None, "splade-pp": None, "tas-b": None, "bm25+rankvicuna-7b": "bm25",
+        "bm25+vicuna-13b-zero-shot": "bm25"}  # fmt: skip
+"""Run file -> the first stage that it reranks."""
+
+
+@pytest.fixture(scope="module")
+def place(shared, tmp_path_factory):
+    """A folder with a finished result for each run."""
+    where, data = tmp_path_factory.mktemp("dl19"), shared / "data" / "msmarco-dl19"
+    for run, first in RUNS.items():
+        reranker = ["reranker=trec_run", f"reranker.path={data}/runs/{run}.trec"] if first else ["reranker=none"]
+        done = run_evalkit(
+            "slice=beir", f"slice.path={data}", "slice.relevance_level=2", "depth=100", f"out_dir={run}",
+            "first_stage=trec_run", f"first_stage.path={data}/runs/{first or run}.trec", *reranker, cwd=where,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+    return where
+
+
+def test_one_comparison_shows_all_with_bm25_as_baseline(place):
+    done = run_evalkit("compare", *RUNS, "--output", "out", cwd=place)
+    assert done.returncode == 0, done.stderr
+    shown = dict(re.findall(r"│ ([\w+ -]+?) +│ +(0\.\d{4}[ +-]*)│", done.stdout))
+    # trec_eval's values for these runs; published: 0.5058 and 0.6682. + and -: corrected p below 0.05.
+    assert {name: value.strip() for name, value in shown.items()} == {
+        "bm25": "0.5058", "splade-pp": "0.7308 +", "tas-b": "0.7210 +", "bm25 + bm25+rankvicuna-7b": "0.6682 +",
+        "bm25 + bm25+vicuna-13b-zero-shot": "0.4517 -",
+    }  # fmt: skip
+
+
+def test_rankvicuna_passes_after_bm25_and_a_zero_shot_vicuna_fails(place):
+    assert run_evalkit("baseline", "bm25", "--output", "base.json", cwd=place).returncode == 0
+    good = run_evalkit("gate", "bm25+rankvicuna-7b", "--baseline", "base.json", cwd=place)
+    assert good.returncode == 0, good.stdout
+    assert "nDCG@10 0.5058 -> 0.6682 (+0.1623)" in good.stdout
+    bad = run_evalkit("gate", "bm25+vicuna-13b-zero-shot", "--baseline", "base.json", cwd=place)
+    assert bad.returncode == 1
+    assert "FAILED nDCG@10: fell 0.5058 -> 0.4517" in bad.stdout

@@ -1,0 +1,204 @@
+"""Which module may know which, read off the source."""
+
+import ast
+import graphlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import evalkit
+from evalkit.cli.instantiate import build
+from evalkit.errors import EvalkitError
+
+PACKAGE = Path(evalkit.__file__).parent
+
+LAYERS = (
+    "types, errors < boundary < evaluation, scoring < slices, first_stage, rerankers, results < cost < trial < report "
+    "< cli < __main__"
+)
+"""A module imports from its own folder and from what is left of it, never from what is right of it or beside it."""
+
+COMPONENTS = {"slices", "first_stage", "rerankers"}
+
+FILES = sorted(PACKAGE.rglob("*.py"))
+FOLDERS = sorted({path.parent for path in FILES if path.parent != PACKAGE})
+
+
+def name_of(path):
+    return ".".join(("evalkit", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__")
+
+
+def imported(path):
+    """Return the dotted names of all modules that a file imports, inside of functions too."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute here"
+            for alias in node.names:
+                inner = PACKAGE.parent.joinpath(*node.module.split("."), alias.name)
+                is_module = node.module.startswith("evalkit") and (inner.is_dir() or inner.with_suffix(".py").exists())
+                found.add(f"{node.module}.{alias.name}" if is_module else node.module)
+    return found
+
+
+def part(module):
+    """Return what a module of ours belongs to: the name right under ``evalkit``, or "" for the package itself."""
+    return [*module.split("."), ""][1]
+
+
+def ours(modules):
+    return {module for module in modules if module.split(".")[0] == "evalkit"}
+
+
+def layer(module):
+    places = [number for number, names in enumerate(LAYERS.split(" < ")) if part(module) in names.split(", ")]
+    assert places, f"{module} has no place in LAYERS yet: give it one"
+    return places[0]
+
+
+def in_files(*names):
+    return {path for path in FILES if any(path.is_relative_to(PACKAGE / name) for name in names)}
+
+
+def test_the_imports_of_a_file_are_all_seen():
+    # One of each kind: a module of the package, a name out of a module, a name inside of a function.
+    assert {"evalkit.evaluation.ranking", "evalkit.evaluation.measures", "evalkit.types", "math"} <= imported(
+        PACKAGE / "trial.py"
+    ) | imported(PACKAGE / "evaluation" / "ranking.py")
+    assert "evalkit.scoring.device" in imported(PACKAGE / "cost" / "meter.py")
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_imports_point_one_way(path):
+    if name_of(path) == "evalkit":
+        assert ours(imported(path)) <= {"evalkit.errors", "evalkit.types"}
+        return
+    for module in ours(imported(path)) - {"evalkit"}:
+        assert part(module) == part(name_of(path)) or layer(module) < layer(name_of(path)), (
+            f"{name_of(path)} imports {module}"
+        )
+
+
+def test_no_files_import_one_another_in_a_circle():
+    imports = {name_of(path): ours(imported(path)) for path in FILES}
+    graph = graphlib.TopologicalSorter({name: known - {name, "evalkit"} for name, known in imports.items()})
+    graph.prepare()  # raises a CycleError that names the circle
+
+
+def test_the_package_has_few_entries_and_each_folder_has_a_sentence():
+    entries = [entry.name for entry in PACKAGE.iterdir() if entry.name not in ("__pycache__", "conf")]
+    assert len(entries) <= 16
+    for folder in FOLDERS:
+        sentence = ast.get_docstring(ast.parse((folder / "__init__.py").read_text("utf-8")))
+        assert sentence, folder
+
+
+@pytest.mark.parametrize("name", ["errors", "types"])
+def test_the_values_import_nothing_of_ours(name):
+    assert ours(imported(PACKAGE / f"{name}.py")) == set()
+
+
+def test_the_trial_gets_its_components_as_objects():
+    allowed = {f"evalkit.{group}.{name}" for group in COMPONENTS for name in ("base", "adapter", "search")}
+    for path in (PACKAGE / "trial.py", *in_files("cost"), PACKAGE / "cli" / "tasks.py"):
+        known = {module for module in imported(path) if part(module) in COMPONENTS}
+        assert known <= allowed | {"evalkit.rerankers.quickcheck"}, path
+
+
+ENGINES = {"pynvml", "torch", "transformers", "huggingface_hub", "numpy", "tokenizers", "safetensors"}
+"""What a machine with transformers has."""
+
+
+STANDS_ALONE = sorted(in_files("scoring", "cost") - in_files("scoring/cluster"))
+
+
+@pytest.mark.parametrize("path", STANDS_ALONE, ids=name_of)
+def test_the_engine_and_the_clocks_stand_alone(path):
+    modules = imported(path)
+    parts = {part(module) for module in ours(modules)}
+    assert parts <= {"errors", "types", "boundary", "scoring", "cost", "rerankers"}
+    others = {module.split(".")[0] for module in modules - ours(modules)}
+    assert others - sys.stdlib_module_names <= ENGINES
+
+
+@pytest.mark.parametrize(
+    ("package", "places"),
+    [
+        ("ranx", ["evaluation/measures.py"]),
+        ("numba", ["evaluation/measures.py"]),
+        ("hydra", ["cli"]),
+        ("scipy", ["evaluation", "first_stage/bm25.py"]),
+        ("statsmodels", ["evaluation/significance.py"]),
+        ("ir_datasets", ["slices", "results/provenance.py"]),
+        ("bm25s", ["first_stage"]),
+        ("matplotlib", ["report"]),
+        ("transformers", ["scoring"]),
+        ("torch", ["scoring", "cost", "first_stage/dense.py", "rerankers/cross_encoder.py"]),
+    ],
+)
+def test_a_package_is_known_in_one_place(package, places):
+    users = {path for path in FILES if package in {module.split(".")[0] for module in imported(path)}}
+    assert users
+    assert users <= in_files(*places)
+
+
+HEAVY = [
+    "torch",
+    "ranx",
+    "numba",
+    "transformers",
+    "ir_datasets",
+    "bm25s",
+    "matplotlib",
+    "scipy",
+    "statsmodels",
+    "pandas",
+]
+
+
+@pytest.mark.parametrize("module", ["evalkit", "evalkit.cli.app", "evalkit.cli.tasks"])
+def test_importing_brings_in_nothing_heavy(module):
+    program = f"import json, sys, {module}; print(json.dumps(sorted(sys.modules)))"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=PACKAGE.parent
+    )
+    loaded = json.loads(done.stdout)
+    assert module in loaded
+    assert [name for name in HEAVY if name in loaded] == []
+
+
+def test_the_public_names_are_there_and_no_others():
+    assert evalkit.__all__ == sorted(evalkit.__all__, key=lambda name: (name.startswith("_"), name))
+    for name in evalkit.__all__:
+        assert hasattr(evalkit, name)
+    namespace = {}
+    exec("from evalkit import *", namespace)
+    assert set(namespace) - {"__builtins__"} == set(evalkit.__all__)
+
+
+# --- what a configuration may name ------------------------------------------------------------------------------------
+
+
+def test_a_configuration_builds_what_it_names():
+    from evalkit.first_stage.bm25 import BM25
+
+    assert build({"_target_": "evalkit.first_stage.bm25.BM25", "k1": 1.2}) == BM25(k1=1.2)
+
+
+@pytest.mark.parametrize(
+    "target", ["os.system", "builtins.eval", "evalkit.evaluation.trec.read_run", "evalkit.slicesx.beir.load"]
+)
+def test_a_configuration_names_nothing_but_evalkit_s_own_components(target):
+    with pytest.raises(EvalkitError, match="a configuration can name evalkit's own components only"):
+        build({"_target_": target, "command": "true"})
+
+
+@pytest.mark.parametrize("target", ["evalkit.first_stage.bm25.BM52", "evalkit.first_stage.bm52.BM25"])
+def test_a_component_that_there_is_not_is_refused(target):
+    with pytest.raises(EvalkitError, match="there is no such component"):
+        build({"_target_": target})

@@ -1,0 +1,105 @@
+import json
+
+import pytest
+
+from evalkit.errors import EvalkitError, NotFiniteError
+from evalkit.evaluation.trec import write_run
+from evalkit.report import per_query
+from evalkit.results import reading, result
+from evalkit.results.reading import Passage
+from evalkit.results.result import effectiveness, failed
+from evalkit.types import Effectiveness, Hit, Run, Slice, Trial
+
+NASTY = 'one\u2028two\u2029three\nfour\x85five\r\n"six" \\ ق\x1c'
+DATA = Slice("", "", {"q1": NASTY, "ق-1": "w"}, {"a": NASTY, "b": "x"}, {"q1": {"a": 2, "c": 1}, "ق-1": {"b": 0}}, "")
+RERANKED = Run("ce", {"q1": (Hit("b", 1.5), Hit("a", -0.25)), "ق-1": (Hit("b", 3.0),)})
+VALUES = Effectiveness({"nDCG@10": {"q1": 0.5, "ق-1": 0.25}})
+EFFECTIVE = {
+    "slice": {"name": "s", "lang": "en", "queries": 2, "docs": 2, "relevance_level": 1, "fingerprint": "f",
+              "fingerprints": {"queries": "q", "docs": "d", "judgments": "j"}},
+    "first_stage": {"name": "bm25"}, "reranker": {"name": "ce"}, "scoring": {"pairs_unscored": 0}, "depth": 2,
+}  # fmt: skip
+UNJUDGED = {"first_stage": 0.0, "reranked": 0.5}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    values = dict.fromkeys(("first_stage", "reranked", "ceiling"), VALUES)
+    trial = Trial("tiny", {}, EFFECTIVE, {}, DATA, RERANKED, RERANKED, values, UNJUDGED, None)
+    write_run(trial.reranked, tmp_path / "reranked.trec")
+    lines = (json.dumps(entry, ensure_ascii=False) + "\n" for entry in per_query.passages(trial))
+    (tmp_path / "passages.jsonl").write_text("".join(lines), "utf-8")
+    result = {"schema_version": 1, "status": "finished", "name": "tiny", "effective": EFFECTIVE, "warnings": []}
+    result.write_result(result | {"effectiveness": effectiveness(trial)}, tmp_path)
+    return tmp_path
+
+
+def refused(where, kind=EvalkitError):
+    with pytest.raises(EvalkitError) as caught:
+        reading.read(where)
+    assert type(caught.value) is kind
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("where", ["~", "~/result.json"])
+def test_a_trial_is_read_from_its_folder_or_its_result(folder, where, monkeypatch):
+    monkeypatch.setenv("HOME", str(folder))
+    done = reading.read(where)
+    assert (done.where, done.reranked, done.queries) == (where, RERANKED, DATA.queries)
+    assert done.result["effectiveness"]["per_query"]["reranked"] == VALUES.per_query
+    # For q1, b is retrieved and not judged; c is judged relevant, but neither retrieved nor there.
+    assert done.passages == {
+        "q1": {"b": Passage("b", None, "x"), "a": Passage("a", 2, NASTY), "c": Passage("c", 1, "")},
+        "ق-1": {"b": Passage("b", 0, "x")},
+    }
+
+
+@pytest.mark.parametrize("name", ["result.json", "reranked.trec", "passages.jsonl"])
+def test_what_is_missing_is_named(folder, name):
+    (folder / name).unlink()
+    assert refused(folder).startswith("there is no ")
+    assert name in refused(folder)
+    assert f"there is no {folder / 'no'}; it should be a result of evalkit" in refused(folder / "no")
+
+
+ENTRY = '{"query_id": "q", "query": "", "passages": [%s]}\n'
+BROKEN = [
+    ("result.json", b"", "is empty; it should be a result of evalkit"),
+    ("result.json", b'{"schema_version": 1, "status": "fin', "is not whole, or no JSON"),
+    ("result.json", b"[1]", "holds a list; it should be a result of evalkit"),
+    ("result.json", b"\x1f\x8b\x08\xff", "cannot read"),
+    ("result.json", b'{"schema_version": 2}', "has schema version 2, and this evalkit reads 1; run the trial again"),
+    ("result.json", b"{}", "has schema version None"),
+    ("result.json", b'{"schema_version": 1, "status": "partial"}', "did not finish (status 'partial')"),
+    ("result.json", b'{"schema_version": 1, "status": "finished"}', "is no result of evalkit: it has no 'name'"),
+    ("reranked.trec", b"q1 Q0 a 1 nan ce\n", "line 1: the score is nan"),
+    ("passages.jsonl", b"q1 why\n", "is damaged ("),
+    ("passages.jsonl", ENTRY[:30].encode(), "is damaged ("),
+    (
+        "passages.jsonl",
+        b'{"qid": "q1", "query": "why", "passages": []}\n',
+        "a line has no 'query_id'",
+    ),
+    (
+        "passages.jsonl",
+        (ENTRY % '{"id": "a", "grade": 1, "text": ""}').encode(),
+        "a line.passages has no 'doc_id'",
+    ),
+    ("passages.jsonl", (ENTRY % '"a"').encode(), "is damaged ("),
+    ("passages.jsonl", b"\x1f\x8b\x08\xff", "it is compressed (gzip); unpack it first"),
+]
+
+
+@pytest.mark.parametrize(("name", "content", "why"), BROKEN)
+def test_a_broken_file_is_refused_by_name(folder, name, content, why):
+    (folder / name).write_bytes(content)
+    message = refused(folder)
+    assert str(folder / name) in message
+    assert why in message
+
+
+@pytest.mark.parametrize("error", [EvalkitError("no GPU here"), NotFiniteError("a NaN for 'q1'")])
+def test_a_trial_that_failed_is_told_with_its_error(tmp_path, error):
+    result.write_result(failed("tiny", {}, {}, error), tmp_path)
+    assert refused(tmp_path, type(error)) == f"{tmp_path / 'result.json'} is of a trial that failed: {error}"

@@ -1,0 +1,368 @@
+"""Models from the Hugging Face hub: downloads that break or are other files, and the commit that a result names."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Thread
+
+import pytest
+import torch
+from huggingface_hub import constants
+
+from evalkit.errors import EvalkitError
+from evalkit.scoring.device import PRECISIONS
+from evalkit.scoring.loading import hub as hub_
+from evalkit.scoring.loading.model_config import check_classifier, check_encoder
+from evalkit.scoring.loading.model_place import short_name
+from evalkit.scoring.loading.pretrained import load_classifier
+from tests.conftest import run_evalkit
+from tests.helpers.web import File, of_model, serving
+
+COMMIT, NEXT = "c" * 40, "d" * 40
+SCRIPT = """
+import json, sys, torch
+from evalkit.errors import EvalkitError
+from evalkit.scoring.device import PRECISIONS
+from evalkit.scoring.loading.pretrained import load_classifier
+told = {}
+for name in sys.argv[1:]:
+    try:
+        told[name] = load_classifier(name, None, torch.device("cpu"), PRECISIONS["fp32"], "reranker.model").revision
+    except EvalkitError as error:
+        told[name] = str(error)
+print(json.dumps(told))
+"""
+
+
+def model(name: str, folder: Path, commit: str = COMMIT, **odd: dict) -> dict[str, File]:
+    """The files of a model as the hub sends them; `odd` says of some (by stem) what is wrong with them."""
+    return {
+        f"/{name}/resolve/{revision}/{path.name}": of_model(commit, path.read_bytes(), **odd.get(path.stem, {}))
+        for path in folder.iterdir()
+        for revision in ("main", commit)
+    }
+
+
+def load(names: list[str], home: Path, address: str) -> dict[str, str]:
+    """Load models in a process whose hub is at `address`; return the revision of each, or why it was refused."""
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, *names], env=os.environ | hub(home, address),
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return json.loads(done.stdout)
+
+
+def hub(home: Path, address: str) -> dict[str, str]:
+    return {"HF_ENDPOINT": address, "HF_HOME": str(home), "HF_HUB_OFFLINE": "0", "NO_PROXY": "127.0.0.1",
+            "no_proxy": "127.0.0.1", "HF_HUB_DISABLE_XET": "1"}  # fmt: skip
+
+
+def test_a_download_that_breaks_or_is_another_file_is_refused_and_a_whole_one_is_known_by_its_commit(
+    bert_folder, tmp_path
+):
+    weights = (bert_folder / "model.safetensors").read_bytes()
+    files = {
+        **model("acme/whole", bert_folder),
+        **model("acme/cut", bert_folder, model={"breaks_off": 1000}),
+        **model("acme/garbage", bert_folder, model={"sent": b"x" * len(weights)}),
+        **model("acme/flipped", bert_folder, model={"sent": weights[:-4] + bytes(4)}),  # one number of two million
+    }
+    names = ["acme/whole", "acme/cut", "acme/garbage", "acme/flipped", "acme/none"]
+    with serving(files) as (address, _):
+        told = load(names, tmp_path, address)
+        files |= model("acme/cut", bert_folder)
+        assert told.pop("acme/whole") == COMMIT
+        assert "peer closed connection" in told["acme/cut"]
+        assert "404 Client Error" in told["acme/none"]
+        for name, at in (("acme/cut", f" at revision {COMMIT}"), ("acme/none", "")):
+            start = f"reranker.model={name}: no such local folder, and the Hugging Face hub did not give it{at} ("
+            assert told[name].startswith(start)
+            assert told[name].endswith("model.safetensors: reranker.model=PATH")
+        for name in ("acme/garbage", "acme/flipped"):
+            start, _, rest = told[name].partition("; delete ")
+            assert start.startswith(
+                f"reranker.model={name}: model.safetensors is not what the hub has: its checksum is"
+            )
+            Path(rest.removesuffix(" to have it downloaded anew")).unlink()  # as it says
+            files |= model(name, bert_folder)
+        again = load(names[1:4], tmp_path, address)
+    assert again == dict.fromkeys(names[1:4], COMMIT)
+
+
+def test_a_hub_models_scores_are_kept_by_its_commit_and_serve_without_a_network(bert_folder, tmp_path):
+    command = ("reranker.model=acme/small", "slice.queries=2", "depth=3", "protocol=none", f"store={tmp_path}/s.sqlite")
+
+    def run(out: str, **environment: str) -> dict:
+        done = run_evalkit(*command, f"out_dir={tmp_path}/{out}", cwd=tmp_path, **environment)
+        assert done.returncode == 0, done.stderr
+        return json.loads((tmp_path / out / "result.json").read_text("utf-8"))
+
+    def from_store(result: dict) -> tuple[str, int]:
+        return result["effective"]["reranker"]["revision"], result["effective"]["scoring"]["pairs_from_store"]
+
+    files = model("acme/small", bert_folder)
+    with serving(files) as (address, _):
+        there = hub(tmp_path / "home", address)
+        assert from_store(run("first", **there)) == (COMMIT, 0)
+        assert from_store(run("offline", **there | {"HF_HUB_OFFLINE": "1"})) == (COMMIT, 6)
+        files |= model("acme/small", bert_folder, NEXT)  # the same files, pushed again
+        assert from_store(run("next", **there)) == (NEXT, 0)
+
+
+@contextmanager
+def hanging_up():
+    """A server that closes each connection: yield its address and what has come in so far."""
+    server, came = socket.create_server(("127.0.0.1", 0)), []
+
+    def run() -> None:
+        while True:
+            try:
+                connection, _ = server.accept()
+            except OSError:
+                return
+            came.append(connection)
+            connection.close()
+
+    Thread(target=run, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.getsockname()[1]}", came
+    finally:
+        server.close()
+
+
+def test_a_model_in_the_cache_loads_at_once_where_the_hub_does_not_answer(bert_folder, tmp_path):
+    """Each optional file that it does not have was asked for again and again: 157 seconds."""
+    with serving(model("acme/small", bert_folder)) as (address, _):
+        assert load(["acme/small"], tmp_path, address) == {"acme/small": COMMIT}
+    with hanging_up() as (address, came):
+        assert load(["acme/small"], tmp_path, address) == {"acme/small": COMMIT}
+    assert len(came) <= 2
+
+
+def test_the_parts_of_an_embedding_model_come_from_the_hub_with_it(bert_folder, tmp_path):
+    files = model("acme/parts", bert_folder)
+    own = {
+        "modules.json": [{"type": f"sentence_transformers.models.{kind}", "path": path}
+                         for kind, path in (("Transformer", ""), ("Pooling", "how"), ("Normalize", "2"))],
+        "how/config.json": {"pooling_mode": "cls"},
+        "config_sentence_transformers.json": {"prompts": {"query": "query: "}},
+    }  # fmt: skip
+    for path, content in own.items():
+        for revision in ("main", COMMIT):
+            files[f"/acme/parts/resolve/{revision}/{path}"] = of_model(COMMIT, json.dumps(content).encode())
+    script = """
+from evalkit.scoring.loading.model_config import check_encoder
+files = check_encoder("acme/parts", None, "first_stage.model")[1]
+print(files.pooling, files.normalize, files.prompts["query"], len(files.notes))
+"""
+
+    with serving(files) as (address, _):
+        done = subprocess.run(
+            [sys.executable, "-c", script], env=os.environ | hub(tmp_path, address),
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+    assert done.stdout.strip() == "cls True query:  0"
+
+
+@pytest.mark.parametrize(
+    ("file", "message"),
+    [
+        ("onnx/model.onnx", "its weights are onnx/model.onnx alone (ONNX, an exported graph), and evalkit reads"),
+        ("model.fp16.safetensors", "its weights are a variant (model.fp16.safetensors), and evalkit reads"),
+        ("pytorch_model.bin", "the hub has its weights as a pickle (pytorch_model.bin) and no safetensors"),
+    ],
+)
+def test_a_hub_model_whose_weights_have_another_format_says_which(bert_folder, tmp_path, file, message):
+    files = model("acme/odd", bert_folder)
+    for path in [path for path in files if path.endswith("model.safetensors")]:
+        del files[path]
+    listed = {"id": "acme/odd", "sha": COMMIT, "siblings": [{"rfilename": "config.json"}, {"rfilename": file}]}
+    files[f"/api/models/acme/odd/revision/{COMMIT}"] = File(json.dumps(listed).encode())
+    with serving(files) as (address, _):
+        told = load(["acme/odd"], tmp_path, address)
+    assert told["acme/odd"].startswith(f"reranker.model=acme/odd: {message}")
+
+
+# --- a cache that was filled before, and no network
+
+
+@pytest.fixture
+def cached(bert_folder, tmp_path, monkeypatch):
+    """Fill a cache with a model: its folder in it, known by no branch or tag yet."""
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(hub_, "_no_answer", {})
+    monkeypatch.setattr(hub_, "_taken_from_cache", {})
+
+    def fill(commit: str, *references: str) -> Path:
+        place = tmp_path / "cache" / "models--acme--small"
+        shutil.copytree(bert_folder, place / "snapshots" / commit)
+        (place / "blobs").mkdir(exist_ok=True)
+        for reference in references:
+            (place / "refs" / reference).parent.mkdir(parents=True, exist_ok=True)
+            (place / "refs" / reference).write_text(commit, "utf-8")
+        for absent in ("modules.json", "config_sentence_transformers.json", "adapter_config.json"):
+            (place / ".no_exist" / commit).mkdir(parents=True, exist_ok=True)
+            (place / ".no_exist" / commit / absent).touch()
+        return place
+
+    return fill
+
+
+def loaded(revision: str | None):
+    return load_classifier("acme/small", revision, torch.device("cpu"), PRECISIONS["fp32"], "reranker.model")
+
+
+def refusal(revision: str | None = None, name: str = "acme/small") -> str:
+    with pytest.raises(EvalkitError) as caught:
+        check_classifier(name, revision, "reranker.model")
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_branch_without_a_network_is_what_the_cache_has_and_it_is_said(cached):
+    cached(COMMIT, "main")
+    found = loaded(None)
+    assert found.revision == COMMIT
+    (note,) = found.files.notes
+    assert note.startswith(
+        "the Hugging Face hub did not give acme/small (OfflineModeIsEnabled): commit cccccccccccc was"
+    )
+    assert note.endswith("which its cache has as main; there may be a newer one")
+
+
+@pytest.mark.parametrize("revision", [COMMIT, COMMIT[:7]])
+def test_a_commit_in_the_cache_is_the_commit_whatever_the_network_says(cached, revision):
+    cached(COMMIT, "main")
+    found = loaded(revision)
+    assert (found.revision, found.files.notes) == (COMMIT, ())
+
+
+def test_a_whole_commit_asks_the_hub_nothing(cached, monkeypatch):
+    def ask(*_: object, **__: object) -> None:
+        raise AssertionError("it asked")
+
+    cached(COMMIT, "main")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    for name in ("get_hf_file_metadata", "hf_hub_download"):
+        monkeypatch.setattr(hub_, name, ask)
+    assert loaded(COMMIT).revision == COMMIT
+
+
+def test_a_cache_that_has_a_tag_only_says_which(cached):
+    cached(COMMIT, "v1.0")
+    told = refusal()
+    assert f"; its cache has v1.0 (commit {COMMIT}), which reranker.revision=... names; connect to the network" in told
+    assert loaded("v1.0").commit == COMMIT
+
+
+def test_a_start_that_two_commits_share_is_none(cached):
+    cached(COMMIT)
+    cached(COMMIT[:-1] + "d")
+    assert f"its cache has commit {COMMIT}, commit {COMMIT[:-1]}d, which reranker.revision=" in refusal(COMMIT[:7])
+
+
+def test_a_download_that_was_interrupted_is_said_to_be(cached):
+    place = cached(COMMIT, "main")
+    (place / "snapshots" / COMMIT / "model.safetensors").unlink()
+    (place / "blobs" / "abc.incomplete").write_bytes(b"x")
+    told = refusal()
+    assert "the hub's cache has its config.json and not its weights (model.safetensors), since its download was" in told
+    assert told.endswith("model.safetensors: reranker.model=PATH")
+
+
+def test_what_a_cache_does_not_know_of_is_said(cached):
+    place = cached(COMMIT, "main")
+    (place / ".no_exist" / COMMIT / "modules.json").unlink()
+    assert loaded(None).files.notes[1:] == (
+        "the hub's cache does not say whether acme/small has modules.json, and the hub did not answer: taken "
+        "as not there",
+    )
+
+
+def test_parts_of_a_model_in_the_cache_are_read(cached):
+    place = cached(COMMIT, "main")
+    (place / ".no_exist" / COMMIT / "adapter_config.json").unlink()
+    (place / "snapshots" / COMMIT / "adapter_config.json").write_text('{"peft_type": "LORA"}', "utf-8")
+    assert "an adapter lies beside its full weights" in refusal()
+    with pytest.raises(EvalkitError, match="an adapter lies beside its full weights"):
+        check_encoder("acme/small", None, "first_stage.model")
+
+
+# --- weights of another format, and names
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        (["model.fp16.safetensors"], "its weights are a variant (model.fp16.safetensors), and evalkit reads"),
+        (
+            ["model.fp16-00001-of-00002.safetensors"],
+            "its weights are a variant (model.fp16-00001-of-00002.safetensors)",
+        ),
+        (["model-00001-of-00002.safetensors"], "its weights are in parts (model-00001-of-00002.safetensors ...), and"),
+        (["weights.safetensors"], "its weights are weights.safetensors, and evalkit reads model.safetensors"),
+        (["model-q4.gguf"], "its weights are model-q4.gguf alone (GGUF, llama.cpp's format of quantised weights)"),
+        (["onnx/model.onnx"], "its weights are onnx/model.onnx alone (ONNX, an exported graph)"),
+        (["model.onnx", "model.onnx_data"], "its weights are model.onnx alone (ONNX, an exported graph)"),
+        (["openvino_model.xml", "openvino_model.bin"], "openvino_model.bin alone (OpenVINO, an exported graph)"),
+        (["tf_model.h5"], "its weights are tf_model.h5 alone (TensorFlow's)"),
+        (["pytorch_model.bin"], "the folder has pytorch_model.bin and no safetensors, and a pickle can run code"),
+    ],
+)
+def test_a_folder_whose_weights_have_another_format_says_which(bert_folder, tmp_path, files, message):
+    folder = Path(shutil.copytree(bert_folder, tmp_path / "model"))
+    (folder / "model.safetensors").unlink()
+    for file in files:
+        (folder / file).parent.mkdir(exist_ok=True)
+        (folder / file).write_bytes(b"x")
+    assert message in refusal(name=str(folder))
+    with pytest.raises(EvalkitError) as caught:
+        check_encoder(str(folder), None, "first_stage.model")
+    assert message in str(caught.value)
+
+
+def test_a_folder_with_nothing_but_gguf_says_so(tmp_path):
+    (tmp_path / "model-q4.gguf").write_bytes(b"GGUF")
+    told = refusal(name=str(tmp_path))
+    assert "the folder has no config.json; its weights are model-q4.gguf alone (GGUF" in told
+
+
+def test_a_copy_that_lacks_a_file_of_weights_says_which(bert_folder, tmp_path):
+    folder = Path(shutil.copytree(bert_folder, tmp_path / "model"))
+    (folder / "model.safetensors").rename(folder / "model-00001-of-00002.safetensors")
+    index = {"weight_map": {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index), "utf-8")
+    told = refusal(name=str(folder))
+    assert "names 2 files of weights, and 1 are not there (e.g. model-00002-of-00002.safetensors)" in told
+
+
+def test_weights_in_other_formats_beside_the_right_one_are_no_matter(bert_folder, tmp_path):
+    folder = Path(shutil.copytree(bert_folder, tmp_path / "model"))
+    for file in ("pytorch_model.bin", "model.fp16.safetensors", "model.onnx", "model.gguf"):
+        (folder / file).write_bytes(b"x")
+    check_classifier(str(folder), None, "reranker.model")
+
+
+def test_a_model_is_called_by_its_name_and_not_by_its_place(tmp_path, monkeypatch):
+    snapshot = tmp_path / "models--acme--small-v1" / "snapshots" / COMMIT
+    snapshot.mkdir(parents=True)
+    (tmp_path / "runs" / "best").mkdir(parents=True)
+    (tmp_path / "current").symlink_to(tmp_path / "runs" / "best")
+    monkeypatch.chdir(tmp_path / "runs" / "best")
+    names = {
+        "acme/small-v1": "small-v1", "small-v1": "small-v1", ".": "best", "./": "best", "..": "runs",
+        str(tmp_path / "runs" / "best") + "/": "best", str(tmp_path / "current"): "current",
+        str(snapshot): "small-v1", f"{snapshot}/": "small-v1", "/": "/",
+    }  # fmt: skip
+    assert {name: short_name(name) for name in names} == names
+
+
+def test_the_folder_of_a_cache_is_not_a_models_and_says_how_to_name_it(tmp_path):
+    (tmp_path / "models--acme--small" / "snapshots").mkdir(parents=True)
+    told = refusal(name=str(tmp_path / "models--acme--small"))
+    assert told.endswith("give the model's name: reranker.model=acme/small")

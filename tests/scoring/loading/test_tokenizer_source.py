@@ -1,0 +1,148 @@
+"""A model's ids are those of its tokenizer.json, and where a class of transformers would give others, that is known."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tokenizers import Tokenizer
+from transformers import AutoTokenizer
+
+from evalkit.errors import EvalkitError
+from evalkit.scoring.device import PRECISIONS
+from evalkit.scoring.loading.pretrained import load_classifier
+from evalkit.scoring.scorer import Scorer
+from evalkit.scoring.token_check import check_ids
+from evalkit.scoring.token_table import TokenTable
+from evalkit.scoring.tokenize import PairTokenizer
+
+CPU = torch.device("cpu")
+PAIRS = [
+    ("what is a cat", "a cat is a small animal"),
+    ("首都はどこですか", "東京は日本の首都である"),
+    ("Änderung", "CAPS, 3.14"),
+]
+
+
+def load(folder: Path):
+    return load_classifier(str(folder), None, CPU, PRECISIONS["fp32"], "reranker.model")
+
+
+def edit(path: Path, **changes) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text("utf-8")) | changes), "utf-8")
+
+
+def scores(folder: Path) -> np.ndarray:
+    return Scorer(load(folder), CPU, 64, "longest_first", 400).score(PAIRS).logits
+
+
+@pytest.fixture
+def xlmr(xlmr_folder, tmp_path) -> Path:
+    return Path(shutil.copytree(xlmr_folder, tmp_path / "xlmr"))
+
+
+@pytest.fixture
+def bert(bert_folder, tmp_path) -> Path:
+    return Path(shutil.copytree(bert_folder, tmp_path / "bert"))
+
+
+@pytest.mark.parametrize("folder", ["bert_folder", "xlmr_folder"])
+def test_a_tokenizer_that_agrees_with_its_file_is_taken_as_it_is(request, folder):
+    source = load(request.getfixturevalue(folder)).tokenizer_source
+    assert (source.says, source.disagreed) == ("tokenizer.json", False)
+
+
+@pytest.mark.parametrize(
+    ("tokenizer_class", "more"),
+    [
+        ("XLMRobertaTokenizer", {"add_prefix_space": False}),
+        ("LlamaTokenizer", {}),
+        ("LlamaTokenizerFast", {}),
+        ("BertTokenizer", {}),
+        ("T5Tokenizer", {}),
+        ("AlbertTokenizer", {}),
+    ],
+)
+def test_where_transformers_would_build_another_tokenizer_the_file_decides(xlmr, tokenizer_class, more):
+    right, file = scores(xlmr), Tokenizer.from_file(str(xlmr / "tokenizer.json"))
+    edit(xlmr / "tokenizer_config.json", tokenizer_class=tokenizer_class, **more)
+    rebuilt = AutoTokenizer.from_pretrained(xlmr)
+    assert any(rebuilt(*pair)["input_ids"] != file.encode(*pair).ids for pair in PAIRS)
+    pretrained = load(xlmr)
+    assert pretrained.tokenizer_source.disagreed
+    assert pretrained.tokenizer_source.says.startswith("tokenizer.json; transformers' ")
+    assert [pretrained.tokenizer(*pair)["input_ids"] for pair in PAIRS] == [file.encode(*pair).ids for pair in PAIRS]
+    np.testing.assert_allclose(scores(xlmr), right, rtol=0, atol=1e-6)
+
+
+def test_a_setting_that_transformers_has_always_put_above_the_file_stays_above_it(bert):
+    """tokenizer.json lowercases here, and tokenizer_config.json says not to."""
+    edit(bert / "tokenizer_config.json", do_lower_case=False)
+    pretrained = load(bert)
+    assert pretrained.tokenizer_source.says == "tokenizer.json, with do_lower_case=false of tokenizer_config.json"
+    assert pretrained.tokenizer("Cat")["input_ids"] == AutoTokenizer.from_pretrained(bert)("Cat")["input_ids"]
+    assert pretrained.tokenizer("Cat")["input_ids"] != pretrained.tokenizer("cat")["input_ids"]
+
+
+def test_a_folder_without_tokenizer_json_says_who_built_the_tokenizer(bert):
+    words = json.loads((bert / "tokenizer.json").read_text("utf-8"))["model"]["vocab"]
+    right = scores(bert)
+    (bert / "tokenizer.json").unlink()
+    (bert / "vocab.txt").write_text("\n".join(sorted(words, key=words.get)), "utf-8")
+    assert load(bert).tokenizer_source.says == "no tokenizer.json; built by transformers' BertTokenizer"
+    np.testing.assert_allclose(scores(bert), right, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("rule", ["longest_first", "only_second"])
+@pytest.mark.parametrize("max_length", [12, 13, 20])
+def test_texts_are_cut_on_the_side_that_the_tokenizer_names(bert, rule, max_length):
+    edit(bert / "tokenizer_config.json", truncation_side="left")
+    tokenizer = load(bert).tokenizer
+    pairs = PairTokenizer(tokenizer, max_length, rule)
+    query, passage = "one two", "a b c d e f g h i j k l m n o p q r s t u v w x y z"
+    found = TokenTable(pairs).tokenize([(query, passage)]).batch([0])
+    theirs = tokenizer(query, passage, truncation=rule, max_length=max_length)
+    assert found.ids.tolist() == theirs["input_ids"]
+    assert found.type_ids.tolist() == theirs["token_type_ids"]
+    assert Scorer(load(bert), CPU, 64, rule, 400).describe()["truncation_side"] == "left"
+
+
+def test_a_pair_that_is_put_together_in_another_way_than_its_parts_is_refused(bert_folder):
+    tokenizer = AutoTokenizer.from_pretrained(bert_folder)
+    pairs = PairTokenizer(tokenizer, 64, "longest_first")
+
+    class Shouting(type(tokenizer)):
+        def __call__(self, query, passage, **more):
+            return super().__call__(query, passage + " !", **more)
+
+    tokenizer.__class__ = Shouting
+    with pytest.raises(EvalkitError, match=r"puts the pair .* together in another way than its parts"):
+        check_ids(pairs)
+
+
+def test_tokens_that_the_vocabulary_does_not_know_are_counted_a_side(bert_folder):
+    """By hand: 'cat' is known, '☃' and '♞' are not; a passage in two pairs counts once."""
+    pairs = PairTokenizer(load(bert_folder).tokenizer, 64, "longest_first")
+    table = TokenTable(pairs)
+    table.tokenize([("☃ ♞ c a", "a"), ("a ☃ b c", "a"), ("☃ ♞ c a", "☃ a b c d e f g h")])
+    facts = table.facts()
+    assert facts.unknown_query_share == pytest.approx(3 / 8)
+    assert facts.unknown_passage_share == pytest.approx(1 / 10)
+    assert facts.longest_pair_tokens == 4 + 9 + 3
+
+
+def test_the_longest_pair_is_counted_before_it_is_cut(bert_folder):
+    table = TokenTable(PairTokenizer(load(bert_folder).tokenizer, 8, "longest_first"))
+    assert table.tokenize([("a b", "a b c d e f g h i j"), ("a", "b")]).lengths.max() == 8
+    assert table.facts().longest_pair_tokens == 2 + 10 + 3
+
+
+@pytest.mark.shared
+def test_the_ids_of_a_public_report_are_those_of_the_file(shared):
+    folder = shared / "cases" / "models" / "xlmr-tokenizer-rebuilt"
+    file = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    pairs = PairTokenizer(load(folder).tokenizer, 512, "longest_first")
+    found = TokenTable(pairs).tokenize(PAIRS)
+    assert [found.batch([row]).ids.tolist() for row in range(3)] == [file.encode(*pair).ids for pair in PAIRS]
