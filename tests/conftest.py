@@ -7,6 +7,7 @@ import subprocess
 import sys
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -114,7 +115,7 @@ _SIZES = {
 }
 
 
-def _saved(folder: Path, tokenizer, words: dict, architecture, config) -> Path:
+def _saved(folder: Path, tokenizer: Any, words: dict, architecture: Any, config: Any) -> Path:
     import torch
 
     with torch.random.fork_rng():
@@ -147,7 +148,7 @@ _FOLDED = {
 }
 
 
-def compose(*overrides: str):
+def compose(*overrides: str) -> Any:
     """Compose the configuration as the command line would, into something to be read only."""
     from hydra.core.hydra_config import HydraConfig
     from omegaconf import OmegaConf
@@ -158,7 +159,7 @@ def compose(*overrides: str):
 
 
 @cache
-def _composed(overrides: tuple[str, ...]):
+def _composed(overrides: tuple[str, ...]) -> Any:
     from hydra import compose, initialize_config_dir
     from hydra.core.config_store import ConfigStore
 

@@ -4,6 +4,8 @@ import json
 import subprocess
 import sys
 from itertools import islice
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,17 +23,17 @@ SCRIPT = REPOSITORY / "benchmarks" / "first_stage.py"
 
 
 @pytest.fixture(scope="module")
-def passages():
+def passages() -> Any:
     return read(DEV / "en")[0]
 
 
-def command_line(*arguments):
+def command_line(*arguments: Any) -> Any:
     return subprocess.run(
         [sys.executable, str(SCRIPT), *map(str, arguments)], capture_output=True, text=True, timeout=120, check=False
     )
 
 
-def test_the_command_line_prints_a_table_and_writes_what_it_measured(tmp_path):
+def test_the_command_line_prints_a_table_and_writes_what_it_measured(tmp_path: Path) -> None:
     done = command_line("--stages", "bm25", "--sizes", 200, "--queries", 3, "--rounds", 1, "--depth", 20,
                         "--texts", DEV / "en", "--json", tmp_path / "out.json")  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -48,7 +50,7 @@ def test_the_command_line_prints_a_table_and_writes_what_it_measured(tmp_path):
         assert figure["same_top_10"]["200"] > 0.8
 
 
-def test_both_stages_at_two_sizes_have_growth_and_a_picture(tmp_path):
+def test_both_stages_at_two_sizes_have_growth_and_a_picture(tmp_path: Path) -> None:
     result = bench.run(DEV / "en", ("bm25", "dense"), [100, 300], 2, 1, 10, apart=bench.measure)
     assert len(result["samples"]) == 2 * 2 * 2
     assert all(isinstance(figure["exponent"]["evalkit"], float) for figure in result["figures"])
@@ -62,14 +64,16 @@ def test_both_stages_at_two_sizes_have_growth_and_a_picture(tmp_path):
 # --- grown texts ------------------------------------------------------------------------------------------------------
 
 
-def test_grown_texts_are_the_same_each_time_and_a_shorter_collection_is_the_start_of_a_longer_one(passages):
+def test_grown_texts_are_the_same_each_time_and_a_shorter_collection_is_the_start_of_a_longer_one(
+    passages: Any,
+) -> None:
     longer, shorter = (list(islice(grow(passages), size)) for size in (60, 20))
     assert longer[:20] == shorter
     assert longer[:20] != list(islice(grow(passages, seed=1), 20))
     assert not any("\n" in text for text in longer)  # a passage is a line of the file
 
 
-def test_the_vocabulary_of_grown_texts_follows_heaps_law(passages):
+def test_the_vocabulary_of_grown_texts_follows_heaps_law(passages: Any) -> None:
     law = Heaps.through(passages)
     tokens = choose("words", "en").tokens
     grown = [token for text in islice(grow(passages), 3 * len(passages)) for token in tokens(text)]
@@ -77,14 +81,14 @@ def test_the_vocabulary_of_grown_texts_follows_heaps_law(passages):
     assert len(set(grown)) == pytest.approx(law.vocabulary(len(grown)), rel=0.03)
 
 
-def test_heaps_law_goes_through_the_texts_and_through_the_whole_of_ms_marco():
+def test_heaps_law_goes_through_the_texts_and_through_the_whole_of_ms_marco() -> None:
     law = Heaps.through(["red cats", "red dogs run"])  # 5 tokens, 4 of them distinct
     assert (law.tokens, law.distinct) == (5, 4)
     assert law.vocabulary(5) == 4
     assert law.vocabulary(352_316_036) == pytest.approx(2_660_824)
 
 
-def test_a_few_words_are_enough_to_grow_from():
+def test_a_few_words_are_enough_to_grow_from() -> None:
     texts = list(islice(grow(["Red cats ran.", "Two dogs slept."]), 200))
     words = {word for text in texts for word in text.split()}
     assert len(words) > 50
@@ -93,14 +97,14 @@ def test_a_few_words_are_enough_to_grow_from():
 # --- figures ----------------------------------------------------------------------------------------------------------
 
 
-def test_growth_is_the_slope_on_logarithmic_axes():
+def test_growth_is_the_slope_on_logarithmic_axes() -> None:
     assert bench.exponent({10: 3.0, 100: 30.0}) == pytest.approx(1)
     assert bench.exponent({10: 1.0, 100: 100.0, 1000: 10_000.0}) == pytest.approx(2)
     assert bench.exponent({10: 3.0}) is None
 
 
-def test_figures_are_medians_over_the_rounds_and_the_ratio_is_theirs_over_ours():
-    def sample(system, index_s, found):
+def test_figures_are_medians_over_the_rounds_and_the_ratio_is_theirs_over_ours() -> None:
+    def sample(system: Any, index_s: Any, found: Any) -> Any:
         return bench.Sample(
             stage="bm25", system=system, passages=10, index_s=index_s, index_cpu_s=index_s / 2, search_ms=1.0,
             search_cpu_ms=1.0, rss_libraries_mb=100.0, rss_loaded_mb=120.0, rss_peak_mb=150.0, tokens_per_doc=None,
@@ -120,7 +124,7 @@ def test_figures_are_medians_over_the_rounds_and_the_ratio_is_theirs_over_ours()
 # --- what is refused --------------------------------------------------------------------------------------------------
 
 
-def test_a_size_that_cannot_fit_is_refused_before_any_work(monkeypatch):
+def test_a_size_that_cannot_fit_is_refused_before_any_work(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench, "available_mb", lambda: 3 * 1024.0)
     bench.check_memory(["dense"], [1_000_000], 10)
     # 1,000,000 vectors of 384 x 4 bytes are 1.43 GiB, 200 queries' products and places of 12 bytes 2.24 GiB.
@@ -136,7 +140,9 @@ def test_a_size_that_cannot_fit_is_refused_before_any_work(monkeypatch):
         (["--texts", "nowhere"], "--texts nowhere: cannot read corpus.jsonl"),
     ],
 )
-def test_a_wrong_option_is_a_sentence(monkeypatch, capsys, arguments, sentence):
+def test_a_wrong_option_is_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: Any, sentence: Any
+) -> None:
     monkeypatch.setattr(sys, "argv", ["first_stage.py", "--sizes", "10", *arguments])
     with pytest.raises(SystemExit) as caught:
         bench.main()

@@ -5,6 +5,8 @@ import io
 import json
 import re
 from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -37,7 +39,7 @@ quick = settings(deadline=None, max_examples=80)
 
 @quick
 @given(st.lists(texts, min_size=2, max_size=6, unique=True))
-def test_an_id_becomes_one_word_stays_another_than_the_others_and_changes_once(ids):
+def test_an_id_becomes_one_word_stays_another_than_the_others_and_changes_once(ids: Any) -> None:
     names = [storable_id(item) for item in ids]
     for item, name in zip(ids, names, strict=True):
         assert len(name.split()) == bool(item)
@@ -60,11 +62,13 @@ def test_an_id_becomes_one_word_stays_another_than_the_others_and_changes_once(i
         ("巴黎", "巴黎"),
     ],
 )
-def test_white_space_in_an_id_is_percent_encoded_and_nothing_else_is(item, name):
+def test_white_space_in_an_id_is_percent_encoded_and_nothing_else_is(item: Any, name: Any) -> None:
     assert storable_id(item) == name
 
 
-def test_ids_keep_together_in_queries_passages_and_judgments(tmp_path, capsys):
+def test_ids_keep_together_in_queries_passages_and_judgments(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     ids = ("a b", "plain", "without text")
     made = assemble("n", "en", "HERE", {"q 1": "t"}, {"a b": "A", "plain": "P"}, {"q 1": dict.fromkeys(ids, 1)}, 1, {})
     assert made.docs == {"a%20b": "A", "plain": "P"}
@@ -80,7 +84,7 @@ def test_ids_keep_together_in_queries_passages_and_judgments(tmp_path, capsys):
     assert read_run(tmp_path / "theirs.trec").run.rankings == {"q%C2%A01": (Hit("a%C2%A0b", 2.0),)}
 
 
-def test_two_ids_that_would_become_one_are_refused():
+def test_two_ids_that_would_become_one_are_refused() -> None:
     docs = {"a b": "A", "a%20b": "B"}
     with pytest.raises(EvalkitError, match=r"HERE: the passage ids 'a b' and 'a%20b' are the same one"):
         assemble("n", "en", "HERE", {"q": "t"}, docs, {"q": {"a b": 1}}, 1, {})
@@ -93,14 +97,14 @@ def test_two_ids_that_would_become_one_are_refused():
 
 @quick
 @given(texts)
-def test_half_a_character_is_replaced_and_no_other(text):
+def test_half_a_character_is_replaced_and_no_other(text: Any) -> None:
     whole = mended(text)
     assert is_unicode(whole)
     assert len(whole) == len(text)
     assert all(a == b or (b == "\ufffd" and "\ud800" <= a <= "\udfff") for a, b in zip(text, whole, strict=True))
 
 
-def test_what_was_replaced_is_counted_and_said(capsys):
+def test_what_was_replaced_is_counted_and_said(capsys: pytest.CaptureFixture[str]) -> None:
     made = assemble("n", "en", "HERE", {"q": "\udc00?"}, {"d": "one \ud800", "e": "two"}, {"q": {"d": 1}}, 1, {})
     assert (made.queries, made.docs) == ({"q": "\ufffd?"}, {"d": "one \ufffd", "e": "two"})
     assert made.facts["texts_mended"] == 2
@@ -115,7 +119,7 @@ FORMULA = re.compile(r"\s*[=+\-@\uff1d\uff0b\uff0d\uff20]")
 
 @quick
 @given(texts, texts)
-def test_a_spreadsheet_finds_as_many_cells_as_there_are_and_no_formula_in_them(query_id, query):
+def test_a_spreadsheet_finds_as_many_cells_as_there_are_and_no_formula_in_them(query_id: Any, query: Any) -> None:
     data = Slice("s", "en", {query_id: query}, {}, {query_id: {"d": 1}}, "")
     run, values = Run("r", {query_id: ()}), Effectiveness({"nDCG@10": {query_id: 0.25}})
     trial = Trial("t", {}, {}, {}, data, run, run, {"first_stage": values, "reranked": values}, {}, None)
@@ -129,7 +133,7 @@ def test_a_spreadsheet_finds_as_many_cells_as_there_are_and_no_formula_in_them(q
         assert not re.search("[\x00-\x08\x0b-\x1f]", cell)
 
 
-def test_numbers_stay_numbers_in_a_spreadsheet():
+def test_numbers_stay_numbers_in_a_spreadsheet() -> None:
     cells = {"-5": "-5", "+1.5": "+1.5", "-5x": "'-5x", "=1": "'=1", " @x": "' @x", "a;-b": "a;'-b", "a-b": "a-b"}
     assert {text: per_query._cell(text) for text in cells} == cells
 
@@ -139,7 +143,7 @@ MARKDOWN = MarkdownIt("commonmark").enable("table")
 
 @quick
 @given(texts)
-def test_markdown_shows_a_text_as_it_is_and_starts_nothing(text):
+def test_markdown_shows_a_text_as_it_is_and_starts_nothing(text: Any) -> None:
     seen = re.sub("[\x00-\x1f\x7f-\x9f\ud800-\udfff]", "\ufffd", " ".join(text.split()))
     written = markdown._text(text)
     for line in (
@@ -163,7 +167,7 @@ def test_markdown_shows_a_text_as_it_is_and_starts_nothing(text):
 @quick
 @given(texts)
 @pytest.mark.parametrize("job", ["", "true"])
-def test_a_terminal_and_a_runner_are_given_letters(job, text):
+def test_a_terminal_and_a_runner_are_given_letters(job: Any, text: Any) -> None:
     with pytest.MonkeyPatch.context() as patch:
         for name in ("CI", "GITHUB_ACTIONS", "TF_BUILD", "TEAMCITY_VERSION"):
             patch.setenv(name, job)
@@ -197,7 +201,7 @@ NASTY_QUERIES = {"=q 1": "alpha =1", "q/2": "\ud83d alpha </td>", "-3": "@alpha\
 
 
 @pytest.fixture(scope="module")
-def nasty(bert_folder, tmp_path_factory):
+def nasty(bert_folder: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """The result of a trial over texts that nobody would want, and the folder around it."""
     place = tmp_path_factory.mktemp("nasty")
     source, out = place / "source", place / "one" / "two" / "out"
@@ -225,7 +229,7 @@ def nasty(bert_folder, tmp_path_factory):
     return out, made
 
 
-def test_every_pair_is_scored_and_nothing_is_written_outside_the_folder(nasty):
+def test_every_pair_is_scored_and_nothing_is_written_outside_the_folder(nasty: Any) -> None:
     out, made = nasty
     assert all(path.parent == out for path in made)
     found = reading.read(out)
@@ -236,7 +240,7 @@ def test_every_pair_is_scored_and_nothing_is_written_outside_the_folder(nasty):
     assert {hit.doc_id for hit in found.reranked.rankings["-3"]} == {storable_id(doc_id) for doc_id in NASTY_DOCS}
 
 
-def test_every_file_is_unicode_and_every_line_of_a_run_has_six_columns(nasty):
+def test_every_file_is_unicode_and_every_line_of_a_run_has_six_columns(nasty: Any) -> None:
     out, _ = nasty
     for path in out.iterdir():
         if path.suffix != ".png":
@@ -247,7 +251,7 @@ def test_every_file_is_unicode_and_every_line_of_a_run_has_six_columns(nasty):
         assert {len(line.split()) for line in lines} == {6}
 
 
-def test_the_page_has_one_script_its_own_and_no_address_but_data(nasty):
+def test_the_page_has_one_script_its_own_and_no_address_but_data(nasty: Any) -> None:
     out, _ = nasty
     elements = []
     parser = HTMLParser()
@@ -263,7 +267,7 @@ def test_the_page_has_one_script_its_own_and_no_address_but_data(nasty):
     assert not any(key.startswith("on") or key == "style" for _, held in elements for key in held)
 
 
-def test_markdown_and_table_show_all_queries_and_obey_none(nasty):
+def test_markdown_and_table_show_all_queries_and_obey_none(nasty: Any) -> None:
     out, _ = nasty
     text = (out / "report.md").read_text("utf-8")
     assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f]", text)

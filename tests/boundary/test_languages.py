@@ -1,5 +1,8 @@
 """A language is known by any of its codes, and what no analyser knows is refused and not searched badly."""
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -30,7 +33,7 @@ from tests.conftest import run_evalkit, sentence
         ("cmn-Hans-CN", "zh"), ("EN", "en"), ("JPN", "ja"), ("De", "de"), ("ceb", "ceb"), ("und", "und"),
     ],
 )  # fmt: skip
-def test_codes_of_one_language_are_one(given, code):
+def test_codes_of_one_language_are_one(given: Any, code: Any) -> None:
     assert languages.canonical(given) == code
 
 
@@ -43,7 +46,7 @@ def test_codes_of_one_language_are_one(given, code):
         ("中文", "such as en, zh or sw"), ("zh-", "such as en, zh or sw"), ("zh Hans", "such as en, zh or sw"),
     ],
 )  # fmt: skip
-def test_what_is_no_code_is_refused_with_what_was_probably_meant(given, meant):
+def test_what_is_no_code_is_refused_with_what_was_probably_meant(given: Any, meant: Any) -> None:
     with pytest.raises(EvalkitError) as caught:
         languages.canonical(given)
     assert f"slice.lang={given!r} is no ISO 639-1 code" in str(caught.value)
@@ -51,13 +54,13 @@ def test_what_is_no_code_is_refused_with_what_was_probably_meant(given, meant):
 
 
 @given(st.sampled_from(sorted(languages.NAMES)), st.sampled_from(["", "-Latn", "_XX", "-Hans-CN"]), st.booleans())
-def test_a_canonical_code_stays_itself_whatever_stands_after_it(code, suffix, upper):
+def test_a_canonical_code_stays_itself_whatever_stands_after_it(code: Any, suffix: Any, upper: Any) -> None:
     one = languages.canonical(code)
     assert languages.canonical(one) == one
     assert languages.canonical((code.upper() if upper else code) + suffix) == one
 
 
-def test_every_language_with_an_analysis_of_its_own_is_known():
+def test_every_language_with_an_analysis_of_its_own_is_known() -> None:
     assert {*STEMMERS, *STOPWORDS, *BIGRAM_LANGS, *WHITESPACE_LANGS} <= languages.NAMES.keys()
     assert len(languages.NAMES) == 184
 
@@ -66,13 +69,13 @@ def test_every_language_with_an_analysis_of_its_own_is_known():
 
 
 @pytest.mark.parametrize(("given", "code"), [("jpn", "ja"), ("tha", "th"), ("zho", "zh"), ("deu", "de"), ("swh", "sw")])
-def test_the_analysis_is_the_language_s_own_under_any_code(given, code):
+def test_the_analysis_is_the_language_s_own_under_any_code(given: Any, code: Any) -> None:
     assert choose("auto", given).facts == choose("auto", code).facts
 
 
 @pytest.mark.shared
 @pytest.mark.parametrize(("lang", "alias"), [("ja", "jpn"), ("th", "tha-Thai"), ("zh", "cmn-Hans")])
-def test_bm25_finds_as_much_under_any_code_of_the_language(shared, lang, alias):
+def test_bm25_finds_as_much_under_any_code_of_the_language(shared: Path, lang: Any, alias: Any) -> None:
     path = str(shared / "data" / f"miracl-{lang}")
     figures = []
     for code in (lang, alias):
@@ -83,19 +86,19 @@ def test_bm25_finds_as_much_under_any_code_of_the_language(shared, lang, alias):
 
 
 @pytest.mark.shared
-def test_the_code_that_was_given_is_written_down_beside_the_one_that_is_used(shared):
+def test_the_code_that_was_given_is_written_down_beside_the_one_that_is_used(shared: Path) -> None:
     data = beir.load(str(shared / "data" / "miracl-ja"), split="dev", lang="jpn", queries=3)
     assert (data.lang, data.facts["lang_asked"]) == ("ja", "jpn")
     assert "lang_asked" not in beir.load(str(shared / "data" / "miracl-ja"), split="dev", lang="ja", queries=3).facts
 
 
-def test_the_dev_collection_is_found_under_any_code():
+def test_the_dev_collection_is_found_under_any_code() -> None:
     assert packaged.load("jpn").queries == packaged.load("ja").queries
     assert packaged.load("zh-CN").name == "dev/zh"
 
 
 @pytest.mark.parametrize("lang", ["ceb", "und", "qqq"])
-def test_what_no_analyser_knows_is_refused_by_auto_and_taken_where_an_analysis_is_named(lang):
+def test_what_no_analyser_knows_is_refused_by_auto_and_taken_where_an_analysis_is_named(lang: Any) -> None:
     with pytest.raises(EvalkitError, match=f"slice.lang={lang}: .*set first_stage.analysis to words"):
         choose("auto", lang)
     for kind in ("words", "folded", "whitespace", "bigrams"):
@@ -106,7 +109,7 @@ def test_what_no_analyser_knows_is_refused_by_auto_and_taken_where_an_analysis_i
     ("lang", "text", "tokens"),
     [("lo", "ປະເທດ", ["ປະ", "ະເ", "ເທ", "ທດ"]), ("km", "ខ្មែរ", ["ខ្មែរ"]), ("my", "မြန်", ["မြန်"])],
 )
-def test_lao_khmer_and_burmese_have_no_spaces_and_become_bigrams(lang, text, tokens):
+def test_lao_khmer_and_burmese_have_no_spaces_and_become_bigrams(lang: Any, text: Any, tokens: Any) -> None:
     analysis = choose("auto", lang)
     assert analysis.facts["kind"] == "bigrams"
     assert "".join(dict.fromkeys("".join(analysis.tokens(text)))) == "".join(dict.fromkeys(text))
@@ -116,7 +119,7 @@ def test_lao_khmer_and_burmese_have_no_spaces_and_become_bigrams(lang, text, tok
 # --- what a user sees -------------------------------------------------------------------------------------------------
 
 
-def test_a_language_that_nothing_knows_is_refused_before_anything_is_read(tmp_path):
+def test_a_language_that_nothing_knows_is_refused_before_anything_is_read(tmp_path: Path) -> None:
     refused = run_evalkit("slice=beir", "slice.path=nowhere", "slice.lang=ceb", "out_dir=out", cwd=tmp_path)
     assert refused.returncode == 2
     assert sentence(refused.stderr).startswith("slice.lang=ceb: no language with an ISO 639-1 code has this one")
@@ -127,7 +130,7 @@ def test_a_language_that_nothing_knows_is_refused_before_anything_is_read(tmp_pa
     [("sw", "Swahili (sw) (analysis: whitespace)"), ("pol", "Polish (pl) (analysis: words)"), ("yo", "Yoruba (yo)"),
      ("eng", None), ("jpn", None), ("hin", None), ("no", None)],
 )  # fmt: skip
-def test_a_language_without_means_of_its_own_is_told_of(lang, told):
+def test_a_language_without_means_of_its_own_is_told_of(lang: Any, told: Any) -> None:
     texts = {f"q{i}": f"word{i}" for i in range(30)}
     docs = {f"d{i}": f"word{i} and others" for i in range(30)}
     data = assemble("s", lang, "HERE", texts, docs, {f"q{i}": {f"d{i}": 1} for i in range(30)}, 1, {"corpus": "full"})

@@ -3,6 +3,8 @@
 import io
 import json
 import re
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,29 +13,31 @@ from evalkit.errors import EvalkitError
 
 
 @pytest.fixture(autouse=True)
-def plain_again():
+def plain_again() -> Any:
     yield
     progress.use("text")
 
 
 @pytest.fixture
-def log(tmp_path):
+def log(tmp_path: Path) -> Any:
     path = tmp_path / progress.LOG
     path.touch()
     return path
 
 
-def entries(log):
+def entries(log: Any) -> Any:
     return [json.loads(line) for line in log.read_text("utf-8").splitlines()]
 
 
-def score(pairs=30, of=30):
+def score(pairs: Any = 30, of: Any = 30) -> None:
     with progress.stage("scoring", of, "pairs") as advance:
         for _ in range(pairs):
             advance(1)
 
 
-def test_without_a_terminal_a_stage_is_one_line_at_its_start_and_one_at_its_end(capsys):
+def test_without_a_terminal_a_stage_is_one_line_at_its_start_and_one_at_its_end(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     score()
     with progress.stage("indexing"):
         pass
@@ -47,12 +51,12 @@ def test_without_a_terminal_a_stage_is_one_line_at_its_start_and_one_at_its_end(
     )
 
 
-def test_on_a_terminal_the_live_line_has_rate_and_time_left(monkeypatch):
+def test_on_a_terminal_the_live_line_has_rate_and_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is left of it in the end is the one line that stays."""
     from rich.console import Console
 
     class Terminal(io.StringIO):
-        def isatty(self):
+        def isatty(self) -> Any:
             return True
 
     terminal = Terminal()
@@ -66,7 +70,7 @@ def test_on_a_terminal_the_live_line_has_rate_and_time_left(monkeypatch):
     assert re.search(r"  scoring: 300 pairs in \d\.\d s\n$", shown)
 
 
-def test_json_is_one_object_a_line_and_nothing_else(capsys):
+def test_json_is_one_object_a_line_and_nothing_else(capsys: pytest.CaptureFixture[str]) -> None:
     progress.use("json")
     score()
     progress.say("  a note\nof two lines \ud800")
@@ -76,7 +80,7 @@ def test_json_is_one_object_a_line_and_nothing_else(capsys):
     assert (told[1]["stage"], told[1]["items"], told[1]["of"], told[1]["unit"]) == ("scoring", 30, 30, "pairs")
 
 
-def test_the_log_has_the_numbers_that_tell_where_the_time_went(log, capsys):
+def test_the_log_has_the_numbers_that_tell_where_the_time_went(log: Any, capsys: pytest.CaptureFixture[str]) -> None:
     with progress.logged(log):
         progress.say("loading")
         score()
@@ -94,7 +98,7 @@ def test_the_log_has_the_numbers_that_tell_where_the_time_went(log, capsys):
     assert len(entries(log)) == 3
 
 
-def test_a_stage_that_takes_long_tells_the_log_how_far_it_is(log, monkeypatch):
+def test_a_stage_that_takes_long_tells_the_log_how_far_it_is(log: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress, "_EVERY_S", 0.0)
     with progress.logged(log):
         score(pairs=2, of=3)
@@ -103,7 +107,7 @@ def test_a_stage_that_takes_long_tells_the_log_how_far_it_is(log, monkeypatch):
     ]  # fmt: skip
 
 
-def test_a_log_that_cannot_be_written_ends_no_work(tmp_path):
+def test_a_log_that_cannot_be_written_ends_no_work(tmp_path: Path) -> None:
     with progress.logged(tmp_path / "nowhere" / "evalkit.log"):
         score()
 
@@ -133,22 +137,22 @@ def test_a_log_that_cannot_be_written_ends_no_work(tmp_path):
         (["[]", "7", '{"event": "begin"}', '{"event": "end"}', "\x00\xff"], None),
     ],
 )
-def test_a_log_tells_where_a_process_was_when_it_was_killed(log, lines, where):
+def test_a_log_tells_where_a_process_was_when_it_was_killed(log: Any, lines: Any, where: Any) -> None:
     log.write_text("\n".join(lines))
     assert progress.where_it_stopped(log) == where
 
 
-def test_without_a_log_nobody_knows_where(tmp_path):
+def test_without_a_log_nobody_knows_where(tmp_path: Path) -> None:
     assert progress.where_it_stopped(tmp_path / "evalkit.log") is None
 
 
-def test_an_error_in_a_stage_stands_in_the_log(log):
+def test_an_error_in_a_stage_stands_in_the_log(log: Any) -> None:
     with progress.logged(log), pytest.raises(KeyError), progress.stage("searching", 5, "queries") as advance:
         advance(2) or {}["no such key"]
     last = entries(log)[-1]
     assert (last["event"], last["items"], last["of"], last["error"]) == ("broken off", 2, 5, "KeyError")
 
 
-def test_an_unknown_format_is_met_with_the_known_ones():
+def test_an_unknown_format_is_met_with_the_known_ones() -> None:
     with pytest.raises(EvalkitError, match="log_format=xml: there is text, json"):
         progress.use("xml")

@@ -3,6 +3,7 @@
 import json
 import string
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -24,12 +25,12 @@ SECRETS = {
 
 
 @pytest.fixture(autouse=True)
-def nothing_known(monkeypatch):
+def nothing_known(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(redaction, "_known", set())
 
 
 @pytest.mark.parametrize("secret", SECRETS.values(), ids=SECRETS)
-def test_a_secret_is_known_by_its_form_wherever_it_stands(secret):
+def test_a_secret_is_known_by_its_form_wherever_it_stands(secret: Any) -> None:
     text = f"cannot read https://{secret}host/x" if secret.endswith("@") else f"no model '{secret}', nor {secret}."
     found = redaction.settings({"a": [{"model": text}], text: 1})
     assert secret not in json.dumps(found)
@@ -44,7 +45,7 @@ def test_a_secret_is_known_by_its_form_wherever_it_stands(secret):
      "authorization", "Authorization", "credentials", "aws_secret_access_key", "AWS_ACCESS_KEY_ID", "+reranker.token"],
 )  # fmt: skip
 @given(value=st.text(LETTERS + "/+=-_.", min_size=8, max_size=40).filter(lambda value: value not in "REDACTED"))
-def test_a_secret_is_known_by_its_name_and_then_wherever_it_is_repeated(name, value):
+def test_a_secret_is_known_by_its_name_and_then_wherever_it_is_repeated(name: Any, value: Any) -> None:
     settings = {"reranker": {name: value, "nested": [{name: [value]}]}, "echo": f"no such key: {value}!"}
     redaction.learn(settings)
     written = json.dumps(redaction.settings(settings))
@@ -57,7 +58,7 @@ def test_a_secret_is_known_by_its_name_and_then_wherever_it_is_repeated(name, va
 @pytest.mark.parametrize(
     "name", ["batch_tokens", "tokenizer", "max_tokens", "tokens_per_doc", "key", "monkey", "author", "passage", "keys"]
 )
-def test_a_name_that_only_sounds_like_one_is_none(name):
+def test_a_name_that_only_sounds_like_one_is_none(name: Any) -> None:
     assert redaction.settings({name: "value"}) == {name: "value"}
     assert redaction.command([f"{name}=value"]) == [f"{name}=value"]
 
@@ -68,16 +69,16 @@ def test_a_name_that_only_sounds_like_one_is_none(name):
      "https://host:8080/path", "a@b", "disk-image-with-a-long-name-1", "sk", "eyJ", "nDCG@10", "basic", "C:\\Users\\me",
      "cross-encoder/ms-marco-MiniLM-L6-v2", "0123456789abcdef0123456789abcdef01234567", 17, None, True, 0.5],
 )  # fmt: skip
-def test_what_is_no_secret_stays_as_it_is(value):
+def test_what_is_no_secret_stays_as_it_is(value: Any) -> None:
     assert redaction.settings({"model": value, "list": [value]}) == {"model": value, "list": [value]}
 
 
-def test_the_secrets_of_the_environment_are_known():
+def test_the_secrets_of_the_environment_are_known() -> None:
     redaction.learn_environment({"HF_TOKEN": "planted-in-env", "TOKEN_PATH": "/x", "PWD": "/home/here", "A_TOKEN": "x"})
     assert redaction.text("name=planted-in-env in /home/here x") == "name=REDACTED in /home/here x"
 
 
-def test_the_command_that_is_written_down_has_none(monkeypatch):
+def test_the_command_that_is_written_down_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.argv", ["evalkit", "+reranker.token='abc def'", "depth=5", "slice={a:1,password:hunter2}"])
     assert redaction.command(command_line()) == [
         "evalkit", "+reranker.token=REDACTED", "depth=5", "slice={a:1,password:REDACTED}"
@@ -106,7 +107,7 @@ def planted_in(folder: Path) -> dict[str, list[str]]:
 
 
 @pytest.mark.parametrize("sweep", [[], ["--multirun", "protocol.seed=1,2"]], ids=["trial", "sweep"])
-def test_no_file_of_a_run_has_a_secret_of_its_settings(beir_folder, tmp_path, sweep):
+def test_no_file_of_a_run_has_a_secret_of_its_settings(beir_folder: Any, tmp_path: Path, sweep: Any) -> None:
     where = tmp_path / "cwd"
     where.mkdir()
     names = ["first_stage.name=" + SECRETS["hf"], "reranker.name=" + SECRETS["openai"], f"slice.name={SECRETS['jwt']}",
@@ -121,7 +122,7 @@ def test_no_file_of_a_run_has_a_secret_of_its_settings(beir_folder, tmp_path, sw
     assert list(where.rglob("result.json"))
 
 
-def test_nor_has_that_of_a_run_that_failed_over_it(beir_folder, tmp_path):
+def test_nor_has_that_of_a_run_that_failed_over_it(beir_folder: Any, tmp_path: Path) -> None:
     where = tmp_path / "cwd"
     where.mkdir()
     done = run_evalkit(

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -44,7 +45,7 @@ def result_in(folder: Path) -> dict:
 
 
 @pytest.fixture(scope="module")
-def trial(bert_folder, tmp_path_factory):
+def trial(bert_folder: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     where = tmp_path_factory.mktemp("trial")
     done = run_evalkit(
         f"reranker.model={bert_folder}", "device=cpu", "slice.queries=5", "depth=5", "out_dir=out", cwd=where
@@ -53,7 +54,7 @@ def trial(bert_folder, tmp_path_factory):
     return done, where / "out"
 
 
-def test_a_trial_leaves_everything_in_its_folder(trial):
+def test_a_trial_leaves_everything_in_its_folder(trial: Any) -> None:
     _, folder = trial
     assert sorted(path.name for path in folder.iterdir()) == [
         "before_after.png", "before_after.svg", "changes.png", "changes.svg", "config.yaml", "evalkit.log",
@@ -63,7 +64,7 @@ def test_a_trial_leaves_everything_in_its_folder(trial):
     ]  # fmt: skip
 
 
-def test_a_result_has_the_promised_keys_and_types(trial):
+def test_a_result_has_the_promised_keys_and_types(trial: Any) -> None:
     """tests/golden/result_keys.json is a promise to whoever reads results: a change of it is a change of schema.
 
     EVALKIT_WRITE_GOLDEN=1 renews it.
@@ -74,7 +75,7 @@ def test_a_result_has_the_promised_keys_and_types(trial):
     assert tree == json.loads(GOLDEN.read_text("utf-8"))
 
 
-def test_what_was_asked_and_what_was_done_are_both_written_down(trial, bert_folder):
+def test_what_was_asked_and_what_was_done_are_both_written_down(trial: Any, bert_folder: Any) -> None:
     result = result_in(trial[1])
     assert (result["schema_version"], result["status"], result["name"]) == (1, "finished", "dev")
     asked, effective = result["asked"], result["effective"]
@@ -90,7 +91,7 @@ def test_what_was_asked_and_what_was_done_are_both_written_down(trial, bert_fold
                        "depth=5", "out_dir=out"]  # fmt: skip
 
 
-def test_the_numbers_on_screen_and_in_the_report_are_those_of_the_result(trial):
+def test_the_numbers_on_screen_and_in_the_report_are_those_of_the_result(trial: Any) -> None:
     done, folder = trial
     effect = result_in(folder)["effectiveness"]
     report = (folder / "report.md").read_text("utf-8")
@@ -104,7 +105,7 @@ def test_the_numbers_on_screen_and_in_the_report_are_those_of_the_result(trial):
     assert done.stdout.rstrip().endswith(f"results in {folder}")
 
 
-def test_only_what_was_retrieved_is_reranked(trial):
+def test_only_what_was_retrieved_is_reranked(trial: Any) -> None:
     _, folder = trial
     first, reranked = (read_run(folder / f"{name}.trec").run.rankings for name in ("first_stage", "reranked"))
     assert first.keys() == reranked.keys()
@@ -121,7 +122,7 @@ def test_only_what_was_retrieved_is_reranked(trial):
         assert value >= max(effect["first_stage"]["mean"][name], effect["reranked"]["mean"][name]) - 1e-12
 
 
-def test_progress_goes_to_standard_error_and_results_to_standard_output(trial):
+def test_progress_goes_to_standard_error_and_results_to_standard_output(trial: Any) -> None:
     done, _ = trial
     assert "Traceback" not in done.stderr
     assert "Warning" not in done.stderr
@@ -129,7 +130,7 @@ def test_progress_goes_to_standard_error_and_results_to_standard_output(trial):
     assert "searching" not in done.stdout
 
 
-def test_the_log_tells_where_the_time_went(trial):
+def test_the_log_tells_where_the_time_went(trial: Any) -> None:
     _, folder = trial
     first, *entries = [json.loads(line) for line in (folder / "evalkit.log").read_text("utf-8").splitlines()]
     assert first["event"] == "run"
@@ -144,7 +145,7 @@ def test_the_log_tells_where_the_time_went(trial):
     assert sum(entry["seconds"] for entry in ended.values()) < entries[-1]["at_s"]
 
 
-def test_the_saved_configuration_runs_the_same_trial_again(trial):
+def test_the_saved_configuration_runs_the_same_trial_again(trial: Any) -> None:
     from omegaconf import OmegaConf
 
     _, folder = trial
@@ -161,7 +162,7 @@ def judge(folder: Path, *more: str) -> list[str]:
     ]  # fmt: skip
 
 
-def test_a_finished_reranking_is_judged_without_any_model(beir_folder, tmp_path):
+def test_a_finished_reranking_is_judged_without_any_model(beir_folder: Any, tmp_path: Path) -> None:
     done = run_evalkit(*judge(beir_folder), cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     (folder,) = (tmp_path / "reports" / "runs").iterdir()  # where results go when no out_dir is given
@@ -185,7 +186,7 @@ def test_a_finished_reranking_is_judged_without_any_model(beir_folder, tmp_path)
     assert sentence(again.stderr).startswith(f"{folder} holds a result already; ")
 
 
-def test_a_sweep_writes_one_combined_report(beir_folder, tmp_path):
+def test_a_sweep_writes_one_combined_report(beir_folder: Any, tmp_path: Path) -> None:
     done = run_evalkit("--multirun", *judge(beir_folder)[:-1], "depth=1,3", "out_dir=sweep", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     folder = tmp_path / "sweep"
@@ -206,7 +207,7 @@ def test_a_sweep_writes_one_combined_report(beir_folder, tmp_path):
     assert [system["depth"] for system in compared["systems"]] == [1, None, 3]  # the first stage stands there once
 
 
-def test_a_sweep_goes_on_without_a_trial_that_failed(bert_folder, tmp_path):
+def test_a_sweep_goes_on_without_a_trial_that_failed(bert_folder: Any, tmp_path: Path) -> None:
     """TF32 does not exist on a CPU; the trial after it runs all the same, and the exit code tells."""
     done = run_evalkit(
         "--multirun", "precision=tf32,fp32", f"reranker.model={bert_folder}", "device=cpu", "slice.lang=zh",
@@ -230,7 +231,7 @@ def test_a_sweep_goes_on_without_a_trial_that_failed(bert_folder, tmp_path):
 
 @slow  # test_dl19 judges the same rerankings in this process
 @pytest.mark.shared
-def test_published_rerankings_are_judged_as_published(shared, tmp_path):
+def test_published_rerankings_are_judged_as_published(shared: Path, tmp_path: Path) -> None:
     """TREC DL 2019: Anserini's BM25 has nDCG@10 0.5058, RankVicuna lifts it to 0.6682, a bare Vicuna ruins it."""
     data = shared / "data" / "msmarco-dl19"
     done = run_evalkit(
@@ -252,7 +253,7 @@ def test_published_rerankings_are_judged_as_published(shared, tmp_path):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals are a matter of POSIX")
-def test_an_interrupted_sweep_saves_what_is_done_and_says_what_is_missing(bert_folder, tmp_path):
+def test_an_interrupted_sweep_saves_what_is_done_and_says_what_is_missing(bert_folder: Any, tmp_path: Path) -> None:
     """Control-C reaches the whole process group, as from a terminal."""
     command = [sys.executable, "-m", "evalkit", "--multirun", f"reranker.model={bert_folder}", "device=cpu",
                "depth=0,5,6", "out_dir=out"]  # fmt: skip
@@ -282,7 +283,7 @@ def test_an_interrupted_sweep_saves_what_is_done_and_says_what_is_missing(bert_f
 # --- is the model alive?
 
 
-def test_quickcheck_scores_both_languages_and_compares_batch_with_single(xlmr_folder, tmp_path):
+def test_quickcheck_scores_both_languages_and_compares_batch_with_single(xlmr_folder: Any, tmp_path: Path) -> None:
     done = run_evalkit(
         "experiment=quickcheck", "reranker=cross_encoder", f"reranker.model={xlmr_folder}", "device=cpu",
         "out_dir=out", cwd=tmp_path,
@@ -310,7 +311,9 @@ def test_quickcheck_scores_both_languages_and_compares_batch_with_single(xlmr_fo
         (["--cfg", "job", "experiment=msmarco_fp16"], ("model: BAAI/bge-reranker-v2-m3", "name: fp16", "depth: 100")),
     ],
 )
-def test_help_and_configuration_are_shown_without_loading_anything_heavy(tmp_path, arguments, expected):
+def test_help_and_configuration_are_shown_without_loading_anything_heavy(
+    tmp_path: Path, arguments: Any, expected: Any
+) -> None:
     done = subprocess.run(
         [sys.executable, "-c", LIGHT.format(arguments=arguments)], capture_output=True, text=True, cwd=tmp_path
     )
@@ -321,7 +324,7 @@ def test_help_and_configuration_are_shown_without_loading_anything_heavy(tmp_pat
     assert list(tmp_path.iterdir()) == []  # asking leaves nothing behind
 
 
-def test_help_names_every_choice(tmp_path):
+def test_help_names_every_choice(tmp_path: Path) -> None:
     shown = run_evalkit("--help", cwd=tmp_path).stdout
     for path in conf_dir().glob("*/*.yaml"):
         assert path.stem in shown

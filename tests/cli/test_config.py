@@ -5,6 +5,7 @@ import inspect
 import re
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 from omegaconf import OmegaConf
@@ -36,11 +37,11 @@ TO_BE_GIVEN = {
 COMPONENTS = [schema for (group, _), schema in SCHEMAS.items() if group in GROUPS[:3]]
 
 
-def test_every_folder_of_the_configuration_is_a_known_group():
+def test_every_folder_of_the_configuration_is_a_known_group() -> None:
     assert {path.name for path in CONF.iterdir() if path.is_dir()} == {*GROUPS, "experiment", "hydra"}
 
 
-def test_the_default_is_complete_and_offline():
+def test_the_default_is_complete_and_offline() -> None:
     cfg = compose()
     assert OmegaConf.missing_keys(cfg) == set()
     assert cfg.slice._target_ == "evalkit.slices.packaged.load"
@@ -49,20 +50,20 @@ def test_the_default_is_complete_and_offline():
 
 
 @pytest.mark.parametrize(("group", "choice"), CHOICES, ids=lambda value: str(value))
-def test_every_choice_composes_and_misses_only_what_a_user_must_give(group, choice):
+def test_every_choice_composes_and_misses_only_what_a_user_must_give(group: Any, choice: Any) -> None:
     cfg = compose(f"{group}={choice}")
     assert OmegaConf.missing_keys(cfg) == TO_BE_GIVEN.get((group, choice), set())
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
-def test_every_experiment_is_complete_and_bears_its_own_name(name):
+def test_every_experiment_is_complete_and_bears_its_own_name(name: Any) -> None:
     cfg = compose(f"experiment={name}")
     assert OmegaConf.missing_keys(cfg) == set()
     assert str(cfg.name).startswith(name)
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
-def test_the_command_at_the_top_of_an_experiment_is_one_that_works(name):
+def test_the_command_at_the_top_of_an_experiment_is_one_that_works(name: Any) -> None:
     text = (CONF / "experiment" / f"{name}.yaml").read_text("utf-8")
     commands = re.findall(r"^# python -m evalkit (.+)$", text, re.MULTILINE)
     assert commands
@@ -71,45 +72,45 @@ def test_the_command_at_the_top_of_an_experiment_is_one_that_works(name):
         assert OmegaConf.missing_keys(compose(*command.split())) == set()
 
 
-def test_an_experiment_overrides_the_base_and_the_command_line_overrides_both():
+def test_an_experiment_overrides_the_base_and_the_command_line_overrides_both() -> None:
     assert compose().depth == 20
     assert compose("experiment=msmarco_fp32").depth == 100
     assert compose("experiment=msmarco_fp32", "depth=7").depth == 7
     assert compose("experiment=msmarco_fp32").slice.dataset == "msmarco-passage/trec-dl-2019/judged"
 
 
-def test_a_precision_reaches_every_part_that_computes():
+def test_a_precision_reaches_every_part_that_computes() -> None:
     cfg = compose("precision=bf16", "first_stage=minilm", "device=cuda:1")
     assert (cfg.reranker.precision, cfg.first_stage.precision) == ("bf16", "bf16")
     assert (cfg.reranker.device, cfg.first_stage.device) == ("cuda:1", "cuda:1")
 
 
-def test_the_language_reaches_the_dataset():
+def test_the_language_reaches_the_dataset() -> None:
     assert compose("experiment=miracl_fp16", "slice.lang=yo").slice.dataset == "miracl/yo/dev"
 
 
-def test_every_precision_has_its_choice():
+def test_every_precision_has_its_choice() -> None:
     assert {choice for group, choice in CHOICES if group == "precision"} == set(PRECISIONS)
     assert all(compose(f"precision={name}").precision.name == name for name in PRECISIONS)
 
 
-def test_every_measure_of_every_choice_is_known():
+def test_every_measure_of_every_choice_is_known() -> None:
     for choice in (choice for group, choice in CHOICES if group == "measures"):
         assert [str(parse(name, 20)) for name in compose(f"measures={choice}").measures.names]
 
 
-def component(target: str):
+def component(target: str) -> Any:
     module, _, name = target.rpartition(".")
     return getattr(import_module(module), name)
 
 
-def settings(of) -> dict[str, inspect.Parameter]:
+def settings(of: Any) -> dict[str, inspect.Parameter]:
     """What `of` takes, private state left out."""
     return {name: p for name, p in inspect.signature(of).parameters.items() if not name.startswith("_")}
 
 
 @pytest.mark.parametrize(("group", "choice"), [c for c in CHOICES if c[0] in GROUPS[:3]], ids=lambda value: str(value))
-def test_every_choice_names_a_component_and_offers_exactly_its_settings(group, choice):
+def test_every_choice_names_a_component_and_offers_exactly_its_settings(group: Any, choice: Any) -> None:
     node = compose(f"{group}={choice}")[group]
     beside = {"reference"} if group == "slice" else set()  # for evalkit.results.published, not for the component
     assert set(node) - {"_target_"} == set(settings(component(node._target_))) | beside
@@ -117,7 +118,7 @@ def test_every_choice_names_a_component_and_offers_exactly_its_settings(group, c
 
 
 @pytest.mark.parametrize("schema", COMPONENTS, ids=lambda schema: schema.__name__)
-def test_a_schemas_defaults_are_its_components_own(schema):
+def test_a_schemas_defaults_are_its_components_own(schema: Any) -> None:
     fields = {f.name: f.default for f in dataclasses.fields(schema)}
     if fields["_target_"] == "???":
         pytest.skip("two components share this schema; each YAML names its own")
@@ -128,19 +129,19 @@ def test_a_schemas_defaults_are_its_components_own(schema):
 
 
 @pytest.mark.parametrize("schema", COMPONENTS, ids=lambda schema: schema.__name__)
-def test_a_schema_points_at_what_it_describes(schema):
+def test_a_schema_points_at_what_it_describes(schema: Any) -> None:
     for target in re.findall(r"`(evalkit\.[\w.]+)`", schema.__doc__):
         assert callable(component(target))
 
 
-def test_the_gates_yaml_states_the_defaults_of_its_limits():
+def test_the_gates_yaml_states_the_defaults_of_its_limits() -> None:
     settings = OmegaConf.to_container(compose().gate)
     limits = Limits(**{key: value for key, value in settings.items() if key not in ("baseline", "junit")})
     assert limits == Limits()
     assert settings["baseline"] == "reports/baselines/ci.json"
 
 
-def test_what_a_configuration_names_can_be_built(bert_folder):
+def test_what_a_configuration_names_can_be_built(bert_folder: Any) -> None:
     reranker = build(OmegaConf.to_container(compose(f"reranker.model={bert_folder}").reranker, resolve=True))
     assert (type(reranker).__name__, reranker.max_length, reranker.precision) == ("CrossEncoder", 256, "fp32")
 
@@ -148,18 +149,18 @@ def test_what_a_configuration_names_can_be_built(bert_folder):
 @pytest.mark.parametrize(
     "target", ["os.system", "evalkit.cli.tasks.run_trial", "builtins.eval", "evalkit_other.slices.x", "load", ""]
 )
-def test_a_configuration_can_name_nothing_but_evalkits_own_components(target):
+def test_a_configuration_can_name_nothing_but_evalkits_own_components(target: Any) -> None:
     with pytest.raises(EvalkitError, match="can name evalkit's own components only"):
         build({"_target_": target})
 
 
 @pytest.mark.parametrize("target", ["evalkit.slices.nowhere.load", "evalkit.rerankers.cross_encoder.Crossencoder"])
-def test_a_component_that_is_not_there_is_named(target):
+def test_a_component_that_is_not_there_is_named(target: Any) -> None:
     with pytest.raises(EvalkitError, match=f"_target_={target}: there is no such component"):
         build({"_target_": target})
 
 
-def test_settings_that_a_component_does_not_take_are_named():
+def test_settings_that_a_component_does_not_take_are_named() -> None:
     """As with +slice.lng=zh, which adds a key that no schema holds back."""
     target = "evalkit.slices.packaged.load"
     with pytest.raises(EvalkitError, match=r"unexpected keyword argument 'lng'; its settings are lang, queries, seed"):
@@ -175,14 +176,14 @@ def test_settings_that_a_component_does_not_take_are_named():
     ["depth=abc", "slice.queries=many", "reranker.max_length=1.5", "overwrite=perhaps", "first_stage.k1=big",
      "slice.lng=zh", "reranker.batch=3", "measures.names=5"],
 )  # fmt: skip
-def test_a_setting_of_the_wrong_name_or_type_does_not_compose(override):
+def test_a_setting_of_the_wrong_name_or_type_does_not_compose(override: Any) -> None:
     from hydra.errors import HydraException
 
     with pytest.raises((HydraException, OmegaConfBaseException)):
         compose(override)
 
 
-def test_the_packaged_configuration_is_taken_where_there_is_one():
+def test_the_packaged_configuration_is_taken_where_there_is_one() -> None:
     """In a wheel it lies inside of the package; in a checkout beside it."""
     package = Path(inspect.getfile(import_module("evalkit"))).parent
     assert CONF in (package / "conf", package.parent / "conf")

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from omegaconf import OmegaConf
@@ -45,7 +46,7 @@ def is_alive(process: int) -> bool:
         return False
 
 
-def wait_until(what):
+def wait_until(what: Any) -> None:
     until = time.monotonic() + 30
     while not what():
         assert time.monotonic() < until
@@ -53,7 +54,7 @@ def wait_until(what):
 
 
 @pytest.fixture
-def log(tmp_path):
+def log(tmp_path: Path) -> Any:
     path = tmp_path / progress.LOG
     path.touch()
     with progress.logged(path):
@@ -63,7 +64,7 @@ def log(tmp_path):
 # --- the trial's process
 
 
-def test_a_job_answers_from_a_process_of_its_own():
+def test_a_job_answers_from_a_process_of_its_own() -> None:
     assert in_fresh_process(fault_jobs.add, 2, 3) == 5
 
 
@@ -71,7 +72,7 @@ def test_a_job_answers_from_a_process_of_its_own():
     ("sendable", ValueError, "a defect"),
     ("unsendable", RuntimeError, "UnsendableError: this and that"),
 ])  # fmt: skip
-def test_an_error_of_the_job_comes_back_with_its_traceback(kind, error, says):
+def test_an_error_of_the_job_comes_back_with_its_traceback(kind: Any, error: Any, says: Any) -> None:
     with pytest.raises(error, match=says) as caught:
         in_fresh_process(fault_jobs.fail, kind)
     assert "in fail\n" in caught.value.__notes__[0]
@@ -81,20 +82,20 @@ def test_an_error_of_the_job_comes_back_with_its_traceback(kind, error, says):
     (signal.SIGKILL, "SIGKILL, most likely from the system for using too much memory; lower reranker.batch_tokens, "),
     (signal.SIGSEGV, "SIGSEGV; a signal from outside, or a defect of a library"),
 ])  # fmt: skip
-def test_a_process_that_dies_is_told_with_where_it_was(log, number, says):
+def test_a_process_that_dies_is_told_with_where_it_was(log: Any, number: Any, says: Any) -> None:
     with pytest.raises(EvalkitError) as caught:
         in_fresh_process(fault_jobs.die, number)
     where = "scoring, 0 of 1,434 pairs"  # the log is told every ten seconds
     assert str(caught.value).startswith(f"the trial's process died without a word ({where}): {says}")
 
 
-def test_a_process_that_is_told_to_stop_says_so(log):
+def test_a_process_that_is_told_to_stop_says_so(log: Any) -> None:
     with pytest.raises(EvalkitError, match="the trial's process was told to stop by SIGTERM"):
         in_fresh_process(fault_jobs.die, signal.SIGTERM)
     assert progress.where_it_stopped(log) == "scoring, 830 of 1,434 pairs"
 
 
-def test_a_process_that_hangs_is_ended_at_the_limit(log, tmp_path, monkeypatch):
+def test_a_process_that_hangs_is_ended_at_the_limit(log: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It does not listen to SIGTERM either, as a library that computes does not."""
     from evalkit.cli import process as worker
 
@@ -105,7 +106,7 @@ def test_a_process_that_hangs_is_ended_at_the_limit(log, tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def kept():
+def kept() -> Any:
     """The process that jobs share ends with the test."""
     from evalkit.cli import process as worker
 
@@ -113,7 +114,7 @@ def kept():
     worker.end_kept_process()
 
 
-def test_jobs_that_share_a_process_find_what_was_loaded_before(kept):
+def test_jobs_that_share_a_process_find_what_was_loaded_before(kept: Any) -> None:
     first = kept(fault_jobs.process_id)
     with pytest.raises(ValueError, match="a defect"):
         kept(fault_jobs.fail, "sendable")  # an error of a job is no fault of the process
@@ -121,7 +122,7 @@ def test_jobs_that_share_a_process_find_what_was_loaded_before(kept):
     assert in_fresh_process(fault_jobs.process_id) != first
 
 
-def test_a_shared_process_that_died_or_took_too_long_is_replaced(kept, log, tmp_path):
+def test_a_shared_process_that_died_or_took_too_long_is_replaced(kept: Any, log: Any, tmp_path: Path) -> None:
     first = kept(fault_jobs.process_id)
     with pytest.raises(EvalkitError, match=r"died without a word \(scoring, 0 of 1,434 pairs\): SIGKILL"):
         kept(fault_jobs.die, signal.SIGKILL)
@@ -134,7 +135,7 @@ def test_a_shared_process_that_died_or_took_too_long_is_replaced(kept, log, tmp_
     assert not is_alive(second)
 
 
-def test_no_shared_process_stays_behind(tmp_path):
+def test_no_shared_process_stays_behind(tmp_path: Path) -> None:
     script = (
         "from tests.helpers import fault_jobs\nfrom evalkit.cli.process import in_kept_process\n"
         "if __name__ == '__main__':\n    print(in_kept_process(fault_jobs.process_id))\n"
@@ -152,7 +153,7 @@ def test_no_shared_process_stays_behind(tmp_path):
     (signal.SIGTERM, 143, "Stopped"),
     (signal.SIGKILL, -signal.SIGKILL, None),  # nobody is told then, and yet nobody stays
 ])  # fmt: skip
-def test_no_process_stays_behind(tmp_path, number, exit_code, told):
+def test_no_process_stays_behind(tmp_path: Path, number: Any, exit_code: Any, told: Any) -> None:
     (tmp_path / "waiting.py").write_text(WAITING)
     command = [sys.executable, str(tmp_path / "waiting.py"), str(tmp_path / "process")]
     place = os.pathsep.join([str(REPOSITORY)])
@@ -169,7 +170,7 @@ def test_no_process_stays_behind(tmp_path, number, exit_code, told):
 # --- signals
 
 
-def test_a_signal_ends_what_waits_as_an_exception():
+def test_a_signal_ends_what_waits_as_an_exception() -> None:
     with pytest.raises(Stopped) as caught, signals.heard():
         signal.raise_signal(signal.SIGTERM)
     assert (caught.value.name, caught.value.exit_code) == ("SIGTERM", 143)
@@ -177,10 +178,10 @@ def test_a_signal_ends_what_waits_as_an_exception():
     assert not isinstance(caught.value, Exception)
 
 
-def test_what_must_not_be_half_done_comes_to_its_end_first():
+def test_what_must_not_be_half_done_comes_to_its_end_first() -> None:
     done = []
 
-    def work():
+    def work() -> None:
         with signals.heard(), signals.to_the_end():
             signal.raise_signal(signal.SIGINT)
             done.append(True)
@@ -190,10 +191,10 @@ def test_what_must_not_be_half_done_comes_to_its_end_first():
     assert done
 
 
-def test_a_signal_that_came_twice_at_once_is_one():
+def test_a_signal_that_came_twice_at_once_is_one() -> None:
     """A launcher hands Ctrl-C on to those who got it from the terminal already."""
 
-    def work():
+    def work() -> None:
         with signals.heard():
             try:
                 signal.raise_signal(signal.SIGINT)
@@ -204,7 +205,7 @@ def test_a_signal_that_came_twice_at_once_is_one():
         work()
 
 
-def test_a_signal_while_the_program_is_still_being_imported_is_one_sentence(tmp_path):
+def test_a_signal_while_the_program_is_still_being_imported_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "hydra.py").write_text("import signal; signal.raise_signal(signal.SIGINT)")
     done = subprocess.run(
         [sys.executable, "-m", "evalkit"],
@@ -218,7 +219,7 @@ def test_a_signal_while_the_program_is_still_being_imported_is_one_sentence(tmp_
 # --- results, whole or not at all
 
 
-def test_a_folder_is_as_it_was_where_writing_failed(tmp_path):
+def test_a_folder_is_as_it_was_where_writing_failed(tmp_path: Path) -> None:
     (tmp_path / "result.json").write_text("old")
     with pytest.raises(TypeError), whole_folder(tmp_path, "result.json") as part:
         (part / "result.json").write_text("new") + "and a defect"
@@ -226,7 +227,7 @@ def test_a_folder_is_as_it_was_where_writing_failed(tmp_path):
     assert (tmp_path / "result.json").read_text() == "old"
 
 
-def test_files_of_others_stay_and_files_of_ours_are_replaced(tmp_path):
+def test_files_of_others_stay_and_files_of_ours_are_replaced(tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("mine")
     (tmp_path / "report.md").write_text("old")
     with whole_folder(tmp_path, "result.json") as part:
@@ -238,7 +239,7 @@ def test_files_of_others_stay_and_files_of_ours_are_replaced(tmp_path):
     }  # fmt: skip
 
 
-def test_a_run_that_was_killed_while_it_wrote_leaves_nothing_to_the_next_one(tmp_path):
+def test_a_run_that_was_killed_while_it_wrote_leaves_nothing_to_the_next_one(tmp_path: Path) -> None:
     with pytest.raises(EvalkitError, match="died without a word"):
         in_fresh_process(fault_jobs.die_while_writing, tmp_path)
     assert not (tmp_path / "result.json").exists()
@@ -247,7 +248,7 @@ def test_a_run_that_was_killed_while_it_wrote_leaves_nothing_to_the_next_one(tmp
         assert [path.name for path in tmp_path.iterdir()] == [progress.LOG]
 
 
-def test_two_runs_cannot_write_to_one_folder(tmp_path):
+def test_two_runs_cannot_write_to_one_folder(tmp_path: Path) -> None:
     with run_folder.claimed(tmp_path, overwrite=False):
         with pytest.raises(EvalkitError) as caught, run_folder.claimed(tmp_path, overwrite=True):
             pass
@@ -260,14 +261,14 @@ def test_two_runs_cannot_write_to_one_folder(tmp_path):
 
 
 @pytest.mark.parametrize("status", ["failed", "partial"])
-def test_the_folder_of_a_trial_that_came_to_no_end_is_used_again(tmp_path, status):
+def test_the_folder_of_a_trial_that_came_to_no_end_is_used_again(tmp_path: Path, status: Any) -> None:
     (tmp_path / "result.json").write_text(json.dumps({"status": status}))
     with run_folder.claimed(tmp_path, overwrite=False):
         assert not (tmp_path / "result.json").exists()
 
 
 @pytest.mark.parametrize("text", ["{}", "[", '{"status": "finished"}', '{"status": "partial", "effectiveness": {}}'])
-def test_a_result_that_may_be_worth_something_is_kept(tmp_path, text):
+def test_a_result_that_may_be_worth_something_is_kept(tmp_path: Path, text: Any) -> None:
     (tmp_path / "result.json").write_text(text)
     with pytest.raises(EvalkitError, match="holds a result already"), run_folder.claimed(tmp_path, overwrite=False):
         pass
@@ -286,7 +287,7 @@ def judging(folder: Path, out: Path, *more: str) -> dict:
 
 
 @pytest.fixture
-def mounted(tmp_path):
+def mounted(tmp_path: Path) -> Any:
     """Mount a small disk."""
     folders = []
 
@@ -304,7 +305,7 @@ def mounted(tmp_path):
         subprocess.run(["umount", str(folder)], check=True)
 
 
-def test_a_disk_that_fills_up_at_the_end_leaves_no_half_of_a_result(mounted, beir_folder):
+def test_a_disk_that_fills_up_at_the_end_leaves_no_half_of_a_result(mounted: Any, beir_folder: Any) -> None:
     disk = mounted("size=16k")
     with pytest.raises(EvalkitError) as caught:
         tasks.run_trial(judging(beir_folder, disk), {}, disk)
@@ -318,12 +319,14 @@ def test_a_disk_that_fills_up_at_the_end_leaves_no_half_of_a_result(mounted, bei
     assert json.loads((disk / "result.json").read_text())["status"] == "failed"
 
 
-def test_a_report_that_cannot_be_drawn_loses_no_result(beir_folder, tmp_path, monkeypatch):
+def test_a_report_that_cannot_be_drawn_loses_no_result(
+    beir_folder: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As with a defect of matplotlib after an hour of scoring."""
     from evalkit.report import folder
     from evalkit.report.html import pages
 
-    def broken(*_):
+    def broken(*_: Any) -> None:
         raise KeyError("a defect")
 
     monkeypatch.setattr(pages, "trial", broken)
@@ -338,7 +341,7 @@ def test_a_report_that_cannot_be_drawn_loses_no_result(beir_folder, tmp_path, mo
     assert not (tmp_path / "changes.png").exists()
 
 
-def test_ten_thousand_queries_are_tested_and_reported(tmp_path):
+def test_ten_thousand_queries_are_tested_and_reported(tmp_path: Path) -> None:
     """One query in two finds its passage first, the other second; a reranker turns all of them around."""
     count = 10_000
     (tmp_path / "qrels").mkdir()
@@ -364,13 +367,15 @@ def test_ten_thousand_queries_are_tested_and_reported(tmp_path):
 # --- the home, the clock
 
 
-def at_home(monkeypatch, folder: Path) -> None:
+def at_home(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     """Have this home, and no variables that lead elsewhere."""
     given = {key: value for key, value in os.environ.items() if key not in ("IR_DATASETS_HOME", "MPLCONFIGDIR")}
     monkeypatch.setattr(os, "environ", given | {"HOME": str(folder)})
 
 
-def test_libraries_get_a_folder_where_the_home_cannot_be_written(mounted, monkeypatch, capsys):
+def test_libraries_get_a_folder_where_the_home_cannot_be_written(
+    mounted: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     disk = mounted("size=16k,ro")
     at_home(monkeypatch, disk)
     cache_dirs.lend()
@@ -379,7 +384,9 @@ def test_libraries_get_a_folder_where_the_home_cannot_be_written(mounted, monkey
     assert f"the home {disk} cannot be written, so IR_DATASETS_HOME and " in capsys.readouterr().err
 
 
-def test_a_home_that_can_be_written_stays_where_it_is(tmp_path, monkeypatch, capsys):
+def test_a_home_that_can_be_written_stays_where_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     at_home(monkeypatch, tmp_path)
     cache_dirs.lend()
     assert "IR_DATASETS_HOME" not in os.environ
@@ -388,7 +395,7 @@ def test_a_home_that_can_be_written_stays_where_it_is(tmp_path, monkeypatch, cap
     assert capsys.readouterr().err == ""
 
 
-def test_a_clock_that_goes_backwards_changes_no_duration(log, monkeypatch):
+def test_a_clock_that_goes_backwards_changes_no_duration(log: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     now = iter(range(1_000_000, 0, -1000))
     monkeypatch.setattr(time, "time", lambda: float(next(now)))
     with progress.stage("searching", 2, "queries") as advance:
@@ -399,7 +406,7 @@ def test_a_clock_that_goes_backwards_changes_no_duration(log, monkeypatch):
     assert begin["at_s"] <= end["at_s"]
 
 
-def test_the_clock_on_the_wall_tells_dates_and_no_durations():
+def test_the_clock_on_the_wall_tells_dates_and_no_durations() -> None:
     """Of all sources: the last use of what is kept, in days, is the one time that must outlive a restart."""
     package = Path(tasks.__file__).parent
     users = {path.name for path in package.rglob("*.py") if re.search(r"\btime\.time(_ns)?\(", path.read_text("utf-8"))}

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
@@ -16,7 +17,7 @@ GATE = ("experiment=ci", "device=cpu", "slice.queries=4", "depth=4", "protocol.l
 
 
 @pytest.fixture(scope="module")
-def place(bert_folder, tmp_path_factory):
+def place(bert_folder: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A folder with a finished result in `out` and its baseline in `base.json`."""
     where = tmp_path_factory.mktemp("gate_app")
     done = run_evalkit(*GATE, f"reranker.model={bert_folder}", "task=trial", "out_dir=out", cwd=where)
@@ -28,14 +29,14 @@ def place(bert_folder, tmp_path_factory):
     return where
 
 
-def test_a_finished_result_holds_against_its_own_baseline(place):
+def test_a_finished_result_holds_against_its_own_baseline(place: Any) -> None:
     done = run_evalkit("gate", "out", "--baseline", "base.json", "gate.skip=[above_first_stage]", cwd=place)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1].startswith("The gate holds: nDCG@10 ")
     assert "Where the systems are equal, any of the 4 measures fails in at most 5 % of the cases." in done.stdout
 
 
-def test_the_experiment_runs_a_trial_and_judges_it_whatever_the_hash_seed(place, bert_folder):
+def test_the_experiment_runs_a_trial_and_judges_it_whatever_the_hash_seed(place: Any, bert_folder: Any) -> None:
     done = run_evalkit(*GATE, f"reranker.model={bert_folder}", "gate.baseline=base.json", "out_dir=again", cwd=place,
                        PYTHONHASHSEED="7")  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -46,7 +47,7 @@ def test_the_experiment_runs_a_trial_and_judges_it_whatever_the_hash_seed(place,
     assert (place / "seeded.json").read_bytes() == (place / "base.json").read_bytes()
 
 
-def test_a_regression_fails_with_exit_code_1_and_everyone_is_told(place, bert_folder):
+def test_a_regression_fails_with_exit_code_1_and_everyone_is_told(place: Any, bert_folder: Any) -> None:
     summary = place / "summary.md"
     summary.write_text("before\n", "utf-8")
     done = run_evalkit(
@@ -62,7 +63,7 @@ def test_a_regression_fails_with_exit_code_1_and_everyone_is_told(place, bert_fo
     assert int(ElementTree.parse(place / "junit.xml").getroot().get("failures")) >= 1
 
 
-def test_a_budget_that_is_exceeded_fails_and_one_that_is_kept_passes(place):
+def test_a_budget_that_is_exceeded_fails_and_one_that_is_kept_passes(place: Any) -> None:
     skip = "gate.skip=[above_first_stage]"
     kept = run_evalkit("gate", "out", "--baseline", "base.json", skip, "gate.max_latency_ratio=1000", cwd=place)
     assert kept.returncode == 0, kept.stderr
@@ -71,14 +72,14 @@ def test_a_budget_that_is_exceeded_fails_and_one_that_is_kept_passes(place):
     assert re.search(r"FAILED rss_mb: peak memory of the process in MiB: \d+, above max_rss_mb 1", low.stdout)
 
 
-def test_a_check_that_fails_on_request_only_is_said(place):
+def test_a_check_that_fails_on_request_only_is_said(place: Any) -> None:
     done = run_evalkit("gate", "out", "--baseline", "base.json", "gate.max_rss_mb=1",
                        "gate.skip=[above_first_stage,rss_mb]", cwd=place)  # fmt: skip
     assert done.returncode == 0
     assert "SKIPPED rss_mb" in done.stdout
 
 
-def test_a_baseline_is_updated_and_says_what_changed(place):
+def test_a_baseline_is_updated_and_says_what_changed(place: Any) -> None:
     shutil.copy(place / "base.json", place / "same.json")
     before = (place / "same.json").read_bytes()
     done = run_evalkit("baseline", "out/result.json", "--output", "same.json", cwd=place)
@@ -87,7 +88,9 @@ def test_a_baseline_is_updated_and_says_what_changed(place):
     assert (place / "same.json").read_bytes() == before
 
 
-def test_a_model_with_broken_weights_is_a_regression_and_not_a_mistake_of_the_user(place, bert_folder):
+def test_a_model_with_broken_weights_is_a_regression_and_not_a_mistake_of_the_user(
+    place: Any, bert_folder: Any
+) -> None:
     import torch
     from safetensors.torch import load_file, save_file
 
@@ -107,7 +110,7 @@ def test_a_model_with_broken_weights_is_a_regression_and_not_a_mistake_of_the_us
 
 
 @pytest.fixture(scope="module")
-def failed(place):
+def failed(place: Any) -> Any:
     """The result of a trial that failed for a reason of its own."""
     folder = place / "failed"
     folder.mkdir()
@@ -149,14 +152,14 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize(("arguments", "words"), MISTAKES.values(), ids=MISTAKES)
-def test_a_mistake_gets_one_sentence_and_exit_code_2(place, failed, arguments, words):
+def test_a_mistake_gets_one_sentence_and_exit_code_2(place: Any, failed: Any, arguments: Any, words: Any) -> None:
     done = run_evalkit(*arguments, cwd=place)
     assert done.returncode == 2, done.stdout
     assert re.search(words, sentence(done.stderr))
     assert "Traceback" not in done.stdout
 
 
-def test_a_gate_without_a_baseline_stops_before_the_work(place, bert_folder):
+def test_a_gate_without_a_baseline_stops_before_the_work(place: Any, bert_folder: Any) -> None:
     done = run_evalkit(*GATE, f"reranker.model={bert_folder}", "gate.baseline=gone.json", "out_dir=never", cwd=place)
     assert done.returncode == 2
     assert "make one of a result that you trust: python -m evalkit baseline RESULT --output gone.json" in done.stderr

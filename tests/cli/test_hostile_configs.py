@@ -4,6 +4,8 @@ import json
 import os
 import sys
 import time
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hydra.core.global_hydra import GlobalHydra
@@ -15,7 +17,7 @@ from tests.conftest import run_evalkit, sentence, slow
 
 
 @pytest.fixture
-def refused(monkeypatch, tmp_path, capsys):
+def refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Any:
     """Run the command line in this process up to its error; return the sentence, and see that no file was written."""
     where = tmp_path / "cwd"
     where.mkdir()
@@ -40,7 +42,7 @@ def refused(monkeypatch, tmp_path, capsys):
 
 
 @pytest.fixture
-def stranger(tmp_path):
+def stranger(tmp_path: Path) -> Any:
     """Write a file of a configuration, an experiment unless it is named, and return the arguments that use it."""
 
     def write(text: str, name: str = "experiment/theirs.yaml") -> list[str]:
@@ -90,14 +92,16 @@ HYDRA = {
 
 
 @pytest.mark.parametrize(("part", "told"), HYDRA.values(), ids=HYDRA)
-def test_a_file_can_set_nothing_of_hydra_s_but_what_is_listed(refused, stranger, part, told):
+def test_a_file_can_set_nothing_of_hydra_s_but_what_is_listed(
+    refused: Any, stranger: Any, part: Any, told: Any
+) -> None:
     assert told in refused(*stranger(f"# @package _global_\nhydra:\n  {part}\n"))
 
 
 @pytest.mark.parametrize(
     "part", ["hydra: ${slice}", "hydra: null", "hydra: [a]", "hydra: {job: '${slice}'}", "hydra: x"]
 )
-def test_a_file_cannot_put_something_else_in_hydra_s_place(refused, stranger, part):
+def test_a_file_cannot_put_something_else_in_hydra_s_place(refused: Any, stranger: Any, part: Any) -> None:
     assert refused(*stranger(f"# @package _global_\n{part}\n"))
 
 
@@ -119,7 +123,9 @@ LAUNCHER = {
 
 
 @pytest.mark.parametrize(("name", "part", "told"), LAUNCHER.values(), ids=LAUNCHER)
-def test_a_file_can_give_a_launcher_amounts_and_names_alone(refused, stranger, name, part, told):
+def test_a_file_can_give_a_launcher_amounts_and_names_alone(
+    refused: Any, stranger: Any, name: Any, part: Any, told: Any
+) -> None:
     """What it runs, and where it writes, is typed on the command line."""
     text = f"# @package _global_\ndefaults: [override /hydra/launcher: {name}]\nhydra: {{launcher: {{{part}}}}}\n"
     said = refused(*stranger(text))
@@ -147,11 +153,13 @@ def test_a_file_can_give_a_launcher_amounts_and_names_alone(refused, stranger, n
         ("--experimental=x.pickle", "a pickle, which can run code"),
     ],
 )
-def test_nor_can_an_argument_that_somebody_else_wrote(refused, argument, told):
+def test_nor_can_an_argument_that_somebody_else_wrote(refused: Any, argument: Any, told: Any) -> None:
     assert told in refused(argument)
 
 
-def test_a_primary_configuration_of_theirs_reads_no_package(refused, stranger, tmp_path, monkeypatch):
+def test_a_primary_configuration_of_theirs_reads_no_package(
+    refused: Any, stranger: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """To look into a package, Hydra imports it."""
     (tmp_path / "cwd" / "evil.py").write_text("open('ran', 'w')", "utf-8")
     monkeypatch.syspath_prepend(tmp_path / "cwd")
@@ -161,12 +169,12 @@ def test_a_primary_configuration_of_theirs_reads_no_package(refused, stranger, t
     assert "evil" not in sys.modules
 
 
-def test_a_launcher_of_theirs_by_name_is_held_to_the_same(refused, stranger):
+def test_a_launcher_of_theirs_by_name_is_held_to_the_same(refused: Any, stranger: Any) -> None:
     theirs = stranger(f"_target_: {SLURM}\nsetup: [touch /tmp/x]\n", "hydra/launcher/theirs.yaml")
     assert refused(*theirs, "depth=1").startswith("hydra.launcher.setup=a list")
 
 
-def test_logging_of_theirs_by_name_is_held_to_the_same(refused, stranger):
+def test_logging_of_theirs_by_name_is_held_to_the_same(refused: Any, stranger: Any) -> None:
     text = "version: 1\nhandlers: {f: {class: logging.FileHandler, filename: /tmp/x}}\nroot: {handlers: [f]}\n"
     assert "hydra.job_logging" in refused(*stranger(text, "hydra/job_logging/theirs.yaml"))
 
@@ -188,12 +196,16 @@ def test_logging_of_theirs_by_name_is_held_to_the_same(refused, stranger):
         ("depth: 7", ["hydra/launcher=slurm", "+hydra.launcher.additional_parameters.gres=gpu:1"]),
     ],
 )
-def test_what_a_configuration_of_ours_needs_is_let_pass(stranger, tmp_path, text, arguments):
+def test_what_a_configuration_of_ours_needs_is_let_pass(
+    stranger: Any, tmp_path: Path, text: Any, arguments: Any
+) -> None:
     done = run_evalkit("--cfg", "all", *stranger(f"# @package _global_\n{text}\n"), *arguments, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
 
 
-def test_our_own_experiments_are_let_pass(monkeypatch, tmp_path, capsys):
+def test_our_own_experiments_are_let_pass(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     from evalkit.cli.config import conf_dir
 
     monkeypatch.chdir(tmp_path)
@@ -210,7 +222,7 @@ def test_our_own_experiments_are_let_pass(monkeypatch, tmp_path, capsys):
         assert "sweep_report" in capsys.readouterr().out
 
 
-def test_another_hydra_than_the_one_that_is_known_is_not_used(refused, monkeypatch):
+def test_another_hydra_than_the_one_that_is_known_is_not_used(refused: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     from hydra._internal.config_loader_impl import ConfigLoaderImpl
 
     monkeypatch.delattr(ConfigLoaderImpl, "_process_config_searchpath")
@@ -224,7 +236,7 @@ def environment() -> dict[str, str]:
     return dict(os.environ)
 
 
-def test_a_trial_starts_with_the_environment_that_the_user_had(monkeypatch):
+def test_a_trial_starts_with_the_environment_that_the_user_had(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EVALKIT_THEIRS", "from the user")
     user = dict(os.environ)
     monkeypatch.setenv("EVALKIT_THEIRS", "from somebody else")
@@ -236,11 +248,11 @@ def test_a_trial_starts_with_the_environment_that_the_user_had(monkeypatch):
     assert os.environ["EVALKIT_MORE"] == "1"
 
 
-def test_a_trial_of_the_command_line_does_so(monkeypatch, tmp_path):
+def test_a_trial_of_the_command_line_does_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Nothing that happens between the start and the trial can add to it: not even a variable of Hydra's own."""
     started = {}
 
-    def note(job, *arguments, time_limit_s=None, environment=None):
+    def note(job: Any, *arguments: Any, time_limit_s: Any = None, environment: Any = None) -> None:
         started.update(environment)
         raise EvalkitError("enough")
 
@@ -261,7 +273,9 @@ def test_a_trial_of_the_command_line_does_so(monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     "how", ["${oc.env:EVALKIT_PLANTED}", "${oc.env:EVALKIT_PLANTED,x}", "a-${oc.decode:${oc.env:EVALKIT_PLANTED}}"]
 )
-def test_a_configuration_reads_no_variable_that_is_not_ours(refused, stranger, monkeypatch, setting, how):
+def test_a_configuration_reads_no_variable_that_is_not_ours(
+    refused: Any, stranger: Any, monkeypatch: pytest.MonkeyPatch, setting: Any, how: Any
+) -> None:
     monkeypatch.setenv("EVALKIT_PLANTED", "planted")
     first, _, second = setting.partition(".")
     text = f"{first}: {{{second}: '{how}'}}" if second else f"{first}: '{how}'"
@@ -271,7 +285,7 @@ def test_a_configuration_reads_no_variable_that_is_not_ours(refused, stranger, m
     assert "planted" not in told
 
 
-def test_the_variables_that_are_ours_are_read(monkeypatch):
+def test_the_variables_that_are_ours_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
     from omegaconf import OmegaConf
 
     monkeypatch.setenv("RAY_ADDRESS", "ray://head:10001")
@@ -299,23 +313,23 @@ ELSEWHERE = {
 
 
 @pytest.mark.parametrize("text", ELSEWHERE.values(), ids=ELSEWHERE)
-def test_a_file_of_theirs_has_nothing_written_outside_of_the_folder(refused, stranger, text):
+def test_a_file_of_theirs_has_nothing_written_outside_of_the_folder(refused: Any, stranger: Any, text: Any) -> None:
     told = refused(*stranger(f"# @package _global_\n{text}\n"))
     assert "a file of --config-dir can have files written below" in told
     assert "on the command line to write elsewhere" in told
 
 
-def test_a_folder_that_leads_out_by_a_link_is_outside(refused, stranger, tmp_path):
+def test_a_folder_that_leads_out_by_a_link_is_outside(refused: Any, stranger: Any, tmp_path: Path) -> None:
     (tmp_path / "cwd" / "link").symlink_to(tmp_path)
     assert "files written below" in refused(*stranger("# @package _global_\nout_dir: link/out\n"))
 
 
-def test_a_file_of_theirs_names_no_cluster(refused, stranger):
+def test_a_file_of_theirs_names_no_cluster(refused: Any, stranger: Any) -> None:
     text = "# @package _global_\ndefaults: [override /executor: ray]\nexecutor: {address: 'their.host:6379'}\n"
     assert refused(*stranger(text)).startswith("executor.address='their.host:6379': a file of --config-dir cannot")
 
 
-def test_what_is_typed_is_written_wherever_the_user_wants(beir_folder, stranger, tmp_path):
+def test_what_is_typed_is_written_wherever_the_user_wants(beir_folder: Any, stranger: Any, tmp_path: Path) -> None:
     (tmp_path / "cwd").mkdir()
     theirs = stranger("# @package _global_\nout_dir: /proc/never\nfirst_stage_cache: cache\n")
     runs = ["slice=beir", f"slice.path={beir_folder}", "first_stage=trec_run", "reranker=trec_run",
@@ -343,14 +357,16 @@ ODD = {
 
 
 @pytest.mark.parametrize(("text", "told"), ODD.values(), ids=ODD)
-def test_a_file_that_is_no_sane_configuration_is_refused_at_once(refused, stranger, text, told):
+def test_a_file_that_is_no_sane_configuration_is_refused_at_once(
+    refused: Any, stranger: Any, text: Any, told: Any
+) -> None:
     began = time.monotonic()
     assert told in refused(*stranger(f"# @package _global_\n{text}"))
     assert time.monotonic() - began < 60
 
 
 @pytest.mark.parametrize("item", ["'{0}{0}'", "{{a: '{0}', b: '{0}'}}"], ids=["texts", "structures"])
-def test_references_that_double_and_double_are_refused_at_once(refused, stranger, item):
+def test_references_that_double_and_double_are_refused_at_once(refused: Any, stranger: Any, item: Any) -> None:
     doubled = "".join(f"    - {item.format('${slice.reference[' + str(n + 1) + ']}')}\n" for n in range(40))
     began = time.monotonic()
     told = refused(*stranger(f"# @package _global_\nslice:\n  reference:\n{doubled}    - x\n"))
@@ -359,14 +375,14 @@ def test_references_that_double_and_double_are_refused_at_once(refused, stranger
 
 
 @pytest.mark.parametrize("text", ["name: ${name}", "name: ${out_dir}", "depth: ${gate}", "slice: ${slice}"])
-def test_references_in_a_circle_are_a_sentence(refused, stranger, text):
+def test_references_in_a_circle_are_a_sentence(refused: Any, stranger: Any, text: Any) -> None:
     assert refused(*stranger(f"# @package _global_\n{text}\n"))
 
 
 # --- folders of two jobs ----------------------------------------------------------------------------------------------
 
 
-def test_jobs_begun_in_one_second_have_a_folder_each(tmp_path):
+def test_jobs_begun_in_one_second_have_a_folder_each(tmp_path: Path) -> None:
     from concurrent.futures import ThreadPoolExecutor
 
     from evalkit.cli import run_folder
@@ -381,7 +397,7 @@ def test_jobs_begun_in_one_second_have_a_folder_each(tmp_path):
     "sweep",
     [pytest.param([], id="trials"), pytest.param(["--multirun", "protocol.seed=1,2"], id="sweeps", marks=slow)],
 )
-def test_three_jobs_begun_in_one_second_all_have_a_result(beir_folder, tmp_path, sweep):
+def test_three_jobs_begun_in_one_second_all_have_a_result(beir_folder: Any, tmp_path: Path, sweep: Any) -> None:
     """The second is given by a name of the folder without one, as if the clock stood still."""
     import subprocess
 
@@ -411,7 +427,7 @@ def test_three_jobs_begun_in_one_second_all_have_a_result(beir_folder, tmp_path,
             assert one["asked"]["out_dir"] == str(folder.relative_to(tmp_path))
 
 
-def test_comparisons_begun_in_one_second_have_a_folder_each(tmp_path, monkeypatch):
+def test_comparisons_begun_in_one_second_have_a_folder_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from datetime import datetime
 
     from evalkit.cli import commands

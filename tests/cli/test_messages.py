@@ -5,6 +5,7 @@ import os
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hydra.core.global_hydra import GlobalHydra
@@ -14,7 +15,7 @@ from tests.conftest import run_evalkit, sentence
 
 
 @pytest.fixture
-def refused(monkeypatch, tmp_path, capsys):
+def refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Any:
     """Run the command line in this process up to its error, and return the sentence."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HYDRA_FULL_ERROR", "0")  # app.main sets it, and it is put back after the test
@@ -67,7 +68,7 @@ def refused(monkeypatch, tmp_path, capsys):
         ("--multirun precision=fp32,fp61 out_dir=o", "there is no precision 'fp61'; did you mean fp16, "),
     ],
 )
-def test_a_wrong_name_is_met_with_the_right_ones(refused, arguments, expected):
+def test_a_wrong_name_is_met_with_the_right_ones(refused: Any, arguments: Any, expected: Any) -> None:
     told = refused(*arguments.split())
     assert told.startswith(expected)
     assert "schema_" not in told  # those are for group files, not for users
@@ -85,36 +86,38 @@ def test_a_wrong_name_is_met_with_the_right_ones(refused, arguments, expected):
         ("reranker.model=null", ("reranker.model=null", "not Optional")),
     ],
 )
-def test_a_value_of_the_wrong_type_names_setting_and_type(refused, argument, told):
+def test_a_value_of_the_wrong_type_names_setting_and_type(refused: Any, argument: Any, told: Any) -> None:
     shown = refused(argument)
     for words in told:
         assert words in shown
 
 
 @pytest.mark.parametrize("argument", ["quickcheck", "depth 5", "slice.lang=[en"])
-def test_an_argument_that_is_no_setting_is_told_how_to_write_one(refused, argument):
+def test_an_argument_that_is_no_setting_is_told_how_to_write_one(refused: Any, argument: Any) -> None:
     assert refused(argument).startswith(f"cannot read the argument {argument!r}; settings are written key=value")
 
 
-def test_a_list_of_values_needs_a_sweep(refused):
+def test_a_list_of_values_needs_a_sweep(refused: Any) -> None:
     assert refused("slice.lang=en,zh").startswith("Ambiguous value for argument 'slice.lang=en,zh'")
 
 
 @pytest.mark.parametrize(
     "arguments", [["experiment=miracl_sweep_slurm"], ["-m", "hydra/launcher=slurm", "depth=10,20"]]
 )
-def test_a_sweep_whose_launcher_is_not_installed_does_not_begin(refused, arguments, monkeypatch):
+def test_a_sweep_whose_launcher_is_not_installed_does_not_begin(
+    refused: Any, arguments: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("evalkit.scoring.cluster.settings.find_spec", lambda name: None)
     assert refused(*arguments) == (
         "hydra/launcher: SlurmLauncher is not installed: pip install hydra-submitit-launcher"
     )
 
 
-def test_an_interpolation_that_leads_nowhere_is_named(refused):
+def test_an_interpolation_that_leads_nowhere_is_named(refused: Any) -> None:
     assert "nowhere" in refused("name=${nowhere}")
 
 
-def test_a_result_is_not_written_over_unless_told_to(refused, tmp_path):
+def test_a_result_is_not_written_over_unless_told_to(refused: Any, tmp_path: Path) -> None:
     done = tmp_path / "done"
     done.mkdir()
     (done / "result.json").write_text('{"precious": true}', "utf-8")
@@ -126,7 +129,7 @@ def test_a_result_is_not_written_over_unless_told_to(refused, tmp_path):
     assert [path.name for path in done.iterdir()] == ["result.json"]
 
 
-def test_a_folder_that_another_run_is_writing_to_is_left_alone(refused, tmp_path):
+def test_a_folder_that_another_run_is_writing_to_is_left_alone(refused: Any, tmp_path: Path) -> None:
     with run_folder.claimed(tmp_path / "out", overwrite=False):
         told = refused(f"out_dir={tmp_path}/out", "overwrite=true")
         swept = refused("--multirun", "depth=1,2", f"out_dir={tmp_path}/out", "overwrite=true")
@@ -138,7 +141,7 @@ def test_a_folder_that_another_run_is_writing_to_is_left_alone(refused, tmp_path
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["evalkit.log"]
 
 
-def test_an_out_dir_below_a_file_names_the_way_out(refused, tmp_path):
+def test_an_out_dir_below_a_file_names_the_way_out(refused: Any, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way", "utf-8")
     told = refused(f"out_dir={tmp_path}/file/below")
     assert (
@@ -148,21 +151,21 @@ def test_an_out_dir_below_a_file_names_the_way_out(refused, tmp_path):
 
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="there is no /proc, where nobody can make a folder")
-def test_an_out_dir_that_nobody_may_make_names_the_way_out(refused):
+def test_an_out_dir_that_nobody_may_make_names_the_way_out(refused: Any) -> None:
     told = refused("out_dir=/proc/evalkit")
     assert told.startswith("cannot write the results (/proc/evalkit): ")
     assert told.endswith("; name another folder with out_dir=DIR")
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full, a disk without room")
-def test_a_full_disk_is_told_before_any_work(refused, tmp_path):
+def test_a_full_disk_is_told_before_any_work(refused: Any, tmp_path: Path) -> None:
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "evalkit.log").symlink_to("/dev/full")
     told = refused(f"out_dir={tmp_path}/full")
     assert told.startswith(f"cannot write the results to {tmp_path}/full: No space left on device; free some space")
 
 
-def test_who_asks_for_a_traceback_gets_one(monkeypatch, tmp_path):
+def test_who_asks_for_a_traceback_gets_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from hydra.errors import MissingConfigException
 
     monkeypatch.chdir(tmp_path)
@@ -177,7 +180,9 @@ def test_who_asks_for_a_traceback_gets_one(monkeypatch, tmp_path):
 # --- through a process of its own, as a user sees it
 
 
-def test_a_model_folder_without_its_tokenizer_is_refused_and_the_failure_is_written_down(bert_folder, tmp_path):
+def test_a_model_folder_without_its_tokenizer_is_refused_and_the_failure_is_written_down(
+    bert_folder: Any, tmp_path: Path
+) -> None:
     model = Path(shutil.copytree(bert_folder, tmp_path / "model"))
     (model / "tokenizer.json").unlink()
     done = run_evalkit(

@@ -5,6 +5,8 @@ import re
 import shlex
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -29,7 +31,7 @@ def suggested(told: str) -> str:
 
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("key", ["slice.path", "out_dir"])
-def test_the_message_has_the_command_line_that_works(refused, key, path):  # noqa: F811
+def test_the_message_has_the_command_line_that_works(refused: Any, key: Any, path: Any) -> None:  # noqa: F811
     told = refused("slice=beir", *(["slice.path=/x"] if key != "slice.path" else []), f"{key}={path}")
     if told.startswith(("there is no", "cannot read /")) or "cannot write" in told:
         pytest.skip("it is taken as it is")
@@ -38,7 +40,7 @@ def test_the_message_has_the_command_line_that_works(refused, key, path):  # noq
     assert hydra_limits.read_value(argument) == path
 
 
-def test_what_the_message_says_to_type_does_what_was_meant(beir_folder, tmp_path):
+def test_what_the_message_says_to_type_does_what_was_meant(beir_folder: Any, tmp_path: Path) -> None:
     """Through a shell, into a folder of that name."""
     odd = tmp_path / "é=([&, it's ${x}"
     beir_folder.rename(odd)
@@ -57,12 +59,12 @@ def test_what_the_message_says_to_type_does_what_was_meant(beir_folder, tmp_path
     assert saved["slice"]["path"] == str(odd)
 
 
-def test_a_folder_for_results_that_hydra_cannot_have_is_refused(refused):  # noqa: F811
+def test_a_folder_for_results_that_hydra_cannot_have_is_refused(refused: Any) -> None:  # noqa: F811
     assert refused("out_dir='/tmp/\\${x}'").startswith("out_dir=/tmp/${x}: Hydra cannot write to a folder with ${")
 
 
 @given(st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=30))
-def test_any_text_can_be_written(value):
+def test_any_text_can_be_written(value: Any) -> None:
     typed = quoting.as_one_text(f"slice.path={value}", hydra_limits.read_value)
     if typed is not None:
         (argument,) = shlex.split(typed)
@@ -70,16 +72,16 @@ def test_any_text_can_be_written(value):
 
 
 @pytest.mark.parametrize("value", [*PATHS, "/a\\", "\\\\server\\share", ""])
-def test_every_path_of_these_can_be_written(value):
+def test_every_path_of_these_can_be_written(value: Any) -> None:
     assert quoting.as_one_text(f"slice.path={value}", hydra_limits.read_value) is not None
 
 
 @pytest.mark.parametrize("argument", ["quickcheck", "depth 5", "=x", "a b=c"])
-def test_what_is_no_setting_cannot(argument):
+def test_what_is_no_setting_cannot(argument: Any) -> None:
     assert quoting.as_one_text(argument, hydra_limits.read_value) is None
 
 
-def test_an_option_between_the_settings_is_told_where_to_stand(refused):  # noqa: F811
+def test_an_option_between_the_settings_is_told_where_to_stand(refused: Any) -> None:  # noqa: F811
     assert refused("depth=1", "--multirun", "slice.lang=en,zh").startswith(
         "slice.lang=en,zh: options such as --multirun"
     )

@@ -1,6 +1,8 @@
 """Settings that are texts hold the characters that were typed, on the command line, in sweeps and in YAML files."""
 
 import json
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,33 +14,33 @@ NUMBERS_TO_HYDRA = ["12e4567", "1e3", "1_000", "007", "1.10", ".5", "5.", "+5", 
 OTHERS_TO_YAML = ["no", "No", "off", "yes", "on", "0123", "0o17", "0b11", "1:30", "2024-01-01", ".inf", "12e03"]
 
 
-def test_the_settings_that_are_texts_are_those_of_the_schemas():
+def test_the_settings_that_are_texts_are_those_of_the_schemas() -> None:
     assert {"slice.name", "slice.lang", "slice.split", "slice.path", "name", "reranker.revision", "gate.junit",
             "precision.name", "store"} <= texts()  # fmt: skip
     assert texts().isdisjoint({"depth", "slice.queries", "slice.relevance_level", "overwrite", "time_limit_s", "slice"})
 
 
 @pytest.mark.parametrize("typed", NUMBERS_TO_HYDRA)
-def test_a_text_is_what_was_typed_whatever_hydra_makes_of_it(typed):
+def test_a_text_is_what_was_typed_whatever_hydra_makes_of_it(typed: Any) -> None:
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
     [argument] = arguments([f"slice.name={typed}"])
     assert str(OverridesParser.create().parse_overrides([argument])[0].value()) == typed
 
 
-def test_what_is_no_text_is_left_alone():
+def test_what_is_no_text_is_left_alone() -> None:
     given = ["depth=1e3", "slice=beir", "slice.queries=1_0", "overwrite=true", "slice.name=null", "slice.name=mine",
              "slice.name='1e3'", "slice.name=${name}", "--multirun", "~slice.name", "experiment=ci"]  # fmt: skip
     assert arguments(given) == given
 
 
-def test_each_value_of_a_sweep_is_what_was_typed():
+def test_each_value_of_a_sweep_is_what_was_typed() -> None:
     assert arguments(["slice.name=1e3,mine,true"]) == ["slice.name='1e3',mine,'true'"]
     assert arguments(["+slice.lang=no", "++slice.split=1_0"]) == ["+slice.lang=no", "++slice.split='1_0'"]
 
 
 @pytest.mark.parametrize("typed", [*NUMBERS_TO_HYDRA, *OTHERS_TO_YAML])
-def test_a_text_in_yaml_is_what_is_written_there(tmp_path, typed):
+def test_a_text_in_yaml_is_what_is_written_there(tmp_path: Path, typed: Any) -> None:
     from omegaconf import OmegaConf
 
     path = tmp_path / "mine.yaml"
@@ -48,7 +50,7 @@ def test_a_text_in_yaml_is_what_is_written_there(tmp_path, typed):
     assert loaded == {"lang": typed, "queries": 10, "name": "1e3", "split": None}
 
 
-def test_a_file_for_the_whole_configuration_names_settings_by_their_place(tmp_path):
+def test_a_file_for_the_whole_configuration_names_settings_by_their_place(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text(
         "name: 1e3\ndepth: 1_0\nslice: {lang: no}\nhydra: {sweeper: {params: {slice.lang: off}}}\n", "utf-8"
@@ -61,7 +63,7 @@ def test_a_file_for_the_whole_configuration_names_settings_by_their_place(tmp_pa
 # --- what a user sees -------------------------------------------------------------------------------------------------
 
 
-def test_a_name_and_a_split_that_look_like_numbers_reach_the_result(tmp_path, beir_folder):
+def test_a_name_and_a_split_that_look_like_numbers_reach_the_result(tmp_path: Path, beir_folder: Any) -> None:
     (beir_folder / "qrels" / "test.tsv").rename(beir_folder / "qrels" / "1e2.tsv")
     done = run_evalkit(
         "slice=beir", f"slice.path={beir_folder}", "slice.split=1e2", "slice.name=12e4567", "reranker=none",
@@ -74,7 +76,7 @@ def test_a_name_and_a_split_that_look_like_numbers_reach_the_result(tmp_path, be
     )  # fmt: skip
 
 
-def test_norwegian_in_a_yaml_file_is_norwegian(tmp_path, beir_folder):
+def test_norwegian_in_a_yaml_file_is_norwegian(tmp_path: Path, beir_folder: Any) -> None:
     queries = beir_folder / "queries.jsonl"
     queries.write_text(queries.read_text("utf-8").replace("question", "text"), "utf-8")
     (tmp_path / "conf" / "slice").mkdir(parents=True)
@@ -88,13 +90,13 @@ def test_norwegian_in_a_yaml_file_is_norwegian(tmp_path, beir_folder):
 
 
 @pytest.mark.parametrize("setting", ["first_stage.k1=inf", "first_stage.b=nan", "time_limit_s=inf", "gate.worst=1e999"])
-def test_a_number_that_is_not_finite_is_refused_by_its_setting(tmp_path, setting):
+def test_a_number_that_is_not_finite_is_refused_by_its_setting(tmp_path: Path, setting: Any) -> None:
     refused = run_evalkit(setting, "out_dir=out", cwd=tmp_path)
     assert refused.returncode == 2
     assert setting.split("=")[0] in sentence(refused.stderr)
 
 
-def test_a_number_that_has_to_be_one_is_still_read_as_one(tmp_path):
+def test_a_number_that_has_to_be_one_is_still_read_as_one(tmp_path: Path) -> None:
     refused = run_evalkit("depth=1e3", "out_dir=out", cwd=tmp_path)
     assert refused.returncode == 2
     assert "depth" in sentence(refused.stderr) or "1000.0" in sentence(refused.stderr)

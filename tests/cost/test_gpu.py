@@ -3,6 +3,7 @@
 import os
 import sys
 from types import ModuleType, SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -13,11 +14,11 @@ class NVMLError(Exception):
     pass
 
 
-def unsupported(*arguments):
+def unsupported(*arguments: Any) -> None:
     raise NVMLError("Not Supported")
 
 
-def library(**answers):
+def library(**answers: Any) -> Any:
     """A stand-in for pynvml: a machine without a GPU has none that answers."""
     module = ModuleType("pynvml")
     clocks = {(False, "sm"): 1500, (False, "mem"): 2600, (True, "sm"): 1980, (True, "mem"): 3200}
@@ -42,11 +43,11 @@ def library(**answers):
 
 
 @pytest.fixture
-def nvml(monkeypatch):
+def nvml(monkeypatch: pytest.MonkeyPatch) -> Any:
     return lambda **answers: monkeypatch.setitem(sys.modules, "pynvml", library(**answers))
 
 
-def test_readings_are_in_the_units_of_their_names(nvml):
+def test_readings_are_in_the_units_of_their_names(nvml: Any) -> None:
     nvml()
     gpu = Gpu("1-2-3-4-5")
     assert gpu.why is None
@@ -66,10 +67,10 @@ def test_readings_are_in_the_units_of_their_names(nvml):
     assert gpu.process_mb() == 300
 
 
-def test_a_part_of_a_gpu_is_found_under_its_own_name(nvml):
+def test_a_part_of_a_gpu_is_found_under_its_own_name(nvml: Any) -> None:
     asked = []
 
-    def handle(uuid):
+    def handle(uuid: Any) -> Any:
         asked.append(uuid)
         if uuid.startswith("GPU"):
             raise NVMLError("Not Found")
@@ -80,7 +81,7 @@ def test_a_part_of_a_gpu_is_found_under_its_own_name(nvml):
     assert asked == ["GPU-1-2", "MIG-1-2"]
 
 
-def test_what_a_gpu_does_not_tell_is_none_and_the_rest_is_told(nvml):
+def test_what_a_gpu_does_not_tell_is_none_and_the_rest_is_told(nvml: Any) -> None:
     nvml(
         nvmlDeviceGetTotalEnergyConsumption=unsupported,
         nvmlDeviceGetComputeRunningProcesses=lambda gpu: [SimpleNamespace(pid=os.getpid(), usedGpuMemory=None)],
@@ -94,7 +95,7 @@ def test_what_a_gpu_does_not_tell_is_none_and_the_rest_is_told(nvml):
     assert gpu.facts()["temperature_c"] == 61
 
 
-def test_a_process_that_nvml_does_not_see_has_no_memory_of_its_own(nvml):
+def test_a_process_that_nvml_does_not_see_has_no_memory_of_its_own(nvml: Any) -> None:
     """In a container process ids are other ones than the driver's."""
     nvml(nvmlDeviceGetComputeRunningProcesses=lambda gpu: [SimpleNamespace(pid=-1, usedGpuMemory=2**20)])
     assert Gpu("1").process_mb() is None
@@ -110,26 +111,26 @@ def test_a_process_that_nvml_does_not_see_has_no_memory_of_its_own(nvml):
         (lambda nvml: nvml(), None, "this torch does not tell the UUID that NVML finds the GPU by"),
     ],
 )  # fmt: skip
-def test_why_nothing_can_be_read_is_told(nvml, prepare, uuid, why):
+def test_why_nothing_can_be_read_is_told(nvml: Any, prepare: Any, uuid: Any, why: Any) -> None:
     prepare(nvml)
     gpu = Gpu(uuid)
     assert gpu.why == why
     assert (gpu.energy_j(), gpu.process_mb(), gpu.facts()) == (None, None, dict.fromkeys(FACTS))
 
 
-def test_without_the_package_the_reason_says_how_to_get_it(monkeypatch):
+def test_without_the_package_the_reason_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pynvml", None)  # as if it were not installed
     assert Gpu("1").why == "the package nvidia-ml-py is not installed: pip install 'evalkit-rerank[gpu]'"
 
 
-def test_where_there_is_no_gpu_nothing_is_opened(nvml):
+def test_where_there_is_no_gpu_nothing_is_opened(nvml: Any) -> None:
     nvml(nvmlInit=unsupported)
     gpu = Gpu(None, "the reranker ran on the CPU")
     assert (gpu.why, gpu.energy_j(), gpu.facts()) == ("the reranker ran on the CPU", None, dict.fromkeys(FACTS))
 
 
 @pytest.mark.gpu
-def test_a_real_gpu_tells_its_driver_and_its_clocks():
+def test_a_real_gpu_tells_its_driver_and_its_clocks() -> None:
     import torch
 
     from evalkit.cost.gpu import gpu_facts

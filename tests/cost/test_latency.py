@@ -7,6 +7,7 @@ from dataclasses import fields
 from functools import partial
 from math import comb
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -31,18 +32,18 @@ needs_proc = pytest.mark.skipif(
     # Ten samples: the smallest that at least p percent do not exceed is number ceil(p / 10).
     [(0, 10), (1, 10), (10, 10), (11, 20), (50, 50), (51, 60), (90, 90), (90.1, 100), (99, 100), (100, 100)],
 )
-def test_a_percentile_is_the_nearest_rank(percent, expected):
+def test_a_percentile_is_the_nearest_rank(percent: Any, expected: Any) -> None:
     assert percentile([70, 10, 100, 30, 50, 20, 90, 40, 80, 60], percent) == expected
 
 
-def test_percentiles_of_few_samples_are_samples():
+def test_percentiles_of_few_samples_are_samples() -> None:
     assert [percentile([7.0], p) for p in (0, 50, 99, 100)] == [7.0] * 4
     assert [percentile([2.0, 1.0], p) for p in (50, 50.1, 90, 99)] == [1.0, 2.0, 2.0, 2.0]
     assert percentile([3.0, 1.0, 2.0], 50) == 2.0
 
 
 @given(st.lists(st.floats(0, 1e6), min_size=1, max_size=60), st.floats(0, 100))
-def test_a_percentile_is_a_sample_that_enough_others_do_not_exceed(samples, percent):
+def test_a_percentile_is_a_sample_that_enough_others_do_not_exceed(samples: Any, percent: Any) -> None:
     found = percentile(samples, percent)
     assert found in samples
     needed = percent / 100 * len(samples)
@@ -51,7 +52,7 @@ def test_a_percentile_is_a_sample_that_enough_others_do_not_exceed(samples, perc
 
 
 @given(st.lists(st.floats(0, 1e6), min_size=1, max_size=60))
-def test_percentiles_rise(samples):
+def test_percentiles_rise(samples: Any) -> None:
     assert min(samples) <= percentile(samples, 50) <= percentile(samples, 90) <= percentile(samples, 99) <= max(samples)
 
 
@@ -76,30 +77,30 @@ def test_percentiles_rise(samples):
         (1, 99, (1, None)),  # one sample is below it with probability 99 %
     ],
 )
-def test_an_interval_ends_at_samples_and_nowhere_where_there_are_too_few(n, percent, expected):
+def test_an_interval_ends_at_samples_and_nowhere_where_there_are_too_few(n: Any, percent: Any, expected: Any) -> None:
     assert interval([float(rank) for rank in range(n, 0, -1)], percent) == expected
 
 
 @given(st.integers(1, 80), st.sampled_from([50, 90, 95, 99]))
-def test_an_interval_is_as_narrow_as_the_binomial_lets_it_be(n, percent):
+def test_an_interval_is_as_narrow_as_the_binomial_lets_it_be(n: Any, percent: Any) -> None:
     """The chance that one end misses is at most 2.5 %, and with the next rank inwards it would be more."""
     p = percent / 100
     low, high = interval(list(range(1, n + 1)), percent)
 
-    def at_most(k):  # of n samples below the percentile
+    def at_most(k: Any) -> Any:  # of n samples below the percentile
         return sum(comb(n, i) * p**i * (1 - p) ** (n - i) for i in range(k + 1))
 
-    def misses_below(rank):  # sample number `rank` is above the percentile
+    def misses_below(rank: Any) -> Any:  # sample number `rank` is above the percentile
         return at_most(rank - 1)
 
-    def misses_above(rank):
+    def misses_above(rank: Any) -> Any:
         return 1 - at_most(rank - 1)
 
     assert misses_below(1) > 0.025 if low is None else misses_below(low) <= 0.025 < misses_below(low + 1)
     assert misses_above(n) > 0.025 if high is None else misses_above(high) <= 0.025 < misses_above(high - 1)
 
 
-def test_an_interval_of_thousands_of_samples_is_close_around_the_percentile():
+def test_an_interval_of_thousands_of_samples_is_close_around_the_percentile() -> None:
     low, high = interval(list(range(1, 10_001)), 50)
     # Half the width is 1.96 standard deviations of a binomial, sqrt(10,000 / 4) = 50.
     assert (low, high) == (pytest.approx(5000 - 98, abs=2), pytest.approx(5000 + 98, abs=2))
@@ -111,20 +112,20 @@ def test_an_interval_of_thousands_of_samples_is_close_around_the_percentile():
 class Clock:
     """A clock that goes on only when a piece of work says so, in milliseconds."""
 
-    def __init__(self, monkeypatch):
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now_ms = 0.0
         monkeypatch.setattr(cost.time, "perf_counter", lambda: self.now_ms / 1000)
 
-    def work(self, ms):
+    def work(self, ms: Any) -> None:
         self.now_ms += ms
 
 
 @pytest.fixture
-def clock(monkeypatch):
+def clock(monkeypatch: pytest.MonkeyPatch) -> Any:
     return Clock(monkeypatch)
 
 
-def test_each_query_gives_one_sample(clock):
+def test_each_query_gives_one_sample(clock: Any) -> None:
     latency = measure_latency([partial(clock.work, ms) for ms in (30, 10, 40, 20)], 15.5)
     assert latency.samples_ms == pytest.approx((30, 10, 40, 20))
     assert (latency.p50_ms, latency.p90_ms, latency.p95_ms, latency.p99_ms) == pytest.approx((20, 40, 40, 40))
@@ -133,19 +134,19 @@ def test_each_query_gives_one_sample(clock):
     assert latency.p50_ci95_ms == (None, None)  # four samples
 
 
-def test_all_queries_are_timed_again_until_there_are_enough_samples(clock):
+def test_all_queries_are_timed_again_until_there_are_enough_samples(clock: Any) -> None:
     latency = measure_latency([partial(clock.work, ms) for ms in (1, 2, 3, 4)], 1, min_repetitions=10)
     assert latency.samples_ms == pytest.approx((1, 2, 3, 4) * 3)  # whole rounds: no query counts more than another
     assert (latency.queries, latency.repetitions) == (4, 12)
 
 
-def test_all_queries_are_timed_again_until_they_took_long_enough(clock):
+def test_all_queries_are_timed_again_until_they_took_long_enough(clock: Any) -> None:
     latency = measure_latency([partial(clock.work, 30), partial(clock.work, 50)], 1, min_repetitions=2, min_s=0.2)
     assert latency.samples_ms == pytest.approx((30, 50) * 3)
     assert latency.duration_s == pytest.approx(0.24)
 
 
-def test_what_is_done_between_two_queries_is_in_no_sample(clock):
+def test_what_is_done_between_two_queries_is_in_no_sample(clock: Any) -> None:
     latency = measure_latency([partial(clock.work, 5)] * 2, 1, between=partial(clock.work, 1000))
     assert latency.samples_ms == pytest.approx((5, 5))
     assert clock.now_ms == 2010
@@ -154,12 +155,12 @@ def test_what_is_done_between_two_queries_is_in_no_sample(clock):
 # --- price ------------------------------------------------------------------------------------------------------------
 
 
-def rate(pairs_per_s, devices=1):
+def rate(pairs_per_s: Any, devices: Any = 1) -> Any:
     numbers = {field.name: 1.0 for field in fields(Throughput)}
     return Throughput(**numbers | {"end_to_end_pairs_per_s": pairs_per_s, "devices": devices})
 
 
-def test_an_estimate_is_the_price_of_the_time(clock):
+def test_an_estimate_is_the_price_of_the_time(clock: Any) -> None:
     # 3.60 an hour is 0.001 a second. A million pairs at 100 a second take 10,000 s; 1,000 queries of 50 take 500 s
     # together, and 200 s one by one if each takes 200 ms on average.
     latency = measure_latency([partial(clock.work, 100), partial(clock.work, 300)], 50)
@@ -171,7 +172,7 @@ def test_an_estimate_is_the_price_of_the_time(clock):
     assert estimate(3.6, "EUR", 50, rate(100.0), None, "cuda:0").per_1000_queries_one_by_one is None
 
 
-def test_every_gpu_has_its_price(clock):
+def test_every_gpu_has_its_price(clock: Any) -> None:
     latency = measure_latency([partial(clock.work, 200)], 50)
     found = estimate(3.6, "EUR", 50, rate(400.0, devices=4), latency, "cuda:0")
     # Four GPUs, each of which does 100 pairs a second: as above.
@@ -179,7 +180,7 @@ def test_every_gpu_has_its_price(clock):
     assert found.per_1000_queries_one_by_one == pytest.approx(0.2)  # single queries run on one
 
 
-def test_the_price_of_a_gpu_hour_says_nothing_of_a_cpu():
+def test_the_price_of_a_gpu_hour_says_nothing_of_a_cpu() -> None:
     found = estimate(3.6, "EUR", 50, rate(100.0), None, "cpu")
     assert (found.per_million_pairs, found.per_1000_queries) == (None, None)
     assert found.why == "the reranker ran on the CPU, and the price is that of a GPU hour"
@@ -189,7 +190,7 @@ def test_the_price_of_a_gpu_hour_says_nothing_of_a_cpu():
 
 
 @needs_proc
-def test_the_resident_set_is_what_the_system_says():
+def test_the_resident_set_is_what_the_system_says() -> None:
     pages = int(Path("/proc/self/statm").read_text("ascii").split()[1])
     import resource
 
@@ -203,7 +204,7 @@ def run_alone(program: str) -> dict[str, float]:
 
 
 @needs_proc
-def test_the_peak_remembers_memory_that_was_given_back_and_a_new_watch_forgets_it():
+def test_the_peak_remembers_memory_that_was_given_back_and_a_new_watch_forgets_it() -> None:
     seen = run_alone(
         """
 from evalkit.cost.memory import MemoryWatch
@@ -226,7 +227,7 @@ print(dict(start=start, before=after.rss_before_load_mb, loaded=after.rss_after_
 
 
 @needs_proc
-def test_the_peak_of_a_large_parent_is_not_its_childs():
+def test_the_peak_of_a_large_parent_is_not_its_childs() -> None:
     """`ru_maxrss` survives exec and would show it; the figure must be the trial's own."""
     seen = run_alone(
         """
@@ -244,7 +245,7 @@ print(dict(child=float(peak), parent=peak_resident_mb()))
 
 
 @needs_proc
-def test_a_cpu_watch_tells_nothing_of_a_gpu():
+def test_a_cpu_watch_tells_nothing_of_a_gpu() -> None:
     watch = MemoryWatch("cpu")
     assert watch.read().rss_after_load_mb is None  # nothing was loaded yet
     watch.loaded()
@@ -255,7 +256,7 @@ def test_a_cpu_watch_tells_nothing_of_a_gpu():
 
 
 @needs_proc
-def test_a_memory_pass_sees_its_own_peak_and_not_that_of_before():
+def test_a_memory_pass_sees_its_own_peak_and_not_that_of_before() -> None:
     seen = run_alone(
         """
 from evalkit.cost.memory import measure_memory
@@ -276,7 +277,7 @@ print(dict(pairs=seen.pairs, tokens=seen.tokens, before=seen.rss_before_mb, afte
     assert seen["after"] - seen["before"] == pytest.approx(0, abs=10)
 
 
-def test_weights_are_counted_once_however_often_they_are_used():
+def test_weights_are_counted_once_however_often_they_are_used() -> None:
     from torch import nn
 
     one = nn.Linear(512, 512, bias=False)  # 512 x 512 x 4 bytes are 1 MiB
@@ -288,12 +289,12 @@ def test_weights_are_counted_once_however_often_they_are_used():
     assert weights_mb(two) == 1.0 + 0.5
 
 
-def test_a_cpu_has_no_facts_of_a_gpu():
+def test_a_cpu_has_no_facts_of_a_gpu() -> None:
     assert gpu_facts("cpu") == {"compute_capability": None, "cuda": None, "uuid": None}
 
 
-def test_without_proc_memory_is_not_known_and_nothing_fails(monkeypatch):
-    def missing(self, *args, **kwargs):
+def test_without_proc_memory_is_not_known_and_nothing_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(self: Any, *args: Any, **kwargs: Any) -> None:
         raise FileNotFoundError(self)
 
     monkeypatch.setattr(Path, "read_text", missing)
@@ -305,7 +306,7 @@ def test_without_proc_memory_is_not_known_and_nothing_fails(monkeypatch):
 
 
 @pytest.mark.gpu
-def test_a_gpu_watch_sees_the_peak_of_what_was_allocated():
+def test_a_gpu_watch_sees_the_peak_of_what_was_allocated() -> None:
     import torch
 
     if not torch.cuda.is_available():
@@ -321,14 +322,14 @@ def test_a_gpu_watch_sees_the_peak_of_what_was_allocated():
 
 
 @pytest.mark.gpu
-def test_a_memory_pass_on_a_gpu_tells_tensors_allocator_and_device_apart():
+def test_a_memory_pass_on_a_gpu_tells_tensors_allocator_and_device_apart() -> None:
     import torch
 
     if not torch.cuda.is_available():
         pytest.skip("there is no CUDA device")
     kept = torch.zeros(32 * 2**20, dtype=torch.uint8, device="cuda")
 
-    def work():
+    def work() -> Any:
         torch.zeros(64 * 2**20, dtype=torch.uint8, device="cuda")
         return 1, 2
 

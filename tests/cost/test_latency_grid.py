@@ -1,5 +1,7 @@
 """A cell of the grid is one query with so many passages, made of real texts, each pair as long as was asked."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -12,18 +14,18 @@ MAX_LENGTH = 40
 TEXTS = ["one two three", "four five six seven", "  ", "eight nine", "ten"]
 
 
-def tokens_of(pairs):
+def tokens_of(pairs: Any) -> Any:
     """Three special tokens, and a token for each word; cut at the model's maximum."""
     return np.array([min(3 + len(query.split()) + len(text.split()), MAX_LENGTH) for query, text in pairs])
 
 
 @pytest.mark.parametrize("length", [6, 7, 12, MAX_LENGTH])
-def test_every_pair_is_as_long_as_was_asked(length):
+def test_every_pair_is_as_long_as_was_asked(length: Any) -> None:
     made = passages("a query", TEXTS, 4, length, tokens_of)
     assert tokens_of([("a query", text) for text in made]).tolist() == [length] * 4
 
 
-def test_passages_are_cut_from_texts_that_follow_one_another_and_begin_anew_after_the_last():
+def test_passages_are_cut_from_texts_that_follow_one_another_and_begin_anew_after_the_last() -> None:
     # Three special tokens and two of the query leave nine for the passage; the empty text counts for nothing.
     made = passages("a query", TEXTS, 3, 14, tokens_of)
     assert [text.split()[:8] for text in made] == [
@@ -35,11 +37,11 @@ def test_passages_are_cut_from_texts_that_follow_one_another_and_begin_anew_afte
     assert len({*made}) == 3
 
 
-def test_a_query_that_fills_the_length_alone_leaves_one_character():
+def test_a_query_that_fills_the_length_alone_leaves_one_character() -> None:
     assert passages("a b c d e f", TEXTS, 2, 5, tokens_of) == ["o", "f"]
 
 
-def test_texts_without_tokens_end_somewhere():
+def test_texts_without_tokens_end_somewhere() -> None:
     [made] = passages("a query", ["\u200b"], 1, 10, lambda pairs: np.array([5] * len(pairs)))
     assert len(made) > 1000
 
@@ -52,15 +54,15 @@ def test_texts_without_tokens_end_somewhere():
     st.integers(1, 5),
     st.integers(1, 60),
 )
-def test_a_passage_is_the_shortest_that_reaches_the_length(texts, count, length):
-    def characters_of(pairs):  # a script that is a token a character
+def test_a_passage_is_the_shortest_that_reaches_the_length(texts: Any, count: Any, length: Any) -> None:
+    def characters_of(pairs: Any) -> Any:  # a script that is a token a character
         return np.array([len(query) + len(text) for query, text in pairs])
 
     made = passages("q", texts, count, length, characters_of)
     assert [len(text) for text in made] == [max(length - 1, 1)] * count
 
 
-def test_lengths_beyond_the_models_become_its_maximum_and_it_is_said():
+def test_lengths_beyond_the_models_become_its_maximum_and_it_is_said() -> None:
     assert within([64, 128, 256, 512], 256) == (
         [64, 128, 256],
         ["length 512 is above reranker.max_length=256, where pairs are cut"],
@@ -68,10 +70,10 @@ def test_lengths_beyond_the_models_become_its_maximum_and_it_is_said():
     assert within([512, 64], 512) == ([64, 512], [])
 
 
-def test_every_depth_is_timed_with_every_length():
+def test_every_depth_is_timed_with_every_length() -> None:
     scored = []
 
-    def score(query, texts):
+    def score(query: Any, texts: Any) -> Any:
         scored.append((len(texts), len(texts[0].split())))
         return int(tokens_of([(query, text) for text in texts]).sum())
 
@@ -87,7 +89,7 @@ def test_every_depth_is_timed_with_every_length():
     ]  # fmt: skip
 
 
-def test_a_cell_that_takes_too_long_is_timed_once_and_it_is_said():
+def test_a_cell_that_takes_too_long_is_timed_once_and_it_is_said() -> None:
     scored = []
     score = lambda query, texts: scored.append(len(texts)) or 10  # noqa: E731
     grid = measure("a query", TEXTS, [1], [10], MAX_LENGTH, tokens_of, score, 1000, 0.0)
@@ -95,11 +97,11 @@ def test_a_cell_that_takes_too_long_is_timed_once_and_it_is_said():
     assert grid.notes == ("depth 1 at length 10 was timed once: it took more than 0 s",)
 
 
-def test_a_cell_gets_as_many_samples_as_begin_within_its_time(monkeypatch):
+def test_a_cell_gets_as_many_samples_as_begin_within_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
     now_s = [0.0]
     monkeypatch.setattr(latency.time, "perf_counter", lambda: now_s[0])
 
-    def score(query, texts):
+    def score(query: Any, texts: Any) -> Any:
         now_s[0] += len(texts)  # a second a pair
         return 10 * len(texts)
 

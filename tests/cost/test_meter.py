@@ -1,6 +1,7 @@
 """The passes of a measurement: each times what it says, and no score out of a store enters a clock."""
 
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,34 +26,34 @@ MAX_LENGTH = 16
 class Clock:
     """A clock that goes on only when the model works: a tenth of a second a pair, half of it the model's."""
 
-    def __init__(self, monkeypatch):
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now_s = 0.0
         for module in (meter, meter.cost):
             monkeypatch.setattr(module.time, "perf_counter", lambda: self.now_s)
 
 
 @pytest.fixture
-def clock(monkeypatch):
+def clock(monkeypatch: pytest.MonkeyPatch) -> Any:
     return Clock(monkeypatch)
 
 
 class Engine:
     """Two special tokens, and one for each word; a token takes a quarter of a MiB of activations."""
 
-    def __init__(self, clock, batch_tokens, devices):
+    def __init__(self, clock: Any, batch_tokens: Any, devices: Any) -> None:
         self.clock = clock
         self.facts = base.EngineFacts("float32", MAX_LENGTH, batch_tokens, devices, "a clock", "none")
 
-    def weights_mb(self):
+    def weights_mb(self) -> Any:
         return 1.0
 
-    def predicted_peak_mb(self, batch_tokens):
+    def predicted_peak_mb(self, batch_tokens: Any) -> Any:
         return 1 + batch_tokens / 4
 
-    def tokenize(self, texts):
+    def tokenize(self, texts: Any) -> Any:
         lengths = [min(2 + len(query.split()) + len(text.split()), MAX_LENGTH) for query, text in texts]
 
-        def batch(rows):
+        def batch(rows: Any) -> None:
             self.clock.now_s += 0.01 * len(rows)
 
         return SimpleNamespace(lengths=np.array(lengths), batch=batch)
@@ -61,22 +62,30 @@ class Engine:
 class Reranker(base.Reranker):
     """Computes on the clock; `known` of all pairs come from a store, and `devices` share the others."""
 
-    def __init__(self, clock, known=0, engine=True, leaks=False, batch_tokens=8, devices=1):
+    def __init__(
+        self,
+        clock: Any,
+        known: Any = 0,
+        engine: Any = True,
+        leaks: Any = False,
+        batch_tokens: Any = 8,
+        devices: Any = 1,
+    ) -> None:
         self.clock, self.known, self.leaks, self.batch_tokens, self.devices = clock, known, leaks, batch_tokens, devices
         self.calls = []
         if engine:
             self.engine = Engine(clock, batch_tokens, devices)
 
-    def load(self):
+    def load(self) -> None:
         self.clock.now_s += 7
 
-    def score_all(self, pairs, queries, docs, on_progress):
+    def score_all(self, pairs: Any, queries: Any, docs: Any, on_progress: Any) -> Any:
         return self._scored(pairs, queries, docs, self.known, self.devices)
 
-    def score(self, pairs, queries, docs, on_progress=lambda n: None):
+    def score(self, pairs: Any, queries: Any, docs: Any, on_progress: Any = lambda n: None) -> Any:
         return self._scored(pairs, queries, docs, self.known if self.leaks else 0, 1)
 
-    def _scored(self, pairs, queries, docs, stored, devices):
+    def _scored(self, pairs: Any, queries: Any, docs: Any, stored: Any, devices: Any) -> Any:
         self.calls.append(list(pairs))
         computed = len(pairs) - stored
         self.clock.now_s += 0.1 * computed / devices
@@ -89,11 +98,11 @@ class Reranker(base.Reranker):
             from_store=stored, flops=1000.0 * computed,
         )  # fmt: skip
 
-    def describe(self):
+    def describe(self) -> Any:
         return {"name": "slow"}
 
 
-def measured(reranker, clock, **settings):
+def measured(reranker: Any, clock: Any, **settings: Any) -> Any:
     """Measure over five queries with eight candidates each; return the cost, the meter and the calls."""
     data = assemble("tiny", "en", "HERE", {f"q{i}": f"query {i}" for i in range(5)}, DOCS,
                     {f"q{i}": {"d0": 1} for i in range(5)}, 1, {"corpus": "full"})  # fmt: skip
@@ -106,14 +115,14 @@ def measured(reranker, clock, **settings):
     return of.cost(0.5), of
 
 
-def cost_of(clock, *, known=0, engine=True, **settings):
+def cost_of(clock: Any, *, known: Any = 0, engine: Any = True, **settings: Any) -> Any:
     return measured(Reranker(clock, known, engine), clock, **settings)[0]
 
 
 # --- throughput -------------------------------------------------------------------------------------------------------
 
 
-def test_three_figures_come_from_the_scoring_of_all_pairs(clock):
+def test_three_figures_come_from_the_scoring_of_all_pairs(clock: Any) -> None:
     found = cost_of(clock, throughput_pairs=20)
     assert (found.pairs, found.computed_pairs) == (40, 40)
     rates = found.throughput
@@ -129,7 +138,7 @@ def test_three_figures_come_from_the_scoring_of_all_pairs(clock):
 
 
 @pytest.mark.parametrize("known", [PAIRS, 1])
-def test_where_a_store_knew_scores_throughput_is_measured_on_a_sample_that_is_computed(clock, known):
+def test_where_a_store_knew_scores_throughput_is_measured_on_a_sample_that_is_computed(clock: Any, known: Any) -> None:
     reranker = Reranker(clock, known)
     found, _ = measured(reranker, clock, throughput_pairs=12)
     scoring, sample = reranker.calls
@@ -142,7 +151,9 @@ def test_where_a_store_knew_scores_throughput_is_measured_on_a_sample_that_is_co
 
 
 @pytest.mark.parametrize("known", [0, PAIRS])
-def test_peak_memory_is_that_of_pairs_that_were_computed(clock, monkeypatch, known):
+def test_peak_memory_is_that_of_pairs_that_were_computed(
+    clock: Any, monkeypatch: pytest.MonkeyPatch, known: Any
+) -> None:
     reranker = Reranker(clock, known)
     peaks = iter([300.0, 500.0])  # after the scoring of all pairs, and after the sample
     monkeypatch.setattr(meter.cost, "peak_resident_mb", lambda: next(peaks))
@@ -150,8 +161,8 @@ def test_peak_memory_is_that_of_pairs_that_were_computed(clock, monkeypatch, kno
     assert found.memory.rss_peak_mb == (500.0 if known else 300.0)
 
 
-def test_a_sample_is_of_whole_queries_and_the_seed_decides_which(clock):
-    def sample(seed):
+def test_a_sample_is_of_whole_queries_and_the_seed_decides_which(clock: Any) -> None:
+    def sample(seed: Any) -> Any:
         reranker = Reranker(clock, PAIRS)
         measured(reranker, clock, throughput_pairs=12, seed=seed)
         return [(pair.query_id, pair.doc_id) for pair in reranker.calls[1]]
@@ -163,15 +174,15 @@ def test_a_sample_is_of_whole_queries_and_the_seed_decides_which(clock):
     assert len({sample(seed)[0] for seed in range(10)}) > 1
 
 
-def test_a_store_in_a_timed_pass_is_an_error_and_no_figure(clock):
+def test_a_store_in_a_timed_pass_is_an_error_and_no_figure(clock: Any) -> None:
     with pytest.raises(AssertionError, match="a timed pass was given scores from a store"):
         measured(Reranker(clock, known=1, leaks=True), clock, latency_queries=2)
 
 
-def test_the_models_rate_is_held_against_matrices_of_the_same_run(clock, monkeypatch):
+def test_the_models_rate_is_held_against_matrices_of_the_same_run(clock: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
-    def rate(device, dtype, seconds):
+    def rate(device: Any, dtype: Any, seconds: Any) -> Any:
         asked.append((device, dtype, seconds))
         return 40_000.0
 
@@ -185,7 +196,9 @@ def test_the_models_rate_is_held_against_matrices_of_the_same_run(clock, monkeyp
     assert (len(asked), rates.matrix_flops_per_s, rates.model_mfu, rates.end_to_end_mfu) == (1, None, None, None)
 
 
-def test_the_rates_of_several_devices_are_those_of_all_of_them_together(clock, monkeypatch):
+def test_the_rates_of_several_devices_are_those_of_all_of_them_together(
+    clock: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(matrix_rate, "matrix_flops_per_s", lambda *asked: 40_000.0)
     rates = measured(Reranker(clock, devices=4), clock, matrix_rate_s=0.5)[0].throughput
     # 40 pairs take 1 s on four devices, whose models worked 2 s in sum: half a second each.
@@ -197,7 +210,7 @@ def test_the_rates_of_several_devices_are_those_of_all_of_them_together(clock, m
     assert (sample.devices, sample.end_to_end_pairs_per_s) == (1, pytest.approx(10))
 
 
-def test_what_a_reranker_without_a_model_of_its_own_cannot_tell_is_none(clock):
+def test_what_a_reranker_without_a_model_of_its_own_cannot_tell_is_none(clock: Any) -> None:
     found = cost_of(clock, engine=False, memory_pass=True, grid_depths=[2], grid_lengths=[8])
     assert (found.throughput.tokenize_pairs_per_s, found.memory.weights_mb) == (None, None)
     assert found.memory.own_pass.predicted_peak_mb is None
@@ -209,7 +222,7 @@ def test_what_a_reranker_without_a_model_of_its_own_cannot_tell_is_none(clock):
 # --- start and steady state -------------------------------------------------------------------------------------------
 
 
-def test_loading_the_first_forward_and_the_steady_state_are_told_apart(clock):
+def test_loading_the_first_forward_and_the_steady_state_are_told_apart(clock: Any) -> None:
     found = cost_of(clock, warmup_queries=2, latency_queries=3)
     assert found.first_stage_s == 0.5
     assert found.load_s == pytest.approx(7)
@@ -218,12 +231,12 @@ def test_loading_the_first_forward_and_the_steady_state_are_told_apart(clock):
     assert found.latency.samples_ms == pytest.approx((800,) * 3)
 
 
-def test_without_warm_up_there_is_no_first_forward(clock):
+def test_without_warm_up_there_is_no_first_forward(clock: Any) -> None:
     found = cost_of(clock)
     assert (found.first_forward_ms, found.warmup_s) == (None, 0)
 
 
-def test_single_queries_are_timed_until_there_are_enough_and_it_took_long_enough(clock):
+def test_single_queries_are_timed_until_there_are_enough_and_it_took_long_enough(clock: Any) -> None:
     latency = cost_of(clock, latency_queries=3, latency_min_repetitions=4, latency_min_s=5).latency
     # A query takes 0.8 s; three rounds are 9 samples and 7.2 s, two are 6 and 4.8 s.
     assert (latency.queries, latency.repetitions, latency.duration_s) == (3, 9, pytest.approx(7.2))
@@ -233,7 +246,7 @@ def test_single_queries_are_timed_until_there_are_enough_and_it_took_long_enough
 # --- memory -----------------------------------------------------------------------------------------------------------
 
 
-def test_memory_is_measured_on_the_longest_pairs_two_batches_of_them(clock):
+def test_memory_is_measured_on_the_longest_pairs_two_batches_of_them(clock: Any) -> None:
     reranker = Reranker(clock, batch_tokens=30)
     found, _ = measured(reranker, clock, memory_pass=True)
     own, longest = found.memory.own_pass, reranker.calls[-1]
@@ -246,12 +259,12 @@ def test_memory_is_measured_on_the_longest_pairs_two_batches_of_them(clock):
 
 
 @pytest.mark.parametrize(("batch_tokens", "largest"), [(30, 30), (10_000, 340)])  # all 40 pairs are 340 tokens
-def test_the_prediction_is_for_no_larger_a_batch_than_there_was(clock, batch_tokens, largest):
+def test_the_prediction_is_for_no_larger_a_batch_than_there_was(clock: Any, batch_tokens: Any, largest: Any) -> None:
     found, _ = measured(Reranker(clock, batch_tokens=batch_tokens), clock, memory_pass=True)
     assert found.memory.own_pass.predicted_peak_mb == 1 + largest / 4
 
 
-def test_no_pass_is_made_that_is_not_asked_for(clock):
+def test_no_pass_is_made_that_is_not_asked_for(clock: Any) -> None:
     reranker = Reranker(clock)
     found, _ = measured(reranker, clock)
     assert len(reranker.calls) == 1
@@ -261,7 +274,7 @@ def test_no_pass_is_made_that_is_not_asked_for(clock):
 # --- grid -------------------------------------------------------------------------------------------------------------
 
 
-def test_the_grid_is_of_texts_of_the_slice_at_the_lengths_that_were_asked(clock):
+def test_the_grid_is_of_texts_of_the_slice_at_the_lengths_that_were_asked(clock: Any) -> None:
     reranker = Reranker(clock)
     found, _ = measured(reranker, clock, grid_depths=[2, 4], grid_lengths=[6, 10, 99], grid_repetitions=3)
     cells = found.latency_grid.cells
@@ -281,22 +294,22 @@ class Counter:
 
     why = None
 
-    def __init__(self, clock, tells=True):
+    def __init__(self, clock: Any, tells: Any = True) -> None:
         self.clock, self.tells = clock, tells
 
-    def energy_j(self):
+    def energy_j(self) -> Any:
         return 1000 + 300 * self.clock.now_s if self.tells else None
 
-    def facts(self):
+    def facts(self) -> Any:
         return {"driver": "570.1"}
 
 
-def drawn(clock, monkeypatch, tells=True, **reranker):
+def drawn(clock: Any, monkeypatch: pytest.MonkeyPatch, tells: Any = True, **reranker: Any) -> Any:
     monkeypatch.setattr(meter, "Gpu", lambda uuid, why: Counter(clock, tells))
     return measured(Reranker(clock, **reranker), clock, throughput_pairs=9)
 
 
-def test_energy_is_that_of_the_pass_that_throughput_is_of(clock, monkeypatch):
+def test_energy_is_that_of_the_pass_that_throughput_is_of(clock: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     found, of = drawn(clock, monkeypatch)
     # 300 W over 4 s, for 40 pairs.
     assert (found.energy.joules, found.energy.duration_s, found.energy.mean_power_w) == pytest.approx((1200, 4, 300))
@@ -304,30 +317,30 @@ def test_energy_is_that_of_the_pass_that_throughput_is_of(clock, monkeypatch):
     assert of.environment()["driver"] == "570.1"
 
 
-def test_energy_of_too_short_a_pass_is_not_made_up(clock, monkeypatch):
+def test_energy_of_too_short_a_pass_is_not_made_up(clock: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     found, _ = drawn(clock, monkeypatch, known=PAIRS)  # a sample of 9 pairs takes 0.9 s
     assert found.energy.joules is None
     assert found.energy.why == "the pass took 0.90 s, too short for a counter that moves every 0.1 s or so"
 
 
-def test_energy_of_one_gpu_of_several_is_not_shown_as_that_of_all(clock, monkeypatch):
+def test_energy_of_one_gpu_of_several_is_not_shown_as_that_of_all(clock: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     found, _ = drawn(clock, monkeypatch, devices=2)
     assert (found.energy.joules, found.energy.why) == (None, "energy is read of one GPU, and 2 shared the work")
 
 
-def test_why_there_is_no_energy_is_told(clock, monkeypatch):
+def test_why_there_is_no_energy_is_told(clock: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     assert cost_of(clock).energy.why == "the reranker ran on the CPU, and only GPUs have NVML"
     assert drawn(clock, monkeypatch, tells=False)[0].energy.why.startswith("NVML tells no energy of this GPU")
 
 
-def test_a_price_gives_an_estimate_and_no_price_gives_none(clock):
+def test_a_price_gives_an_estimate_and_no_price_gives_none(clock: Any) -> None:
     found = cost_of(clock, price_per_gpu_hour=2.5, currency="CHF").estimate
     assert (found.price_per_gpu_hour, found.currency, found.depth) == (2.5, "CHF", 8)
     assert found.why == "the reranker ran on the CPU, and the price is that of a GPU hour"
     assert cost_of(clock).estimate is None
 
 
-def test_the_environment_names_what_the_figures_depend_on(clock):
+def test_the_environment_names_what_the_figures_depend_on(clock: Any) -> None:
     _, of = measured(Reranker(clock), clock)
     found = of.environment()
     assert (found["device"], found["device_name"], found["attention"]) == ("cpu", "a clock", "none")
@@ -336,7 +349,7 @@ def test_the_environment_names_what_the_figures_depend_on(clock):
     assert found["nvml"] == "the reranker ran on the CPU, and only GPUs have NVML"
 
 
-def test_a_reranker_that_computes_nothing_is_not_measured(clock):
+def test_a_reranker_that_computes_nothing_is_not_measured(clock: Any) -> None:
     reranker = Reranker(clock)
     reranker.computes = False
     found, of = measured(reranker, clock, warmup_queries=2, latency_queries=2, memory_pass=True)
@@ -344,7 +357,7 @@ def test_a_reranker_that_computes_nothing_is_not_measured(clock):
 
 
 @pytest.mark.gpu
-def test_on_a_gpu_everything_is_measured():
+def test_on_a_gpu_everything_is_measured() -> None:
     if not torch.cuda.is_available():
         pytest.skip("there is no CUDA device")
     reranker = CrossEncoder(
@@ -388,7 +401,7 @@ def test_on_a_gpu_everything_is_measured():
         ({"price_per_gpu_hour": float("nan")}, "protocol.price_per_gpu_hour=nan: give a price, or null for none"),
     ],
 )
-def test_a_setting_that_cannot_be_is_refused(setting, message):
+def test_a_setting_that_cannot_be_is_refused(setting: Any, message: Any) -> None:
     with pytest.raises(EvalkitError) as caught:
         CostProtocol(0, 0, **setting).check()
     assert message in str(caught.value)

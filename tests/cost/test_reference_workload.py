@@ -1,5 +1,7 @@
 """The calibration workload is the same work each time, and leaves what is measured beside it as it was."""
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -8,7 +10,7 @@ from evalkit.cost.reference_workload import Workload, Yardstick
 
 
 @pytest.fixture(autouse=True)
-def precision():
+def precision() -> Any:
     asked = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("medium")
     yield
@@ -16,7 +18,7 @@ def precision():
     assert left == "medium"
 
 
-def test_the_work_never_changes():
+def test_the_work_never_changes() -> None:
     """Ratios measured with another work are other numbers: these may not be renewed."""
     torch.manual_seed(1)
     chance = torch.get_rng_state()
@@ -37,11 +39,11 @@ def test_the_work_never_changes():
     assert result[-1, -1, -3:].tolist() == pytest.approx([0.9044, -1.4657, -0.3875], abs=2e-3)
 
 
-def test_the_work_is_done_in_full_precision_even_if_it_fails():
+def test_the_work_is_done_in_full_precision_even_if_it_fails() -> None:
     seen = []
 
     class Watched(Workload):
-        def _forward(self):
+        def _forward(self) -> Any:
             seen.append(torch.get_float32_matmul_precision())
             if len(seen) == 2:
                 raise MemoryError
@@ -53,7 +55,9 @@ def test_the_work_is_done_in_full_precision_even_if_it_fails():
 
 
 @pytest.mark.parametrize(("beside", "middle"), [(0, 4), (3, 6)])  # nearest rank: number 5 of 10, number 7 of 13
-def test_the_yardstick_measures_before_beside_and_after(beside, middle, monkeypatch):
+def test_the_yardstick_measures_before_beside_and_after(
+    beside: Any, middle: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(reference_workload, "SEQUENCES", 1)  # less work: what is looked at is what is made of the times
     yardstick = Yardstick("cpu")
     for _ in range(beside):

@@ -2,6 +2,7 @@ import dataclasses
 import json
 import math
 import random
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -23,28 +24,37 @@ class Known:
 
     computes = False
 
-    def __init__(self, logits, facts):
+    def __init__(self, logits: Any, facts: Any) -> None:
         self.logits, self.facts = logits, facts
 
-    def check(self):
+    def check(self) -> None:
         pass
 
-    def load(self):
+    def load(self) -> None:
         pass
 
-    def search(self, data, depth):
+    def search(self, data: Any, depth: Any) -> Any:
         return Run("first", {
             q: tuple(Hit(d, -float(rank)) for rank, d in enumerate([*self.logits[q]][:depth])) for q in data.queries
         })  # fmt: skip
 
-    def score(self, pairs, queries, docs, on_progress=None):
+    def score(self, pairs: Any, queries: Any, docs: Any, on_progress: Any = None) -> Any:
         return Scores(tuple(self.logits[pair.query_id][pair.doc_id] for pair in pairs))
 
-    def describe(self):
+    def describe(self) -> Any:
         return self.facts
 
 
-def make(logits, qrels, texts=None, lang="en", level=1, depth=100, measures=("RR@10",), facts=None):
+def make(
+    logits: Any,
+    qrels: Any,
+    texts: Any = None,
+    lang: Any = "en",
+    level: Any = 1,
+    depth: Any = 100,
+    measures: Any = ("RR@10",),
+    facts: Any = None,
+) -> Any:
     """A trial; `logits` and `qrels` are query_id -> doc_id -> value. The order of logits is the first stage's."""
     texts = texts or {query_id: f"text of {query_id}" for query_id in logits}
     docs = {d: d for of_query in [*logits.values(), *qrels.values()] for d in of_query}
@@ -53,24 +63,24 @@ def make(logits, qrels, texts=None, lang="en", level=1, depth=100, measures=("RR
     return run(Plan("test", depth, list(measures), CostProtocol(0, 0, 0)), data, *parts, {}, {})
 
 
-def down(*doc_ids):
+def down(*doc_ids: Any) -> Any:
     """Logits that keep the order."""
     return {doc_id: -float(rank) for rank, doc_id in enumerate(doc_ids)}
 
 
-def up(*doc_ids):
+def up(*doc_ids: Any) -> Any:
     """Logits that turn the order round."""
     return {doc_id: float(rank) for rank, doc_id in enumerate(doc_ids)}
 
 
-def labels(found, by):
+def labels(found: Any, by: Any) -> Any:
     return {row["label"]: row["queries"] for row in found["breakdown"][by]}
 
 
 # --- depth ------------------------------------------------------------------------------------------------------------
 
 
-def test_a_deeper_answer_is_found_only_from_its_depth_on():
+def test_a_deeper_answer_is_found_only_from_its_depth_on() -> None:
     # d6 stands at rank 7 and has the highest logit; d1 to d3 have higher ones than the rest.
     logits = {"q": {d: 5.0 if d == "d6" else 1.0 if d in ("d1", "d2", "d3") else 0.0 for d in DOCS}}
     found = analyse(make(logits, {"q": {"d6": 1}}, depth=12, measures=["RR@10", "R@depth", "nDCG@10"]))["depths"]
@@ -80,12 +90,12 @@ def test_a_deeper_answer_is_found_only_from_its_depth_on():
     assert [row["mean"]["nDCG@10"] for row in found] == pytest.approx([1 / 3, 1, 1])  # 1 / log2(8)
 
 
-def test_queries_with_few_candidates_have_few_pairs_at_every_depth():
+def test_queries_with_few_candidates_have_few_pairs_at_every_depth() -> None:
     trial = make({"a": down(*DOCS), "b": down("d0", "d1"), "c": {}}, {q: {"d0": 1} for q in "abc"}, depth=10)
     assert [(row["depth"], row["pairs"]) for row in analyse(trial)["depths"]] == [(5, 7), (10, 12)]
 
 
-def test_the_depths_of_a_shallow_trial_are_its_own():
+def test_the_depths_of_a_shallow_trial_are_its_own() -> None:
     found = analyse(make({"q": down(*DOCS)}, {"q": {"d0": 1}}, depth=3))["depths"]
     assert [row["depth"] for row in found] == [3]
 
@@ -95,7 +105,7 @@ some_logits = st.fixed_dictionaries({d: st.sampled_from([-1.5, 0.0, 0.25, 2.0, N
 
 @settings(deadline=None, max_examples=25)
 @given(logits=some_logits, relevant=st.sets(st.sampled_from(DOCS), min_size=1))
-def test_what_a_depth_would_give_is_what_a_trial_of_that_depth_gives(logits, relevant):
+def test_what_a_depth_would_give_is_what_a_trial_of_that_depth_gives(logits: Any, relevant: Any) -> None:
     names = ["nDCG@10", "AP@12", "RR@10"]
     deep, shallow = (
         make({"q": logits}, {"q": dict.fromkeys(relevant, 2)}, depth=depth, measures=names) for depth in (12, 5)
@@ -107,7 +117,7 @@ def test_what_a_depth_would_give_is_what_a_trial_of_that_depth_gives(logits, rel
 # --- kinds of queries -------------------------------------------------------------------------------------------------
 
 
-def test_a_row_has_mean_before_and_after_and_the_interval_of_the_difference():
+def test_a_row_has_mean_before_and_after_and_the_interval_of_the_difference() -> None:
     # RR goes from 1/2 to 1 and from 1/3 to 1: differences 1/2 and 2/3, mean 7/12, standard deviation 1/6 / sqrt(2),
     # standard error 1/12, times t(0.975, 1) = 12.7062.
     trial = make({"a": up("d1", "d0"), "b": up("d2", "d1", "d0")}, {q: {"d0": 1} for q in "ab"})
@@ -117,7 +127,7 @@ def test_a_row_has_mean_before_and_after_and_the_interval_of_the_difference():
     assert row["ci95"] == pytest.approx([7 / 12 - 12.7062 / 12, 7 / 12 + 12.7062 / 12], abs=1e-5)
 
 
-def test_one_query_has_no_interval():
+def test_one_query_has_no_interval() -> None:
     found = analyse(make({"q": up("d1", "d0")}, {"q": {"d0": 1}}))
     for rows in found["breakdown"].values():
         [row] = rows
@@ -125,7 +135,7 @@ def test_one_query_has_no_interval():
         assert row["delta"] == 0.5
 
 
-def test_the_breakdown_is_of_the_first_measure():
+def test_the_breakdown_is_of_the_first_measure() -> None:
     trial = make({"q": up("d1", "d0")}, {"q": {"d0": 1}}, measures=["P@1", "RR@10"])
     [row] = analyse(trial)["breakdown"]["answer_in_first_10"]
     assert (row["before"], row["after"]) == (0.0, 1.0)
@@ -150,7 +160,7 @@ def test_the_breakdown_is_of_the_first_measure():
         ("字" * 26, "zh", "more than 25 characters"),
     ],
 )
-def test_a_query_is_as_long_as_its_words_or_characters(text, lang, label):
+def test_a_query_is_as_long_as_its_words_or_characters(text: Any, lang: Any, label: Any) -> None:
     assert query_length(text, lang) == label
 
 
@@ -224,24 +234,24 @@ def test_a_query_is_as_long_as_its_words_or_characters(text, lang, label):
         ("fr", "none", "qui a peint la chapelle"),
     ],
 )
-def test_the_first_question_word_says_what_is_asked(lang, kind, text):
+def test_the_first_question_word_says_what_is_asked(lang: Any, kind: Any, text: Any) -> None:
     assert question_word(text, lang) == kind
 
 
-def test_rare_question_words_share_a_row_and_queries_without_one_come_last():
+def test_rare_question_words_share_a_row_and_queries_without_one_come_last() -> None:
     texts = ["why"] * 3 + ["who"] * 4 + ["how"] * 2 + ["which"] + ["plain"] * 5
     texts = {f"q{i}": f"{word} tea" for i, word in enumerate(texts)}
     trial = make(dict.fromkeys(texts, down("d0")), {q: {"d0": 1} for q in texts}, texts)
     assert list(labels(analyse(trial), "question_word").items()) == [("who", 4), ("why", 3), ("other", 3), ("none", 5)]
 
 
-def test_a_language_whose_question_words_are_unknown_has_no_such_rows():
+def test_a_language_whose_question_words_are_unknown_has_no_such_rows() -> None:
     found = analyse(make({"q": down("d0")}, {"q": {"d0": 1}}, lang="fi"))
     assert found["breakdown"]["question_word"] == []
     assert labels(found, "query_length") == {"up to 3 words": 1}
 
 
-def test_relevant_passages_are_counted_from_the_level_of_the_slice():
+def test_relevant_passages_are_counted_from_the_level_of_the_slice() -> None:
     sizes = [0, 1, 2, 3, 4, 9, 10, 12]
     qrels = {f"q{n}": {d: 2 if i < n else 1 for i, d in enumerate(DOCS)} for n in sizes}
     found = analyse(make(dict.fromkeys(qrels, down("d0")), qrels, level=2))
@@ -250,7 +260,7 @@ def test_relevant_passages_are_counted_from_the_level_of_the_slice():
     ]  # fmt: skip
 
 
-def test_where_the_first_stage_had_the_answer_decides_what_reranking_can_do():
+def test_where_the_first_stage_had_the_answer_decides_what_reranking_can_do() -> None:
     logits = {f"q{rank}": down(*DOCS[:rank], "answer", *DOCS[rank:]) for rank in (0, 9, 10, 11)}  # one below the depth
     logits |= {"without": down(*DOCS), "empty": {}}
     trial = make(logits, {q: {"answer": 2, "d0": 1} for q in logits}, level=2, depth=11, measures=["R@20"])
@@ -262,13 +272,13 @@ def test_where_the_first_stage_had_the_answer_decides_what_reranking_can_do():
 # --- scores -----------------------------------------------------------------------------------------------------------
 
 
-def six_pairs():
+def six_pairs() -> Any:
     """Judged, by logit: 2 (grade 2), 1 (grade 0), LN3 and -LN3 (grade 1), -3 (grade 0); and 0 is not judged."""
     logits = {"a": {"d0": 2.0, "d1": 1.0, "d2": 0.0}, "b": {"d0": LN3, "d1": -LN3, "d2": -3.0}}
     return make(logits, {"a": {"d0": 2, "d1": 0}, "b": {"d0": 1, "d1": 1, "d2": 0}})
 
 
-def test_scores_are_told_apart_by_grade():
+def test_scores_are_told_apart_by_grade() -> None:
     grades = analyse(six_pairs())["scores"]["grades"]
     assert [(row["grade"], row["pairs"]) for row in grades] == [(0, 2), (1, 2), (2, 1), (None, 1)]
     zero, one, two, unjudged = ([row[f"p{p}"] for p in (5, 25, 50, 75, 95)] for row in grades)
@@ -278,7 +288,7 @@ def test_scores_are_told_apart_by_grade():
     assert unjudged == [0.0] * 5
 
 
-def test_the_histogram_holds_every_pair_once():
+def test_the_histogram_holds_every_pair_once() -> None:
     histogram = analyse(six_pairs())["scores"]["histogram"]
     assert histogram["edges"] == pytest.approx([-3 + i / 6 for i in range(31)])
     bins = {grade: [i for i, n in enumerate(ns) for _ in range(n)] for grade, ns in histogram["counts"].items()}
@@ -286,7 +296,7 @@ def test_the_histogram_holds_every_pair_once():
     assert bins == {"0": [0, 24], "1": [11, 24], "2": [29], "unjudged": [18]}
 
 
-def test_a_threshold_keeps_what_is_at_least_as_high():
+def test_a_threshold_keeps_what_is_at_least_as_high() -> None:
     # From the top, judged pairs only: relevant, relevant, not, relevant, not.
     scores = analyse(six_pairs())["scores"]
     found = [tuple(row[key] for key in ("logit", "precision", "recall", "f1")) for row in scores["thresholds"]]
@@ -299,7 +309,7 @@ def test_a_threshold_keeps_what_is_at_least_as_high():
     assert scores["best_f1"] == scores["thresholds"][1]
 
 
-def test_of_equal_f1_the_highest_threshold_is_best():
+def test_of_equal_f1_the_highest_threshold_is_best() -> None:
     # Relevant at the top and at the bottom of four.
     # F1: 2*1/(1+2) = 2/3 at the top; 2*2/(4+2) = 2/3 with all.
     trial = make({"q": down("d0", "d1", "d2", "d3")}, {"q": {"d0": 1, "d1": 0, "d2": 0, "d3": 1}})
@@ -307,7 +317,7 @@ def test_of_equal_f1_the_highest_threshold_is_best():
     assert (best["logit"], best["precision"], best["recall"]) == (0.0, 1.0, 0.5)
 
 
-def test_what_tutorials_claim_is_looked_up_and_only_judged_pairs_count():
+def test_what_tutorials_claim_is_looked_up_and_only_judged_pairs_count() -> None:
     # Sigmoids: 0.88 (relevant), 0.75 (relevant), 0.73 (not), 0.25 (relevant), 0.047 (not).
     assert analyse(six_pairs())["scores"]["rules"] == [
         {"rule": "sigmoid >= 0.8", "pairs": 1, "relevant_share": 1.0},
@@ -317,7 +327,7 @@ def test_what_tutorials_claim_is_looked_up_and_only_judged_pairs_count():
     assert [row["relevant_share"] for row in analyse(unsure)["scores"]["rules"]] == [None, None]
 
 
-def test_calibration_sets_sigmoids_beside_the_share_of_relevant_pairs():
+def test_calibration_sets_sigmoids_beside_the_share_of_relevant_pairs() -> None:
     scores = analyse(six_pairs())["scores"]
     one, two, three = (1 / (1 + math.exp(-x)) for x in (1, 2, 3))
     assert [tuple(row.values()) for row in scores["calibration"]] == [
@@ -329,21 +339,21 @@ def test_calibration_sets_sigmoids_beside_the_share_of_relevant_pairs():
     assert scores["expected_calibration_error"] == pytest.approx(error)
 
 
-def test_a_sigmoid_of_one_half_belongs_to_the_bin_above_and_of_one_to_the_last():
+def test_a_sigmoid_of_one_half_belongs_to_the_bin_above_and_of_one_to_the_last() -> None:
     trial = make({"q": {"d0": 0.0, "d1": 1000.0, "d2": -1000.0}}, {"q": {"d0": 0, "d1": 1, "d2": 0}})
     scores = analyse(trial)["scores"]
     assert [(row["low"], row["pairs"]) for row in scores["calibration"]] == [(0.0, 1), (0.5, 1), (0.9, 1)]
     assert [row["sigmoid"] for row in scores["thresholds"]] == [0.0, 0.5, 1.0]
 
 
-def many(n, seed=0):
+def many(n: Any, seed: Any = 0) -> Any:
     """`n` pairs a query, with relevant ones among the higher logits."""
     random_ = random.Random(seed)
     logits = {q: {f"d{i}": random_.gauss(0, 3) for i in range(n)} for q in "abc"}
     return logits, {q: {d: int(x + random_.gauss(0, 3) > 2) for d, x in of.items()} for q, of in logits.items()}
 
 
-def test_many_logits_give_sixty_thresholds_at_most_and_the_best_f1_of_all():
+def test_many_logits_give_sixty_thresholds_at_most_and_the_best_f1_of_all() -> None:
     logits, qrels = many(100)
     scores = analyse(make(logits, qrels))["scores"]
     thresholds = [row["logit"] for row in scores["thresholds"]]
@@ -353,7 +363,7 @@ def test_many_logits_give_sixty_thresholds_at_most_and_the_best_f1_of_all():
     assert set(thresholds) <= {x for x, _ in values}
     assert (thresholds[0], thresholds[-1]) == (min(values)[0], max(values)[0])
 
-    def f1(threshold):
+    def f1(threshold: Any) -> Any:
         kept = [grade for x, grade in values if x >= threshold]
         return 2 * sum(kept) / (len(kept) + sum(grade for _, grade in values))
 
@@ -363,33 +373,33 @@ def test_many_logits_give_sixty_thresholds_at_most_and_the_best_f1_of_all():
         assert row["f1"] == pytest.approx(2 / (1 / row["precision"] + 1 / row["recall"]))
 
 
-def test_half_of_the_thresholds_are_where_the_relevant_passages_are():
+def test_half_of_the_thresholds_are_where_the_relevant_passages_are() -> None:
     # Ten relevant pairs at the top of 3,000: quantiles of all pairs alone would meet none of them but the highest.
     logits = {"q": {f"d{i}": float(i) for i in range(3000)}}
     trial = make(logits, {"q": {f"d{i}": int(i >= 2990) for i in range(3000)}}, depth=3000)
     assert {row["logit"] for row in analyse(trial)["scores"]["thresholds"]} >= set(map(float, range(2990, 3000)))
 
 
-def test_passages_below_the_depth_have_no_score():
+def test_passages_below_the_depth_have_no_score() -> None:
     trial = make({"q": {"d0": 1.0, "d1": 0.0, "d2": 7.0}}, {"q": {"d0": 1, "d1": 0, "d2": 1}}, depth=2)
     assert [(row["grade"], row["pairs"]) for row in analyse(trial)["scores"]["grades"]] == [(0, 1), (1, 1)]
 
 
-def test_there_are_no_scores_where_no_model_computed_them():
+def test_there_are_no_scores_where_no_model_computed_them() -> None:
     assert analyse(make({"q": down("d0", "d1")}, {"q": {"d0": 1, "d1": 0}}, facts={"name": "file"}))["scores"] is None
 
 
-def test_made_up_scores_of_passages_that_got_none_are_no_scores():
+def test_made_up_scores_of_passages_that_got_none_are_no_scores() -> None:
     trial = make({"q": {"d0": 1.0, "d1": None, "d2": 0.0}}, {"q": {"d0": 1, "d1": 0, "d2": 0}})
     assert analyse(trial)["scores"] is None
 
 
-def test_there_are_no_scores_where_no_candidate_is_judged():
+def test_there_are_no_scores_where_no_candidate_is_judged() -> None:
     assert analyse(make({"q": down("d0", "d1")}, {"q": {"elsewhere": 1}}))["scores"] is None
 
 
 @pytest.mark.parametrize("grade", [0, 1])
-def test_where_all_judged_candidates_are_alike_no_threshold_is_named(grade):
+def test_where_all_judged_candidates_are_alike_no_threshold_is_named(grade: Any) -> None:
     # Collections with answers only, such as MS MARCO's: precision would be 1 at any threshold.
     scores = analyse(make({"q": down("d0", "d1", "d2")}, {"q": {"d0": grade, "d1": grade, "elsewhere": 1}}))["scores"]
     assert [(row["grade"], row["pairs"]) for row in scores["grades"]] == [(grade, 2), (None, 1)]
@@ -399,7 +409,7 @@ def test_where_all_judged_candidates_are_alike_no_threshold_is_named(grade):
 
 
 @pytest.mark.parametrize("logit", [0.0, -7.25, 65504.0, 1e20, -3.4e38])
-def test_equal_logits_are_one_threshold_and_fit_a_histogram(logit):
+def test_equal_logits_are_one_threshold_and_fit_a_histogram(logit: Any) -> None:
     trial = make({"q": dict.fromkeys(DOCS, logit)}, {"q": {"d0": 1, "d1": 0, "d2": 0}})
     found = analyse(trial)
     [threshold] = found["scores"]["thresholds"]
@@ -411,7 +421,7 @@ def test_equal_logits_are_one_threshold_and_fit_a_histogram(logit):
     assert (found["gains"], found["losses"]) == ([], [])
 
 
-def test_zero_has_no_sign():
+def test_zero_has_no_sign() -> None:
     trial = make({"q": {"d0": -0.0, "d1": 0.0}}, {"q": {"d0": 0, "d1": 1}})
     assert "-0.0" not in json.dumps(analyse(trial)["scores"]["thresholds"])
     assert "-0.0" not in json.dumps(analyse(trial)["scores"]["grades"])
@@ -420,7 +430,7 @@ def test_zero_has_no_sign():
 # --- gains and losses -------------------------------------------------------------------------------------------------
 
 
-def test_the_largest_changes_come_first_and_ties_by_id():
+def test_the_largest_changes_come_first_and_ties_by_id() -> None:
     # RR: a, c 1/2 -> 1; b 1/3 -> 1; d 1 -> 1/2; e 1 -> 1/3; f stays.
     logits = {"c": up("d1", "d0"), "a": up("d1", "d0"), "b": up("d1", "d2", "d0"), "d": up("d0", "d1"),
               "e": up("d0", "d1", "d2"), "f": down("d0", "d1")}  # fmt: skip
@@ -431,7 +441,7 @@ def test_the_largest_changes_come_first_and_ties_by_id():
     assert found["losses"][0] == {"query_id": "e", "query": "why e", "before": 1.0, "after": pytest.approx(1 / 3)}
 
 
-def test_ten_of_each_are_shown_at_most():
+def test_ten_of_each_are_shown_at_most() -> None:
     queries = [f"q{i:02}" for i in range(24)]
     logits = {q: up("d1", "d0") if i < 12 else up("d0", "d1") for i, q in enumerate(queries)}
     found = analyse(make(logits, {q: {"d0": 1} for q in logits}))
@@ -439,14 +449,14 @@ def test_ten_of_each_are_shown_at_most():
     assert [row["query_id"] for row in found["losses"]] == queries[12:22]
 
 
-def test_rounding_is_no_change():
+def test_rounding_is_no_change() -> None:
     trial = make({"a": down("d0"), "b": down("d0")}, {q: {"d0": 1} for q in "ab"})
     nearly = Effectiveness({"RR@10": {"a": 1.0 - 1e-12, "b": 1.0 - 1e-6}})
     trial = dataclasses.replace(trial, effectiveness={**trial.effectiveness, "reranked": nearly})
     assert [row["query_id"] for row in analyse(trial)["losses"]] == ["b"]
 
 
-def test_a_tie_but_for_rounding_is_a_tie():
+def test_a_tie_but_for_rounding_is_a_tie() -> None:
     before, after = {"a": 0.2, "b": 0.0}, {"a": 0.3, "b": 0.1}
     assert after["a"] - before["a"] < after["b"] - before["b"]  # 0.09999999999999998
     trial = make({"a": down("d0"), "b": down("d0")}, {q: {"d0": 1} for q in "ab"})
@@ -458,7 +468,7 @@ def test_a_tie_but_for_rounding_is_a_tie():
 # --- all of it --------------------------------------------------------------------------------------------------------
 
 
-def test_a_collection_without_a_relevant_passage_gives_zeros():
+def test_a_collection_without_a_relevant_passage_gives_zeros() -> None:
     found = analyse(make({"a": up(*DOCS), "b": {}}, {q: {"d0": 0, "d1": 1} for q in "ab"}, level=2))
     assert all(row["mean"] == {"RR@10": 0.0} for row in found["depths"])
     assert labels(found, "relevant_passages") == {"none": 2}
@@ -466,7 +476,7 @@ def test_a_collection_without_a_relevant_passage_gives_zeros():
     assert (found["scores"]["best_f1"], found["gains"], found["losses"]) == (None, [], [])
 
 
-def plain(value):
+def plain(value: Any) -> Any:
     """Whether `value` is made of what JSON has words for, by type: numpy's floats are floats, and not meant."""
     if type(value) is dict:
         return all(type(key) is str and plain(item) for key, item in value.items())
@@ -489,7 +499,7 @@ queries = st.lists(st.tuples(rankings, grades, words), min_size=1, max_size=9)
 
 
 @st.composite
-def trials(draw):
+def trials(draw: Any) -> Any:
     found = {f"q{i}": part for i, part in enumerate(draw(queries))}
     if not any(ranking for ranking, _, _ in found.values()):
         found["q0"] = ({"d0": 0.5}, *found["q0"][1:])
@@ -498,18 +508,18 @@ def trials(draw):
     return make(ranked, judged, texts, lang, level=draw(st.integers(1, 3)), depth=7, measures=["nDCG@10", "R@depth"])
 
 
-def moved(trial, name, order):
+def moved(trial: Any, name: Any, order: Any) -> Any:
     """The same trial with `name` for each id, and with all that is a mapping put in another order."""
 
-    def shuffled(mapping):
+    def shuffled(mapping: Any) -> Any:
         items = list(mapping.items())
         order.shuffle(items)
         return dict(items)
 
-    def by_query(mapping, change):
+    def by_query(mapping: Any, change: Any) -> Any:
         return shuffled({name(q): change(value) for q, value in mapping.items()})
 
-    def named(hits):
+    def named(hits: Any) -> Any:
         return tuple(Hit(name(hit.doc_id), hit.score) for hit in hits)
 
     data = dataclasses.replace(
@@ -532,14 +542,14 @@ def moved(trial, name, order):
 
 @settings(deadline=None, max_examples=40)
 @given(trial=trials(), order=st.randoms(use_true_random=False))
-def test_the_order_of_queries_and_passages_changes_no_digit(trial, order):
+def test_the_order_of_queries_and_passages_changes_no_digit(trial: Any, order: Any) -> None:
     assert json.dumps(analyse(moved(trial, str, order))) == json.dumps(analyse(trial))
 
 
 @settings(deadline=None, max_examples=40)
 @given(trial=trials(), order=st.randoms(use_true_random=False))
-def test_other_ids_change_no_figure(trial, order):
-    def figures(found):
+def test_other_ids_change_no_figure(trial: Any, order: Any) -> None:
+    def figures(found: Any) -> Any:
         for key in ("gains", "losses"):
             found[key] = sorted((row["query"], row["before"], row["after"]) for row in found[key])
         return found
@@ -551,7 +561,7 @@ def test_other_ids_change_no_figure(trial, order):
 
 @settings(deadline=None, max_examples=40)
 @given(trial=trials())
-def test_any_analysis_is_plain_complete_and_adds_up(trial):
+def test_any_analysis_is_plain_complete_and_adds_up(trial: Any) -> None:
     found = analyse(trial)
     assert plain(found)
     assert json.loads(json.dumps(found, allow_nan=False)) == found

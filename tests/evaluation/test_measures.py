@@ -1,5 +1,6 @@
 import math
 import random
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -13,11 +14,11 @@ from evalkit.types import Hit, Run
 NAMES = ["nDCG@10", "RR@10", "RR(rel=2)@10", "AP@100", "AP(rel=2)@100", "R@100", "P@5", "Success@5"]
 
 
-def measure(run, qrels, *names, level=1):
+def measure(run: Any, qrels: Any, *names: Any, level: Any = 1) -> Any:
     return evaluate(run, qrels, [parse(name, 100) for name in names or NAMES], level).per_query
 
 
-def ranked(*doc_ids):
+def ranked(*doc_ids: Any) -> Any:
     return tuple(Hit(doc_id, -float(rank)) for rank, doc_id in enumerate(doc_ids))
 
 
@@ -26,7 +27,7 @@ QRELS = {"q": {"a": 1, "b": 3, "c": 0, "d": 2}}
 RUN = Run("hand", {"q": ranked("x", "a", "b", "c")})
 
 
-def test_ndcg_is_gain_over_ideal_gain():
+def test_ndcg_is_gain_over_ideal_gain() -> None:
     # DCG  = 1/log2(3) + 3/log2(4) = 0.6309 + 1.5            (a at rank 2, b at rank 3)
     # IDCG = 3/log2(2) + 2/log2(3) + 1/log2(4) = 3 + 1.2619 + 0.5   (b, d, a, and d counts though it was not found)
     gained = 1 / math.log2(3) + 3 / math.log2(4)
@@ -35,49 +36,49 @@ def test_ndcg_is_gain_over_ideal_gain():
     assert gained / ideal == pytest.approx(0.4475, abs=5e-5)
 
 
-def test_reciprocal_rank_is_that_of_the_first_relevant_passage():
+def test_reciprocal_rank_is_that_of_the_first_relevant_passage() -> None:
     assert measure(RUN, QRELS, "RR@10")["RR@10"]["q"] == pytest.approx(1 / 2)
 
 
-def test_average_precision_counts_relevant_passages_that_were_not_found():
+def test_average_precision_counts_relevant_passages_that_were_not_found() -> None:
     # a at rank 2 (precision 1/2), b at rank 3 (precision 2/3), d never: (1/2 + 2/3 + 0) / 3 relevant.
     assert measure(RUN, QRELS, "AP@100")["AP@100"]["q"] == pytest.approx((1 / 2 + 2 / 3) / 3)
 
 
-def test_recall_precision_and_success():
+def test_recall_precision_and_success() -> None:
     values = measure(RUN, QRELS, "R@2", "R@100", "P@5", "P@2", "Success@1", "Success@2")
     assert {name: value["q"] for name, value in values.items()} == pytest.approx(
         {"R@2": 1 / 3, "R@100": 2 / 3, "P@5": 2 / 5, "P@2": 1 / 2, "Success@1": 0.0, "Success@2": 1.0}
     )
 
 
-def test_nothing_below_the_cutoff_counts():
+def test_nothing_below_the_cutoff_counts() -> None:
     values = measure(RUN, QRELS, "nDCG@1", "RR@1", "AP@1", "R@1", "P@1")
     assert [value["q"] for value in values.values()] == [0.0] * 5
 
 
-def test_the_relevance_level_of_the_slice_applies_to_binary_measures_that_state_none():
+def test_the_relevance_level_of_the_slice_applies_to_binary_measures_that_state_none() -> None:
     # At level 2 only b (rank 3) and d (not found) are relevant.
     values = measure(RUN, QRELS, "RR@10", "R@10", "AP@10", "P@2", level=2)
     assert [value["q"] for value in values.values()] == pytest.approx([1 / 3, 1 / 2, (1 / 3) / 2, 0.0])
 
 
-def test_a_level_in_the_name_outweighs_that_of_the_slice():
+def test_a_level_in_the_name_outweighs_that_of_the_slice() -> None:
     values = measure(RUN, QRELS, "RR(rel=1)@10", "RR(rel=3)@10", level=2)
     assert [value["q"] for value in values.values()] == pytest.approx([1 / 2, 1 / 3])
 
 
-def test_the_relevance_level_leaves_ndcg_alone():
+def test_the_relevance_level_leaves_ndcg_alone() -> None:
     at_1, at_2 = (measure(RUN, QRELS, "nDCG@10", level=level)["nDCG@10"]["q"] for level in (1, 2))
     assert at_1 == at_2
 
 
-def test_position_is_the_truth_not_the_score():
+def test_position_is_the_truth_not_the_score() -> None:
     scores_say_otherwise = Run("odd", {"q": (Hit("x", 0.0), Hit("a", 5.0), Hit("b", 5.0), Hit("c", 9.0))})
     assert measure(scores_say_otherwise, QRELS) == measure(RUN, QRELS)
 
 
-def test_a_query_without_hits_and_one_that_the_run_lacks_count_zero():
+def test_a_query_without_hits_and_one_that_the_run_lacks_count_zero() -> None:
     qrels = {**QRELS, "no hits": {"a": 1}, "not in the run": {"a": 1}}
     run = Run("r", {**RUN.rankings, "no hits": ()})
     for values in measure(run, qrels).values():
@@ -86,29 +87,29 @@ def test_a_query_without_hits_and_one_that_the_run_lacks_count_zero():
         assert set(values) == set(qrels)
 
 
-def test_a_query_without_any_relevant_passage_counts_zero():
+def test_a_query_without_any_relevant_passage_counts_zero() -> None:
     for values in measure(Run("r", {"q": ranked("a", "b")}), {"q": {"a": 0, "b": -1}}).values():
         assert values["q"] == 0.0
 
 
-def test_a_query_without_judgments_is_not_measured():
+def test_a_query_without_judgments_is_not_measured() -> None:
     run = Run("r", {**RUN.rankings, "unjudged": ranked("a")})
     assert set(measure(run, QRELS)["nDCG@10"]) == {"q"}
 
 
-def test_the_mean_is_over_all_judged_queries():
+def test_the_mean_is_over_all_judged_queries() -> None:
     # Half of the queries at 1, half of them missing from the run.
     run = Run("r", {"q1": ranked("a")})
     found = evaluate(run, {"q1": {"a": 1}, "q2": {"a": 1}}, [parse("RR@10", 10)], 1)
     assert found.mean() == {"RR@10": 0.5}
 
 
-def test_without_judgments_there_is_nothing_to_measure():
+def test_without_judgments_there_is_nothing_to_measure() -> None:
     with pytest.raises(EvalkitError, match="no judgments"):
         evaluate(RUN, {}, [parse("RR@10", 10)], 1)
 
 
-def test_measuring_changes_neither_run_nor_judgments():
+def test_measuring_changes_neither_run_nor_judgments() -> None:
     qrels = {"q2": {"b": 1, "a": 2}, "q1": {"a": 1}}
     run = Run("r", {"q1": ranked("b", "a"), "q3": ranked("a")})
     measure(run, qrels)
@@ -133,7 +134,7 @@ TREC_EVAL = {
 """Our name -> trec_eval's name in the query, in the answer, and its relevance level."""
 
 
-def trec_eval(run, qrels):
+def trec_eval(run: Any, qrels: Any) -> Any:
     """What trec_eval says of our order, given to it as strictly falling scores; what the run lacks counts 0."""
     import pytrec_eval
 
@@ -150,7 +151,7 @@ def trec_eval(run, qrels):
     return found
 
 
-def assert_equals_trec_eval(run, qrels):
+def assert_equals_trec_eval(run: Any, qrels: Any) -> None:
     ours, theirs = measure(run, qrels), trec_eval(run, qrels)
     for name in NAMES:
         assert ours[name] == pytest.approx(theirs[name], abs=1e-9), name
@@ -169,11 +170,11 @@ hits = st.dictionaries(st.sampled_from(pool), st.sampled_from([0.0, 0.5, 0.5 + 1
     qrels=st.dictionaries(st.sampled_from(queries), graded, min_size=1),
     rankings=st.dictionaries(st.sampled_from([*queries, "q of another slice"]), hits),
 )
-def test_every_measure_equals_trec_eval(qrels, rankings):
+def test_every_measure_equals_trec_eval(qrels: Any, rankings: Any) -> None:
     assert_equals_trec_eval(Run("r", rankings), qrels)
 
 
-def test_every_measure_equals_trec_eval_on_long_lists():
+def test_every_measure_equals_trec_eval_on_long_lists() -> None:
     # 130 hits a query, so that the cutoff at 100 cuts something relevant off.
     lots = random.Random(5)
     docs = [f"doc-{i}" for i in range(300)]
@@ -186,7 +187,7 @@ def test_every_measure_equals_trec_eval_on_long_lists():
 
 @settings(deadline=None, max_examples=25)
 @given(grades=st.dictionaries(st.sampled_from(pool), st.integers(-2, 3), min_size=1), found=hits)
-def test_a_grade_below_zero_counts_as_zero(grades, found):
+def test_a_grade_below_zero_counts_as_zero(grades: Any, found: Any) -> None:
     # TREC's web tracks grade spam -2. Only trec_eval's Python wrapper cannot take it: it crashes.
     at_least_0 = {doc_id: max(grade, 0) for doc_id, grade in grades.items()}
     run = Run("r", {"q": found})
@@ -195,7 +196,7 @@ def test_a_grade_below_zero_counts_as_zero(grades, found):
 
 @settings(deadline=None, max_examples=25)
 @given(qrels=st.dictionaries(st.sampled_from(queries), graded, min_size=1), data=st.data())
-def test_the_order_of_the_queries_and_of_the_judgments_does_not_matter(qrels, data):
+def test_the_order_of_the_queries_and_of_the_judgments_does_not_matter(qrels: Any, data: Any) -> None:
     rankings = data.draw(st.dictionaries(st.sampled_from(queries), hits))
     shuffled = {
         q: dict(data.draw(st.permutations(list(qrels[q].items())))) for q in data.draw(st.permutations(list(qrels)))
@@ -206,10 +207,10 @@ def test_the_order_of_the_queries_and_of_the_judgments_does_not_matter(qrels, da
 
 @settings(deadline=None, max_examples=25)
 @given(qrels=st.dictionaries(st.sampled_from(queries), graded, min_size=1), data=st.data())
-def test_the_width_of_the_ids_does_not_matter(qrels, data):
+def test_the_width_of_the_ids_does_not_matter(qrels: Any, data: Any) -> None:
     rankings = data.draw(st.dictionaries(st.sampled_from(queries), hits))
 
-    def long(name):
+    def long(name: Any) -> Any:
         return "文档/" + "x" * 60 + name
 
     wide_qrels = {long(q): {long(d): grade for d, grade in grades.items()} for q, grades in qrels.items()}
@@ -234,17 +235,17 @@ def test_the_width_of_the_ids_does_not_matter(qrels, data):
         ("P(rel=3)@20", Measure("P", 20, 3)),
     ],
 )
-def test_a_measure_prints_as_the_name_it_was_parsed_from(name, meant):
+def test_a_measure_prints_as_the_name_it_was_parsed_from(name: Any, meant: Any) -> None:
     assert parse(name, 100) == meant
     assert str(meant) == name
 
 
 @pytest.mark.parametrize(("name", "printed"), [("ndcg@10", "nDCG@10"), ("NDCG@10", "nDCG@10"), ("rr@5", "RR@5")])
-def test_upper_and_lower_case_are_the_same_measure(name, printed):
+def test_upper_and_lower_case_are_the_same_measure(name: Any, printed: Any) -> None:
     assert str(parse(name, 100)) == printed
 
 
-def test_the_cutoff_depth_stands_for_the_depth():
+def test_the_cutoff_depth_stands_for_the_depth() -> None:
     assert parse("R@depth", 37) == Measure("R", 37)
 
 
@@ -267,13 +268,13 @@ def test_the_cutoff_depth_stands_for_the_depth():
         ("RR(rel=0)@10", "a relevance level is 1 or more"),
     ],
 )
-def test_a_name_that_means_nothing_is_refused_with_what_would(name, message):
+def test_a_name_that_means_nothing_is_refused_with_what_would(name: Any, message: Any) -> None:
     with pytest.raises(EvalkitError) as caught:
         parse(name, 100)
     assert message in str(caught.value)
 
 
-def test_every_measure_can_be_asked_for_alone():
+def test_every_measure_can_be_asked_for_alone() -> None:
     # With one measure ranx answers in another shape.
     together = measure(RUN, QRELS)
     for name in NAMES:
@@ -283,16 +284,16 @@ def test_every_measure_can_be_asked_for_alone():
 # --- what was not judged ----------------------------------------------------------------------------------------------
 
 
-def test_the_unjudged_share_is_that_of_the_passages_at_the_top():
+def test_the_unjudged_share_is_that_of_the_passages_at_the_top() -> None:
     # q: x of x, a, b, c is unjudged; q2 has no hits and adds nothing: 1 of 4.
     assert unjudged_share(Run("r", {**RUN.rankings, "q2": ()}), {**QRELS, "q2": {"a": 1}}) == pytest.approx(1 / 4)
 
 
-def test_the_unjudged_share_looks_no_deeper_than_its_cutoff():
+def test_the_unjudged_share_looks_no_deeper_than_its_cutoff() -> None:
     run = Run("r", {"q": ranked("a", "b", "x", "y")})
     assert unjudged_share(run, QRELS, cutoff=2) == 0.0
     assert unjudged_share(run, QRELS, cutoff=3) == pytest.approx(1 / 3)
 
 
-def test_a_run_without_hits_has_no_unjudged_passages():
+def test_a_run_without_hits_has_no_unjudged_passages() -> None:
     assert unjudged_share(Run("r", {"q": ()}), QRELS) == 0.0

@@ -1,6 +1,7 @@
 import math
 import tracemalloc
 from dataclasses import asdict, replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,11 +24,11 @@ from evalkit.evaluation.significance import (
 )
 
 
-def values(*numbers):
+def values(*numbers: Any) -> Any:
     return {f"q{i:05}": number for i, number in enumerate(numbers)}
 
 
-def compared(*differences, **asked):
+def compared(*differences: Any, **asked: Any) -> Any:
     return compare(values(*[0.0] * len(differences)), values(*differences), **asked)
 
 
@@ -35,11 +36,11 @@ PAIRS = st.lists(st.tuples(st.integers(0, 64), st.integers(0, 64)), min_size=2, 
 """Values of two systems in 64ths: many ties, and zeros."""
 
 
-def systems(pairs):
+def systems(pairs: Any) -> Any:
     return values(*[first / 64 for first, _ in pairs]), values(*[second / 64 for _, second in pairs])
 
 
-def test_the_interval_is_student_s_around_the_mean_difference():
+def test_the_interval_is_student_s_around_the_mean_difference() -> None:
     # Differences 0.1, 0.2, 0.3: mean 0.2, standard deviation 0.1; t(0.975, 2) = 4.302653 (any table of Student's t).
     margin = 4.302653 * 0.1 / math.sqrt(3)
     delta = paired_delta(values(0.2, 0.4, 0.6), values(0.3, 0.6, 0.9))
@@ -49,25 +50,25 @@ def test_the_interval_is_student_s_around_the_mean_difference():
     assert delta.verdict == "made no clear difference"
 
 
-def test_differences_are_taken_query_by_query_whatever_their_order():
+def test_differences_are_taken_query_by_query_whatever_their_order() -> None:
     before, after = {"a": 0.1, "b": 0.9}, {"b": 1.0, "a": 0.2}
     delta = paired_delta(before, after)
     assert delta.mean == pytest.approx(0.1)
     assert (delta.wins, delta.ties, delta.losses) == (2, 0, 0)
 
 
-def test_wins_ties_and_losses_add_up_and_rounding_is_a_tie():
+def test_wins_ties_and_losses_add_up_and_rounding_is_a_tie() -> None:
     delta = paired_delta(values(0.5, 0.5, 0.5, 0.5), values(0.6, 0.5, 0.5 + 1e-12, 0.1))
     assert (delta.wins, delta.ties, delta.losses) == (1, 2, 1)
 
 
-def test_identical_runs_differ_by_nothing():
+def test_identical_runs_differ_by_nothing() -> None:
     same = values(0.1, 0.7, 1.0, 0.0)
     assert paired_delta(same, same) == Delta(0.0, 0.0, 0.0, 0, 4, 0)
     assert paired_delta(same, same).verdict == "made no clear difference"
 
 
-def test_one_query_has_a_difference_but_no_interval():
+def test_one_query_has_a_difference_but_no_interval() -> None:
     delta = paired_delta(values(0.25), values(0.75))
     assert delta == Delta(0.5, None, None, 1, 0, 0)
     assert delta.verdict == "made no clear difference"
@@ -78,11 +79,11 @@ def test_one_query_has_a_difference_but_no_interval():
     [(0.01, 0.2, "helped"), (-0.2, -0.01, "hurt"), (-0.1, 0.1, "made no clear difference"),
      (0.0, 0.2, "made no clear difference"), (-0.2, 0.0, "made no clear difference")],
 )  # fmt: skip
-def test_the_verdict_needs_an_interval_that_leaves_out_zero(low, high, verdict):
+def test_the_verdict_needs_an_interval_that_leaves_out_zero(low: Any, high: Any, verdict: Any) -> None:
     assert Delta((low + high) / 2, low, high, 1, 1, 1).verdict == verdict
 
 
-def test_turning_the_systems_round_turns_the_difference_round():
+def test_turning_the_systems_round_turns_the_difference_round() -> None:
     before, after = values(0.2, 0.5, 0.9, 0.3), values(0.4, 0.4, 1.0, 0.8)
     there, back = paired_delta(before, after), paired_delta(after, before)
     assert (back.mean, back.low, back.high) == pytest.approx((-there.mean, -there.high, -there.low))
@@ -91,7 +92,7 @@ def test_turning_the_systems_round_turns_the_difference_round():
 
 @settings(deadline=None, max_examples=60)
 @given(st.lists(st.tuples(st.integers(0, 64), st.integers(0, 64)), min_size=2, max_size=60))
-def test_the_interval_equals_scipy_s(pairs):
+def test_the_interval_equals_scipy_s(pairs: Any) -> None:
     from scipy.stats import ttest_rel
 
     before = np.array([first / 64 for first, _ in pairs])
@@ -104,7 +105,7 @@ def test_the_interval_equals_scipy_s(pairs):
 
 
 @pytest.mark.parametrize(("confidence", "t"), [(0.8, 1.885618), (0.9, 2.919986), (0.99, 9.924843)])
-def test_the_confidence_asked_for_sets_the_width(confidence, t):
+def test_the_confidence_asked_for_sets_the_width(confidence: Any, t: Any) -> None:
     # The differences of the first test; t((1 + confidence) / 2, 2) from any table of Student's t.
     delta = paired_delta(values(0.2, 0.4, 0.6), values(0.3, 0.6, 0.9), confidence)
     margin = t * 0.1 / math.sqrt(3)
@@ -113,20 +114,22 @@ def test_the_confidence_asked_for_sets_the_width(confidence, t):
 
 
 @given(st.lists(st.floats(-1, 1), min_size=2, max_size=60))
-def test_the_deviation_is_that_of_a_sample(numbers):
+def test_the_deviation_is_that_of_a_sample(numbers: Any) -> None:
     assert deviation(numbers) == pytest.approx(float(np.std(numbers, ddof=1)), abs=1e-12)
     # Mean 5; squares 9 1 1 1 0 0 4 16 add up to 32, over 8 - 1.
     assert deviation([2, 4, 4, 4, 5, 5, 7, 9]) == pytest.approx(math.sqrt(32 / 7))
 
 
-def test_the_smallest_detectable_drop_is_that_of_g_power():
+def test_the_smallest_detectable_drop_is_that_of_g_power() -> None:
     # G*Power, paired t test, two-sided, alpha 0.05: 34 pairs see an effect of half a deviation with power 0.8078.
     assert smallest_detectable(1.0, 34, 0.95, 0.8078) == pytest.approx(0.5, abs=5e-4)
 
 
 @settings(deadline=None, max_examples=60)
 @given(st.floats(0.01, 1), st.integers(3, 2000), st.sampled_from([0.8, 0.9, 0.95, 0.99]), st.floats(0.3, 0.95))
-def test_a_drop_that_is_just_detectable_is_seen_with_the_power_asked_for(spread, n, confidence, power):
+def test_a_drop_that_is_just_detectable_is_seen_with_the_power_asked_for(
+    spread: Any, n: Any, confidence: Any, power: Any
+) -> None:
     from scipy.stats import nct, t
 
     effect = smallest_detectable(spread, n, confidence, power) / spread
@@ -137,11 +140,11 @@ def test_a_drop_that_is_just_detectable_is_seen_with_the_power_asked_for(spread,
 
 
 @pytest.mark.parametrize(("spread", "n"), [(0.1, 0), (0.1, 1), (0.0, 50)])
-def test_one_query_or_no_spread_tells_nothing_of_what_can_be_seen(spread, n):
+def test_one_query_or_no_spread_tells_nothing_of_what_can_be_seen(spread: Any, n: Any) -> None:
     assert smallest_detectable(spread, n) is None
 
 
-def test_a_comparison_agrees_with_the_paired_delta():
+def test_a_comparison_agrees_with_the_paired_delta() -> None:
     draw = np.random.default_rng(3)
     before, after = values(*draw.random(30)), values(*draw.random(30))
     delta, comparison = paired_delta(before, after, 0.9), compare(before, after, 0.9, resamples=99)
@@ -150,7 +153,7 @@ def test_a_comparison_agrees_with_the_paired_delta():
     assert comparison.n == 30
 
 
-def test_three_queries_are_told_apart_by_hand():
+def test_three_queries_are_told_apart_by_hand() -> None:
     # Differences 0.3, 0.2, -0.1: mean 0.4 / 3, squares of the distances 0.02778 + 0.00444 + 0.05444 = 0.08667.
     spread = math.sqrt(0.26 / 3 / 2)
     comparison = compare(values(0.1, 0.5, 0.6), values(0.4, 0.7, 0.5), resamples=99)
@@ -167,14 +170,14 @@ def test_three_queries_are_told_apart_by_hand():
     assert comparison.wilcoxon_p == 4 / 8
 
 
-def test_flips_that_differ_by_rounding_are_as_far():
+def test_flips_that_differ_by_rounding_are_as_far() -> None:
     # With 0.6 kept, 0.1, 0.2 and 0.3 add 0.6, 0.4, 0.2, 0, 0, -0.2, -0.4, -0.6: five of the eight reach 0.6.
     assert compared(0.1, 0.2, -0.3, 0.6).randomization_p == 10 / 16
     assert compared(1 / 6, 1 / 3, -1 / 2, 1.0).randomization_p == 10 / 16
 
 
 @pytest.mark.parametrize(("n", "exact"), [(2, 2 / 4), (12, 2 / 4096), (13, 2 / 8192)])
-def test_the_randomization_test_of_few_changed_queries_is_exact(n, exact):
+def test_the_randomization_test_of_few_changed_queries_is_exact(n: Any, exact: Any) -> None:
     # All differences point one way: only the flip of none and of all are as far. Unchanged queries change nothing.
     differences = [0.5 + 0.01 * i for i in range(n)]
     assert compared(*differences, resamples=99).randomization_p == exact
@@ -182,12 +185,12 @@ def test_the_randomization_test_of_few_changed_queries_is_exact(n, exact):
 
 
 @pytest.mark.parametrize("resamples", [99, 999, 9999])
-def test_the_randomization_test_of_many_queries_counts_the_one_found(resamples):
+def test_the_randomization_test_of_many_queries_counts_the_one_found(resamples: Any) -> None:
     # Sixty differences point one way; no flip that can ever be drawn is as far.
     assert compared(*[0.5] * 59, 0.6, resamples=resamples).randomization_p == 1 / (resamples + 1)
 
 
-def test_the_drawn_randomization_test_comes_near_the_exact_one():
+def test_the_drawn_randomization_test_comes_near_the_exact_one() -> None:
     draw = np.random.default_rng(5)
     differences = (draw.normal(0.1, 0.25, 14)).round(3)
     flips = (np.arange(2**14)[:, None] >> np.arange(14)) % 2 * 2 - 1
@@ -198,7 +201,7 @@ def test_the_drawn_randomization_test_comes_near_the_exact_one():
     assert compared(*differences, seed=1).randomization_p != compared(*differences, seed=2).randomization_p
 
 
-def test_the_randomization_test_stands_alone_too():
+def test_the_randomization_test_stands_alone_too() -> None:
     draw = np.random.default_rng(6)
     before, after = values(*draw.random(40)), values(*draw.random(40))
     alone = randomization_p(before, after, seed=3, resamples=499)
@@ -206,20 +209,20 @@ def test_the_randomization_test_stands_alone_too():
     assert randomization_p(values(0.5), values(0.6)) is None
 
 
-def test_unchanged_queries_are_ranked_and_then_left_out():
+def test_unchanged_queries_are_ranked_and_then_left_out() -> None:
     # Ranks with the zeros 3, 4, 5, -6: 10 of 16 flips sum to 6 or more. Without them 1, 2, 3, -4: 14 of 16 reach 2.
     assert compared(0.0, 0.0, 0.1, 0.2, 0.3, -0.4).wilcoxon_p == 10 / 16
     assert compared(0.1, 0.2, 0.3, -0.4).wilcoxon_p == 14 / 16
 
 
-def test_differences_equal_but_for_rounding_share_a_rank():
+def test_differences_equal_but_for_rounding_share_a_rank() -> None:
     # In floats 0.4 - 0.3 is above 0.2 - 0.1. Ranks 1.5, -1.5 and 3 sum to 3, which 6 of 8 flips reach; 2, -1 and 3
     # would sum to 4, which 4 of 8 reach.
     assert compare(values(0.3, 0.2, 0.0), values(0.4, 0.1, 0.5)).wilcoxon_p == 6 / 8
 
 
 @pytest.mark.parametrize(("n", "digits"), [(5, 9), (9, 1), (14, 9), (40, 9), (40, 1), (51, 9), (200, 2)])
-def test_wilcoxon_s_p_is_scipy_s(n, digits):
+def test_wilcoxon_s_p_is_scipy_s(n: Any, digits: Any) -> None:
     from scipy.stats import wilcoxon
 
     # One digit leaves ties and zeros, nine leave none.
@@ -230,7 +233,7 @@ def test_wilcoxon_s_p_is_scipy_s(n, digits):
 
 @settings(deadline=None, max_examples=60)
 @given(PAIRS)
-def test_the_t_test_is_scipy_s(pairs):
+def test_the_t_test_is_scipy_s(pairs: Any) -> None:
     from scipy.stats import ttest_rel
 
     before, after = systems(pairs)
@@ -242,7 +245,7 @@ def test_the_t_test_is_scipy_s(pairs):
 
 @pytest.mark.parametrize("confidence", [0.8, 0.95, 0.99])
 @pytest.mark.parametrize("kind", ["skewed", "in 8ths"])
-def test_the_bca_interval_is_scipy_s(kind, confidence):
+def test_the_bca_interval_is_scipy_s(kind: Any, confidence: Any) -> None:
     from scipy.stats import bootstrap
 
     draw = np.random.default_rng(11)
@@ -257,13 +260,13 @@ def test_the_bca_interval_is_scipy_s(kind, confidence):
     assert comparison.bca_high - comparison.mean > comparison.mean - comparison.bca_low
 
 
-def test_a_bootstrap_whose_means_all_lie_on_one_side_tells_nothing():
+def test_a_bootstrap_whose_means_all_lie_on_one_side_tells_nothing() -> None:
     comparison = compared(0.1, 0.25, 0.7, resamples=1)
     assert (comparison.bca_low, comparison.bca_high) == (None, None)
     assert comparison.low is not None
 
 
-def test_ten_thousand_queries_need_little_memory():
+def test_ten_thousand_queries_need_little_memory() -> None:
     draw = np.random.default_rng(8)
     before, after = values(*draw.random(10_000)), values(*draw.random(10_000))
     compare(values(0.1, 0.2), values(0.2, 0.4), resamples=9)  # what is imported stays, and is not counted
@@ -276,7 +279,7 @@ def test_ten_thousand_queries_need_little_memory():
 
 
 @pytest.mark.parametrize("n", [2, 3, 14, 60])
-def test_identical_runs_compare_as_the_same(n):
+def test_identical_runs_compare_as_the_same(n: Any) -> None:
     same = values(*[i / 61 for i in range(n)])
     nothing = Comparison(0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 1.0, 1.0, 0.0, 0, n, 0, None, n)
     assert compare(same, same) == nothing
@@ -284,7 +287,7 @@ def test_identical_runs_compare_as_the_same(n):
 
 
 @pytest.mark.parametrize("difference", [0.5, 0.0, -0.25])
-def test_one_query_compares_without_intervals_and_tests(difference):
+def test_one_query_compares_without_intervals_and_tests(difference: Any) -> None:
     wins, losses = int(difference > 0), int(difference < 0)
     assert compared(difference) == Comparison(
         difference, *[None] * 8, wins=wins, ties=1 - wins - losses, losses=losses, detectable=None, n=1
@@ -293,7 +296,7 @@ def test_one_query_compares_without_intervals_and_tests(difference):
 
 @pytest.mark.parametrize("c", [0.1, -0.3])
 @pytest.mark.parametrize(("n", "by_sign"), [(2, 2 / 4), (5, 2 / 32), (10, 2 / 1024)])
-def test_a_constant_difference_has_an_interval_without_width(c, n, by_sign):
+def test_a_constant_difference_has_an_interval_without_width(c: Any, n: Any, by_sign: Any) -> None:
     before = [0.3 + 0.07 * i for i in range(n)]  # in floats, the differences are not all the same
     comparison = compare(values(*before), values(*[value + c for value in before]))
     assert comparison == Comparison(
@@ -301,7 +304,7 @@ def test_a_constant_difference_has_an_interval_without_width(c, n, by_sign):
     )  # fmt: skip
 
 
-def test_a_larger_constant_difference_is_found_by_every_test():
+def test_a_larger_constant_difference_is_found_by_every_test() -> None:
     comparison = compared(*[0.1] * 49)
     assert (comparison.mean, comparison.low, comparison.bca_high, comparison.t_p) == (0.1, 0.1, 0.1, 0.0)
     assert comparison.randomization_p == 1 / 10_000
@@ -310,7 +313,7 @@ def test_a_larger_constant_difference_is_found_by_every_test():
 
 @settings(deadline=None, max_examples=60)
 @given(PAIRS, st.randoms(use_true_random=False))
-def test_the_order_of_the_queries_changes_nothing(pairs, order):
+def test_the_order_of_the_queries_changes_nothing(pairs: Any, order: Any) -> None:
     before, after = systems(pairs)
     shuffled = [*before]
     order.shuffle(shuffled)
@@ -322,11 +325,11 @@ def test_the_order_of_the_queries_changes_nothing(pairs, order):
 
 @settings(deadline=None, max_examples=60)
 @given(PAIRS)
-def test_turning_the_systems_round_turns_the_comparison_round(pairs):
+def test_turning_the_systems_round_turns_the_comparison_round(pairs: Any) -> None:
     before, after = systems(pairs)
     there, back = compare(before, after, resamples=99), compare(after, before, resamples=99)
 
-    def negated(value):
+    def negated(value: Any) -> Any:
         return None if value is None else -value
 
     turned = replace(
@@ -346,7 +349,7 @@ def test_turning_the_systems_round_turns_the_comparison_round(pairs):
 
 @settings(deadline=None, max_examples=60)
 @given(st.lists(st.floats(-1, 1), min_size=2, max_size=40), st.floats(0.5, 0.99))
-def test_whatever_the_differences_the_figures_are_numbers_that_fit_together(differences, confidence):
+def test_whatever_the_differences_the_figures_are_numbers_that_fit_together(differences: Any, confidence: Any) -> None:
     comparison = compared(*differences, confidence=confidence, resamples=199)
     assert all(value is None or math.isfinite(value) for value in asdict(comparison).values())
     assert comparison.low <= comparison.mean <= comparison.high
@@ -369,12 +372,12 @@ def test_whatever_the_differences_the_figures_are_numbers_that_fit_together(diff
      ({"a": 0.1, "b": math.inf}, {"a": 0.1, "b": math.inf}, "query 'b' has a value that is not a finite number")],
 )  # fmt: skip
 @pytest.mark.parametrize("test", [compare, randomization_p, lambda *both: equivalence(*both, 0.1)])
-def test_what_cannot_be_paired_is_refused(test, before, after, says):
+def test_what_cannot_be_paired_is_refused(test: Any, before: Any, after: Any, says: Any) -> None:
     with pytest.raises(EvalkitError, match=says):
         test(before, after)
 
 
-def test_the_intervals_cover_the_true_mean_as_often_as_they_say():
+def test_the_intervals_cover_the_true_mean_as_often_as_they_say() -> None:
     # 50 queries, differences by Beta(1, 3): in [0, 1], skewness 0.86, mean 1 / 4. Found: t 0.955, BCa 0.945;
     # standard error 0.008. With 2,000 repetitions and resamples: t 0.9445, BCa 0.9405.
     draw = np.random.default_rng(20)
@@ -384,7 +387,7 @@ def test_the_intervals_cover_the_true_mean_as_often_as_they_say():
 
 
 @pytest.mark.parametrize("n", [10, 50])
-def test_systems_that_are_the_same_are_told_apart_as_often_as_chance_has_it(n):
+def test_systems_that_are_the_same_are_told_apart_as_often_as_chance_has_it(n: Any) -> None:
     # Differences up or down alike. Found below 0.05: 0.046 with 10 queries, 0.049 with 50; standard error 0.007.
     draw = np.random.default_rng(22)
     zeros = values(*[0.0] * n)
@@ -398,7 +401,7 @@ def test_systems_that_are_the_same_are_told_apart_as_often_as_chance_has_it(n):
     assert np.histogram(p, [0, 0.25, 0.5, 0.75, 1.01])[0] == pytest.approx([250] * 4, abs=50)
 
 
-def test_a_detectable_drop_is_that_of_statsmodels():
+def test_a_detectable_drop_is_that_of_statsmodels() -> None:
     from statsmodels.stats.power import TTestPower
 
     for n, confidence, power in [(5, 0.95, 0.8), (50, 0.95, 0.8), (50, 0.9, 0.5), (1000, 0.99, 0.9)]:
@@ -410,7 +413,7 @@ def test_a_detectable_drop_is_that_of_statsmodels():
     assert comparison.detectable == pytest.approx(smallest_detectable(spread, 50, 0.9, 0.5))
 
 
-def test_p_values_are_corrected_as_by_hand():
+def test_p_values_are_corrected_as_by_hand() -> None:
     # Ascending 0.005, 0.01, 0.03, 0.04. Holm: times 4, 3, 2, 1, never falling. BH: times 4/1, 4/2, 4/3, 4/4, never
     # above the next one.
     ps = [0.01, 0.04, 0.03, 0.005]
@@ -419,7 +422,7 @@ def test_p_values_are_corrected_as_by_hand():
 
 
 @pytest.mark.parametrize("method", ["holm", "bh"])
-def test_p_values_that_are_not_there_stay_away_and_are_not_counted(method):
+def test_p_values_that_are_not_there_stay_away_and_are_not_counted(method: Any) -> None:
     assert adjust([None, 0.01, None, 0.04], method)[0::2] == [None, None]
     assert adjust([None, 0.01, None, 0.04], method)[1::2] == adjust([0.01, 0.04], method)
     assert adjust([None, 0.3], method) == [None, 0.3]
@@ -430,7 +433,7 @@ def test_p_values_that_are_not_there_stay_away_and_are_not_counted(method):
 
 @settings(deadline=None, max_examples=20)  # statsmodels collects garbage in every call
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=20))
-def test_corrected_p_values_follow_holm_and_benjamini_and_hochberg(ps):
+def test_corrected_p_values_follow_holm_and_benjamini_and_hochberg(ps: Any) -> None:
     ascending, m = sorted(ps), len(ps)
     holm = [min(1, max((m - j) * ascending[j] for j in range(i + 1))) for i in range(m)]
     bh = [min(m * ascending[j] / (j + 1) for j in range(i, m)) for i in range(m)]
@@ -439,7 +442,7 @@ def test_corrected_p_values_follow_holm_and_benjamini_and_hochberg(ps):
 
 
 @pytest.mark.parametrize(("method", "theirs"), [("holm", "holm"), ("bh", "fdr_bh")])
-def test_corrected_p_values_are_statsmodels(method, theirs):
+def test_corrected_p_values_are_statsmodels(method: Any, theirs: Any) -> None:
     from statsmodels.stats.multitest import multipletests
 
     ps = np.random.default_rng(10).beta(0.3, 2, 50).tolist()
@@ -448,7 +451,7 @@ def test_corrected_p_values_are_statsmodels(method, theirs):
 
 @settings(deadline=None, max_examples=60)
 @given(PAIRS, st.floats(0.001, 1), st.floats(0.001, 0.4))
-def test_equivalence_is_that_of_statsmodels(pairs, margin, alpha):
+def test_equivalence_is_that_of_statsmodels(pairs: Any, margin: Any, alpha: Any) -> None:
     from scipy.stats import ttest_rel
     from statsmodels.stats.weightstats import ttost_paired
 
@@ -468,13 +471,13 @@ def test_equivalence_is_that_of_statsmodels(pairs, margin, alpha):
 
 
 @pytest.mark.parametrize("margin", [1e-12, 0.01, 1.0])
-def test_identical_runs_are_equivalent_by_any_margin(margin):
+def test_identical_runs_are_equivalent_by_any_margin(margin: Any) -> None:
     same = values(0.1, 0.7, 1.0)
     assert equivalence(same, same, margin) == Equivalence(margin, 0.0, 0.0, 0.0, 0.0, True)
 
 
-def test_constant_differences_are_equivalent_within_the_margin_only():
-    def constant(margin):
+def test_constant_differences_are_equivalent_within_the_margin_only() -> None:
+    def constant(margin: Any) -> Any:
         return equivalence(values(0.2, 0.5, 0.6), values(0.3, 0.6, 0.7), margin)
 
     assert constant(0.11) == Equivalence(0.11, 0.1, 0.1, 0.1, 0.0, True)
@@ -482,17 +485,17 @@ def test_constant_differences_are_equivalent_within_the_margin_only():
     assert constant(0.05) == Equivalence(0.05, 0.1, 0.1, 0.1, 1.0, False)
 
 
-def test_one_query_shows_no_equivalence():
+def test_one_query_shows_no_equivalence() -> None:
     assert equivalence(values(0.5), values(0.5), 0.1) == Equivalence(0.1, 0.0, None, None, None, False)
 
 
 @pytest.mark.parametrize("margin", [0.0, -0.01, math.nan])
-def test_a_margin_that_is_not_above_zero_is_refused(margin):
+def test_a_margin_that_is_not_above_zero_is_refused(margin: Any) -> None:
     with pytest.raises(EvalkitError, match="margin"):
         equivalence(values(0.1, 0.2), values(0.1, 0.3), margin)
 
 
-def test_tests_without_a_difference_are_not_counted_and_the_others_only_gain():
+def test_tests_without_a_difference_are_not_counted_and_the_others_only_gain() -> None:
     """By hand: Holm of 0.01 and 0.03 is 0.02 and 0.03; among four it would be 0.04 and 0.09."""
     ps, differ = [0.01, 1.0, 0.03, 1.0, None], [True, False, True, False, True]
     assert adjust_differing(ps, differ, "holm")[:4] == pytest.approx([0.02, 1.0, 0.03, 1.0])

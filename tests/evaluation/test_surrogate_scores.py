@@ -1,6 +1,7 @@
 import math
 import sys
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ LARGEST = float(np.finfo(np.float32).max)
 LEAST_NORMAL = float(np.finfo(np.float32).tiny)
 
 
-def below(value):
+def below(value: Any) -> Any:
     """The next 32-bit number below, by numpy."""
     return float(np.nextafter(np.float32(value), np.float32(-np.inf)))
 
@@ -39,7 +40,7 @@ def below(value):
         ([1.0, 2.0], [1.0, below(1.0)]),  # position is the truth, whatever the scores say
     ],
 )
-def test_scores_fall_by_the_least_that_32_bits_hold(scores, written):
+def test_scores_fall_by_the_least_that_32_bits_hold(scores: Any, written: Any) -> None:
     assert falling(scores) == written
 
 
@@ -52,7 +53,7 @@ any_score = st.one_of(
 
 @settings(deadline=None, max_examples=300)
 @given(st.lists(any_score, max_size=40).map(lambda scores: sorted(scores, reverse=True)))
-def test_what_is_written_falls_in_32_bits_and_what_fell_before_is_kept(scores):
+def test_what_is_written_falls_in_32_bits_and_what_fell_before_is_kept(scores: Any) -> None:
     written = falling(scores)
     held = [single(score) for score in written]
     assert all(one > next_one for one, next_one in pairwise(held))
@@ -64,6 +65,6 @@ def test_what_is_written_falls_in_32_bits_and_what_fell_before_is_kept(scores):
         assert written == scores
 
 
-def test_single_is_what_a_32_bit_float_holds():
+def test_single_is_what_a_32_bit_float_holds() -> None:
     assert single(0.1) == float(np.float32(0.1)) != 0.1
     assert single(sys.float_info.max) == math.inf

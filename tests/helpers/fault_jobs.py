@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
 from evalkit.boundary.atomic import whole_folder
 from evalkit.boundary.progress import stage
@@ -12,32 +13,32 @@ from evalkit.boundary.progress import stage
 class UnsendableError(Exception):
     """Cannot be put together again out of its message alone, as some libraries' errors."""
 
-    def __init__(self, one, other):
+    def __init__(self, one: Any, other: Any) -> None:
         super().__init__(f"{one} and {other}")
 
 
-def add(one, other):
+def add(one: Any, other: Any) -> Any:
     return one + other
 
 
-def process_id():
+def process_id() -> Any:
     return os.getpid()
 
 
-def fail(kind):
+def fail(kind: Any) -> None:
     if kind == "unsendable":
         raise UnsendableError("this", "that")
     raise ValueError("a defect")
 
 
-def die(number):
+def die(number: Any) -> None:
     with stage("scoring", 1434, "pairs") as advance:
         advance(830)
         os.kill(os.getpid(), number)
         time.sleep(60)
 
 
-def hang(left: Path, deaf: bool = False):
+def hang(left: Path, deaf: bool = False) -> None:
     """Say which process this is, and what it was told."""
     if deaf:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -50,17 +51,17 @@ def hang(left: Path, deaf: bool = False):
         raise
 
 
-def die_while_writing(folder: Path):
+def die_while_writing(folder: Path) -> None:
     with whole_folder(folder, "result.json") as part:
         (part / "reranked.trec").write_text("half of")
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def die_while_keeping(folder: str):
+def die_while_keeping(folder: str) -> None:
     """Die by SIGKILL with the first array of an index on the disk."""
     from evalkit.first_stage import cache
 
-    def make():
+    def make() -> Any:
         return {"one": np.arange(1000), "two": Deadly()}
 
     import numpy as np
@@ -69,7 +70,7 @@ def die_while_keeping(folder: str):
         nbytes = 0
 
         @property
-        def shape(self):
+        def shape(self) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
     place = cache.Cache(Path(folder), is_shared=False)

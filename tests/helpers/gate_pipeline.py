@@ -51,7 +51,7 @@ class Broken:
         if getattr(self.inner, "_built", True) is None:
             self.inner.load()
 
-    def score(self, pairs, queries, docs, on_progress=lambda n: None) -> Scores:
+    def score(self, pairs: Any, queries: Any, docs: Any, on_progress: Any = lambda n: None) -> Scores:
         change = self.texts or (lambda query, doc: (query, doc))
         texts = [change(queries[pair.query_id], docs[pair.doc_id]) for pair in pairs]
         keys = [(id(self.inner), *both) for both in texts]
@@ -123,7 +123,7 @@ def cut(data: Slice, n: int, seed: int = 0) -> Slice:
     return part(data, {q: data.queries[q] for q in chosen}, {d: data.docs[d] for d in sorted(docs)}, assemble)
 
 
-def part(data: Slice, queries, docs, assemble, qrels=None) -> Slice:
+def part(data: Slice, queries: Any, docs: Any, assemble: Any, qrels: Any = None) -> Slice:
     facts = {key: value for key, value in data.facts.items() if key not in ("queries", "docs", "fingerprints")}
     return assemble(data.name, data.lang, data.name, queries, docs, qrels or data.qrels, data.relevance_level, facts)
 

@@ -2,13 +2,14 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 _NAMES = {"nDCG": "ndcg_cut", "RR": "recip_rank", "AP": "map_cut", "R": "recall", "P": "P", "Success": "success"}
 
 
-def figures(run: Path, qrels: Path, measures, relevance_level: int) -> dict[str, dict[str, float]]:
+def figures(run: Path, qrels: Path, measures: Any, relevance_level: int) -> dict[str, dict[str, float]]:
     """Measure -> query_id -> what trec_eval finds in a run file; a query that the file lacks counts 0.
 
     Columns are taken as trec_eval takes them: parted at ASCII white space, the rank column not looked at.

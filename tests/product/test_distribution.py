@@ -2,6 +2,7 @@
 
 import re
 import tomllib
+from typing import Any
 
 from tests.conftest import REPOSITORY
 
@@ -15,7 +16,7 @@ TEXTS = {
 }
 
 
-def advised(text):
+def advised(text: Any) -> Any:
     """Return the words after each ``pip install``, options left out: requirements, and what follows them in prose."""
     for command in re.findall(r"pip install((?: +(?:--?[\w-]+|'[^']+'|[\w.\[\],-]+))+)", text.replace("\\[", "[")):
         for word in command.split():
@@ -23,18 +24,18 @@ def advised(text):
                 yield word.strip("'")
 
 
-def test_what_is_advised_is_read_off_a_text():
+def test_what_is_advised_is_read_off_a_text() -> None:
     text = "use pip install 'evalkit[ray]' or `pip install -c x.txt -e '.[test]'`; pip install evalkit-rerank."
     assert list(advised(text)) == ["evalkit[ray]", "or", "x.txt", ".[test]", "evalkit-rerank."]
 
 
-def test_the_distribution_is_not_the_strangers_and_the_import_stays():
+def test_the_distribution_is_not_the_strangers_and_the_import_stays() -> None:
     assert PROJECT["name"] == "evalkit-rerank"
     assert PROJECT["scripts"] == {"evalkit": "evalkit.__main__:main"}
     assert len(TEXTS) > 150
 
 
-def test_no_message_and_no_document_advises_the_strangers_package():
+def test_no_message_and_no_document_advises_the_strangers_package() -> None:
     wrong = {
         str(path): word
         for path, text in TEXTS.items()
@@ -45,7 +46,7 @@ def test_no_message_and_no_document_advises_the_strangers_package():
     assert [str(path) for path, text in TEXTS.items() if re.search(r"\bevalkit\\?\[[\w-]+\]", text)] == []
 
 
-def test_an_extra_that_is_advised_is_one_that_there_is():
+def test_an_extra_that_is_advised_is_one_that_there_is() -> None:
     found = {
         extra
         for text in TEXTS.values()
@@ -55,7 +56,7 @@ def test_an_extra_that_is_advised_is_one_that_there_is():
     assert {"ray", "gpu", "benchmark", "nano-beir"} <= found <= PROJECT["optional-dependencies"].keys()
 
 
-def test_no_code_asks_the_installation_for_evalkits_version():
+def test_no_code_asks_the_installation_for_evalkits_version() -> None:
     # An editable install may have the old name: the package knows its version itself.
     asks = re.compile(r"(version|distribution|metadata|requires)\(\s*['\"]evalkit")
     assert [str(path) for path, text in TEXTS.items() if asks.search(text)] == []

@@ -1,6 +1,8 @@
 """Five systems on TREC DL 2019, real runs and judgments: compared with one another, and one held against another."""
 
 import re
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,7 +16,7 @@ RUNS = {"bm25": None, "splade-pp": None, "tas-b": None, "bm25+rankvicuna-7b": "b
 
 
 @pytest.fixture(scope="module")
-def place(shared, tmp_path_factory):
+def place(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A folder with a finished result for each run."""
     where, data = tmp_path_factory.mktemp("dl19"), shared / "data" / "msmarco-dl19"
     for run, first in RUNS.items():
@@ -27,7 +29,7 @@ def place(shared, tmp_path_factory):
     return where
 
 
-def test_one_comparison_shows_all_with_bm25_as_baseline(place):
+def test_one_comparison_shows_all_with_bm25_as_baseline(place: Any) -> None:
     done = run_evalkit("compare", *RUNS, "--output", "out", cwd=place)
     assert done.returncode == 0, done.stderr
     shown = dict(re.findall(r"│ ([\w+ -]+?) +│ +(0\.\d{4}[ +-]*)│", done.stdout))
@@ -38,7 +40,7 @@ def test_one_comparison_shows_all_with_bm25_as_baseline(place):
     }  # fmt: skip
 
 
-def test_rankvicuna_passes_after_bm25_and_a_zero_shot_vicuna_fails(place):
+def test_rankvicuna_passes_after_bm25_and_a_zero_shot_vicuna_fails(place: Any) -> None:
     assert run_evalkit("baseline", "bm25", "--output", "base.json", cwd=place).returncode == 0
     good = run_evalkit("gate", "bm25+rankvicuna-7b", "--baseline", "base.json", cwd=place)
     assert good.returncode == 0, good.stdout

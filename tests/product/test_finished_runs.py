@@ -2,6 +2,8 @@
 
 import json
 import re
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,7 +28,7 @@ DOCS = [f"d{i:02}" for i in range(30)]
 
 
 @pytest.fixture
-def deep(tmp_path):
+def deep(tmp_path: Path) -> Any:
     """Two queries over 30 passages, the relevant one at rank 25 of the first stage; a reranking lifts it to the top.
 
     q1 has 30 candidates, q2 has 12.
@@ -45,13 +47,13 @@ def deep(tmp_path):
     return where
 
 
-def write(path, rankings):
+def write(path: Any, rankings: Any) -> None:
     path.write_text("".join(
         f"{q} Q0 {d} {rank} {100 - rank} t\n" for q, found in rankings.items() for rank, d in enumerate(found, 1)
     ), "utf-8")  # fmt: skip
 
 
-def asked(where, depth, reranker="lifted", first_stage="first"):
+def asked(where: Any, depth: Any, reranker: Any = "lifted", first_stage: Any = "first") -> Any:
     run = {"_target_": "evalkit.rerankers.trec_run.TrecRun", "path": f"{where}/{reranker}.trec"}
     bm25 = {"_target_": "evalkit.first_stage.bm25.BM25"}
     first = {"_target_": "evalkit.first_stage.trec_run.TrecRun", "path": f"{where}/{first_stage}.trec"}
@@ -65,7 +67,7 @@ def asked(where, depth, reranker="lifted", first_stage="first"):
 
 
 @pytest.fixture
-def no_files(monkeypatch):
+def no_files(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a trial comes to, without its folder."""
     monkeypatch.setattr("evalkit.report.folder.write_trial", lambda done, *rest: done)
 
@@ -82,15 +84,15 @@ def no_files(monkeypatch):
     ],
 )
 def test_a_finished_run_is_judged_on_all_that_it_holds_unless_a_depth_is_given(
-    deep, depth, reranker, first_stage, effective, tmp_path
-):
+    deep: Any, depth: Any, reranker: Any, first_stage: Any, effective: Any, tmp_path: Path
+) -> None:
     done = run_trial(asked(deep, depth, reranker, first_stage), {}, tmp_path)
     assert done.effective["depth"] == effective
     assert f"R@{effective}" in done.effective["measures"]
 
 
 @pytest.mark.usefixtures("no_files")
-def test_a_depth_below_what_a_run_ranks_is_told_of_with_both_numbers(deep, tmp_path):
+def test_a_depth_below_what_a_run_ranks_is_told_of_with_both_numbers(deep: Any, tmp_path: Path) -> None:
     cut, whole = (run_trial(asked(deep, depth), {}, tmp_path) for depth in (20, None))
     told = (
         "the reranker's run ranks up to 30 passages of a query, and depth=20 judges it on the first 20 candidates "
@@ -104,7 +106,7 @@ def test_a_depth_below_what_a_run_ranks_is_told_of_with_both_numbers(deep, tmp_p
 
 
 @pytest.mark.shared
-def test_rankvicuna_is_judged_as_published_without_a_depth(shared, tmp_path):
+def test_rankvicuna_is_judged_as_published_without_a_depth(shared: Path, tmp_path: Path) -> None:
     data = shared / "data" / "msmarco-dl19"
     done = run_evalkit(
         "slice=beir", f"slice.path={data}", "slice.relevance_level=2", "first_stage=trec_run",
@@ -118,7 +120,7 @@ def test_rankvicuna_is_judged_as_published_without_a_depth(shared, tmp_path):
 
 
 @slow
-def test_the_trials_of_a_sweep_over_finished_runs_load_the_measures_once(deep, tmp_path):
+def test_the_trials_of_a_sweep_over_finished_runs_load_the_measures_once(deep: Any, tmp_path: Path) -> None:
     """They share a process: nothing is computed whose memory or time would have to be kept apart."""
     done = run_evalkit(
         "--multirun", "slice=beir", f"slice.path={deep}", "first_stage=trec_run", "reranker=trec_run",
@@ -137,14 +139,16 @@ def test_the_trials_of_a_sweep_over_finished_runs_load_the_measures_once(deep, t
     ("first_stage", "reranker", "nothing"),
     [("first", "lifted", True), ("first", None, True), (None, "lifted", False)],
 )
-def test_only_trials_over_finished_runs_alone_compute_nothing(deep, first_stage, reranker, nothing):
+def test_only_trials_over_finished_runs_alone_compute_nothing(
+    deep: Any, first_stage: Any, reranker: Any, nothing: Any
+) -> None:
     assert computes_nothing(asked(deep, None, reranker, first_stage)) is nothing
 
 
 # --- compared ---------------------------------------------------------------------------------------------------------
 
 
-def result_of(where, reranker, out, depth=30):
+def result_of(where: Any, reranker: Any, out: Any, depth: Any = 30) -> Any:
     plan = Plan("deep", depth, ["RR@10"], CostProtocol(0, 0, 0))
     done = trial.run(
         plan, beir.load(str(where)), FirstStageRun(f"{where}/first.trec"), reranker, {}, {"command": ["x"]}
@@ -154,7 +158,7 @@ def result_of(where, reranker, out, depth=30):
     return reading.read(out)
 
 
-def test_two_finished_rerankings_are_compared_by_their_ranks(deep, tmp_path):
+def test_two_finished_rerankings_are_compared_by_their_ranks(deep: Any, tmp_path: Path) -> None:
     one, other = (
         result_of(deep, RerankedRun(f"{deep}/{name}.trec"), tmp_path / name) for name in ("lifted", "dropped")
     )
@@ -175,7 +179,7 @@ def test_two_finished_rerankings_are_compared_by_their_ranks(deep, tmp_path):
     json.dumps(compared, allow_nan=False)
 
 
-def test_rerankings_of_other_candidates_have_no_parity_and_the_reason_is_told(deep, tmp_path):
+def test_rerankings_of_other_candidates_have_no_parity_and_the_reason_is_told(deep: Any, tmp_path: Path) -> None:
     lifted = RerankedRun(f"{deep}/lifted.trec")
     one, other = (result_of(deep, lifted, tmp_path / f"{depth}", depth) for depth in (30, 20))
     compared = side_by_side([one, other], resamples=99)
@@ -195,28 +199,28 @@ class Cutting:
 
     computes = False
 
-    def __init__(self, cut, longest):
+    def __init__(self, cut: Any, longest: Any) -> None:
         self.cut, self.longest = cut, longest
 
-    def check(self):
+    def check(self) -> None:
         pass
 
-    def load(self):
+    def load(self) -> None:
         pass
 
-    def score(self, pairs, queries, docs, on_progress=None):
+    def score(self, pairs: Any, queries: Any, docs: Any, on_progress: Any = None) -> Any:
         logits = tuple(float(i) for i in range(len(pairs)))
         return Scores(logits, truncated_pairs=self.cut, longest_pair_tokens=self.longest)
 
-    def describe(self):
+    def describe(self) -> Any:
         return {"name": "short", "precision": "fp32", "max_length": 256}
 
 
-def verdict(where, out, cut, longest=612):
+def verdict(where: Any, out: Any, cut: Any, longest: Any = 612) -> Any:
     return result_of(where, Cutting(cut, longest), out), markdown.tables.verdict(reading.read(out).result)
 
 
-def test_a_verdict_on_cut_texts_says_so_and_what_would_cut_none(deep, tmp_path):
+def test_a_verdict_on_cut_texts_says_so_and_what_would_cut_none(deep: Any, tmp_path: Path) -> None:
     finished, told = verdict(deep, tmp_path / "out", 40)
     assert told.startswith("Reranking ")
     assert told.endswith(
@@ -228,17 +232,19 @@ def test_a_verdict_on_cut_texts_says_so_and_what_would_cut_none(deep, tmp_path):
         assert "but 40 of 42 pairs (95%) were cut to 256 tokens" in (tmp_path / "out" / name).read_text("utf-8")
 
 
-def test_where_the_longest_pair_is_not_known_the_verdict_names_no_length(deep, tmp_path):
+def test_where_the_longest_pair_is_not_known_the_verdict_names_no_length(deep: Any, tmp_path: Path) -> None:
     _, told = verdict(deep, tmp_path / "out", 40, None)
     assert told.endswith("were cut to 256 tokens; a larger reranker.max_length would cut fewer.")
 
 
 @pytest.mark.parametrize(("cut", "in_the_verdict"), [(0, False), (4, False), (5, True)])
-def test_from_a_tenth_on_truncation_is_part_of_the_verdict(deep, tmp_path, cut, in_the_verdict):
+def test_from_a_tenth_on_truncation_is_part_of_the_verdict(
+    deep: Any, tmp_path: Path, cut: Any, in_the_verdict: Any
+) -> None:
     _, told = verdict(deep, tmp_path / "out", cut)
     assert ("were cut" in told) is in_the_verdict
 
 
-def test_a_depth_of_nothing_is_refused(deep, tmp_path):
+def test_a_depth_of_nothing_is_refused(deep: Any, tmp_path: Path) -> None:
     with pytest.raises(EvalkitError, match="depth=0: give how many candidates"):
         run_trial(asked(deep, 0), {}, tmp_path)

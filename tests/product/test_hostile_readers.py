@@ -10,6 +10,7 @@ import math
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -44,7 +45,7 @@ values = st.recursive(
 )
 
 
-def refusal_of(read) -> str | None:
+def refusal_of(read: Any) -> str | None:
     """The sentence with which `read` refuses, or None; any other end fails the test."""
     try:
         read()
@@ -61,7 +62,7 @@ def dumped(value: object) -> bytes:
 
 
 @st.composite
-def cut(draw, whole: bytes) -> bytes:
+def cut(draw: Any, whole: bytes) -> bytes:
     """`whole` with some places of it replaced: by other bytes, by nothing, by what breaks parsers."""
     data = whole
     for _ in range(draw(st.integers(1, 4))):
@@ -76,7 +77,7 @@ def cut(draw, whole: bytes) -> bytes:
 
 
 @st.composite
-def bent(draw, whole: object) -> object:
+def bent(draw: Any, whole: object) -> object:
     """A copy of the JSON `whole` in which one value is another one, has another name, or is gone."""
     copy = json.loads(json.dumps(whole))
     place, name = draw(st.sampled_from([(at, key) for at in containers(copy) for key in keys(at)]))
@@ -90,11 +91,11 @@ def bent(draw, whole: object) -> object:
     return copy
 
 
-def keys(container):
+def keys(container: Any) -> Any:
     return list(container) if isinstance(container, dict) else range(len(container))
 
 
-def containers(value):
+def containers(value: Any) -> Any:
     if isinstance(value, dict | list) and value:
         yield value
         for key in keys(value):
@@ -109,7 +110,9 @@ def containers(value):
     cut(b"q1 Q0 d1 1 2.5 tag\nq1 Q0 d2 2 1e-1 tag\n\nq2\tQ0\td1\t1\t-7\ttag\r\n")
     | st.lists(st.tuples(*[odd] * 6).map(" ".join)).map(lambda rows: "\n".join(rows).encode(errors="surrogatepass"))
 )
-def test_a_run_is_read_and_can_be_written_again_or_is_refused_by_name(tmp_path_factory, data):
+def test_a_run_is_read_and_can_be_written_again_or_is_refused_by_name(
+    tmp_path_factory: pytest.TempPathFactory, data: Any
+) -> None:
     path = tmp_path_factory.mktemp("run") / "x.trec"
     path.write_bytes(data)
     told = refusal_of(lambda: read_run(path))
@@ -124,7 +127,7 @@ def test_a_run_is_read_and_can_be_written_again_or_is_refused_by_name(tmp_path_f
 
 
 @pytest.mark.parametrize("column", range(6))
-def test_a_column_without_end_is_refused_in_a_short_sentence_or_is_an_id(tmp_path, column):
+def test_a_column_without_end_is_refused_in_a_short_sentence_or_is_an_id(tmp_path: Path, column: Any) -> None:
     columns = ["q1", "Q0", "d1", "1", "2.5", "tag"]
     columns[column] = "7" * 10_000_000
     (tmp_path / "x.trec").write_text(" ".join(columns), "utf-8")
@@ -137,7 +140,7 @@ def test_a_column_without_end_is_refused_in_a_short_sentence_or_is_an_id(tmp_pat
 
 @hostile
 @given(st.data())
-def test_a_beir_folder_is_read_or_refused_by_file(tmp_path_factory, data):
+def test_a_beir_folder_is_read_or_refused_by_file(tmp_path_factory: pytest.TempPathFactory, data: Any) -> None:
     folder = tmp_path_factory.mktemp("beir")
     (folder / "qrels").mkdir()
     files = {
@@ -164,7 +167,7 @@ def test_a_beir_folder_is_read_or_refused_by_file(tmp_path_factory, data):
 
 
 @pytest.mark.parametrize("item", [None, True, 1.5, [], {}, ["a"]])
-def test_an_id_is_a_text_or_a_whole_number(tmp_path, item):
+def test_an_id_is_a_text_or_a_whole_number(tmp_path: Path, item: Any) -> None:
     (tmp_path / "qrels").mkdir()
     (tmp_path / "qrels" / "test.tsv").write_text("q\td\t1\n", "utf-8")
     (tmp_path / "queries.jsonl").write_bytes(dumped({"_id": item, "text": "t"}))
@@ -194,7 +197,7 @@ COST = {
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """The folder of a finished trial, what it holds, and its baseline."""
     where = tmp_path_factory.mktemp("finished")
     before, after = (
@@ -212,14 +215,16 @@ def finished(tmp_path_factory):
 
 
 @pytest.fixture
-def without_collecting(monkeypatch):
+def without_collecting(monkeypatch: pytest.MonkeyPatch) -> None:
     """Statsmodels collects garbage at each correction of p values, which takes longer than all the rest together."""
     monkeypatch.setattr(gc, "collect", lambda *_: 0)
 
 
 @hostile
 @given(st.data())
-def test_a_result_is_compared_and_judged_or_refused(finished, tmp_path_factory, without_collecting, data):
+def test_a_result_is_compared_and_judged_or_refused(
+    finished: Any, tmp_path_factory: pytest.TempPathFactory, without_collecting: Any, data: Any
+) -> None:
     where, good, standard = finished
     folder = tmp_path_factory.mktemp("result")
     name = data.draw(st.sampled_from(["result.json", "result.json", "passages.jsonl"]))
@@ -232,7 +237,7 @@ def test_a_result_is_compared_and_judged_or_refused(finished, tmp_path_factory, 
         content = data.draw(cut(whole) | bent(json.loads(whole.splitlines()[0])).map(dumped))
     (folder / name).write_bytes(content)
 
-    def use():
+    def use() -> None:
         found = reading.read(folder)
         compared = compare.side_by_side([found, replace(good, where="the good one")], resamples=20)
         for render in (markdown.comparison, tex.comparison, lambda it: pages.comparison(it, {})):
@@ -250,7 +255,9 @@ WHOLE = {"status": "finished", "name": "t", "asked": ASKED, "provenance": {"eval
 
 @hostile
 @given(bent(WHOLE) | st.just(WHOLE))
-def test_only_a_whole_result_of_these_settings_is_taken_for_done(tmp_path_factory, result):
+def test_only_a_whole_result_of_these_settings_is_taken_for_done(
+    tmp_path_factory: pytest.TempPathFactory, result: Any
+) -> None:
     folder = tmp_path_factory.mktemp("done")
     (folder / "result.json").write_bytes(dumped(result))
     done = run_folder.is_done(folder, ASKED, {"evalkit": "1"})
@@ -264,7 +271,7 @@ def test_only_a_whole_result_of_these_settings_is_taken_for_done(tmp_path_factor
     )
 
 
-def constants(value):
+def constants(value: Any) -> Any:
     found = []
     json.loads(json.dumps(value), parse_constant=found.append)
     return found
@@ -272,7 +279,9 @@ def constants(value):
 
 @hostile
 @given(st.data())
-def test_a_baseline_is_used_or_refused_though_its_checksum_is_right(finished, tmp_path_factory, data):
+def test_a_baseline_is_used_or_refused_though_its_checksum_is_right(
+    finished: Any, tmp_path_factory: pytest.TempPathFactory, data: Any
+) -> None:
     _, good, standard = finished
     path = tmp_path_factory.mktemp("baseline") / "ci.json"
     whole = baseline.dump(standard).encode()
@@ -281,7 +290,7 @@ def test_a_baseline_is_used_or_refused_though_its_checksum_is_right(finished, tm
     refusal_of(lambda: judge.judge(baseline.read(path), good, Limits()))
 
 
-def signed(content):
+def signed(content: Any) -> Any:
     """The file with the checksum that its content has: no secret is needed for it."""
     if not isinstance(content, dict):
         return dumped(content)
@@ -303,7 +312,7 @@ def signed(content):
         (b"\x1f\x8b\x08\x00", "it is compressed (gzip); unpack it first"),
     ],
 )
-def test_what_is_no_json_is_told_why(tmp_path, content, why):
+def test_what_is_no_json_is_told_why(tmp_path: Path, content: Any, why: Any) -> None:
     path = tmp_path / "result.json"
     path.write_bytes(content)
     told = refusal_of(lambda: reading.read(path))
@@ -325,7 +334,7 @@ READERS = {
 
 @pytest.mark.parametrize("kind", ["folder", "pipe", "device"])
 @pytest.mark.parametrize(("name", "read"), READERS.values(), ids=READERS)
-def test_what_is_no_file_is_refused_and_not_waited_for(tmp_path, name, read, kind):
+def test_what_is_no_file_is_refused_and_not_waited_for(tmp_path: Path, name: Any, read: Any, kind: Any) -> None:
     path = tmp_path / name
     (tmp_path / "qrels").mkdir()
     (tmp_path / "qrels" / "test.tsv").write_text("q\td\t1\n", "utf-8")
@@ -341,19 +350,19 @@ def test_what_is_no_file_is_refused_and_not_waited_for(tmp_path, name, read, kin
 
 
 @pytest.mark.parametrize(("name", "read"), READERS.values(), ids=READERS)
-def test_a_name_that_no_file_can_have_is_refused(name, read):
+def test_a_name_that_no_file_can_have_is_refused(name: Any, read: Any) -> None:
     for odd_name in ("a" * 500, "nul\0", "~nobody-has-this-name/x"):
         assert refusal_of(lambda: read(Path(odd_name, name))) is not None  # noqa: B023
 
 
-def test_a_line_without_end_is_not_read_into_memory(tmp_path, monkeypatch):
+def test_a_line_without_end_is_not_read_into_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outside, "LONGEST_LINE", 1000)
     path = tmp_path / "x.trec"
     path.write_bytes(b"q1 Q0 d1 1 2.5 tag\n" + b"x" * 2000)
     assert refusal_of(lambda: read_run(path)) == f"{path}, line 2: longer than 0 MiB; is it a TREC run?"
 
 
-def test_a_byte_order_mark_belongs_to_no_id(tmp_path):
+def test_a_byte_order_mark_belongs_to_no_id(tmp_path: Path) -> None:
     (tmp_path / "x.trec").write_bytes(b"\xef\xbb\xbfq1 Q0 d1 1 2.5 tag\n")
     assert list(read_run(tmp_path / "x.trec").run.rankings) == ["q1"]
 
@@ -377,13 +386,13 @@ TARGETS = {
 
 
 @pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS)
-def test_a_configuration_builds_components_of_evalkit_and_nothing_beside_them(target):
+def test_a_configuration_builds_components_of_evalkit_and_nothing_beside_them(target: Any) -> None:
     told = refusal_of(lambda: instantiate.build({"_target_": target, "path": "x"}))
     assert told is not None
     assert told.startswith(f"_target_={target}: a configuration can name evalkit's own components only")
 
 
-def test_a_user_can_allow_a_package_and_no_configuration_can(monkeypatch):
+def test_a_user_can_allow_a_package_and_no_configuration_can(monkeypatch: pytest.MonkeyPatch) -> None:
     settings_ = {"_target_": "fractions.Fraction", "numerator": 3}
     assert "EVALKIT_ALLOW_TARGETS" in (refusal_of(lambda: instantiate.build(settings_)) or "")
     monkeypatch.setenv("EVALKIT_ALLOW_TARGETS", "fractions, other.package")
@@ -394,7 +403,7 @@ def test_a_user_can_allow_a_package_and_no_configuration_can(monkeypatch):
 
 @hostile
 @given(st.dictionaries(odd | st.sampled_from(["path", "queries", "seed", "name", "_facts"]), values, max_size=4))
-def test_settings_of_any_kind_build_a_component_or_are_refused(given_settings):
+def test_settings_of_any_kind_build_a_component_or_are_refused(given_settings: Any) -> None:
     for target in ("evalkit.slices.beir.load", "evalkit.first_stage.trec_run.TrecRun"):
         refusal_of(lambda: instantiate.build({"path": "/nowhere", **given_settings, "_target_": target}))  # noqa: B023
 
@@ -411,13 +420,13 @@ HYDRA = {
 
 
 @pytest.mark.parametrize("part", HYDRA.values(), ids=HYDRA)
-def test_hydra_is_given_nothing_to_build_but_its_own(part):
+def test_hydra_is_given_nothing_to_build_but_its_own(part: Any) -> None:
     told = refusal_of(lambda: instantiate.check_hydra(part))
     assert told is not None
     assert "a configuration can give Hydra its own parts and plugins only" in told
 
 
-def test_what_hydra_and_its_plugins_bring_is_let_pass():
+def test_what_hydra_and_its_plugins_bring_is_let_pass() -> None:
     instantiate.check_hydra({
         "callbacks": {"sweep_report": {"_target_": "evalkit.cli.sweep.SweepReport"}},
         "launcher": {"_target_": "hydra_plugins.hydra_submitit_launcher.submitit_launcher.SlurmLauncher"},
@@ -426,7 +435,7 @@ def test_what_hydra_and_its_plugins_bring_is_let_pass():
     })  # fmt: skip
 
 
-def test_a_component_of_another_kind_is_refused():
+def test_a_component_of_another_kind_is_refused() -> None:
     told = refusal_of(lambda: instantiate.build({"_target_": "evalkit.rerankers.none.NoReranker"}, "first_stage"))
     assert told == (
         "_target_=evalkit.rerankers.none.NoReranker: this is one of evalkit.rerankers, and one of evalkit.first_stage "

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,11 +28,11 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 FOLDERS = sorted({path.parent for path in FILES if path.parent != PACKAGE})
 
 
-def name_of(path):
+def name_of(path: Any) -> Any:
     return ".".join(("evalkit", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__")
 
 
-def imported(path):
+def imported(path: Any) -> Any:
     """Return the dotted names of all modules that a file imports, inside of functions too."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
@@ -46,26 +47,26 @@ def imported(path):
     return found
 
 
-def part(module):
+def part(module: Any) -> Any:
     """Return what a module of ours belongs to: the name right under ``evalkit``, or "" for the package itself."""
     return [*module.split("."), ""][1]
 
 
-def ours(modules):
+def ours(modules: Any) -> Any:
     return {module for module in modules if module.split(".")[0] == "evalkit"}
 
 
-def layer(module):
+def layer(module: Any) -> Any:
     places = [number for number, names in enumerate(LAYERS.split(" < ")) if part(module) in names.split(", ")]
     assert places, f"{module} has no place in LAYERS yet: give it one"
     return places[0]
 
 
-def in_files(*names):
+def in_files(*names: Any) -> Any:
     return {path for path in FILES if any(path.is_relative_to(PACKAGE / name) for name in names)}
 
 
-def test_the_imports_of_a_file_are_all_seen():
+def test_the_imports_of_a_file_are_all_seen() -> None:
     # One of each kind: a module of the package, a name out of a module, a name inside of a function.
     assert {"evalkit.evaluation.ranking", "evalkit.evaluation.measures", "evalkit.types", "math"} <= imported(
         PACKAGE / "trial.py"
@@ -74,7 +75,7 @@ def test_the_imports_of_a_file_are_all_seen():
 
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)
-def test_imports_point_one_way(path):
+def test_imports_point_one_way(path: Any) -> None:
     if name_of(path) == "evalkit":
         assert ours(imported(path)) <= {"evalkit.errors", "evalkit.types"}
         return
@@ -84,13 +85,13 @@ def test_imports_point_one_way(path):
         )
 
 
-def test_no_files_import_one_another_in_a_circle():
+def test_no_files_import_one_another_in_a_circle() -> None:
     imports = {name_of(path): ours(imported(path)) for path in FILES}
     graph = graphlib.TopologicalSorter({name: known - {name, "evalkit"} for name, known in imports.items()})
     graph.prepare()  # raises a CycleError that names the circle
 
 
-def test_the_package_has_few_entries_and_each_folder_has_a_sentence():
+def test_the_package_has_few_entries_and_each_folder_has_a_sentence() -> None:
     entries = [entry.name for entry in PACKAGE.iterdir() if entry.name not in ("__pycache__", "conf")]
     assert len(entries) <= 16
     for folder in FOLDERS:
@@ -99,11 +100,11 @@ def test_the_package_has_few_entries_and_each_folder_has_a_sentence():
 
 
 @pytest.mark.parametrize("name", ["errors", "types"])
-def test_the_values_import_nothing_of_ours(name):
+def test_the_values_import_nothing_of_ours(name: Any) -> None:
     assert ours(imported(PACKAGE / f"{name}.py")) == set()
 
 
-def test_the_trial_gets_its_components_as_objects():
+def test_the_trial_gets_its_components_as_objects() -> None:
     allowed = {f"evalkit.{group}.{name}" for group in COMPONENTS for name in ("base", "adapter", "search")}
     for path in (PACKAGE / "trial.py", *in_files("cost"), PACKAGE / "cli" / "tasks.py"):
         known = {module for module in imported(path) if part(module) in COMPONENTS}
@@ -118,7 +119,7 @@ STANDS_ALONE = sorted(in_files("scoring", "cost") - in_files("scoring/cluster"))
 
 
 @pytest.mark.parametrize("path", STANDS_ALONE, ids=name_of)
-def test_the_engine_and_the_clocks_stand_alone(path):
+def test_the_engine_and_the_clocks_stand_alone(path: Any) -> None:
     modules = imported(path)
     parts = {part(module) for module in ours(modules)}
     assert parts <= {"errors", "types", "boundary", "scoring", "cost", "rerankers"}
@@ -141,7 +142,7 @@ def test_the_engine_and_the_clocks_stand_alone(path):
         ("torch", ["scoring", "cost", "first_stage/dense.py", "rerankers/cross_encoder.py"]),
     ],
 )
-def test_a_package_is_known_in_one_place(package, places):
+def test_a_package_is_known_in_one_place(package: Any, places: Any) -> None:
     users = {path for path in FILES if package in {module.split(".")[0] for module in imported(path)}}
     assert users
     assert users <= in_files(*places)
@@ -162,7 +163,7 @@ HEAVY = [
 
 
 @pytest.mark.parametrize("module", ["evalkit", "evalkit.cli.app", "evalkit.cli.tasks"])
-def test_importing_brings_in_nothing_heavy(module):
+def test_importing_brings_in_nothing_heavy(module: Any) -> None:
     program = f"import json, sys, {module}; print(json.dumps(sorted(sys.modules)))"
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=PACKAGE.parent
@@ -172,7 +173,7 @@ def test_importing_brings_in_nothing_heavy(module):
     assert [name for name in HEAVY if name in loaded] == []
 
 
-def test_the_public_names_are_there_and_no_others():
+def test_the_public_names_are_there_and_no_others() -> None:
     assert evalkit.__all__ == sorted(evalkit.__all__, key=lambda name: (name.startswith("_"), name))
     for name in evalkit.__all__:
         assert hasattr(evalkit, name)
@@ -184,7 +185,7 @@ def test_the_public_names_are_there_and_no_others():
 # --- what a configuration may name ------------------------------------------------------------------------------------
 
 
-def test_a_configuration_builds_what_it_names():
+def test_a_configuration_builds_what_it_names() -> None:
     from evalkit.first_stage.bm25 import BM25
 
     assert build({"_target_": "evalkit.first_stage.bm25.BM25", "k1": 1.2}) == BM25(k1=1.2)
@@ -193,12 +194,12 @@ def test_a_configuration_builds_what_it_names():
 @pytest.mark.parametrize(
     "target", ["os.system", "builtins.eval", "evalkit.evaluation.trec.read_run", "evalkit.slicesx.beir.load"]
 )
-def test_a_configuration_names_nothing_but_evalkit_s_own_components(target):
+def test_a_configuration_names_nothing_but_evalkit_s_own_components(target: Any) -> None:
     with pytest.raises(EvalkitError, match="a configuration can name evalkit's own components only"):
         build({"_target_": target, "command": "true"})
 
 
 @pytest.mark.parametrize("target", ["evalkit.first_stage.bm25.BM52", "evalkit.first_stage.bm52.BM25"])
-def test_a_component_that_there_is_not_is_refused(target):
+def test_a_component_that_there_is_not_is_refused(target: Any) -> None:
     with pytest.raises(EvalkitError, match="there is no such component"):
         build({"_target_": target})

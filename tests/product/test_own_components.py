@@ -3,6 +3,8 @@
 import json
 import re
 import shlex
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,7 +21,7 @@ where is the office\tOpen settings and press reset password\t0
 
 
 @pytest.fixture(scope="module")
-def where(tmp_path_factory):
+def where(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A folder with the files of README's recipe, and two results: with its reranker, and with the packaged one."""
     folder = tmp_path_factory.mktemp("own")
     for path, text in re.findall(r"^```\w+\n# DIR/(\S+)\n(.*?)^```", README, re.MULTILINE | re.DOTALL):
@@ -32,32 +34,32 @@ def where(tmp_path_factory):
     return folder
 
 
-def evalkit(where, *arguments, command=()):
+def evalkit(where: Any, *arguments: Any, command: Any = ()) -> Any:
     return run_evalkit(
         *command, *(() if command else ("--config-dir", where)), *arguments,
         cwd=where, EVALKIT_ALLOW_TARGETS="mine", PYTHONPATH=f"{where}:{REPOSITORY}",
     )  # fmt: skip
 
 
-def result(folder):
+def result(folder: Any) -> Any:
     return json.loads((folder / "result.json").read_text("utf-8"))
 
 
-def test_the_recipe_has_a_reranker_of_no_more_than_twelve_lines(where):
+def test_the_recipe_has_a_reranker_of_no_more_than_twelve_lines(where: Any) -> None:
     source = (where / "mine.py").read_text("utf-8")
     (reranker,) = re.findall(r"^class Overlap:.*?(?=^\S)", source, re.MULTILINE | re.DOTALL)
     assert len([line for line in reranker.splitlines() if line.strip()]) <= 12
     assert sorted(path.parent.name for path in where.glob("*/mine.yaml")) == ["first_stage", "reranker", "slice"]
 
 
-def test_its_commands_are_those_that_the_recipe_gives():
+def test_its_commands_are_those_that_the_recipe_gives() -> None:
     block = README.split("```\nexport")[1].split("```")[0]
     lines = [shlex.split(line, comments=True) for line in f"export{block}".splitlines()]
     assert lines[:2] == [["export", "EVALKIT_ALLOW_TARGETS=mine"], ["export", "PYTHONPATH=DIR"]]
     assert [line[:5] for line in lines[2:]] == [["python", "-m", "evalkit", "--config-dir", "DIR"]] * 2
 
 
-def test_a_reranker_that_says_nothing_of_itself_has_a_result_and_all_its_reports(where):
+def test_a_reranker_that_says_nothing_of_itself_has_a_result_and_all_its_reports(where: Any) -> None:
     found = result(where / "mine")
     assert found["status"] == "finished"
     assert found["effective"]["reranker"] == {"name": "Overlap"}
@@ -78,7 +80,7 @@ def test_a_reranker_that_says_nothing_of_itself_has_a_result_and_all_its_reports
     assert " 0 tokens" not in report
 
 
-def test_it_stands_beside_the_packaged_one(where):
+def test_it_stands_beside_the_packaged_one(where: Any) -> None:
     done = evalkit(where, "mine", "packaged", "--output", "both", command=["compare"])
     assert done.returncode == 0, done.stderr
     compared = json.loads((where / "both" / "comparison.json").read_text("utf-8"))
@@ -89,7 +91,7 @@ def test_it_stands_beside_the_packaged_one(where):
     assert "None" not in done.stdout + report
 
 
-def test_it_can_be_a_baseline_and_be_judged(where):
+def test_it_can_be_a_baseline_and_be_judged(where: Any) -> None:
     """It is worse than BM25 and has ties, which a baseline has to be told to accept."""
     assert evalkit(where, "mine", "--output", "baseline.json", command=["baseline"]).returncode == 2
     accepted = evalkit(where, "mine", "--output", "baseline.json", "--accept-limits", command=["baseline"])
@@ -101,7 +103,7 @@ def test_it_can_be_a_baseline_and_be_judged(where):
     assert "FAILED scores_vary" in done.stdout
 
 
-def test_a_sweep_runs_over_it(where):
+def test_a_sweep_runs_over_it(where: Any) -> None:
     done = evalkit(
         where, "--multirun", "reranker=mine,none", "slice.queries=3", "depth=4", "protocol=none", "out_dir=sweep"
     )
@@ -111,7 +113,7 @@ def test_a_sweep_runs_over_it(where):
     assert "bm25 + Overlap" in (where / "sweep" / "report.md").read_text("utf-8")
 
 
-def test_a_first_stage_and_a_slice_of_ones_own_run_with_it(where):
+def test_a_first_stage_and_a_slice_of_ones_own_run_with_it(where: Any) -> None:
     done = evalkit(
         where, "reranker=mine", "first_stage=mine", "slice=mine", "slice.path=faq.tsv", "depth=3", "protocol=none",
         "measures.names=[RR@10,nDCG@10]", "out_dir=faq",
@@ -128,7 +130,7 @@ def test_a_first_stage_and_a_slice_of_ones_own_run_with_it(where):
     assert next(line.split()[2] for line in lines if line.startswith("q0 ")) == "d0"
 
 
-def test_without_the_variable_it_is_refused_and_the_variable_is_named(where):
+def test_without_the_variable_it_is_refused_and_the_variable_is_named(where: Any) -> None:
     done = run_evalkit("--config-dir", where, "reranker=mine", "out_dir=x", cwd=where, EVALKIT_ALLOW_TARGETS="")
     assert done.returncode == 2
     assert sentence(done.stderr) == (
@@ -138,7 +140,7 @@ def test_without_the_variable_it_is_refused_and_the_variable_is_named(where):
     )
 
 
-def test_where_its_module_is_not_found_it_is_said_how_it_would_be(where, tmp_path):
+def test_where_its_module_is_not_found_it_is_said_how_it_would_be(where: Any, tmp_path: Path) -> None:
     done = run_evalkit(
         "--config-dir", where, "reranker=mine", "out_dir=x", cwd=tmp_path, EVALKIT_ALLOW_TARGETS="mine",
         PYTHONPATH=str(REPOSITORY),
@@ -150,7 +152,7 @@ def test_where_its_module_is_not_found_it_is_said_how_it_would_be(where, tmp_pat
     )
 
 
-def test_the_quick_check_takes_it_too(where):
+def test_the_quick_check_takes_it_too(where: Any) -> None:
     done = evalkit(where, "task=quickcheck", "reranker=mine", "out_dir=alive")
     assert done.returncode == 0, done.stderr
     assert "reranker Overlap\n" in done.stdout

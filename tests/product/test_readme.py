@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from typing import Any
 
 import pytest
 import yaml
@@ -12,7 +13,7 @@ from tests.conftest import REPOSITORY, compose
 README = (REPOSITORY / "README.md").read_text("utf-8")
 
 
-def commands():
+def commands() -> Any:
     """Every command line of the code blocks, continuation lines joined, comments cut off."""
     for block in re.findall(r"^```(?:sh|yaml)?\n(.*?)^```", README, re.MULTILINE | re.DOTALL):
         for line in block.replace("\\\n", " ").splitlines():
@@ -22,11 +23,11 @@ def commands():
 
 
 @pytest.mark.parametrize("arguments", [c for c in commands() if "=" in " ".join(c[:1])], ids=" ".join)
-def test_a_command_of_the_readme_composes(arguments):
+def test_a_command_of_the_readme_composes(arguments: Any) -> None:
     compose(*arguments)
 
 
-def test_the_workflow_is_one_that_github_can_read():
+def test_the_workflow_is_one_that_github_can_read() -> None:
     workflow = yaml.safe_load(re.search(r"^```yaml\n(.*?)^```", README, re.MULTILINE | re.DOTALL)[1])
     steps = workflow["jobs"]["gate"]["steps"]
     assert any("python -m evalkit experiment=ci" in step.get("run", "") for step in steps)
@@ -34,12 +35,12 @@ def test_the_workflow_is_one_that_github_can_read():
     assert cached.split() == ["~/.cache/huggingface", "~/.ir_datasets"]
 
 
-def test_every_check_of_the_gate_is_explained():
+def test_every_check_of_the_gate_is_explained() -> None:
     section = README.split("## In CI")[1].split("\n## ")[0]
     assert [name for name in CHECKS if name != "quality" and f"`{name}`" not in section] == []
 
 
-def test_the_defaults_that_the_table_states_are_the_defaults():
+def test_the_defaults_that_the_table_states_are_the_defaults() -> None:
     limits = Limits()
     stated = dict(re.findall(r"`gate\.(\w+(?:\.nDCG)?)` ([\d.]+)", README.split("## In CI")[1].split("\n## ")[0]))
     assert stated

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,7 +25,7 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory) -> Path:
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("dist")
     command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(out), str(REPOSITORY)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
@@ -34,7 +35,7 @@ def wheel(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def installed(wheel, tmp_path_factory) -> Path:
+def installed(wheel: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("site")
     command = [sys.executable, "-m", "pip", "install", "--no-deps", "--no-index", "--quiet", "--target", str(folder)]
     subprocess.run([*command, str(wheel)], check=True, capture_output=True, timeout=300)
@@ -48,7 +49,7 @@ def run(installed: Path, cwd: Path, *command: str) -> subprocess.CompletedProces
     return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=environment, timeout=600)
 
 
-def test_a_wheel_holds_all_of_the_package_its_configuration_and_its_data(wheel):
+def test_a_wheel_holds_all_of_the_package_its_configuration_and_its_data(wheel: Any) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     assert wheel.name == f"evalkit_rerank-{evalkit.__version__}-py3-none-any.whl"
     package = REPOSITORY / "evalkit"
@@ -65,19 +66,19 @@ def test_a_wheel_holds_all_of_the_package_its_configuration_and_its_data(wheel):
     assert reranker <= names
 
 
-def test_a_wheel_holds_nothing_else(wheel):
+def test_a_wheel_holds_nothing_else(wheel: Any) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     assert {name.split("/")[0] for name in names} == {"evalkit", f"evalkit_rerank-{evalkit.__version__}.dist-info"}
     assert not [name for name in names if "__pycache__" in name or "/tests/" in name]
 
 
-def test_the_code_in_use_is_the_wheels(installed, tmp_path):
+def test_the_code_in_use_is_the_wheels(installed: Any, tmp_path: Path) -> None:
     program = "import evalkit.cli.config; print(evalkit.__file__, evalkit.cli.config.conf_dir(), sep='\\n')"
     done = run(installed, tmp_path, sys.executable, "-c", program)
     assert done.stdout.splitlines() == [str(installed / "evalkit" / name) for name in ("__init__.py", "conf")]
 
 
-def test_the_installed_default_runs_from_anywhere(installed, tmp_path):
+def test_the_installed_default_runs_from_anywhere(installed: Any, tmp_path: Path) -> None:
     done = run(installed, tmp_path, sys.executable, "-m", "evalkit", "slice.queries=3", "depth=5", "out_dir=out")
     assert done.returncode == 0, done.stderr
     result = json.loads((tmp_path / "out" / "result.json").read_text("utf-8"))
@@ -87,7 +88,7 @@ def test_the_installed_default_runs_from_anywhere(installed, tmp_path):
     assert result["provenance"]["evalkit"] == {"version": evalkit.__version__, "commit": None, "dirty": None}
 
 
-def test_the_console_script_is_the_module(installed, tmp_path):
+def test_the_console_script_is_the_module(installed: Any, tmp_path: Path) -> None:
     script = run(installed, tmp_path, str(installed / "bin" / "evalkit"), "--cfg", "job", "name=x", "out_dir=y")
     module = run(installed, tmp_path, sys.executable, "-m", "evalkit", "--cfg", "job", "name=x", "out_dir=y")
     assert script.returncode == module.returncode == 0
@@ -95,7 +96,7 @@ def test_the_console_script_is_the_module(installed, tmp_path):
     assert "depth: 20" in script.stdout
 
 
-def test_a_users_own_choices_are_found_beside_the_packaged_ones(installed, tmp_path):
+def test_a_users_own_choices_are_found_beside_the_packaged_ones(installed: Any, tmp_path: Path) -> None:
     (tmp_path / "mine" / "experiment").mkdir(parents=True)
     (tmp_path / "mine" / "experiment" / "mine.yaml").write_text("# @package _global_\nname: mine\ndepth: 7\n", "utf-8")
     arguments = ["--config-dir", "mine", "experiment=mine", "--cfg", "job"]

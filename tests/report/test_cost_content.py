@@ -1,6 +1,7 @@
 """What a report says of cost: every figure that was measured, none that was not, and what fp16 saves, by hand."""
 
 import copy
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -63,7 +64,7 @@ EFFECTIVE = {
 FULL = {"cost": COST, "effective": EFFECTIVE}
 
 
-def changed(**paths):
+def changed(**paths: Any) -> Any:
     """The full result with other values at some paths of its cost (``memory__own_pass=None``)."""
     found = copy.deepcopy(FULL)
     for path, value in paths.items():
@@ -75,14 +76,14 @@ def changed(**paths):
     return found
 
 
-def told(result):
+def told(result: Any) -> Any:
     """Title -> a part's rows as a dictionary by their first cell, and its notes in one text."""
     return {
         part.title: ({row[0]: list(row[1:]) for row in part.rows}, " ".join(part.notes)) for part in costs.parts(result)
     }
 
 
-def every_text(result):
+def every_text(result: Any) -> Any:
     return [
         text
         for part in costs.parts(result)
@@ -93,7 +94,7 @@ def every_text(result):
 # --- one trial
 
 
-def test_the_three_throughputs_stand_apart_and_mfu_beside_the_rate_it_is_held_against():
+def test_the_three_throughputs_stand_apart_and_mfu_beside_the_rate_it_is_held_against() -> None:
     rows, note = told(FULL)["Throughput"]
     assert rows == {
         "pairs/s, end to end": ["2,150"],
@@ -110,7 +111,7 @@ def test_the_three_throughputs_stand_apart_and_mfu_beside_the_rate_it_is_held_ag
     assert "Of the scoring of all pairs: 4,300 pairs, 400,000 tokens, 2.00 s." in note
 
 
-def test_scores_from_a_store_and_halved_budgets_are_told():
+def test_scores_from_a_store_and_halved_budgets_are_told() -> None:
     found = changed(throughput__source="sample", throughput__pairs=256)
     found["effective"]["scoring"] |= {
         "pairs_from_store": 4000,
@@ -126,7 +127,7 @@ def test_scores_from_a_store_and_halved_budgets_are_told():
     assert "4,300 pairs at 2,150 pairs/s (4,000 known from a store, none of them timed)" in line(found)
 
 
-def test_an_end_of_an_interval_that_samples_do_not_determine_is_said_to_be_none():
+def test_an_end_of_an_interval_that_samples_do_not_determine_is_said_to_be_none() -> None:
     rows, note = told(FULL)["Latency of a query"]
     assert rows == {
         "p50": ["12.0", "10.0 to 14.0"],
@@ -138,7 +139,7 @@ def test_an_end_of_an_interval_that_samples_do_not_determine_is_said_to_be_none(
     assert costs.ends([None, None], 1) == "not determinable from 1 sample"
 
 
-def test_load_first_forward_and_steady_state_stand_apart():
+def test_load_first_forward_and_steady_state_stand_apart() -> None:
     rows, _ = told(FULL)["Load, first forward, steady state"]
     assert list(rows.items())[:4] == [
         ("loading the reranker", ["4.00 s"]),
@@ -151,13 +152,13 @@ def test_load_first_forward_and_steady_state_stand_apart():
     ] == ["not measured"]
 
 
-def test_what_is_cold_in_the_first_forward_is_said_beneath():
+def test_what_is_cold_in_the_first_forward_is_said_beneath() -> None:
     _, note = told(FULL)["Load, first forward, steady state"]
     assert note.startswith("Cold: the first query after loading, with all of its passages.")
     assert "which a service pays once after each start. Steady state is the same after warm-up" in note
 
 
-def test_energy_that_was_not_measured_is_no_part_by_itself():
+def test_energy_that_was_not_measured_is_no_part_by_itself() -> None:
     nothing = dict.fromkeys(("joules", "mean_power_w", "joules_per_1000_pairs"))
     found = changed(energy=COST["energy"] | nothing | {"why": "there is no NVML"}, estimate=None)
     assert "Energy and price" not in told(found)
@@ -165,7 +166,7 @@ def test_energy_that_was_not_measured_is_no_part_by_itself():
     assert told(FULL)["Measured on"][1] == ""
 
 
-def test_the_grid_has_a_row_a_depth_and_a_column_a_length_with_the_spread_and_the_notes():
+def test_the_grid_has_a_row_a_depth_and_a_column_a_length_with_the_spread_and_the_notes() -> None:
     [part] = [part for part in costs.parts(FULL) if part.title == "Latency by depth and length"]
     assert part.columns == ("passages", "64 tokens a pair", "512 tokens a pair")
     assert part.rows == (
@@ -175,7 +176,7 @@ def test_the_grid_has_a_row_a_depth_and_a_column_a_length_with_the_spread_and_th
     assert part.notes[1] == COST["latency_grid"]["notes"][0]
 
 
-def test_the_prediction_of_memory_stands_beside_what_was_allocated():
+def test_the_prediction_of_memory_stands_beside_what_was_allocated() -> None:
     rows, note = told(FULL)["Memory"]
     assert rows["apart: GPU allocated, peak"] == ["1,640", "1,600", "1.02"]  # 1640 / 1600 = 1.025
     assert rows["weights of the model"] == ["1,083", "", ""]
@@ -183,7 +184,7 @@ def test_the_prediction_of_memory_stands_beside_what_was_allocated():
     assert "Apart: a pass of its own over 40 pairs of the longest (20,000 tokens)" in note
 
 
-def test_on_a_cpu_the_prediction_is_told_and_held_against_nothing():
+def test_on_a_cpu_the_prediction_is_told_and_held_against_nothing() -> None:
     on_cpu = {key: None for key in COST["memory"]["own_pass"] if key.startswith("cuda")}
     found = changed(
         memory__cuda_allocated_peak_mb=None, memory__own_pass=COST["memory"]["own_pass"] | on_cpu
@@ -193,7 +194,7 @@ def test_on_a_cpu_the_prediction_is_told_and_held_against_nothing():
     assert any("1,600 MiB by arithmetic" in note for note in part.notes)
 
 
-def test_energy_and_price_are_sentences_and_so_is_why_there_are_none():
+def test_energy_and_price_are_sentences_and_so_is_why_there_are_none() -> None:
     assert told(FULL)["Energy and price"][1] == (
         "Energy of the whole GPU: 900 J in 2.00 s, 450 W on average; 1,000 pairs took 209 J. At 3.6 EUR an hour of a "
         "GPU that is always busy, 1,000 queries with 100 passages each cost 0.0465 EUR scored together, 0.14 EUR one "
@@ -211,7 +212,7 @@ def test_energy_and_price_are_sentences_and_so_is_why_there_are_none():
     assert "1,000 queries for" not in line(found)
 
 
-def test_the_conditions_of_the_measurement_are_listed():
+def test_the_conditions_of_the_measurement_are_listed() -> None:
     rows, _ = told(FULL)["Measured on"]
     assert rows == {
         "device": ["a GPU (cuda:0)"],
@@ -231,11 +232,11 @@ def test_the_conditions_of_the_measurement_are_listed():
     }
 
 
-def line(result):
+def line(result: Any) -> Any:
     return trial.cost_line(result)
 
 
-def test_one_line_answers_whether_it_is_worth_it():
+def test_one_line_answers_whether_it_is_worth_it() -> None:
     assert line(FULL) == (
         "Cost at fp16 on a GPU: 4,300 pairs at 2,150 pairs/s; one query with 100 passages takes 12.0 ms (p50), 20.0 "
         "(p90), 20.0 (p99) in 4 samples; peak GPU memory 1,650 MiB allocated, 1,800 reserved; peak process memory "
@@ -243,7 +244,7 @@ def test_one_line_answers_whether_it_is_worth_it():
     )
 
 
-def older(result):
+def older(result: Any) -> Any:
     """The same as the first version of evalkit would have written it."""
     found = copy.deepcopy(result)
     cost = found["cost"]
@@ -257,7 +258,7 @@ def older(result):
     return found
 
 
-def test_an_older_result_is_shown_with_what_it_has():
+def test_an_older_result_is_shown_with_what_it_has() -> None:
     found = told(older(FULL))
     assert found["Throughput"][0] == {
         "pairs/s, end to end": ["2,150"],
@@ -271,7 +272,7 @@ def test_an_older_result_is_shown_with_what_it_has():
     assert summary.cost_figures(older(FULL))["weights_mb"] is None
 
 
-def test_where_nothing_was_computed_there_is_no_cost():
+def test_where_nothing_was_computed_there_is_no_cost() -> None:
     assert costs.parts({"cost": None, "effective": EFFECTIVE}) == []
     assert summary.cost_figures({"cost": None, "effective": EFFECTIVE}) is None
 
@@ -287,7 +288,7 @@ MAY_BE_NULL = [
 
 @settings(max_examples=40, deadline=None)
 @given(st.sets(st.sampled_from(MAY_BE_NULL)))
-def test_what_was_not_measured_is_never_shown_as_a_number(missing):
+def test_what_was_not_measured_is_never_shown_as_a_number(missing: Any) -> None:
     # The inner ones first: a null has nothing inside.
     found = changed(**dict.fromkeys(sorted(missing, key=lambda path: -path.count("__"))))
     texts = every_text(found)
@@ -298,7 +299,9 @@ def test_what_was_not_measured_is_never_shown_as_a_number(missing):
 # --- several side by side
 
 
-def system(label, precision="fp32", reranker="bge", depth=100, first_stage="bm25", **cost):
+def system(
+    label: Any, precision: Any = "fp32", reranker: Any = "bge", depth: Any = 100, first_stage: Any = "bm25", **cost: Any
+) -> Any:
     figures = {"pairs_per_s": 1000.0, "p50_ms": 40.0, "p99_ms": 50.0, "p99_ci95_ms": [45.0, 60.0], "peak_mb": 3000.0,
                "peak_of": "GPU", "weights_mb": 2000.0, "batch_tokens": 65536, "latency_samples": 500,
                "device": "a GPU"}  # fmt: skip
@@ -306,7 +309,7 @@ def system(label, precision="fp32", reranker="bge", depth=100, first_stage="bm25
             "mean": {"nDCG@10": 0.7}, "cost": figures | cost}  # fmt: skip
 
 
-def compared(*systems):
+def compared(*systems: Any) -> Any:
     test = {"mean": -0.001, "low": -0.003, "high": 0.001}
     return {
         "baseline": systems[0]["label"],
@@ -321,7 +324,7 @@ FP32 = system("full")
 FP16 = system("half", "fp16", pairs_per_s=4000.0, p50_ms=10.0, p99_ms=15.0, peak_mb=1500.0, weights_mb=1000.0)
 
 
-def test_speed_memory_quality_and_drift_stand_in_one_table_with_ratios_to_the_baseline():
+def test_speed_memory_quality_and_drift_stand_in_one_table_with_ratios_to_the_baseline() -> None:
     assert comparison.cost_rows(compared(FP32, FP16)) == [
         {"system": "full", "pairs/s": "1,000", "p50 ms": "40.0", "p99 ms": "50.0", "peak MiB": "3,000",
          "weights MiB": "2,000", "nDCG@10 change": "", "logits differ by": ""},
@@ -331,7 +334,7 @@ def test_speed_memory_quality_and_drift_stand_in_one_table_with_ratios_to_the_ba
     ]  # fmt: skip
 
 
-def test_beside_a_baseline_that_computed_nothing_there_are_no_ratios():
+def test_beside_a_baseline_that_computed_nothing_there_are_no_ratios() -> None:
     [row] = comparison.cost_rows(compared({"label": "bm25", "cost": None}, FP16 | {"cost": FP16["cost"]}))
     assert (row["system"], row["pairs/s"]) == ("half", "4,000")
     assert comparison.cost_rows(compared({"label": "bm25", "cost": None}, {"label": "run", "cost": None})) == []
@@ -343,7 +346,7 @@ def test_beside_a_baseline_that_computed_nothing_there_are_no_ratios():
     [(1500.0, "it does", "-50.0%"), (1800.0, "it does", "-40.0%"), (1860.0, "it does not", "-38.0%"),
      (3300.0, "it does not", "+10.0%")],
 )  # fmt: skip
-def test_the_claim_that_fp16_saves_40_percent_is_answered_with_figures(peak_mb, verdict, change):
+def test_the_claim_that_fp16_saves_40_percent_is_answered_with_figures(peak_mb: Any, verdict: Any, change: Any) -> None:
     half = FP16 | {"cost": FP16["cost"] | {"peak_mb": peak_mb}}
     assert comparison.memory_claims(compared(FP32, half)) == [
         f"Does fp16 save 40% of memory? Here {verdict}: half against full, weights 2,000 -> 1,000 MiB (-50.0%), peak "
@@ -351,7 +354,7 @@ def test_the_claim_that_fp16_saves_40_percent_is_answered_with_figures(peak_mb, 
     ]
 
 
-def test_batches_of_another_size_are_named():
+def test_batches_of_another_size_are_named() -> None:
     half = FP16 | {"cost": FP16["cost"] | {"batch_tokens": 131072}}
     [sentence] = comparison.memory_claims(compared(FP32, half))
     assert sentence.endswith("batches of 65,536 tokens at fp32 and of 131,072 at fp16.")
@@ -363,11 +366,11 @@ def test_batches_of_another_size_are_named():
      {"peak_of": "process"}, {"peak_mb": None}],
     ids=lambda other: next(iter(other)),
 )  # fmt: skip
-def test_nothing_is_claimed_of_trials_that_differ_in_more_than_the_precision(other):
+def test_nothing_is_claimed_of_trials_that_differ_in_more_than_the_precision(other: Any) -> None:
     assert comparison.memory_claims(compared(FP32, system("half", **{"precision": "fp16"} | other))) == []
 
 
-def test_notes_name_what_the_peak_is_and_what_is_not_alike():
+def test_notes_name_what_the_peak_is_and_what_is_not_alike() -> None:
     one = system("cpu", peak_of="process", device="a CPU", p99_ci95_ms=[45.0, None], latency_samples=20)
     notes = comparison.cost_notes(compared(FP32, one))
     assert notes == [
@@ -378,7 +381,7 @@ def test_notes_name_what_the_peak_is_and_what_is_not_alike():
     ]
 
 
-def test_figures_of_a_comparison_come_from_the_pass_of_its_own():
+def test_figures_of_a_comparison_come_from_the_pass_of_its_own() -> None:
     assert summary.cost_figures(FULL) == {
         "pairs_per_s": 2150.0, "p50_ms": 12.0, "p50_ci95_ms": [10.0, 14.0], "p99_ms": 20.0,
         "p99_ci95_ms": [None, None], "latency_samples": 4, "peak_mb": 1640.0, "peak_of": "GPU", "weights_mb": 1083.0,
@@ -389,7 +392,7 @@ def test_figures_of_a_comparison_come_from_the_pass_of_its_own():
     assert (summary.cost_figures(no_gpu)["peak_mb"], summary.cost_figures(no_gpu)["peak_of"]) == (1200.0, "process")
 
 
-def test_the_paper_has_the_cost_too():
+def test_the_paper_has_the_cost_too() -> None:
     table = tex.comparison(
         compared(FP32, FP16) | {"slice": {"name": "a", "queries": 43}}
         | {"systems": [one | {"where": "x"} for one in (FP32, FP16)], "against_baseline": {}}

@@ -4,6 +4,8 @@ import csv
 import dataclasses
 import json
 import math
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -30,16 +32,16 @@ NAMES = ("nDCG@10", "RR@10", "R@3")
 class FixedFirstStage:
     """Finds what it was told to."""
 
-    def __init__(self, rankings, name="fixed"):
+    def __init__(self, rankings: Any, name: Any = "fixed") -> None:
         self.rankings, self.name = rankings, name
 
-    def check(self):
+    def check(self) -> None:
         pass
 
-    def search(self, data, depth):
+    def search(self, data: Any, depth: Any) -> Any:
         return Run(self.name, {q: hits[:depth] for q, hits in self.rankings.items()})
 
-    def describe(self):
+    def describe(self) -> Any:
         return {"name": self.name}
 
 
@@ -48,20 +50,20 @@ class FixedReranker:
 
     computes = True
 
-    def __init__(self, logits, name="oracle", device_name="a processor"):
+    def __init__(self, logits: Any, name: Any = "oracle", device_name: Any = "a processor") -> None:
         self.logits, self.name, self.device_name = logits, name, device_name
 
-    def check(self):
+    def check(self) -> None:
         pass
 
-    def load(self):
+    def load(self) -> None:
         pass
 
-    def score(self, pairs, queries, docs, on_progress=None):
+    def score(self, pairs: Any, queries: Any, docs: Any, on_progress: Any = None) -> Any:
         logits = tuple(self.logits[pair] for pair in pairs)
         return Scores(logits, tokens=8 * len(pairs), padded_tokens=10 * len(pairs), tokenize_s=0.25, forward_s=0.5)
 
-    def describe(self):
+    def describe(self) -> Any:
         return {"name": self.name, "precision": "fp32", "device_name": self.device_name, "max_length": 64}
 
 
@@ -69,7 +71,13 @@ def ranked(*doc_ids: str) -> tuple[Hit, ...]:
     return tuple(Hit(doc_id, float(-rank)) for rank, doc_id in enumerate(doc_ids))
 
 
-def make_trial(name="tiny", first_name="fixed", second_name="oracle", slice_name="three", **reranker) -> Trial:
+def make_trial(
+    name: Any = "tiny",
+    first_name: Any = "fixed",
+    second_name: Any = "oracle",
+    slice_name: Any = "three",
+    **reranker: Any,
+) -> Trial:
     """Three queries that reranking lifts, lowers, and cannot help, with nothing left to chance but the clock."""
     data = assemble(
         slice_name,
@@ -100,7 +108,7 @@ def done() -> Trial:
 
 
 @pytest.fixture(scope="module")
-def written(done, tmp_path_factory):
+def written(done: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     where = tmp_path_factory.mktemp("trial")
     results.write_trial(done, where)
     return where
@@ -110,7 +118,7 @@ NDCG_Q1_BEFORE = 1 / math.log2(3)  # the grade of 3 stands second, and could sta
 NDCG_Q2_AFTER = (1 + 2 / math.log2(3)) / (2 + 1 / math.log2(3))  # grade 1 before grade 2
 
 
-def test_the_numbers_are_those_of_a_pocket_calculator(done):
+def test_the_numbers_are_those_of_a_pocket_calculator(done: Any) -> None:
     effect = finished(done)["effectiveness"]
     assert effect["queries"] == 3
     assert effect["relevance_level"] == 2
@@ -129,7 +137,7 @@ def test_the_numbers_are_those_of_a_pocket_calculator(done):
     assert effect["per_query"]["reranked"]["RR@10"] == {"q1": 1.0, "q2": 0.5, "q3": 0.0}
 
 
-def test_the_means_are_those_of_the_per_query_values(done):
+def test_the_means_are_those_of_the_per_query_values(done: Any) -> None:
     effect = finished(done)["effectiveness"]
     for label, values in done.effectiveness.items():
         assert effect[label]["mean"] == values.mean()
@@ -138,7 +146,7 @@ def test_the_means_are_those_of_the_per_query_values(done):
             assert effect[label]["mean"][name] == pytest.approx(sum(values.values()) / 3)
 
 
-def test_a_finished_result_has_the_promised_keys(done):
+def test_a_finished_result_has_the_promised_keys(done: Any) -> None:
     """The parts that do not depend on slice, first stage and reranker; test_app compares all of a real run's."""
     golden = json.loads(GOLDEN.read_text("utf-8"))
     ours = key_tree(finished(done))
@@ -157,7 +165,7 @@ def test_a_finished_result_has_the_promised_keys(done):
     assert (ours["schema_version"], ours["status"], ours["warnings"]) == ("int", "str", ["str"])
 
 
-def test_a_failed_result_says_what_was_asked_and_why_it_failed():
+def test_a_failed_result_says_what_was_asked_and_why_it_failed() -> None:
     assert failed("tiny", {"depth": 3}, {"commit": None}, EvalkitError("no memory")) == {
         "schema_version": 1,
         "status": "failed",
@@ -169,14 +177,14 @@ def test_a_failed_result_says_what_was_asked_and_why_it_failed():
     }
 
 
-def test_cost_is_left_out_where_nothing_was_computed(done):
+def test_cost_is_left_out_where_nothing_was_computed(done: Any) -> None:
     result = finished(dataclasses.replace(done, cost=None))
     assert result["cost"] is None
     assert tables.cost_line(result) is None
     assert "## Cost" not in markdown.trial(result)
 
 
-def test_warnings_say_what_a_careful_reader_would_ask(done):
+def test_warnings_say_what_a_careful_reader_would_ask(done: Any) -> None:
     warnings = "\n".join(done.warnings)
     assert "the first stage found nothing for 1 queries; they count 0" in warnings
     assert "2 pairs share their score with another one of their query" in warnings
@@ -184,7 +192,7 @@ def test_warnings_say_what_a_careful_reader_would_ask(done):
     assert "unjudged" not in warnings  # one passage in five is not above a fifth
 
 
-def test_a_folder_holds_all_its_files_and_no_unfinished_one(written):
+def test_a_folder_holds_all_its_files_and_no_unfinished_one(written: Any) -> None:
     pictures = [
         f"{name}.{kind}"
         for name in ("before_after", "changes", "latency", "reliability", "scores")
@@ -197,13 +205,13 @@ def test_a_folder_holds_all_its_files_and_no_unfinished_one(written):
     assert (written / "before_after.png").read_bytes().startswith(b"\x89PNG\r\n")
 
 
-def test_result_json_is_the_result(written, done):
+def test_result_json_is_the_result(written: Any, done: Any) -> None:
     text = (written / "result.json").read_text("utf-8")
     assert json.loads(text) == json.loads(json.dumps(finished(done)))
     assert "\\u" not in text  # queries and names of any script stay readable
 
 
-def test_the_runs_on_disk_give_the_same_order_and_the_same_measures(written, done):
+def test_the_runs_on_disk_give_the_same_order_and_the_same_measures(written: Any, done: Any) -> None:
     wanted = [measures.parse(name, 3) for name in NAMES]
     for label, run in (("first_stage", done.first_stage), ("reranked", done.reranked)):
         file = read_run(written / f"{label}.trec")
@@ -214,13 +222,13 @@ def test_the_runs_on_disk_give_the_same_order_and_the_same_measures(written, don
         assert again.mean() == pytest.approx(done.effectiveness[label].mean())
 
 
-def test_the_reranked_run_is_ordered_by_score_ties_by_the_first_stage(done):
+def test_the_reranked_run_is_ordered_by_score_ties_by_the_first_stage(done: Any) -> None:
     assert [hit.doc_id for hit in done.reranked.rankings["q1"]] == ["b", "a", "c"]  # a and c tie, a was first
     assert [hit.doc_id for hit in done.reranked.rankings["q2"]] == ["d", "e"]
     assert done.reranked.rankings["q3"] == ()
 
 
-def test_the_table_per_query_has_a_row_for_each_query(written):
+def test_the_table_per_query_has_a_row_for_each_query(written: Any) -> None:
     with (written / "per_query.csv").open(encoding="utf-8", newline="") as lines:
         rows = list(csv.DictReader(lines))
     expected = [f"{name} {part}" for name in NAMES for part in ("before", "after", "delta")]
@@ -242,7 +250,7 @@ def with_deltas(done: Trial, before: list[float], after: list[float]) -> dict:
     return finished(done) | {"effectiveness": effectiveness(dataclasses.replace(done, effectiveness=others))}
 
 
-def test_the_verdict_says_that_reranking_helped(done):
+def test_the_verdict_says_that_reranking_helped(done: Any) -> None:
     # Deltas 0.1 0.2 0.1 0.2 0.1: mean 0.14, s = sqrt(0.012 / 4) = 0.05477, t(0.975, 4) = 2.776, and
     # 2.776 s / sqrt(5) = 0.0680.
     result = with_deltas(done, [0.5] * 5, [0.6, 0.7, 0.6, 0.7, 0.6])
@@ -253,25 +261,25 @@ def test_the_verdict_says_that_reranking_helped(done):
     assert tables.effectiveness_rows(result) == [["nDCG@10", "0.5000", "0.6400", "+0.1400 ± 0.0680", "5/0/0", "1.0000"]]
 
 
-def test_the_verdict_says_that_reranking_hurt(done):
+def test_the_verdict_says_that_reranking_hurt(done: Any) -> None:
     verdict = tables.verdict(with_deltas(done, [0.6, 0.7, 0.6, 0.7, 0.6], [0.5] * 5))
     assert verdict.startswith("Reranking hurt: nDCG@10 0.6400 -> 0.5000 (-0.1400, 95 % interval -0.2080 to -0.0720;")
 
 
-def test_the_verdict_admits_what_cannot_be_told(done):
+def test_the_verdict_admits_what_cannot_be_told(done: Any) -> None:
     verdict = tables.verdict(with_deltas(done, [0.5, 0.5, 0.5, 0.5], [0.9, 0.1, 0.7, 0.5]))
     assert verdict.startswith("Reranking made no clear difference: nDCG@10 0.5000 -> 0.5500 (+0.0500, 95 % interval -")
     assert verdict.endswith("2 queries better, 1 worse, 1 equal).")
 
 
-def test_one_query_has_no_interval(done):
+def test_one_query_has_no_interval(done: Any) -> None:
     verdict = tables.verdict(with_deltas(done, [0.5], [0.9]))
     assert verdict == (
         "Reranking made no clear difference: nDCG@10 0.5000 -> 0.9000 (+0.4000; 1 queries better, 0 worse, 0 equal)."
     )
 
 
-def test_the_cost_line_names_machine_precision_time_and_memory(done):
+def test_the_cost_line_names_machine_precision_time_and_memory(done: Any) -> None:
     cost = dataclasses.replace(
         done.cost,
         pairs_per_s=123.4,
@@ -288,14 +296,14 @@ def test_the_cost_line_names_machine_precision_time_and_memory(done):
     assert "peak GPU memory 1,000 MiB allocated, 1,200 reserved; peak process memory" in line
 
 
-def test_only_queries_with_candidates_are_timed(done):
+def test_only_queries_with_candidates_are_timed(done: Any) -> None:
     """Of three queries one has no candidates; five were asked for."""
     assert len(done.cost.latency.samples_ms) == 2
     assert done.cost.latency.pairs_per_query == 2.5
     assert done.cost.pairs == 5
 
 
-def test_the_report_tells_the_story(done):
+def test_the_report_tells_the_story(done: Any) -> None:
     report = markdown.trial(finished(done), ["before_after.png"])
     assert report.startswith("# tiny: is the reranker worth it?\n\n**Reranking made no clear difference: nDCG@10 ")
     assert "three: 3 queries, 6 passages, depth 3" in report
@@ -330,7 +338,7 @@ AFTER = ("before", "after", "delta", "+ none", "worth it", "win/tie/loss", "rera
          "How sure", "Quality by depth")  # fmt: skip
 
 
-def test_the_report_of_a_first_stage_alone_speaks_of_no_reranked_list(alone):
+def test_the_report_of_a_first_stage_alone_speaks_of_no_reranked_list(alone: Any) -> None:
     report = markdown.trial(finished(alone))
     assert report.startswith("# tiny: the first stage by itself\n\n**No reranker: nDCG@10 0.3333 by fixed.**")
     assert "| measure | fixed | ceiling |" in report
@@ -342,7 +350,9 @@ def test_the_report_of_a_first_stage_alone_speaks_of_no_reranked_list(alone):
         assert words not in told, words
 
 
-def test_the_terminal_of_a_first_stage_alone_speaks_of_no_reranked_list(alone, capsys):
+def test_the_terminal_of_a_first_stage_alone_speaks_of_no_reranked_list(
+    alone: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
     terminal.show(finished(alone), "/some/folder")
     shown = capsys.readouterr().out
     assert "three: 3 queries, 6 passages, depth 3" in shown
@@ -351,18 +361,18 @@ def test_the_terminal_of_a_first_stage_alone_speaks_of_no_reranked_list(alone, c
         assert words not in shown, words
 
 
-def test_the_table_for_a_paper_of_a_first_stage_alone_speaks_of_no_reranked_list(alone):
+def test_the_table_for_a_paper_of_a_first_stage_alone_speaks_of_no_reranked_list(alone: Any) -> None:
     table = tex.trial(finished(alone))
     for words in (*AFTER, "rerank", "difference", "dagger"):
         assert words not in table, words
 
 
-def test_in_a_sweep_a_first_stage_alone_has_no_difference_from_itself(alone, done):
+def test_in_a_sweep_a_first_stage_alone_has_no_difference_from_itself(alone: Any, done: Any) -> None:
     first, second = tables.sweep_rows([finished(alone), finished(done)])
     assert (first["system"], first["RR@10"], second["RR@10"]) == ("fixed", "0.3333", "0.5000 (+0.0000)")
 
 
-def test_a_sweep_over_a_setting_says_which_row_had_which(done, tmp_path):
+def test_a_sweep_over_a_setting_says_which_row_had_which(done: Any, tmp_path: Path) -> None:
     both = [finished(done) for _ in range(2)]
     for length, result in zip((128, 256), both):
         result["effective"] = json.loads(json.dumps(result["effective"]))
@@ -374,7 +384,7 @@ def test_a_sweep_over_a_setting_says_which_row_had_which(done, tmp_path):
     assert all(f"- {name}: " in (tmp_path / "report.md").read_text("utf-8").replace("\\", "") for name in names)
 
 
-def test_a_measure_that_no_query_changes_in_is_not_corrected_for(done):
+def test_a_measure_that_no_query_changes_in_is_not_corrected_for(done: Any) -> None:
     """All 8 queries gain 0.5 in one measure: p is 2 / 2^8, and recall, which nothing changed, adds nothing."""
     before = {f"q{n}": 0.25 for n in range(8)}
     values = {"first_stage": {"nDCG@10": before, "R@3": before},
@@ -386,7 +396,9 @@ def test_a_measure_that_no_query_changes_in_is_not_corrected_for(done):
     assert (tests["R@3"]["holm_p"], tests["R@3"]["bh_p"]) == (1.0, 1.0)
 
 
-def test_as_many_pictures_are_told_as_are_drawn(done, alone, tmp_path, capsys):
+def test_as_many_pictures_are_told_as_are_drawn(
+    done: Any, alone: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     for name in ("reranked", "alone"):
         (tmp_path / name).mkdir()
     results.write_trial(done, tmp_path / "reranked")
@@ -397,7 +409,7 @@ def test_as_many_pictures_are_told_as_are_drawn(done, alone, tmp_path, capsys):
     assert "drawing" not in capsys.readouterr().err
 
 
-def test_each_picture_stands_beneath_the_table_of_what_it_shows(done):
+def test_each_picture_stands_beneath_the_table_of_what_it_shows(done: Any) -> None:
     names = ("before_after", "changes", "depths", "scores", "reliability", "latency", "latency_grid", "more")
     report = markdown.trial(finished(done), [f"{name}.png" for name in names])
     heading, under = "", {}
@@ -419,7 +431,7 @@ def test_each_picture_stands_beneath_the_table_of_what_it_shows(done):
     }
 
 
-def test_a_group_of_all_queries_is_a_sentence_and_a_small_one_is_marked(done):
+def test_a_group_of_all_queries_is_a_sentence_and_a_small_one_is_marked(done: Any) -> None:
     result = finished(done)
     row = {"label": "all|of them", "queries": 3, "before": 0.5, "after": 0.75, "delta": 0.25, "ci95": [0.1, 0.4]}
     many = row | {"label": "many", "queries": 10}
@@ -431,7 +443,7 @@ def test_a_group_of_all_queries_is_a_sentence_and_a_small_one_is_marked(done):
     assert "## nDCG@10 by query length" not in report
 
 
-def test_the_report_says_how_many_differences_are_flipped_in_every_way(done):
+def test_the_report_says_how_many_differences_are_flipped_in_every_way(done: Any) -> None:
     assert "(all flips up to 13 differences other than 0)" in markdown.trial(finished(done))
     assert significance.ENUMERATED == 13
     for count, exact in ((13, True), (14, False)):
@@ -440,7 +452,7 @@ def test_the_report_says_how_many_differences_are_flipped_in_every_way(done):
         assert (p == 2 / 2**count) is exact
 
 
-def test_the_report_says_in_its_head_which_system_it_was(done):
+def test_the_report_says_in_its_head_which_system_it_was(done: Any) -> None:
     head = markdown.trial(finished(done)).partition("## ")[0]
     assert (
         "First stage: fixed; maximum length: 64 tokens a pair; precision: fp32; device: a processor; depth: 3" in head
@@ -452,7 +464,7 @@ def cells(line: str) -> int:
     return line.replace("\\|", "").count("|") - 1
 
 
-def test_no_name_breaks_a_table_or_starts_markup():
+def test_no_name_breaks_a_table_or_starts_markup() -> None:
     nasty = make_trial(NASTY, NASTY, NASTY, NASTY, device_name=NASTY)
     report = markdown.trial(finished(nasty), "before_after.png")
     # Code spans show all as it is; everywhere else markup must not start.
@@ -464,7 +476,7 @@ def test_no_name_breaks_a_table_or_starts_markup():
         assert len({cells(line) for line in table}) <= 1, block
 
 
-def test_no_name_breaks_the_report_of_a_sweep():
+def test_no_name_breaks_the_report_of_a_sweep() -> None:
     nasty = finished(make_trial(NASTY, NASTY, NASTY, NASTY))
     broken = failed(
         NASTY, {"precision": {"name": NASTY}, "depth": 3}, {}, EvalkitError(f"it broke: {NASTY}\nsecond line")
@@ -476,13 +488,13 @@ def test_no_name_breaks_the_report_of_a_sweep():
     assert len({cells(line) for line in table}) == 1
 
 
-def test_a_command_can_be_copied_into_a_shell_and_stays_one_code_span(done):
+def test_a_command_can_be_copied_into_a_shell_and_stays_one_code_span(done: Any) -> None:
     tick = dataclasses.replace(done, provenance={"command": ["evalkit", "name=`x`", "out_dir=/a b", "depth=5"]})
     report = markdown.trial(finished(tick))
     assert report.endswith("\n\nCommand: ``evalkit 'name=`x`' 'out_dir=/a b' depth=5``\n")
 
 
-def test_a_sweep_puts_finished_and_failed_trials_side_by_side(done, tmp_path):
+def test_a_sweep_puts_finished_and_failed_trials_side_by_side(done: Any, tmp_path: Path) -> None:
     other = failed(
         "tiny", {"precision": {"name": "tf32"}, "depth": 3}, {}, EvalkitError("precision=tf32 is not for a CPU")
     )
@@ -498,12 +510,12 @@ def test_a_sweep_puts_finished_and_failed_trials_side_by_side(done, tmp_path):
     assert "- tiny at tf32: failed. precision=tf32 is not for a CPU" in report
 
 
-def test_a_sweep_in_which_every_trial_failed_is_still_reported(tmp_path):
+def test_a_sweep_in_which_every_trial_failed_is_still_reported(tmp_path: Path) -> None:
     results.write_sweep([failed("x", {"precision": {"name": "fp16"}, "depth": 3}, {}, EvalkitError("no"))], tmp_path)
     assert "- x at fp16: failed. no" in (tmp_path / "report.md").read_text("utf-8")
 
 
-def test_the_terminal_shows_table_verdict_cost_and_notes(done, capsys):
+def test_the_terminal_shows_table_verdict_cost_and_notes(done: Any, capsys: pytest.CaptureFixture[str]) -> None:
     terminal.show(finished(done), "/some/folder")
     shown = capsys.readouterr().out
     for text in (
@@ -517,7 +529,7 @@ def test_the_terminal_shows_table_verdict_cost_and_notes(done, capsys):
     assert shown.rstrip().endswith("results in /some/folder")
 
 
-def test_square_brackets_in_names_are_text_to_the_terminal(capsys):
+def test_square_brackets_in_names_are_text_to_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     terminal.show(
         finished(make_trial("[red]x[/red]", "[bold]first", "[/] second", "[link=http://x]slice")), "[dim]here"
     )
@@ -526,7 +538,7 @@ def test_square_brackets_in_names_are_text_to_the_terminal(capsys):
         assert text in shown
 
 
-def test_a_folder_that_cannot_be_written_names_the_way_out(done, tmp_path):
+def test_a_folder_that_cannot_be_written_names_the_way_out(done: Any, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way", "utf-8")
     with pytest.raises(EvalkitError, match=r"cannot write the results to .*file: Not a directory; .*out_dir=DIR"):
         results.write_trial(done, tmp_path / "file")
@@ -537,7 +549,7 @@ def test_a_folder_that_cannot_be_written_names_the_way_out(done, tmp_path):
 
 
 @pytest.mark.parametrize("room", [100, 3000, 30_000])
-def test_where_there_is_no_room_nothing_is_left_that_looks_finished(done, tmp_path, room):
+def test_where_there_is_no_room_nothing_is_left_that_looks_finished(done: Any, tmp_path: Path, room: Any) -> None:
     """No file may grow beyond `room` bytes here: the run files, a report or a picture meets that."""
     resource = pytest.importorskip("resource")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -550,7 +562,7 @@ def test_where_there_is_no_room_nothing_is_left_that_looks_finished(done, tmp_pa
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_value_that_json_has_no_word_for_is_never_written(done, tmp_path):
+def test_a_value_that_json_has_no_word_for_is_never_written(done: Any, tmp_path: Path) -> None:
     result = finished(done)
     result["cost"]["pairs_per_s"] = math.inf
     with pytest.raises(ValueError, match="Out of range float"):

@@ -6,6 +6,7 @@ import hashlib
 import re
 from html.parser import HTMLParser
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -31,44 +32,44 @@ SVG = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 4 4"><script>alert(1
 class Page(HTMLParser):
     """The elements of a page as they open, with its visible text; unbalanced tags fail."""
 
-    def __init__(self, page):
+    def __init__(self, page: Any) -> None:
         super().__init__(convert_charrefs=True)
         self.open, self.elements, self.words, self.raw = [], [], [], {}
         self.feed(page)
         self.close()
         assert not self.open
 
-    def handle_starttag(self, name, attributes):
+    def handle_starttag(self, name: Any, attributes: Any) -> None:
         self.elements.append((name, dict(attributes)))
         if name not in VOID:
             self.open.append(name)
 
-    def handle_endtag(self, name):
+    def handle_endtag(self, name: Any) -> None:
         assert self.open.pop() == name
 
-    def handle_data(self, data):
+    def handle_data(self, data: Any) -> None:
         if self.open and self.open[-1] in ("style", "script"):
             self.raw[self.open[-1]] = self.raw.get(self.open[-1], "") + data
         else:
             self.words.append(data)
 
     @property
-    def text(self):
+    def text(self) -> Any:
         return " ".join("\n".join(self.words).split())
 
     @property
-    def shape(self):
+    def shape(self) -> Any:
         return [name for name, _ in self.elements]
 
-    def all(self, name, /, **attributes):
+    def all(self, name: Any, /, **attributes: Any) -> Any:
         return [found for n, found in self.elements if n == name and attributes.items() <= found.items()]
 
 
-def per_query(low, queries=("q1", "q2")):
+def per_query(low: Any, queries: Any = ("q1", "q2")) -> Any:
     return {name: dict.fromkeys(queries, low) for name in NAMES}
 
 
-def result(text="plain"):
+def result(text: Any = "plain") -> Any:
     """A finished result as older versions wrote it: no tests, no analysis, no references, no cost."""
     mean = {"mean": dict.fromkeys(NAMES, 0.5)}
     return {
@@ -107,7 +108,7 @@ def result(text="plain"):
     }
 
 
-def full(text="plain"):
+def full(text: Any = "plain") -> Any:
     """A result with every part, and nulls where the schema allows them."""
     whole = result(text)
     test = {"bca95": [0.1, 0.4], "t_p": 0.04, "wilcoxon_p": None, "randomization_p": 0.0004, "holm_p": 0.0123,
@@ -174,14 +175,14 @@ def full(text="plain"):
     return whole
 
 
-def passages(text="plain"):
+def passages(text: Any = "plain") -> Any:
     entry = {"doc_id": text, "grade": 3, "first_stage_rank": 4, "reranked_rank": 1, "text": text}
     others = [entry | {"doc_id": "d2", "grade": None, "first_stage_rank": 1, "reranked_rank": 2},
               entry | {"doc_id": "d3", "grade": 2, "first_stage_rank": 30, "reranked_rank": None}]  # fmt: skip
     return [{"query_id": q, "query": text, "passages": [entry, *others]} for q in ("q1", "q2")]
 
 
-def compared(text="plain"):
+def compared(text: Any = "plain") -> Any:
     labels = ["base", f"other {text}", "a run"]
     test = {"mean": 0.25, "low": 0.125, "high": 0.375, "bca_low": None, "bca_high": None, "t_p": 0.01,
             "wilcoxon_p": None, "randomization_p": 0.0002, "holm_p": 0.0008, "bh_p": 0.0004, "effect_size": None,
@@ -222,15 +223,15 @@ def compared(text="plain"):
     }  # fmt: skip
 
 
-def trial_page(text="plain"):
+def trial_page(text: Any = "plain") -> Any:
     return pages.trial(full(text), passages(text), {text: SVG})
 
 
-def comparison_page(text="plain"):
+def comparison_page(text: Any = "plain") -> Any:
     return pages.comparison(compared(text), {text: SVG})
 
 
-def alone(text="plain"):
+def alone(text: Any = "plain") -> Any:
     """A full result of a first stage that nothing reranked: what its lists have in common is equal."""
     found = full(text)
     found["effective"]["reranker"] = {"name": "none", "reranks": False}
@@ -244,7 +245,7 @@ def alone(text="plain"):
     return found | {"cost": None, "references": []}
 
 
-def alone_page(text="plain"):
+def alone_page(text: Any = "plain") -> Any:
     lines = passages(text)
     for line in lines:
         for passage in line["passages"]:
@@ -262,7 +263,7 @@ each_page = pytest.mark.parametrize("make", PAGES.values(), ids=PAGES.keys())
 
 
 @each_page
-def test_a_page_is_well_formed_and_says_its_language_and_width(make):
+def test_a_page_is_well_formed_and_says_its_language_and_width(make: Any) -> None:
     page = make()
     parsed = Page(page)
     assert page.startswith("<!DOCTYPE html>")
@@ -276,7 +277,7 @@ def test_a_page_is_well_formed_and_says_its_language_and_width(make):
 
 
 @each_page
-def test_the_policy_allows_the_inlined_parts_and_nothing_else(make):
+def test_the_policy_allows_the_inlined_parts_and_nothing_else(make: Any) -> None:
     parsed = Page(make())
     (policy,) = (found["content"] for found in parsed.all("meta") if "http-equiv" in found)
     rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
@@ -289,7 +290,7 @@ def test_the_policy_allows_the_inlined_parts_and_nothing_else(make):
 
 @each_page
 @pytest.mark.parametrize("text", HOSTILE)
-def test_a_page_loads_nothing_and_has_no_inline_style_or_handler(make, text):
+def test_a_page_loads_nothing_and_has_no_inline_style_or_handler(make: Any, text: Any) -> None:
     for name, attributes in Page(make(text)).elements:
         assert not [key for key in attributes if key == "style" or key.startswith("on")]
         if "src" in attributes:
@@ -304,7 +305,7 @@ def test_a_page_loads_nothing_and_has_no_inline_style_or_handler(make, text):
 
 @each_page
 @pytest.mark.parametrize("text", HOSTILE)
-def test_hostile_text_is_shown_as_it_is_and_adds_no_element(make, text):
+def test_hostile_text_is_shown_as_it_is_and_adds_no_element(make: Any, text: Any) -> None:
     parsed = Page(make(text))
     assert parsed.shape == Page(make("harmless words")).shape
     if text.isprintable():
@@ -314,7 +315,7 @@ def test_hostile_text_is_shown_as_it_is_and_adds_no_element(make, text):
 
 @settings(max_examples=40, deadline=None)
 @given(st.text(min_size=1))
-def test_no_text_at_all_adds_an_element(text):
+def test_no_text_at_all_adds_an_element(text: Any) -> None:
     long = len(text) > 22
     for make in PAGES.values():
         assert Page(make(text)).shape == Page(make("x" * 30 if long else "x")).shape
@@ -322,7 +323,7 @@ def test_no_text_at_all_adds_an_element(text):
 
 @settings(deadline=None)
 @given(st.text(), st.text())
-def test_a_tag_gives_back_its_text_and_its_attribute(text, attribute):
+def test_a_tag_gives_back_its_text_and_its_attribute(text: Any, attribute: Any) -> None:
     made = tag("p", text, title=attribute)
     parsed = Page(made)
     kept = [
@@ -332,17 +333,17 @@ def test_a_tag_gives_back_its_text_and_its_attribute(text, attribute):
     assert "".join(parsed.words) == kept[0]
 
 
-def test_markup_is_not_escaped_twice():
+def test_markup_is_not_escaped_twice() -> None:
     assert tag("b", tag("i", "<")) == "<b><i>&lt;</i></b>"
     assert tag("b", Markup("<hr>"), None) == "<b><hr></b>"
 
 
 @each_page
-def test_what_is_null_is_left_out(make):
+def test_what_is_null_is_left_out(make: Any) -> None:
     assert not re.search(r"\b(None|null|nan)\b", Page(make()).text)
 
 
-def test_an_older_result_has_no_sections_for_what_it_lacks():
+def test_an_older_result_has_no_sections_for_what_it_lacks() -> None:
     parsed = Page(PAGES["older trial"]())
     there = [found["id"] for found in parsed.all("section")]
     assert there == ["quality", "warnings", "queries", "settings", "origin"]
@@ -350,27 +351,27 @@ def test_an_older_result_has_no_sections_for_what_it_lacks():
     assert "95 % interval (BCa)" not in parsed.text
 
 
-def test_a_full_result_has_all_sections_in_the_order_of_a_decision():
+def test_a_full_result_has_all_sections_in_the_order_of_a_decision() -> None:
     assert [found["id"] for found in Page(trial_page()).all("section")] == [
         "quality", "warnings", "pictures", "depth", "breakdown", "scores", "moves", "queries", "cost", "references",
         "settings", "origin",
     ]  # fmt: skip
 
 
-def test_the_verdict_comes_first_in_the_words_of_every_report():
+def test_the_verdict_comes_first_in_the_words_of_every_report() -> None:
     text = Page(trial_page()).text
     verdict = "Reranking helped nDCG@10 0.5000 -> 0.7500 (+0.2500, 95 % interval +0.1250 to +0.3750; 2 queries better"
     assert verdict in text
     assert text.index(verdict) < text.index("Cost at fp32 on plain") < text.index("What reranking changed")
 
 
-def test_measures_stand_with_both_intervals_and_corrected_p():
+def test_measures_stand_with_both_intervals_and_corrected_p() -> None:
     text = Page(trial_page()).text
     assert "nDCG@10 0.5000 0.7500 +0.2500 +0.1250 to +0.3750 +0.1000 to +0.4000 < 0.001 0.012 2/0/0 1.0000" in text
     assert "RR@10 0.5000 0.7500 +0.0000 2/0/0 1.0000" in text  # -0.00001 is no minus
 
 
-def test_every_query_is_in_the_table_with_its_passages_and_ranks():
+def test_every_query_is_in_the_table_with_its_passages_and_ranks() -> None:
     whole = full()
     queries = [f"q{n}" for n in range(200)]
     whole["effectiveness"]["per_query"] = {"first_stage": per_query(0.5, queries), "reranked": per_query(0.75, queries)}
@@ -387,18 +388,18 @@ def test_every_query_is_in_the_table_with_its_passages_and_ranks():
     assert [found["data-column"] for found in parsed.all("th") if "data-column" in found] == [str(n) for n in range(7)]
 
 
-def test_a_query_without_passages_is_in_the_table_under_its_id():
+def test_a_query_without_passages_is_in_the_table_under_its_id() -> None:
     assert "q1 0.5000 0.7500 +0.2500" in Page(PAGES["older trial"]()).text
 
 
-def test_a_query_whose_relevant_passages_nobody_found_says_so():
+def test_a_query_whose_relevant_passages_nobody_found_says_so() -> None:
     lines = passages()
     for passage in lines[0]["passages"]:
         passage |= {"first_stage_rank": None, "reranked_rank": None}
     assert "q1 \u00b7 2 relevant, none of them found" in Page(pages.trial(result(), lines, {})).text
 
 
-def test_many_passages_are_cut_and_the_page_says_so(monkeypatch):
+def test_many_passages_are_cut_and_the_page_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("evalkit.report.html.passages._MOST_PASSAGES", 6)
     lines = passages()
     lines[0]["passages"] *= 4
@@ -407,7 +408,7 @@ def test_many_passages_are_cut_and_the_page_says_so(monkeypatch):
     assert "passages.jsonl" not in Page(pages.trial(result(), passages(), {})).text
 
 
-def test_texts_carry_their_language_and_find_their_own_direction():
+def test_texts_carry_their_language_and_find_their_own_direction() -> None:
     parsed = Page(trial_page())
     assert len(parsed.all("p", dir="auto", lang="en")) == len([p for line in passages() for p in line["passages"]]) + 4
     assert all(found.get("lang") in (None, "ar") for found in Page(comparison_page()).all("bdi"))
@@ -416,7 +417,7 @@ def test_texts_carry_their_language_and_find_their_own_direction():
     assert not [found for found in Page(pages.trial(whole, passages(), {})).all("bdi") if "lang" in found]
 
 
-def test_cost_is_told_with_what_was_not_measured():
+def test_cost_is_told_with_what_was_not_measured() -> None:
     text = Page(trial_page()).text
     assert "pairs/s, the model alone not measured" in text
     assert "p99 160 not determinable from 2 samples" in text
@@ -425,28 +426,28 @@ def test_cost_is_told_with_what_was_not_measured():
     assert "Energy was not measured: plain." in text
 
 
-def test_settings_stand_side_by_side_where_they_differ():
+def test_settings_stand_side_by_side_where_they_differ() -> None:
     text = Page(trial_page()).text
     assert "setting asked done slice.lang not set en reranker.device auto cpu reranker.precision not set fp32" in text
 
 
-def test_the_command_is_quoted_for_a_shell():
+def test_the_command_is_quoted_for_a_shell() -> None:
     assert "evalkit 'slice.name=a b'" in Page(trial_page("a b")).text
 
 
-def test_pictures_are_data_with_their_title_as_text():
+def test_pictures_are_data_with_their_title_as_text() -> None:
     (image,) = Page(trial_page("Before and after")).all("img")
     kind, data = image["src"].split(",")
     assert (kind, image["alt"]) == ("data:image/svg+xml;base64", "Before and after")
     assert base64.b64decode(data).decode() == SVG
 
 
-def test_published_figures_link_to_web_addresses_only():
+def test_published_figures_link_to_web_addresses_only() -> None:
     links = [found["href"] for found in Page(trial_page("javascript:alert(1)")).all("a") if found["href"][0] != "#"]
     assert links == ["https://example.org/a?b=1&c=2"]
 
 
-def test_a_comparison_says_who_is_better_after_correction():
+def test_a_comparison_says_who_is_better_after_correction() -> None:
     text = Page(comparison_page()).text
     assert (
         "1 of 2 is better than base in nDCG@10 Better: other plain (+0.2500). No clear difference: a run (-0.0100)."
@@ -457,27 +458,27 @@ def test_a_comparison_says_who_is_better_after_correction():
     assert "No clear difference from base in nDCG@10" in Page(pages.comparison(alone, {})).text
 
 
-def test_a_matrix_has_an_arrow_class_and_a_number_where_p_is_small():
+def test_a_matrix_has_an_arrow_class_and_a_number_where_p_is_small() -> None:
     parsed = Page(comparison_page())
     cells = [found["class"] for found in parsed.all("td") if "sure" in (found.get("class") or "")]
     assert cells == ["down sure-3", "up sure-3", "up sure-1", "down sure-1"]
     assert "other plain < 0.001 0.030" in parsed.text
 
 
-def test_a_comparison_has_every_query_with_a_column_a_system():
+def test_a_comparison_has_every_query_with_a_column_a_system() -> None:
     text = Page(comparison_page()).text
     assert text.count("plain q1 0.5000 0.5000 0.5000 0.0000") == len(NAMES)
     assert text.count("plain q2 0.0000 0.2500 0.5000 0.5000") == len(NAMES)
 
 
-def test_parity_says_what_is_equivalent_and_what_cannot_be_compared():
+def test_parity_says_what_is_equivalent_and_what_cannot_be_compared() -> None:
     text = Page(comparison_page()).text
     assert "other plain is not shown to be equivalent to base in nDCG@10 within \u00b10.01: difference +0.2500" in text
     assert "no scores to compare: a run." in text
     assert "0.9999" not in text  # query by query is for the JSON
 
 
-def test_parts_of_a_comparison_may_be_missing():
+def test_parts_of_a_comparison_may_be_missing() -> None:
     bare = copy.deepcopy(compared())
     for key in ("against_baseline", "matrix", "parity", "queries", "warnings", "confidence", "seed", "resamples"):
         bare.pop(key)
@@ -496,19 +497,19 @@ def test_parts_of_a_comparison_may_be_missing():
         (values.plain([1, None, 2.0]), "1, 2"),
     ],
 )
-def test_values_are_written_for_a_reader(written, expected):
+def test_values_are_written_for_a_reader(written: Any, expected: Any) -> None:
     assert written == expected
 
 
-def sections(page):
+def sections(page: Any) -> Any:
     """Anchor -> what is within: headings, images and words, in order."""
 
     class Sections(HTMLParser):
-        def __init__(self):
+        def __init__(self) -> None:
             super().__init__(convert_charrefs=True)
             self.found, self.inside, self.heading = {}, [], None
 
-        def handle_starttag(self, name, attributes):
+        def handle_starttag(self, name: Any, attributes: Any) -> None:
             if name == "section":
                 self.inside = self.found.setdefault(dict(attributes)["id"], [])
             elif name in ("h2", "h3"):
@@ -517,11 +518,11 @@ def sections(page):
             elif name == "img":
                 self.inside.append(["img", dict(attributes)["alt"]])
 
-        def handle_endtag(self, name):
+        def handle_endtag(self, name: Any) -> None:
             if name in ("h2", "h3"):
                 self.heading = None
 
-        def handle_data(self, data):
+        def handle_data(self, data: Any) -> None:
             if self.heading:
                 self.heading[1] += data
             elif data.strip():
@@ -535,7 +536,7 @@ def sections(page):
 DRAWN = ("before_after", "changes", "depths", "scores", "reliability", "latency", "latency_grid")
 
 
-def test_each_picture_stands_once_beside_the_table_of_what_it_shows_and_there_is_no_heap_of_pictures():
+def test_each_picture_stands_once_beside_the_table_of_what_it_shows_and_there_is_no_heap_of_pictures() -> None:
     found = sections(pages.trial(full(), passages(), dict.fromkeys(DRAWN, SVG)))
     images = {anchor: [words for kind, words in parts if kind == "img"] for anchor, parts in found.items()}
     assert {anchor: titles for anchor, titles in images.items() if titles} == {
@@ -550,13 +551,13 @@ def test_each_picture_stands_once_beside_the_table_of_what_it_shows_and_there_is
 
 
 @pytest.mark.parametrize("missing", DRAWN)
-def test_a_picture_that_could_not_be_drawn_leaves_the_others_in_their_places(missing):
+def test_a_picture_that_could_not_be_drawn_leaves_the_others_in_their_places(missing: Any) -> None:
     svgs = {name: SVG for name in DRAWN if name != missing}
     parsed = Page(pages.trial(full(), passages(), svgs))
     assert len(parsed.all("img")) == len(parsed.all("figure")) == len(DRAWN) - 1
 
 
-def one_query():
+def one_query() -> Any:
     found = full()
     effect = found["effectiveness"]
     effect["queries"], effect["delta_ci95"] = 1, {name: [None, None] for name in NAMES}
@@ -565,13 +566,13 @@ def one_query():
     return found
 
 
-def without_energy():
+def without_energy() -> Any:
     found = full()
     found["cost"] |= {"estimate": None}
     return found
 
 
-def nothing_found():
+def nothing_found() -> Any:
     """No scores to cut, no group, no gain: as where the first stage found no relevant passage."""
     found = full()
     found["analysis"]["scores"] |= {"grades": [], "thresholds": [], "best_f1": None, "rules": [], "calibration": [],
@@ -586,7 +587,7 @@ def nothing_found():
     ids=["older", "full", "first stage alone", "one query", "without energy", "nothing found"],
 )  # fmt: skip
 @pytest.mark.parametrize("svgs", [{}, dict.fromkeys(DRAWN, SVG)], ids=["without pictures", "with pictures"])
-def test_no_heading_stands_above_nothing(found, svgs):
+def test_no_heading_stands_above_nothing(found: Any, svgs: Any) -> None:
     for anchor, parts in sections(pages.trial(found, passages(), svgs)).items():
         kinds = [kind for kind, _ in parts]
         assert kinds[0] == "h2", anchor
@@ -594,14 +595,14 @@ def test_no_heading_stands_above_nothing(found, svgs):
         assert ("h3", "h3") not in list(pairwise(kinds)), anchor
 
 
-def test_where_energy_was_neither_measured_nor_asked_for_it_is_a_note_and_no_section():
+def test_where_energy_was_neither_measured_nor_asked_for_it_is_a_note_and_no_section() -> None:
     text = Page(pages.trial(without_energy(), passages(), {})).text
     assert "Energy and price" not in text
     assert "Energy was not measured: plain." in text
     assert "Energy and price" in Page(trial_page()).text  # a price was asked for
 
 
-def test_the_head_says_which_system_it_was_at_which_length_and_precision():
+def test_the_head_says_which_system_it_was_at_which_length_and_precision() -> None:
     found = full()
     found["effective"]["reranker"] |= {
         "model": "org/large", "revision": "sha256:0123456789abcdef0123", "precision": "fp16", "dtype": "float16",
@@ -625,7 +626,7 @@ def test_the_head_says_which_system_it_was_at_which_length_and_precision():
         assert fact in head
 
 
-def test_the_head_of_a_finished_run_names_its_file_and_no_model():
+def test_the_head_of_a_finished_run_names_its_file_and_no_model() -> None:
     found = full() | {"cost": None}
     found["effective"]["reranker"] = {"name": "bge", "path": "runs/bge.trec"}
     text = Page(pages.trial(found, passages(), {})).text
@@ -634,7 +635,7 @@ def test_the_head_of_a_finished_run_names_its_file_and_no_model():
         assert name not in text[: text.index("What reranking changed")]
 
 
-def groups(*members):
+def groups(*members: Any) -> Any:
     """A result whose queries are of these groups: label, queries, change, ends of its interval."""
     found = full()
     found["analysis"]["breakdown"]["question_word"] = [
@@ -644,14 +645,14 @@ def groups(*members):
     return found
 
 
-def rows_of(page, anchor):
+def rows_of(page: Any, anchor: Any) -> Any:
     """The rows of a section's tables: their words, and the classes within each."""
     part = page[page.index(f'id="{anchor}"') :].partition("</section>")[0]
     rows = re.findall(r"<tr.*?</tr>", part)
     return [(re.sub(r"<[^>]*>", " ", row).split(), set(re.findall(r'class="([^"]*)"', row))) for row in rows]
 
 
-def test_a_group_whose_interval_holds_0_has_neither_arrow_nor_colour_and_a_small_one_is_marked():
+def test_a_group_whose_interval_holds_0_has_neither_arrow_nor_colour_and_a_small_one_is_marked() -> None:
     page = pages.trial(
         groups(("how many", 3, 0.3335, -0.1673, 0.8344), ("what", 11, 0.1475, 0.0717, 0.2232),
                ("why", 40, -0.1, -0.15, -0.05), ("who", 1, 0.4, None, None)),
@@ -666,26 +667,26 @@ def test_a_group_whose_interval_holds_0_has_neither_arrow_nor_colour_and_a_small
     assert "Few: fewer than 10 queries, whose mean says little." in Page(page).text
 
 
-def test_a_group_of_all_queries_is_a_sentence_and_no_table():
+def test_a_group_of_all_queries_is_a_sentence_and_no_table() -> None:
     text = Page(pages.trial(groups(("what", 74, 0.1, 0.05, 0.15)), passages(), {})).text
     assert "All queries are of one group by question word: what." in text
     assert "By question word" not in text
 
 
-def spans(page, anchor):
+def spans(page: Any, anchor: Any) -> Any:
     """The ends of the intervals drawn in a section: 64 is 0, and 60 units the largest distance from it."""
     part = page[page.index(f'id="{anchor}"') :].partition("</section>")[0]
     return re.findall(r'class="span" x1="([^"]*)" x2="([^"]*)"', part)
 
 
-def test_a_drawing_of_an_interval_ends_where_the_mean_would_pass_0_or_1():
+def test_a_drawing_of_an_interval_ends_where_the_mean_would_pass_0_or_1() -> None:
     found = groups(("three", 3, -0.25, -1.1683, 0.6683), ("many", 50, 0.25, 0.125, 0.375))
     page = pages.trial(found, passages(), {})
     assert spans(page, "breakdown") == [("4.0", "124.0"), ("79.0", "109.0")]  # from -0.5 to 0.5, around 0.5
     assert "-1.1683 to +0.6683" in Page(page).text  # Student's t as it is
 
 
-def test_a_drawing_of_an_interval_ends_at_the_ceiling_of_its_measure():
+def test_a_drawing_of_an_interval_ends_at_the_ceiling_of_its_measure() -> None:
     found = full()
     effect = found["effectiveness"]
     effect["ceiling"]["mean"] = {"nDCG@10": 0.875, "RR@10": 1.0}
@@ -693,7 +694,7 @@ def test_a_drawing_of_an_interval_ends_at_the_ceiling_of_its_measure():
     assert spans(pages.trial(found, passages(), {}), "quality") == [("84.0", "124.0")]  # 0.125 and 0.375 of 0.375
 
 
-def test_a_mean_change_that_is_not_clear_has_no_arrow_in_the_table_of_measures():
+def test_a_mean_change_that_is_not_clear_has_no_arrow_in_the_table_of_measures() -> None:
     found = full()
     found["effectiveness"]["delta_ci95"] = {"nDCG@10": [-0.01, 0.51], "RR@10": [None, None]}
     found["effectiveness"]["delta"] = {"nDCG@10": 0.25, "RR@10": 0.25}
@@ -701,13 +702,13 @@ def test_a_mean_change_that_is_not_clear_has_no_arrow_in_the_table_of_measures()
     assert not [classes for words, classes in rows if words[0] in NAMES and classes & {"up", "down"}]
 
 
-def test_a_difference_from_a_published_figure_is_neither_better_nor_worse():
+def test_a_difference_from_a_published_figure_is_neither_better_nor_worse() -> None:
     rows = rows_of(trial_page(), "references")
     assert "+0.0125" in rows[1][0]
     assert not [classes for _, classes in rows if classes & {"up", "down"}]
 
 
-def test_a_page_of_a_first_stage_alone_speaks_of_no_reranked_list():
+def test_a_page_of_a_first_stage_alone_speaks_of_no_reranked_list() -> None:
     parsed = Page(alone_page())
     text = parsed.text
     said = text.rpartition("Asked and done")[0]
@@ -723,7 +724,7 @@ def test_a_page_of_a_first_stage_alone_speaks_of_no_reranked_list():
     ]  # fmt: skip
 
 
-def test_every_column_of_queries_can_be_told_by_its_name_when_it_is_sorted_by():
+def test_every_column_of_queries_can_be_told_by_its_name_when_it_is_sorted_by() -> None:
     sortable = [found for found in Page(trial_page()).all("th") if "data-column" in found]
     names = [found["abbr"] for found in sortable]
     assert names == ["query", *(f"{name} {head}" for name in NAMES for head in ("before", "after", "change"))]
@@ -731,6 +732,6 @@ def test_every_column_of_queries_can_be_told_by_its_name_when_it_is_sorted_by():
     assert alone_names == ["query", *NAMES]
 
 
-def test_a_first_forward_that_is_cold_is_explained():
+def test_a_first_forward_that_is_cold_is_explained() -> None:
     text = Page(trial_page()).text
     assert "Cold: the first query after loading, with all of its passages. In it libraries choose and compile" in text

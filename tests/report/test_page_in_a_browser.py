@@ -5,6 +5,8 @@ import json
 import re
 import shutil
 import subprocess
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,7 +20,7 @@ QUERIES = ("ten", "two", "1", "\u0645\u0631\u062d\u0628\u0627")
 LONG = "an-organisation-with-a-name/multilingual-reranker-large-v2.5_instruct" * 3
 
 
-def queries_page(found):
+def queries_page(found: Any) -> Any:
     """A page of four queries whose first measure rises by 0.1, 0.3, 0.2 and falls by 0.1."""
     before, after = per_query(0.5, QUERIES), per_query(0.5, QUERIES)
     for query_id, value in zip(QUERIES, (0.6, 0.8, 0.7, 0.4), strict=True):
@@ -28,7 +30,7 @@ def queries_page(found):
     return pages.trial(found, lines, dict.fromkeys(DRAWN, SVG))
 
 
-def ask(page, tmp_path, script, width=390):
+def ask(page: Any, tmp_path: Path, script: Any, width: Any = 390) -> Any:
     """Return what `script`, which sees the page's `view` and `doc`, returns from a page `width` pixels wide."""
     frame = f'<iframe width="{width}" height="800" style="border:0" srcdoc="{escaping.escape(page)}"></iframe>'
     asked = (
@@ -66,7 +68,9 @@ return {
 
 @pytest.mark.parametrize("width", [320, 390])
 @pytest.mark.parametrize("names", ["plain", LONG])
-def test_on_a_phone_nothing_is_off_the_screen_but_in_the_box_of_queries_which_shows_it(width, names, tmp_path):
+def test_on_a_phone_nothing_is_off_the_screen_but_in_the_box_of_queries_which_shows_it(
+    width: Any, names: Any, tmp_path: Path
+) -> None:
     found = ask(queries_page(full(names)), tmp_path, WIDE, width)
     assert found["width"] <= width
     assert found["outside"] == []
@@ -75,7 +79,7 @@ def test_on_a_phone_nothing_is_off_the_screen_but_in_the_box_of_queries_which_sh
     assert max(found["pictures"]) <= width
 
 
-def test_a_first_stage_alone_fits_a_phone_too(tmp_path):
+def test_a_first_stage_alone_fits_a_phone_too(tmp_path: Path) -> None:
     assert ask(queries_page(first_stage_alone()), tmp_path, WIDE)["outside"] == []
 
 
@@ -97,7 +101,7 @@ return found;
 """
 
 
-def test_the_table_of_queries_shows_that_it_sorts_and_is_sorted_by_its_heads(tmp_path):
+def test_the_table_of_queries_shows_that_it_sorts_and_is_sorted_by_its_heads(tmp_path: Path) -> None:
     found = ask(queries_page(full()), tmp_path, SORTING, 1000)
     assert found["before"] == ["none"] * 7
     assert found["names"][:4] == ["sort by query", "sort by nDCG@10 before", "sort by nDCG@10 after",

@@ -8,6 +8,8 @@ import sys
 import warnings
 import weakref
 from importlib import resources
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -21,7 +23,13 @@ LONG = "an-organisation-with-a-name/multilingual-reranker-large-v2.5_instruct at
 MEASURES = ("nDCG@10", "RR@10")
 
 
-def result(changes=(0.25, 0.5, 0.0, -0.125), first="bm25", second="bge", name="tiny", interval=(0.05, 0.26)):
+def result(
+    changes: Any = (0.25, 0.5, 0.0, -0.125),
+    first: Any = "bm25",
+    second: Any = "bge",
+    name: Any = "tiny",
+    interval: Any = (0.05, 0.26),
+) -> Any:
     """A finished result whose queries all begin at 0.5 and change as told, the same by both measures."""
     before = {f"q{n}": 0.5 for n in range(len(changes))}
     after = {f"q{n}": 0.5 + change for n, change in enumerate(changes)}
@@ -55,7 +63,7 @@ def result(changes=(0.25, 0.5, 0.0, -0.125), first="bm25", second="bge", name="t
     }
 
 
-def analysed(**scores):
+def analysed(**scores: Any) -> Any:
     found = result()
     found["analysis"] = {
         "depths": [{"depth": d, "pairs": d * 4, "mean": dict.fromkeys(MEASURES, 0.5 + d / 100)} for d in (5, 10, 20)],
@@ -84,16 +92,18 @@ def analysed(**scores):
     return found
 
 
-def system(label, quality=0.7, p50_ms=100.0, peak_mb=1000.0, device="a processor"):
+def system(
+    label: Any, quality: Any = 0.7, p50_ms: Any = 100.0, peak_mb: Any = 1000.0, device: Any = "a processor"
+) -> Any:
     cost = {"pairs_per_s": 9.0, "p50_ms": p50_ms, "p99_ms": p50_ms, "peak_mb": peak_mb, "device": device}
     return {"label": label, "mean": {"nDCG@10": quality}, "cost": cost}
 
 
-def uncosted(label):
+def uncosted(label: Any) -> Any:
     return system(label) | {"cost": None}
 
 
-def comparison(changes, baseline="the baseline", holm_p=0.01, half=0.02):
+def comparison(changes: Any, baseline: Any = "the baseline", holm_p: Any = 0.01, half: Any = 0.02) -> Any:
     """Changes against the baseline by label, each with an interval of `half` to either side (None for no interval)."""
     found = {
         label: {
@@ -114,7 +124,7 @@ def comparison(changes, baseline="the baseline", holm_p=0.01, half=0.02):
     }
 
 
-def measured(samples_ms, cells=None, ends=(9.0, None)):
+def measured(samples_ms: Any, cells: Any = None, ends: Any = (9.0, None)) -> Any:
     """A result with latencies, each percentile the largest of them, and a grid of (depth, length, samples)."""
     found = result()
     latency = {"samples_ms": samples_ms, "pairs_per_query": 100.0}
@@ -129,7 +139,7 @@ def measured(samples_ms, cells=None, ends=(9.0, None)):
     return found | {"cost": {"latency": latency, "latency_grid": grid}}
 
 
-def beside(*systems):
+def beside(*systems: Any) -> Any:
     changes = {s["label"]: -0.001 * n for n, s in enumerate(systems) if n}
     found = comparison(changes, baseline=systems[0]["label"])
     for tests in found["against_baseline"].values():
@@ -193,7 +203,7 @@ EXTREMES = {
 }
 
 
-def equal_depths():
+def equal_depths() -> Any:
     found = analysed()
     for depth, point in zip((1, 2, 3), found["analysis"]["depths"], strict=True):
         point |= {"depth": depth, "mean": dict.fromkeys(MEASURES, 0.5)}
@@ -202,7 +212,7 @@ def equal_depths():
 
 
 @canvas.styled
-def texts(figure) -> list[str]:
+def texts(figure: Any) -> list[str]:
     """All that is written in a picture, its lines joined again."""
     from matplotlib.text import Text
 
@@ -211,7 +221,7 @@ def texts(figure) -> list[str]:
 
 
 @canvas.styled
-def boxes(figure) -> list:
+def boxes(figure: Any) -> list:
     """Text and rectangle in pixels of everything that is written in a picture."""
     from matplotlib.text import Text
 
@@ -227,7 +237,7 @@ def boxes(figure) -> list:
     return [(t.get_text(), Text.get_window_extent(t, renderer)) for t in shown.values()]  # an arrow is no text
 
 
-def size_of(png):
+def size_of(png: Any) -> Any:
     return struct.unpack(">II", png.read_bytes()[16:24])
 
 
@@ -235,7 +245,7 @@ def size_of(png):
 
 
 @pytest.mark.parametrize("draw", [*PICTURES.values(), *EXTREMES.values()], ids=[*PICTURES, *EXTREMES])
-def test_a_picture_is_written_whole_with_no_text_cut_or_upon_another(draw, tmp_path):
+def test_a_picture_is_written_whole_with_no_text_cut_or_upon_another(draw: Any, tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         figure = draw()
@@ -258,13 +268,13 @@ def test_a_picture_is_written_whole_with_no_text_cut_or_upon_another(draw, tmp_p
 
 
 @pytest.mark.parametrize("draw", PICTURES.values(), ids=PICTURES)
-def test_the_same_input_gives_the_same_bytes(draw, tmp_path):
+def test_the_same_input_gives_the_same_bytes(draw: Any, tmp_path: Path) -> None:
     once, again = (plots.save(draw(), tmp_path / stem) for stem in ("once", "again"))
     for one, other in zip(once, again, strict=True):
         assert one.read_bytes() == other.read_bytes()
 
 
-def test_an_svg_holds_shapes_in_place_of_letters_and_neither_date_nor_random_names(tmp_path):
+def test_an_svg_holds_shapes_in_place_of_letters_and_neither_date_nor_random_names(tmp_path: Path) -> None:
     _, svg = plots.save(plots.before_after(result()), tmp_path / "a")
     drawing = svg.read_text("utf-8")
     assert "<text" not in drawing
@@ -272,7 +282,7 @@ def test_an_svg_holds_shapes_in_place_of_letters_and_neither_date_nor_random_nam
     assert "DejaVuSans-" in drawing
 
 
-def test_a_user_s_own_settings_neither_change_a_picture_nor_are_changed(tmp_path):
+def test_a_user_s_own_settings_neither_change_a_picture_nor_are_changed(tmp_path: Path) -> None:
     import matplotlib
 
     _, plain = plots.save(plots.deltas(result()), tmp_path / "plain")
@@ -282,13 +292,13 @@ def test_a_user_s_own_settings_neither_change_a_picture_nor_are_changed(tmp_path
     assert plain.read_bytes() == within.read_bytes()
 
 
-def test_nothing_goes_through_pyplot(tmp_path):
+def test_nothing_goes_through_pyplot(tmp_path: Path) -> None:
     had = "matplotlib.pyplot" in sys.modules
     plots.save(plots.tradeoff([system("a"), system("b", 0.8)], "nDCG@10"), tmp_path / "a")
     assert ("matplotlib.pyplot" in sys.modules) == had
 
 
-def test_a_saved_figure_is_closed_and_its_memory_free(tmp_path):
+def test_a_saved_figure_is_closed_and_its_memory_free(tmp_path: Path) -> None:
     import gc
 
     figure = plots.deltas(result())
@@ -299,14 +309,14 @@ def test_a_saved_figure_is_closed_and_its_memory_free(tmp_path):
     assert axes() is None
 
 
-def test_a_folder_that_is_not_there_is_an_os_error_and_the_figure_is_closed_all_the_same(tmp_path):
+def test_a_folder_that_is_not_there_is_an_os_error_and_the_figure_is_closed_all_the_same(tmp_path: Path) -> None:
     figure = plots.deltas(result())
     with pytest.raises(FileNotFoundError):
         plots.save(figure, tmp_path / "missing" / "a")
     assert figure.axes == []
 
 
-def test_pictures_leave_their_input_as_it_was():
+def test_pictures_leave_their_input_as_it_was() -> None:
     given_result, given_comparison = analysed(), comparison({"a": 0.1})
     copies = copy.deepcopy((given_result, given_comparison))
     for draw in (plots.before_after, plots.deltas, plots.depths, plots.scores, plots.reliability):
@@ -327,12 +337,12 @@ FAILED = {"status": "failed", "name": "a", "error": "no", "asked": {}}
         plots.latency_grid,
     ],
 )  # fmt: skip
-def test_a_trial_that_failed_has_no_picture(draw):
+def test_a_trial_that_failed_has_no_picture(draw: Any) -> None:
     assert draw(FAILED) is None
 
 
 @pytest.mark.parametrize("draw", [plots.before_after, plots.deltas, plots.depths])
-def test_a_first_stage_by_itself_has_no_before_and_after(draw):
+def test_a_first_stage_by_itself_has_no_before_and_after(draw: Any) -> None:
     alone = analysed()
     assert draw(alone) is not None
     alone["effective"]["reranker"] = {"name": "none", "reranks": False}
@@ -341,11 +351,11 @@ def test_a_first_stage_by_itself_has_no_before_and_after(draw):
 
 @pytest.mark.parametrize("draw", [plots.depths, plots.scores, plots.reliability])
 @pytest.mark.parametrize("analysis", [{}, {"analysis": None}, {"analysis": {"depths": [], "scores": None}}])
-def test_without_an_analysis_there_is_no_picture_of_one(draw, analysis):
+def test_without_an_analysis_there_is_no_picture_of_one(draw: Any, analysis: Any) -> None:
     assert draw(result() | analysis) is None
 
 
-def test_fewer_than_two_points_are_no_picture():
+def test_fewer_than_two_points_are_no_picture() -> None:
     one_depth, one_bin = analysed(), analysed()
     del one_depth["analysis"]["depths"][1:]
     del one_bin["analysis"]["scores"]["calibration"][1:]
@@ -366,12 +376,12 @@ def test_fewer_than_two_points_are_no_picture():
     assert plots.sweep([result(), FAILED]) is None
 
 
-def test_a_histogram_without_pairs_is_no_picture():
+def test_a_histogram_without_pairs_is_no_picture() -> None:
     assert plots.scores(analysed(histogram=None)) is None
     assert plots.scores(analysed(histogram={"edges": [0.0, 1.0], "counts": {"0": [0], "unjudged": [0]}})) is None
 
 
-def test_slices_without_a_common_measure_are_no_picture():
+def test_slices_without_a_common_measure_are_no_picture() -> None:
     other = result(name="b")
     other["effectiveness"]["delta"] = {"AP@100": 0.1}
     assert plots.sweep([result(name="a"), other]) is None
@@ -380,7 +390,7 @@ def test_slices_without_a_common_measure_are_no_picture():
 # --- what is written in them ------------------------------------------------------------------------------------------
 
 
-def test_means_and_change_are_written_beside_their_bars():
+def test_means_and_change_are_written_beside_their_bars() -> None:
     written = texts(plots.before_after(result()))  # 0.5, and (0.25 + 0.5 - 0.125) / 4 = 0.15625 more
     assert written.count("0.500") == 2
     assert written.count("0.656") == 2
@@ -388,19 +398,19 @@ def test_means_and_change_are_written_beside_their_bars():
     assert {"bm25", "+ bge", "better", "95 % interval (Student's t)"} <= set(written)
 
 
-def spans(axes):
+def spans(axes: Any) -> Any:
     """The ends of the intervals that are drawn, from the first measure on."""
     ends = [tuple(map(float, line.get_xdata())) for line in axes.lines]
     return [pair for pair in ends if len(pair) == 2 and pair[0] != pair[1]]
 
 
-def test_the_change_has_a_scale_of_its_own_and_no_interval_lies_upon_a_mean():
+def test_the_change_has_a_scale_of_its_own_and_no_interval_lies_upon_a_mean() -> None:
     levels, changes = plots.before_after(result(interval=(0.05, 0.26))).axes
     assert not levels.lines
     assert spans(changes) == [(0.05, 0.26)] * 2
 
 
-def test_an_interval_does_not_pass_the_ceiling_or_0_of_its_measure_and_says_where_it_was_cut():
+def test_an_interval_does_not_pass_the_ceiling_or_0_of_its_measure_and_says_where_it_was_cut() -> None:
     found = result(interval=(-0.7, 0.6))  # 0.5 before, and ceilings of 0.9 and 1.0
     found["effectiveness"]["ceiling"]["mean"]["nDCG@10"] = 0.9
     figure = plots.before_after(found)
@@ -410,7 +420,9 @@ def test_an_interval_does_not_pass_the_ceiling_or_0_of_its_measure_and_says_wher
 
 
 @given(st.floats(0, 1), st.floats(0, 1), st.floats(0, 1), st.floats(0, 3), st.floats(0, 3))
-def test_no_interval_leads_out_of_the_measure_s_bounds(first, ceiling, share, below, above):
+def test_no_interval_leads_out_of_the_measure_s_bounds(
+    first: Any, ceiling: Any, share: Any, below: Any, above: Any
+) -> None:
     first, ceiling = sorted((first, ceiling))
     delta = share * ceiling - first  # the reranked mean lies between 0 and the ceiling
     whole = (delta - below, delta + above)
@@ -425,13 +437,15 @@ def test_no_interval_leads_out_of_the_measure_s_bounds(first, ceiling, share, be
     ("interval", "marker", "colour"),
     [((0.05, 0.26), ">", canvas.BETTER), ((-0.3, -0.1), "<", canvas.WORSE), ((-0.1, 0.3), "o", canvas.DARK)],
 )
-def test_a_change_has_a_colour_and_an_arrow_only_where_its_interval_leaves_out_0(interval, marker, colour):
+def test_a_change_has_a_colour_and_an_arrow_only_where_its_interval_leaves_out_0(
+    interval: Any, marker: Any, colour: Any
+) -> None:
     changes = plots.before_after(result(interval=interval)).axes[1]
     points = [line for line in changes.lines if line.get_marker() in ("<", ">", "o")]
     assert {(line.get_marker(), line.get_color()) for line in points} == {(marker, colour)}
 
 
-def colours(figure):
+def colours(figure: Any) -> Any:
     """Every colour that is in a picture."""
     from matplotlib.colors import to_hex, to_rgba_array
 
@@ -443,7 +457,7 @@ def colours(figure):
     return found
 
 
-def test_the_colours_of_better_and_worse_mean_nothing_else_in_a_trial_s_pictures():
+def test_the_colours_of_better_and_worse_mean_nothing_else_in_a_trial_s_pictures() -> None:
     taken = {canvas.BETTER, canvas.WORSE, "#E69F00"}
     for figure in (
         plots.depths(analysed()), plots.scores(analysed()), plots.reliability(analysed()),
@@ -454,7 +468,7 @@ def test_the_colours_of_better_and_worse_mean_nothing_else_in_a_trial_s_pictures
     assert colours(plots.deltas(result())) >= {canvas.BETTER, canvas.WORSE}
 
 
-def test_every_picture_of_a_trial_is_titled_by_what_it_shows_and_the_slice_stands_small_beneath():
+def test_every_picture_of_a_trial_is_titled_by_what_it_shows_and_the_slice_stands_small_beneath() -> None:
     from matplotlib.text import Text
 
     found = analysed() | {"cost": measured([10.0, 11.0], GRID)["cost"]}
@@ -472,18 +486,18 @@ def test_every_picture_of_a_trial_is_titled_by_what_it_shows_and_the_slice_stand
 
 
 @pytest.mark.parametrize("changes", [(0.25,), (0.0, 0.0)])
-def test_without_an_interval_none_is_drawn_or_explained(changes):
+def test_without_an_interval_none_is_drawn_or_explained(changes: Any) -> None:
     figure = plots.before_after(result(changes, interval=(0.0, 0.0)))
     assert not spans(figure.axes[1])
     assert not [text for text in texts(figure) if "interval" in text]
 
 
-def test_better_worse_and_equal_queries_are_counted():
+def test_better_worse_and_equal_queries_are_counted() -> None:
     written = texts(plots.deltas(result()))
     assert {"2 better", "1 worse", "1 equal", "mean +0.1562", "4 queries, ordered by change"} <= set(written)
 
 
-def test_gains_and_losses_are_told_apart_by_side_and_by_colour():
+def test_gains_and_losses_are_told_apart_by_side_and_by_colour() -> None:
     gains, losses = plots.deltas(result()).axes[0].patches
     assert list(gains.get_data().values) == [0.5, 0.25, 0, 0]
     assert list(losses.get_data().values) == [0, 0, 0, -0.125]
@@ -491,7 +505,7 @@ def test_gains_and_losses_are_told_apart_by_side_and_by_colour():
     assert gains.get_facecolor() != losses.get_facecolor()
 
 
-def test_thousands_of_queries_make_few_steps_and_keep_their_places():
+def test_thousands_of_queries_make_few_steps_and_keep_their_places() -> None:
     changes = [0.25] * 3000 + [0.0] * 3999 + [-0.5]
     gains, losses = plots.deltas(result(changes)).axes[0].patches
     assert list(gains.get_data().edges) == [0, 3000, 6999, 7000]
@@ -499,7 +513,7 @@ def test_thousands_of_queries_make_few_steps_and_keep_their_places():
     assert list(losses.get_data().values) == [0, 0, -0.5]
 
 
-def test_quality_is_drawn_over_depth():
+def test_quality_is_drawn_over_depth() -> None:
     figure = plots.depths(analysed())
     line, first, ceiling = figure.axes[0].lines
     assert list(line.get_xdata()) == [5, 10, 20]
@@ -508,7 +522,7 @@ def test_quality_is_drawn_over_depth():
     assert {"+ bge: 0.550 at 5, 0.700 at 20", "bm25: 0.500"} <= set(texts(figure))
 
 
-def test_each_grade_has_a_panel_the_best_on_top_and_unjudged_last():
+def test_each_grade_has_a_panel_the_best_on_top_and_unjudged_last() -> None:
     figure = plots.scores(analysed())
     titles = [axes.get_title(loc="left") for axes in figure.axes]
     assert titles == [
@@ -521,14 +535,14 @@ def test_each_grade_has_a_panel_the_best_on_top_and_unjudged_last():
     assert {told, "relevant: grade 2 and above", "not relevant"} <= set(texts(figure))
 
 
-def test_a_bin_without_pairs_is_no_point_of_the_calibration():
+def test_a_bin_without_pairs_is_no_point_of_the_calibration() -> None:
     figure = plots.reliability(analysed())
     line = figure.axes[0].lines[1]
     assert (list(line.get_xdata()), list(line.get_ydata())) == ([0.2, 0.9], [0.0, 0.5])
     assert "+ bge (expected calibration error 0.257)" in texts(figure)
 
 
-def test_the_pareto_front_is_what_none_beats_in_both():
+def test_the_pareto_front_is_what_none_beats_in_both() -> None:
     systems = [system("slow", 0.8, 900), system("bad", 0.6, 200), system("fast", 0.7, 100), system("late", 0.8, 950)]
     axes = plots.tradeoff([*systems, uncosted("free")], "nDCG@10").axes[0]
     front, *points = axes.lines
@@ -537,18 +551,18 @@ def test_the_pareto_front_is_what_none_beats_in_both():
     assert filled == {100, 900}
 
 
-def test_the_points_are_numbered_and_the_key_says_which_is_which():
+def test_the_points_are_numbered_and_the_key_says_which_is_which() -> None:
     written = texts(plots.tradeoff([system("slow", 0.8, 1234.5), system("fast", 0.7, 2.5)], "nDCG@10"))
     assert {"1", "2", "1. slow: 0.800, 1,234 ms", "2. fast: 0.700, 2.5 ms"} <= set(written)
 
 
-def test_devices_are_named_where_they_differ_only():
+def test_devices_are_named_where_they_differ_only() -> None:
     both = beside(system("a", device="cpu"), system("b", device="gpu"))
     assert {"1. a on cpu (baseline)", "2. b on gpu"} <= set(texts(plots.costs(both, "nDCG@10")))
     assert {"1. a (baseline)", "2. b"} <= set(texts(plots.costs(beside(system("a"), system("b")), "nDCG@10")))
 
 
-def test_percentiles_stand_beneath_the_latencies_with_the_ends_that_there_are():
+def test_percentiles_stand_beneath_the_latencies_with_the_ends_that_there_are() -> None:
     figure = plots.latency(measured([10.0, 12.0], ends=(9.0, None)))
     written = texts(figure)
     assert written.count("12.0 [9.00, ?]") == 4
@@ -558,12 +572,12 @@ def test_percentiles_stand_beneath_the_latencies_with_the_ends_that_there_are():
     assert not [text for text in sure if "do not determine" in text]
 
 
-def dots(figure):
+def dots(figure: Any) -> Any:
     """The samples that are drawn."""
     return list(figure.axes[0].lines[0].get_xdata())
 
 
-def test_each_sample_is_a_dot_and_the_percentiles_are_lines_among_them():
+def test_each_sample_is_a_dot_and_the_percentiles_are_lines_among_them() -> None:
     found = measured([14.0, 10.0, 11.0, 10.5])
     found["cost"]["latency"] |= {"p50_ms": 10.5, "p90_ms": 13.0, "p95_ms": 14.0, "p99_ms": 14.0}
     figure = plots.latency(found)
@@ -573,7 +587,7 @@ def test_each_sample_is_a_dot_and_the_percentiles_are_lines_among_them():
     assert {"p50", "p90", "p99"} <= set(texts(figure))
 
 
-def test_two_samples_far_from_the_others_stand_at_the_edge_with_their_values_and_squeeze_nothing():
+def test_two_samples_far_from_the_others_stand_at_the_edge_with_their_values_and_squeeze_nothing() -> None:
     near = [200.0 + n for n in range(18)]
     figure = plots.latency(measured([*near, 900.0, 70.0]))  # each percentile is the slowest sample here
     axes, below = figure.axes
@@ -588,7 +602,7 @@ def test_two_samples_far_from_the_others_stand_at_the_edge_with_their_values_and
 
 
 @pytest.mark.parametrize("samples", [[10.0, 500.0], [1.0, 2.0, 3.0, 900.0], [100.0 + n for n in range(20)]])
-def test_where_no_few_are_far_from_many_all_samples_are_on_the_axis(samples):
+def test_where_no_few_are_far_from_many_all_samples_are_on_the_axis(samples: Any) -> None:
     figure = plots.latency(measured(samples))
     assert dots(figure) == samples
     assert "a sample beyond the edge" not in texts(figure)
@@ -596,7 +610,7 @@ def test_where_no_few_are_far_from_many_all_samples_are_on_the_axis(samples):
 
 @given(st.lists(st.floats(0.01, 1e5), min_size=2, max_size=60))
 @settings(deadline=None, max_examples=40)
-def test_every_sample_is_drawn_and_none_outside_of_the_axis(samples):
+def test_every_sample_is_drawn_and_none_outside_of_the_axis(samples: Any) -> None:
     figure = plots.latency(measured(samples))
     axes = figure.axes[0]
     drawn = [x for line in axes.lines if line.get_marker() in ("o", "<", ">") for x in line.get_xdata()]
@@ -605,13 +619,13 @@ def test_every_sample_is_drawn_and_none_outside_of_the_axis(samples):
     assert left <= min(drawn) <= max(drawn) <= right
 
 
-def test_of_many_thousand_samples_each_dot_stands_for_some_and_the_slowest_is_one():
+def test_of_many_thousand_samples_each_dot_stands_for_some_and_the_slowest_is_one() -> None:
     figure = plots.latency(measured([float(n) for n in range(1, 5001)]))
     assert (len(dots(figure)), max(dots(figure))) == (1667, 5000)  # every third, from the slowest on
     assert "5,000 samples, 100 passages a query; a dot for each 3" in texts(figure)
 
 
-def test_an_older_result_has_percentiles_without_intervals():
+def test_an_older_result_has_percentiles_without_intervals() -> None:
     found = measured([10.0, 12.0])
     latency = found["cost"]["latency"]
     found["cost"]["latency"] = {key: value for key, value in latency.items() if "ci95" not in key and key != "p95_ms"}
@@ -620,7 +634,7 @@ def test_an_older_result_has_percentiles_without_intervals():
     assert not [text for text in written if "interval" in text]
 
 
-def test_the_grid_is_drawn_over_depth_and_over_length():
+def test_the_grid_is_drawn_over_depth_and_over_length() -> None:
     over_depth, over_length = plots.latency_grid(measured([1.0], GRID)).axes
     lines = {tuple(line.get_xdata()) for line in over_depth.lines if len(line.get_xdata()) > 1}
     assert lines == {(10, 50, 100)}
@@ -628,7 +642,7 @@ def test_the_grid_is_drawn_over_depth_and_over_length():
     assert (list(middle.get_xdata()), middle.get_ydata()[0]) == ([64, 128, 256, 512], 10 * 64 / 500)
 
 
-def test_a_cell_that_was_timed_once_is_an_open_marker():
+def test_a_cell_that_was_timed_once_is_an_open_marker() -> None:
     figure = plots.latency_grid(measured([1.0], [(10, 64, [1.0, 2.0]), (10, 128, [9.0])]))
     [axes] = figure.axes
     points = {line.get_xdata()[0]: line.get_markerfacecolor() for line in axes.lines if len(line.get_xdata()) == 1}
@@ -637,7 +651,7 @@ def test_a_cell_that_was_timed_once_is_an_open_marker():
     assert "open: timed once" in texts(figure)
 
 
-def test_cost_is_drawn_row_by_row_with_the_change_against_the_baseline():
+def test_cost_is_drawn_row_by_row_with_the_change_against_the_baseline() -> None:
     one, other = system("one"), system("other", p50_ms=25.0, peak_mb=500.0)
     other["cost"] |= {"p99_ms": 30.0, "weights_mb": 250.0}
     written = texts(plots.costs(beside(one, other, uncosted("free")), "nDCG@10"))
@@ -645,7 +659,7 @@ def test_cost_is_drawn_row_by_row_with_the_change_against_the_baseline():
     assert not [text for text in written if "free" in text]
 
 
-def test_a_filled_marker_is_a_change_that_is_clear():
+def test_a_filled_marker_is_a_change_that_is_clear() -> None:
     found = comparison({"sure": 0.1, "unsure": -0.2, "untold": 0.0})
     found["against_baseline"]["unsure"]["nDCG@10"]["holm_p"] = 0.05
     found["against_baseline"]["untold"]["nDCG@10"]["holm_p"] = None
@@ -662,7 +676,7 @@ def test_a_filled_marker_is_a_change_that_is_clear():
     assert "change of nDCG@10 against the baseline" in texts(figure)
 
 
-def test_slices_are_sorted_by_gain_and_point_where_they_went():
+def test_slices_are_sorted_by_gain_and_point_where_they_went() -> None:
     up, down = result((0.25, 0.25), name="dev/en"), result((-0.25, -0.25), name="dev/de", interval=(-0.3, 0.1))
     figure = plots.sweep([down, FAILED, up])
     axes = figure.axes[0]
@@ -672,12 +686,12 @@ def test_slices_are_sorted_by_gain_and_point_where_they_went():
     assert {"0.500 \u2192 0.750 (+0.250)", "0.500 \u2192 0.250 (-0.250)", "bm25 + bge at fp32"} <= set(texts(figure))
 
 
-def test_trials_on_one_slice_have_the_names_of_their_systems_and_the_slice_stands_once():
+def test_trials_on_one_slice_have_the_names_of_their_systems_and_the_slice_stands_once() -> None:
     written = texts(plots.sweep([result(second="one"), result(second="other")]))
     assert {"bm25 + one at fp32", "bm25 + other at fp32", "tiny"} <= set(written)
 
 
-def test_a_slice_that_comes_twice_among_others_is_told_apart_by_its_systems():
+def test_a_slice_that_comes_twice_among_others_is_told_apart_by_its_systems() -> None:
     written = texts(plots.sweep([result(second="one"), result(second="other"), result(name="large", second="one")]))
     assert {"tiny: bm25 + one at fp32", "tiny: bm25 + other at fp32"} <= set(written)
 
@@ -685,11 +699,11 @@ def test_a_slice_that_comes_twice_among_others_is_told_apart_by_its_systems():
 # --- labels -----------------------------------------------------------------------------------------------------------
 
 
-def test_what_the_font_lacks_is_an_escape_and_other_scripts_stay():
+def test_what_the_font_lacks_is_an_escape_and_other_scripts_stay() -> None:
     assert canvas.readable("模-café Привет \U0001f9ff\ud800") == "\\u6a21-café Привет \\U0001f9ff\\ud800"
 
 
-def test_dollars_underscores_and_line_breaks_are_text(tmp_path):
+def test_dollars_underscores_and_line_breaks_are_text(tmp_path: Path) -> None:
     figure = plots.before_after(result(first="_first$x^$", second="a\n\tb", name="模型"))
     written = texts(figure)
     assert {"_first$x^$", "+ a b"} <= set(written)
@@ -698,13 +712,13 @@ def test_dollars_underscores_and_line_breaks_are_text(tmp_path):
 
 @given(st.text(max_size=80), st.sampled_from([0.5, 2.2, 5.6]))
 @settings(deadline=None, max_examples=60)
-def test_wrapping_loses_nothing_and_keeps_to_the_width(text, width):
+def test_wrapping_loses_nothing_and_keeps_to_the_width(text: Any, width: Any) -> None:
     lines = canvas.wrapped(text, width, canvas.SMALL).split("\n")
     assert "".join("".join(lines).split()) == "".join(canvas.readable(text).split())
     assert all(canvas._inches(line, canvas.SMALL) <= width for line in lines)
 
 
-def test_lines_break_between_the_parts_of_a_name_and_not_inside_of_a_number():
+def test_lines_break_between_the_parts_of_a_name_and_not_inside_of_a_number() -> None:
     assert canvas.wrapped("organisation/reranker-v2.5 at fp16", 1.1, 9.5).split("\n") == [
         "organisation/",
         "reranker-v2.5 at",
@@ -712,7 +726,7 @@ def test_lines_break_between_the_parts_of_a_name_and_not_inside_of_a_number():
     ]
 
 
-def test_colours_differ_in_grey_print():
+def test_colours_differ_in_grey_print() -> None:
     lightness = {}
     for colour in (canvas.BLACK, canvas.BLUE, canvas.ORANGE, canvas.LIGHT):
         red, green, blue = (int(colour[at : at + 2], 16) for at in (1, 3, 5))
@@ -720,12 +734,12 @@ def test_colours_differ_in_grey_print():
     assert [round(value, 2) for value in lightness.values()] == [0.0, 0.34, 0.47, 0.75]
 
 
-def test_better_and_worse_are_the_colours_of_the_page():
+def test_better_and_worse_are_the_colours_of_the_page() -> None:
     style = (resources.files("evalkit.report.page") / "page.css").read_text("utf-8")
     assert f"--up: {canvas.BETTER.lower()}; --down: {canvas.WORSE.lower()};" in style
 
 
-def test_a_result_read_back_from_json_gives_the_same_picture(tmp_path):
+def test_a_result_read_back_from_json_gives_the_same_picture(tmp_path: Path) -> None:
     found = analysed()
     back = json.loads(json.dumps(found))
     one, other = (plots.save(plots.scores(r), tmp_path / name) for r, name in ((found, "one"), (back, "other")))
@@ -748,13 +762,13 @@ def test_a_result_read_back_from_json_gives_the_same_picture(tmp_path):
                     {"reranker": {"name": "r", "precision": "fp32"}}]),
      ("trials", [{}, {}])],
 )  # fmt: skip
-def test_the_picture_of_a_sweep_is_named_for_what_varies(what, changes):
+def test_the_picture_of_a_sweep_is_named_for_what_varies(what: Any, changes: Any) -> None:
     same = {"slice": {"name": "dev/en", "lang": "en"}, "first_stage": {"name": "bm25"}, "reranker": {"name": "r"},
             "depth": 20}  # fmt: skip
     assert plots.varying([{"effective": same | change} for change in changes]) == what
 
 
-def test_a_system_without_a_reranker_is_on_the_picture_and_on_the_front():
+def test_a_system_without_a_reranker_is_on_the_picture_and_on_the_front() -> None:
     """MiniLM alone is better and faster than BM25 with a reranker, which so is no point of the front."""
     alone = {"side": "first_stage", "own_first_stage": None, "cost": None}
     systems = [
@@ -770,7 +784,7 @@ def test_a_system_without_a_reranker_is_on_the_picture_and_on_the_front():
     assert "3. minilm: 0.840, 11 ms" in written
 
 
-def times(first_stage_ms, reranking_ms):
+def times(first_stage_ms: Any, reranking_ms: Any) -> Any:
     return {
         "first_stage_ms": first_stage_ms,
         "reranking_p50_ms": reranking_ms,

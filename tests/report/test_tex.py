@@ -5,6 +5,8 @@ import re
 import shutil
 import subprocess
 from copy import deepcopy
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -68,7 +70,7 @@ def cells(table: str) -> dict[str, list[str]]:
     return {first.strip(): others for first, *others in rows}
 
 
-def without_tests(result):
+def without_tests(result: Any) -> Any:
     result = deepcopy(result)
     del result["effectiveness"]["tests"]
     return result
@@ -89,7 +91,7 @@ def depths(latex: str) -> list[int]:
 
 
 @pytest.mark.parametrize(("name", "render", "what"), TABLES)
-def test_a_table_reads_as_promised(name, render, what):
+def test_a_table_reads_as_promised(name: Any, render: Any, what: Any) -> None:
     """EVALKIT_WRITE_GOLDEN=1 renews tests/golden/table_trial.tex and table_comparison.tex."""
     if os.environ.get("EVALKIT_WRITE_GOLDEN") == "1":
         (GOLDEN / name).write_text(render(what), "utf-8")
@@ -97,13 +99,13 @@ def test_a_table_reads_as_promised(name, render, what):
 
 
 @pytest.mark.parametrize(("name", "render", "what"), TABLES)
-def test_a_table_names_its_slice_its_queries_and_its_test(name, render, what):
+def test_a_table_names_its_slice_its_queries_and_its_test(name: Any, render: Any, what: Any) -> None:
     (caption,) = re.findall(r"\\caption\{(.*)\}", render(what))
     for words in (r"my\_slice/en, 43 queries", "paired randomisation test", "Holm's correction"):
         assert words in caption
 
 
-def test_a_table_says_which_command_made_it_and_which_package_it_needs():
+def test_a_table_says_which_command_made_it_and_which_package_it_needs() -> None:
     assert tex.trial(TRIAL).startswith(
         "% Made by: python -m evalkit name=tiny_run 'out_dir=a b'\n% Needs \\usepackage{"
     )
@@ -113,20 +115,20 @@ def test_a_table_says_which_command_made_it_and_which_package_it_needs():
     )
 
 
-def test_the_best_is_bold_and_what_is_significant_is_marked():
+def test_the_best_is_bold_and_what_is_significant_is_marked() -> None:
     rows = cells(tex.trial(TRIAL))
     assert rows["bm25"] == ["0.5000", r"\textbf{0.7500}", "0.2500", "0.6250"]
     assert rows[r"+ m3\_50\%"] == [rf"\textbf{{0.7500}}{DAGGER}", f"0.5000{DOUBLE}", r"\textbf{0.3750}", "0.6250"]
     assert rows["best possible order"] == ["0.8750", "1.0000", "0.5000", "0.6250"]
 
 
-def test_differences_have_a_sign_of_mathematics_and_nothing_is_minus_zero():
+def test_differences_have_a_sign_of_mathematics_and_nothing_is_minus_zero() -> None:
     rows = cells(tex.trial(TRIAL))
     assert rows["difference"] == ["$+0.2500$", "$-0.2500$", "$+0.1250$", "$+0.0000$"]
     assert rows[r"95\,\% interval"] == [r"$\pm 0.1250$", r"$\pm 0.2500$", "--", r"$\pm 0.0000$"]
 
 
-def test_a_comparison_has_its_baseline_first_and_a_row_for_each_system():
+def test_a_comparison_has_its_baseline_first_and_a_row_for_each_system() -> None:
     rows = cells(tex.comparison(COMPARED))
     assert list(rows) == ["System", "bm25", "+ bge at fp16", "+ bge at bf16", r"+ vicuna\_13b"]
     assert rows["bm25"] == ["0.5000", "0.7500"]
@@ -135,18 +137,18 @@ def test_a_comparison_has_its_baseline_first_and_a_row_for_each_system():
     assert rows[r"+ vicuna\_13b"] == [f"0.3750{DOUBLE}", r"\textbf{0.8750}"]
 
 
-def test_labels_are_whole_where_not_all_systems_build_on_the_baseline():
+def test_labels_are_whole_where_not_all_systems_build_on_the_baseline() -> None:
     compared = deepcopy(COMPARED)
     compared["systems"].append({"label": "bge-m3", "where": "m3", "mean": {"nDCG@10": 0.1, "RR@10": 0.1}})
     assert {"bm25", "bm25 + bge at fp16", "bge-m3"} <= cells(tex.comparison(compared)).keys()
 
 
 @pytest.mark.parametrize(("name", "render", "what"), TABLES)
-def test_what_is_missing_is_a_dash(name, render, what):
+def test_what_is_missing_is_a_dash(name: Any, render: Any, what: Any) -> None:
     assert re.search("none|nan|null", render(what), re.IGNORECASE) is None
 
 
-def test_without_a_test_no_test_is_spoken_of():
+def test_without_a_test_no_test_is_spoken_of() -> None:
     compared = deepcopy(COMPARED)
     for tests in compared["against_baseline"].values():
         for test in tests.values():
@@ -156,7 +158,7 @@ def test_without_a_test_no_test_is_spoken_of():
         assert r"\textbf{0.7500}" in table
 
 
-def test_without_a_reranker_there_is_one_system():
+def test_without_a_reranker_there_is_one_system() -> None:
     result = deepcopy(TRIAL)
     result["effective"]["reranker"] = {"name": "none", "reranks": False}
     table = tex.trial(result)
@@ -177,12 +179,12 @@ def test_without_a_reranker_there_is_one_system():
         ("a\n\n b\t\x00c\ud83d", "a b c"),
     ],
 )
-def test_a_text_is_escaped(text, latex):
+def test_a_text_is_escaped(text: Any, latex: Any) -> None:
     assert tex.escape(text) == latex
 
 
 @given(any_text)
-def test_no_text_breaks_a_table(text):
+def test_no_text_breaks_a_table(text: Any) -> None:
     latex = tex.escape(text)
     assert min(depths(latex)) == depths(latex)[-1] == 0
     assert len(latex.splitlines()) <= 1
@@ -192,7 +194,7 @@ def test_no_text_breaks_a_table(text):
 
 
 @given(any_text, any_text)
-def test_no_name_and_no_command_leave_their_place(name, other):
+def test_no_name_and_no_command_leave_their_place(name: Any, other: Any) -> None:
     result = deepcopy(TRIAL)
     result["name"] = result["provenance"]["command"][1] = name
     result["effective"]["first_stage"]["name"] = name
@@ -206,7 +208,7 @@ def test_no_name_and_no_command_leave_their_place(name, other):
 
 
 @pytest.mark.skipif(not shutil.which("pdflatex"), reason="there is no pdflatex")
-def test_latex_takes_the_tables(tmp_path):
+def test_latex_takes_the_tables(tmp_path: Path) -> None:
     ugly = deepcopy(TRIAL)
     ugly["effective"]["first_stage"]["name"] = "[2pt] \\x{ % & $ # _ ~ ^ < | > `` -- é \x00\n\n" + SPECIAL
     ugly["effective"]["reranker"]["name"] = "*\\end{table}"

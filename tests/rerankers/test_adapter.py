@@ -7,6 +7,7 @@ import sys
 from collections import namedtuple
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -31,16 +32,16 @@ PAIRS = [Pair("q0", f"d{i}") for i in range(3)]
 QUERIES, DOCS = {"q0": "query"}, {f"d{i}": f"text {i}" for i in range(3)}
 
 
-def reranker(found, /, **members):
+def reranker(found: Any, /, **members: Any) -> Any:
     """An object of a class that has `score` and these members, and inherits nothing."""
     return type("Mine", (), {"score": lambda self, pairs, queries, docs: found, **members})()
 
 
-def logits(found, **members):
+def logits(found: Any, **members: Any) -> Any:
     return reranker_of(reranker(found, **members), "mine.Mine").score(PAIRS, QUERIES, DOCS).logits
 
 
-def refusal(work, *arguments, **settings):
+def refusal(work: Any, *arguments: Any, **settings: Any) -> Any:
     with pytest.raises(EvalkitError) as caught:
         work(*arguments, **settings)
     return str(caught.value)
@@ -64,18 +65,18 @@ def refusal(work, *arguments, **settings):
         Scores(np.array([1, 0.5, -2])),
     ],
 )
-def test_scores_may_be_a_list_an_array_or_a_tensor(found):
+def test_scores_may_be_a_list_an_array_or_a_tensor(found: Any) -> None:
     got = logits(found)
     assert got == (1.0, 0.5, -2.0)
     assert {type(one) for one in got} == {float}
 
 
-def test_scores_may_come_from_a_generator():
+def test_scores_may_come_from_a_generator() -> None:
     assert logits(number / 2 for number in range(3)) == (0.0, 0.5, 1.0)
 
 
 @given(st.lists(st.none() | st.floats(allow_nan=False, width=32), min_size=3, max_size=3))
-def test_a_score_is_what_was_returned_and_none_stays_none(found):
+def test_a_score_is_what_was_returned_and_none_stays_none(found: Any) -> None:
     assert logits(list(found)) == logits(tuple(found)) == tuple(found)
     assert logits([None if one is None else np.float32(one) for one in found]) == tuple(found)
 
@@ -101,24 +102,24 @@ def test_a_score_is_what_was_returned_and_none_stays_none(found):
     ],
     ids=str,
 )
-def test_what_is_no_list_of_scores_is_refused(found, told):
+def test_what_is_no_list_of_scores_is_refused(found: Any, told: Any) -> None:
     assert told in refusal(logits, found)
 
 
-def test_counts_may_be_numbers_of_numpy_and_become_plain():
+def test_counts_may_be_numbers_of_numpy_and_become_plain() -> None:
     given_ = Scores((1.0,) * 3, truncated_pairs=np.int64(2), tokens=np.int32(9), forward_s=np.float32(0.5))
     found = reranker_of(reranker(given_)).score(PAIRS, QUERIES, DOCS)
     assert json.loads(json.dumps([found.truncated_pairs, found.tokens, found.forward_s])) == [2, 9, 0.5]
 
 
-def test_nan_and_infinity_end_a_trial_as_for_any_reranker():
+def test_nan_and_infinity_end_a_trial_as_for_any_reranker() -> None:
     data = collection(1)
     for bad in (np.nan, float("inf"), -np.inf):
         with pytest.raises(NotFiniteError, match="as logit for query 'q0' and passage 'd1'"):
             trial.run(plan(), data, everywhere(data, "d0", "d1"), reranker([1.0, bad]), {}, {})
 
 
-def test_pairs_without_a_score_follow_and_a_reranker_without_any_changes_nothing():
+def test_pairs_without_a_score_follow_and_a_reranker_without_any_changes_nothing() -> None:
     data = collection(1)
     first = everywhere(data, "d0", "d1", "d2")
     done = trial.run(plan(), data, first, reranker([None, None, 3.0]), {}, {})
@@ -128,9 +129,9 @@ def test_pairs_without_a_score_follow_and_a_reranker_without_any_changes_nothing
     assert done.effective["scoring"]["pairs_unscored"] == 3
 
 
-def test_what_is_done_to_the_pairs_there_stays_there():
+def test_what_is_done_to_the_pairs_there_stays_there() -> None:
     class Sorting:
-        def score(self, pairs, queries, docs):
+        def score(self, pairs: Any, queries: Any, docs: Any) -> Any:
             pairs.reverse()
             return [float(pair.doc_id[1]) for pair in pairs]
 
@@ -142,9 +143,9 @@ def test_what_is_done_to_the_pairs_there_stays_there():
 # --- members ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_class_that_inherits_and_one_that_does_not_are_equal():
+def test_a_class_that_inherits_and_one_that_does_not_are_equal() -> None:
     class Inherits(Reranker):
-        def score(self, pairs, queries, docs):
+        def score(self, pairs: Any, queries: Any, docs: Any) -> Any:
             return [1.0] * len(pairs)
 
     for component in (Inherits(), reranker([1.0] * 3)):
@@ -158,14 +159,14 @@ def test_a_class_that_inherits_and_one_that_does_not_are_equal():
         assert reranker_of(got) is got
 
 
-def test_a_dataclass_may_declare_the_members_anew_without_a_default():
+def test_a_dataclass_may_declare_the_members_anew_without_a_default() -> None:
     @dataclass
     class Mine(Reranker):
         name: str
         device: str
         model: str
 
-        def score(self, pairs, queries, docs, on_progress=None):
+        def score(self, pairs: Any, queries: Any, docs: Any, on_progress: Any = None) -> Any:
             return [0.0] * len(pairs)
 
     got = reranker_of(Mine("it", "cpu", "m"))
@@ -174,29 +175,29 @@ def test_a_dataclass_may_declare_the_members_anew_without_a_default():
         Mine()
 
 
-def test_evalkits_own_components_stay_what_they_are():
+def test_evalkits_own_components_stay_what_they_are() -> None:
     none, bm25 = NoReranker(), BM25()
     assert (reranker_of(none), first_stage_of(bm25)) == (none, bm25)
     assert reranker_of(none) is none
 
 
-def test_members_of_ones_own_are_those_that_are_called():
+def test_members_of_ones_own_are_those_that_are_called() -> None:
     calls = []
 
     class Mine:
         name, computes, device = "it", False, torch.device("cuda", 1)
 
-        def check(self):
+        def check(self) -> None:
             calls.append("check")
 
-        def load(self):
+        def load(self) -> None:
             calls.append("load")
 
-        def score(self, pairs, queries, docs, *, on_progress):
+        def score(self, pairs: Any, queries: Any, docs: Any, *, on_progress: Any) -> Any:
             on_progress(np.int64(len(pairs)))
             return [0.0] * len(pairs)
 
-        def score_all(self, pairs, queries, docs):
+        def score_all(self, pairs: Any, queries: Any, docs: Any) -> Any:
             return Scores((1.0,) * len(pairs), from_store=2)
 
     got = reranker_of(Mine())
@@ -210,15 +211,15 @@ def test_members_of_ones_own_are_those_that_are_called():
     assert seen == [3, 3]  # by the component, and for one that takes no on_progress at its end
 
 
-def test_a_fourth_parameter_that_is_not_on_progress_is_left_alone():
+def test_a_fourth_parameter_that_is_not_on_progress_is_left_alone() -> None:
     class Mine:
-        def score(self, pairs, queries, docs, batch_size=32):
+        def score(self, pairs: Any, queries: Any, docs: Any, batch_size: Any = 32) -> Any:
             return [float(batch_size)] * len(pairs)
 
     assert reranker_of(Mine()).score(PAIRS, QUERIES, DOCS, lambda n: None).logits == (32.0,) * 3
 
 
-def test_an_attribute_of_another_meaning_is_let_be_where_nothing_is_inherited():
+def test_an_attribute_of_another_meaning_is_let_be_where_nothing_is_inherited() -> None:
     got = reranker_of(reranker([1.0] * 3, engine="vllm", device=object()))
     assert (got.engine, got.device) == (None, "cpu")
 
@@ -245,15 +246,15 @@ class Bare:
          "Engined: engine is a str, and has to have facts, tokenize, weights_mb and predicted_peak_mb"),
     ],
 )  # fmt: skip
-def test_what_has_not_the_shape_is_refused_by_the_member(component, told):
-    def use():
+def test_what_has_not_the_shape_is_refused_by_the_member(component: Any, told: Any) -> None:
+    def use() -> None:
         _ = reranker_of(component).engine
 
     assert told in refusal(use)
 
 
-def test_what_its_own_code_raises_is_one_sentence_with_file_and_line():
-    def broken(self, *of):
+def test_what_its_own_code_raises_is_one_sentence_with_file_and_line() -> None:
+    def broken(self: Any, *of: Any) -> Any:
         return {}["x"]
 
     got = reranker_of(reranker([], score=broken, load=broken, describe=broken), "_target_=mine.Mine")
@@ -263,26 +264,26 @@ def test_what_its_own_code_raises_is_one_sentence_with_file_and_line():
     assert refusal(got.score, PAIRS, QUERIES, DOCS) == f"_target_=mine.Mine: score failed with KeyError: 'x' {here}"
 
 
-def test_a_component_cannot_end_the_process_and_its_own_sentence_is_shown_as_it_is():
-    def ends(self):
+def test_a_component_cannot_end_the_process_and_its_own_sentence_is_shown_as_it_is() -> None:
+    def ends(self: Any) -> None:
         sys.exit(0)
 
-    def refuses(self):
+    def refuses(self: Any) -> None:
         raise EvalkitError("reranker.url=...: nobody answers")
 
     assert "load failed with SystemExit: 0" in refusal(reranker_of(reranker([], load=ends)).load)
     assert refusal(reranker_of(reranker([], load=refuses)).load) == "reranker.url=...: nobody answers"
 
 
-def test_what_nothing_waits_for_is_refused():
-    async def later(self, pairs, queries, docs):
+def test_what_nothing_waits_for_is_refused() -> None:
+    async def later(self: Any, pairs: Any, queries: Any, docs: Any) -> None:
         await asyncio.sleep(0)
 
     told = refusal(reranker_of(reranker([], score=later)).score, PAIRS, QUERIES, DOCS)
     assert told.endswith("score is asynchronous, and nothing waits for it; end it with asyncio.run(...)")
 
 
-def test_a_passage_without_a_text_is_refused_before_it_is_asked_for():
+def test_a_passage_without_a_text_is_refused_before_it_is_asked_for() -> None:
     told = refusal(reranker_of(reranker([0.0] * 3)).score, [Pair("q0", "other")], QUERIES, DOCS)
     assert told.startswith("1 passages of the first stage have no text in this slice (e.g. 'other')")
 
@@ -294,7 +295,7 @@ class Colour(enum.Enum):
     RED = "red"
 
 
-def test_what_is_described_becomes_json():
+def test_what_is_described_becomes_json() -> None:
     described = {
         "model": Path("models/mine"), "layers": np.int64(6), "share": np.float32(0.5), "dtype": torch.float16,
         "device": torch.device("cpu"), "ids": np.arange(3), "kinds": {"b", "a"}, "colour": Colour.RED, 3: (1, 2),
@@ -319,7 +320,7 @@ def test_what_is_described_becomes_json():
         ({"batch_tokens": "many"}, "mine.Mine: describe().batch_tokens is 'many', and has to be an integer or null"),
     ],
 )
-def test_what_json_or_the_reports_cannot_hold_is_refused(described, told):
+def test_what_json_or_the_reports_cannot_hold_is_refused(described: Any, told: Any) -> None:
     got = reranker_of(reranker([], describe=lambda self: described), "mine.Mine")
     assert refusal(got.describe).startswith(told)
 
@@ -327,12 +328,12 @@ def test_what_json_or_the_reports_cannot_hold_is_refused(described, told):
 # --- first stages and slices ------------------------------------------------------------------------------------------
 
 
-def search(found, **members):
+def search(found: Any, **members: Any) -> Any:
     component = type("Mine", (), {"search": lambda self, data, depth: found, **members})()
     return first_stage_of(component, "mine.Mine").search(collection(2), 3)
 
 
-def test_hits_may_be_lists_and_numbers_of_numpy_and_a_query_may_be_left_out():
+def test_hits_may_be_lists_and_numbers_of_numpy_and_a_query_may_be_left_out() -> None:
     got = search({"q1": [("d1", np.float32(2)), ["d0", 2]]})
     assert got == Run("Mine", {"q0": (), "q1": (Hit("d1", 2.0), Hit("d0", 2.0))})
     assert search(Run("own", {"q0": (Hit("d0", 1.0),)})).name == "own"
@@ -353,13 +354,13 @@ def test_hits_may_be_lists_and_numbers_of_numpy_and_a_query_may_be_left_out():
         ({"q0": [("d0", 1.0), ("d0", 0.5)]}, "search: a passage occurs twice among the hits of query 'q0'"),
     ],
 )  # fmt: skip
-def test_what_is_no_ranking_is_refused(found, told):
+def test_what_is_no_ranking_is_refused(found: Any, told: Any) -> None:
     assert refusal(search, found) == f"mine.Mine: {told}"
 
 
-def test_a_first_stage_that_inherits_needs_search_alone():
+def test_a_first_stage_that_inherits_needs_search_alone() -> None:
     class Mine(FirstStage):
-        def search(self, data, depth):
+        def search(self, data: Any, depth: Any) -> Any:
             return {query_id: [("d0", 1.0)] for query_id in data.queries}
 
     data = collection(2)
@@ -368,7 +369,7 @@ def test_a_first_stage_that_inherits_needs_search_alone():
     assert "it has no method search(slice, depth), which is what a first stage needs" in refusal(first_stage_of, Bare())
 
 
-def test_time_that_keeping_an_index_took_is_no_part_of_searching():
+def test_time_that_keeping_an_index_took_is_no_part_of_searching() -> None:
     class Mine(FixedOrder):
         cache_s = 1000.0
 
@@ -377,7 +378,7 @@ def test_time_that_keeping_an_index_took_is_no_part_of_searching():
     assert done.cost.first_stage_s < -900
 
 
-def test_a_slice_is_one_that_was_assembled():
+def test_a_slice_is_one_that_was_assembled() -> None:
     data = collection(2)
     assert slice_of(data, "mine.load") == data
     assert refusal(slice_of, {"queries": {}}, "mine.load") == (
@@ -393,10 +394,10 @@ def test_a_slice_is_one_that_was_assembled():
 
 
 @pytest.fixture
-def module(tmp_path, monkeypatch):
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Write a module and allow it; return what builds a target of it."""
 
-    def write(source, kind="rerankers", **settings):
+    def write(source: Any, kind: Any = "rerankers", **settings: Any) -> Any:
         name = f"mine_{abs(hash(source))}"
         (tmp_path / f"{name}.py").write_text(source, "utf-8")
         monkeypatch.syspath_prepend(str(tmp_path))
@@ -409,13 +410,13 @@ def module(tmp_path, monkeypatch):
 SCORE = "    def score(self, pairs, queries, docs):\n        return [0.0] * len(pairs)\n"
 
 
-def test_a_target_of_ones_own_is_built_from_its_settings(module):
+def test_a_target_of_ones_own_is_built_from_its_settings(module: Any) -> None:
     got = module(f"class Mine:\n    def __init__(self, name):\n        self.name = name\n{SCORE}", name="it")
     assert isinstance(got, Reranker)
     assert got.label == "it"
 
 
-def test_a_function_may_make_the_component(module):
+def test_a_function_may_make_the_component(module: Any) -> None:
     got = module(f"class _M:\n{SCORE}\ndef Mine(name: str = 'it'):\n    m = _M()\n    m.name = name\n    return m\n")
     assert got.label == "it"
 
@@ -443,5 +444,5 @@ def test_a_function_may_make_the_component(module):
         ("class Mine:\n    def search(self, data, depth): ...\n", {}, "it has no method score(pairs, queries, docs)"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_built_is_one_sentence(module, source, settings, told):
+def test_what_cannot_be_built_is_one_sentence(module: Any, source: Any, settings: Any, told: Any) -> None:
     assert told in refusal(module, source, **settings)

@@ -2,6 +2,8 @@
 
 import json
 import math
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,25 +27,25 @@ class Oracle(Reranker):
         self.logits, self.drift = logits, drift
         self.engine = LocalEngine(None, EngineFacts(dtype, 512, None, 1, "a processor", "none"))
 
-    def score(self, pairs, queries, docs, on_progress=None):
+    def score(self, pairs: Any, queries: Any, docs: Any, on_progress: Any = None) -> Any:
         drift = self.drift if len(pairs) == 1 else 0.0
         return Scores(tuple(self.logits[docs[pair.doc_id]] + drift for pair in pairs))
 
-    def describe(self):
+    def describe(self) -> Any:
         return {"name": "oracle", "model": "oracle", "architecture": "Oracle", "parameters": 12345, "device": "cpu",
                 "device_name": "a processor", "precision": "fp32"}  # fmt: skip
 
 
-def logits(en=(3.0, 1.0, -2.0), zh=(0.5, -800.0, 0.25)) -> dict[str, float]:
+def logits(en: Any = (3.0, 1.0, -2.0), zh: Any = (0.5, -800.0, 0.25)) -> dict[str, float]:
     return dict(zip((*EN.passages, *ZH.passages), (*en, *zh), strict=True))
 
 
-def test_there_is_one_english_and_one_chinese_query_with_three_passages_each():
+def test_there_is_one_english_and_one_chinese_query_with_three_passages_each() -> None:
     assert [(check.lang, len(check.passages)) for check in CHECKS] == [("en", 3), ("zh", 3)]
     assert len({text for check in CHECKS for text in check.passages}) == 6
 
 
-def test_passages_come_back_best_first_and_the_answer_is_recognised():
+def test_passages_come_back_best_first_and_the_answer_is_recognised() -> None:
     found = quickcheck.run(Oracle(logits()))
     en, zh = found["checks"]
     assert [row["logit"] for row in en["passages"]] == [3.0, 1.0, -2.0]
@@ -56,12 +58,12 @@ def test_passages_come_back_best_first_and_the_answer_is_recognised():
     json.dumps(found)
 
 
-def test_a_wrong_answer_on_top_is_called_wrong():
+def test_a_wrong_answer_on_top_is_called_wrong() -> None:
     en, zh = quickcheck.run(Oracle(logits(en=(1.0, 2.0, 3.0))))["checks"]
     assert (en["top"], en["top_is_the_answer"], zh["top_is_the_answer"]) == (EN.passages[2], False, True)
 
 
-def test_a_passage_is_ranked_among_those_of_its_own_query_only():
+def test_a_passage_is_ranked_among_those_of_its_own_query_only() -> None:
     en, zh = quickcheck.run(Oracle(logits(en=(-5.0, -6.0, -7.0), zh=(5.0, 6.0, 7.0))))["checks"]
     assert en["top_is_the_answer"]
     assert {row["text"] for row in en["passages"]} == set(EN.passages)
@@ -73,14 +75,14 @@ def test_a_passage_is_ranked_among_those_of_its_own_query_only():
     [("float32", 5e-5, True), ("float32", 2e-4, False), ("float16", 0.02, True), ("float16", 0.05, False),
      ("bfloat16", 0.2, True), ("bfloat16", 0.3, False)],
 )  # fmt: skip
-def test_batch_and_single_may_differ_by_rounding_and_no_more(dtype, drift, agree):
+def test_batch_and_single_may_differ_by_rounding_and_no_more(dtype: Any, drift: Any, agree: Any) -> None:
     found = quickcheck.run(Oracle(logits(zh=(0.5, -3.0, 0.25)), drift, dtype))
     assert found["batch_and_single_differ_by"] == pytest.approx(drift, rel=1e-6)
     assert found["batch_and_single_agree"] is agree
 
 
 @pytest.mark.parametrize("folder", ["bert_folder", "xlmr_folder"])
-def test_a_real_model_agrees_with_itself(request, folder):
+def test_a_real_model_agrees_with_itself(request: pytest.FixtureRequest, folder: Any) -> None:
     model = str(request.getfixturevalue(folder))
     found = quickcheck.run(CrossEncoder(model, 256, "longest_first", 4096, "cpu", "fp32"))
     assert found["batch_and_single_agree"]
@@ -91,13 +93,13 @@ def test_a_real_model_agrees_with_itself(request, folder):
         assert len(set(values)) == 3
 
 
-def test_a_finished_run_has_nothing_to_check(tmp_path):
+def test_a_finished_run_has_nothing_to_check(tmp_path: Path) -> None:
     (tmp_path / "run.trec").write_text("q1 Q0 d1 1 1.0 tag\n", "utf-8")
     with pytest.raises(EvalkitError, match="the run ranks none of the 6 candidates"):
         quickcheck.run(TrecRun(str(tmp_path / "run.trec")))
 
 
-def test_the_terminal_shows_model_ranks_logits_and_sigmoids(capsys):
+def test_the_terminal_shows_model_ranks_logits_and_sigmoids(capsys: pytest.CaptureFixture[str]) -> None:
     terminal.show_quickcheck(quickcheck.run(Oracle(logits())))
     shown = capsys.readouterr().out
     assert "model oracle (Oracle, 12,345 parameters), device cpu (a processor), precision fp32" in shown
@@ -110,14 +112,14 @@ def test_the_terminal_shows_model_ranks_logits_and_sigmoids(capsys):
     assert "the logits agree (largest difference 0.0e+00)" in shown
 
 
-def test_the_terminal_says_what_is_wrong(capsys):
+def test_the_terminal_says_what_is_wrong(capsys: pytest.CaptureFixture[str]) -> None:
     terminal.show_quickcheck(quickcheck.run(Oracle(logits(en=(1.0, 2.0, 0.0)), drift=1.0)))
     shown = capsys.readouterr().out
     assert f"top passage: {EN.passages[1]} (NOT the answer)" in shown
     assert "the logits DISAGREE (largest difference 1.0e+00)" in shown
 
 
-def test_the_packaged_reranker_knows_the_capital_of_france():
+def test_the_packaged_reranker_knows_the_capital_of_france() -> None:
     """English only: the packaged model has never seen Chinese."""
     found = quickcheck.run(CrossEncoder("packaged", 256, "longest_first", 4096, "cpu", "fp32"))
     assert found["checks"][0]["top_is_the_answer"]

@@ -2,6 +2,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,7 @@ from tests.helpers.gate_pipeline import Broken, FirstStage, Pipeline, cut, packa
 
 
 @pytest.fixture(scope="module")
-def results(bert_folder, tmp_path_factory):
+def results(bert_folder: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """BM25 alone, a tiny reranker with random weights, the same with logits rounded, and with all of them reversed."""
     where = tmp_path_factory.mktemp("compare")
     data = cut(dev.load("en"), 8)
@@ -35,11 +36,11 @@ def results(bert_folder, tmp_path_factory):
     }
 
 
-def compared(results, *names, **settings):
+def compared(results: Any, *names: Any, **settings: Any) -> Any:
     return side_by_side([results[name] for name in names], resamples=999, **settings)
 
 
-def test_every_system_is_held_against_the_baseline_in_every_measure(results):
+def test_every_system_is_held_against_the_baseline_in_every_measure(results: Any) -> None:
     found = compared(results, "bm25", "tiny", "reversed")
     assert found["baseline"] == "bm25"
     assert found["systems"][0]["label"] == "bm25"
@@ -53,19 +54,19 @@ def test_every_system_is_held_against_the_baseline_in_every_measure(results):
             assert test["bh_p"] <= test["holm_p"]
 
 
-def test_systems_of_one_name_are_told_apart(results):
+def test_systems_of_one_name_are_told_apart(results: Any) -> None:
     found = compared(results, "tiny", "reversed", "rounded")
     labels = [system["label"] for system in found["systems"]]
     assert labels == ["bm25 + tiny at fp32, tiny", "bm25", "bm25 + tiny at fp32, reversed",
                       "bm25 + tiny at fp32, rounded"]  # fmt: skip
 
 
-def test_the_baseline_may_be_any_of_them_and_comes_first(results):
+def test_the_baseline_may_be_any_of_them_and_comes_first(results: Any) -> None:
     found = compared(results, "tiny", "bm25", baseline=1)
     assert found["baseline"] == found["systems"][0]["label"] == "bm25"
 
 
-def test_a_result_against_itself_differs_by_nothing(results, tmp_path):
+def test_a_result_against_itself_differs_by_nothing(results: Any, tmp_path: Path) -> None:
     twin = tmp_path / "twin"
     shutil.copytree(results["tiny"].where, twin)
     found = side_by_side([results["tiny"], reading.read(twin)], resamples=999)
@@ -79,17 +80,17 @@ def test_a_result_against_itself_differs_by_nothing(results, tmp_path):
     json.dumps(found, allow_nan=False)
 
 
-def test_parity_tells_a_rounded_scoring_from_the_true_one(results):
+def test_parity_tells_a_rounded_scoring_from_the_true_one(results: Any) -> None:
     parity = compared(results, "tiny", "rounded")["parity"]["bm25 + tiny at fp32, rounded"]
     assert 0 < parity["max_abs"] <= 0.05 + 1e-9
     assert parity["tied_pairs_before"] <= parity["tied_pairs_after"]
 
 
-def test_without_scores_there_is_no_parity(results):
+def test_without_scores_there_is_no_parity(results: Any) -> None:
     assert set(compared(results, "bm25", "tiny")["parity"].values()) == {None}
 
 
-def test_the_matrix_is_symmetric_and_its_p_values_are_corrected_over_all_pairs(results):
+def test_the_matrix_is_symmetric_and_its_p_values_are_corrected_over_all_pairs(results: Any) -> None:
     found = compared(results, "bm25", "tiny", "reversed")
     rows = found["matrix"]["nDCG@10"]["holm_p"]
     assert [rows[i][i] for i in range(3)] == [None] * 3
@@ -101,7 +102,7 @@ def test_the_matrix_is_symmetric_and_its_p_values_are_corrected_over_all_pairs(r
 # --- systems without a reranker
 
 
-def with_facts(finished, where, time=None, means=None, **facts):
+def with_facts(finished: Any, where: Any, time: Any = None, means: Any = None, **facts: Any) -> Any:
     """The same result with other facts of its reranker, and a first stage of another time or other values."""
     result = json.loads(json.dumps(finished.result))
     result["effective"]["reranker"] |= facts.get("reranker", {})
@@ -118,12 +119,12 @@ def with_facts(finished, where, time=None, means=None, **facts):
     return replace(finished, where=str(where), result=result)
 
 
-def cost_of(p50_ms):
+def cost_of(p50_ms: Any) -> Any:
     return {"pairs_per_s": 50.0, "latency": {"samples_ms": [p50_ms], "p50_ms": p50_ms, "p99_ms": p50_ms},
             "memory": {"rss_peak_mb": 900.0, "cuda_allocated_peak_mb": None, "weights_mb": 300.0}}  # fmt: skip
 
 
-def test_each_first_stage_is_a_system_of_its_own_and_stands_there_once(results):
+def test_each_first_stage_is_a_system_of_its_own_and_stands_there_once(results: Any) -> None:
     found = compared(results, "tiny", "rounded")
     sides = {system["label"]: (system["side"], system["own_first_stage"]) for system in found["systems"]}
     assert sides == {
@@ -134,12 +135,12 @@ def test_each_first_stage_is_a_system_of_its_own_and_stands_there_once(results):
     assert found["systems"][1]["mean"] == pytest.approx(results["tiny"].result["effectiveness"]["first_stage"]["mean"])
 
 
-def test_a_result_without_a_reranker_is_the_first_stage_of_the_others(results):
+def test_a_result_without_a_reranker_is_the_first_stage_of_the_others(results: Any) -> None:
     labels = [system["label"] for system in compared(results, "tiny", "bm25")["systems"]]
     assert labels == ["bm25 + tiny at fp32", "bm25"]
 
 
-def test_first_stages_of_one_name_and_other_settings_are_two_and_their_settings_tell_them_apart(results):
+def test_first_stages_of_one_name_and_other_settings_are_two_and_their_settings_tell_them_apart(results: Any) -> None:
     one = with_facts(results["tiny"], "one", first_stage={"k1": 0.9}, means={"first_stage": 0.4})
     other = with_facts(results["rounded"], "other", first_stage={"k1": 1.2}, means={"first_stage": 0.5})
     labels = [system["label"] for system in side_by_side([one, other], resamples=99)["systems"]]
@@ -147,7 +148,7 @@ def test_first_stages_of_one_name_and_other_settings_are_two_and_their_settings_
                       "bm25 + tiny at fp32, first_stage.k1 1.2"]  # fmt: skip
 
 
-def test_what_differs_between_systems_is_their_label(results):
+def test_what_differs_between_systems_is_their_label(results: Any) -> None:
     both = [with_facts(results[name], name, reranker={"max_length": length, "attention": kind, "batch_tokens": length})
             for name, length, kind in (("tiny", 256, "a"), ("rounded", 128, "b"))]  # fmt: skip
     labels = [system["label"] for system in side_by_side(both, resamples=99)["systems"] if system["reranker"]]
@@ -157,7 +158,7 @@ def test_what_differs_between_systems_is_their_label(results):
     ]
 
 
-def test_a_length_is_said_behind_another_first_stage_and_at_another_precision_too(results):
+def test_a_length_is_said_behind_another_first_stage_and_at_another_precision_too(results: Any) -> None:
     """Where the labels differ anyway, a setting that makes other scores is no less of a difference."""
     changes = {"tiny": ({"max_length": 256, "precision": "fp32"}, {}),
                "rounded": ({"max_length": 128, "precision": "fp16"}, {"name": "minilm"})}  # fmt: skip
@@ -167,7 +168,7 @@ def test_a_length_is_said_behind_another_first_stage_and_at_another_precision_to
     assert labels == ["bm25 + tiny at fp32, max_length 256", "minilm + tiny at fp16, max_length 128"]
 
 
-def test_all_settings_that_differ_are_said_and_long_values_stay_apart(results):
+def test_all_settings_that_differ_are_said_and_long_values_stay_apart(results: Any) -> None:
     prompts = [f"{'a long prompt that begins alike in both, ' * 2}{n}" for n in range(2)]
     both = [with_facts(results[name], name, reranker={"max_length": n, "truncation": f"t{n}", "prompt": prompts[n],
                                                       "model": f"m{n}", "revision": f"r{n}"})
@@ -178,7 +179,7 @@ def test_all_settings_that_differ_are_said_and_long_values_stay_apart(results):
     )
 
 
-def test_other_measures_make_no_other_first_stage(results):
+def test_other_measures_make_no_other_first_stage(results: Any) -> None:
     """A depth brings a recall of its own, and is none of the first stage."""
     other = with_facts(results["rounded"], "other")
     other.result["effective"]["depth"] = 4
@@ -189,7 +190,7 @@ def test_other_measures_make_no_other_first_stage(results):
     assert labels == ["bm25 + tiny at fp32, depth 6", "bm25", "bm25 + tiny at fp32, depth 4"]
 
 
-def test_a_first_stage_that_a_sweep_measured_again_stands_there_once_and_that_is_said(results):
+def test_a_first_stage_that_a_sweep_measured_again_stands_there_once_and_that_is_said(results: Any) -> None:
     again = with_facts(results["bm25"], "again")
     again.result["effective"]["depth"] = 4
     found = side_by_side([results["bm25"], again, results["tiny"]], resamples=99)
@@ -197,13 +198,13 @@ def test_a_first_stage_that_a_sweep_measured_again_stands_there_once_and_that_is
     assert "again: bm25 again, which stands here once" in found["warnings"]
 
 
-def test_a_first_stage_and_nothing_but_itself_can_still_be_compared(results):
+def test_a_first_stage_and_nothing_but_itself_can_still_be_compared(results: Any) -> None:
     found = side_by_side([results["bm25"], with_facts(results["bm25"], "again")], resamples=99)
     assert [system["label"] for system in found["systems"]] == ["bm25, bm25", "bm25, again"]
     assert {test["mean"] for test in found["against_baseline"]["bm25, again"].values()} == {0.0}
 
 
-def reranked_run(results, folder, lines):
+def reranked_run(results: Any, folder: Any, lines: Any) -> Any:
     """A result whose first stage is a finished run of these lines, with the figures of bm25."""
     shutil.copytree(results["rounded"].where, folder)
     (folder / "first_stage.trec").write_text("".join(lines), "utf-8")
@@ -212,18 +213,18 @@ def reranked_run(results, folder, lines):
     return run
 
 
-def lines_of(results):
+def lines_of(results: Any) -> Any:
     return (Path(results["bm25"].where) / "reranked.trec").read_text("utf-8").splitlines(keepends=True)
 
 
-def test_a_run_that_ranks_as_another_first_stage_is_that_one_and_said_to_be(results, tmp_path):
+def test_a_run_that_ranks_as_another_first_stage_is_that_one_and_said_to_be(results: Any, tmp_path: Path) -> None:
     found = side_by_side([results["bm25"], reranked_run(results, tmp_path / "run", lines_of(results))], resamples=99)
     assert [system["label"] for system in found["systems"]] == ["bm25", "a run + tiny at fp32"]
     assert found["systems"][1]["own_first_stage"] == "bm25"
     assert "bm25 is the first stage a run too: they rank alike" in found["warnings"]
 
 
-def test_a_run_that_ranks_otherwise_is_a_first_stage_of_its_own(results, tmp_path):
+def test_a_run_that_ranks_otherwise_is_a_first_stage_of_its_own(results: Any, tmp_path: Path) -> None:
     """The figures may be the same, as of two passages of one grade that change places."""
     first, second, *rest = lines_of(results)
     a, b = first.split(), second.split()
@@ -234,7 +235,7 @@ def test_a_run_that_ranks_otherwise_is_a_first_stage_of_its_own(results, tmp_pat
     assert labels == ["bm25", "a run", "a run + tiny at fp32"]
 
 
-def test_the_matrix_too_counts_pairs_that_differ_only(results):
+def test_the_matrix_too_counts_pairs_that_differ_only(results: Any) -> None:
     """All 8 queries gain 0.5, so p is 2 / 2^8; of three pairs the twins' own can reject nothing, and two count."""
     lifted = {"first_stage": 0.3, "reranked": 0.8}
     bm25 = with_facts(results["bm25"], "bm25", means={"first_stage": 0.3, "reranked": 0.3})
@@ -245,7 +246,7 @@ def test_the_matrix_too_counts_pairs_that_differ_only(results):
     assert [recall[0][1], recall[0][2], recall[1][2]] == [1.0, 1.0, 1.0]
 
 
-def test_results_without_a_time_of_the_first_stage_still_have_their_picture(results):
+def test_results_without_a_time_of_the_first_stage_still_have_their_picture(results: Any) -> None:
     """Results of older versions know the time of reranking alone; the picture says that it is that."""
     from evalkit.report import plots
 
@@ -257,7 +258,9 @@ def test_results_without_a_time_of_the_first_stage_still_have_their_picture(resu
     assert figure.axes[0].get_xlabel() == "time of reranking a query, ms"
 
 
-def test_a_reranker_that_is_worse_than_its_own_first_stage_is_said_to_be(results, tmp_path, capsys):
+def test_a_reranker_that_is_worse_than_its_own_first_stage_is_said_to_be(
+    results: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Three reranked systems may be better than BM25, and an embedding model alone better than all of them."""
     bm25 = with_facts(results["bm25"], "bm25", means={"first_stage": 0.3, "reranked": 0.3})
     lifted = with_facts(results["tiny"], "lifted", means={"first_stage": 0.3, "reranked": 0.6})
@@ -278,7 +281,7 @@ def test_a_reranker_that_is_worse_than_its_own_first_stage_is_said_to_be(results
         assert better in flat
 
 
-def test_the_whole_path_is_timed_in_its_parts(results):
+def test_the_whole_path_is_timed_in_its_parts(results: Any) -> None:
     found = side_by_side(
         [
             with_facts(results["bm25"], "bm25", time=2.0),
@@ -291,13 +294,13 @@ def test_the_whole_path_is_timed_in_its_parts(results):
     assert times["bm25 + tiny at fp32"] == {"first_stage_ms": 3.0, "reranking_p50_ms": 80.0, "total_ms": 83.0}
 
 
-def test_a_first_stage_whose_time_nobody_measured_is_said_to_have_none(results):
+def test_a_first_stage_whose_time_nobody_measured_is_said_to_have_none(results: Any) -> None:
     found = side_by_side([with_facts(results["tiny"], "a", cost=cost_of(80.0)), results["bm25"]], resamples=99)
     assert {system["time"]["total_ms"] for system in found["systems"]} == {None}
     assert any(warning.startswith("the time of a query is not known of bm25") for warning in found["warnings"])
 
 
-def test_tests_that_can_reject_nothing_are_no_part_of_the_correction(results):
+def test_tests_that_can_reject_nothing_are_no_part_of_the_correction(results: Any) -> None:
     """R@6 of two rerankings of the same six candidates cannot differ; three tests are left to correct for."""
     found = compared(results, "tiny", "reversed")
     label = "bm25 + tiny at fp32, reversed"
@@ -311,23 +314,23 @@ def test_tests_that_can_reject_nothing_are_no_part_of_the_correction(results):
     assert "2 tests left out in which no query differs" in markdown.comparison(found)
 
 
-def test_one_result_is_not_enough(results):
+def test_one_result_is_not_enough(results: Any) -> None:
     with pytest.raises(EvalkitError, match="compare needs two results or more"):
         side_by_side([results["tiny"]])
 
 
-def test_the_same_result_twice_is_refused(results):
+def test_the_same_result_twice_is_refused(results: Any) -> None:
     with pytest.raises(EvalkitError, match="is given twice; name each result once"):
         side_by_side([results["tiny"], results["tiny"]])
 
 
-def test_another_slice_is_refused_and_said(results, tmp_path):
+def test_another_slice_is_refused_and_said(results: Any, tmp_path: Path) -> None:
     other = reading.read(Pipeline(dev.load("zh", queries=3), NoReranker(), FirstStage(), 6).run(tmp_path / "zh"))
     with pytest.raises(EvalkitError, match=r"is of slice dev/en, .* of dev/zh; only results of one slice"):
         side_by_side([results["tiny"], other])
 
 
-def test_other_measures_are_left_out_and_said(results, tmp_path):
+def test_other_measures_are_left_out_and_said(results: Any, tmp_path: Path) -> None:
     data = cut(dev.load("en"), 8)
     pipeline = Pipeline(data, NoReranker(), FirstStage(), 6, ("P@5", "nDCG@10"))
     found = side_by_side([results["tiny"], reading.read(pipeline.run(tmp_path / "p"))], resamples=99)
@@ -336,7 +339,7 @@ def test_other_measures_are_left_out_and_said(results, tmp_path):
 
 
 @pytest.mark.parametrize("queries", [1, 2])
-def test_very_few_queries_give_figures_without_nonsense(queries, bert_folder, tmp_path):
+def test_very_few_queries_give_figures_without_nonsense(queries: Any, bert_folder: Any, tmp_path: Path) -> None:
     data, tiny = cut(dev.load("en"), queries), packaged(model=str(bert_folder), name="tiny")
     both = [Pipeline(data, one, FirstStage(), 6).run(tmp_path / name)
             for name, one in (("bm25", NoReranker()), ("tiny", Broken(tiny)))]  # fmt: skip
@@ -351,7 +354,7 @@ def test_very_few_queries_give_figures_without_nonsense(queries, bert_folder, tm
 
 
 @pytest.fixture
-def precisions(results, tmp_path):
+def precisions(results: Any, tmp_path: Path) -> Any:
     """A real trial's folder twice, once at fp32 and once at fp16 in name, with figures of cost that are made up."""
     for precision, times in (("fp32", 1), ("fp16", 2)):
         shutil.copytree(results["tiny"].where, tmp_path / precision)
@@ -367,7 +370,9 @@ def precisions(results, tmp_path):
     return side_by_side([reading.read(tmp_path / precision) for precision in ("fp32", "fp16")], resamples=99)
 
 
-def test_precisions_side_by_side_have_one_table_and_the_claim_about_memory_an_answer(precisions, capsys):
+def test_precisions_side_by_side_have_one_table_and_the_claim_about_memory_an_answer(
+    precisions: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
     terminal.show_comparison(precisions, "there")
     shown, report = capsys.readouterr().out, markdown.comparison(precisions)
     for text in (shown, report, pages.comparison(precisions, {})):
@@ -383,7 +388,7 @@ def test_precisions_side_by_side_have_one_table_and_the_claim_about_memory_an_an
 # --- the command
 
 
-def test_the_command_writes_a_folder_and_prints_the_table(results, tmp_path):
+def test_the_command_writes_a_folder_and_prints_the_table(results: Any, tmp_path: Path) -> None:
     done = run_evalkit("compare", results["bm25"].where, results["tiny"].where, "--output", "out", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "2 systems against bm25" in done.stdout
@@ -409,7 +414,7 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize(("arguments", "words"), MISTAKES.values(), ids=MISTAKES)
-def test_a_mistake_gets_one_sentence(results, arguments, words):
+def test_a_mistake_gets_one_sentence(results: Any, arguments: Any, words: Any) -> None:
     done = run_evalkit("compare", *arguments, cwd=Path(results["tiny"].where).parent)
     assert done.returncode == 2
     assert words in sentence(done.stderr)

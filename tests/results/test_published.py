@@ -1,6 +1,7 @@
 """Published figures beside ours: which entries fit a result, and which entries are none."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from omegaconf import OmegaConf
@@ -22,11 +23,11 @@ RESULT = {
 SLICES = sorted(path.stem for path in (conf_dir() / "slice").glob("*.yaml"))
 
 
-def without(key):
+def without(key: Any) -> Any:
     return {name: value for name, value in BM25.items() if name != key}
 
 
-def test_each_figure_stands_beside_ours_of_the_same_system():
+def test_each_figure_stands_beside_ours_of_the_same_system() -> None:
     assert beside([BM25, RERANKED], RESULT) == [
         {"of": "bm25", "measure": "nDCG@10", "value": 0.5, "ours": 0.625, "difference": 0.125, "source": "Anserini",
          "note": "k1 0.9"},
@@ -38,30 +39,30 @@ def test_each_figure_stands_beside_ours_of_the_same_system():
 @pytest.mark.parametrize(
     "other", [{"of": "bge"}, {"of": "bm25 + minilm"}, {"of": "bge-m3 + bge"}, {"measure": "RR@10"}, {"lang": "zh"}]
 )
-def test_a_figure_of_another_system_measure_or_language_is_left_out(other):
+def test_a_figure_of_another_system_measure_or_language_is_left_out(other: Any) -> None:
     assert beside([BM25 | other], RESULT) == []
 
 
 @pytest.mark.parametrize("lang", ["sw", None])
-def test_a_figure_of_the_slices_language_stays_and_so_does_one_of_any(lang):
+def test_a_figure_of_the_slices_language_stays_and_so_does_one_of_any(lang: Any) -> None:
     (found,) = beside([BM25 | {"lang": lang}], RESULT)
     assert found["ours"] == 0.625
     assert "lang" not in found
 
 
-def test_a_measure_is_known_in_any_case_and_printed_as_everywhere():
+def test_a_measure_is_known_in_any_case_and_printed_as_everywhere() -> None:
     (found,) = beside([BM25 | {"measure": "ndcg@10"}], RESULT)
     assert (found["measure"], found["ours"]) == ("nDCG@10", 0.625)
 
 
-def test_without_entries_there_is_nothing_to_show():
+def test_without_entries_there_is_nothing_to_show() -> None:
     check([])
     assert beside([], RESULT) == []
 
 
 @pytest.mark.parametrize("entry", [BM25, RERANKED, BM25 | {"lang": "sw"}, BM25 | {"note": None, "lang": None}])
 @pytest.mark.parametrize("value", [0, 0.5, 1])
-def test_a_good_entry_passes(entry, value):
+def test_a_good_entry_passes(entry: Any, value: Any) -> None:
     check([entry | {"value": value}])
 
 
@@ -92,25 +93,25 @@ def test_a_good_entry_passes(entry, value):
         ([BM25 | {"lang": False}], 'lang is False, and has to be the code of a language, quoted, such as "no"$'),
     ],
 )
-def test_what_is_no_entry_is_as_one_sentence(entries, told):
+def test_what_is_no_entry_is_as_one_sentence(entries: Any, told: Any) -> None:
     with pytest.raises(EvalkitError, match=told) as refused:
         check(entries)
     assert "\n" not in str(refused.value)
 
 
-def reference(*overrides):
+def reference(*overrides: Any) -> Any:
     return OmegaConf.to_container(compose(*overrides).slice.reference)
 
 
 @pytest.mark.parametrize("name", SLICES)
-def test_the_figures_of_every_slice_pass_and_no_two_are_of_the_same(name):
+def test_the_figures_of_every_slice_pass_and_no_two_are_of_the_same(name: Any) -> None:
     entries = reference(f"slice={name}")
     check(entries)
     assert len({(e["of"], e["measure"], e.get("lang")) for e in entries}) == len(entries)
 
 
-def test_the_figures_are_those_that_were_published():
-    def value(slice_name, of, measure, lang=None):
+def test_the_figures_are_those_that_were_published() -> None:
+    def value(slice_name: Any, of: Any, measure: Any, lang: Any = None) -> Any:
         wanted = (of, measure, lang)
         found = [e for e in reference(f"slice={slice_name}") if (e["of"], e["measure"], e.get("lang")) == wanted]
         return found[0]["value"]
@@ -126,19 +127,19 @@ def test_the_figures_are_those_that_were_published():
     assert sum(published) / 18 == pytest.approx(0.7284, abs=5e-5)  # the mean that was published with them
 
 
-def test_the_rerankers_of_the_figures_are_named_as_their_models():
+def test_the_rerankers_of_the_figures_are_named_as_their_models() -> None:
     hub = {compose(f"reranker={name}").reranker.model for name in ("bge_v2_m3", "minilm_l6")}
     hub |= {compose("first_stage=bge_m3").first_stage.model}
     named = {part for name in SLICES for e in reference(f"slice={name}") for part in e["of"].split(" + ")}
     assert {Path(model).name for model in hub} <= named
 
 
-def test_a_language_of_miracl_has_its_own_figures_only():
+def test_a_language_of_miracl_has_its_own_figures_only() -> None:
     result = RESULT | {"effective": RESULT["effective"] | {"slice": {"lang": "yo"}}}
     assert [found["value"] for found in beside(reference("slice=miracl"), result)] == [0.406]
 
 
-def test_figures_can_be_given_on_the_command_line():
+def test_figures_can_be_given_on_the_command_line() -> None:
     (entry,) = reference("slice.reference=[{of: bm25, measure: nDCG@10, value: 0.6789, source: Pyserini}]")
     check([entry])
     assert entry["value"] == 0.6789

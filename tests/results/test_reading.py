@@ -1,4 +1,6 @@
 import json
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,7 +25,7 @@ UNJUDGED = {"first_stage": 0.0, "reranked": 0.5}
 
 
 @pytest.fixture
-def folder(tmp_path):
+def folder(tmp_path: Path) -> Any:
     values = dict.fromkeys(("first_stage", "reranked", "ceiling"), VALUES)
     trial = Trial("tiny", {}, EFFECTIVE, {}, DATA, RERANKED, RERANKED, values, UNJUDGED, None)
     write_run(trial.reranked, tmp_path / "reranked.trec")
@@ -34,7 +36,7 @@ def folder(tmp_path):
     return tmp_path
 
 
-def refused(where, kind=EvalkitError):
+def refused(where: Any, kind: Any = EvalkitError) -> Any:
     with pytest.raises(EvalkitError) as caught:
         reading.read(where)
     assert type(caught.value) is kind
@@ -43,7 +45,9 @@ def refused(where, kind=EvalkitError):
 
 
 @pytest.mark.parametrize("where", ["~", "~/result.json"])
-def test_a_trial_is_read_from_its_folder_or_its_result(folder, where, monkeypatch):
+def test_a_trial_is_read_from_its_folder_or_its_result(
+    folder: Any, where: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("HOME", str(folder))
     done = reading.read(where)
     assert (done.where, done.reranked, done.queries) == (where, RERANKED, DATA.queries)
@@ -56,7 +60,7 @@ def test_a_trial_is_read_from_its_folder_or_its_result(folder, where, monkeypatc
 
 
 @pytest.mark.parametrize("name", ["result.json", "reranked.trec", "passages.jsonl"])
-def test_what_is_missing_is_named(folder, name):
+def test_what_is_missing_is_named(folder: Any, name: Any) -> None:
     (folder / name).unlink()
     assert refused(folder).startswith("there is no ")
     assert name in refused(folder)
@@ -92,7 +96,7 @@ BROKEN = [
 
 
 @pytest.mark.parametrize(("name", "content", "why"), BROKEN)
-def test_a_broken_file_is_refused_by_name(folder, name, content, why):
+def test_a_broken_file_is_refused_by_name(folder: Any, name: Any, content: Any, why: Any) -> None:
     (folder / name).write_bytes(content)
     message = refused(folder)
     assert str(folder / name) in message
@@ -100,6 +104,6 @@ def test_a_broken_file_is_refused_by_name(folder, name, content, why):
 
 
 @pytest.mark.parametrize("error", [EvalkitError("no GPU here"), NotFiniteError("a NaN for 'q1'")])
-def test_a_trial_that_failed_is_told_with_its_error(tmp_path, error):
+def test_a_trial_that_failed_is_told_with_its_error(tmp_path: Path, error: Any) -> None:
     result.write_result(failed("tiny", {}, {}, error), tmp_path)
     assert refused(tmp_path, type(error)) == f"{tmp_path / 'result.json'} is of a trial that failed: {error}"

@@ -1,5 +1,7 @@
 """What was asked for is what is used, or the error says what can be had."""
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -18,35 +20,35 @@ CPU = torch.device("cpu")
 without_cuda = pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device")
 
 
-def test_cpu_is_the_cpu():
+def test_cpu_is_the_cpu() -> None:
     assert resolve_device("cpu") == CPU
 
 
 @without_cuda
-def test_auto_is_the_cpu_where_there_is_no_cuda():
+def test_auto_is_the_cpu_where_there_is_no_cuda() -> None:
     assert resolve_device("auto") == CPU
 
 
 @without_cuda
 @pytest.mark.parametrize("asked", ["cuda", "cuda:0", "cuda:3"])
-def test_cuda_that_is_not_there_is_refused_with_the_way_out(asked):
+def test_cuda_that_is_not_there_is_refused_with_the_way_out(asked: Any) -> None:
     with pytest.raises(EvalkitError, match=rf"device={asked}: .* CUDA.*; use device=cpu with precision=fp32"):
         resolve_device(asked)
 
 
 @pytest.mark.parametrize("asked", ["gpu", "cuda:x", "cuda:-1", "mps", "CPU", "", "cuda:0,1"])
-def test_an_unknown_device_names_those_there_are(asked):
+def test_an_unknown_device_names_those_there_are(asked: Any) -> None:
     with pytest.raises(EvalkitError) as refused:
         resolve_device(asked)
     assert str(refused.value) == f"device={asked}: there is auto, cpu, cuda, cuda:N and cuda:all"
 
 
-def test_fp32_runs_on_any_cpu():
+def test_fp32_runs_on_any_cpu() -> None:
     precision = resolve_precision("fp32", CPU)
     assert (precision.dtype, precision.tf32) == (torch.float32, False)
 
 
-def test_tf32_is_no_mode_of_a_cpu():
+def test_tf32_is_no_mode_of_a_cpu() -> None:
     with pytest.raises(EvalkitError, match=r"precision=tf32 .* does not exist on a CPU; use precision=fp32, or a CUDA"):
         resolve_precision("tf32", CPU)
 
@@ -55,7 +57,7 @@ def test_tf32_is_no_mode_of_a_cpu():
     ("asked", "unit"),
     [("bf16", "avx512_bf16"), ("bf16", "amx_bf16"), ("fp16", "avx512_fp16"), ("fp16", "amx_fp16")],
 )
-def test_half_precision_needs_a_processor_that_has_it(monkeypatch, asked, unit):
+def test_half_precision_needs_a_processor_that_has_it(monkeypatch: pytest.MonkeyPatch, asked: Any, unit: Any) -> None:
     """/proc/cpuinfo of two processors: the same but for one flag."""
     plain = ["processor\t: 0", "model name\t: A Processor", "flags\t\t: fpu sse2 avx2 avx512f avx512_vnni"]
     monkeypatch.setattr(devices, "_cpuinfo", lambda: plain)
@@ -65,7 +67,7 @@ def test_half_precision_needs_a_processor_that_has_it(monkeypatch, asked, unit):
     assert resolve_precision(asked, CPU).name == asked
 
 
-def test_half_precision_on_this_machine_is_what_its_cpuinfo_says():
+def test_half_precision_on_this_machine_is_what_its_cpuinfo_says() -> None:
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as lines:
             words = {word for line in lines if line.startswith("flags") for word in line.split()}
@@ -82,17 +84,17 @@ def test_half_precision_on_this_machine_is_what_its_cpuinfo_says():
 @pytest.mark.parametrize(
     ("asked", "meant"), [("fp61", "fp16"), ("bfloat16", "bf16"), ("float32", "fp32"), ("tf-32", "tf32")]
 )
-def test_an_unknown_precision_names_the_nearest(asked, meant):
+def test_an_unknown_precision_names_the_nearest(asked: Any, meant: Any) -> None:
     with pytest.raises(EvalkitError, match=rf"precision={asked}: no such precision; did you mean .*{meant}"):
         resolve_precision(asked, CPU)
 
 
-def test_a_precision_like_no_other_names_them_all():
+def test_a_precision_like_no_other_names_them_all() -> None:
     with pytest.raises(EvalkitError, match="no such precision; there is bf16, fp16, fp32, tf32"):
         resolve_precision("whatever", CPU)
 
 
-def test_only_tf32_lets_fp32_products_round():
+def test_only_tf32_lets_fp32_products_round() -> None:
     before = torch.get_float32_matmul_precision()
     try:
         for name, mode in (("tf32", "high"), ("fp32", "highest"), ("bf16", "highest"), ("fp16", "highest")):
@@ -102,14 +104,14 @@ def test_only_tf32_lets_fp32_products_round():
         torch.set_float32_matmul_precision(before)
 
 
-def test_a_processor_has_a_name():
+def test_a_processor_has_a_name() -> None:
     assert device_name(CPU).strip()
     synchronize(CPU)  # nothing to wait for, and no error
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
-def test_auto_is_the_first_cuda_device():
+def test_auto_is_the_first_cuda_device() -> None:
     device = resolve_device("auto")
     assert device == torch.device("cuda", 0)
     assert device_name(device) == torch.cuda.get_device_name(0)
@@ -120,7 +122,7 @@ def test_auto_is_the_first_cuda_device():
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
 @pytest.mark.parametrize("name", list(PRECISIONS))
-def test_a_gpu_gives_each_precision_its_capability_allows(name):
+def test_a_gpu_gives_each_precision_its_capability_allows(name: Any) -> None:
     device = torch.device("cuda", 0)
     if torch.cuda.get_device_capability(device) >= PRECISIONS[name].min_capability:
         assert resolve_precision(name, device).name == name

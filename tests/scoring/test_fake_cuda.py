@@ -2,6 +2,7 @@
 
 import os
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import pytest
@@ -40,7 +41,7 @@ WAITING = {"_local_scalar_dense", "item", "nonzero", "equal", "is_nonzero", "mas
 """Operations whose result, or its shape, the host has to wait for."""
 
 
-def batch_of(lengths) -> Batch:
+def batch_of(lengths: Any) -> Batch:
     tokens = sum(lengths)
     ids, types = np.arange(5, 5 + tokens, dtype=np.int32), np.zeros(tokens, dtype=np.int32)
     return Batch(np.arange(len(lengths)), ids, types, np.array(lengths, np.int32), np.zeros(len(lengths), dtype=bool))
@@ -49,7 +50,7 @@ def batch_of(lengths) -> Batch:
 class Indexing(TorchFunctionMode):
     """``x[...]`` by the operations it stands for: as it is, it asks a torch without CUDA for its CUDA."""
 
-    def __torch_function__(self, func, types, args=(), kwargs=None):
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is not torch.Tensor.__getitem__:
             return func(*args, **(kwargs or {}))
         x, key = args
@@ -71,28 +72,28 @@ class Indexing(TorchFunctionMode):
 class Recording(TorchDispatchMode):
     """Keeps the operations and their arguments."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.calls = []
 
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         found = func(*args, **(kwargs or {}))
         self.calls.append((func.overloadpacket.__name__, args, found))
         return found
 
-    def of(self, name):
+    def of(self, name: Any) -> Any:
         return [args for called, args, _ in self.calls if called == name]
 
 
 @pytest.fixture
-def launched(monkeypatch):
+def launched(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Return a function that runs the forward of a tiny model on tensors that pretend to be on CUDA.
 
     A tensor of another device, or of another dtype than its partner's, is an error there as it is on a GPU.
     """
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
 
-    def launch(name, precision, room=None):
+    def launch(name: Any, precision: Any, room: Any = None) -> Any:
         kind, config, more = MODELS[name]
         with torch.device("meta"):
             model = kind(
@@ -102,7 +103,7 @@ def launched(monkeypatch):
                 )
             ).to(precision.dtype)  # fmt: skip
 
-        def there(like):
+        def there(like: Any) -> Any:
             return torch.empty(like.shape, dtype=like.dtype, device=CUDA)
 
         pretending = FakeTensorMode()
@@ -127,7 +128,9 @@ def launched(monkeypatch):
 
 @pytest.mark.parametrize("name", list(MODELS))
 @pytest.mark.parametrize("precision", PRECISIONS.values(), ids=list(PRECISIONS))
-def test_every_precision_runs_through_its_kernel_to_fp32_logits_on_the_device(launched, name, precision):
+def test_every_precision_runs_through_its_kernel_to_fp32_logits_on_the_device(
+    launched: Any, name: Any, precision: Any
+) -> None:
     kernel, logits, _ = launched(name, precision)
     assert kernel == (FLASH if precision.dtype.itemsize == 2 and attention._has_varlen() else EFFICIENT)
     assert (logits.device, logits.dtype, tuple(logits.shape)) == (CUDA, torch.float32, (4,))
@@ -135,7 +138,7 @@ def test_every_precision_runs_through_its_kernel_to_fp32_logits_on_the_device(la
 
 @pytest.mark.parametrize("name", list(MODELS))
 @pytest.mark.parametrize("precision", PRECISIONS.values(), ids=list(PRECISIONS))
-def test_nothing_in_a_forward_waits_for_the_device(launched, name, precision):
+def test_nothing_in_a_forward_waits_for_the_device(launched: Any, name: Any, precision: Any) -> None:
     _, _, seen = launched(name, precision)
     assert not WAITING & {called for called, _, _ in seen.calls}
     made = [one for _, _, found in seen.calls for one in (found if isinstance(found, tuple | list) else (found,))]
@@ -144,7 +147,7 @@ def test_nothing_in_a_forward_waits_for_the_device(launched, name, precision):
 
 @pytest.mark.skipif(not attention._has_varlen(), reason="this torch has no varlen_attn; 2.10 is the first that has")
 @pytest.mark.parametrize("precision", [PRECISIONS["fp16"], PRECISIONS["bf16"]], ids=["fp16", "bf16"])
-def test_flash_attention_gets_what_it_asks_for(launched, precision):
+def test_flash_attention_gets_what_it_asks_for(launched: Any, precision: Any) -> None:
     """mha_varlen_fwd of torch's flash_api.cpp checks this, which its stand-in does not."""
     calls = launched("xlmr", precision)[2].of("_varlen_attn")
     assert len(calls) == 3  # a layer each
@@ -161,7 +164,7 @@ def test_flash_attention_gets_what_it_asks_for(launched, precision):
     assert len(calls[-1][0]) == len(LENGTHS)
 
 
-def test_memory_efficient_attention_gets_what_it_asks_for(launched):
+def test_memory_efficient_attention_gets_what_it_asks_for(launched: Any) -> None:
     """As _efficient_attention_forward of torch's attention.cu checks it, and its kernel the alignment of 16 bytes."""
     calls = launched("xlmr", PRECISIONS["fp32"])[2].of("_efficient_attention_forward")
     assert len(calls) == 3
@@ -178,7 +181,7 @@ def test_memory_efficient_attention_gets_what_it_asks_for(launched):
 
 
 @pytest.mark.parametrize("precision", PRECISIONS.values(), ids=list(PRECISIONS))
-def test_what_is_recorded_for_a_room_has_its_shapes_and_waits_for_nothing(launched, precision):
+def test_what_is_recorded_for_a_room_has_its_shapes_and_waits_for_nothing(launched: Any, precision: Any) -> None:
     """The starts on the device say which of the 16 pairs there are; what the host says holds for every batch."""
     _, logits, seen = launched("xlmr", precision, Room(512, 16))
     assert (logits.device, tuple(logits.shape)) == (CUDA, (16,))
@@ -202,13 +205,17 @@ def test_what_is_recorded_for_a_room_has_its_shapes_and_waits_for_nothing(launch
         ("fp32", 26, (9, 0), EQUAL),
     ],
 )
-def test_the_kernel_is_one_that_gpu_and_heads_allow(monkeypatch, precision, head_size, capability, kernel):
+def test_the_kernel_is_one_that_gpu_and_heads_allow(
+    monkeypatch: pytest.MonkeyPatch, precision: Any, head_size: Any, capability: Any, kernel: Any
+) -> None:
     monkeypatch.setattr(attention, "_has_varlen", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
     assert attention.choose(CUDA, PRECISIONS[precision], head_size).name == kernel
 
 
-def test_a_torch_without_flash_attention_of_its_own_takes_the_memory_efficient_one(launched, monkeypatch):
+def test_a_torch_without_flash_attention_of_its_own_takes_the_memory_efficient_one(
+    launched: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(attention, "_has_varlen", lambda: False)
     kernel, logits, _ = launched("xlmr", PRECISIONS["fp16"])
     assert (kernel, logits.dtype) == (EFFICIENT, torch.float32)
@@ -219,33 +226,33 @@ class Card:
 
     device = torch.device("cuda", 1)
 
-    def __init__(self, monkeypatch):
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.current, self.log, self.copying = CUDA, [], []
         monkeypatch.setattr(torch.cuda, "device", self.made_current)
         monkeypatch.setattr(torch.cuda, "Event", lambda enable_timing: Event(self))
 
     @contextmanager
-    def made_current(self, device):
+    def made_current(self, device: Any) -> Any:
         before, self.current = self.current, device
         yield
         self.current = before
 
-    def inputs(self, batch):
+    def inputs(self, batch: Any) -> Any:
         return (batch.lengths,)
 
-    def computed_tokens(self, batch):
+    def computed_tokens(self, batch: Any) -> Any:
         return len(batch.ids)
 
-    def forward(self, lengths):
+    def forward(self, lengths: Any) -> Any:
         self.log.append("launch")
         return Logits(self, lengths)
 
 
 class Logits:
-    def __init__(self, card, lengths):
+    def __init__(self, card: Any, lengths: Any) -> None:
         self.card, self.values = card, torch.from_numpy(lengths).float()
 
-    def to(self, where, non_blocking):
+    def to(self, where: Any, non_blocking: Any) -> Any:
         assert (where, non_blocking) == ("cpu", True)
         host = torch.full_like(self.values, float("nan"))
         self.card.copying.append((host, self.values))
@@ -253,24 +260,26 @@ class Logits:
 
 
 class Event:
-    def __init__(self, card):
+    def __init__(self, card: Any) -> None:
         self.card = card
 
-    def record(self):
+    def record(self) -> None:
         assert self.card.current == self.card.device, "an event in the stream of another device"
         self.before, self.card.copying = self.card.copying, []
 
-    def synchronize(self):
+    def synchronize(self) -> None:
         self.card.log.append("wait")
         with torch.inference_mode():
             for host, values in self.before:
                 host.copy_(values)
 
-    def elapsed_time(self, end):
+    def elapsed_time(self, end: Any) -> Any:
         return 250.0
 
 
-def test_logits_are_read_when_their_copy_is_done_and_batches_are_launched_ahead(monkeypatch):
+def test_logits_are_read_when_their_copy_is_done_and_batches_are_launched_ahead(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     card = Card(monkeypatch)
     done = list(DeviceModel(card, advice="").run(batch_of([length]) for length in (5, 4, 3, 2)))
     assert [float(one.logits[0]) for one in done] == [5, 4, 3, 2]
@@ -279,12 +288,12 @@ def test_logits_are_read_when_their_copy_is_done_and_batches_are_launched_ahead(
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="CUDA may be at work already")
-def test_memory_can_be_watched_before_cuda_is_at_work():
+def test_memory_can_be_watched_before_cuda_is_at_work() -> None:
     """To reset the peaks of an allocator that is not there yet is an error of torch."""
     memory = MemoryWatch("cuda:0").read()
     assert (memory.cuda_allocated_peak_mb, memory.cuda_reserved_peak_mb) == (0, 0)
 
 
-def test_cublas_is_set_up_for_deterministic_scores_before_anything_is_multiplied():
+def test_cublas_is_set_up_for_deterministic_scores_before_anything_is_multiplied() -> None:
     """torch looks once, at the first product: a scorer that is deterministic may not be the first to multiply."""
     assert os.environ["CUBLAS_WORKSPACE_CONFIG"] in (":4096:8", ":16:8")

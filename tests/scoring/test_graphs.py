@@ -7,6 +7,7 @@ packed pairs on a CPU looks at lengths on the host.
 
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,7 +27,7 @@ from evalkit.scoring.scorer import Scorer
 from tests.scoring.test_scorer import CPU, PAIRS, load
 
 
-def masked(query, key, value, segments, first_only):
+def masked(query: Any, key: Any, value: Any, segments: Any, first_only: Any) -> Any:
     """Attention that knows of pairs what `segments.starts` says, and nothing else."""
     pair = torch.bucketize(torch.arange(len(key)), segments.starts[1:].long(), right=True)
     of_query = torch.arange(len(query)) if first_only else pair
@@ -38,16 +39,16 @@ def masked(query, key, value, segments, first_only):
 class Traced:
     """Records forwards as torch's tracer does, and counts replays."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.recorded, self.replayed = [], []
 
-    def __call__(self, forward):
+    def __call__(self, forward: Any) -> Any:
         logits = forward()
         run = make_fx(forward)()
         size = forward.args[0].shape[1]  # tokens of the room
         self.recorded.append(size)
 
-        def replay():
+        def replay() -> None:
             self.replayed.append(size)
             logits.copy_(run())
 
@@ -55,24 +56,24 @@ class Traced:
 
 
 @pytest.fixture(scope="module", params=["bert_folder", "xlmr_folder"])
-def scorer(request):
+def scorer(request: pytest.FixtureRequest) -> Any:
     return load(request.getfixturevalue(request.param), batch_tokens=None)
 
 
 @pytest.fixture
-def graphed(scorer):
+def graphed(scorer: Any) -> Any:
     packed = PackedModel(scorer.model, CPU, PRECISIONS["fp32"])
     packed.kernel = Kernel("masked", masked)
     record = Traced()
     return GraphedModel(packed, 1500, record), record
 
 
-def test_rooms_go_up_to_the_budget_and_no_further_than_pays():
+def test_rooms_go_up_to_the_budget_and_no_further_than_pays() -> None:
     assert rooms(1500) == [Room(512, 16), Room(1024, 32), Room(2048, 64)]
     assert [room.tokens for room in rooms(65536)] == [512, *range(1024, 16385, 1024)]
 
 
-def test_a_room_holds_what_leaves_a_token_for_each_pair_that_is_not_there():
+def test_a_room_holds_what_leaves_a_token_for_each_pair_that_is_not_there() -> None:
     room = Room(512, 16)
     assert room.holds(1, 497)  # 497 + 15
     assert not room.holds(1, 498)
@@ -80,7 +81,7 @@ def test_a_room_holds_what_leaves_a_token_for_each_pair_that_is_not_there():
     assert not room.holds(17, 17 * 4)
 
 
-def test_replayed_logits_are_those_of_the_batch_by_itself(scorer, graphed):
+def test_replayed_logits_are_those_of_the_batch_by_itself(scorer: Any, graphed: Any) -> None:
     model, record = graphed
     assert record.recorded == [2048, 1024, 512]  # the largest first: the others use its memory
     pairs = scorer.tokenize(PAIRS)
@@ -97,7 +98,7 @@ def test_replayed_logits_are_those_of_the_batch_by_itself(scorer, graphed):
     assert len(set(seen)) > 1
 
 
-def test_what_no_room_holds_runs_as_ever(scorer, graphed):
+def test_what_no_room_holds_runs_as_ever(scorer: Any, graphed: Any) -> None:
     model, record = graphed
     pairs = scorer.tokenize(PAIRS)
     many = pairs.batch(list(range(len(pairs))))
@@ -113,7 +114,7 @@ def test_what_no_room_holds_runs_as_ever(scorer, graphed):
 
 @settings(deadline=None, max_examples=100)
 @given(lengths=st.lists(st.integers(3, 600), min_size=1, max_size=300))
-def test_a_batch_is_held_by_the_smallest_room_that_can(lengths):
+def test_a_batch_is_held_by_the_smallest_room_that_can(lengths: Any) -> None:
     model = GraphedModel.__new__(GraphedModel)
     model._rooms = rooms(65536)
     batch = type("Batch", (), {"lengths": np.array(lengths, dtype=np.int32)})
@@ -125,29 +126,29 @@ def test_a_batch_is_held_by_the_smallest_room_that_can(lengths):
         assert sum(lengths) + room.pairs - len(lengths) <= room.tokens
 
 
-def test_recording_warms_up_first_and_keeps_to_one_stream_and_one_pool(monkeypatch):
+def test_recording_warms_up_first_and_keeps_to_one_stream_and_one_pool(monkeypatch: pytest.MonkeyPatch) -> None:
     log = []
 
     class Stream:
-        def wait_stream(self, other):
+        def wait_stream(self, other: Any) -> None:
             log.append(("waits", "ours" if self is ours else "theirs"))
 
     class Graph:
-        def replay(self):
+        def replay(self) -> None:
             log.append("replay")
 
     @contextmanager
-    def current(stream):
+    def current(stream: Any) -> Any:
         log.append("warm-up" if stream is ours else "other stream")
         yield
 
     @contextmanager
-    def graph(made, pool, stream, capture_error_mode):
+    def graph(made: Any, pool: Any, stream: Any, capture_error_mode: Any) -> Any:
         log.append(("recording", pool, stream is ours))
         yield
 
     @contextmanager
-    def device(which):
+    def device(which: Any) -> Any:
         assert which == torch.device("cuda", 1)
         yield
 
@@ -168,7 +169,7 @@ def test_recording_warms_up_first_and_keeps_to_one_stream_and_one_pool(monkeypat
     ]  # fmt: skip
 
 
-def test_what_cannot_be_replayed_says_what_to_use(bert_folder):
+def test_what_cannot_be_replayed_says_what_to_use(bert_folder: Any) -> None:
     with pytest.raises(EvalkitError, match="cuda_graphs=true needs a CUDA device, and this is device=cpu; use "):
         load(bert_folder, cuda_graphs=True)
     with pytest.raises(EvalkitError, match="only the packed path is recorded, and this is the padded one; use "):
@@ -179,8 +180,8 @@ def test_what_cannot_be_replayed_says_what_to_use(bert_folder):
         GraphedModel(packed, 1500)
 
 
-def test_graphs_that_do_not_fit_into_memory_say_what_to_change(graphed):
-    def full(forward):
+def test_graphs_that_do_not_fit_into_memory_say_what_to_change(graphed: Any) -> None:
+    def full(forward: Any) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     with pytest.raises(EvalkitError, match=r"while CUDA graphs of up to 2048 tokens were recorded: lower .*false"):
@@ -190,7 +191,9 @@ def test_graphs_that_do_not_fit_into_memory_say_what_to_change(graphed):
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
 @pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-5), ("tf32", 0.05), ("fp16", 0.05), ("bf16", 0.4)])
-def test_on_a_gpu_replayed_logits_are_those_of_the_plain_engine(xlmr_folder, precision, tolerance):
+def test_on_a_gpu_replayed_logits_are_those_of_the_plain_engine(
+    xlmr_folder: Any, precision: Any, tolerance: Any
+) -> None:
     device = torch.device("cuda", 0)
     pretrained = load_classifier(str(xlmr_folder), None, device, PRECISIONS[precision], "reranker.model")
     plain = Scorer(pretrained, device, 512, "longest_first", 1024)

@@ -3,6 +3,7 @@
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,11 +26,11 @@ def texts(lang: str, name: str) -> list[str]:
 
 
 @pytest.fixture(scope="module", params=["bert", "xlmr"])
-def folder(request) -> Path:
+def folder(request: pytest.FixtureRequest) -> Path:
     return request.getfixturevalue(f"{request.param}_folder")
 
 
-def test_packed_and_padded_logits_agree_in_five_scripts(folder):
+def test_packed_and_padded_logits_agree_in_five_scripts(folder: Any) -> None:
     pairs = [pair for lang in SCRIPTS for pair in zip(texts(lang, "queries"), texts(lang, "corpus"), strict=False)]
     pairs += [("", "")]  # the special tokens alone: three of BERT, four of XLM-RoBERTa
     packed, padded = (load(folder, 512, batch_tokens=4000, path=path).score(pairs) for path in ("packed", "padded"))
@@ -39,7 +40,7 @@ def test_packed_and_padded_logits_agree_in_five_scripts(folder):
 
 
 @pytest.fixture(scope="module")
-def long_folder(xlmr_folder, tmp_path_factory) -> Path:
+def long_folder(xlmr_folder: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An XLM-RoBERTa with positions for 8,192 tokens, as bge-reranker-v2-m3 has."""
     folder = copied(xlmr_folder, tmp_path_factory.mktemp("long") / "model")
     config = AutoConfig.from_pretrained(folder)
@@ -50,7 +51,7 @@ def long_folder(xlmr_folder, tmp_path_factory) -> Path:
     return folder
 
 
-def test_packed_and_padded_logits_agree_from_the_shortest_pair_to_8192_tokens(long_folder):
+def test_packed_and_padded_logits_agree_from_the_shortest_pair_to_8192_tokens(long_folder: Any) -> None:
     passage = " ".join(texts("ru", "corpus"))
     # The last pair is cut to 8,192 tokens.
     pairs = [("", ""), ("a", ""), *(("что это", passage[:n]) for n in (1, 10, 100, 1000, 4000)), ("кто", passage * 4)]
@@ -60,7 +61,7 @@ def test_packed_and_padded_logits_agree_from_the_shortest_pair_to_8192_tokens(lo
     np.testing.assert_allclose(packed.score(pairs).logits, padded.score(pairs).logits, rtol=0, atol=1e-5)
 
 
-def test_a_text_that_spells_the_padding_token_out_is_scored_as_transformers_does(xlmr_folder):
+def test_a_text_that_spells_the_padding_token_out_is_scored_as_transformers_does(xlmr_folder: Any) -> None:
     """Its positions stand still there, as XLM-RoBERTa counts them, and go on behind it."""
     pairs = [("what is <pad> this", "a <pad><pad> passage"), ("what is this", "a passage")]
     got = load(xlmr_folder, path="packed")
@@ -70,7 +71,7 @@ def test_a_text_that_spells_the_padding_token_out_is_scored_as_transformers_does
     )
 
 
-def test_the_last_layer_over_states_has_the_logits_of_its_keys_and_values(folder):
+def test_the_last_layer_over_states_has_the_logits_of_its_keys_and_values(folder: Any) -> None:
     scorer = load(folder, path="packed")
     model = scorer.runner.model
     assert model.kernel.over_states is not None
@@ -79,7 +80,7 @@ def test_the_last_layer_over_states_has_the_logits_of_its_keys_and_values(folder
     np.testing.assert_allclose(over_states, scorer.score(PAIRS).logits, rtol=0, atol=1e-5)
 
 
-def test_packing_leaves_the_transformers_model_as_it_was_and_holds_nothing_twice(folder):
+def test_packing_leaves_the_transformers_model_as_it_was_and_holds_nothing_twice(folder: Any) -> None:
     pretrained = load_classifier(str(folder), None, CPU, PRECISIONS["fp32"], "reranker.model")
     inputs = {"input_ids": torch.tensor([[5, 6, 7, 8]])}
     with torch.no_grad():
@@ -90,7 +91,9 @@ def test_packing_leaves_the_transformers_model_as_it_was_and_holds_nothing_twice
     assert attention.query.weight.data_ptr() == packed._layers[0].qkv[0].data_ptr()
 
 
-def test_a_model_that_is_no_bert_and_no_roberta_takes_the_padded_path_and_the_result_says_why(tmp_path, bert_folder):
+def test_a_model_that_is_no_bert_and_no_roberta_takes_the_padded_path_and_the_result_says_why(
+    tmp_path: Path, bert_folder: Any
+) -> None:
     folder = copied(bert_folder, tmp_path / "electra")
     config = json.loads((folder / "config.json").read_text("utf-8"))
     settings = {key: config[key] for key in ("hidden_size", "num_hidden_layers", "num_attention_heads", "vocab_size",
@@ -108,14 +111,14 @@ def test_a_model_that_is_no_bert_and_no_roberta_takes_the_padded_path_and_the_re
         load(folder, path="packed")
 
 
-def test_what_cannot_be_packed_is_named(bert_folder):
+def test_what_cannot_be_packed_is_named(bert_folder: Any) -> None:
     model = AutoModelForSequenceClassification.from_pretrained(bert_folder)
     assert why_not(model) is None
     model.config.is_decoder = True
     assert why_not(model) == "it is a decoder"
 
 
-def test_a_path_that_does_not_exist_and_a_compiled_padded_path_are_refused(bert_folder):
+def test_a_path_that_does_not_exist_and_a_compiled_padded_path_are_refused(bert_folder: Any) -> None:
     with pytest.raises(EvalkitError, match=r"reranker\.path=fast: there is auto, packed, padded"):
         load(bert_folder, path="fast")
     with pytest.raises(EvalkitError, match=r"reranker\.compile=true: only the packed path"):
@@ -125,7 +128,7 @@ def test_a_path_that_does_not_exist_and_a_compiled_padded_path_are_refused(bert_
 @pytest.mark.slow
 @pytest.mark.skipif(os.environ.get("EVALKIT_COMPILE") != "1", reason="compiles for a minute; EVALKIT_COMPILE=1 runs it")
 @pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # torch's own compiler still uses it
-def test_compiled_logits_are_those_of_the_plain_engine(folder):
+def test_compiled_logits_are_those_of_the_plain_engine(folder: Any) -> None:
     compiled = load(folder, compiled=True).score(PAIRS).logits
     np.testing.assert_allclose(compiled, load(folder).score(PAIRS).logits, rtol=0, atol=1e-5)
 
@@ -133,7 +136,7 @@ def test_compiled_logits_are_those_of_the_plain_engine(folder):
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
 @pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-5), ("tf32", 0.05), ("fp16", 0.05), ("bf16", 0.4)])
-def test_on_a_gpu_every_kernel_gives_the_padded_logits(folder, precision, tolerance):
+def test_on_a_gpu_every_kernel_gives_the_padded_logits(folder: Any, precision: Any, tolerance: Any) -> None:
     from evalkit.scoring.spec import ScorerSpec, build_scorer
 
     packed, padded = (

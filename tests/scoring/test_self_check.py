@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,20 +23,20 @@ PAIRS = [
 SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64, "num_labels": 1}
 
 
-def spec(folder: Path, **more) -> ScorerSpec:
+def spec(folder: Path, **more: Any) -> ScorerSpec:
     return ScorerSpec(**{"model": str(folder), "device": "cpu", "precision": "fp32", "max_length": 64,
                          "truncation": "longest_first"} | more)  # fmt: skip
 
 
-def built(folder: Path, **more) -> Built:
+def built(folder: Path, **more: Any) -> Built:
     return build_scorer(spec(folder, **more))
 
 
-def logits(folder: Path, pairs=PAIRS, **more) -> np.ndarray:
+def logits(folder: Path, pairs: Any = PAIRS, **more: Any) -> np.ndarray:
     return built(folder, **more).scorer.score(pairs).logits
 
 
-def own_logits(folder: Path, pairs=PAIRS) -> np.ndarray:
+def own_logits(folder: Path, pairs: Any = PAIRS) -> np.ndarray:
     """What transformers itself gives, each pair alone, so that nothing is padded."""
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model = AutoModelForSequenceClassification.from_pretrained(folder, attn_implementation="eager").eval()
@@ -43,19 +44,19 @@ def own_logits(folder: Path, pairs=PAIRS) -> np.ndarray:
         return np.array([model(**tokenizer(*pair, return_tensors="pt")).logits.item() for pair in pairs])
 
 
-def refusal(folder: Path, **more) -> str:
+def refusal(folder: Path, **more: Any) -> str:
     with pytest.raises(EvalkitError) as refused:
         built(folder, **more)
     assert "\n" not in str(refused.value)
     return str(refused.value)
 
 
-def edit(path: Path, **changes) -> None:
+def edit(path: Path, **changes: Any) -> None:
     found = json.loads(path.read_text("utf-8")) | changes
     path.write_text(json.dumps({key: value for key, value in found.items() if value is not ...}), "utf-8")
 
 
-def with_tokenizer_of(folder: Path, config, target: Path, **words) -> Path:
+def with_tokenizer_of(folder: Path, config: Any, target: Path, **words: Any) -> Path:
     """A model of any architecture, random weights, with the words of another model."""
     with torch.random.fork_rng():
         torch.manual_seed(5)
@@ -71,22 +72,22 @@ def with_tokenizer_of(folder: Path, config, target: Path, **words) -> Path:
 
 
 @pytest.fixture
-def bert(bert_folder, tmp_path) -> Path:
+def bert(bert_folder: Any, tmp_path: Path) -> Path:
     return Path(shutil.copytree(bert_folder, tmp_path / "bert"))
 
 
 @pytest.fixture
-def xlmr(xlmr_folder, tmp_path) -> Path:
+def xlmr(xlmr_folder: Any, tmp_path: Path) -> Path:
     return Path(shutil.copytree(xlmr_folder, tmp_path / "xlmr"))
 
 
 @pytest.fixture
-def make(bert_folder, tmp_path):
+def make(bert_folder: Any, tmp_path: Path) -> Any:
     from transformers import CONFIG_MAPPING
 
     words = len(AutoTokenizer.from_pretrained(bert_folder))
 
-    def of(kind: str, **sizes) -> Path:
+    def of(kind: str, **sizes: Any) -> Path:
         general = {} if kind in ("distilbert", "funnel") else SIZES
         config = CONFIG_MAPPING[kind](**{"num_labels": 1, **general, "vocab_size": words, "pad_token_id": 0, **sizes})
         return with_tokenizer_of(bert_folder, config, tmp_path / kind)
@@ -98,7 +99,7 @@ def make(bert_folder, tmp_path):
 
 
 @pytest.mark.parametrize("path", ["packed", "padded"])
-def test_a_tokenizer_that_names_no_token_types_gets_none_on_either_path(bert, path):
+def test_a_tokenizer_that_names_no_token_types_gets_none_on_either_path(bert: Any, path: Any) -> None:
     typed = own_logits(bert)
     edit(bert / "tokenizer_config.json", model_input_names=["input_ids", "attention_mask"])
     assert np.abs(typed - own_logits(bert)).max() > 0.01
@@ -107,13 +108,13 @@ def test_a_tokenizer_that_names_no_token_types_gets_none_on_either_path(bert, pa
 
 
 @pytest.mark.parametrize("path", ["packed", "padded"])
-def test_token_types_are_those_of_the_tokenizers_own_call(bert, path):
+def test_token_types_are_those_of_the_tokenizers_own_call(bert: Any, path: Any) -> None:
     np.testing.assert_allclose(logits(bert, path=path), own_logits(bert), rtol=0, atol=1e-5)
     assert built(bert).scorer.describe()["token_types"] == "as in the tokenizer's template for pairs"
 
 
 @pytest.mark.parametrize("path", ["packed", "padded"])
-def test_a_model_of_one_token_type_takes_a_tokenizer_of_two(xlmr, path):
+def test_a_model_of_one_token_type_takes_a_tokenizer_of_two(xlmr: Any, path: Any) -> None:
     """transformers' own call ends in an IndexError there, so the model can have been trained with zeros only."""
     before = logits(xlmr)
     tokenizer = json.loads((xlmr / "tokenizer.json").read_text("utf-8"))
@@ -127,7 +128,9 @@ def test_a_model_of_one_token_type_takes_a_tokenizer_of_two(xlmr, path):
 
 
 @pytest.mark.parametrize(("version", "used"), [("4.57.1", True), ("5.2.0", False), (..., False)])
-def test_a_tokenizer_of_no_models_class_gave_token_types_up_to_transformers_4(bert, version, used):
+def test_a_tokenizer_of_no_models_class_gave_token_types_up_to_transformers_4(
+    bert: Any, version: Any, used: Any
+) -> None:
     typed = own_logits(bert)
     edit(bert / "tokenizer_config.json", tokenizer_class="PreTrainedTokenizerFast", do_lower_case=...)
     edit(bert / "config.json", transformers_version=version)
@@ -135,7 +138,7 @@ def test_a_tokenizer_of_no_models_class_gave_token_types_up_to_transformers_4(be
     np.testing.assert_allclose(logits(bert), typed if used else own_logits(bert), rtol=0, atol=1e-5)
 
 
-def test_a_token_type_that_the_model_has_not_is_refused(bert):
+def test_a_token_type_that_the_model_has_not_is_refused(bert: Any) -> None:
     tokenizer = json.loads((bert / "tokenizer.json").read_text("utf-8"))
     for piece in tokenizer["post_processor"]["pair"][-2:]:
         next(iter(piece.values()))["type_id"] = 2
@@ -148,13 +151,17 @@ def test_a_token_type_that_the_model_has_not_is_refused(bert):
 # Every way to the same logit
 
 
-def test_the_self_check_compares_packed_padded_alone_and_in_a_batch_with_transformers_own_call(bert_folder):
+def test_the_self_check_compares_packed_padded_alone_and_in_a_batch_with_transformers_own_call(
+    bert_folder: Any,
+) -> None:
     checked = built(bert_folder).checked
     assert checked.ways == ("packed, in a batch", "packed, alone", "padded, in a batch", "by transformers' own call")
     assert 0 <= checked.largest_difference < 1e-5 < checked.tolerance
 
 
-def test_a_path_that_computes_something_else_is_refused_with_the_path_that_does_not(bert_folder, monkeypatch):
+def test_a_path_that_computes_something_else_is_refused_with_the_path_that_does_not(
+    bert_folder: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     right = PackedModel._positions
     monkeypatch.setattr(PackedModel, "_positions", lambda self, *given: right(self, *given)[::-1].copy())
     sentence = refusal(bert_folder)
@@ -164,19 +171,19 @@ def test_a_path_that_computes_something_else_is_refused_with_the_path_that_does_
 
 
 @pytest.mark.parametrize("kind", ["fnet", "convbert", "nystromformer"])
-def test_a_model_whose_scores_depend_on_padding_is_refused(make, kind):
+def test_a_model_whose_scores_depend_on_padding_is_refused(make: Any, kind: Any) -> None:
     sentence = refusal(make(kind))
     assert "its scores depend on what stands in the same batch" in sentence
     assert "reranker=trec_run" in sentence
 
 
-def test_what_fails_the_self_check_is_refused_before_anything_else_is_done(make):
+def test_what_fails_the_self_check_is_refused_before_anything_else_is_done(make: Any) -> None:
     reranker = CrossEncoder(str(make("fnet")), 64, "longest_first", None, "cpu", "fp32")
     with pytest.raises(EvalkitError, match="scores one pair in different ways"):
         reranker.check()
 
 
-def test_the_self_check_is_left_out_by_name_only_and_that_is_recorded(make, bert_folder):
+def test_the_self_check_is_left_out_by_name_only_and_that_is_recorded(make: Any, bert_folder: Any) -> None:
     left_out = CrossEncoder(str(make("fnet")), 64, "longest_first", None, "cpu", "fp32", self_check=False)
     left_out.check()
     left_out.load()
@@ -186,7 +193,7 @@ def test_the_self_check_is_left_out_by_name_only_and_that_is_recorded(make, bert
     assert made.describe()["self_check"]["pairs"] == 3
 
 
-def test_time_of_the_checks_is_known_apart_from_that_of_loading(bert_folder):
+def test_time_of_the_checks_is_known_apart_from_that_of_loading(bert_folder: Any) -> None:
     one = built(bert_folder)
     assert one.check_s == one.pretrained.check_s + one.checked.seconds > 0
     assert built(bert_folder, self_check=False).check_s == pytest.approx(0, abs=one.check_s)
@@ -206,7 +213,7 @@ def test_time_of_the_checks_is_known_apart_from_that_of_loading(bert_folder):
         ("roformer", {}),
     ],
 )  # fmt: skip
-def test_architectures_without_sdpa_are_scored_by_eager_attention(make, kind, more):
+def test_architectures_without_sdpa_are_scored_by_eager_attention(make: Any, kind: Any, more: Any) -> None:
     folder = make(kind, **more)
     found = built(folder)
     assert found.scorer.describe()["attention"] == "padded, eager"
@@ -214,19 +221,21 @@ def test_architectures_without_sdpa_are_scored_by_eager_attention(make, kind, mo
 
 
 @pytest.mark.parametrize("kind", ["distilbert", "modernbert", "electra", "albert"])
-def test_other_encoders_are_scored_as_transformers_does(make, kind):
+def test_other_encoders_are_scored_as_transformers_does(make: Any, kind: Any) -> None:
     sizes = {"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 64} if kind == "distilbert" else {}
     folder = make(kind, **sizes)
     np.testing.assert_allclose(logits(folder), own_logits(folder), rtol=0, atol=1e-5)
 
 
-def test_positions_behind_the_padding_index_are_counted_for_any_family(make):
+def test_positions_behind_the_padding_index_are_counted_for_any_family(make: Any) -> None:
     folder = make("mpnet", pad_token_id=1, max_position_embeddings=66)
     assert built(folder, max_length=64).pretrained.max_tokens == 64
     assert refusal(folder, max_length=65).endswith("has positions for 64 tokens")
 
 
-def test_a_family_without_a_table_of_positions_is_tried_at_the_maximum_length(make, monkeypatch):
+def test_a_family_without_a_table_of_positions_is_tried_at_the_maximum_length(
+    make: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = make("funnel", block_sizes=[1, 1], d_model=32, n_head=4, d_head=8, d_inner=64)
     assert built(folder).pretrained.max_tokens is None
 
@@ -234,7 +243,7 @@ def test_a_family_without_a_table_of_positions_is_tried_at_the_maximum_length(ma
 
     right = PaddedModel.forward
 
-    def short(self, inputs):
+    def short(self: Any, inputs: Any) -> Any:
         if inputs["input_ids"].shape[1] > 60:
             raise IndexError("index out of range in self")
         return right(self, inputs)
@@ -249,7 +258,7 @@ def test_a_family_without_a_table_of_positions_is_tried_at_the_maximum_length(ma
 
 @pytest.mark.shared
 @pytest.mark.parametrize("name", ["bert-without-token-types", "deberta-v2-classifier"])
-def test_the_folders_of_public_reports_score_as_transformers_does(shared, name):
+def test_the_folders_of_public_reports_score_as_transformers_does(shared: Path, name: Any) -> None:
     folder = shared / "cases" / "models" / name
     for path in ("auto", "padded"):
         np.testing.assert_allclose(logits(folder, path=path), own_logits(folder), rtol=0, atol=1e-5)

@@ -1,7 +1,7 @@
 """A pair's tokens are those the model's own tokenizer would give, under either truncation rule."""
 
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import example, given, settings
@@ -38,7 +38,7 @@ TEXTS = SNIPPETS | st.text(max_size=60) | st.lists(SNIPPETS, min_size=2, max_siz
 
 
 @pytest.fixture(scope="module", params=["bert", "xlmr"])
-def tokenizer(request):
+def tokenizer(request: pytest.FixtureRequest) -> Any:
     return AutoTokenizer.from_pretrained(request.getfixturevalue(f"{request.param}_folder"))
 
 
@@ -53,13 +53,13 @@ def joined(pairs: PairTokenizer, query: str, passage: str) -> Joined:
     return Joined(batch.ids.tolist(), batch.type_ids.tolist(), bool(batch.cut[0]))
 
 
-def own_pair(tokenizer, query: str, passage: str, **rule):
+def own_pair(tokenizer: Any, query: str, passage: str, **rule: Any) -> Any:
     """The tokenizer's own pair. In a batch, where an empty passage is one too; a lone "" would be none at all."""
     own = tokenizer([query], [passage], return_token_type_ids=True, verbose=False, **rule)
     return own["input_ids"][0], own["token_type_ids"][0]
 
 
-def own_ids(tokenizer, text: str) -> list[int]:
+def own_ids(tokenizer: Any, text: str) -> list[int]:
     return tokenizer(text, add_special_tokens=False)["input_ids"]
 
 
@@ -68,7 +68,7 @@ def own_ids(tokenizer, text: str) -> list[int]:
 @example(query="", passage="", max_length=6)
 @example(query="a b c d e f g h", passage="a b c d e f g h", max_length=11)
 @example(query="a b c d e f g h", passage="a b c d e f g h", max_length=12)
-def test_longest_first_is_the_tokenizers_own_rule(tokenizer, query, passage, max_length):
+def test_longest_first_is_the_tokenizers_own_rule(tokenizer: Any, query: Any, passage: Any, max_length: Any) -> None:
     pair = joined(PairTokenizer(tokenizer, max_length, "longest_first"), query, passage)
     own = own_pair(tokenizer, query, passage, truncation="longest_first", max_length=max_length)
     assert (pair.ids, pair.type_ids) == own
@@ -76,7 +76,7 @@ def test_longest_first_is_the_tokenizers_own_rule(tokenizer, query, passage, max
 
 @settings(deadline=None, max_examples=120)
 @given(query=TEXTS, passage=TEXTS, max_length=st.integers(20, 80))
-def test_only_second_is_flagrerankers_algorithm(tokenizer, query, passage, max_length):
+def test_only_second_is_flagrerankers_algorithm(tokenizer: Any, query: Any, passage: Any, max_length: Any) -> None:
     """FlagEmbedding's `FlagReranker`: the query's ids are cut at max_length * 3 // 4, the passage's at max_length, and
     `prepare_for_model(query, passage, truncation="only_second", max_length=max_length)` puts the pair together."""
     pair = joined(PairTokenizer(tokenizer, max_length, "only_second"), query, passage)
@@ -94,7 +94,9 @@ def test_only_second_is_flagrerankers_algorithm(tokenizer, query, passage, max_l
 
 @settings(deadline=None, max_examples=50)
 @given(passage=TEXTS, max_length=st.integers(20, 80))
-def test_only_second_is_the_tokenizers_own_rule_where_the_query_is_short(tokenizer, passage, max_length):
+def test_only_second_is_the_tokenizers_own_rule_where_the_query_is_short(
+    tokenizer: Any, passage: Any, max_length: Any
+) -> None:
     query = "capital of France"
     pair = joined(PairTokenizer(tokenizer, max_length, "only_second"), query, passage)
     own = own_pair(tokenizer, query, passage, truncation="only_second", max_length=max_length)
@@ -105,7 +107,9 @@ def test_only_second_is_the_tokenizers_own_rule_where_the_query_is_short(tokeniz
 @given(
     query=TEXTS, passage=TEXTS, max_length=st.integers(6, 80), rule=st.sampled_from(["only_second", "longest_first"])
 )
-def test_a_pair_is_never_longer_than_asked_and_says_whether_it_was_cut(tokenizer, query, passage, max_length, rule):
+def test_a_pair_is_never_longer_than_asked_and_says_whether_it_was_cut(
+    tokenizer: Any, query: Any, passage: Any, max_length: Any, rule: Any
+) -> None:
     pair = joined(PairTokenizer(tokenizer, max_length, rule), query, passage)
     text = len(own_ids(tokenizer, query)) + len(own_ids(tokenizer, passage))
     special = tokenizer.num_special_tokens_to_add(pair=True)
@@ -117,7 +121,7 @@ def test_a_pair_is_never_longer_than_asked_and_says_whether_it_was_cut(tokenizer
         assert len(pair.ids) == max_length
 
 
-def test_the_two_rules_share_the_room_as_counted_by_hand(bert_folder):
+def test_the_two_rules_share_the_room_as_counted_by_hand(bert_folder: Any) -> None:
     tokenizer = AutoTokenizer.from_pretrained(bert_folder)
 
     def kept(rule: str, max_length: int, query: int, passage: int) -> tuple[int, int]:
@@ -132,7 +136,7 @@ def test_the_two_rules_share_the_room_as_counted_by_hand(bert_folder):
     assert kept("only_second", 40, 10, 20) == kept("longest_first", 40, 10, 20) == (10, 20)
 
 
-def test_more_room_never_drops_a_token(tokenizer):
+def test_more_room_never_drops_a_token(tokenizer: Any) -> None:
     query, passage = "how many people live in Paris " * 4, "Paris 巴黎 has two million inhabitants " * 6
     for rule in ("only_second", "longest_first"):
         lengths = [len(joined(PairTokenizer(tokenizer, m, rule), query, passage).ids) for m in range(6, 120)]
@@ -140,7 +144,9 @@ def test_more_room_never_drops_a_token(tokenizer):
 
 
 @pytest.mark.parametrize(("folder", "special"), [("bert_folder", 3), ("xlmr_folder", 4)])
-def test_a_max_length_without_room_for_text_is_refused(request, folder, special):
+def test_a_max_length_without_room_for_text_is_refused(
+    request: pytest.FixtureRequest, folder: Any, special: Any
+) -> None:
     tokenizer = AutoTokenizer.from_pretrained(request.getfixturevalue(folder))
     least = special + 2
     assert len(joined(PairTokenizer(tokenizer, least, "only_second"), "capital", "Paris").ids) == least
@@ -148,12 +154,12 @@ def test_a_max_length_without_room_for_text_is_refused(request, folder, special)
         PairTokenizer(tokenizer, least - 1, "only_second")
 
 
-def test_an_unknown_truncation_rule_names_those_there_are(tokenizer):
+def test_an_unknown_truncation_rule_names_those_there_are(tokenizer: Any) -> None:
     with pytest.raises(EvalkitError, match=r"reranker\.truncation=only_first: there is only_second, longest_first"):
         PairTokenizer(tokenizer, 64, "only_first")
 
 
-def test_a_tokenizer_that_puts_the_passage_first_is_refused(bert_folder):
+def test_a_tokenizer_that_puts_the_passage_first_is_refused(bert_folder: Any) -> None:
     from tokenizers import processors
 
     tokenizer = AutoTokenizer.from_pretrained(bert_folder)
@@ -164,7 +170,7 @@ def test_a_tokenizer_that_puts_the_passage_first_is_refused(bert_folder):
         PairTokenizer(tokenizer, 64, "only_second")
 
 
-def test_what_the_tokenizer_was_told_before_does_not_leak_in(tokenizer):
+def test_what_the_tokenizer_was_told_before_does_not_leak_in(tokenizer: Any) -> None:
     """A call with padding and truncation leaves both switched on in the backend."""
     long = "Paris is the capital and largest city of France. " * 5
     expected = [own_ids(tokenizer, text) for text in (long, "b")]

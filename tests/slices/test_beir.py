@@ -1,5 +1,7 @@
 import json
 import shutil
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -26,15 +28,17 @@ QRELS = [("q1", "d1", 2), ("q1", "d2", 0), ("q2", "d2", 1), ("q3", "d4", 3)]
 HEADER = "query-id\tcorpus-id\tscore\n"
 
 
-def jsonl(records):
+def jsonl(records: Any) -> Any:
     return "".join(r if isinstance(r, str) else json.dumps(r, ensure_ascii=False) + "\n" for r in records)
 
 
-def tsv(rows):
+def tsv(rows: Any) -> Any:
     return HEADER + "".join("\t".join(map(str, row)) + "\n" for row in rows)
 
 
-def folder(tmp_path, corpus=CORPUS, queries=QUERIES, qrels=QRELS, split="test"):
+def folder(
+    tmp_path: Path, corpus: Any = CORPUS, queries: Any = QUERIES, qrels: Any = QRELS, split: Any = "test"
+) -> Any:
     """Write a BEIR folder; a record that is a string stands in the file as it is."""
     path = tmp_path / "my collection"
     (path / "qrels").mkdir(parents=True, exist_ok=True)
@@ -44,7 +48,7 @@ def folder(tmp_path, corpus=CORPUS, queries=QUERIES, qrels=QRELS, split="test"):
     return path
 
 
-def refusal(path, **asked):
+def refusal(path: Any, **asked: Any) -> Any:
     """Return the one sentence with which loading fails."""
     with pytest.raises(EvalkitError) as caught:
         beir.load(str(path), **asked)
@@ -56,7 +60,7 @@ def refusal(path, **asked):
 # --- what is read -----------------------------------------------------------------------------------------------------
 
 
-def test_a_folder_becomes_a_slice(tmp_path):
+def test_a_folder_becomes_a_slice(tmp_path: Path) -> None:
     data = beir.load(str(folder(tmp_path)), lang="en", relevance_level=2)
     assert data.name == "my collection/test"
     assert data.lang == "en"
@@ -72,7 +76,7 @@ def test_a_folder_becomes_a_slice(tmp_path):
     assert data.qrels == {"q1": {"d1": 2, "d2": 0}, "q2": {"d2": 1}, "q3": {"d4": 3}}
 
 
-def test_what_was_read_is_written_down(tmp_path):
+def test_what_was_read_is_written_down(tmp_path: Path) -> None:
     data = beir.load(str(folder(tmp_path)), relevance_level=2)
     assert data.facts == {
         "source": "beir",
@@ -93,23 +97,23 @@ def test_what_was_read_is_written_down(tmp_path):
     }
 
 
-def test_a_split_has_its_own_judgments_and_queries(tmp_path):
+def test_a_split_has_its_own_judgments_and_queries(tmp_path: Path) -> None:
     path = folder(tmp_path)
     folder(tmp_path, qrels=[("q9", "d5", 1)], split="train")
     assert list(beir.load(str(path), split="train").queries) == ["q9"]
     assert list(beir.load(str(path)).queries) == ["q1", "q2", "q3"]
 
 
-def test_a_slice_can_be_given_a_name(tmp_path):
+def test_a_slice_can_be_given_a_name(tmp_path: Path) -> None:
     assert beir.load(str(folder(tmp_path)), name="mine").name == "mine"
 
 
-def test_numbers_as_ids_are_text(tmp_path):
+def test_numbers_as_ids_are_text(tmp_path: Path) -> None:
     path = folder(tmp_path, [{"_id": 7, "text": "seven"}], [{"_id": 1, "text": "one"}], [("1", "7", 1)])
     assert beir.load(str(path)).docs == {"7": "seven"}
 
 
-def test_only_a_line_feed_ends_a_line(tmp_path):
+def test_only_a_line_feed_ends_a_line(tmp_path: Path) -> None:
     # U+0085 and U+2028 end a line for str.splitlines; MS MARCO has the former inside of its passages.
     odd = {"_id": "d1", "text": "before\u0085after\u2028and \x0b on"}
     data = beir.load(str(folder(tmp_path, [odd, *CORPUS[1:]])))
@@ -117,16 +121,16 @@ def test_only_a_line_feed_ends_a_line(tmp_path):
     assert len(data.docs) == 5
 
 
-def test_judgments_need_no_header_and_may_end_in_carriage_returns(tmp_path):
+def test_judgments_need_no_header_and_may_end_in_carriage_returns(tmp_path: Path) -> None:
     path = folder(tmp_path, qrels="q1\td1\t2\r\nq2\td2\t1\r\n\r\n")
     assert beir.load(str(path)).qrels == {"q1": {"d1": 2}, "q2": {"d2": 1}}
 
 
-def test_a_judgment_that_is_repeated_counts_once(tmp_path):
+def test_a_judgment_that_is_repeated_counts_once(tmp_path: Path) -> None:
     assert beir.load(str(folder(tmp_path, qrels=[*QRELS, QRELS[0]]))).facts["judgments"] == 4
 
 
-def test_judged_passages_without_a_text_are_counted(tmp_path):
+def test_judged_passages_without_a_text_are_counted(tmp_path: Path) -> None:
     data = beir.load(str(folder(tmp_path, qrels=[*QRELS, ("q1", "gone1", 1), ("q2", "gone2", 0), ("q2", "gone1", 0)])))
     assert data.facts["judged_docs_without_text"] == 2
     assert data.qrels["q1"]["gone1"] == 1  # it stays judged: leaving it out would make the ideal ranking easier
@@ -135,34 +139,34 @@ def test_judged_passages_without_a_text_are_counted(tmp_path):
 # --- cuts -------------------------------------------------------------------------------------------------------------
 
 
-def many(tmp_path, queries=40, docs=200):
+def many(tmp_path: Path, queries: Any = 40, docs: Any = 200) -> Any:
     corpus = [{"_id": f"d{i}", "text": f"passage number {i}"} for i in range(docs)]
     asked = [{"_id": f"q{i}", "text": f"query number {i}"} for i in range(queries)]
     return folder(tmp_path, corpus, asked, [(f"q{i}", f"d{i * 3}", 1) for i in range(queries)])
 
 
-def test_fewer_queries_are_some_of_more_queries(tmp_path):
+def test_fewer_queries_are_some_of_more_queries(tmp_path: Path) -> None:
     path = str(many(tmp_path))
     few, more = (beir.load(path, queries=n, seed=7).queries for n in (5, 20))
     assert len(few) == 5
     assert few.items() < more.items()
 
 
-def test_the_same_seed_cuts_the_same_and_another_seed_differently(tmp_path):
+def test_the_same_seed_cuts_the_same_and_another_seed_differently(tmp_path: Path) -> None:
     path = str(many(tmp_path))
     asked = {"queries": 5, "corpus": "judged", "distractors": 9}
     assert beir.load(path, seed=7, **asked) == beir.load(path, seed=7, **asked)
     assert beir.load(path, seed=7, **asked).fingerprint != beir.load(path, seed=8, **asked).fingerprint
 
 
-def test_a_judged_corpus_holds_the_judged_passages_of_the_chosen_queries_and_no_others(tmp_path):
+def test_a_judged_corpus_holds_the_judged_passages_of_the_chosen_queries_and_no_others(tmp_path: Path) -> None:
     data = beir.load(str(many(tmp_path)), queries=5, corpus="judged")
     assert set(data.docs) == {doc_id for grades in data.qrels.values() for doc_id in grades}
     assert len(data.docs) == 5
     assert data.facts["corpus"] == "judged"
 
 
-def test_distractors_come_on_top_of_the_judged_passages(tmp_path):
+def test_distractors_come_on_top_of_the_judged_passages(tmp_path: Path) -> None:
     path = str(many(tmp_path))
     judged, some, more = (beir.load(path, corpus="judged", distractors=n, seed=1).docs for n in (0, 10, 60))
     assert len(some) == len(judged) + 10
@@ -170,45 +174,45 @@ def test_distractors_come_on_top_of_the_judged_passages(tmp_path):
     assert judged.items() < some.items() < more.items()
 
 
-def test_more_distractors_than_there_are_is_all_of_them(tmp_path):
+def test_more_distractors_than_there_are_is_all_of_them(tmp_path: Path) -> None:
     assert len(beir.load(str(many(tmp_path)), corpus="judged", distractors=10_000).docs) == 200
 
 
-def test_more_queries_than_there_are_is_all_of_them(tmp_path):
+def test_more_queries_than_there_are_is_all_of_them(tmp_path: Path) -> None:
     assert len(beir.load(str(many(tmp_path)), queries=1000).queries) == 40
 
 
 # --- what is refused --------------------------------------------------------------------------------------------------
 
 
-def test_a_missing_folder(tmp_path):
+def test_a_missing_folder(tmp_path: Path) -> None:
     assert refusal(tmp_path / "nowhere") == (
         f"slice.path={tmp_path}/nowhere: there is no such folder; a BEIR folder holds corpus.jsonl, queries.jsonl "
         "and qrels/SPLIT.tsv"
     )
 
 
-def test_a_missing_split_is_answered_with_those_there_are(tmp_path):
+def test_a_missing_split_is_answered_with_those_there_are(tmp_path: Path) -> None:
     path = folder(tmp_path)
     folder(tmp_path, split="dev")
     assert refusal(path, split="tset") == (f"slice.split=tset: there is no {path}/qrels/tset.tsv; there is dev, test")
 
 
-def test_a_folder_without_judgments(tmp_path):
+def test_a_folder_without_judgments(tmp_path: Path) -> None:
     path = folder(tmp_path)
     shutil.rmtree(path / "qrels")
     assert refusal(path).endswith("the folder has no qrels at all")
 
 
 @pytest.mark.parametrize("name", ["corpus.jsonl", "queries.jsonl"])
-def test_a_missing_file(tmp_path, name):
+def test_a_missing_file(tmp_path: Path, name: Any) -> None:
     path = folder(tmp_path)
     (path / name).unlink()
     assert refusal(path) == f"there is no {path}/{name}; it should be JSON objects, one a line"
 
 
 @pytest.mark.parametrize("name", ["corpus.jsonl", "queries.jsonl", "qrels/test.tsv"])
-def test_a_file_that_is_no_utf_8(tmp_path, name):
+def test_a_file_that_is_no_utf_8(tmp_path: Path, name: Any) -> None:
     path = folder(tmp_path)
     (path / name).write_bytes(b'{"_id": "d1", "text": "caf\xe9"}\n')
     assert refusal(path).startswith(f"cannot read {path}/{name}, line 1, as ")
@@ -225,13 +229,13 @@ BROKEN_RECORDS = {
 
 
 @pytest.mark.parametrize("line", BROKEN_RECORDS.values(), ids=BROKEN_RECORDS.keys())
-def test_a_broken_passage_is_named_by_file_and_line(tmp_path, line):
+def test_a_broken_passage_is_named_by_file_and_line(tmp_path: Path, line: Any) -> None:
     path = folder(tmp_path, [CORPUS[0], "\n", line, *CORPUS[2:]])
     assert refusal(path) == (f'{path}/corpus.jsonl, line 3: not a JSON object with "_id" and "text": {line.strip()!r}')
 
 
 @pytest.mark.parametrize("line", BROKEN_RECORDS.values(), ids=BROKEN_RECORDS.keys())
-def test_a_broken_query_is_named_by_file_and_line(tmp_path, line):
+def test_a_broken_query_is_named_by_file_and_line(tmp_path: Path, line: Any) -> None:
     assert "queries.jsonl, line 5: not a JSON object" in refusal(folder(tmp_path, queries=[*QUERIES, line]))
 
 
@@ -239,27 +243,27 @@ BROKEN_JUDGMENTS = ["q1 d1 1\n", "q1\td1\n", "q1\t0\td1\t1\n", "q1\td1\trelevant
 
 
 @pytest.mark.parametrize("line", BROKEN_JUDGMENTS)
-def test_a_broken_judgment_is_named_by_file_and_line(tmp_path, line):
+def test_a_broken_judgment_is_named_by_file_and_line(tmp_path: Path, line: Any) -> None:
     path = folder(tmp_path, qrels=tsv(QRELS) + line)
     assert refusal(path).startswith(f"{path}/qrels/test.tsv, line 6: not 'query-id<TAB>corpus-id<TAB>integer grade': ")
 
 
-def test_a_passage_that_is_judged_twice_differently(tmp_path):
+def test_a_passage_that_is_judged_twice_differently(tmp_path: Path) -> None:
     path = folder(tmp_path, qrels=[*QRELS, ("q1", "d1", 1)])
     assert refusal(path) == f"{path}/qrels/test.tsv, line 6: 'q1' and 'd1' are judged twice, differently"
 
 
-def test_a_passage_id_that_occurs_twice(tmp_path):
+def test_a_passage_id_that_occurs_twice(tmp_path: Path) -> None:
     path = folder(tmp_path, [*CORPUS, {"_id": "d1", "text": "other"}])
     assert refusal(path) == f"{path}: passage id 'd1' occurs twice; ids must be unique"
 
 
-def test_a_query_id_that_occurs_twice(tmp_path):
+def test_a_query_id_that_occurs_twice(tmp_path: Path) -> None:
     path = folder(tmp_path, queries=[*QUERIES, {"_id": "q1", "text": "other"}])
     assert refusal(path) == f"{path}/queries.jsonl: id 'q1' occurs twice; ids must be unique"
 
 
-def test_an_empty_passage_unless_it_may_be_dropped(tmp_path):
+def test_an_empty_passage_unless_it_may_be_dropped(tmp_path: Path) -> None:
     path = folder(tmp_path, [*CORPUS, {"_id": "d6", "title": " ", "text": ""}])
     assert refusal(path) == (
         f"{path}: passage 'd6' is empty; mend the corpus, or leave empty passages out with slice.empty_docs=drop"
@@ -269,34 +273,34 @@ def test_an_empty_passage_unless_it_may_be_dropped(tmp_path):
     assert data.facts["empty_docs_dropped"] == 1
 
 
-def test_an_empty_query(tmp_path):
+def test_an_empty_query(tmp_path: Path) -> None:
     path = folder(tmp_path, queries=[{"_id": "q1", "text": " "}, *QUERIES[1:]])
     assert refusal(path) == f"{path}: query 'q1' has an empty text"
 
 
-def test_an_empty_query_of_another_split_is_no_matter(tmp_path):
+def test_an_empty_query_of_another_split_is_no_matter(tmp_path: Path) -> None:
     path = folder(tmp_path, queries=[*QUERIES[:3], {"_id": "q9", "text": ""}])
     assert len(beir.load(str(path)).queries) == 3
 
 
-def test_a_judged_query_that_has_no_text(tmp_path):
+def test_a_judged_query_that_has_no_text(tmp_path: Path) -> None:
     path = folder(tmp_path, qrels=[*QRELS, ("q7", "d1", 1)])
     assert refusal(path) == f"{path}/qrels/test.tsv judges 1 queries that queries.jsonl lacks (e.g. 'q7')"
 
 
-def test_judgments_of_another_corpus(tmp_path):
+def test_judgments_of_another_corpus(tmp_path: Path) -> None:
     path = folder(tmp_path, qrels=[("q1", "x1", 1), ("q2", "x2", 1)])
     assert "none of the 2 judged passages is in the corpus (e.g. 'x1')" in refusal(path)
 
 
 @pytest.mark.parametrize("qrels", ["", HEADER])
-def test_a_split_without_a_judgment(tmp_path, qrels):
+def test_a_split_without_a_judgment(tmp_path: Path, qrels: Any) -> None:
     assert refusal(folder(tmp_path, qrels=qrels)).endswith(
         "has no judgments (qrels), and without them there is nothing to measure"
     )
 
 
-def test_a_corpus_without_passages(tmp_path):
+def test_a_corpus_without_passages(tmp_path: Path) -> None:
     path = folder(tmp_path, corpus=[])
     assert refusal(path) == f"{path} has no passages"
 
@@ -310,7 +314,7 @@ def test_a_corpus_without_passages(tmp_path):
         ({"queries": 0}, "slice.queries=0: give the number of queries to keep, 1 or more, or null for all"),
     ],
 )
-def test_a_setting_that_there_is_not(tmp_path, setting, message):
+def test_a_setting_that_there_is_not(tmp_path: Path, setting: Any, message: Any) -> None:
     assert refusal(folder(tmp_path), **setting) == message
 
 
@@ -319,7 +323,9 @@ def test_a_setting_that_there_is_not(tmp_path, setting, message):
 
 @settings(deadline=None, max_examples=20)
 @given(data=st.data())
-def test_the_order_of_the_lines_does_not_change_the_fingerprint(tmp_path_factory, data):
+def test_the_order_of_the_lines_does_not_change_the_fingerprint(
+    tmp_path_factory: pytest.TempPathFactory, data: Any
+) -> None:
     shuffled = [data.draw(st.permutations(rows)) for rows in (CORPUS, QUERIES, QRELS)]
     one, other = (tmp_path_factory.mktemp("beir") for _ in range(2))
     assert beir.load(str(folder(one, *shuffled))).fingerprint == beir.load(str(folder(other))).fingerprint
@@ -337,7 +343,7 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
-def test_any_change_of_the_files_changes_the_fingerprint(tmp_path, change):
+def test_any_change_of_the_files_changes_the_fingerprint(tmp_path: Path, change: Any) -> None:
     before = beir.load(str(folder(tmp_path))).fingerprint
     assert beir.load(str(folder(tmp_path, **change))).fingerprint != before
 
@@ -346,6 +352,6 @@ def test_any_change_of_the_files_changes_the_fingerprint(tmp_path, change):
     "change", [{"queries": QUERIES[:3]}, {"qrels": "".join(tsv(QRELS).splitlines(keepends=True)[1:])}],
     ids=["a query of another split", "the header of the judgments"],
 )  # fmt: skip
-def test_what_the_slice_does_not_hold_does_not_change_the_fingerprint(tmp_path, change):
+def test_what_the_slice_does_not_hold_does_not_change_the_fingerprint(tmp_path: Path, change: Any) -> None:
     before = beir.load(str(folder(tmp_path))).fingerprint
     assert beir.load(str(folder(tmp_path, **change))).fingerprint == before

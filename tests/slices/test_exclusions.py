@@ -2,6 +2,8 @@
 
 import json
 import math
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -29,11 +31,17 @@ CLAIMS = {
 """Six queries as ArguAna has them: the answer to a claim is its counterclaim, and claims are passages too."""
 
 
-def counter(claim):
+def counter(claim: Any) -> Any:
     return "critics doubt that " + " ".join(claim.split()[:3])
 
 
-def arguments(tmp_path, own=("a0", "a1", "a2", "a3"), judged=(), listed=None, text=lambda claim: claim):
+def arguments(
+    tmp_path: Path,
+    own: Any = ("a0", "a1", "a2", "a3"),
+    judged: Any = (),
+    listed: Any = None,
+    text: Any = lambda claim: claim,
+) -> Any:
     """Write a BEIR folder whose corpus holds every counterclaim, and of the claims those named `own`."""
     folder = tmp_path / "arguments"
     (folder / "qrels").mkdir(parents=True)
@@ -48,30 +56,30 @@ def arguments(tmp_path, own=("a0", "a1", "a2", "a3"), judged=(), listed=None, te
     return folder
 
 
-def found(data, depth=10):
+def found(data: Any, depth: Any = 10) -> Any:
     return search(BM25().search, data, depth)
 
 
-def ndcg(data, depth=10):
+def ndcg(data: Any, depth: Any = 10) -> Any:
     return evaluate(found(data, depth)[0], data.qrels, [parse("nDCG@10", depth)], 1).mean()["nDCG@10"]
 
 
 # --- a query that is a passage itself ---------------------------------------------------------------------------------
 
 
-def test_a_query_does_not_find_itself(tmp_path):
+def test_a_query_does_not_find_itself(tmp_path: Path) -> None:
     data = beir.load(str(arguments(tmp_path)))
     assert ndcg(data) == 1.0
     assert data.excluded == {q: {q} for q in ("a0", "a1", "a2", "a3")}
 
 
-def test_kept_in_it_takes_rank_1_and_a_place_of_the_depth(tmp_path):
+def test_kept_in_it_takes_rank_1_and_a_place_of_the_depth(tmp_path: Path) -> None:
     data = beir.load(str(arguments(tmp_path)), identical_ids="keep")
     assert ndcg(data) == pytest.approx((4 / math.log2(3) + 2) / 6)  # four answers at rank 2, two at rank 1
     assert ndcg(data, depth=1) == pytest.approx(2 / 6)
 
 
-def test_it_is_left_out_before_the_depth_counts(tmp_path):
+def test_it_is_left_out_before_the_depth_counts(tmp_path: Path) -> None:
     first, facts = found(beir.load(str(arguments(tmp_path))), depth=1)
     assert {q: [hit.doc_id for hit in hits] for q, hits in first.rankings.items()} == {
         f"a{i}": [f"b{i}"] for i in range(6)
@@ -84,11 +92,11 @@ def test_it_is_left_out_before_the_depth_counts(tmp_path):
     [str.upper, "  {} . ".format, "Society: food, work {}".format, lambda claim: claim.replace("a ", "")],
     ids=["other case", "spaces and full stop", "a title in front", "a word less"],
 )  # fmt: skip
-def test_it_is_known_by_its_text_up_to_case_signs_title_and_typos(tmp_path, text):
+def test_it_is_known_by_its_text_up_to_case_signs_title_and_typos(tmp_path: Path, text: Any) -> None:
     assert len(beir.load(str(arguments(tmp_path, text=text))).excluded) == 4
 
 
-def test_an_id_that_meets_by_chance_is_kept_unless_it_is_to_be_dropped(tmp_path):
+def test_an_id_that_meets_by_chance_is_kept_unless_it_is_to_be_dropped(tmp_path: Path) -> None:
     folder = str(arguments(tmp_path, text=lambda claim: f"a leaflet on another matter, number {len(claim)}"))
     kept, dropped = beir.load(folder), beir.load(folder, identical_ids="drop")
     assert kept.excluded == {}
@@ -96,7 +104,7 @@ def test_an_id_that_meets_by_chance_is_kept_unless_it_is_to_be_dropped(tmp_path)
     assert len(dropped.excluded) == 4
 
 
-def test_a_query_that_is_judged_relevant_for_itself_is_kept_unless_it_is_to_be_dropped(tmp_path):
+def test_a_query_that_is_judged_relevant_for_itself_is_kept_unless_it_is_to_be_dropped(tmp_path: Path) -> None:
     folder = str(arguments(tmp_path, judged=[("a0", 1), ("a1", 0)]))
     kept, dropped = beir.load(folder), beir.load(folder, identical_ids="drop")
     assert set(kept.excluded) == {"a1", "a2", "a3"}
@@ -107,14 +115,14 @@ def test_a_query_that_is_judged_relevant_for_itself_is_kept_unless_it_is_to_be_d
 
 
 @pytest.mark.shared
-def test_miracl_s_queries_bear_the_ids_of_other_passages_which_stay(shared):
+def test_miracl_s_queries_bear_the_ids_of_other_passages_which_stay(shared: Path) -> None:
     data = beir.load(str(shared / "data" / "miracl-yo"), split="dev", lang="yo")
     about = data.facts["exclusions"]
     assert (about["queries_with_the_id_of_a_passage"], about["own_passages_left_out"]) == (119, 0)
     assert sum(q in grades for q, grades in data.qrels.items()) == 46
 
 
-def test_a_query_of_which_nothing_judged_is_left_is_refused(tmp_path):
+def test_a_query_of_which_nothing_judged_is_left_is_refused(tmp_path: Path) -> None:
     folder = arguments(tmp_path, judged=[("a0", 1)])
     path = folder / "qrels" / "test.tsv"
     path.write_text(path.read_text("utf-8").replace("a0\tb0\t1\n", ""), "utf-8")
@@ -124,12 +132,12 @@ def test_a_query_of_which_nothing_judged_is_left_is_refused(tmp_path):
         beir.load(str(folder), identical_ids="drop")
 
 
-def test_a_mode_that_there_is_not_is_refused(tmp_path):
+def test_a_mode_that_there_is_not_is_refused(tmp_path: Path) -> None:
     with pytest.raises(EvalkitError, match=r"slice\.identical_ids='never': there is auto, keep, drop"):
         beir.load(str(arguments(tmp_path)), identical_ids="never")
 
 
-def test_other_texts_are_not_the_same_one():
+def test_other_texts_are_not_the_same_one() -> None:
     assert not same_text("what is light", "Light It is fast.")
     assert not same_text("python", "a long passage about snakes of all kinds, and then about python")
     assert not same_text("!", "?")
@@ -141,7 +149,7 @@ def test_other_texts_are_not_the_same_one():
 
 
 @pytest.mark.parametrize("place", [lambda ids: {"excluded_ids": ids}, lambda ids: {"metadata": {"excluded_ids": ids}}])
-def test_a_query_does_not_find_what_its_list_excludes(tmp_path, place):
+def test_a_query_does_not_find_what_its_list_excludes(tmp_path: Path, place: Any) -> None:
     """As in BRIGHT, where "N/A" stands for no passage."""
     listed = {"a0": place(["a1", "b3", "b3"]), "a5": place(["N/A"]), "a4": place(["gone"])}
     data = beir.load(str(arguments(tmp_path, own=(), listed=listed)))
@@ -151,13 +159,13 @@ def test_a_query_does_not_find_what_its_list_excludes(tmp_path, place):
 
 
 @pytest.mark.parametrize("ids", ["b1", {"b1": 1}, [1.5], [True]])
-def test_a_list_that_is_none_is_refused_by_its_query(tmp_path, ids):
+def test_a_list_that_is_none_is_refused_by_its_query(tmp_path: Path, ids: Any) -> None:
     folder = arguments(tmp_path, listed={"a2": {"excluded_ids": ids}})
     with pytest.raises(EvalkitError, match=r"queries\.jsonl: excluded_ids of query 'a2' is .*a list of passage ids"):
         beir.load(str(folder))
 
 
-def test_ids_with_spaces_are_excluded_under_the_name_that_they_get(tmp_path):
+def test_ids_with_spaces_are_excluded_under_the_name_that_they_get(tmp_path: Path) -> None:
     folder = arguments(tmp_path, own=(), listed={"a0": {"excluded_ids": ["page 7"]}})
     with (folder / "corpus.jsonl").open("a", encoding="utf-8") as out:
         out.write(json.dumps({"_id": "page 7", "text": CLAIMS["a0"]}) + "\n")
@@ -169,14 +177,14 @@ def test_ids_with_spaces_are_excluded_under_the_name_that_they_get(tmp_path):
 # --- the fingerprint --------------------------------------------------------------------------------------------------
 
 
-def test_a_slice_without_exclusions_has_the_fingerprint_that_it_always_had(tmp_path):
+def test_a_slice_without_exclusions_has_the_fingerprint_that_it_always_had(tmp_path: Path) -> None:
     data = beir.load(str(arguments(tmp_path, own=())))
     assert "exclusions" not in data.facts
     assert data.facts["fingerprints"] == fingerprints(data.queries, data.docs, data.qrels)
     assert set(data.facts["fingerprints"]) == {"queries", "docs", "judgments"}
 
 
-def test_what_is_excluded_changes_the_fingerprint_and_nothing_else_of_it(tmp_path):
+def test_what_is_excluded_changes_the_fingerprint_and_nothing_else_of_it(tmp_path: Path) -> None:
     folder = str(arguments(tmp_path))
     kept, dropped = (beir.load(folder, identical_ids=mode) for mode in ("keep", "drop"))
     assert kept.fingerprint != dropped.fingerprint
@@ -184,7 +192,7 @@ def test_what_is_excluded_changes_the_fingerprint_and_nothing_else_of_it(tmp_pat
     assert {name: part for name, part in parts.items() if name != "excluded"} == kept.facts["fingerprints"]
 
 
-def test_results_with_and_without_exclusions_are_not_compared(tmp_path):
+def test_results_with_and_without_exclusions_are_not_compared(tmp_path: Path) -> None:
     folder = str(arguments(tmp_path))
     one, other = (
         {"name": data.name, "relevance_level": 1, "fingerprints": data.facts["fingerprints"]}
@@ -209,7 +217,9 @@ DOCS = [f"d{i}" for i in range(12)]
     empty=st.sets(st.sampled_from(DOCS)),
     depth=st.integers(1, 12),
 )
-def test_a_search_gives_the_best_passages_that_may_be_retrieved_in_their_order(order, hits, excluded, empty, depth):
+def test_a_search_gives_the_best_passages_that_may_be_retrieved_in_their_order(
+    order: Any, hits: Any, excluded: Any, empty: Any, depth: Any
+) -> None:
     finished = [Hit(doc_id, -float(rank)) for rank, doc_id in enumerate(order[:hits])]
     lists = {"q": frozenset(excluded)} if excluded else {}
     data = Slice("s", "en", {"q": "text"}, {}, {}, "", excluded=lists, empty_docs=frozenset(empty))
@@ -222,7 +232,7 @@ def test_a_search_gives_the_best_passages_that_may_be_retrieved_in_their_order(o
 # --- what a user sees -------------------------------------------------------------------------------------------------
 
 
-def test_a_report_says_how_many_queries_were_kept_from_finding_themselves_and_how_many_not(tmp_path):
+def test_a_report_says_how_many_queries_were_kept_from_finding_themselves_and_how_many_not(tmp_path: Path) -> None:
     folder = arguments(tmp_path, judged=[("a0", 1)])
     with (folder / "corpus.jsonl").open("a", encoding="utf-8") as out:
         out.write(json.dumps({"_id": "copy", "text": CLAIMS["a5"]}) + "\n")
@@ -237,7 +247,9 @@ def test_a_report_says_how_many_queries_were_kept_from_finding_themselves_and_ho
     assert result["effective"]["slice"]["exclusions"]["identical_ids"] == "auto"
 
 
-def test_a_finished_run_that_ranks_an_empty_passage_goes_on_with_the_others(tmp_path, beir_folder, bert_folder):
+def test_a_finished_run_that_ranks_an_empty_passage_goes_on_with_the_others(
+    tmp_path: Path, beir_folder: Any, bert_folder: Any
+) -> None:
     with (beir_folder / "corpus.jsonl").open("a", encoding="utf-8") as out:
         out.write(json.dumps({"_id": "void", "title": "", "text": " "}) + "\n")
     run = beir_folder / "first.trec"
@@ -257,7 +269,7 @@ def test_a_finished_run_that_ranks_an_empty_passage_goes_on_with_the_others(tmp_
     ) in result["warnings"]
 
 
-def test_of_a_finished_run_it_is_not_said_that_it_cannot_find_what_it_ranks(tmp_path, beir_folder):
+def test_of_a_finished_run_it_is_not_said_that_it_cannot_find_what_it_ranks(tmp_path: Path, beir_folder: Any) -> None:
     """q1's one relevant passage has no text here; the run, which searched a corpus of its own, ranks it."""
     corpus = beir_folder / "corpus.jsonl"
     lines = [line for line in corpus.read_text("utf-8").splitlines(keepends=True) if '"b"' not in line]

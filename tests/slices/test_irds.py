@@ -10,6 +10,8 @@ import sys
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,18 +29,18 @@ NO_NETWORK = {
 """Whatever ir_datasets wants to download goes to a port where nothing listens."""
 
 
-def _settle(home):
+def _settle(home: Any) -> None:
     os.environ.update({**NO_NETWORK, "IR_DATASETS_HOME": str(home)})
 
 
 @contextmanager
-def at(home):
+def at(home: Any) -> Any:
     """Yield `evalkit.slices.irds.load` as it is where IR_DATASETS_HOME is `home` and there is no network."""
     with ProcessPoolExecutor(1, get_context("spawn"), _settle, (home,)) as process:
         yield lambda dataset, **asked: process.submit(irds.load, dataset, **asked).result()
 
 
-def refusal(load, dataset, **asked):
+def refusal(load: Any, dataset: Any, **asked: Any) -> Any:
     """Return the one sentence with which loading fails."""
     with pytest.raises(EvalkitError) as caught:
         load(dataset, **asked)
@@ -51,12 +53,12 @@ def refusal(load, dataset, **asked):
 
 
 @pytest.fixture(scope="module")
-def empty_home(tmp_path_factory):
+def empty_home(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return tmp_path_factory.mktemp("empty")
 
 
 @pytest.fixture(scope="module")
-def nothing(empty_home):
+def nothing(empty_home: Any) -> Any:
     with at(empty_home) as load:
         yield load
 
@@ -66,13 +68,13 @@ def nothing(empty_home):
     [("msmarco-passage/trec-dl-2091", "msmarco-passage/trec-dl-2019"), ("miracl/yo/dve", "miracl/yo/dev"),
      ("nano-beir/msmarko", "nano-beir/msmarco"), ("miracl/yoruba/dev", "miracl/yo/dev")],
 )  # fmt: skip
-def test_an_unknown_id_is_answered_with_the_nearest(nothing, dataset, meant):
+def test_an_unknown_id_is_answered_with_the_nearest(nothing: Any, dataset: Any, meant: Any) -> None:
     message = refusal(nothing, dataset)
     assert message.startswith(f"slice.dataset={dataset}: ir_datasets has no such id; did you mean ")
     assert meant in message
 
 
-def test_an_id_that_is_like_no_other_is_not_answered_with_all_there_are(nothing):
+def test_an_id_that_is_like_no_other_is_not_answered_with_all_there_are(nothing: Any) -> None:
     assert refusal(nothing, "?") == "slice.dataset=?: ir_datasets has no such id"
 
 
@@ -80,7 +82,9 @@ def test_an_id_that_is_like_no_other_is_not_answered_with_all_there_are(nothing)
     ("dataset", "lacks"),
     [("msmarco-passage/eval", "qrels"), ("msmarco-passage", "queries and no qrels"), ("miracl/yo/test-b", "qrels")],
 )
-def test_an_id_that_lacks_a_part_is_refused_before_anything_is_downloaded(nothing, dataset, lacks):
+def test_an_id_that_lacks_a_part_is_refused_before_anything_is_downloaded(
+    nothing: Any, dataset: Any, lacks: Any
+) -> None:
     assert refusal(nothing, dataset) == (
         f"slice.dataset={dataset}: the id has no {lacks}; a slice needs documents, queries and qrels, so take one of "
         "its subsets, such as .../dev"
@@ -96,7 +100,7 @@ def test_an_id_that_lacks_a_part_is_refused_before_anything_is_downloaded(nothin
         ({"unjudged_queries": "keep"}, "slice.unjudged_queries='keep': there is error, drop"),
     ],
 )
-def test_a_setting_that_there_is_not_is_refused(nothing, setting, message):
+def test_a_setting_that_there_is_not_is_refused(nothing: Any, setting: Any, message: Any) -> None:
     assert refusal(nothing, "miracl/yo/dev", **setting) == message
 
 
@@ -105,7 +109,9 @@ def test_a_setting_that_there_is_not_is_refused(nothing, setting, message):
     [("miracl/yo/dev", "huggingface.co"), ("msmarco-passage/trec-dl-2019/judged", "trec.nist.gov"),
      ("msmarco-passage/dev/small", "msmarco.z22.web.core.windows.net")],
 )  # fmt: skip
-def test_no_network_is_one_sentence_that_names_the_home_and_the_host(nothing, empty_home, dataset, host):
+def test_no_network_is_one_sentence_that_names_the_home_and_the_host(
+    nothing: Any, empty_home: Any, dataset: Any, host: Any
+) -> None:
     message = refusal(nothing, dataset)
     assert message.startswith(f"cannot read {dataset} through ir_datasets (")
     assert f"no connection to {host}" in message
@@ -135,16 +141,16 @@ JUDGED_2019 = [("443396", "11", 3), ("156493", "13", 2), ("156493", "99", 1)]
 JUDGED_2020 = [("1105792", "21", 3), ("1030303", "22", 2)]
 
 
-def mojibake(text):
+def mojibake(text: Any) -> Any:
     """UTF-8 bytes taken for Latin-1 and encoded once more, as some lines of the official files are."""
     return text.encode("utf-8").decode("latin-1")
 
 
-def official_lines(rows, queries):
+def official_lines(rows: Any, queries: Any) -> Any:
     return "".join(f"{q}\t{d}\t{queries[q]}\t{mojibake(text) if d == '11' else text}\n" for q, d, text in rows)
 
 
-def official_file(downloads, rows, queries):
+def official_file(downloads: Any, rows: Any, queries: Any) -> Any:
     """Write a file like Microsoft's, under the name that a user may put it there by hand: its MD5."""
     data = gzip.compress(official_lines(rows, queries).encode("utf-8"), mtime=0)
     md5 = hashlib.md5(data).hexdigest()
@@ -152,7 +158,7 @@ def official_file(downloads, rows, queries):
     return md5
 
 
-def _settle_with_candidates(home, md5s):
+def _settle_with_candidates(home: Any, md5s: Any) -> None:
     _settle(home)
     from ir_datasets.util import DownloadConfig
 
@@ -161,7 +167,7 @@ def _settle_with_candidates(home, md5s):
 
 
 @pytest.fixture(scope="module")
-def candidates_home(tmp_path_factory):
+def candidates_home(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A home with made-up topics, judgments and candidate files of DL 2019 and 2020, and without the corpus."""
     home = tmp_path_factory.mktemp("candidates")
     base = home / "msmarco-passage"
@@ -186,7 +192,7 @@ def candidates_home(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def with_candidates(candidates_home):
+def with_candidates(candidates_home: Any) -> Any:
     downloads = candidates_home / "downloads"
     md5s = {
         "trec-dl-2019/scoreddocs": official_file(downloads, CANDIDATES_2019, QUERIES_2019),
@@ -199,7 +205,7 @@ def with_candidates(candidates_home):
 DL19 = "msmarco-passage/trec-dl-2019/judged"
 
 
-def test_without_the_corpus_auto_takes_the_candidate_file(with_candidates):
+def test_without_the_corpus_auto_takes_the_candidate_file(with_candidates: Any) -> None:
     data = with_candidates(DL19, source="auto", corpus="judged")
     assert data.facts["source"] == "candidates"
     assert data.facts["corpus"] == "candidates"
@@ -207,7 +213,7 @@ def test_without_the_corpus_auto_takes_the_candidate_file(with_candidates):
     assert set(data.docs) == {"11", "12", "13"}
 
 
-def test_candidate_texts_are_repaired_trimmed_and_kept_once(with_candidates, candidates_home):
+def test_candidate_texts_are_repaired_trimmed_and_kept_once(with_candidates: Any, candidates_home: Any) -> None:
     data = with_candidates(DL19, source="candidates")
     assert data.docs == {
         "11": "Félicette was the first cat in space.",
@@ -219,30 +225,30 @@ def test_candidate_texts_are_repaired_trimmed_and_kept_once(with_candidates, can
     assert "Félicette" in (candidates_home / "msmarco-passage/trec-dl-2019/candidates.tsv").read_text("utf-8")
 
 
-def test_judged_passages_that_are_no_candidates_have_no_text_and_are_counted(with_candidates):
+def test_judged_passages_that_are_no_candidates_have_no_text_and_are_counted(with_candidates: Any) -> None:
     assert with_candidates(DL19, source="candidates").facts["judged_docs_without_text"] == 1  # 99
 
 
-def test_only_candidates_of_the_chosen_queries_are_read(with_candidates):
+def test_only_candidates_of_the_chosen_queries_are_read(with_candidates: Any) -> None:
     data = with_candidates(DL19, source="candidates", queries=1)
     [query_id] = data.queries
     assert set(data.docs) == {d for q, d, _ in CANDIDATES_2019 if q == query_id}
 
 
-def test_dl_hard_reads_the_candidates_of_both_years(with_candidates):
+def test_dl_hard_reads_the_candidates_of_both_years(with_candidates: Any) -> None:
     data = with_candidates("msmarco-passage/trec-dl-hard", source="candidates")
     assert set(data.queries) == {"443396", "1105792"}
     assert set(data.docs) == {"11", "12", "21"}
     assert data.docs["21"] == "A geyser is a spring that erupts."
 
 
-def test_distractors_cannot_come_out_of_a_candidate_file(with_candidates):
+def test_distractors_cannot_come_out_of_a_candidate_file(with_candidates: Any) -> None:
     assert refusal(with_candidates, DL19, source="candidates", distractors=5).startswith(
         "slice.distractors needs the corpus"
     )
 
 
-def test_a_broken_candidate_file_is_named_by_its_line(with_candidates, candidates_home):
+def test_a_broken_candidate_file_is_named_by_its_line(with_candidates: Any, candidates_home: Any) -> None:
     dl20 = "msmarco-passage/trec-dl-2020/judged"
     assert set(with_candidates(dl20, source="candidates").docs) == {"11", "21", "22"}
     kept = candidates_home / "msmarco-passage" / "trec-dl-2020" / "candidates.tsv"
@@ -255,7 +261,7 @@ def test_a_broken_candidate_file_is_named_by_its_line(with_candidates, candidate
     kept.write_text(whole, "utf-8")
 
 
-def _settle_with_site(home, url, md5):
+def _settle_with_site(home: Any, url: Any, md5: Any) -> None:
     _settle(home)
     os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1"
     from ir_datasets.util import DownloadConfig
@@ -265,7 +271,7 @@ def _settle_with_site(home, url, md5):
 
 
 @pytest.fixture
-def site_and_load(candidates_home, tmp_path):
+def site_and_load(candidates_home: Any, tmp_path: Path) -> Any:
     """What the site sends, which a test may change; the file it should send; loading from there into a new home."""
     home = tmp_path / "home"
     shutil.copytree(candidates_home, home, ignore=shutil.ignore_patterns("candidates.tsv", "downloads"))
@@ -278,7 +284,7 @@ def site_and_load(candidates_home, tmp_path):
             yield files, data, lambda dataset, **asked: process.submit(irds.load, dataset, **asked).result()
 
 
-def test_a_download_that_breaks_or_is_another_file_is_told_and_nothing_of_it_is_used(site_and_load):
+def test_a_download_that_breaks_or_is_another_file_is_told_and_nothing_of_it_is_used(site_and_load: Any) -> None:
     files, data, load = site_and_load
     for broken, told in [
         (File(data, breaks_off=100), "IncompleteRead(100 bytes read, "),
@@ -292,7 +298,7 @@ def test_a_download_that_breaks_or_is_another_file_is_told_and_nothing_of_it_is_
     assert set(load(DL19, source="candidates").docs) == {"11", "12", "13"}
 
 
-def test_the_level_is_that_of_the_collection_s_documentation_unless_another_is_asked_for(with_candidates):
+def test_the_level_is_that_of_the_collection_s_documentation_unless_another_is_asked_for(with_candidates: Any) -> None:
     """TREC DL's official measures are nDCG@10, RR(rel=2) and AP(rel=2)."""
     by_itself, asked = (with_candidates(DL19, source="candidates", relevance_level=level) for level in (None, 1))
     assert (by_itself.relevance_level, by_itself.facts["relevance_level_from"]) == (2, "official_measures")
@@ -301,11 +307,11 @@ def test_the_level_is_that_of_the_collection_s_documentation_unless_another_is_a
     assert asked.facts["official_relevance_level"] == 2
 
 
-def test_a_level_below_1_is_refused_before_anything_is_read(nothing):
+def test_a_level_below_1_is_refused_before_anything_is_read(nothing: Any) -> None:
     assert refusal(nothing, "miracl/yo/dev", relevance_level=0).startswith("slice.relevance_level=0: give the lowest")
 
 
-def test_the_whole_corpus_is_not_replaced_by_the_candidate_file_in_silence(with_candidates):
+def test_the_whole_corpus_is_not_replaced_by_the_candidate_file_in_silence(with_candidates: Any) -> None:
     assert refusal(with_candidates, DL19, source="auto", corpus="full").startswith(f"cannot read {DL19}")
 
 
@@ -317,8 +323,8 @@ def test_the_whole_corpus_is_not_replaced_by_the_candidate_file_in_silence(with_
     ],
 )
 def test_what_contradicts_itself_is_refused_and_what_is_repeated_is_not(
-    with_candidates, candidates_home, file, line, told
-):
+    with_candidates: Any, candidates_home: Any, file: Any, line: Any, told: Any
+) -> None:
     path = candidates_home / "msmarco-passage" / "trec-dl-2019" / file
     whole = path.read_text("utf-8")
     try:
@@ -330,7 +336,7 @@ def test_what_contradicts_itself_is_refused_and_what_is_repeated_is_not(
         path.write_text(whole, "utf-8")
 
 
-def test_mended_judgments_take_the_place_of_the_collection_s(with_candidates, tmp_path):
+def test_mended_judgments_take_the_place_of_the_collection_s(with_candidates: Any, tmp_path: Path) -> None:
     (tmp_path / "mended.trec").write_text("443396 0 11 1\n443396 0 12 2\n999 0 12 2\n", "utf-8")
     settings = {"source": "candidates", "unjudged_queries": "drop"}
     data = with_candidates(DL19, qrels=str(tmp_path / "mended.trec"), **settings)
@@ -338,14 +344,14 @@ def test_mended_judgments_take_the_place_of_the_collection_s(with_candidates, tm
     assert (data.facts["qrels"], data.facts["judged_queries_without_text"]) == ("mended.trec", 1)
 
 
-def test_a_language_that_the_collection_contradicts_is_written_down(with_candidates):
+def test_a_language_that_the_collection_contradicts_is_written_down(with_candidates: Any) -> None:
     settings = {"source": "candidates"}
     assert with_candidates(DL19, lang="ja", **settings).facts["lang_of_the_collection"] == "en"
     assert "lang_of_the_collection" not in with_candidates(DL19, lang="eng", **settings).facts
 
 
 @pytest.mark.parametrize("broken", [b"443396 0 11 three\n", b"443396 0\n", b"\xff\xfe 0 11 3\n"])
-def test_broken_judgments_end_in_one_sentence(with_candidates, candidates_home, broken):
+def test_broken_judgments_end_in_one_sentence(with_candidates: Any, candidates_home: Any, broken: Any) -> None:
     """Each format of ir_datasets has errors of its own kind for what it cannot read."""
     path = candidates_home / "msmarco-passage" / "trec-dl-2019" / "qrels"
     whole = path.read_bytes()
@@ -356,7 +362,7 @@ def test_broken_judgments_end_in_one_sentence(with_candidates, candidates_home, 
         path.write_bytes(whole)
 
 
-def test_a_dataset_without_a_candidate_file_is_refused(with_candidates):
+def test_a_dataset_without_a_candidate_file_is_refused(with_candidates: Any) -> None:
     assert refusal(with_candidates, "msmarco-passage/dev/small", source="candidates") == (
         "slice.source=candidates: msmarco-passage/dev/small has no official candidate file; there is one for "
         "msmarco-passage/trec-dl-2019, msmarco-passage/trec-dl-2020, msmarco-passage/trec-dl-hard"
@@ -377,7 +383,7 @@ def test_a_dataset_without_a_candidate_file_is_refused(with_candidates):
         ("msmarco-passage", False),
     ],
 )
-def test_candidate_files_are_known_for_the_ids_they_were_made_for(dataset, known):
+def test_candidate_files_are_known_for_the_ids_they_were_made_for(dataset: Any, known: Any) -> None:
     assert candidates.known(dataset) is known
 
 
@@ -385,7 +391,7 @@ def test_candidate_files_are_known_for_the_ids_they_were_made_for(dataset, known
 
 
 @pytest.fixture(scope="session")
-def shared_load(shared, tmp_path_factory):
+def shared_load(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Loading where the real DL 2019, Yoruba and Chinese slices of ../shared lie as ir_datasets keeps them."""
     home = tmp_path_factory.mktemp("irds")
     program = (
@@ -400,12 +406,12 @@ def shared_load(shared, tmp_path_factory):
         yield load
 
 
-def lines_of(path):
+def lines_of(path: Any) -> Any:
     return [line.split() for line in path.read_text("utf-8").splitlines()]
 
 
 @pytest.mark.shared
-def test_dl19_has_its_43_judged_queries_and_the_whole_corpus(shared_load):
+def test_dl19_has_its_43_judged_queries_and_the_whole_corpus(shared_load: Any) -> None:
     data = shared_load(DL19, relevance_level=2)
     assert len(data.queries) == 43
     assert data.queries["156493"] == "do goldfish grow"
@@ -416,13 +422,15 @@ def test_dl19_has_its_43_judged_queries_and_the_whole_corpus(shared_load):
 
 
 @pytest.mark.shared
-def test_auto_takes_the_corpus_where_it_is(shared_load):
+def test_auto_takes_the_corpus_where_it_is(shared_load: Any) -> None:
     assert shared_load(DL19, source="auto").facts["source"] == "corpus"
 
 
 @pytest.mark.shared
 @pytest.mark.parametrize("queries", [None, 10])
-def test_a_judged_corpus_is_the_judged_passages_and_the_candidates_of_the_chosen_queries(shared_load, shared, queries):
+def test_a_judged_corpus_is_the_judged_passages_and_the_candidates_of_the_chosen_queries(
+    shared_load: Any, shared: Path, queries: Any
+) -> None:
     source = shared / "data" / "msmarco-dl19"
     with (source / "corpus.jsonl").open(encoding="utf-8") as lines:
         there = {json.loads(line)["_id"] for line in lines}
@@ -433,7 +441,7 @@ def test_a_judged_corpus_is_the_judged_passages_and_the_candidates_of_the_chosen
 
 
 @pytest.mark.shared
-def test_distractors_come_on_top_of_the_judged_passages(shared_load):
+def test_distractors_come_on_top_of_the_judged_passages(shared_load: Any) -> None:
     judged, more = (shared_load(DL19, corpus="judged", queries=10, distractors=n) for n in (0, 50))
     assert len(judged.queries) == 10
     assert judged.docs.items() < more.docs.items()
@@ -441,7 +449,7 @@ def test_distractors_come_on_top_of_the_judged_passages(shared_load):
 
 
 @pytest.mark.shared
-def test_fewer_queries_are_some_of_more_queries(shared_load):
+def test_fewer_queries_are_some_of_more_queries(shared_load: Any) -> None:
     few, more = (shared_load(DL19, queries=n, seed=3).queries for n in (5, 20))
     assert len(few) == 5
     assert few.items() < more.items()
@@ -449,13 +457,13 @@ def test_fewer_queries_are_some_of_more_queries(shared_load):
 
 @pytest.mark.shared
 @pytest.mark.parametrize("lang", ["zho", "chi", "ZH", "zh-Hans"])
-def test_miracl_s_language_is_known_by_any_of_its_codes(shared_load, lang):
+def test_miracl_s_language_is_known_by_any_of_its_codes(shared_load: Any, lang: Any) -> None:
     data = shared_load(f"miracl/{lang}/dev", lang=lang, queries=5)
     assert (data.name, data.lang, data.facts["lang_asked"]) == ("miracl/zh/dev", "zh", lang)
 
 
 @pytest.mark.shared
-def test_a_collection_is_the_same_slice_through_ir_datasets_and_as_a_folder(shared_load, shared):
+def test_a_collection_is_the_same_slice_through_ir_datasets_and_as_a_folder(shared_load: Any, shared: Path) -> None:
     through_ir_datasets = shared_load("miracl/zh/dev")
     assert through_ir_datasets.lang == "zh"
     as_a_folder = beir.load(str(shared / "data" / "miracl-zh"), split="dev", lang="zh")
@@ -463,7 +471,7 @@ def test_a_collection_is_the_same_slice_through_ir_datasets_and_as_a_folder(shar
 
 
 @pytest.mark.shared
-def test_bm25_on_the_whole_of_miracl_yoruba_comes_out_as_published(shared_load):
+def test_bm25_on_the_whole_of_miracl_yoruba_comes_out_as_published(shared_load: Any) -> None:
     data = shared_load("miracl/yo/dev")
     assert (len(data.docs), len(data.queries), data.lang) == (49_043, 119, "yo")
     found = BM25(analysis="auto").search(data, 100)

@@ -2,6 +2,8 @@ import hashlib
 import json
 import os
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -22,7 +24,7 @@ RERANKED = {"nDCG@10": {"q1": 1.0, "q2": 0.5, "ق-1": 1.0}, "RR@10": {"q1": 1.0,
 HITS = {"q1": (Hit("b", 2.5), Hit("a", -0.123456)), "q2": (Hit("c", 0.5),), "ق-1": (Hit("文-1", 11.00006),)}
 
 
-def finished(first=FIRST, reranked=RERANKED, hits=HITS, depth=3, **systems):
+def finished(first: Any = FIRST, reranked: Any = RERANKED, hits: Any = HITS, depth: Any = 3, **systems: Any) -> Any:
     counts = ("pairs", "pairs_unscored", "truncated_pairs", "tied_pairs", "queries_with_constant_score",
               "queries_reordered", "queries_without_hits", "tokens")  # fmt: skip
     effective = {
@@ -41,7 +43,7 @@ SMALL = baseline.of(finished())
 TEXT = baseline.dump(SMALL)
 
 
-def test_a_baseline_has_the_promised_form_whatever_the_order_of_queries():
+def test_a_baseline_has_the_promised_form_whatever_the_order_of_queries() -> None:
     """tests/golden/baseline.json lies in the repositories of users: EVALKIT_WRITE_GOLDEN=1 renews it."""
     if os.environ.get("EVALKIT_WRITE_GOLDEN") == "1":
         baseline.write(SMALL, GOLDEN)
@@ -60,7 +62,7 @@ facts = st.dictionaries(ids, st.none() | st.booleans() | shares | ids | st.dicti
 
 
 @st.composite
-def baselines(draw):
+def baselines(draw: Any) -> Any:
     measures = draw(st.lists(st.sampled_from(["nDCG@10", "RR(rel=2)@10", "R@50"]), min_size=1, unique=True))
     queries = draw(st.lists(ids, min_size=1, max_size=4, unique=True))
     first, reranked = ({m: {q: draw(shares) for q in queries} for m in measures} for _ in range(2))
@@ -72,7 +74,9 @@ def baselines(draw):
 
 @settings(deadline=None, max_examples=60)
 @given(baselines())
-def test_what_is_written_is_read_back_and_has_sorted_keys_and_a_line_for_each_query(tmp_path_factory, some):
+def test_what_is_written_is_read_back_and_has_sorted_keys_and_a_line_for_each_query(
+    tmp_path_factory: pytest.TempPathFactory, some: Any
+) -> None:
     path = tmp_path_factory.mktemp("baseline") / "ci.json"
     baseline.write(some, path)
     assert baseline.read(path) == some
@@ -84,7 +88,7 @@ def test_what_is_written_is_read_back_and_has_sorted_keys_and_a_line_for_each_qu
     assert [list(json.loads(f"{{{line.removesuffix(',')}}}")) for line in inside] == [[q] for q in sorted(some.top)]
 
 
-def test_neither_machine_nor_moment_gets_into_a_baseline():
+def test_neither_machine_nor_moment_gets_into_a_baseline() -> None:
     done = finished(
         first_stage=TrecRun("/home/me/monot5.trec").describe() | {"tag": "lucene", "engine": "bm25s", "index_s": 61.5},
         reranker={"name": "bge", "model": "/home/me/bge", "device": "cuda:0", "device_name": "NVIDIA H200",
@@ -99,7 +103,7 @@ def test_neither_machine_nor_moment_gets_into_a_baseline():
     assert '"reranker": {"max_length": 512, "name": "bge"}' in text
 
 
-def test_measures_have_six_decimals_logits_have_four_and_20_hits_are_kept():
+def test_measures_have_six_decimals_logits_have_four_and_20_hits_are_kept() -> None:
     assert (SMALL.first["nDCG@10"]["q1"], SMALL.unjudged_at_10) == (0.63093, 0.571429)
     assert SMALL.top["q1"] + SMALL.top["ق-1"] == (Hit("b", 2.5), Hit("a", -0.1235), Hit("文-1", 11.0001))
     hits = tuple(Hit(f"d{i}", -float(i)) for i in range(40))
@@ -107,7 +111,7 @@ def test_measures_have_six_decimals_logits_have_four_and_20_hits_are_kept():
         assert baseline.of(finished(hits={"q1": hits}, depth=depth)).top == {"q1": hits[:kept], "q2": (), "ق-1": ()}
 
 
-def refused(path, content=None):
+def refused(path: Any, content: Any = None) -> Any:
     if content is not None:
         path.write_bytes(content.encode() if isinstance(content, str) else content)
     with pytest.raises(EvalkitError) as caught:
@@ -117,7 +121,7 @@ def refused(path, content=None):
     return str(caught.value)
 
 
-def change(content, case):
+def change(content: Any, case: Any) -> Any:
     """Take the part ``a.b`` out of `content`, or with ``a.b=1`` put 1 in its place; return `content`."""
     part, _, value = case.partition("=")
     *way, last = part.split(".")
@@ -128,7 +132,7 @@ def change(content, case):
     return content
 
 
-def edited(case):  # by somebody who knows how the checksum is made
+def edited(case: Any) -> Any:  # by somebody who knows how the checksum is made
     content = change(change(json.loads(TEXT), "checksum"), case)
     canonical = json.dumps(content, sort_keys=True, ensure_ascii=False)
     return json.dumps({"checksum": f"sha256:{hashlib.sha256(canonical.encode()).hexdigest()}"} | content)
@@ -148,11 +152,11 @@ BROKEN = {
 
 
 @pytest.mark.parametrize(("content", "why"), BROKEN.values(), ids=BROKEN)
-def test_a_broken_baseline_is_refused_in_a_sentence(tmp_path, content, why):
+def test_a_broken_baseline_is_refused_in_a_sentence(tmp_path: Path, content: Any, why: Any) -> None:
     assert why in refused(tmp_path / "ci.json", content)
 
 
-def test_a_missing_baseline_names_the_command_that_makes_one_and_a_part_of_one_is_none(tmp_path):
+def test_a_missing_baseline_names_the_command_that_makes_one_and_a_part_of_one_is_none(tmp_path: Path) -> None:
     path = tmp_path / "ci.json"
     assert f"python -m evalkit baseline RESULT --output {path}" in refused(path)
     assert "cannot read" in refused(tmp_path)  # a folder
@@ -162,7 +166,9 @@ def test_a_missing_baseline_names_the_command_that_makes_one_and_a_part_of_one_i
 
 @settings(deadline=None, max_examples=300)
 @given(st.integers(0, len(TEXT.encode()) - 1), st.integers(32, 126))
-def test_a_byte_that_changed_is_noticed_or_means_the_same(tmp_path_factory, position, byte):
+def test_a_byte_that_changed_is_noticed_or_means_the_same(
+    tmp_path_factory: pytest.TempPathFactory, position: Any, byte: Any
+) -> None:
     path = tmp_path_factory.mktemp("baseline") / "ci.json"
     path.write_bytes(TEXT.encode()[:position] + bytes([byte]) + TEXT.encode()[position + 1 :])
     try:
@@ -171,7 +177,7 @@ def test_a_byte_that_changed_is_noticed_or_means_the_same(tmp_path_factory, posi
         refused(path)
 
 
-def gone_or_changed(parts):
+def gone_or_changed(parts: Any) -> Any:
     return pytest.mark.parametrize("case", parts.split())
 
 
@@ -181,7 +187,7 @@ def gone_or_changed(parts):
     slice.name means.RR@10 unjudged_at_10=NaN depth="three" measures=[]
     per_query={} per_query.q1.reranked.RR@10=NaN scoring.pairs=Infinity""",
 )
-def test_a_baseline_without_a_part_is_refused_though_its_checksum_is_right(tmp_path, case):
+def test_a_baseline_without_a_part_is_refused_though_its_checksum_is_right(tmp_path: Path, case: Any) -> None:
     refused(tmp_path / "ci.json", edited(case))
 
 
@@ -191,13 +197,13 @@ def test_a_baseline_without_a_part_is_refused_though_its_checksum_is_right(tmp_p
     effectiveness.ceiling.mean.RR@10 effectiveness.per_query.first_stage.RR@10.q1 effective.depth=Infinity
     effectiveness.per_query.reranked.RR@10.q1=NaN""",
 )
-def test_a_result_that_lacks_a_part_is_no_standard(case):
+def test_a_result_that_lacks_a_part_is_no_standard(case: Any) -> None:
     result = change(json.loads(json.dumps(finished().result)), case)
     with pytest.raises(EvalkitError, match="the result in here "):
         baseline.dump(baseline.of(Finished("here", result, Run("bge", HITS), {}, {})))
 
 
-def test_a_baseline_is_written_whole_or_not_at_all(tmp_path):
+def test_a_baseline_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     path = tmp_path / "new" / "ci.json"
     for _ in range(2):
         baseline.write(SMALL, path)
@@ -210,7 +216,7 @@ def test_a_baseline_is_written_whole_or_not_at_all(tmp_path):
     assert path.read_text("utf-8") == TEXT
 
 
-def test_a_write_that_fails_leaves_no_part(tmp_path):
+def test_a_write_that_fails_leaves_no_part(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     with pytest.raises(EvalkitError, match="cannot write"):
         baseline.write(SMALL, tmp_path / "folder")

@@ -7,6 +7,7 @@ import random
 import re
 from dataclasses import replace
 from itertools import count
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,7 +26,7 @@ QUERIES, DEPTH = 24, 10
 
 
 @pytest.fixture(scope="module")
-def memory():
+def memory() -> Any:
     """What was scored once; two threads, because here a model really works."""
     threads = torch.get_num_threads()
     torch.set_num_threads(2)
@@ -36,42 +37,42 @@ def memory():
 
 
 @pytest.fixture(scope="module")
-def cross_encoder():
+def cross_encoder() -> Any:
     model = packaged()
     model.load()
     return model
 
 
 @pytest.fixture(scope="module")
-def english(cross_encoder, memory):
+def english(cross_encoder: Any, memory: Any) -> Any:
     return Pipeline(dev.load("en", queries=QUERIES), Broken(cross_encoder, memory=memory), FirstStage(), DEPTH)
 
 
 @pytest.fixture(scope="module")
-def chinese(cross_encoder, memory):
+def chinese(cross_encoder: Any, memory: Any) -> Any:
     return Pipeline(dev.load("zh"), Broken(cross_encoder, memory=memory), FirstStage(), DEPTH)
 
 
 @pytest.fixture(scope="module")
-def folders(tmp_path_factory):
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Any:
     where, number = tmp_path_factory.mktemp("gate"), count()
     return lambda: where / str(next(number))
 
 
 @pytest.fixture(scope="module")
-def standard(english, folders):
+def standard(english: Any, folders: Any) -> Any:
     return english.standard(folders())
 
 
-def names(verdict):
+def names(verdict: Any) -> Any:
     return {check.name for check in verdict.failed}
 
 
-def message(verdict, name):
+def message(verdict: Any, name: Any) -> Any:
     return next(check.message for check in verdict.failed if check.name == name)
 
 
-def test_the_working_pipeline_holds_against_itself(english, standard, folders):
+def test_the_working_pipeline_holds_against_itself(english: Any, standard: Any, folders: Any) -> None:
     verdict = english.judge(standard, folders())
     assert verdict.holds
     assert [quality.delta.mean for quality in verdict.qualities] == [0.0] * 4
@@ -81,10 +82,10 @@ def test_the_working_pipeline_holds_against_itself(english, standard, folders):
 # --- faults behind the model: in the logits
 
 
-def by_query(change):
+def by_query(change: Any) -> Any:
     """Apply `change` to the logits of each query."""
 
-    def changed(pairs, logits):
+    def changed(pairs: Any, logits: Any) -> Any:
         out = list(logits)
         for query_id in dict.fromkeys(pair.query_id for pair in pairs):
             rows = [row for row, pair in enumerate(pairs) if pair.query_id == query_id]
@@ -95,14 +96,14 @@ def by_query(change):
     return changed
 
 
-def every(change):
+def every(change: Any) -> Any:
     return lambda pairs, logits: [change(value) for value in logits]
 
 
-def shuffled(one_in):
+def shuffled(one_in: Any) -> Any:
     """Shuffle one score in `one_in`."""
 
-    def fault(pairs, logits):
+    def fault(pairs: Any, logits: Any) -> Any:
         rows = random.Random(1).sample(range(len(logits)), len(logits) // one_in)
         moved = rows[1:] + rows[:1]
         out = list(logits)
@@ -113,24 +114,24 @@ def shuffled(one_in):
     return fault
 
 
-def bf16_sigmoid(value):
+def bf16_sigmoid(value: Any) -> Any:
     return float(torch.tensor(sigmoid(value)).to(torch.bfloat16))
 
 
-def softmax(values):
+def softmax(values: Any) -> Any:
     e = np.exp(np.array(values) - max(values))
     return [float(x) for x in np.log(e / e.sum())]
 
 
-def without_five_queries(pairs, logits):
+def without_five_queries(pairs: Any, logits: Any) -> Any:
     lost = sorted({pair.query_id for pair in pairs})[:5]
     return [None if pair.query_id in lost else value for pair, value in zip(pairs, logits)]
 
 
-def cached_by_the_first_word(data):
+def cached_by_the_first_word(data: Any) -> Any:
     """A cache whose key holds the start of a passage only: others with the same start get the same score."""
 
-    def cached(pairs, logits):
+    def cached(pairs: Any, logits: Any) -> Any:
         seen = {}
         return [
             seen.setdefault((pair.query_id, data.docs[pair.doc_id][:2].lower()), value)
@@ -161,20 +162,22 @@ IN_THE_LOGITS = {
 
 
 @pytest.mark.parametrize(("fault", "expected", "words"), IN_THE_LOGITS.values(), ids=IN_THE_LOGITS)
-def test_a_fault_in_the_logits_is_caught(english, standard, folders, fault, expected, words):
+def test_a_fault_in_the_logits_is_caught(
+    english: Any, standard: Any, folders: Any, fault: Any, expected: Any, words: Any
+) -> None:
     verdict = replace(english, reranker=replace(english.reranker, logits=fault)).judge(standard, folders())
     assert expected <= names(verdict)
     assert any(words in check.message for check in verdict.failed)
 
 
-def test_a_cache_with_too_short_a_key_is_caught(english, standard, folders):
+def test_a_cache_with_too_short_a_key_is_caught(english: Any, standard: Any, folders: Any) -> None:
     fault = cached_by_the_first_word(english.data)
     verdict = replace(english, reranker=replace(english.reranker, logits=fault)).judge(standard, folders())
     assert "scores_vary" in names(verdict)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
-def test_a_logit_that_is_no_number_stops_the_trial_by_name(english, folders, value):
+def test_a_logit_that_is_no_number_stops_the_trial_by_name(english: Any, folders: Any, value: Any) -> None:
     fault = replace(english.reranker, logits=lambda pairs, x: [value, *x[1:]])
     with pytest.raises(NotFiniteError, match=f"gave {value} as logit for query"):
         replace(english, reranker=fault).run(folders())
@@ -190,14 +193,14 @@ IN_THE_TEXTS = {
 
 
 @pytest.mark.parametrize(("fault", "expected"), IN_THE_TEXTS.values(), ids=IN_THE_TEXTS)
-def test_a_fault_in_the_texts_is_caught(english, standard, folders, fault, expected):
+def test_a_fault_in_the_texts_is_caught(english: Any, standard: Any, folders: Any, fault: Any, expected: Any) -> None:
     verdict = replace(english, reranker=replace(english.reranker, texts=fault)).judge(standard, folders())
     assert expected <= names(verdict)
     assert verdict.losses
     assert verdict.losses[0].query in english.data.queries.values()
 
 
-def test_truncation_at_16_tokens_is_caught_and_named(english, standard, folders, memory):
+def test_truncation_at_16_tokens_is_caught_and_named(english: Any, standard: Any, folders: Any, memory: Any) -> None:
     short = Broken(packaged(max_length=16), memory={})
     verdict = replace(english, reranker=short).judge(standard, folders())
     assert {"nDCG@10", "truncated"} <= names(verdict)
@@ -205,7 +208,7 @@ def test_truncation_at_16_tokens_is_caught_and_named(english, standard, folders,
     assert "reranker max_length: 256 -> 16" in verdict.changed
 
 
-def without_layers(cross_encoder, number):
+def without_layers(cross_encoder: Any, number: Any) -> Any:
     pretrained = cross_encoder._built.pretrained
     model = copy.deepcopy(pretrained.model)
     model.bert.encoder.layer = model.bert.encoder.layer[:-number]
@@ -215,15 +218,17 @@ def without_layers(cross_encoder, number):
     return Broken(shorter)
 
 
-def test_a_model_without_its_last_two_layers_is_caught(english, standard, folders, cross_encoder):
+def test_a_model_without_its_last_two_layers_is_caught(
+    english: Any, standard: Any, folders: Any, cross_encoder: Any
+) -> None:
     verdict = replace(english, reranker=without_layers(cross_encoder, 2)).judge(standard, folders())
     assert "nDCG@10" in names(verdict)
 
 
 @pytest.mark.parametrize("fault", ["a tenth of the scores is shuffled", "the last layer is missing"])
 def test_a_fault_too_weak_for_so_few_queries_is_a_warning_and_fails_who_requires_more(
-    english, standard, folders, cross_encoder, fault
-):
+    english: Any, standard: Any, folders: Any, cross_encoder: Any, fault: Any
+) -> None:
     """They cost 0.01 and 0.02 of nDCG@10: as much as equal systems differ by chance on 24 queries."""
     broken = replace(english.reranker, logits=shuffled(10)) if "tenth" in fault else without_layers(cross_encoder, 1)
     pipeline = replace(english, reranker=broken)
@@ -236,13 +241,13 @@ def test_a_fault_too_weak_for_so_few_queries_is_a_warning_and_fails_who_requires
 class BiEncoder:
     """The cross-encoder's own body, each text for itself: what a wrong class of model makes of the weights."""
 
-    def __init__(self, inner):
+    def __init__(self, inner: Any) -> None:
         self.inner = inner
 
-    def score(self, pairs, queries, docs, on_progress=lambda n: None):
+    def score(self, pairs: Any, queries: Any, docs: Any, on_progress: Any = lambda n: None) -> Any:
         pretrained = self.inner._built.pretrained
 
-        def vectors(texts):
+        def vectors(texts: Any) -> Any:
             batch = pretrained.tokenizer(texts, padding=True, truncation=True, max_length=256, return_tensors="pt")
             with torch.inference_mode():
                 return torch.nn.functional.normalize(pretrained.model.bert(**batch).last_hidden_state[:, 0], dim=1)
@@ -250,18 +255,20 @@ class BiEncoder:
         q = vectors([queries[pair.query_id] for pair in pairs])
         return Scores(tuple((q * vectors([docs[pair.doc_id] for pair in pairs])).sum(1).tolist()))
 
-    def describe(self):
+    def describe(self) -> Any:
         return dict(self.inner.describe()) | {"name": "bi-encoder"}
 
 
-def test_the_bi_encoder_in_the_cross_encoders_place_is_named_and_judged(english, standard, folders, cross_encoder):
+def test_the_bi_encoder_in_the_cross_encoders_place_is_named_and_judged(
+    english: Any, standard: Any, folders: Any, cross_encoder: Any
+) -> None:
     verdict = replace(english, reranker=Broken(BiEncoder(cross_encoder))).judge(standard, folders())
     assert "reranker name: packaged -> bi-encoder" in verdict.changed
     assert "nDCG@10" in names(verdict)
 
 
-def test_chinese_that_is_filtered_away_is_caught(chinese, folders):
-    def ascii_only(query, doc):
+def test_chinese_that_is_filtered_away_is_caught(chinese: Any, folders: Any) -> None:
+    def ascii_only(query: Any, doc: Any) -> Any:
         return query.encode("ascii", "ignore").decode() or ".", doc.encode("ascii", "ignore").decode() or "."
 
     standard = chinese.standard(folders())
@@ -273,7 +280,7 @@ def test_chinese_that_is_filtered_away_is_caught(chinese, folders):
 # --- faults of the first stage: the retriever is to blame, and the message says so
 
 
-def without_hits(run):
+def without_hits(run: Any) -> Any:
     lost = set(sorted(run.rankings)[:5])
     return Run(run.name, {q: () if q in lost else hits for q, hits in run.rankings.items()})
 
@@ -286,7 +293,7 @@ IN_THE_FIRST_STAGE = {
 
 
 @pytest.mark.parametrize("fault", IN_THE_FIRST_STAGE.values(), ids=IN_THE_FIRST_STAGE)
-def test_a_fault_of_the_first_stage_is_laid_at_its_door(english, standard, folders, fault):
+def test_a_fault_of_the_first_stage_is_laid_at_its_door(english: Any, standard: Any, folders: Any, fault: Any) -> None:
     verdict = replace(english, first_stage=fault).judge(standard, folders())
     assert message(verdict, "first_stage").startswith("the retriever is at fault, not the reranker: R@10")
 
@@ -294,16 +301,16 @@ def test_a_fault_of_the_first_stage_is_laid_at_its_door(english, standard, folde
 # --- what cannot be compared is refused: exit code 2, not 1
 
 
-def changed_slice(data, **changes):
+def changed_slice(data: Any, **changes: Any) -> Any:
     parts = {"queries": data.queries, "docs": data.docs, "qrels": data.qrels} | changes
     return part(data, parts["queries"], parts["docs"], assemble, parts["qrels"])
 
 
-def without_five(data):
+def without_five(data: Any) -> Any:
     return {q: data.queries[q] for q in sorted(data.queries)[5:]}
 
 
-def regraded(data):
+def regraded(data: Any) -> Any:
     query_id = min(data.qrels)
     return {**data.qrels, query_id: {d: 3 - grade for d, grade in data.qrels[query_id].items()}}
 
@@ -335,7 +342,9 @@ NOT_COMPARABLE = {
 
 
 @pytest.mark.parametrize(("change", "words"), NOT_COMPARABLE.values(), ids=NOT_COMPARABLE)
-def test_what_cannot_be_compared_is_refused_and_said(english, standard, folders, change, words):
+def test_what_cannot_be_compared_is_refused_and_said(
+    english: Any, standard: Any, folders: Any, change: Any, words: Any
+) -> None:
     with pytest.raises(EvalkitError, match=words):
         change(english).judge(standard, folders())
 
@@ -344,11 +353,11 @@ def test_what_cannot_be_compared_is_refused_and_said(english, standard, folders,
 
 
 @pytest.fixture(scope="module")
-def small(bert_folder, memory):
+def small(bert_folder: Any, memory: Any) -> Any:
     return Pipeline(cut(dev.load("en"), 6), bert_folder, FirstStage(), depth=5)
 
 
-def tiny(folder, batch_tokens):
+def tiny(folder: Any, batch_tokens: Any) -> Any:
     return Broken(packaged(model=str(folder), batch_tokens=batch_tokens), memory={})
 
 
@@ -356,7 +365,7 @@ REPETITIONS = int(os.environ.get("EVALKIT_REPETITIONS", "20"))
 """200 before a release; each takes a third of a second."""
 
 
-def test_harmless_repetitions_never_fail(small, folders):
+def test_harmless_repetitions_never_fail(small: Any, folders: Any) -> None:
     """Other batch sizes, thread counts, orders of queries and passages; the model is a tiny one with random weights."""
     start = replace(small, reranker=tiny(small.reranker, 2048))
     standard = start.standard(folders())
@@ -378,6 +387,6 @@ def test_harmless_repetitions_never_fail(small, folders):
     assert failures == []
 
 
-def test_the_same_inputs_write_the_same_baseline_byte_for_byte(small, folders):
+def test_the_same_inputs_write_the_same_baseline_byte_for_byte(small: Any, folders: Any) -> None:
     first, second = (replace(small, reranker=tiny(small.reranker, 512)).standard(folders()) for _ in range(2))
     assert dump(first) == dump(second)

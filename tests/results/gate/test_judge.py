@@ -1,5 +1,6 @@
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -16,11 +17,20 @@ from evalkit.types import Hit, Run
 N = 4
 
 
-def per_query(*values):
+def per_query(*values: Any) -> Any:
     return {f"q{i}": value for i, value in enumerate(values)}
 
 
-def result(reranked=(0.5,) * N, first=None, recall=None, *, cost=None, top=None, scoring=None, **facts):
+def result(
+    reranked: Any = (0.5,) * N,
+    first: Any = None,
+    recall: Any = None,
+    *,
+    cost: Any = None,
+    top: Any = None,
+    scoring: Any = None,
+    **facts: Any,
+) -> Any:
     """A result of one measure and one recall, with four queries unless told."""
     n = len(reranked)
     first, recall = first or (0.0,) * n, recall or (0.9,) * n
@@ -52,34 +62,34 @@ def result(reranked=(0.5,) * N, first=None, recall=None, *, cost=None, top=None,
     return Finished("here", values, Run("r", top), {q: f"what is {q}" for q in top}, passages)
 
 
-def verdict(now, before=None, **limits):
+def verdict(now: Any, before: Any = None, **limits: Any) -> Any:
     from evalkit.results.gate import baseline
 
     return judge(baseline.of(before or result()), now, Limits(**limits))
 
 
-def state(judged, name):
+def state(judged: Any, name: Any) -> Any:
     return {check.name: check.state for check in judged.checks}[name]
 
 
-def message(judged, name):
+def message(judged: Any, name: Any) -> Any:
     return {check.name: check.message for check in judged.checks}[name]
 
 
 # --- quality
 
 
-def of_ten(*after, before=0.5):
+def of_ten(*after: Any, before: Any = 0.5) -> Any:
     """The verdict on ten queries, of which the first have the given values and the rest did not change."""
     values = (*after, *(before,) * (10 - len(after)))
     return verdict(result(reranked=values), result(reranked=(before,) * 10))
 
 
-def outcome(judged, measure="nDCG@10"):
+def outcome(judged: Any, measure: Any = "nDCG@10") -> Any:
     return {quality.measure: quality.outcome for quality in judged.qualities}[measure]
 
 
-def test_a_drop_that_is_shown_is_worse_and_fails():
+def test_a_drop_that_is_shown_is_worse_and_fails() -> None:
     # All ten fell: of the 1,024 flips of signs one is as bad, and the recall did not change, so p is 1 / 1024.
     judged = verdict(result(reranked=(0.4,) * 10), result(reranked=(0.5,) * 10))
     assert (outcome(judged), judged.qualities[0].p) == ("worse", 1 / 1024)
@@ -90,19 +100,19 @@ def test_a_drop_that_is_shown_is_worse_and_fails():
     )
 
 
-def test_a_drop_on_five_queries_is_evidence_and_one_on_four_is_not():
+def test_a_drop_on_five_queries_is_evidence_and_one_on_four_is_not() -> None:
     assert (outcome(of_ten(*[0.4] * 5)), of_ten(*[0.4] * 5).qualities[0].p) == ("worse", 1 / 32)
     four = of_ten(*[0.4] * 4)
     assert (outcome(four), four.qualities[0].p, four.holds) == ("undecided", 1 / 16, True)
 
 
-def test_p_is_the_share_of_flips_in_which_the_fall_is_as_large():
+def test_p_is_the_share_of_flips_in_which_the_fall_is_as_large() -> None:
     # -0.3, -0.2, +0.1: the sums of the eight flips are 0.6, 0.4, 0.2, 0, 0, -0.2, -0.4, -0.6; two are at most -0.4.
     judged = of_ten(0.2, 0.3, 0.6)
     assert judged.qualities[0].p == 2 / 8
 
 
-def test_p_counts_every_measure_that_could_have_fallen_instead():
+def test_p_counts_every_measure_that_could_have_fallen_instead() -> None:
     # nDCG fell on q0 and q1, the recall on q2: T is sqrt(2) and 1. Of the eight flips two have both nDCG queries down,
     # and four have the recall down; the largest T is sqrt(2) in two, and at least 1 in five.
     before = result(reranked=(0.5,) * 3, recall=(0.9,) * 3)
@@ -111,7 +121,7 @@ def test_p_counts_every_measure_that_could_have_fallen_instead():
     # The recall has the least evidence, so that only its own flips count, but p does not fall below one before it.
 
 
-def test_a_rise_is_never_called_a_fall():
+def test_a_rise_is_never_called_a_fall() -> None:
     """RR@10 rose on two queries by much and fell on seven by little: no interval makes that a fall."""
     judged = verdict(result(reranked=(0.95, 0.9) + (0.48,) * 7 + (0.5,)), result(reranked=(0.5,) * 10),
                      require="non_inferior")  # fmt: skip
@@ -122,13 +132,13 @@ def test_a_rise_is_never_called_a_fall():
     assert check.message.endswith("; gate.require=non_inferior fails what is undecided")
 
 
-def test_a_drop_that_is_shown_fails_even_within_the_tolerance_and_the_message_says_so():
+def test_a_drop_that_is_shown_fails_even_within_the_tolerance_and_the_message_says_so() -> None:
     judged = verdict(result(reranked=(0.49,) * 10), result(reranked=(0.5,) * 10))
     assert outcome(judged) == "worse"
     assert message(judged, "nDCG@10").endswith(", if one within the tolerance 0.02; who wants it writes a new baseline")
 
 
-def test_identical_runs_are_not_worse_on_any_number_of_queries():
+def test_identical_runs_are_not_worse_on_any_number_of_queries() -> None:
     for n in (1, 2, 5, 40):
         judged = verdict(result(reranked=(0.5,) * n), result(reranked=(0.5,) * n), require="non_inferior")
         assert judged.holds
@@ -136,7 +146,7 @@ def test_identical_runs_are_not_worse_on_any_number_of_queries():
         assert message(judged, "nDCG@10").endswith(": no query changed")
 
 
-def test_not_worse_is_what_a_lower_bound_above_the_tolerance_says():
+def test_not_worse_is_what_a_lower_bound_above_the_tolerance_says() -> None:
     # Differences -0.1, +0.1, +0.1, -0.1: mean 0, deviation 0.11547, t(0.95, 3) = 2.353363: lower bound -0.13587. With a
     # fifth query that fell by 0.1: mean -0.02, deviation 0.10954, t(0.95, 4) = 2.131847: -0.12444, which is above it.
     uneven = result(reranked=(0.4, 0.6, 0.6, 0.4))
@@ -145,19 +155,19 @@ def test_not_worse_is_what_a_lower_bound_above_the_tolerance_says():
     assert outcome(verdict(uneven, tolerance={"nDCG": 0.1358, "R": 0})) == "undecided"
 
 
-def test_one_more_query_that_fell_as_far_as_any_changed_stands_for_those_not_asked():
+def test_one_more_query_that_fell_as_far_as_any_changed_stands_for_those_not_asked() -> None:
     # Nine of ten did not change and one rose by 0.5: with an eleventh that fell by 0.5 the mean is 0, the deviation
     # 0.5 * sqrt(2 / 10) = 0.22361, and t(0.95, 10) = 1.812461: lower bound -0.12220; Student's alone is -0.04165.
     assert of_ten(1.0).qualities[0].low == pytest.approx(-1.812461 * 0.223607 / 11**0.5, abs=1e-5)
 
 
-def test_a_lower_confidence_asks_less():
+def test_a_lower_confidence_asks_less() -> None:
     # t(0.8, 3) = 0.978472: lower bound -0.05649; with the fifth query, t(0.8, 4) = 0.940965: -0.06610.
     uneven = result(reranked=(0.4, 0.6, 0.6, 0.4))
     assert verdict(uneven, confidence=0.8).qualities[0].low == pytest.approx(-0.06610, abs=1e-5)
 
 
-def test_what_is_undecided_passes_with_a_warning_that_says_how_many_queries_would_decide():
+def test_what_is_undecided_passes_with_a_warning_that_says_how_many_queries_would_decide() -> None:
     # Mean 0, deviation 0.1026, largest change 0.1: 0.02 = 0.1 / N + (1.6449 + 0.8416) * 0.1026 / sqrt(N) at N = 172.4.
     judged = verdict(result(reranked=(0.4, 0.6) * 10), result(reranked=(0.5,) * 20))
     assert judged.holds
@@ -168,28 +178,28 @@ def test_what_is_undecided_passes_with_a_warning_that_says_how_many_queries_woul
     )
 
 
-def test_so_many_queries_as_it_says_do_decide():
+def test_so_many_queries_as_it_says_do_decide() -> None:
     """With 180 queries like these 20 the outcome is not worse."""
     judged = verdict(result(reranked=(0.4, 0.6) * 90), result(reranked=(0.5,) * 180))
     assert outcome(judged) == "not worse"
 
 
-def test_a_drop_that_is_not_shown_yet_is_decided_by_fewer_queries_the_larger_it_is():
-    def needed(fall):
+def test_a_drop_that_is_not_shown_yet_is_decided_by_fewer_queries_the_larger_it_is() -> None:
+    def needed(fall: Any) -> Any:
         found = verdict(result(reranked=(0.4 - fall, 0.6 - fall) * 5), result(reranked=(0.5,) * 10)).qualities[0]
         return found.needed if found.outcome == "undecided" else 0
 
     assert needed(0.02) > needed(0.03) > needed(0.04) > 10
 
 
-def test_without_a_tolerance_and_without_a_fall_no_number_of_queries_decides():
+def test_without_a_tolerance_and_without_a_fall_no_number_of_queries_decides() -> None:
     judged = verdict(result(reranked=(0.4, 0.6) * 5), result(reranked=(0.5,) * 10), tolerance={"nDCG": 0, "R": 0})
     assert "no number of queries would decide it with the tolerance 0; gate.tolerance sets one" in message(
         judged, "nDCG@10"
     )
 
 
-def test_too_few_queries_to_show_any_drop_are_said_to_be():
+def test_too_few_queries_to_show_any_drop_are_said_to_be() -> None:
     judged = verdict(result(reranked=(0.1,) * N))
     assert judged.holds
     assert (
@@ -199,7 +209,7 @@ def test_too_few_queries_to_show_any_drop_are_said_to_be():
     assert not verdict(result(reranked=(0.1,) * N), false_alarms=0.1).holds  # 1 of 16
 
 
-def test_a_hard_limit_fails_the_mean_whatever_the_evidence_and_says_that_it_is_one():
+def test_a_hard_limit_fails_the_mean_whatever_the_evidence_and_says_that_it_is_one() -> None:
     down = result(reranked=(0.49,) * N)
     assert state(verdict(down), "nDCG@10") == "passed"
     assert state(verdict(down, max_drop={"nDCG": 0.01, "R": None}), "nDCG@10") == "passed"
@@ -211,14 +221,14 @@ def test_a_hard_limit_fails_the_mean_whatever_the_evidence_and_says_that_it_is_o
     assert not judged.holds
 
 
-def test_a_limit_of_one_measure_goes_before_that_of_its_kind():
+def test_a_limit_of_one_measure_goes_before_that_of_its_kind() -> None:
     down = result(reranked=(0.4,) * N)
     assert verdict(down, max_drop={"nDCG@10": 0.2, "nDCG": 0.05, "R": None}).holds
     assert not verdict(down, max_drop={"nDCG@10": 0.05, "nDCG": 0.2, "R": None}).holds
     assert outcome(verdict(down, tolerance={"nDCG@10": 0.2, "nDCG": 0.0, "R": 0})) == "not worse"
 
 
-def test_one_query_is_not_enough_and_a_hard_limit_speaks_all_the_same():
+def test_one_query_is_not_enough_and_a_hard_limit_speaks_all_the_same() -> None:
     one = result(reranked=(0.5,))
     judged = verdict(result(reranked=(0.495,)), one)
     assert (judged.holds, outcome(judged), judged.qualities[0].detectable) == (True, "undecided", None)
@@ -226,7 +236,7 @@ def test_one_query_is_not_enough_and_a_hard_limit_speaks_all_the_same():
     assert not verdict(result(reranked=(0.48,)), one, require="non_inferior").holds
 
 
-def test_a_requirement_that_there_is_not_is_refused():
+def test_a_requirement_that_there_is_not_is_refused() -> None:
     with pytest.raises(
         EvalkitError, match=r"gate\.require=non-inferior: there is no such requirement; did you mean non_i"
     ):
@@ -235,7 +245,7 @@ def test_a_requirement_that_there_is_not_is_refused():
 
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
-def test_a_result_always_holds_against_itself(values):
+def test_a_result_always_holds_against_itself(values: Any) -> None:
     same = result(reranked=tuple(values), first=(0.0,) * len(values), recall=(0.5,) * len(values))
     judged = verdict(same, same)
     assert {check.name for check in judged.failed} <= {"above_first_stage"}
@@ -243,7 +253,7 @@ def test_a_result_always_holds_against_itself(values):
 
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.floats(-0.4, 0.4), min_size=5, max_size=12))
-def test_a_fall_of_the_mean_is_what_fails_and_nothing_else(differences):
+def test_a_fall_of_the_mean_is_what_fails_and_nothing_else(differences: Any) -> None:
     n = len(differences)
     judged = verdict(result(reranked=tuple(0.5 + d for d in differences)), result(reranked=(0.5,) * n))
     assert outcome(judged) in ("worse", "not worse", "undecided")
@@ -254,10 +264,10 @@ def test_a_fall_of_the_mean_is_what_fails_and_nothing_else(differences):
 
 @settings(max_examples=20, deadline=None)
 @given(st.lists(st.integers(-40, 40), min_size=5, max_size=12), st.integers(0, 20))
-def test_the_larger_the_fall_of_every_query_the_smaller_p(hundredths, more):
+def test_the_larger_the_fall_of_every_query_the_smaller_p(hundredths: Any, more: Any) -> None:
     n = len(hundredths)
 
-    def p(fall):
+    def p(fall: Any) -> Any:
         after = tuple(0.3 + (d - fall) / 400 for d in hundredths)
         return verdict(result(reranked=after), result(reranked=(0.3,) * n)).qualities[0].p
 
@@ -267,7 +277,7 @@ def test_the_larger_the_fall_of_every_query_the_smaller_p(hundredths, more):
 # --- whose fault it is
 
 
-def test_a_first_stage_that_finds_less_is_named_and_not_the_reranker():
+def test_a_first_stage_that_finds_less_is_named_and_not_the_reranker() -> None:
     judged = verdict(result(recall=(0.9, 0.9, 0.9, 0.7)))  # mean 0.9 -> 0.85
     assert message(judged, "first_stage").startswith(
         "the retriever is at fault, not the reranker: R@100 of the first stage 0.9000 -> 0.8500"
@@ -275,8 +285,8 @@ def test_a_first_stage_that_finds_less_is_named_and_not_the_reranker():
     assert state(verdict(result(recall=(0.9, 0.9, 0.9, 0.87))), "first_stage") == "passed"  # -0.0075
 
 
-def test_without_a_recall_the_ceiling_stands_for_what_was_found():
-    def lacking(ceiling):
+def test_without_a_recall_the_ceiling_stands_for_what_was_found() -> None:
+    def lacking(ceiling: Any) -> Any:
         one = result()
         for label in ("first_stage", "reranked"):
             del one.result["effectiveness"]["per_query"][label]["R@100"]
@@ -302,35 +312,35 @@ def test_without_a_recall_the_ceiling_stands_for_what_was_found():
         ("first_stage", {"queries_without_hits": 1}, "and 1 more queries find nothing"),
     ],
 )
-def test_each_sanity_check_has_a_message_of_its_own(name, broken, words):
+def test_each_sanity_check_has_a_message_of_its_own(name: Any, broken: Any, words: Any) -> None:
     judged = verdict(result(scoring=broken))
     assert [check.name for check in judged.failed] == [name]
     assert words in message(judged, name)
     assert verdict(result(scoring=broken), skip=[name]).holds
 
 
-def test_counts_at_their_limit_pass():
+def test_counts_at_their_limit_pass() -> None:
     assert verdict(result(scoring={"tied_pairs": 2, "truncated_pairs": 4})).holds  # 5 % and 10 % of 40
 
 
-def test_after_below_before_fails():
+def test_after_below_before_fails() -> None:
     judged = verdict(result(first=(0.6,) * N), result(first=(0.6,) * N))
     assert message(judged, "above_first_stage").startswith(
         "after is below before: nDCG@10 0.6000 before reranking, 0.5"
     )
 
 
-def test_a_jump_of_the_unjudged_share_fails():
+def test_a_jump_of_the_unjudged_share_fails() -> None:
     assert state(verdict(result(unjudged=0.1)), "unjudged") == "passed"
     judged = verdict(result(unjudged=0.11))
     assert "0.0% -> 11.0%; a rise of more than max_unjudged_rise 0.1" in message(judged, "unjudged")
 
 
-def with_scores(*scores):
+def with_scores(*scores: Any) -> Any:
     return result(top={f"q{i}": tuple(Hit(d, s) for d, s in zip("abc", scores)) for i in range(N)})
 
 
-def test_scores_that_drift_under_the_same_ranking_fail_and_say_where():
+def test_scores_that_drift_under_the_same_ranking_fail_and_say_where() -> None:
     assert verdict(with_scores(3.02, 2.0, 1.0)).holds
     judged = verdict(with_scores(3.03, 2.0, 1.0))
     assert "at most 0.0300 (query q0, passage a: 3 -> 3.03)" in message(judged, "score_drift")
@@ -338,7 +348,7 @@ def test_scores_that_drift_under_the_same_ranking_fail_and_say_where():
     assert state(verdict(with_scores(9.0, 2.0, 1.0), max_score_drift=None), "score_drift") == "no limit"
 
 
-def test_where_the_ranking_changed_the_measures_judge_and_not_the_drift():
+def test_where_the_ranking_changed_the_measures_judge_and_not_the_drift() -> None:
     other = result(top={f"q{i}": (Hit("c", 9.0), Hit("b", 5.0), Hit("a", 1.0)) for i in range(N)})
     assert state(verdict(other), "score_drift") == "passed"
 
@@ -346,11 +356,11 @@ def test_where_the_ranking_changed_the_measures_judge_and_not_the_drift():
 # --- the model's vocabulary
 
 
-def unknown(query, passage):
+def unknown(query: Any, passage: Any) -> Any:
     return result(scoring={"unknown_query_share": query, "unknown_passage_share": passage})
 
 
-def test_a_model_that_cannot_read_the_language_fails_and_the_side_and_the_share_are_said():
+def test_a_model_that_cannot_read_the_language_fails_and_the_side_and_the_share_are_said() -> None:
     judged = verdict(unknown(0.02, 0.314), unknown(0.02, 0.0))
     assert [check.name for check in judged.failed] == ["unknown_tokens"]
     assert message(judged, "unknown_tokens") == (
@@ -362,7 +372,7 @@ def test_a_model_that_cannot_read_the_language_fails_and_the_side_and_the_share_
     assert verdict(unknown(0.9, 0.9), unknown(0.0, 0.0), skip=["unknown_tokens"]).holds
 
 
-def test_unknown_tokens_at_the_limit_or_as_in_the_baseline_pass():
+def test_unknown_tokens_at_the_limit_or_as_in_the_baseline_pass() -> None:
     assert state(verdict(unknown(0.1, 0.1)), "unknown_tokens") == "passed"
     assert state(verdict(unknown(0.4, 0.3), unknown(0.4, 0.3)), "unknown_tokens") == "passed"
     assert state(verdict(unknown(0.41, 0.3), unknown(0.4, 0.3)), "unknown_tokens") == "failed"
@@ -370,7 +380,7 @@ def test_unknown_tokens_at_the_limit_or_as_in_the_baseline_pass():
     assert state(verdict(unknown(0.9, 0.9), max_unknown_share=None), "unknown_tokens") == "no limit"
 
 
-def test_a_result_that_does_not_say_how_many_tokens_are_unknown_has_no_such_check():
+def test_a_result_that_does_not_say_how_many_tokens_are_unknown_has_no_such_check() -> None:
     """Older results, and finished runs, of which nobody knows the tokenizer."""
     for silent in (result(), unknown(None, None)):
         assert "unknown_tokens" not in {check.name for check in verdict(silent, unknown(0.1, 0.1)).checks}
@@ -379,7 +389,7 @@ def test_a_result_that_does_not_say_how_many_tokens_are_unknown_has_no_such_chec
 # --- no reranker
 
 
-def test_a_baseline_of_the_first_stage_alone_passes_its_own_gate_and_a_reranker_that_is_off_does_not():
+def test_a_baseline_of_the_first_stage_alone_passes_its_own_gate_and_a_reranker_that_is_off_does_not() -> None:
     alone = result(scoring={"queries_reordered": 0})
     alone.result["effective"]["reranker"] = {"name": "none"}
     assert verdict(alone, alone).holds
@@ -397,20 +407,20 @@ COST = {
 }
 
 
-def test_ratios_are_to_the_calibration_of_the_same_run():
+def test_ratios_are_to_the_calibration_of_the_same_run() -> None:
     assert figures(COST) == {
         "p50_ms": 300.0, "p99_ms": 400.0, "pairs_per_s": 50.0, "rss_mb": 700.0,
         "latency_ratio": 1.5, "scoring_ratio": 10.0, "memory_ratio": 4.0,
     }  # fmt: skip
 
 
-def test_on_a_gpu_the_memory_ratio_is_that_of_the_gpu():
+def test_on_a_gpu_the_memory_ratio_is_that_of_the_gpu() -> None:
     gpu = {**COST, "memory": {"rss_peak_mb": 700.0, "cuda_allocated_peak_mb": 1500.0},
            "calibration": {**COST["calibration"], "cuda_allocated_peak_mb": 50.0}}  # fmt: skip
     assert figures(gpu)["memory_ratio"] == 30.0
 
 
-def test_a_machine_of_half_the_speed_changes_no_ratio():
+def test_a_machine_of_half_the_speed_changes_no_ratio() -> None:
     slow = {**COST, "pairs_per_s": 25.0, "latency": {"p50_ms": 600.0, "p99_ms": 800.0},
             "calibration": {**COST["calibration"], "p50_ms": 400.0}}  # fmt: skip
     ratios = ("latency_ratio", "scoring_ratio", "memory_ratio")
@@ -425,14 +435,14 @@ def test_a_machine_of_half_the_speed_changes_no_ratio():
         ("max_rss_mb", 700.0, 699.0),
     ],
 )  # fmt: skip
-def test_a_budget_fails_only_when_it_is_exceeded(limit, kept, broken):
+def test_a_budget_fails_only_when_it_is_exceeded(limit: Any, kept: Any, broken: Any) -> None:
     assert verdict(result(cost=COST), **{limit: kept}).holds
     judged = verdict(result(cost=COST), **{limit: broken})
     assert [check.name for check in judged.failed] == [limit[4:]]
     assert limit in judged.failed[0].message
 
 
-def test_a_budget_that_cannot_be_judged_is_refused():
+def test_a_budget_that_cannot_be_judged_is_refused() -> None:
     with pytest.raises(EvalkitError, match=r"gate\.max_latency_ratio=2 is set, but the result has no median time"):
         verdict(result(), max_latency_ratio=2.0)
     uncalibrated = {**COST, "calibration": None}
@@ -440,14 +450,14 @@ def test_a_budget_that_cannot_be_judged_is_refused():
         verdict(result(cost=uncalibrated), max_memory_ratio=2.0)
 
 
-def test_figures_without_a_limit_are_told():
+def test_figures_without_a_limit_are_told() -> None:
     assert state(verdict(result(cost=COST)), "latency_ratio") == "no limit"
 
 
 # --- what got worst
 
 
-def test_the_queries_that_lost_most_come_first_with_the_passages_that_moved():
+def test_the_queries_that_lost_most_come_first_with_the_passages_that_moved() -> None:
     moved = {f"q{i}": (Hit("a", 3.0), Hit("b", 2.0), Hit("c", 1.0)) for i in range(N)}
     moved["q2"] = (Hit("b", 3.0), Hit("x", 2.5), Hit("a", 2.0))
     judged = verdict(result(reranked=(0.5, 0.45, 0.2, 0.5), top=moved))
@@ -463,22 +473,22 @@ def test_the_queries_that_lost_most_come_first_with_the_passages_that_moved():
 # --- what cannot be compared
 
 
-def base(**changes) -> Baseline:
+def base(**changes: Any) -> Baseline:
     from evalkit.results.gate import baseline
 
     return replace(baseline.of(result()), **changes)
 
 
-def test_the_same_data_under_another_name_can_be_compared():
+def test_the_same_data_under_another_name_can_be_compared() -> None:
     refuse_unlike(base(), base(slice={**base().slice, "name": "elsewhere"}))
 
 
-def test_another_relevance_level_cannot():
+def test_another_relevance_level_cannot() -> None:
     with pytest.raises(EvalkitError, match="counts grade 1 and above as relevant, the result 2 and above"):
         refuse_unlike(base(), base(slice={**base().slice, "relevance_level": 2}))
 
 
-def test_another_reranker_can_be_compared_and_is_named():
+def test_another_reranker_can_be_compared_and_is_named() -> None:
     other = result()
     other.result["effective"]["reranker"] = {"name": "large", "layers": 24, "max_length": 128}
     judged = verdict(other)
@@ -486,7 +496,7 @@ def test_another_reranker_can_be_compared_and_is_named():
     assert judged.holds
 
 
-def test_negative_limits_are_refused_before_anything_is_compared():
+def test_negative_limits_are_refused_before_anything_is_compared() -> None:
     with pytest.raises(EvalkitError, match=r"gate\.max_drop\.nDCG=-1: a limit is a number from 0 up"):
         verdict(result(), max_drop={"nDCG": -1, "R": 0})
     with pytest.raises(EvalkitError, match=r"gate\.max_rss_mb=nan"):

@@ -1,5 +1,6 @@
 import math
 from dataclasses import fields
+from typing import Any
 
 import pytest
 
@@ -9,7 +10,7 @@ from evalkit.results.gate.limits import CHECKS, Limits
 NUMBERS = [entry.name for entry in fields(Limits) if entry.name not in ("tolerance", "max_drop", "skip", "require")]
 
 
-def test_the_defaults_and_limits_of_none_make_sense_and_any_check_may_be_skipped_but_no_other():
+def test_the_defaults_and_limits_of_none_make_sense_and_any_check_may_be_skipped_but_no_other() -> None:
     Limits().check()
     some = [name for name in CHECKS if name != "logits_finite"]
     Limits(**{name: None for name in NUMBERS if name.startswith(("max", "min"))}, skip=some).check()
@@ -25,14 +26,14 @@ NO_SHARES = [(name, value) for name in ("false_alarms", "confidence", "power") f
 
 
 @pytest.mark.parametrize(("name", "value"), NO_NUMBERS + NO_SHARES)
-def test_a_limit_is_a_number_from_zero_up_and_a_share_lies_below_one(name, value):
+def test_a_limit_is_a_number_from_zero_up_and_a_share_lies_below_one(name: Any, value: Any) -> None:
     setting, _, measure = name.partition(".")
     words = "give a share above 0 and below 1" if (name, value) in NO_SHARES else "a limit is a number from 0 up"
     with pytest.raises(EvalkitError, match=f"gate.{name}={value}: {words}"):
         Limits(**{setting: {"R": 0.02, measure: value} if measure else value}).check()
 
 
-def test_a_measure_has_its_own_limit_or_that_of_its_kind():
+def test_a_measure_has_its_own_limit_or_that_of_its_kind() -> None:
     given, of = {"RR@10": 0.1, "RR": 0.2, "R": 0.4}, Limits().of
     assert [of(given, name) for name in ("RR@10", "RR@100", "RR(rel=2)@10", "R@50")] == [0.1, 0.2, 0.2, 0.4]
     assert of(given | {"RR(rel=2)@10": 0.5}, "RR(rel=2)@10") == 0.5
@@ -42,6 +43,6 @@ def test_a_measure_has_its_own_limit_or_that_of_its_kind():
 
 
 @pytest.mark.parametrize("name", ["ndcg", "default"])
-def test_a_limit_of_a_measure_that_is_not_there_is_refused(name):
+def test_a_limit_of_a_measure_that_is_not_there_is_refused(name: Any) -> None:
     with pytest.raises(EvalkitError, match=f"gate.max_drop.{name}"):
         Limits(max_drop=Limits().max_drop | {name: 0.5}).check()

@@ -4,6 +4,8 @@ import os
 import re
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
@@ -64,14 +66,14 @@ any_checks = st.lists(st.builds(Check, any_text, states, any_text), min_size=1)
 
 
 @pytest.mark.parametrize(("name", "render"), [("gate.md", markdown.gate), ("gate.junit.xml", junit.dump)])
-def test_a_failing_gate_reads_as_promised(name, render):
+def test_a_failing_gate_reads_as_promised(name: Any, render: Any) -> None:
     """EVALKIT_WRITE_GOLDEN=1 renews tests/golden/gate.md and gate.junit.xml."""
     if os.environ.get("EVALKIT_WRITE_GOLDEN") == "1":
         (GOLDEN / name).write_text(render(FAILING), "utf-8")
     assert render(FAILING) == (GOLDEN / name).read_text("utf-8")
 
 
-def test_logits_that_are_no_numbers_are_told_everywhere(capsys):
+def test_logits_that_are_no_numbers_are_told_everywhere(capsys: pytest.CaptureFixture[str]) -> None:
     broken = not_finite("the model gave NaN")
     terminal.show_gate(broken, "ci.json")
     told = "FAILED logits_finite: the model gave NaN\nThe gate fails: 1 of 1 checks: logits_finite.\n"
@@ -95,7 +97,7 @@ TAGS = {
 
 @settings(deadline=None)
 @given(any_checks)
-def test_junit_is_well_formed_and_counts_failures_and_what_has_no_limit_whatever_the_texts(checks):
+def test_junit_is_well_formed_and_counts_failures_and_what_has_no_limit_whatever_the_texts(checks: Any) -> None:
     root = ElementTree.fromstring(junit.dump(replace(FAILING, checks=tuple(checks))).encode())
     tags = [TAGS[check.state] for check in checks]
     counts = {"tests": len(tags), "failures": tags.count("failure"), "errors": 0, "skipped": tags.count("skipped")}
@@ -110,7 +112,7 @@ def test_junit_is_well_formed_and_counts_failures_and_what_has_no_limit_whatever
             assert all(a == b or (a == "\ufffd" and not b.isprintable()) for a, b in zip(text, original))
 
 
-def test_junit_is_written_or_it_is_as_one_sentence_why_not(tmp_path):
+def test_junit_is_written_or_it_is_as_one_sentence_why_not(tmp_path: Path) -> None:
     file = tmp_path / "new" / "folder" / "gate.xml"
     junit.write(FAILING, file)
     assert file.read_text("utf-8") == junit.dump(FAILING)
@@ -128,7 +130,7 @@ UNDECIDED = (
 )
 
 
-def test_a_failed_check_is_an_error_one_let_pass_a_warning_and_only_a_gate_that_holds_has_a_notice():
+def test_a_failed_check_is_an_error_one_let_pass_a_warning_and_only_a_gate_that_holds_has_a_notice() -> None:
     warning = f"::warning title=evalkit gate%3A truncated::31.0%25{CHECKS[1].message.removeprefix('31.0%')}"
     assert list(github.annotations(FAILING)) == [
         warning,
@@ -139,14 +141,14 @@ def test_a_failed_check_is_an_error_one_let_pass_a_warning_and_only_a_gate_that_
     assert list(github.annotations(HOLDING)) == [warning, UNDECIDED, f"::notice title=evalkit gate::{GOOD}"]
 
 
-def test_escapes_are_those_of_the_toolkit():
+def test_escapes_are_those_of_the_toolkit() -> None:
     """actions/toolkit, command.ts: % CR LF in data, and : and , in properties too."""
     (line,) = github.annotations(replace(FAILING, checks=(Check("a%b\r\nc:d,e", "failed", "a%b\r\nc:d,e %0A"),)))
     assert line == "::error title=evalkit gate%3A a%25b%0D%0Ac%3Ad%2Ce::a%25b%0D%0Ac:d,e %250A"
 
 
 @given(any_checks)
-def test_an_annotation_is_one_line_that_the_runner_reads_back_whatever_the_texts(checks):
+def test_an_annotation_is_one_line_that_the_runner_reads_back_whatever_the_texts(checks: Any) -> None:
     told = [check for check in checks if check.state in ("failed", "undecided", "skipped")]
     lines = list(github.annotations(replace(FAILING, checks=tuple(checks))))
     assert len(lines) == len(told) + all(check.state != "failed" for check in checks)
@@ -158,7 +160,7 @@ def test_an_annotation_is_one_line_that_the_runner_reads_back_whatever_the_texts
         assert message == ("undecided: " if check.state == "undecided" else "") + check.message
 
 
-def test_annotations_are_wanted_in_a_job_of_github_actions(monkeypatch):
+def test_annotations_are_wanted_in_a_job_of_github_actions(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("GITHUB_ACTIONS", raising=False)
     assert not github.wanted()
     for value, wanted in (("true", True), ("false", False), ("", False)):
@@ -166,7 +168,9 @@ def test_annotations_are_wanted_in_a_job_of_github_actions(monkeypatch):
         assert github.wanted() is wanted
 
 
-def test_the_summary_is_appended_to_what_the_job_wrote_and_to_nothing_without_a_file(monkeypatch, tmp_path):
+def test_the_summary_is_appended_to_what_the_job_wrote_and_to_nothing_without_a_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
     github.append_summary("lost")
@@ -178,7 +182,7 @@ def test_the_summary_is_appended_to_what_the_job_wrote_and_to_nothing_without_a_
     assert (tmp_path / "summary.md").read_text("utf-8") == "# before\n\nfirst: 巴黎\n\nsecond: \\ud83d\n"
 
 
-def test_a_summary_that_cannot_be_written_is_as_one_sentence(monkeypatch, tmp_path):
+def test_a_summary_that_cannot_be_written_is_as_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for where, why in ((tmp_path, "Is a directory"), (tmp_path / "gone" / "summary.md", "No such file or directory")):
         monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(where))
         with pytest.raises(EvalkitError, match=rf"^cannot append to GITHUB_STEP_SUMMARY=.*: {why}$"):
@@ -190,7 +194,7 @@ def test_a_summary_that_cannot_be_written_is_as_one_sentence(monkeypatch, tmp_pa
 
 @settings(deadline=None, max_examples=60)
 @given(any_text)
-def test_no_text_breaks_a_table_or_starts_html(text):
+def test_no_text_breaks_a_table_or_starts_html(text: Any) -> None:
     check = Check(f"a{text}", "failed", text)
     loss = Loss("q1", text, 1.0, 0.0, (Move(f"d{text}", text, 1, 1, None),))
     report = markdown.gate(replace(FAILING, checks=(check,), losses=(loss,), changed=(f"a: {text}",)))
@@ -205,12 +209,14 @@ def test_no_text_breaks_a_table_or_starts_html(text):
 # --- the terminal
 
 
-def shown(verdict: Verdict, capsys) -> list[str]:
+def shown(verdict: Verdict, capsys: pytest.CaptureFixture[str]) -> list[str]:
     terminal.show_gate(verdict, "ci.json")
     return capsys.readouterr().out.splitlines()
 
 
-def test_the_terminal_names_what_failed_and_says_last_whether_the_gate_holds(capsys):
+def test_the_terminal_names_what_failed_and_says_last_whether_the_gate_holds(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     lines = shown(FAILING, capsys)
     assert "not the baseline's reranker model: good -> worse|<b>" in lines
     assert "bm25 + cross_encoder, against ci.json" in "\n".join(lines)
@@ -225,7 +231,9 @@ def test_the_terminal_names_what_failed_and_says_last_whether_the_gate_holds(cap
     assert not [line for line in good if "FAILED" in line or "lost most" in line]
 
 
-def test_the_terminal_shows_the_queries_that_lost_most_and_where_their_passages_went(capsys):
+def test_the_terminal_shows_the_queries_that_lost_most_and_where_their_passages_went(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     lines = shown(FAILING, capsys)
     start = lines.index("queries that lost most:")
     assert lines[start + 1 : start + 6] == [
@@ -238,7 +246,7 @@ def test_the_terminal_shows_the_queries_that_lost_most_and_where_their_passages_
 
 
 @pytest.mark.parametrize("render", [lambda v, c: "\n".join(shown(v, c)), lambda v, c: markdown.gate(v)])
-def test_what_the_slice_can_see_is_said_where_it_can_be_told(render, capsys):
+def test_what_the_slice_can_see_is_said_where_it_can_be_told(render: Any, capsys: pytest.CaptureFixture[str]) -> None:
     assert SEEN in render(FAILING, capsys).splitlines()
     blind = replace(FAILING, qualities=tuple(replace(quality, detectable=None) for quality in FAILING.qualities))
     assert "with a probability" not in render(blind, capsys)
@@ -248,14 +256,14 @@ def test_what_the_slice_can_see_is_said_where_it_can_be_told(render, capsys):
 
 
 @pytest.mark.parametrize("render", [lambda v, c: "\n".join(shown(v, c)), lambda v, c: markdown.gate(v)])
-def test_limits_that_are_the_baselines_are_named_as_such(render, capsys):
+def test_limits_that_are_the_baselines_are_named_as_such(render: Any, capsys: pytest.CaptureFixture[str]) -> None:
     theirs = replace(FAILING, own_limits=("max_truncated_share 0.44 (else 0.1)", "skip order_changed"))
     line = "limits of the baseline's own: max_truncated_share 0.44 (else 0.1); skip order_changed"
     assert line in [text.replace("\\", "") for text in render(theirs, capsys).splitlines()]
     assert "the baseline's own" not in render(FAILING, capsys)
 
 
-def test_lines_for_programs_are_shown_as_they_are(capsys):
+def test_lines_for_programs_are_shown_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
     lines = [*github.annotations(FAILING), "[bold]" + "word " * 100 + "end", ":heart: urn:a:1 [/]"]
     terminal.show_lines(lines)
     assert capsys.readouterr().out == "\n".join([*lines, ""])

@@ -3,6 +3,8 @@
 import json
 import re
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,7 +23,7 @@ COST = {
 """Ratios 1.5, 10 and 4."""
 
 
-def shares(**counts):
+def shares(**counts: Any) -> Any:
     return result(scoring=counts)
 
 
@@ -46,7 +48,9 @@ ODD = {
 
 
 @pytest.mark.parametrize(("odd", "limits", "expected"), ODD.values(), ids=ODD)
-def test_what_a_slice_needs_is_found_and_with_it_nothing_that_did_not_change_fails(odd, limits, expected, tmp_path):
+def test_what_a_slice_needs_is_found_and_with_it_nothing_that_did_not_change_fails(
+    odd: Any, limits: Any, expected: Any, tmp_path: Path
+) -> None:
     asked = Limits(**limits)
     new = baseline.of(odd)
     failing = own_limits.failing(new, odd, asked)
@@ -61,14 +65,14 @@ def test_what_a_slice_needs_is_found_and_with_it_nothing_that_did_not_change_fai
     assert judge(read, odd, in_force).holds
 
 
-def test_a_result_that_passes_needs_none_and_its_file_has_none(tmp_path):
+def test_a_result_that_passes_needs_none_and_its_file_has_none(tmp_path: Path) -> None:
     good = result(cost=COST)
     assert own_limits.failing(baseline.of(good), good, Limits(max_scoring_ratio=12.0)) == ()
     assert '"limits"' not in baseline.dump(baseline.of(good))
     assert '"unknown"' not in baseline.dump(baseline.of(good))
 
 
-def test_a_budget_that_the_result_has_no_figure_for_is_none_of_its_faults():
+def test_a_budget_that_the_result_has_no_figure_for_is_none_of_its_faults() -> None:
     assert own_limits.failing(baseline.of(result()), result(), Limits(max_latency_ratio=3.0)) == ()
 
 
@@ -85,20 +89,20 @@ PACKAGED = {"max_scoring_ratio": 12.0}
         (Limits(max_truncated_share=None), (), None),
     ],
 )
-def test_a_limit_of_the_baseline_holds_where_the_user_sets_no_other(asked, given, in_force):
+def test_a_limit_of_the_baseline_holds_where_the_user_sets_no_other(asked: Any, given: Any, in_force: Any) -> None:
     limits, own = own_limits.merged(asked, {"max_truncated_share": 0.44}, given, PACKAGED)
     assert limits.max_truncated_share == in_force
     assert own == ({"max_truncated_share": 0.44} if in_force == 0.44 else {})
 
 
-def test_a_budget_of_the_baseline_goes_before_that_of_the_packaged_experiment_only():
+def test_a_budget_of_the_baseline_goes_before_that_of_the_packaged_experiment_only() -> None:
     stored = {"max_scoring_ratio": 20.0}
     for packaged in (None, 12.0):
         assert own_limits.merged(Limits(max_scoring_ratio=packaged), stored, (), PACKAGED)[0].max_scoring_ratio == 20.0
     assert own_limits.merged(Limits(max_scoring_ratio=15.0), stored, (), PACKAGED)[0].max_scoring_ratio == 15.0
 
 
-def test_checks_that_the_baseline_skips_are_skipped_beside_those_of_the_user():
+def test_checks_that_the_baseline_skips_are_skipped_beside_those_of_the_user() -> None:
     limits, own = own_limits.merged(Limits(skip=["unjudged"]), {"skip": ["order_changed"]}, (), {})
     assert limits.skip == ["unjudged", "order_changed"]
     assert own_limits.merged(Limits(skip=[]), {"skip": ["order_changed"]}, ("skip",), {})[0].skip == []
@@ -106,7 +110,7 @@ def test_checks_that_the_baseline_skips_are_skipped_beside_those_of_the_user():
     assert named.own_limits == ("skip order_changed",)
 
 
-def test_a_worse_result_still_fails_by_the_limits_of_the_baseline_and_they_are_named():
+def test_a_worse_result_still_fails_by_the_limits_of_the_baseline_and_they_are_named() -> None:
     new = replace(baseline.of(shares(truncated_pairs=17)), limits={"max_truncated_share": 0.43})
     limits, own = own_limits.merged(Limits(), new.limits, (), {})
     judged = own_limits.named(judge(new, shares(truncated_pairs=18), limits), own, Limits())
@@ -118,19 +122,19 @@ def test_a_worse_result_still_fails_by_the_limits_of_the_baseline_and_they_are_n
     assert judged.own_limits == ("max_truncated_share 0.43 (else 0.1)",)
 
 
-def test_settings_are_written_as_the_command_line_takes_them():
+def test_settings_are_written_as_the_command_line_takes_them() -> None:
     settings = {"max_truncated_share": 0.43, "max_tied_share": None, "skip": ["unjudged", "order_changed"]}
     told = "gate.max_truncated_share=0.43 gate.max_tied_share=null 'gate.skip=[unjudged,order_changed]'"
     assert own_limits.as_arguments(settings) == told
 
 
-def test_every_limit_that_can_be_stored_is_one_of_the_limits():
+def test_every_limit_that_can_be_stored_is_one_of_the_limits() -> None:
     assert all(hasattr(Limits(), name) for name in STORED)
 
 
 @pytest.mark.parametrize("limits", [{"max_tied_share": -1.0}, {"max_tied_share": "much"}, {"skip": ["logits_finite"]},
                                     {"skip": ["nothing"]}, {"skip": "unjudged"}, [1]])  # fmt: skip
-def test_a_baseline_whose_limits_make_no_sense_is_no_baseline(limits, tmp_path):
+def test_a_baseline_whose_limits_make_no_sense_is_no_baseline(limits: Any, tmp_path: Path) -> None:
     from tests.product.test_hostile_readers import signed
 
     path = tmp_path / "ci.json"
@@ -145,7 +149,7 @@ SENSELESS = [None, [], {"skip": "truncated"}, {"skip": [3]}, {"max_tied_share": 
 
 
 @pytest.mark.parametrize("gate", SENSELESS)
-def test_what_a_result_says_of_its_own_gate_is_used_only_where_it_makes_sense(gate):
+def test_what_a_result_says_of_its_own_gate_is_used_only_where_it_makes_sense(gate: Any) -> None:
     odd = result()
     odd.result["asked"] = {"gate": gate}
     assert {k: v for k, v in own_limits.recorded(odd).items() if v != []} == {}
@@ -157,7 +161,7 @@ def test_what_a_result_says_of_its_own_gate_is_used_only_where_it_makes_sense(ga
 
 
 @pytest.fixture(scope="module")
-def place(bert_folder, tmp_path_factory):
+def place(bert_folder: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A folder with the result `out` of a model with random weights, which cuts its passages and ranks badly."""
     where = tmp_path_factory.mktemp("own_limits")
     done = run_evalkit("slice.queries=6", "depth=5", "device=cpu", "protocol=none", f"reranker.model={bert_folder}",
@@ -166,7 +170,7 @@ def place(bert_folder, tmp_path_factory):
     return where
 
 
-def test_a_result_that_fails_its_own_gate_is_refused_with_the_settings_that_it_needs(place):
+def test_a_result_that_fails_its_own_gate_is_refused_with_the_settings_that_it_needs(place: Any) -> None:
     done = run_evalkit("baseline", "out", "--output", "refused.json", cwd=place)
     assert done.returncode == 2
     assert not (place / "refused.json").exists()
@@ -186,7 +190,7 @@ def test_a_result_that_fails_its_own_gate_is_refused_with_the_settings_that_it_n
     assert run_evalkit("gate", "out", "--baseline", "plain.json", *settings, cwd=place).returncode == 0
 
 
-def test_limits_that_are_accepted_are_in_the_file_and_in_the_verdict_and_the_gate_holds(place):
+def test_limits_that_are_accepted_are_in_the_file_and_in_the_verdict_and_the_gate_holds(place: Any) -> None:
     done = run_evalkit("baseline", "out", "--output", "own.json", "--accept-limits", cwd=place)
     assert done.returncode == 0, done.stderr
     assert "limits of its own, by which each gate against it judges where it sets no others: gate.max_" in done.stderr
@@ -202,7 +206,7 @@ def test_limits_that_are_accepted_are_in_the_file_and_in_the_verdict_and_the_gat
     assert "more than max_truncated_share 0.1\n" in strict.stdout
 
 
-def test_the_experiment_reads_the_limits_of_the_baseline_too(place, bert_folder):
+def test_the_experiment_reads_the_limits_of_the_baseline_too(place: Any, bert_folder: Any) -> None:
     assert run_evalkit("baseline", "out", "--output", "its.json", "--accept-limits", cwd=place).returncode == 0
     trial = ("experiment=ci", "protocol=none", "slice.queries=6", "depth=5", "device=cpu",
              f"reranker.model={bert_folder}", "reranker.max_length=16", "gate.baseline=its.json",

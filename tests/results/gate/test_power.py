@@ -1,5 +1,7 @@
 """What the gate's verdict says of itself, simulated: how often it cries wolf, and which drops it sees."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -13,13 +15,13 @@ SIMULATION_ERROR = 2.6 * (ALPHA * (1 - ALPHA) / PAIRS) ** 0.5
 """One-sided, in 1 of 200 simulations."""
 
 
-def even(rng, n):
+def even(rng: Any, n: Any) -> Any:
     """Changes of nDCG, RR and AP that have much in common, and of a recall that stays."""
     common = rng.normal(0, 1, (n, 1))
     return np.hstack([0.1 * common + rng.normal(0, 0.05, (n, 3)), np.zeros((n, 1))])
 
 
-def uneven(rng, n):
+def uneven(rng: Any, n: Any) -> Any:
     """Four in five queries do not change; of the others, a few change much: RR by whole ranks, nDCG by heavy tails."""
     changed = rng.random((n, 1)) < 0.2
     ndcg = np.clip(0.15 * rng.standard_t(2, (n, 1)), -1, 1)
@@ -32,13 +34,13 @@ SHAPES = pytest.mark.parametrize("shape", [even, uneven])
 SIZES = pytest.mark.parametrize("n", [20, 54, 200])
 
 
-def worse(found, seed):
+def worse(found: Any, seed: Any) -> Any:
     return min(evidence.drop_p(found.round(6), seed, DRAWS)) <= ALPHA
 
 
 @SHAPES
 @SIZES
-def test_equal_systems_fail_no_more_often_than_is_said_over_all_measures_together(shape, n):
+def test_equal_systems_fail_no_more_often_than_is_said_over_all_measures_together(shape: Any, n: Any) -> None:
     rng = np.random.default_rng(14)
     failed = sum(worse(shape(rng, n), seed) for seed in range(PAIRS))
     assert failed / PAIRS <= ALPHA + SIMULATION_ERROR
@@ -47,7 +49,7 @@ def test_equal_systems_fail_no_more_often_than_is_said_over_all_measures_togethe
 @SHAPES
 @SIZES
 @pytest.mark.parametrize("measure", [0, 1])
-def test_a_drop_of_the_size_that_is_printed_is_seen_as_often_as_is_printed(shape, n, measure):
+def test_a_drop_of_the_size_that_is_printed_is_seen_as_often_as_is_printed(shape: Any, n: Any, measure: Any) -> None:
     """The drop comes on top of changes as uneven as those that the figure was made of, in one measure alone."""
     rng = np.random.default_rng(measure)
     found, seen, pairs = shape(rng, n), 0, 700
@@ -70,7 +72,7 @@ RARE = [
 
 @SIZES
 @pytest.mark.parametrize("shape", RARE)
-def test_a_drop_as_large_as_the_tolerance_is_seldom_called_not_worse(shape, n):
+def test_a_drop_as_large_as_the_tolerance_is_seldom_called_not_worse(shape: Any, n: Any) -> None:
     """In 7.5 % at most, of the slices in which any query fell: what no query shows, no bound can rule out."""
     rng = np.random.default_rng(n)
     slices = [shape(rng, n) for _ in range(1000)]
@@ -78,7 +80,7 @@ def test_a_drop_as_large_as_the_tolerance_is_seldom_called_not_worse(shape, n):
     assert sum(low >= -0.02 for low in bounds) / len(slices) <= 0.075
 
 
-def test_the_printed_drop_grows_with_the_spread_and_shrinks_with_the_queries_and_has_a_known_value():
+def test_the_printed_drop_grows_with_the_spread_and_shrinks_with_the_queries_and_has_a_known_value() -> None:
     # One measure: the critical sum of signs is 1.6449, as Student's t with 99 degrees of freedom
     # 1.6449 * sqrt(99 / (100 - 1.6449 ** 2)) = 1.6590; the noncentral t exceeds it with 80 % at 2.502 / sqrt(100).
     found = np.array([[0.1], [-0.1]] * 50)
@@ -88,7 +90,7 @@ def test_the_printed_drop_grows_with_the_spread_and_shrinks_with_the_queries_and
     assert evidence.detectable(found[:50], 0, 0.05, 0.8) > 0.3 * spread
 
 
-def test_measures_that_say_the_same_cost_nothing_and_independent_ones_cost_their_number():
+def test_measures_that_say_the_same_cost_nothing_and_independent_ones_cost_their_number() -> None:
     rng = np.random.default_rng(0)
     one = rng.normal(0, 0.1, (100, 1))
     alone = evidence.detectable(one, 0, 0.05, 0.8)
@@ -98,7 +100,7 @@ def test_measures_that_say_the_same_cost_nothing_and_independent_ones_cost_their
     assert evidence.detectable(four, 0, 0.05, 0.8) > 1.15 * alone  # as Bonferroni: 2.24 + 0.84 against 1.64 + 0.84
 
 
-def test_the_order_of_the_queries_changes_nothing():
+def test_the_order_of_the_queries_changes_nothing() -> None:
     rng = np.random.default_rng(3)
     values = {f"q{i}": float(value) for i, value in enumerate(rng.random(40).round(6))}
     before, after = {"nDCG@10": dict.fromkeys(values, 0.6)}, {"nDCG@10": values}
@@ -106,12 +108,12 @@ def test_the_order_of_the_queries_changes_nothing():
     assert evidence.drop_p(evidence.changes(before, after)) == evidence.drop_p(evidence.changes(*other))
 
 
-def test_what_differs_in_the_last_decimal_only_is_no_change():
+def test_what_differs_in_the_last_decimal_only_is_no_change() -> None:
     before, after = {"nDCG@10": per_query(*[0.333333] * 20)}, {"nDCG@10": per_query(*[0.333332] * 20)}
     assert not evidence.changes(before, after).any()
 
 
-def test_two_runs_of_one_system_hold_against_one_another_both_ways():
+def test_two_runs_of_one_system_hold_against_one_another_both_ways() -> None:
     """Seven of eight such pairs failed once, two with equal means both ways."""
     failures = []
     for pair in range(8):
@@ -124,7 +126,9 @@ def test_two_runs_of_one_system_hold_against_one_another_both_ways():
 
 @slow
 @SIZES
-def test_the_whole_verdict_fails_equal_systems_no_more_often_than_it_says(n, monkeypatch):
+def test_the_whole_verdict_fails_equal_systems_no_more_often_than_it_says(
+    n: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(evidence, "detectable", lambda *_: None)  # it takes time, and fails nothing
     rng = np.random.default_rng(22)
     failed = 0

@@ -10,6 +10,7 @@ import signal
 from dataclasses import asdict, fields
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -36,7 +37,7 @@ needs_arrow = pytest.mark.skipif(
 CPUS = RaySettings(num_gpus=0, num_cpus=1)
 
 
-def same(one, other) -> bool:
+def same(one: Any, other: Any) -> bool:
     """Whether two batches, or two scored ones, hold the same values of the same types."""
     pairs = [(getattr(one, field.name), getattr(other, field.name)) for field in fields(one)]
     return all(
@@ -48,7 +49,7 @@ def same(one, other) -> bool:
 
 
 @st.composite
-def batches_of_pairs(draw) -> Batch:
+def batches_of_pairs(draw: Any) -> Batch:
     lengths = np.array(draw(st.lists(st.integers(1, 5), min_size=1, max_size=4)), dtype=np.int32)
     tokens = int(lengths.sum())
     ids = draw(st.lists(st.integers(0, 250_001), min_size=tokens, max_size=tokens))
@@ -64,7 +65,7 @@ def batches_of_pairs(draw) -> Batch:
 @needs_arrow
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 2**40), st.lists(batches_of_pairs(), min_size=1, max_size=4))
-def test_a_block_comes_out_as_it_went_in(number, packed):
+def test_a_block_comes_out_as_it_went_in(number: Any, packed: Any) -> None:
     table = blocks.block(number, packed)
     assert table.num_rows == 1
     back, unpacked = blocks.batches_of(table)
@@ -74,7 +75,7 @@ def test_a_block_comes_out_as_it_went_in(number, packed):
 
 
 @needs_arrow
-def test_what_was_scored_comes_back_as_it_was():
+def test_what_was_scored_comes_back_as_it_was() -> None:
     import pyarrow as pa
 
     done = Done(
@@ -95,23 +96,23 @@ def test_what_was_scored_comes_back_as_it_was():
 
 
 @needs_arrow
-def test_what_a_worker_refuses_comes_back_as_its_sentence():
+def test_what_a_worker_refuses_comes_back_as_its_sentence() -> None:
     with pytest.raises(EvalkitError, match=r"^on a worker: no such precision$"):
         list(blocks.answers(blocks.refusal(3, "on a worker: no such precision")))
 
 
-def test_batches_go_out_in_their_order_a_few_at_a_time():
+def test_batches_go_out_in_their_order_a_few_at_a_time() -> None:
     assert list(blocks.grouped(iter("abcde"), 2)) == [["a", "b"], ["c", "d"], ["e"]]
 
 
 # --- planning without weights -----------------------------------------------------------------------------------------
 
 
-def spec(folder: Path, **changes) -> ScorerSpec:
+def spec(folder: Path, **changes: Any) -> ScorerSpec:
     return ScorerSpec(str(folder), "cpu", "fp32", 64, "longest_first", **changes)
 
 
-def test_a_planner_has_no_weights_and_plans_what_the_workers_compute(bert_folder):
+def test_a_planner_has_no_weights_and_plans_what_the_workers_compute(bert_folder: Any) -> None:
     texts = [("what is it", "a passage " * n) for n in range(1, 40)]
     planner = build_planner(spec(bert_folder, batch_tokens=128), torch.device("cpu"))
     worker = build_scorer(planned(spec(bert_folder, batch_tokens=128), planner))
@@ -123,7 +124,7 @@ def test_a_planner_has_no_weights_and_plans_what_the_workers_compute(bert_folder
     assert place_of(planner) == place_of(worker)  # as a worker looks around before it loads anything
 
 
-def test_workers_may_have_different_numbers_of_cores_but_with_a_compiler(bert_folder):
+def test_workers_may_have_different_numbers_of_cores_but_with_a_compiler(bert_folder: Any) -> None:
     """Without one a batch belongs to one core; torch's compiler splits sums among them."""
     planner = build_planner(spec(bert_folder), torch.device("cpu"))
     before, places = torch.get_num_threads(), []
@@ -138,14 +139,14 @@ def test_workers_may_have_different_numbers_of_cores_but_with_a_compiler(bert_fo
     assert places[2] != places[3]
 
 
-def test_a_planner_needs_no_device_that_can_do_what_the_workers_do(bert_folder):
+def test_a_planner_needs_no_device_that_can_do_what_the_workers_do(bert_folder: Any) -> None:
     gpus = ScorerSpec(str(bert_folder), "cuda", "fp16", 64, "longest_first")
     planner = build_planner(gpus, torch.device("cpu"))
     assert next(planner.scorer.model.parameters()).dtype == torch.float16
     assert planned(gpus, planner).batch_tokens == 16384
 
 
-def test_memory_that_is_free_here_does_not_decide_over_batches_elsewhere(bert_folder):
+def test_memory_that_is_free_here_does_not_decide_over_batches_elsewhere(bert_folder: Any) -> None:
     planner = build_planner(spec(bert_folder), torch.device("cpu"))
     assert planner.scorer.describe()["batch_tokens"] == 1024
     assert planner.scorer.describe()["batch_tokens_source"] == "fixed, for workers with cpu"
@@ -166,13 +167,13 @@ def test_memory_that_is_free_here_does_not_decide_over_batches_elsewhere(bert_fo
         ({"timeout_s": 0}, "executor.timeout_s=0: give a number of seconds above 0"),
     ],
 )
-def test_settings_that_make_no_sense_are_refused(changes, told, monkeypatch):
+def test_settings_that_make_no_sense_are_refused(changes: Any, told: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("evalkit.scoring.cluster.settings.find_spec", lambda name: name)  # as if Ray were installed
     with pytest.raises(EvalkitError, match=f"^{told}"):
         RaySettings(**changes).check()
 
 
-def test_without_ray_the_sentence_says_what_to_install(monkeypatch):
+def test_without_ray_the_sentence_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("evalkit.scoring.cluster.settings.find_spec", lambda name: None)
     with pytest.raises(EvalkitError, match=r"pip install 'evalkit-rerank\[ray\]'$"):
         CPUS.check()
@@ -187,7 +188,7 @@ def test_without_ray_the_sentence_says_what_to_install(monkeypatch):
         (RaySettings(num_gpus=0, num_cpus=8), {"GPU": 8, "CPU": 20}, 2),
     ],
 )
-def test_there_are_as_many_workers_as_asked_for_or_as_fit(settings, there, workers):
+def test_there_are_as_many_workers_as_asked_for_or_as_fit(settings: Any, there: Any, workers: Any) -> None:
     assert runner._room(settings, there) == workers
 
 
@@ -203,7 +204,7 @@ def test_there_are_as_many_workers_as_asked_for_or_as_fit(settings, there, worke
         (RaySettings(num_gpus=0, num_cpus=8), {"CPU": 2}, "with 8 CPUs each .* has 2; lower executor.num_cpus"),
     ],
 )
-def test_workers_for_which_there_is_no_room_are_refused(settings, there, told):
+def test_workers_for_which_there_is_no_room_are_refused(settings: Any, there: Any, told: Any) -> None:
     with pytest.raises(EvalkitError, match=told):
         runner._room(settings, there)
 
@@ -216,19 +217,19 @@ def test_workers_for_which_there_is_no_room_are_refused(settings, there, told):
         ("standard", "protocol.warmup_queries=3: "),
     ],
 )
-def test_a_protocol_that_times_the_driver_is_refused(name, told):
+def test_a_protocol_that_times_the_driver_is_refused(name: Any, told: Any) -> None:
     with pytest.raises(EvalkitError, match=told):
         check_protocol(OmegaConf.to_container(compose(f"protocol={name}").protocol))
 
 
-def test_the_protocol_none_is_the_one_that_fits():
+def test_the_protocol_none_is_the_one_that_fits() -> None:
     protocol = OmegaConf.to_container(compose("protocol=none").protocol)
     check_protocol(protocol)
     with pytest.raises(EvalkitError, match=r"protocol.grid_depths=\[10\]"):
         check_protocol(protocol | {"grid_depths": [10]})
 
 
-def test_workers_that_differ_are_refused(bert_folder):
+def test_workers_that_differ_are_refused(bert_folder: Any) -> None:
     place = place_of(build_planner(spec(bert_folder), torch.device("cpu")))
     with pytest.raises(EvalkitError, match="its device_name is B, and that of the worker asked first is "):
         runner._check_place(place, type(place)(**asdict(place) | {"device_name": "B"}))
@@ -239,22 +240,22 @@ def test_workers_that_differ_are_refused(bert_folder):
 # --- the configuration ------------------------------------------------------------------------------------------------
 
 
-def test_the_default_is_this_machine():
+def test_the_default_is_this_machine() -> None:
     assert compose().executor == {"name": "local"}
     assert compose().reranker.executor == {"name": "local"}
 
 
-def test_the_yaml_states_the_defaults():
+def test_the_yaml_states_the_defaults() -> None:
     cfg = compose("executor=ray")
     assert RaySettings.of(OmegaConf.to_container(cfg.reranker.executor, resolve=True)) == RaySettings()
 
 
-def test_there_is_no_other_executor():
+def test_there_is_no_other_executor() -> None:
     with pytest.raises(EvalkitError, match="executor=dask: there is local and ray"):
         RaySettings.of({"name": "dask"})
 
 
-def remote(folder: Path, **changes) -> CrossEncoder:
+def remote(folder: Path, **changes: Any) -> CrossEncoder:
     executor = {"name": "ray", "workers": 2, "num_gpus": 0, "num_cpus": 1, "batches_per_block": 1}
     return CrossEncoder(
         **{"model": str(folder), "max_length": 64, "truncation": "longest_first", "batch_tokens": 256, "device": "auto",
@@ -262,7 +263,7 @@ def remote(folder: Path, **changes) -> CrossEncoder:
     )  # fmt: skip
 
 
-def test_the_driver_s_own_device_has_no_say(bert_folder, monkeypatch):
+def test_the_driver_s_own_device_has_no_say(bert_folder: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("evalkit.scoring.cluster.settings.find_spec", lambda name: name)
     remote(bert_folder, executor={"name": "ray"}, precision="fp16").check()  # whatever there is here
     with pytest.raises(EvalkitError, match=r"reranker.device=cuda:1: .* which is cpu here; use reranker.device=auto"):
@@ -280,7 +281,7 @@ LAUNCHERS = {
 """Our file -> the package of its plugin, and the module and the name of the plugin's own settings."""
 
 
-def launcher(name: str):
+def launcher(name: str) -> Any:
     from hydra.core.hydra_config import HydraConfig
 
     compose(f"hydra/launcher={name}", "hydra.job.num=0")
@@ -288,7 +289,7 @@ def launcher(name: str):
 
 
 @pytest.mark.parametrize("name", LAUNCHERS)
-def test_a_launcher_that_is_not_installed_is_named(name, monkeypatch):
+def test_a_launcher_that_is_not_installed_is_named(name: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     target = launcher(name)._target_  # it composes all the same
     monkeypatch.setattr("evalkit.scoring.cluster.settings.find_spec", lambda name: None)
     with pytest.raises(EvalkitError, match=f"is not installed: pip install {LAUNCHERS[name][0]}$"):
@@ -297,7 +298,7 @@ def test_a_launcher_that_is_not_installed_is_named(name, monkeypatch):
 
 
 @pytest.mark.parametrize("name", LAUNCHERS)
-def test_a_launcher_has_settings_that_its_plugin_takes(name):
+def test_a_launcher_has_settings_that_its_plugin_takes(name: Any) -> None:
     package, module, theirs = LAUNCHERS[name]
     own = pytest.importorskip(module, reason=f"composes; pip install {package}") and ConfigStore.instance().load(
         f"hydra/launcher/{theirs}.yaml"
@@ -328,7 +329,7 @@ def actors() -> list[int]:
 @pytest.mark.slow
 @pytest.mark.skipif(not os.environ.get("EVALKIT_RAY"), reason="takes a minute and more: EVALKIT_RAY=1 runs it")
 @pytest.mark.filterwarnings("ignore")  # Ray's and pyarrow's own
-def test_a_killed_worker_costs_nothing_but_time(bert_folder, tmp_path):
+def test_a_killed_worker_costs_nothing_but_time(bert_folder: Any, tmp_path: Path) -> None:
     pytest.importorskip("ray", reason="pip install 'evalkit-rerank[ray]'")
     pairs = [Pair(f"q{n % 7}", f"d{n}") for n in range(150)]
     queries = {f"q{n}": f"what is number {n}" for n in range(7)}

@@ -9,6 +9,7 @@ import sys
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 import pytest
 import torch
@@ -63,8 +64,8 @@ def hub(home: Path, address: str) -> dict[str, str]:
 
 
 def test_a_download_that_breaks_or_is_another_file_is_refused_and_a_whole_one_is_known_by_its_commit(
-    bert_folder, tmp_path
-):
+    bert_folder: Any, tmp_path: Path
+) -> None:
     weights = (bert_folder / "model.safetensors").read_bytes()
     files = {
         **model("acme/whole", bert_folder),
@@ -94,7 +95,9 @@ def test_a_download_that_breaks_or_is_another_file_is_refused_and_a_whole_one_is
     assert again == dict.fromkeys(names[1:4], COMMIT)
 
 
-def test_a_hub_models_scores_are_kept_by_its_commit_and_serve_without_a_network(bert_folder, tmp_path):
+def test_a_hub_models_scores_are_kept_by_its_commit_and_serve_without_a_network(
+    bert_folder: Any, tmp_path: Path
+) -> None:
     command = ("reranker.model=acme/small", "slice.queries=2", "depth=3", "protocol=none", f"store={tmp_path}/s.sqlite")
 
     def run(out: str, **environment: str) -> dict:
@@ -115,7 +118,7 @@ def test_a_hub_models_scores_are_kept_by_its_commit_and_serve_without_a_network(
 
 
 @contextmanager
-def hanging_up():
+def hanging_up() -> Any:
     """A server that closes each connection: yield its address and what has come in so far."""
     server, came = socket.create_server(("127.0.0.1", 0)), []
 
@@ -135,7 +138,7 @@ def hanging_up():
         server.close()
 
 
-def test_a_model_in_the_cache_loads_at_once_where_the_hub_does_not_answer(bert_folder, tmp_path):
+def test_a_model_in_the_cache_loads_at_once_where_the_hub_does_not_answer(bert_folder: Any, tmp_path: Path) -> None:
     """Each optional file that it does not have was asked for again and again: 157 seconds."""
     with serving(model("acme/small", bert_folder)) as (address, _):
         assert load(["acme/small"], tmp_path, address) == {"acme/small": COMMIT}
@@ -144,7 +147,7 @@ def test_a_model_in_the_cache_loads_at_once_where_the_hub_does_not_answer(bert_f
     assert len(came) <= 2
 
 
-def test_the_parts_of_an_embedding_model_come_from_the_hub_with_it(bert_folder, tmp_path):
+def test_the_parts_of_an_embedding_model_come_from_the_hub_with_it(bert_folder: Any, tmp_path: Path) -> None:
     files = model("acme/parts", bert_folder)
     own = {
         "modules.json": [{"type": f"sentence_transformers.models.{kind}", "path": path}
@@ -177,7 +180,9 @@ print(files.pooling, files.normalize, files.prompts["query"], len(files.notes))
         ("pytorch_model.bin", "the hub has its weights as a pickle (pytorch_model.bin) and no safetensors"),
     ],
 )
-def test_a_hub_model_whose_weights_have_another_format_says_which(bert_folder, tmp_path, file, message):
+def test_a_hub_model_whose_weights_have_another_format_says_which(
+    bert_folder: Any, tmp_path: Path, file: Any, message: Any
+) -> None:
     files = model("acme/odd", bert_folder)
     for path in [path for path in files if path.endswith("model.safetensors")]:
         del files[path]
@@ -192,7 +197,7 @@ def test_a_hub_model_whose_weights_have_another_format_says_which(bert_folder, t
 
 
 @pytest.fixture
-def cached(bert_folder, tmp_path, monkeypatch):
+def cached(bert_folder: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Fill a cache with a model: its folder in it, known by no branch or tag yet."""
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(hub_, "_no_answer", {})
@@ -213,7 +218,7 @@ def cached(bert_folder, tmp_path, monkeypatch):
     return fill
 
 
-def loaded(revision: str | None):
+def loaded(revision: str | None) -> Any:
     return load_classifier("acme/small", revision, torch.device("cpu"), PRECISIONS["fp32"], "reranker.model")
 
 
@@ -224,7 +229,7 @@ def refusal(revision: str | None = None, name: str = "acme/small") -> str:
     return str(caught.value)
 
 
-def test_a_branch_without_a_network_is_what_the_cache_has_and_it_is_said(cached):
+def test_a_branch_without_a_network_is_what_the_cache_has_and_it_is_said(cached: Any) -> None:
     cached(COMMIT, "main")
     found = loaded(None)
     assert found.revision == COMMIT
@@ -236,13 +241,13 @@ def test_a_branch_without_a_network_is_what_the_cache_has_and_it_is_said(cached)
 
 
 @pytest.mark.parametrize("revision", [COMMIT, COMMIT[:7]])
-def test_a_commit_in_the_cache_is_the_commit_whatever_the_network_says(cached, revision):
+def test_a_commit_in_the_cache_is_the_commit_whatever_the_network_says(cached: Any, revision: Any) -> None:
     cached(COMMIT, "main")
     found = loaded(revision)
     assert (found.revision, found.files.notes) == (COMMIT, ())
 
 
-def test_a_whole_commit_asks_the_hub_nothing(cached, monkeypatch):
+def test_a_whole_commit_asks_the_hub_nothing(cached: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     def ask(*_: object, **__: object) -> None:
         raise AssertionError("it asked")
 
@@ -253,20 +258,20 @@ def test_a_whole_commit_asks_the_hub_nothing(cached, monkeypatch):
     assert loaded(COMMIT).revision == COMMIT
 
 
-def test_a_cache_that_has_a_tag_only_says_which(cached):
+def test_a_cache_that_has_a_tag_only_says_which(cached: Any) -> None:
     cached(COMMIT, "v1.0")
     told = refusal()
     assert f"; its cache has v1.0 (commit {COMMIT}), which reranker.revision=... names; connect to the network" in told
     assert loaded("v1.0").commit == COMMIT
 
 
-def test_a_start_that_two_commits_share_is_none(cached):
+def test_a_start_that_two_commits_share_is_none(cached: Any) -> None:
     cached(COMMIT)
     cached(COMMIT[:-1] + "d")
     assert f"its cache has commit {COMMIT}, commit {COMMIT[:-1]}d, which reranker.revision=" in refusal(COMMIT[:7])
 
 
-def test_a_download_that_was_interrupted_is_said_to_be(cached):
+def test_a_download_that_was_interrupted_is_said_to_be(cached: Any) -> None:
     place = cached(COMMIT, "main")
     (place / "snapshots" / COMMIT / "model.safetensors").unlink()
     (place / "blobs" / "abc.incomplete").write_bytes(b"x")
@@ -275,7 +280,7 @@ def test_a_download_that_was_interrupted_is_said_to_be(cached):
     assert told.endswith("model.safetensors: reranker.model=PATH")
 
 
-def test_what_a_cache_does_not_know_of_is_said(cached):
+def test_what_a_cache_does_not_know_of_is_said(cached: Any) -> None:
     place = cached(COMMIT, "main")
     (place / ".no_exist" / COMMIT / "modules.json").unlink()
     assert loaded(None).files.notes[1:] == (
@@ -284,7 +289,7 @@ def test_what_a_cache_does_not_know_of_is_said(cached):
     )
 
 
-def test_parts_of_a_model_in_the_cache_are_read(cached):
+def test_parts_of_a_model_in_the_cache_are_read(cached: Any) -> None:
     place = cached(COMMIT, "main")
     (place / ".no_exist" / COMMIT / "adapter_config.json").unlink()
     (place / "snapshots" / COMMIT / "adapter_config.json").write_text('{"peft_type": "LORA"}', "utf-8")
@@ -314,7 +319,9 @@ def test_parts_of_a_model_in_the_cache_are_read(cached):
         (["pytorch_model.bin"], "the folder has pytorch_model.bin and no safetensors, and a pickle can run code"),
     ],
 )
-def test_a_folder_whose_weights_have_another_format_says_which(bert_folder, tmp_path, files, message):
+def test_a_folder_whose_weights_have_another_format_says_which(
+    bert_folder: Any, tmp_path: Path, files: Any, message: Any
+) -> None:
     folder = Path(shutil.copytree(bert_folder, tmp_path / "model"))
     (folder / "model.safetensors").unlink()
     for file in files:
@@ -326,13 +333,13 @@ def test_a_folder_whose_weights_have_another_format_says_which(bert_folder, tmp_
     assert message in str(caught.value)
 
 
-def test_a_folder_with_nothing_but_gguf_says_so(tmp_path):
+def test_a_folder_with_nothing_but_gguf_says_so(tmp_path: Path) -> None:
     (tmp_path / "model-q4.gguf").write_bytes(b"GGUF")
     told = refusal(name=str(tmp_path))
     assert "the folder has no config.json; its weights are model-q4.gguf alone (GGUF" in told
 
 
-def test_a_copy_that_lacks_a_file_of_weights_says_which(bert_folder, tmp_path):
+def test_a_copy_that_lacks_a_file_of_weights_says_which(bert_folder: Any, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(bert_folder, tmp_path / "model"))
     (folder / "model.safetensors").rename(folder / "model-00001-of-00002.safetensors")
     index = {"weight_map": {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}}
@@ -341,14 +348,14 @@ def test_a_copy_that_lacks_a_file_of_weights_says_which(bert_folder, tmp_path):
     assert "names 2 files of weights, and 1 are not there (e.g. model-00002-of-00002.safetensors)" in told
 
 
-def test_weights_in_other_formats_beside_the_right_one_are_no_matter(bert_folder, tmp_path):
+def test_weights_in_other_formats_beside_the_right_one_are_no_matter(bert_folder: Any, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(bert_folder, tmp_path / "model"))
     for file in ("pytorch_model.bin", "model.fp16.safetensors", "model.onnx", "model.gguf"):
         (folder / file).write_bytes(b"x")
     check_classifier(str(folder), None, "reranker.model")
 
 
-def test_a_model_is_called_by_its_name_and_not_by_its_place(tmp_path, monkeypatch):
+def test_a_model_is_called_by_its_name_and_not_by_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     snapshot = tmp_path / "models--acme--small-v1" / "snapshots" / COMMIT
     snapshot.mkdir(parents=True)
     (tmp_path / "runs" / "best").mkdir(parents=True)
@@ -362,7 +369,7 @@ def test_a_model_is_called_by_its_name_and_not_by_its_place(tmp_path, monkeypatc
     assert {name: short_name(name) for name in names} == names
 
 
-def test_the_folder_of_a_cache_is_not_a_models_and_says_how_to_name_it(tmp_path):
+def test_the_folder_of_a_cache_is_not_a_models_and_says_how_to_name_it(tmp_path: Path) -> None:
     (tmp_path / "models--acme--small" / "snapshots").mkdir(parents=True)
     told = refusal(name=str(tmp_path / "models--acme--small"))
     assert told.endswith("give the model's name: reranker.model=acme/small")

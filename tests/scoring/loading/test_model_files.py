@@ -5,6 +5,7 @@ import shutil
 import warnings
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -33,7 +34,7 @@ PAIRS = [Pair(query_id, doc_id) for query_id in QUERIES for doc_id in DOCS]
 PROMPT = "search for: "
 
 
-def edit(path: Path, **changes) -> None:
+def edit(path: Path, **changes: Any) -> None:
     before = json.loads(path.read_text("utf-8")) if path.exists() else {}
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps({**before, **changes}), "utf-8")
@@ -50,7 +51,7 @@ NORMALIZE = ("sentence_transformers.models.Normalize", "9_Normalize")
 
 
 @pytest.fixture
-def embedder(bert_folder, tmp_path) -> Path:
+def embedder(bert_folder: Any, tmp_path: Path) -> Path:
     """An embedding model as sentence-transformers writes one: mean pooling, normalised."""
     from transformers import AutoModel
 
@@ -64,7 +65,7 @@ def embedder(bert_folder, tmp_path) -> Path:
 
 
 @pytest.fixture
-def reranker(bert_folder, tmp_path) -> Path:
+def reranker(bert_folder: Any, tmp_path: Path) -> Path:
     """A cross-encoder as sentence-transformers 6 writes one, with a prompt."""
     folder = Path(shutil.copytree(bert_folder, tmp_path / "reranker"))
     list_modules(folder, ("sentence_transformers.base.modules.transformer.Transformer", ""))
@@ -77,7 +78,7 @@ def reranker(bert_folder, tmp_path) -> Path:
     return folder
 
 
-def dense_layer(folder: Path, path: str, size_in: int, size_out: int, **stated) -> None:
+def dense_layer(folder: Path, path: str, size_in: int, size_out: int, **stated: Any) -> None:
     torch.manual_seed(size_in + size_out)
     edit(folder / path / "config.json", **{
         "in_features": size_in, "out_features": size_out, "bias": True,
@@ -89,7 +90,7 @@ def dense_layer(folder: Path, path: str, size_in: int, size_out: int, **stated) 
     save_file(weights, folder / path / "model.safetensors")
 
 
-def dense(folder, **changes) -> Dense:
+def dense(folder: Any, **changes: Any) -> Dense:
     asked = {"pooling": None, "normalize": None, "max_length": None, "batch_tokens": 512, "device": "cpu",
              "precision": "fp32"}  # fmt: skip
     return Dense(str(folder), **{**asked, **changes})
@@ -101,7 +102,7 @@ def scores(first_stage: Dense) -> np.ndarray:
     return np.array([[{hit.doc_id: hit.score for hit in rankings[q]}[d] for d in DOCS] for q in QUERIES])
 
 
-def states(folder, text: str) -> torch.Tensor:
+def states(folder: Any, text: str) -> torch.Tensor:
     """The last states of one text by transformers alone, (tokens, hidden)."""
     from transformers import AutoModel, AutoTokenizer
 
@@ -110,7 +111,7 @@ def states(folder, text: str) -> torch.Tensor:
         return model(**tokenizer(text, return_tensors="pt")).last_hidden_state[0]
 
 
-def expected(folder, vector_of, query: str = "", doc: str = "") -> np.ndarray:
+def expected(folder: Any, vector_of: Any, query: str = "", doc: str = "") -> np.ndarray:
     """Products of vectors that `vector_of` makes of the states of each text, one text at a time."""
     queries = torch.stack([vector_of(states(folder, query + text)) for text in QUERIES.values()])
     docs = torch.stack([vector_of(states(folder, doc + text)) for text in DOCS.values()])
@@ -121,19 +122,19 @@ def unit(vector: torch.Tensor) -> torch.Tensor:
     return vector / vector.norm()
 
 
-def cross_encoder(folder, **changes) -> CrossEncoder:
+def cross_encoder(folder: Any, **changes: Any) -> CrossEncoder:
     asked = {"max_length": 128, "truncation": "longest_first", "batch_tokens": 640, "device": "cpu",
              "precision": "fp32"}  # fmt: skip
     return CrossEncoder(str(folder), **asked | changes)
 
 
-def logits(reranker: CrossEncoder, queries=None) -> list[float]:
+def logits(reranker: CrossEncoder, queries: Any = None) -> list[float]:
     reranker.check()
     reranker.load()
     return list(reranker.score(PAIRS, queries or QUERIES, DOCS).logits)
 
 
-def refused(component) -> str:
+def refused(component: Any) -> str:
     with pytest.raises(EvalkitError) as caught:
         component.check()
     told = str(caught.value)
@@ -144,7 +145,7 @@ def refused(component) -> str:
 # --- pooling
 
 
-def test_each_pooling_is_what_it_says_by_hand():
+def test_each_pooling_is_what_it_says_by_hand() -> None:
     """Two texts of three and two tokens, of one number each, and a state at the padding that must not count."""
     batch = torch.tensor([[[1.0], [4.0], [-2.0]], [[3.0], [5.0], [99.0]]])
     mask = torch.tensor([[1, 1, 1], [1, 1, 0]])
@@ -166,7 +167,7 @@ def test_each_pooling_is_what_it_says_by_hand():
     more=st.integers(0, 4),
     pooling=st.sampled_from(["cls", "mean", "max", "lasttoken", "weightedmean", "mean_sqrt_len_tokens"]),
 )
-def test_no_pooling_depends_on_how_far_a_text_is_padded(lengths, more, pooling):
+def test_no_pooling_depends_on_how_far_a_text_is_padded(lengths: Any, more: Any, pooling: Any) -> None:
     random = torch.Generator().manual_seed(sum(lengths))
     longest = max(lengths) + more
     batch = torch.randn(len(lengths), longest, 3, generator=random)
@@ -188,19 +189,19 @@ def test_no_pooling_depends_on_how_far_a_text_is_padded(lengths, more, pooling):
         ({"pooling_mode_mean_tokens": False}, lambda s: unit(s.mean(0))),  # as sentence-transformers: none is mean
     ],
 )
-def test_pooling_is_what_the_folder_says(embedder, stated, vector_of):
+def test_pooling_is_what_the_folder_says(embedder: Any, stated: Any, vector_of: Any) -> None:
     edit(embedder / "1_Pooling" / "config.json", **stated)
     assert scores(dense(embedder)) == pytest.approx(expected(embedder, vector_of), abs=1e-5)
 
 
-def test_the_folder_of_a_part_may_have_any_name(embedder):
+def test_the_folder_of_a_part_may_have_any_name(embedder: Any) -> None:
     (embedder / "1_Pooling").rename(embedder / "how")
     list_modules(embedder, TRANSFORMER, ("sentence_transformers.models.Pooling", "how"))
     edit(embedder / "how" / "config.json", pooling_mode="cls")
     assert scores(dense(embedder)) == pytest.approx(expected(embedder, lambda s: unit(s[0])), abs=1e-5)
 
 
-def test_a_setting_that_contradicts_the_folder_is_used_and_said(embedder):
+def test_a_setting_that_contradicts_the_folder_is_used_and_said(embedder: Any) -> None:
     first_stage = dense(embedder, pooling="cls", normalize=False, max_length=256, query_prefix="q: ", doc_prefix="")
     edit(embedder / "config_sentence_transformers.json", prompts={"query": "query: ", "document": "passage: "})
     edit(embedder / "sentence_bert_config.json", max_seq_length=300)
@@ -218,13 +219,13 @@ def test_a_setting_that_contradicts_the_folder_is_used_and_said(embedder):
     ]
 
 
-def test_settings_that_agree_with_the_folder_say_nothing(embedder):
+def test_settings_that_agree_with_the_folder_say_nothing(embedder: Any) -> None:
     first_stage = dense(embedder, pooling="mean", normalize=True)
     scores(first_stage)
     assert first_stage.describe()["notes"] == []
 
 
-def test_a_folder_that_says_nothing_needs_a_pooling(embedder):
+def test_a_folder_that_says_nothing_needs_a_pooling(embedder: Any) -> None:
     (embedder / "modules.json").unlink()
     assert refused(dense(embedder, pooling="mean")).endswith(
         "the folder has 1_Pooling and no modules.json, which says how its parts belong together; copy or download the "
@@ -239,7 +240,7 @@ def test_a_folder_that_says_nothing_needs_a_pooling(embedder):
     )  # fmt: skip
 
 
-def test_the_generic_choice_states_nothing_of_its_own():
+def test_the_generic_choice_states_nothing_of_its_own() -> None:
     first_stage = compose("first_stage=dense", "first_stage.model=m").first_stage
     own = ("pooling", "normalize", "max_length", "query_prefix", "doc_prefix")
     assert {first_stage[key] for key in own} == {None}
@@ -248,7 +249,7 @@ def test_the_generic_choice_states_nothing_of_its_own():
 # --- layers
 
 
-def test_layers_behind_the_pooling_are_computed(embedder):
+def test_layers_behind_the_pooling_are_computed(embedder: Any) -> None:
     dense_layer(embedder, "2_Dense", 32, 16)
     dense_layer(embedder, "3_Dense", 16, 8, activation_function="torch.nn.modules.linear.Identity", bias=False,
                 use_residual=True)  # fmt: skip
@@ -264,7 +265,7 @@ def test_layers_behind_the_pooling_are_computed(embedder):
     torch.manual_seed(32 + 16)
     first, bias = torch.randn(16, 32), torch.randn(16)
 
-    def vector_of(of_tokens):
+    def vector_of(of_tokens: Any) -> Any:
         x = torch.tanh(first @ of_tokens.mean(0) + bias)
         x = weights @ x + 2 * weights @ x
         x = (x - x.mean()) / (x.var(unbiased=False) + 1e-5).sqrt() * gain + shift
@@ -278,7 +279,7 @@ def test_layers_behind_the_pooling_are_computed(embedder):
     assert first_stage.describe()["dimensions"] == 8
 
 
-def test_dot_product_truncation_and_case_are_followed(embedder):
+def test_dot_product_truncation_and_case_are_followed(embedder: Any) -> None:
     list_modules(embedder, TRANSFORMER, POOLING)
     edit(embedder / "config_sentence_transformers.json", similarity_fn_name="dot", truncate_dim=5)
     assert scores(dense(embedder)) == pytest.approx(expected(embedder, lambda s: s.mean(0)[:5]), rel=1e-4)
@@ -289,7 +290,7 @@ def test_dot_product_truncation_and_case_are_followed(embedder):
     assert "compare vectors by euclidean distance, and evalkit by cosine or dot product; choose" in told
 
 
-def test_texts_are_in_lower_case_where_the_folder_says_so(embedder):
+def test_texts_are_in_lower_case_where_the_folder_says_so(embedder: Any) -> None:
     tokenizer = json.loads((embedder / "tokenizer.json").read_text("utf-8"))
     tokenizer["normalizer"] = None
     (embedder / "tokenizer.json").write_text(json.dumps(tokenizer), "utf-8")
@@ -307,7 +308,7 @@ def test_texts_are_in_lower_case_where_the_folder_says_so(embedder):
     assert np.abs(with_case - without).max() > 0.01
 
 
-def test_the_fingerprint_of_a_folder_moves_with_its_parts(embedder):
+def test_the_fingerprint_of_a_folder_moves_with_its_parts(embedder: Any) -> None:
     """Embeddings that are kept, and results, are known by it."""
     before = folder_hash(embedder)
     edit(embedder / "1_Pooling" / "config.json", pooling_mode="cls")
@@ -320,7 +321,7 @@ def test_the_fingerprint_of_a_folder_moves_with_its_parts(embedder):
 # --- prompts
 
 
-def test_stored_prompts_stand_before_queries_and_passages(embedder):
+def test_stored_prompts_stand_before_queries_and_passages(embedder: Any) -> None:
     stated = {"prompts": {"query": "query: ", "passage": "passage: "}}
     edit(embedder / "config_sentence_transformers.json", **stated)
     first_stage = dense(embedder)
@@ -334,7 +335,7 @@ def test_stored_prompts_stand_before_queries_and_passages(embedder):
     assert "leave the prompt's tokens out of the pooling (include_prompt=false)" in refused(dense(embedder))
 
 
-def test_prompts_of_other_names_are_not_guessed_at(embedder):
+def test_prompts_of_other_names_are_not_guessed_at(embedder: Any) -> None:
     edit(embedder / "config_sentence_transformers.json", prompts={"s2p": "Instruct: ", "query": ""})
     first_stage = dense(embedder)
     scores(first_stage)
@@ -345,7 +346,7 @@ def test_prompts_of_other_names_are_not_guessed_at(embedder):
     dense(embedder, query_prefix="Instruct: ", doc_prefix="").check()
 
 
-def test_a_rerankers_default_prompt_stands_before_the_query(reranker, bert_folder):
+def test_a_rerankers_default_prompt_stands_before_the_query(reranker: Any, bert_folder: Any) -> None:
     prompted = cross_encoder(reranker)
     by_hand = logits(cross_encoder(bert_folder), {query_id: PROMPT + text for query_id, text in QUERIES.items()})
     assert logits(prompted) == pytest.approx(by_hand, abs=1e-6)
@@ -356,7 +357,7 @@ def test_a_rerankers_default_prompt_stands_before_the_query(reranker, bert_folde
     assert prompted._space()["prompt"] == PROMPT  # scores with and without it are not taken for one another
 
 
-def test_a_prompt_that_is_set_wins_over_the_folders_and_is_said(reranker, bert_folder):
+def test_a_prompt_that_is_set_wins_over_the_folders_and_is_said(reranker: Any, bert_folder: Any) -> None:
     without = cross_encoder(reranker, prompt="")
     assert logits(without) == pytest.approx(logits(cross_encoder(bert_folder)), abs=1e-6)
     facts = without.describe()
@@ -364,14 +365,14 @@ def test_a_prompt_that_is_set_wins_over_the_folders_and_is_said(reranker, bert_f
     assert facts["notes"] == [f"reranker.prompt='' was used, and the reranker's own files say {PROMPT!r}"]
 
 
-def test_a_length_that_contradicts_a_rerankers_folder_is_said(reranker):
+def test_a_length_that_contradicts_a_rerankers_folder_is_said(reranker: Any) -> None:
     edit(reranker / "sentence_bert_config.json", max_seq_length=256)
     small = cross_encoder(reranker)
     logits(small)
     assert small.describe()["notes"] == ["reranker.max_length=128 was used, and the reranker's own files say 256"]
 
 
-def test_prompts_that_sentence_transformers_does_not_use_are_said_and_not_used(reranker, bert_folder):
+def test_prompts_that_sentence_transformers_does_not_use_are_said_and_not_used(reranker: Any, bert_folder: Any) -> None:
     (reranker / "modules.json").unlink()
     plain = cross_encoder(reranker)
     assert logits(plain) == pytest.approx(logits(cross_encoder(bert_folder)), abs=1e-6)
@@ -379,7 +380,7 @@ def test_prompts_that_sentence_transformers_does_not_use_are_said_and_not_used(r
     assert "names a default prompt ('web') which was not used, since there is no modules.json" in note
 
 
-def test_a_rerankers_prompts_without_a_default_are_not_used_and_said(reranker, bert_folder):
+def test_a_rerankers_prompts_without_a_default_are_not_used_and_said(reranker: Any, bert_folder: Any) -> None:
     edit(reranker / "config_sentence_transformers.json", default_prompt_name=None)
     plain = cross_encoder(reranker)
     assert logits(plain) == pytest.approx(logits(cross_encoder(bert_folder)), abs=1e-6)
@@ -388,7 +389,7 @@ def test_a_rerankers_prompts_without_a_default_are_not_used_and_said(reranker, b
 
 
 @pytest.mark.parametrize("name", ["activation.ReLU", "activation.GELU", "activation.Softmax"])
-def test_an_activation_that_changes_the_order_is_refused(reranker, name):
+def test_an_activation_that_changes_the_order_is_refused(reranker: Any, name: Any) -> None:
     edit(reranker / "config_sentence_transformers.json", activation_fn=f"torch.nn.modules.{name}")
     told = refused(cross_encoder(reranker))
     assert f"states the activation torch.nn.modules.{name} for its scores, which need not keep the order" in told
@@ -396,7 +397,7 @@ def test_an_activation_that_changes_the_order_is_refused(reranker, name):
 
 
 @pytest.mark.parametrize("where", ["sbert_ce_default_activation_function", "sentence_transformers"])
-def test_an_activation_in_config_json_counts_too(bert_folder, tmp_path, where):
+def test_an_activation_in_config_json_counts_too(bert_folder: Any, tmp_path: Path, where: Any) -> None:
     folder = Path(shutil.copytree(bert_folder, tmp_path / "old"))
     for name, kept in (("linear.Identity", "Identity"), ("activation.Hardtanh", None)):
         path = f"torch.nn.modules.{name}"
@@ -417,21 +418,21 @@ def sparse(folder: Path) -> None:
     edit(folder / "config_sentence_transformers.json", model_type="SparseEncoder")
 
 
-def modules(*parts):
+def modules(*parts: Any) -> Any:
     return lambda folder: list_modules(
         folder, *((f"sentence_transformers.models.{kind}", path) for kind, path in parts)
     )
 
 
-def part(path: str, **stated):
+def part(path: str, **stated: Any) -> Any:
     return lambda folder: edit(folder / path, **stated)
 
 
-def text(path: str, content: str):
+def text(path: str, content: str) -> Any:
     return lambda folder: (folder / path).write_text(content, "utf-8")
 
 
-def with_layer(kind: str = "Dense", weights: str = "model.safetensors", **stated):
+def with_layer(kind: str = "Dense", weights: str = "model.safetensors", **stated: Any) -> Any:
     def change(folder: Path) -> None:
         list_modules(folder, TRANSFORMER, POOLING, (f"sentence_transformers.models.{kind}", "2_Layer"))
         dense_layer(folder, "2_Layer", 32, 8)
@@ -492,14 +493,14 @@ def with_layer(kind: str = "Dense", weights: str = "model.safetensors", **stated
         (part("config.json", quantization_config={"quant_method": "gptq", "bits": 4}), "weights are quantised (gptq)"),
     ],
 )  # fmt: skip
-def test_what_is_not_understood_is_refused_by_name_before_any_work(embedder, change, message):
+def test_what_is_not_understood_is_refused_by_name_before_any_work(embedder: Any, change: Any, message: Any) -> None:
     change(embedder)
     told = refused(dense(embedder, pooling="mean", normalize=True))
     assert told.startswith(f"first_stage.model={embedder}: ")
     assert message in told
 
 
-def test_weights_of_a_layer_that_are_another_ones_are_refused(embedder):
+def test_weights_of_a_layer_that_are_another_ones_are_refused(embedder: Any) -> None:
     with_layer(out_features=16)(embedder)
     with pytest.raises(EvalkitError, match=r"2_Layer/model.safetensors holds linear.bias 8, linear.weight 8x32, and"):
         dense(embedder).search(DATA, 1)
@@ -508,7 +509,7 @@ def test_weights_of_a_layer_that_are_another_ones_are_refused(embedder):
         dense(embedder).search(DATA, 1)
 
 
-def test_one_part_of_a_model_is_not_taken_for_the_model(embedder):
+def test_one_part_of_a_model_is_not_taken_for_the_model(embedder: Any) -> None:
     """Its pooling and layers would be lost."""
     whole = embedder.parent / "whole"
     (whole / "1_Pooling").mkdir(parents=True)
@@ -522,7 +523,7 @@ def test_one_part_of_a_model_is_not_taken_for_the_model(embedder):
 
 
 @pytest.mark.parametrize("kind", ["reranker", "embedder"])
-def test_an_adapter_is_refused_with_the_way_out(request, kind):
+def test_an_adapter_is_refused_with_the_way_out(request: pytest.FixtureRequest, kind: Any) -> None:
     """transformers would apply it with peft installed, in part or in whole, and ignore it without."""
     folder = request.getfixturevalue(kind)
     edit(folder / "adapter_config.json", peft_type="LORA", base_model_name_or_path="acme/base")
@@ -538,7 +539,7 @@ def test_an_adapter_is_refused_with_the_way_out(request, kind):
     assert alone in refused(component)
 
 
-def test_a_modular_cross_encoder_is_refused_by_name_on_both_sides(reranker):
+def test_a_modular_cross_encoder_is_refused_by_name_on_both_sides(reranker: Any) -> None:
     """Its score comes from layers behind the transformer; its vectors mean nothing."""
     list_modules(reranker, TRANSFORMER, POOLING, ("sentence_transformers.base.modules.dense.Dense", "2_Dense"))
     for component in (cross_encoder(reranker), dense(reranker, pooling="cls")):
@@ -549,7 +550,7 @@ def test_a_modular_cross_encoder_is_refused_by_name_on_both_sides(reranker):
         assert "belongs in first_stage" not in told
 
 
-def test_a_cross_encoder_is_no_embedding_model(reranker):
+def test_a_cross_encoder_is_no_embedding_model(reranker: Any) -> None:
     told = refused(dense(reranker, pooling="cls"))
     assert "a cross-encoder (modules.json: Transformer), which scores a query with a passage and has no vectors" in told
 
@@ -563,7 +564,9 @@ def test_a_cross_encoder_is_no_embedding_model(reranker):
         ("bert", "BertForMaskedLM", "this is a masked language model, which has no score for a pair"),
     ],
 )
-def test_what_is_no_cross_encoder_is_named_and_so_is_the_way_round(tmp_path, kind, architecture, message):
+def test_what_is_no_cross_encoder_is_named_and_so_is_the_way_round(
+    tmp_path: Path, kind: Any, architecture: Any, message: Any
+) -> None:
     from transformers import AutoConfig
 
     AutoConfig.for_model(kind, architectures=[architecture], num_labels=1).save_pretrained(tmp_path)
@@ -573,7 +576,7 @@ def test_what_is_no_cross_encoder_is_named_and_so_is_the_way_round(tmp_path, kin
     assert "belongs in first_stage" not in told
 
 
-def test_an_encoder_with_a_decoder_is_no_embedding_model_here(tmp_path):
+def test_an_encoder_with_a_decoder_is_no_embedding_model_here(tmp_path: Path) -> None:
     from transformers import AutoConfig
 
     AutoConfig.for_model("t5", architectures=["T5EncoderModel"]).save_pretrained(tmp_path)
@@ -584,7 +587,7 @@ def test_an_encoder_with_a_decoder_is_no_embedding_model_here(tmp_path):
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
-def test_a_vector_does_not_depend_on_the_texts_beside_it(embedder, side):
+def test_a_vector_does_not_depend_on_the_texts_beside_it(embedder: Any, side: Any) -> None:
     """With padding on the left, positions moved with the longest text of the batch: cosine with itself was 0.72."""
     edit(embedder / "tokenizer_config.json", padding_side=side)
     alone = scores(dense(embedder, max_length=128, batch_tokens=128))
@@ -593,7 +596,7 @@ def test_a_vector_does_not_depend_on_the_texts_beside_it(embedder, side):
 
 
 @pytest.mark.parametrize("of_model", [0, None])
-def test_a_tokenizer_without_a_padding_token_embeds_all_the_same(embedder, of_model):
+def test_a_tokenizer_without_a_padding_token_embeds_all_the_same(embedder: Any, of_model: Any) -> None:
     before = scores(dense(embedder))
     stated = json.loads((embedder / "tokenizer_config.json").read_text("utf-8"))
     del stated["pad_token"]
@@ -607,7 +610,7 @@ def test_a_tokenizer_without_a_padding_token_embeds_all_the_same(embedder, of_mo
 
 
 @pytest.fixture
-def sentence_transformers():
+def sentence_transformers() -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return pytest.importorskip("sentence_transformers", reason="the benchmark extra brings sentence-transformers")
@@ -615,7 +618,7 @@ def sentence_transformers():
 
 @pytest.mark.parametrize("pooling", ["cls", "max", "mean", "lasttoken", "weightedmean", "mean_sqrt_len_tokens"])
 @pytest.mark.filterwarnings("ignore")
-def test_vectors_are_those_of_sentence_transformers(embedder, sentence_transformers, pooling):
+def test_vectors_are_those_of_sentence_transformers(embedder: Any, sentence_transformers: Any, pooling: Any) -> None:
     list_modules(embedder, TRANSFORMER, POOLING, ("sentence_transformers.models.Dense", "2_Dense"), NORMALIZE)
     dense_layer(embedder, "2_Dense", 32, 16)
     edit(embedder / "1_Pooling" / "config.json", pooling_mode=pooling)
@@ -629,7 +632,7 @@ def test_vectors_are_those_of_sentence_transformers(embedder, sentence_transform
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_logits_are_those_of_sentence_transformers(reranker, sentence_transformers):
+def test_logits_are_those_of_sentence_transformers(reranker: Any, sentence_transformers: Any) -> None:
     model = sentence_transformers.CrossEncoder(str(reranker), device="cpu")
     pairs = [(QUERIES[pair.query_id], DOCS[pair.doc_id]) for pair in PAIRS]
     theirs = model.predict(pairs, activation_fn=torch.nn.Identity(), show_progress_bar=False)
@@ -639,7 +642,7 @@ def test_logits_are_those_of_sentence_transformers(reranker, sentence_transforme
 # --- a whole trial, and the shared cases
 
 
-def test_a_trial_says_what_contradicts_the_folder():
+def test_a_trial_says_what_contradicts_the_folder() -> None:
     class Trial:
         slice = DATA
         unjudged_at_10 = {"first_stage": 0.0, "reranked": 0.0}  # noqa: RUF012
@@ -666,7 +669,9 @@ def cases() -> Path:
 @pytest.mark.shared
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", ["encoder-with-dense-layer", "encoder-cls-pooling"])
-def test_odd_embedding_models_give_the_vectors_of_sentence_transformers(cases, sentence_transformers, name):
+def test_odd_embedding_models_give_the_vectors_of_sentence_transformers(
+    cases: Any, sentence_transformers: Any, name: Any
+) -> None:
     model = sentence_transformers.SentenceTransformer(str(cases / name), device="cpu")
     queries, docs = model.encode_query(list(QUERIES.values())), model.encode_document(list(DOCS.values()))
     assert scores(dense(cases / name)) == pytest.approx(model.similarity(queries, docs).numpy(), abs=1e-5)
@@ -674,7 +679,7 @@ def test_odd_embedding_models_give_the_vectors_of_sentence_transformers(cases, s
 
 @pytest.mark.shared
 @pytest.mark.filterwarnings("ignore")
-def test_an_odd_reranker_gives_the_logits_of_sentence_transformers(cases, sentence_transformers):
+def test_an_odd_reranker_gives_the_logits_of_sentence_transformers(cases: Any, sentence_transformers: Any) -> None:
     model = sentence_transformers.CrossEncoder(str(cases / "cross-encoder-with-prompt"), device="cpu")
     pairs = [(QUERIES[pair.query_id], DOCS[pair.doc_id]) for pair in PAIRS]
     theirs = model.predict(pairs, activation_fn=torch.nn.Identity(), show_progress_bar=False)
@@ -684,7 +689,7 @@ def test_an_odd_reranker_gives_the_logits_of_sentence_transformers(cases, senten
 
 
 @pytest.mark.shared
-def test_an_odd_modular_reranker_is_refused_by_name(cases):
+def test_an_odd_modular_reranker_is_refused_by_name(cases: Any) -> None:
     folder = cases / "modular-cross-encoder"
     assert "a modular cross-encoder (modules.json: Transformer, Pooling, Dense, LayerNorm, Dense)" in refused(
         cross_encoder(folder)

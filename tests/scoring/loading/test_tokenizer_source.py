@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,11 +27,11 @@ PAIRS = [
 ]
 
 
-def load(folder: Path):
+def load(folder: Path) -> Any:
     return load_classifier(str(folder), None, CPU, PRECISIONS["fp32"], "reranker.model")
 
 
-def edit(path: Path, **changes) -> None:
+def edit(path: Path, **changes: Any) -> None:
     path.write_text(json.dumps(json.loads(path.read_text("utf-8")) | changes), "utf-8")
 
 
@@ -39,17 +40,17 @@ def scores(folder: Path) -> np.ndarray:
 
 
 @pytest.fixture
-def xlmr(xlmr_folder, tmp_path) -> Path:
+def xlmr(xlmr_folder: Any, tmp_path: Path) -> Path:
     return Path(shutil.copytree(xlmr_folder, tmp_path / "xlmr"))
 
 
 @pytest.fixture
-def bert(bert_folder, tmp_path) -> Path:
+def bert(bert_folder: Any, tmp_path: Path) -> Path:
     return Path(shutil.copytree(bert_folder, tmp_path / "bert"))
 
 
 @pytest.mark.parametrize("folder", ["bert_folder", "xlmr_folder"])
-def test_a_tokenizer_that_agrees_with_its_file_is_taken_as_it_is(request, folder):
+def test_a_tokenizer_that_agrees_with_its_file_is_taken_as_it_is(request: pytest.FixtureRequest, folder: Any) -> None:
     source = load(request.getfixturevalue(folder)).tokenizer_source
     assert (source.says, source.disagreed) == ("tokenizer.json", False)
 
@@ -65,7 +66,9 @@ def test_a_tokenizer_that_agrees_with_its_file_is_taken_as_it_is(request, folder
         ("AlbertTokenizer", {}),
     ],
 )
-def test_where_transformers_would_build_another_tokenizer_the_file_decides(xlmr, tokenizer_class, more):
+def test_where_transformers_would_build_another_tokenizer_the_file_decides(
+    xlmr: Any, tokenizer_class: Any, more: Any
+) -> None:
     right, file = scores(xlmr), Tokenizer.from_file(str(xlmr / "tokenizer.json"))
     edit(xlmr / "tokenizer_config.json", tokenizer_class=tokenizer_class, **more)
     rebuilt = AutoTokenizer.from_pretrained(xlmr)
@@ -77,7 +80,7 @@ def test_where_transformers_would_build_another_tokenizer_the_file_decides(xlmr,
     np.testing.assert_allclose(scores(xlmr), right, rtol=0, atol=1e-6)
 
 
-def test_a_setting_that_transformers_has_always_put_above_the_file_stays_above_it(bert):
+def test_a_setting_that_transformers_has_always_put_above_the_file_stays_above_it(bert: Any) -> None:
     """tokenizer.json lowercases here, and tokenizer_config.json says not to."""
     edit(bert / "tokenizer_config.json", do_lower_case=False)
     pretrained = load(bert)
@@ -86,7 +89,7 @@ def test_a_setting_that_transformers_has_always_put_above_the_file_stays_above_i
     assert pretrained.tokenizer("Cat")["input_ids"] != pretrained.tokenizer("cat")["input_ids"]
 
 
-def test_a_folder_without_tokenizer_json_says_who_built_the_tokenizer(bert):
+def test_a_folder_without_tokenizer_json_says_who_built_the_tokenizer(bert: Any) -> None:
     words = json.loads((bert / "tokenizer.json").read_text("utf-8"))["model"]["vocab"]
     right = scores(bert)
     (bert / "tokenizer.json").unlink()
@@ -97,7 +100,7 @@ def test_a_folder_without_tokenizer_json_says_who_built_the_tokenizer(bert):
 
 @pytest.mark.parametrize("rule", ["longest_first", "only_second"])
 @pytest.mark.parametrize("max_length", [12, 13, 20])
-def test_texts_are_cut_on_the_side_that_the_tokenizer_names(bert, rule, max_length):
+def test_texts_are_cut_on_the_side_that_the_tokenizer_names(bert: Any, rule: Any, max_length: Any) -> None:
     edit(bert / "tokenizer_config.json", truncation_side="left")
     tokenizer = load(bert).tokenizer
     pairs = PairTokenizer(tokenizer, max_length, rule)
@@ -109,12 +112,12 @@ def test_texts_are_cut_on_the_side_that_the_tokenizer_names(bert, rule, max_leng
     assert Scorer(load(bert), CPU, 64, rule, 400).describe()["truncation_side"] == "left"
 
 
-def test_a_pair_that_is_put_together_in_another_way_than_its_parts_is_refused(bert_folder):
+def test_a_pair_that_is_put_together_in_another_way_than_its_parts_is_refused(bert_folder: Any) -> None:
     tokenizer = AutoTokenizer.from_pretrained(bert_folder)
     pairs = PairTokenizer(tokenizer, 64, "longest_first")
 
     class Shouting(type(tokenizer)):
-        def __call__(self, query, passage, **more):
+        def __call__(self, query: Any, passage: Any, **more: Any) -> Any:
             return super().__call__(query, passage + " !", **more)
 
     tokenizer.__class__ = Shouting
@@ -122,7 +125,7 @@ def test_a_pair_that_is_put_together_in_another_way_than_its_parts_is_refused(be
         check_ids(pairs)
 
 
-def test_tokens_that_the_vocabulary_does_not_know_are_counted_a_side(bert_folder):
+def test_tokens_that_the_vocabulary_does_not_know_are_counted_a_side(bert_folder: Any) -> None:
     """By hand: 'cat' is known, '☃' and '♞' are not; a passage in two pairs counts once."""
     pairs = PairTokenizer(load(bert_folder).tokenizer, 64, "longest_first")
     table = TokenTable(pairs)
@@ -133,14 +136,14 @@ def test_tokens_that_the_vocabulary_does_not_know_are_counted_a_side(bert_folder
     assert facts.longest_pair_tokens == 4 + 9 + 3
 
 
-def test_the_longest_pair_is_counted_before_it_is_cut(bert_folder):
+def test_the_longest_pair_is_counted_before_it_is_cut(bert_folder: Any) -> None:
     table = TokenTable(PairTokenizer(load(bert_folder).tokenizer, 8, "longest_first"))
     assert table.tokenize([("a b", "a b c d e f g h i j"), ("a", "b")]).lengths.max() == 8
     assert table.facts().longest_pair_tokens == 2 + 10 + 3
 
 
 @pytest.mark.shared
-def test_the_ids_of_a_public_report_are_those_of_the_file(shared):
+def test_the_ids_of_a_public_report_are_those_of_the_file(shared: Path) -> None:
     folder = shared / "cases" / "models" / "xlmr-tokenizer-rebuilt"
     file = Tokenizer.from_file(str(folder / "tokenizer.json"))
     pairs = PairTokenizer(load(folder).tokenizer, 512, "longest_first")

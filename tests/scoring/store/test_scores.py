@@ -10,6 +10,7 @@ import sys
 import time
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -32,25 +33,25 @@ FACTS = {
 }  # fmt: skip
 
 
-def texts_of(number, pairs=16):
+def texts_of(number: Any, pairs: Any = 16) -> Any:
     return [(f"query {row % 3}", f"passage {number}, {row}") for row in range(pairs)]
 
 
-def batch(number, pairs=16):
+def batch(number: Any, pairs: Any = 16) -> Any:
     """Keys, logits, truncated and tokens of a batch, the same each time."""
     draw = np.random.default_rng(number)
     logits = draw.standard_normal(pairs).astype(np.float32)
     return pair_keys(texts_of(number, pairs)), logits, logits > 1, draw.integers(3, 513, pairs)
 
 
-def filled(path, batches=20, space=FACTS):
+def filled(path: Any, batches: Any = 20, space: Any = FACTS) -> Any:
     with ScoreStore(path, space) as kept:
         for number in range(batches):
             kept.keep(*batch(number))
     return path
 
 
-def known_of(path, numbers, space=FACTS):
+def known_of(path: Any, numbers: Any, space: Any = FACTS) -> Any:
     """How many pairs of each of these batches the store knows; those that it knows, it knows right."""
     keys, logits, truncated, tokens = map(np.concatenate, zip(*map(batch, numbers), strict=True))
     with ScoreStore(path, space) as kept:
@@ -62,16 +63,16 @@ def known_of(path, numbers, space=FACTS):
     return there.reshape(-1, 16).sum(axis=1).tolist()
 
 
-def knows(path, number, space=FACTS):
+def knows(path: Any, number: Any, space: Any = FACTS) -> Any:
     return known_of(path, [number], space)[0]
 
 
 @pytest.fixture
-def path(tmp_path):
+def path(tmp_path: Path) -> Any:
     return tmp_path / "scores.sqlite"
 
 
-def refusal(path, *words):
+def refusal(path: Any, *words: Any) -> Any:
     """Return the sentence with which the store at `path` is refused; it names the file and the way out."""
     with pytest.raises(EvalkitError) as told:
         knows(path, 0)
@@ -85,14 +86,14 @@ def refusal(path, *words):
 # --- what is kept
 
 
-def test_a_logit_comes_back_bit_for_bit_and_nan_and_infinity_are_never_kept(path):
+def test_a_logit_comes_back_bit_for_bit_and_nan_and_infinity_are_never_kept(path: Any) -> None:
     fresh = count()
     with ScoreStore(path, FACTS) as kept:
 
         @settings(max_examples=60, deadline=None)
         @example(bits=[0x7F800000, 0xFF800000, 0x7FC00000, 0x80000000, 0x00000001, 0x3F800000], tokens=512)
         @given(bits=st.lists(st.integers(0, 2**32 - 1), min_size=1, max_size=30), tokens=st.integers(0, 2**31 - 1))
-        def holds(bits, tokens):
+        def holds(bits: Any, tokens: Any) -> None:
             logits = np.array(bits, dtype=np.uint32).view(np.float32)
             example = next(fresh)
             keys = pair_keys([(f"query {example}", str(row)) for row in range(len(bits))])
@@ -109,7 +110,7 @@ def test_a_logit_comes_back_bit_for_bit_and_nan_and_infinity_are_never_kept(path
         holds()
 
 
-def test_what_was_never_kept_is_unknown_and_a_pair_that_is_asked_for_twice_is_known_twice(path):
+def test_what_was_never_kept_is_unknown_and_a_pair_that_is_asked_for_twice_is_known_twice(path: Any) -> None:
     keys, logits, *_ = batch(1)
     with ScoreStore(path, FACTS) as kept:
         assert np.isnan(kept.known(keys).logits).all()
@@ -120,7 +121,7 @@ def test_what_was_never_kept_is_unknown_and_a_pair_that_is_asked_for_twice_is_kn
         assert len(kept.known(keys[:0]).logits) == 0
 
 
-def test_the_score_that_was_kept_first_stays(path):
+def test_the_score_that_was_kept_first_stays(path: Any) -> None:
     keys = pair_keys([("q", "p")])
     with ScoreStore(path, FACTS) as kept:
         for logit in (0.25, 0.75):
@@ -128,7 +129,7 @@ def test_the_score_that_was_kept_first_stays(path):
         assert kept.known(keys).logits.tolist() == [0.25]
 
 
-def test_pairs_whose_keys_agree_by_half_are_told_apart(path):
+def test_pairs_whose_keys_agree_by_half_are_told_apart(path: Any) -> None:
     first, second = np.array([[7, 1]], np.uint64), np.array([[7, 2]], np.uint64)
     with ScoreStore(path, FACTS) as kept:
         kept.keep(first, np.array([0.5], np.float32), np.array([False]), np.array([9]))
@@ -136,14 +137,14 @@ def test_pairs_whose_keys_agree_by_half_are_told_apart(path):
         assert kept.known(np.concatenate([second, first])).logits[1] == 0.5
 
 
-def test_more_than_one_reading_s_worth_of_pairs_is_found(path, monkeypatch):
+def test_more_than_one_reading_s_worth_of_pairs_is_found(path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scores, "_READ_BYTES", 1000)  # three batches
     filled(path)
     assert known_of(path, range(21)) == [16] * 20 + [0]
 
 
 @pytest.mark.parametrize("part", SPACE)
-def test_a_score_counts_for_the_conditions_it_was_computed_under_only(path, part):
+def test_a_score_counts_for_the_conditions_it_was_computed_under_only(path: Any, part: Any) -> None:
     filled(path, batches=1)
     other = FACTS | {part: 513 if part == "max_length" else "another"}
     assert (knows(path, 0), knows(path, 0, other)) == (16, 0)
@@ -151,12 +152,12 @@ def test_a_score_counts_for_the_conditions_it_was_computed_under_only(path, part
         ScoreStore(path, {key: value for key, value in FACTS.items() if key != part})
 
 
-def test_the_order_in_which_the_conditions_are_written_is_none_of_them(path):
+def test_the_order_in_which_the_conditions_are_written_is_none_of_them(path: Any) -> None:
     filled(path, batches=1)
     assert knows(path, 0, dict(reversed(FACTS.items()))) == 16
 
 
-def test_texts_that_differ_in_anything_have_keys_of_their_own():
+def test_texts_that_differ_in_anything_have_keys_of_their_own() -> None:
     texts = ["", "\0", "a", "a\0", "\0a", "b", "a ", "A", "á", "a\u0301", "\ud800", "\udfff", "\ufffd", "a\u200f",
              "\U0001f600", "x" * 2**20, "x" * 2**20 + "y"]  # fmt: skip
     pairs = [(query, passage) for query in texts for passage in texts]
@@ -165,7 +166,7 @@ def test_texts_that_differ_in_anything_have_keys_of_their_own():
     assert pair_keys([]).shape == (0, 2)
 
 
-def test_a_key_is_the_same_on_every_machine_and_in_every_version():
+def test_a_key_is_the_same_on_every_machine_and_in_every_version() -> None:
     # As computed once: if this changes, every store that there is becomes worthless.
     assert pair_keys([("query", "passage")]).tobytes().hex() == "97452a70ac734e4f36ec7dd99a2d26a4"
 
@@ -173,7 +174,7 @@ def test_a_key_is_the_same_on_every_machine_and_in_every_version():
 # --- what dies
 
 
-def serve():
+def serve() -> None:
     """Fork a writer for each line of standard input, killed so long after so many batches; a blank line waits."""
     for line in sys.stdin:
         if line.strip():
@@ -201,7 +202,7 @@ def serve():
         sys.stdout.flush()
 
 
-def write(path, notes, numbers):
+def write(path: Any, notes: Any, numbers: Any) -> None:
     """Keep one batch after another, and note each that is kept."""
     told = os.open(notes, os.O_CREAT | os.O_APPEND | os.O_WRONLY)
     with ScoreStore(path, FACTS) as kept:
@@ -211,7 +212,7 @@ def write(path, notes, numbers):
 
 
 @pytest.fixture(scope="module")
-def forks():
+def forks() -> Any:
     """Return a function that hands lines to `serve`, in a process that forks in a millisecond, and waits."""
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, [REPOSITORY]))}
     server = subprocess.Popen(
@@ -219,7 +220,7 @@ def forks():
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment,
     )  # fmt: skip
 
-    def run(*lines):
+    def run(*lines: Any) -> Any:
         print(*lines, "", sep="\n", file=server.stdin, flush=True)
         return server.stdout.readline().split()
 
@@ -229,7 +230,7 @@ def forks():
     server.stdout.close()
 
 
-def test_a_writer_killed_at_any_moment_loses_one_batch_at_most_and_breaks_nothing(path, forks):
+def test_a_writer_killed_at_any_moment_loses_one_batch_at_most_and_breaks_nothing(path: Any, forks: Any) -> None:
     draw = random.Random(5)
     kept, notes = 0, Path(f"{path}.told")
     for death in range(20):
@@ -246,14 +247,14 @@ def test_a_writer_killed_at_any_moment_loses_one_batch_at_most_and_breaks_nothin
     assert known_of(path, range(kept)) == [16] * kept
 
 
-def test_processes_share_a_store_from_its_first_moment_on(path, forks):
+def test_processes_share_a_store_from_its_first_moment_on(path: Any, forks: Any) -> None:
     ended = forks(*(f"{path} {first} {first + 40} 0 never" for first in (0, 20, 40, 60)))
     assert ended == ["0"] * 4
     assert not maintenance.check(path)
     assert known_of(path, range(101)) == [16] * 100 + [0]
 
 
-def test_a_log_that_a_dead_writer_left_behind_is_taken_in_and_goes_with_its_file_only(path, forks):
+def test_a_log_that_a_dead_writer_left_behind_is_taken_in_and_goes_with_its_file_only(path: Any, forks: Any) -> None:
     forks(f"{path} 0 1000000 5 0")
     log = path.with_name(path.name + "-wal")
     logged = log.read_bytes()
@@ -268,11 +269,11 @@ def test_a_log_that_a_dead_writer_left_behind_is_taken_in_and_goes_with_its_file
 
 
 @pytest.fixture(scope="module")
-def sound(tmp_path_factory):
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return filled(tmp_path_factory.mktemp("sound") / "scores.sqlite", batches=40).read_bytes()
 
 
-def finds_nothing_false(path):
+def finds_nothing_false(path: Any) -> Any:
     """Return what is known of the 40 batches; whatever is told of the file, no score is wrong."""
     try:
         return sum(known_of(path, range(40)))
@@ -285,7 +286,9 @@ def finds_nothing_false(path):
 @settings(max_examples=40, deadline=None)
 @given(at=st.floats(0, 1), garbage=st.binary(min_size=1, max_size=5000))
 @example(at=0.109375, garbage=b"'\x80")
-def test_garbage_anywhere_in_the_file_never_becomes_a_score(tmp_path_factory, sound, at, garbage):
+def test_garbage_anywhere_in_the_file_never_becomes_a_score(
+    tmp_path_factory: pytest.TempPathFactory, sound: Any, at: Any, garbage: Any
+) -> None:
     path = tmp_path_factory.mktemp("damaged") / "scores.sqlite"
     start = int(at * (len(sound) - len(garbage))) if len(garbage) < len(sound) else 0
     path.write_bytes(sound[:start] + garbage + sound[start + len(garbage) :])
@@ -294,14 +297,14 @@ def test_garbage_anywhere_in_the_file_never_becomes_a_score(tmp_path_factory, so
 
 @settings(max_examples=30, deadline=None)
 @given(share=st.floats(0.001, 0.999))
-def test_a_file_cut_short_is_told(tmp_path_factory, sound, share):
+def test_a_file_cut_short_is_told(tmp_path_factory: pytest.TempPathFactory, sound: Any, share: Any) -> None:
     path = tmp_path_factory.mktemp("cut") / "scores.sqlite"
     path.write_bytes(sound[: int(len(sound) * share)])
     assert finds_nothing_false(path) == -1
 
 
 @pytest.mark.parametrize(("first", "last"), [(0, 4096), (3, 5)], ids=["zeroed", "emptied"])
-def test_no_page_of_a_file_can_be_lost_in_silence(path, sound, first, last):
+def test_no_page_of_a_file_can_be_lost_in_silence(path: Any, sound: Any, first: Any, last: Any) -> None:
     pages = range(0, len(sound), 4096)
     assert len(pages) > 5
     for start in pages:
@@ -311,20 +314,20 @@ def test_no_page_of_a_file_can_be_lost_in_silence(path, sound, first, last):
         assert finds_nothing_false(path) == -1
 
 
-def test_a_batch_that_slipped_under_another_space_is_told(path):
+def test_a_batch_that_slipped_under_another_space_is_told(path: Any) -> None:
     filled(path, 1)
     filled(path, 1, FACTS | {"precision": "fp32"})
     change(path, "UPDATE batches SET space = 1 WHERE id = 2")
     refusal(path, "batch 2 does not fit its checksum")
 
 
-def test_garbage_is_told_and_left_where_it_is(path):
+def test_garbage_is_told_and_left_where_it_is(path: Any) -> None:
     path.write_bytes(b"\x00garbage\xff" * 1000)
     refusal(path, "is damaged, or not a store at all (file is not a database)", "move the file away")
     assert path.read_bytes() == b"\x00garbage\xff" * 1000
 
 
-def test_a_changed_score_is_found_and_its_space_can_be_pruned(path):
+def test_a_changed_score_is_found_and_its_space_can_be_pruned(path: Any) -> None:
     filled(path)
     filled(path, 1, FACTS | {"precision": "fp32"})
     data, blob = path.read_bytes(), batch(7)[1].tobytes()[:4]
@@ -338,7 +341,7 @@ def test_a_changed_score_is_found_and_its_space_can_be_pruned(path):
     assert (knows(path, 0), knows(path, 0, FACTS | {"precision": "fp32"})) == (0, 16)
 
 
-def change(path, *statements):
+def change(path: Any, *statements: Any) -> None:
     connection = sqlite3.connect(path)
     with connection:
         for statement in statements:
@@ -356,7 +359,7 @@ def change(path, *statements):
         ("UPDATE batches SET records = 'text' WHERE id = 3", "batch 3 does not fit its checksum"),
     ],
 )
-def test_a_file_that_is_no_store_of_ours_is_refused(path, statement, words):
+def test_a_file_that_is_no_store_of_ours_is_refused(path: Any, statement: Any, words: Any) -> None:
     filled(path)
     change(path, statement)
     before = path.read_bytes()
@@ -364,14 +367,14 @@ def test_a_file_that_is_no_store_of_ours_is_refused(path, statement, words):
     assert path.read_bytes() == before or "checksum" in words
 
 
-def test_a_database_of_another_program_is_not_touched(path):
+def test_a_database_of_another_program_is_not_touched(path: Any) -> None:
     change(path, "CREATE TABLE bookmarks (url TEXT)")
     before = path.read_bytes()
     refusal(path, "is a database of another program, not a score store of evalkit: name another file with store=")
     assert path.read_bytes() == before
 
 
-def test_a_description_that_does_not_fit_is_found(path):
+def test_a_description_that_does_not_fit_is_found(path: Any) -> None:
     filled(path, 1)
     change(path, "UPDATE spaces SET described = '[]', used_s = 'long ago'")
     assert maintenance.contents(path)[0].facts == {}
@@ -382,7 +385,7 @@ def test_a_description_that_does_not_fit_is_found(path):
 # --- where it cannot be
 
 
-def test_a_folder_in_the_way_and_a_file_in_place_of_a_folder_are_told(tmp_path):
+def test_a_folder_in_the_way_and_a_file_in_place_of_a_folder_are_told(tmp_path: Path) -> None:
     refusal(tmp_path, "cannot be read and written (unable to open database file, SQLITE_CANTOPEN", "store=FILE")
     (tmp_path / "file").touch()
     refusal(tmp_path / "file" / "scores.sqlite", "cannot be read and written (", "store=FILE")
@@ -400,7 +403,7 @@ for path in sys.argv[1:]:
 """
 
 
-def test_a_store_that_may_not_be_read_or_written_is_told(tmp_path, path):
+def test_a_store_that_may_not_be_read_or_written_is_told(tmp_path: Path, path: Any) -> None:
     filled(path, 1)
     paths = []
     for file_mode, folder_mode in ((0o000, 0o755), (0o444, 0o755), (0o644, 0o555), (None, 0o555)):
@@ -426,7 +429,9 @@ def test_a_store_that_may_not_be_read_or_written_is_told(tmp_path, path):
         assert sentence.endswith("): name another file with store=FILE, or go without with store=off")
 
 
-def test_a_network_file_system_is_refused_by_its_name(path, tmp_path, monkeypatch):
+def test_a_network_file_system_is_refused_by_its_name(
+    path: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     device = tmp_path.stat().st_dev
     line = "36 35 {}:{} / /home rw,noatime master:1 - {} server:/home rw\n"
     mounts = tmp_path / "mountinfo"
@@ -440,7 +445,7 @@ def test_a_network_file_system_is_refused_by_its_name(path, tmp_path, monkeypatc
 
 
 @pytest.fixture
-def full_disk(tmp_path):
+def full_disk(tmp_path: Path) -> Any:
     """A disk of 400 KB."""
     disk = tmp_path / "disk"
     disk.mkdir()
@@ -451,7 +456,7 @@ def full_disk(tmp_path):
     subprocess.run(["umount", disk], check=True)
 
 
-def fill(path):
+def fill(path: Any) -> Any:
     """Keep batches until there is no room; return how many are kept, and what was told."""
     with ScoreStore(path, FACTS) as kept:
         for number in count():
@@ -464,7 +469,7 @@ def fill(path):
     raise AssertionError
 
 
-def test_a_full_disk_is_told_and_what_was_kept_stays(full_disk):
+def test_a_full_disk_is_told_and_what_was_kept_stays(full_disk: Any) -> None:
     path, filler = full_disk / "scores.sqlite", full_disk / "filler"
     filler.write_bytes(bytes(100_000))
     kept, told = fill(path)
@@ -476,7 +481,7 @@ def test_a_full_disk_is_told_and_what_was_kept_stays(full_disk):
     assert knows(filled(path, kept + 1), kept) == 16  # there is room again
 
 
-def test_a_limit_on_the_size_of_files_is_told_and_what_was_kept_stays(path):
+def test_a_limit_on_the_size_of_files_is_told_and_what_was_kept_stays(path: Any) -> None:
     resource = pytest.importorskip("resource")
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, limits[1]))
@@ -490,7 +495,7 @@ def test_a_limit_on_the_size_of_files_is_told_and_what_was_kept_stays(path):
     assert known_of(path, range(kept)) == [16] * kept
 
 
-def test_a_store_that_another_process_does_not_let_go_of_is_told(path, monkeypatch):
+def test_a_store_that_another_process_does_not_let_go_of_is_told(path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     filled(path, 1)
     monkeypatch.setattr(scores, "_BUSY_S", 0.05)
     other = sqlite3.connect(path, isolation_level=None)
@@ -503,7 +508,7 @@ def test_a_store_that_another_process_does_not_let_go_of_is_told(path, monkeypat
 # --- where it is, and what is in it
 
 
-def test_the_store_lies_in_the_cache_unless_told_otherwise(monkeypatch, tmp_path):
+def test_the_store_lies_in_the_cache_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(sys, "platform", "linux")
     for name in ("EVALKIT_HOME", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
@@ -518,18 +523,18 @@ def test_the_store_lies_in_the_cache_unless_told_otherwise(monkeypatch, tmp_path
 
 
 @pytest.fixture
-def run(path, monkeypatch, capsys):
+def run(path: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
     """Run ``evalkit store ...`` on the store at `path`; return the exit code and the lines shown."""
     monkeypatch.setenv("EVALKIT_HOME", str(path.parent))
 
-    def command(*arguments):
+    def command(*arguments: Any) -> Any:
         code = commands.run(["store", *arguments], dict)
         return code, capsys.readouterr().out.splitlines()
 
     return command
 
 
-def two_spaces(path, monkeypatch):
+def two_spaces(path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Twenty batches of fp16 used 40 days ago, ten of fp32 used now."""
     monkeypatch.setattr(scores, "_now_s", lambda: int(time.time()) - 40 * 86400)
     filled(path)
@@ -538,7 +543,7 @@ def two_spaces(path, monkeypatch):
     filled(path, 10, FACTS | {"precision": "fp32"})
 
 
-def test_the_command_shows_what_is_kept(path, run, monkeypatch):
+def test_the_command_shows_what_is_kept(path: Any, run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     two_spaces(path, monkeypatch)
     code, (head, first, second) = run()
     assert code == 0
@@ -549,7 +554,9 @@ def test_the_command_shows_what_is_kept(path, run, monkeypatch):
     assert "precision=fp16 device=cuda attention=packed, flash max_length=512 truncation=only_second" in second
 
 
-def test_pruning_removes_what_was_asked_for_and_gives_the_room_back(path, run, monkeypatch):
+def test_pruning_removes_what_was_asked_for_and_gives_the_room_back(
+    path: Any, run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     two_spaces(path, monkeypatch)
     before = path.stat().st_size
     assert run("prune", "--older-than", "41")[1] == ["removed 0 pairs from 0 spaces, 0.0 MB"]
@@ -565,8 +572,8 @@ def test_pruning_removes_what_was_asked_for_and_gives_the_room_back(path, run, m
     assert maintenance.contents(path) == ()
 
 
-def test_indexes_are_shown_and_pruned_with_the_scores(path, run):
-    def keep(name, days):
+def test_indexes_are_shown_and_pruned_with_the_scores(path: Any, run: Any) -> None:
+    def keep(name: Any, days: Any) -> Any:
         kept = Cache(path.parent / "first_stage", is_shared=True)
         kept.get("bm25", {"name": name}, {"d": name}, lambda: None, lambda _: {"a": np.zeros(125_000)}, lambda _: None)
         [index] = [index for index in cache.contents(kept.folder) if index.folder not in there]
@@ -588,7 +595,7 @@ def test_indexes_are_shown_and_pruned_with_the_scores(path, run):
     assert not any((path.parent / "first_stage").iterdir())
 
 
-def test_an_index_that_is_read_is_used(path):
+def test_an_index_that_is_read_is_used(path: Any) -> None:
     kept = Cache(path.parent / "first_stage", is_shared=True)
     for _ in range(2):
         kept.get("bm25", {}, {"d": "x"}, lambda: None, lambda _: {"a": np.zeros(9)}, lambda _: None)
@@ -597,7 +604,7 @@ def test_an_index_that_is_read_is_used(path):
         os.utime(index.folder / "manifest.json", (0, 0))
 
 
-def test_a_space_pruned_under_a_running_writer_comes_back_with_its_next_batch(path):
+def test_a_space_pruned_under_a_running_writer_comes_back_with_its_next_batch(path: Any) -> None:
     with ScoreStore(path, FACTS) as kept:
         kept.keep(*batch(0))
         maintenance.prune(path)
@@ -605,7 +612,7 @@ def test_a_space_pruned_under_a_running_writer_comes_back_with_its_next_batch(pa
     assert (knows(path, 0), knows(path, 1)) == (0, 16)
 
 
-def test_checking_ends_with_0_if_all_is_well_and_with_1_if_not(path, run):
+def test_checking_ends_with_0_if_all_is_well_and_with_1_if_not(path: Any, run: Any) -> None:
     assert run("check") == (0, [f"there is no score store at {path} yet"])
     filled(path)
     assert run("check") == (0, [f"{path}: all scores are as they were written"])
@@ -615,7 +622,7 @@ def test_checking_ends_with_0_if_all_is_well_and_with_1_if_not(path, run):
     assert line.endswith(": 3 batches do not fit their checksums")
 
 
-def test_texts_in_a_store_cannot_steer_the_terminal(path, run):
+def test_texts_in_a_store_cannot_steer_the_terminal(path: Any, run: Any) -> None:
     filled(path, 1, FACTS | {"model": "\x1b[2J\nred"})
     assert "model=\\u001b[2J\\nred" in run()[1][1]
 
@@ -634,7 +641,7 @@ def test_texts_in_a_store_cannot_steer_the_terminal(path, run):
         ("purge", "invalid choice: 'purge'"),
     ],
 )
-def test_a_wrong_command_is_told_and_removes_nothing(path, run, arguments, told):
+def test_a_wrong_command_is_told_and_removes_nothing(path: Any, run: Any, arguments: Any, told: Any) -> None:
     filled(path, 1)
     with pytest.raises(EvalkitError, match=told):
         run(*arguments.split())
