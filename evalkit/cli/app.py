@@ -20,9 +20,11 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from evalkit import __version__
 from evalkit.boundary import progress, redaction, signals
 from evalkit.boundary.progress import LOG, say
 from evalkit.boundary.signals import Stopped
+from evalkit.boundary.text import user_path
 from evalkit.cli import commands, hydra_limits, session
 from evalkit.cli.config import SCHEMAS, conf_dir
 from evalkit.cli.messages import sentence
@@ -55,9 +57,11 @@ def main() -> None:
     compose = hydra.main(config_path=str(conf_dir()), config_name="config", version_base="1.3")
     try:
         with signals.heard(), hydra_limits.in_force():
-            if sys.argv[1:2] and sys.argv[1] in commands.NAMES:
+            if sys.argv[1:2] and sys.argv[1] in commands.COMMANDS:
                 state.began = True
                 sys.exit(commands.run(sys.argv[1:], _gate_settings))
+            if _answered():
+                sys.exit(0)
             _read_arguments()
             try:
                 compose(_job)()
@@ -83,6 +87,22 @@ def main() -> None:
         say(f"evalkit: cannot read the arguments or the configuration: {why}; settings are written key=value")
         sys.exit(BAD_INPUT)
     sys.exit(state.exit_code)
+
+
+def _answered() -> bool:
+    """Print evalkit's version or help if that is what was asked for, and return whether it was."""
+    from evalkit.report import terminal
+
+    if "--version" in sys.argv[1:]:
+        terminal.show_lines([f"evalkit {__version__}"])
+        return True
+    given, _ = get_args_parser().parse_known_args(sys.argv[1:])
+    if not given.help:
+        return False
+    from evalkit.cli import help_text
+
+    terminal.show_lines(help_text.lines(user_path(given.config_dir).resolve() if given.config_dir else None))
+    return True
 
 
 def _read_arguments() -> None:

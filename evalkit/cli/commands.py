@@ -1,4 +1,4 @@
-"""The commands that run no trial: ``compare`` and ``gate`` for results, ``baseline`` for the standard, ``store``."""
+"""The commands that run no trial: ``compare``, ``gate``, ``baseline``, ``store`` and ``info``."""
 
 import argparse
 from collections.abc import Callable, Mapping, Sequence
@@ -12,8 +12,27 @@ from evalkit.boundary.text import user_path
 from evalkit.errors import EvalkitError, NotFiniteError
 from evalkit.results.gate.limits import Limits
 
-NAMES = ("gate", "baseline", "compare", "store")
 HOLDS, REGRESSED = 0, 1
+
+
+@dataclass(frozen=True)
+class Command:
+    """How a command is called, and what it does."""
+
+    arguments: str
+    """As ``--help`` shows them."""
+    summary: str
+    """One line without a full stop."""
+
+
+COMMANDS = {
+    "compare": Command("RESULT RESULT ...", "results on one slice side by side: tests, parity and plots"),
+    "gate": Command("RESULT", "judge a result against a baseline: exit code 0 it passes, 1 it got worse"),
+    "baseline": Command("RESULT", "write a result as the baseline of the gate, or update the one there is"),
+    "store": Command("[prune|check]", "show, prune or check the cached scores and indexes"),
+    "info": Command("[GROUP [CHOICE]]", "list groups, their choices, and the settings of a choice"),
+}
+"""Every command by its name."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +116,11 @@ def run(arguments: list[str], gate_settings: Callable[[list[str]], Mapping[str, 
         return _gate(parsed, gate_settings)
     if arguments[0] == "compare":
         _compare(parsed)
+        return HOLDS
+    if arguments[0] == "info":
+        from evalkit.cli import info_command
+
+        info_command.run(parsed)
         return HOLDS
     if arguments[0] == "store":
         from evalkit.cli import store_command
@@ -206,42 +230,55 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser(command: str) -> argparse.ArgumentParser:
-    parser = _Parser(prog=f"evalkit {command}", allow_abbrev=False)
+    summary = COMMANDS[command].summary
+    description = f"{summary[0].upper()}{summary[1:]}."
+    parser = _Parser(prog=f"evalkit {command}", allow_abbrev=False, description=description)
+    if command == "info":
+        parser.add_argument("group", metavar="GROUP", nargs="?", help="such as slice; default: lists the groups")
+        parser.add_argument("choice", metavar="CHOICE", nargs="?", help="such as dev; default: lists the choices")
+        parser.add_argument("--config-dir", "-cd", metavar="DIR", help="a folder with YAML of your own")
+        return parser
     if command == "compare":
-        parser.description = "Set finished results on one slice side by side, with tests, parity and pictures."
         parser.add_argument("results", metavar="RESULT", nargs="+", help="folders of finished trials, two or more")
         parser.add_argument(
-            "--baseline", metavar="RESULT", help="the one to hold the others against; default: the first"
+            "--baseline", metavar="RESULT", help="the one that the others are compared with; default: the first"
         )
         parser.add_argument(
-            "--margin", metavar="X", type=float, default=0.002, help="what counts as equivalent (0.002)"
+            "--margin",
+            metavar="X",
+            type=float,
+            default=0.002,
+            help="largest difference that counts as equivalent; default: 0.002",
         )
         parser.add_argument("--output", metavar="DIR", help="default: reports/runs/DATE-TIME-compare")
-        parser.add_argument("--overwrite", action="store_true", help="replace a comparison that is there")
+        parser.add_argument("--overwrite", action="store_true", help="replace an existing comparison")
         return parser
     if command == "store":
-        parser.description = "Show the scores and indexes that are kept, and remove those no longer wanted."
-        parser.add_argument("action", metavar="prune|check", nargs="?", choices=("prune", "check"), help="or show it")
-        parser.add_argument("--older-than", metavar="DAYS", type=float, help="prune what no run has used for so long")
-        parser.add_argument("--space", metavar="ID", help="prune one space of scores: ID, or the start of it")
+        parser.add_argument(
+            "action", metavar="prune|check", nargs="?", choices=("prune", "check"), help="default: show what it holds"
+        )
+        parser.add_argument("--older-than", metavar="DAYS", type=float, help="prune what no run has used for that long")
+        parser.add_argument("--space", metavar="ID", help="prune the scores of one model and setting: ID, or its start")
         parser.add_argument("--all", action="store_true", help="prune everything")
         parser.add_argument(
             "--path",
             metavar="FILE",
-            help="a score store; default: the one in use, and the indexes beside it",
+            help="a score store; default: the one in use, and the indexes next to it",
         )
         return parser
     parser.add_argument("result", metavar="RESULT", help="a trial's folder, or the result.json in it")
     if command == "gate":
-        parser.description = "Judge a finished result against a baseline: exit code 0 it holds, 1 it regressed."
-        parser.add_argument("settings", metavar="gate.KEY=VALUE", nargs="*", help="limits: conf/gate/standard.yaml")
+        parser.add_argument("settings", metavar="gate.KEY=VALUE", nargs="*", help="limits: evalkit info gate standard")
         parser.add_argument("--baseline", metavar="FILE", help="default: reports/baselines/ci.json")
         parser.add_argument("--junit", metavar="FILE", help="write the verdict as JUnit XML too")
     else:
-        parser.description = "Write down a result as the standard for the gate, or update what is there."
-        parser.add_argument("settings", metavar="gate.KEY=VALUE", nargs="*", help="limits that its gate will have")
+        parser.add_argument(
+            "settings", metavar="gate.KEY=VALUE", nargs="*", help="limits of the gate: evalkit info gate standard"
+        )
         parser.add_argument("--output", metavar="FILE", help="default: reports/baselines/ci.json")
         parser.add_argument(
-            "--accept-limits", action="store_true", help="where it fails its own gate, write the limits that it needs"
+            "--accept-limits",
+            action="store_true",
+            help="if the result fails its own gate: write the limits that it needs",
         )
     return parser

@@ -19,6 +19,7 @@ import hydra
 from hydra._internal import utils as hydra_utils
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_repository import ConfigRepository
+from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -124,6 +125,24 @@ def typed(overrides: Sequence[str]) -> None:
         else:
             values.add(str(parsed.value()))
     _typed, _typed_values = frozenset(keys), frozenset(values)
+
+
+def composed(overrides: Sequence[str], config_dir: Path | None = None) -> DictConfig:
+    """Return a configuration as the command line would compose it, unresolved, without running anything.
+
+    Args:
+        overrides: such as ``slice=dev``.
+        config_dir: the folder of ``--config-dir``.
+
+    Raises:
+        EvalkitError: it holds something for Hydra that it may not.
+        HydraException: it cannot be composed.
+    """
+    search_path = hydra_utils.create_config_search_path(str(conf_dir()))
+    if config_dir is not None:
+        search_path.prepend("command-line", f"file://{config_dir}", SearchPathQuery(provider="schema"))  # as Hydra does
+    loader = ConfigLoaderImpl(search_path)
+    return loader.load_configuration("config", list(overrides), RunMode.RUN)
 
 
 def read_value(argument: str) -> object:

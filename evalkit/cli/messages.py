@@ -7,7 +7,9 @@ from dataclasses import fields
 from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf.errors import InterpolationKeyError, OmegaConfBaseException
 
-from evalkit.cli import config, hydra_limits, quoting
+from evalkit.cli import hydra_limits, quoting
+from evalkit.cli.config import SCHEMAS, Config, Measures, PrecisionChoice
+from evalkit.cost.protocol import CostProtocol
 from evalkit.errors import EvalkitError, nearest
 
 
@@ -36,8 +38,7 @@ def sentence(error: Exception) -> str:
         as_text = _as_one_text(ambiguous[1], "for one text with a comma")
         return f"{first_line}; to try one value after the other add --multirun, for a list write key=[a,b]{as_text}"
     unknown = re.match(r"Key '(.+)' not in '(\w+)'", details)
-    if unknown and (schema := getattr(config, unknown[2], None)):
-        names = [field.name for field in fields(schema) if not field.name.startswith("_")]
+    if unknown and (names := _settings_of(unknown[2])):
         return f"there is no setting {_quoted(first_line) or repr(unknown[1])}{nearest(unknown[1], names)}"
     way_out = ""
     if merged := re.fullmatch(r"Error merging override (.+)", first_line):
@@ -46,6 +47,13 @@ def sentence(error: Exception) -> str:
         typed = next((one for one in sys.argv[1:] if "${" in one), "")
         way_out = _as_one_text(typed, "to have ${ as text")
     return (f"{first_line}: {details}" if details else first_line) + way_out
+
+
+def _settings_of(schema: str) -> list[str]:
+    """Return the settings of a schema of `config.SCHEMAS`, or a part of one, by the name of its class."""
+    parts = (Config, PrecisionChoice, Measures, CostProtocol)
+    known = {one.__name__: one for one in (*SCHEMAS.values(), *parts)}
+    return [one.name for one in fields(known[schema]) if not one.name.startswith("_")] if schema in known else []
 
 
 def _quoted(text: str) -> str | None:

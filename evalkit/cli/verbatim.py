@@ -6,6 +6,7 @@ Which settings are texts stands in the schemas of `evalkit.cli.config`.
 
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import fields
 from functools import cache
 from pathlib import Path
 from types import NoneType
@@ -27,7 +28,9 @@ def texts() -> frozenset[str]:
 
 
 def _hints(schema: Any, prefix: str) -> Iterator[tuple[str, Any]]:
-    for key, hint in get_type_hints(schema).items():
+    hints = get_type_hints(schema)
+    for key in (one.name for one in fields(schema)):
+        hint = hints[key]
         name = f"{prefix}.{key}".lstrip(".")
         alone = [one for one in get_args(hint) if one is not NoneType]
         if hasattr(hint, "__dataclass_fields__"):

@@ -23,7 +23,6 @@ def refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.Capt
     where.mkdir()
     monkeypatch.chdir(where)
     monkeypatch.setenv("HYDRA_FULL_ERROR", "0")  # app.main sets it, and it is put back after the test
-    monkeypatch.setattr(app, "_exit_code", 0)
 
     def run(*arguments: str) -> str:
         GlobalHydra.instance().clear()
@@ -215,7 +214,6 @@ def test_our_own_experiments_are_let_pass(
         GlobalHydra.instance().clear()
         monkeypatch.setattr(sys, "argv", ["evalkit", f"experiment={experiment}", "--cfg", "hydra"])
         monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
-        monkeypatch.setattr(app, "_exit_code", 0)
         with pytest.raises(SystemExit) as ended:
             app.main()
         assert ended.value.code == 0, experiment
@@ -260,7 +258,6 @@ def test_a_trial_of_the_command_line_does_so(monkeypatch: pytest.MonkeyPatch, tm
     monkeypatch.setenv("EVALKIT_THEIRS", "from the user")
     monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
     monkeypatch.setattr(process, "in_fresh_process", note)
-    monkeypatch.setattr(app, "_exit_code", 0)
     monkeypatch.setattr(sys, "argv", ["evalkit", "out_dir=out"])
     GlobalHydra.instance().clear()
     with pytest.raises(SystemExit):

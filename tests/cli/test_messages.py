@@ -19,7 +19,6 @@ def refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.Capt
     """Run the command line in this process up to its error, and return the sentence."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HYDRA_FULL_ERROR", "0")  # app.main sets it, and it is put back after the test
-    monkeypatch.setattr(app, "_exit_code", 0)
 
     def run(*arguments: str) -> str:
         GlobalHydra.instance().clear()
