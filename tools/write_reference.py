@@ -23,8 +23,7 @@ PAGE = Path(__file__).parents[1] / "docs" / "reference" / "settings.md"
 _INTRO = """\
 # Settings
 Every setting, with its type, default and meaning. This page is generated from the schemas and the YAML in `conf/` by
-`python tools/write_reference.py`; a test fails when it is out of date. On a terminal, `python -m evalkit info` shows the
-same.
+`python tools/write_reference.py`, and a test fails when it is out of date. `python -m evalkit info` prints the same.
 
 A setting is overridden with `KEY=VALUE`, a choice is made with `GROUP=CHOICE`:
 
