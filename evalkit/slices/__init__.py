@@ -1,1 +1,1 @@
-"""Where queries, passages and judgments come from; each module's `load` returns a `Slice`."""
+"""Collections: a module for each source, whose `load` returns queries, passages and judgments as a `Slice`."""
