@@ -1,12 +1,15 @@
-"""Pages about the code name files, functions and classes that exist."""
+"""Pages about the code name files, functions and classes that exist, and figures that are measured."""
 
 import ast
+import json
 import re
 from functools import cache
 from pathlib import Path
 
 import pytest
 
+from evalkit.first_stage.bm25 import BM25
+from evalkit.slices import packaged
 from tests.conftest import REPOSITORY
 
 PAGES = ("docs/walkthrough.md", "docs/architecture.md", "CONTRIBUTING.md")
@@ -76,3 +79,22 @@ def test_the_pages_name_enough_that_a_renaming_shows() -> None:
     text = " ".join(sections("docs/walkthrough.md"))
     assert len(files_named(text)) > 50
     assert len(re.findall(r"`[\w.]+\(\)`", text)) > 20
+
+
+def test_the_figures_of_the_walkthrough_are_those_of_the_run_that_it_follows() -> None:
+    text = " ".join((REPOSITORY / "docs/walkthrough.md").read_text("utf-8").split())
+    data = packaged.load()
+    (query_id,) = [query_id for query_id, query in data.queries.items() if f'"{query}"' in text]
+    assert data.qrels[query_id]["en-a-0138"] == 3
+    other, ours = BM25().search(data, 20).rankings[query_id][:2]
+    assert ours.doc_id == "en-a-0138"
+    assert f"second, with {ours.score:.2f}; first, with {other.score:.2f}" in text
+    baseline = json.loads((REPOSITORY / "reports/baselines/ci.json").read_text("utf-8"))["per_query"][query_id]
+    (first, logit), (second, other_logit) = baseline["top"][:2]
+    assert (first, second) == (ours.doc_id, other.doc_id)
+    assert f"has {logit:.2f}, the one about photographs {other_logit:.2f}" in text
+    before, after = baseline["first_stage"], baseline["reranked"]
+    assert f"RR@10 rises from {before['RR@10']:g} to {after['RR@10']:g}" in text
+    assert f"nDCG@10 from {before['nDCG@10']:.4f} to {after['nDCG@10']:.4f}" in text
+    assert f"R@20 stays at {after['R@20']:.4f}" in text
+    assert before["R@20"] == after["R@20"]
