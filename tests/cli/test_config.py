@@ -122,7 +122,7 @@ def test_a_schemas_defaults_are_its_components_own(schema: Any) -> None:
     fields = {f.name: f.default for f in dataclasses.fields(schema)}
     if fields["_target_"] == "???":
         pytest.skip("two components share this schema; each YAML names its own")
-    for name, parameter in settings(component(fields["_target_"])).items():
+    for name, parameter in settings(component(str(fields["_target_"]))).items():
         if parameter.default is not inspect.Parameter.empty:
             shared = str(fields[name]).startswith("${")  # a setting of the whole trial, such as its store
             assert shared or fields[name] == parameter.default, name
@@ -135,14 +135,15 @@ def test_a_schema_points_at_what_it_describes(schema: Any) -> None:
 
 
 def test_the_gates_yaml_states_the_defaults_of_its_limits() -> None:
-    settings = OmegaConf.to_container(compose().gate)
+    settings: Any = OmegaConf.to_container(compose().gate)
     limits = Limits(**{key: value for key, value in settings.items() if key not in ("baseline", "junit")})
     assert limits == Limits()
     assert settings["baseline"] == "reports/baselines/ci.json"
 
 
 def test_what_a_configuration_names_can_be_built(bert_folder: Any) -> None:
-    reranker = build(OmegaConf.to_container(compose(f"reranker.model={bert_folder}").reranker, resolve=True))
+    settings: Any = OmegaConf.to_container(compose(f"reranker.model={bert_folder}").reranker, resolve=True)
+    reranker = build(settings)
     assert (type(reranker).__name__, reranker.max_length, reranker.precision) == ("CrossEncoder", 256, "fp32")
 
 

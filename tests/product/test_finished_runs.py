@@ -14,6 +14,7 @@ from evalkit.errors import EvalkitError
 from evalkit.first_stage.trec_run import TrecRun as FirstStageRun
 from evalkit.report import folder, markdown
 from evalkit.report.content import comparison
+from evalkit.report.content import trial as content
 from evalkit.report.html import pages
 from evalkit.rerankers.none import NoReranker
 from evalkit.rerankers.trec_run import TrecRun as RerankedRun
@@ -22,7 +23,8 @@ from evalkit.results.compare import side_by_side
 from evalkit.slices import beir
 from evalkit.trial import Plan
 from evalkit.types import Scores
-from tests.conftest import run_evalkit, slow
+from tests.conftest import slow
+from tests.helpers.command_line import run_evalkit, run_here
 
 DOCS = [f"d{i:02}" for i in range(30)]
 
@@ -86,14 +88,15 @@ def no_files(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_finished_run_is_judged_on_all_that_it_holds_unless_a_depth_is_given(
     deep: Any, depth: Any, reranker: Any, first_stage: Any, effective: Any, tmp_path: Path
 ) -> None:
-    done = run_trial(asked(deep, depth, reranker, first_stage), {}, tmp_path)
+    done: Any = run_trial(asked(deep, depth, reranker, first_stage), {}, tmp_path)
     assert done.effective["depth"] == effective
     assert f"R@{effective}" in done.effective["measures"]
 
 
 @pytest.mark.usefixtures("no_files")
 def test_a_depth_below_what_a_run_ranks_is_told_of_with_both_numbers(deep: Any, tmp_path: Path) -> None:
-    cut, whole = (run_trial(asked(deep, depth), {}, tmp_path) for depth in (20, None))
+    cut: Any = run_trial(asked(deep, 20), {}, tmp_path)
+    whole: Any = run_trial(asked(deep, None), {}, tmp_path)
     told = (
         "the reranker's run ranks up to 30 passages of a query, and depth=20 judges it on the first 20 candidates "
         "alone; depth=null judges all that it ranks"
@@ -108,7 +111,7 @@ def test_a_depth_below_what_a_run_ranks_is_told_of_with_both_numbers(deep: Any, 
 @pytest.mark.shared
 def test_rankvicuna_is_judged_as_published_without_a_depth(shared: Path, tmp_path: Path) -> None:
     data = shared / "data" / "msmarco-dl19"
-    done = run_evalkit(
+    done = run_here(
         "slice=beir", f"slice.path={data}", "slice.relevance_level=2", "first_stage=trec_run",
         f"first_stage.path={data}/runs/bm25.trec", "reranker=trec_run",
         f"reranker.path={data}/runs/bm25+rankvicuna-7b.trec", "out_dir=out", cwd=tmp_path,
@@ -217,7 +220,7 @@ class Cutting:
 
 
 def verdict(where: Any, out: Any, cut: Any, longest: Any = 612) -> Any:
-    return result_of(where, Cutting(cut, longest), out), markdown.tables.verdict(reading.read(out).result)
+    return result_of(where, Cutting(cut, longest), out), content.verdict(reading.read(out).result)
 
 
 def test_a_verdict_on_cut_texts_says_so_and_what_would_cut_none(deep: Any, tmp_path: Path) -> None:

@@ -40,6 +40,7 @@ def imported(path: Any) -> Any:
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: imports are absolute here"
+            assert node.module is not None
             for alias in node.names:
                 inner = PACKAGE.parent.joinpath(*node.module.split("."), alias.name)
                 is_module = node.module.startswith("evalkit") and (inner.is_dir() or inner.with_suffix(".py").exists())
@@ -177,7 +178,7 @@ def test_the_public_names_are_there_and_no_others() -> None:
     assert evalkit.__all__ == sorted(evalkit.__all__, key=lambda name: (name.startswith("_"), name))
     for name in evalkit.__all__:
         assert hasattr(evalkit, name)
-    namespace = {}
+    namespace: dict[str, object] = {}
     exec("from evalkit import *", namespace)
     assert set(namespace) - {"__builtins__"} == set(evalkit.__all__)
 
