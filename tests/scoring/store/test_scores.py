@@ -220,14 +220,18 @@ def forks() -> Any:
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment,
     )  # fmt: skip
 
+    assert server.stdin is not None
+    assert server.stdout is not None
+    asked, answers = server.stdin, server.stdout
+
     def run(*lines: Any) -> Any:
-        print(*lines, "", sep="\n", file=server.stdin, flush=True)
-        return server.stdout.readline().split()
+        print(*lines, "", sep="\n", file=asked, flush=True)
+        return answers.readline().split()
 
     yield run
-    server.stdin.close()
+    asked.close()
     assert server.wait() == 0
-    server.stdout.close()
+    answers.close()
 
 
 def test_a_writer_killed_at_any_moment_loses_one_batch_at_most_and_breaks_nothing(path: Any, forks: Any) -> None:
@@ -528,7 +532,7 @@ def run(path: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixtur
     monkeypatch.setenv("EVALKIT_HOME", str(path.parent))
 
     def command(*arguments: Any) -> Any:
-        code = commands.run(["store", *arguments], dict)
+        code = commands.run(["store", *arguments], lambda overrides: {})
         return code, capsys.readouterr().out.splitlines()
 
     return command
@@ -580,7 +584,7 @@ def test_indexes_are_shown_and_pruned_with_the_scores(path: Any, run: Any) -> No
         os.utime(index.folder / "manifest.json", (time.time() - days * 86400,) * 2)
         return there.setdefault(index.folder, days)
 
-    there = {}
+    there: dict[Path, int] = {}
     keep("old", 40), keep("new", 0)
     assert run()[1][1] == f"{path.parent / 'first_stage'}: 2 indexes, 2.0 MB"
     filled(path, 1)
