@@ -13,7 +13,7 @@ from evalkit.rerankers.none import NoReranker
 from evalkit.results import reading
 from evalkit.results.compare import side_by_side
 from evalkit.slices import packaged as dev
-from tests.conftest import run_evalkit, sentence
+from tests.helpers.command_line import run_evalkit, run_here, sentence
 from tests.helpers.gate_pipeline import Broken, FirstStage, Pipeline, cut, packaged
 
 
@@ -27,8 +27,8 @@ def results(bert_folder: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     rerankers = {
         "bm25": NoReranker(),
         "tiny": Broken(tiny),
-        "rounded": Broken(tiny, logits=lambda pairs, x: [round(value, 1) for value in x]),
-        "reversed": Broken(tiny, logits=lambda pairs, x: [-value for value in x]),
+        "rounded": Broken(tiny, logits=lambda pairs, x: [round(value or 0, 1) for value in x]),
+        "reversed": Broken(tiny, logits=lambda pairs, x: [-(value or 0) for value in x]),
     }
     return {
         name: reading.read(Pipeline(data, reranker, FirstStage(), 6).run(where / name))
@@ -255,6 +255,7 @@ def test_results_without_a_time_of_the_first_stage_still_have_their_picture(resu
     for one in older:
         del one.result["effective"]["first_stage_time"]
     figure = plots.tradeoff(side_by_side(older, resamples=99)["systems"], "nDCG@10")
+    assert figure is not None
     assert figure.axes[0].get_xlabel() == "time of reranking a query, ms"
 
 
@@ -395,7 +396,7 @@ def test_the_command_writes_a_folder_and_prints_the_table(results: Any, tmp_path
     assert {"comparison.json", "report.md", "report.html", "report.tex"} <= {
         p.name for p in (tmp_path / "out").iterdir()
     }
-    again = run_evalkit("compare", results["bm25"].where, results["tiny"].where, "--output", "out", cwd=tmp_path)
+    again = run_here("compare", results["bm25"].where, results["tiny"].where, "--output", "out", cwd=tmp_path)
     assert again.returncode == 2
     assert "holds a comparison already" in sentence(again.stderr)
 
@@ -415,6 +416,6 @@ MISTAKES = {
 
 @pytest.mark.parametrize(("arguments", "words"), MISTAKES.values(), ids=MISTAKES)
 def test_a_mistake_gets_one_sentence(results: Any, arguments: Any, words: Any) -> None:
-    done = run_evalkit("compare", *arguments, cwd=Path(results["tiny"].where).parent)
+    done = run_here("compare", *arguments, cwd=Path(results["tiny"].where).parent)
     assert done.returncode == 2
     assert words in sentence(done.stderr)

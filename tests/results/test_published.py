@@ -13,7 +13,7 @@ from tests.conftest import compose
 
 BM25 = {"of": "bm25", "measure": "nDCG@10", "value": 0.5, "source": "Anserini", "note": "k1 0.9"}
 RERANKED = {"of": "bm25 + bge", "measure": "nDCG@10", "value": 0.75, "source": "a paper"}
-RESULT = {
+RESULT: dict[str, Any] = {
     "effective": {"slice": {"lang": "sw"}, "first_stage": {"name": "bm25"}, "reranker": {"name": "bge"}, "depth": 20},
     "effectiveness": {
         "first_stage": {"mean": {"nDCG@10": 0.625, "R@20": 0.875}},

@@ -68,8 +68,16 @@ def baselines(draw: Any) -> Any:
     first, reranked = ({m: {q: draw(shares) for q in queries} for m in measures} for _ in range(2))
     hits = st.lists(st.builds(Hit, ids, st.integers(-(10**7), 10**7).map(lambda n: n / 10**4)), max_size=4).map(tuple)
     ceiling, top = {m: draw(shares) for m in measures}, {q: draw(hits) for q in queries}
-    values = {"first": first, "reranked": reranked, "ceiling": ceiling, "top": top, "unjudged_at_10": draw(shares)}
-    return replace(SMALL, **values, slice=SMALL.slice | {"name": draw(ids)}, reranker=draw(facts) | {"name": draw(ids)})
+    return replace(
+        SMALL,
+        first=first,
+        reranked=reranked,
+        ceiling=ceiling,
+        top=top,
+        unjudged_at_10=draw(shares),
+        slice={**SMALL.slice, "name": draw(ids)},
+        reranker=draw(facts) | {"name": draw(ids)},
+    )
 
 
 @settings(deadline=None, max_examples=60)
@@ -90,7 +98,7 @@ def test_what_is_written_is_read_back_and_has_sorted_keys_and_a_line_for_each_qu
 
 def test_neither_machine_nor_moment_gets_into_a_baseline() -> None:
     done = finished(
-        first_stage=TrecRun("/home/me/monot5.trec").describe() | {"tag": "lucene", "engine": "bm25s", "index_s": 61.5},
+        first_stage={**TrecRun("/home/me/monot5.trec").describe(), "tag": "lucene", "engine": "bm25s", "index_s": 61.5},
         reranker={"name": "bge", "model": "/home/me/bge", "device": "cuda:0", "device_name": "NVIDIA H200",
                   "attention": "padded, sdpa", "batch_tokens": 4096, "max_length": 512, "load_s": 62.5},
     )  # fmt: skip
@@ -177,7 +185,7 @@ def test_a_byte_that_changed_is_noticed_or_means_the_same(
         refused(path)
 
 
-def gone_or_changed(parts: Any) -> Any:
+def gone_or_changed(parts: str) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("case", parts.split())
 
 

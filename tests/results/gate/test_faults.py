@@ -132,7 +132,7 @@ def cached_by_the_first_word(data: Any) -> Any:
     """A cache whose key holds the start of a passage only: others with the same start get the same score."""
 
     def cached(pairs: Any, logits: Any) -> Any:
-        seen = {}
+        seen: dict[Any, Any] = {}
         return [
             seen.setdefault((pair.query_id, data.docs[pair.doc_id][:2].lower()), value)
             for pair, value in zip(pairs, logits)

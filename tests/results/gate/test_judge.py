@@ -399,7 +399,7 @@ def test_a_baseline_of_the_first_stage_alone_passes_its_own_gate_and_a_reranker_
 
 # --- budgets
 
-COST = {
+COST: dict[str, Any] = {
     "pairs_per_s": 50.0,  # 100 pairs in 2,000 ms
     "latency": {"p50_ms": 300.0, "p99_ms": 400.0},
     "memory": {"rss_peak_mb": 700.0, "cuda_allocated_peak_mb": None},
