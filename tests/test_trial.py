@@ -41,7 +41,7 @@ class Opinion:
 
     def __init__(self, logit: Any, computes: Any = True, truncated: Any = 0) -> None:
         self.logit, self.computes, self.truncated = logit, computes, truncated
-        self.calls = []
+        self.calls: list[Any] = []
 
     def check(self) -> None:
         pass

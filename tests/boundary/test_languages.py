@@ -19,7 +19,7 @@ from evalkit.rerankers.none import NoReranker
 from evalkit.slices import beir, packaged
 from evalkit.slices.assemble import assemble
 from evalkit.trial import Plan
-from tests.conftest import run_evalkit, sentence
+from tests.helpers.command_line import run_here, sentence
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_lao_khmer_and_burmese_have_no_spaces_and_become_bigrams(lang: Any, text
 
 
 def test_a_language_that_nothing_knows_is_refused_before_anything_is_read(tmp_path: Path) -> None:
-    refused = run_evalkit("slice=beir", "slice.path=nowhere", "slice.lang=ceb", "out_dir=out", cwd=tmp_path)
+    refused = run_here("slice=beir", "slice.path=nowhere", "slice.lang=ceb", "out_dir=out", cwd=tmp_path)
     assert refused.returncode == 2
     assert sentence(refused.stderr).startswith("slice.lang=ceb: no language with an ISO 639-1 code has this one")
 

@@ -147,8 +147,13 @@ def test_without_a_log_nobody_knows_where(tmp_path: Path) -> None:
 
 
 def test_an_error_in_a_stage_stands_in_the_log(log: Any) -> None:
-    with progress.logged(log), pytest.raises(KeyError), progress.stage("searching", 5, "queries") as advance:
-        advance(2) or {}["no such key"]
+    def work() -> None:
+        with progress.stage("searching", 5, "queries") as advance:
+            advance(2)
+            raise KeyError("no such key")
+
+    with progress.logged(log), pytest.raises(KeyError):
+        work()
     last = entries(log)[-1]
     assert (last["event"], last["items"], last["of"], last["error"]) == ("broken off", 2, 5, "KeyError")
 

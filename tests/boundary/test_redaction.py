@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from evalkit.boundary import redaction
 from evalkit.results.provenance import command_line
-from tests.conftest import run_evalkit
+from tests.helpers.command_line import run_evalkit, run_here
 
 LETTERS = string.ascii_letters + string.digits
 SECRETS = {
@@ -114,8 +114,9 @@ def test_no_file_of_a_run_has_a_secret_of_its_settings(beir_folder: Any, tmp_pat
              f"reranker.path={beir_folder}/reranked.trec", "+slice.reference=[]", "+measures.token=plantedByName77",
              f"gate.baseline={SECRETS['aws']}", "executor.name=plantedInEnv88",
              "first_stage_cache='https://user:pass-w0rd@host/x'", f"reranker.name={SECRETS['github']}"]  # fmt: skip
-    done = run_evalkit(*sweep, *runs(beir_folder), *names[:3], *names[5:], "out_dir=out", cwd=where,
-                       MY_TOKEN="plantedInEnv88")  # fmt: skip
+    run = run_here if sweep else run_evalkit
+    done = run(*sweep, *runs(beir_folder), *names[:3], *names[5:], "out_dir=out", cwd=where,
+               MY_TOKEN="plantedInEnv88")  # fmt: skip
     assert planted_in(where) == {}
     assert not [one for one in PLANTED if one in done.stdout + done.stderr]
     assert list(where.rglob("config.yaml"))
@@ -125,7 +126,7 @@ def test_no_file_of_a_run_has_a_secret_of_its_settings(beir_folder: Any, tmp_pat
 def test_nor_has_that_of_a_run_that_failed_over_it(beir_folder: Any, tmp_path: Path) -> None:
     where = tmp_path / "cwd"
     where.mkdir()
-    done = run_evalkit(
+    done = run_here(
         *runs(beir_folder),
         "+reranker.api_key=plantedByName77",
         f"slice.split={SECRETS['hf']}",

@@ -144,6 +144,6 @@ def test_a_real_gpu_tells_its_driver_and_its_clocks() -> None:
     facts = gpu.facts()
     assert facts["driver"]
     assert 0 < facts["sm_clock_mhz"] <= facts["sm_clock_max_mhz"]
-    before = gpu.energy_j()
-    assert before is None or 0 <= gpu.energy_j() - before < 1000
-    assert gpu.process_mb() is None or gpu.process_mb() > 60
+    before, after = gpu.energy_j(), gpu.energy_j()
+    assert before is None or after is None or 0 <= after - before < 1000
+    assert (gpu.process_mb() or 61) > 60

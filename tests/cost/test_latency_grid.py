@@ -1,5 +1,6 @@
 """A cell of the grid is one query with so many passages, made of real texts, each pair as long as was asked."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -7,7 +8,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evalkit.cost import latency
 from evalkit.cost.latency_grid import measure, passages, within
 
 MAX_LENGTH = 40
@@ -91,7 +91,11 @@ def test_every_depth_is_timed_with_every_length() -> None:
 
 def test_a_cell_that_takes_too_long_is_timed_once_and_it_is_said() -> None:
     scored = []
-    score = lambda query, texts: scored.append(len(texts)) or 10  # noqa: E731
+
+    def score(query: str, texts: Sequence[str]) -> int:
+        scored.append(len(texts))
+        return 10
+
     grid = measure("a query", TEXTS, [1], [10], MAX_LENGTH, tokens_of, score, 1000, 0.0)
     assert (scored, grid.cells[0].latency.repetitions, grid.cells[0].tokens_per_pair) == ([1], 1, 10)
     assert grid.notes == ("depth 1 at length 10 was timed once: it took more than 0 s",)
@@ -99,7 +103,7 @@ def test_a_cell_that_takes_too_long_is_timed_once_and_it_is_said() -> None:
 
 def test_a_cell_gets_as_many_samples_as_begin_within_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
     now_s = [0.0]
-    monkeypatch.setattr(latency.time, "perf_counter", lambda: now_s[0])
+    monkeypatch.setattr("time.perf_counter", lambda: now_s[0])
 
     def score(query: Any, texts: Any) -> Any:
         now_s[0] += len(texts)  # a second a pair

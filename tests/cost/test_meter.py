@@ -28,8 +28,7 @@ class Clock:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now_s = 0.0
-        for module in (meter, meter.cost):
-            monkeypatch.setattr(module.time, "perf_counter", lambda: self.now_s)
+        monkeypatch.setattr("time.perf_counter", lambda: self.now_s)
 
 
 @pytest.fixture
@@ -72,14 +71,14 @@ class Reranker(base.Reranker):
         devices: Any = 1,
     ) -> None:
         self.clock, self.known, self.leaks, self.batch_tokens, self.devices = clock, known, leaks, batch_tokens, devices
-        self.calls = []
+        self.calls: list[Any] = []
         if engine:
             self.engine = Engine(clock, batch_tokens, devices)
 
     def load(self) -> None:
         self.clock.now_s += 7
 
-    def score_all(self, pairs: Any, queries: Any, docs: Any, on_progress: Any) -> Any:
+    def score_all(self, pairs: Any, queries: Any, docs: Any, on_progress: Any = lambda n: None) -> Any:
         return self._scored(pairs, queries, docs, self.known, self.devices)
 
     def score(self, pairs: Any, queries: Any, docs: Any, on_progress: Any = lambda n: None) -> Any:
@@ -109,7 +108,7 @@ def measured(reranker: Any, clock: Any, **settings: Any) -> Any:
     first = Run("all", {query_id: tuple(Hit(doc_id, 1.0) for doc_id in DOCS) for query_id in data.queries})
     plan = Plan("test", 8, ["nDCG@10"], CostProtocol(**{"warmup_queries": 0, "latency_queries": 0} | settings))
     plan.parsed()
-    of = Meter(plan, reranker, data, candidates(first, 8))
+    of = Meter(plan.protocol, 8, reranker, data, candidates(first, 8))
     of.load()
     of.score()
     return of.cost(0.5), of
@@ -156,7 +155,7 @@ def test_peak_memory_is_that_of_pairs_that_were_computed(
 ) -> None:
     reranker = Reranker(clock, known)
     peaks = iter([300.0, 500.0])  # after the scoring of all pairs, and after the sample
-    monkeypatch.setattr(meter.cost, "peak_resident_mb", lambda: next(peaks))
+    monkeypatch.setattr("evalkit.cost.memory.peak_resident_mb", lambda: next(peaks))
     found, _ = measured(reranker, clock)
     assert found.memory.rss_peak_mb == (500.0 if known else 300.0)
 

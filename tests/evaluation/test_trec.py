@@ -224,7 +224,8 @@ def test_a_run_as_reranker_gives_tied_passages_one_logit_and_its_own_order(tmp_p
     reranker.load()
     scores = reranker.score([Pair("q1", doc_id) for doc_id in "abcd"], {}, {})
     assert scores.logits == (-2.0, -1.0, -2.0, -4.0)
-    assert sorted("abcd", key=scores.tie_order["q1"].get) == ["b", "c", "a", "d"]
+    assert scores.tie_order is not None
+    assert sorted("abcd", key=lambda doc_id: (scores.tie_order or {})["q1"][doc_id]) == ["b", "c", "a", "d"]
 
 
 def test_a_reranking_of_other_candidates_is_refused(tmp_path: Path) -> None:

@@ -18,11 +18,11 @@ from evalkit.first_stage.trec_run import TrecRun as FirstStageRun
 from evalkit.report import per_query as queries
 from evalkit.rerankers.trec_run import TrecRun as RerankedRun
 from evalkit.results import reading
-from evalkit.results.result import finished
+from evalkit.results.result import finished, write_result
 from evalkit.slices import beir, packaged
 from evalkit.trial import Plan
 from evalkit.types import Hit, Run, Scores
-from tests.conftest import run_evalkit
+from tests.helpers.command_line import run_here
 from tests.helpers.their_trec_eval import assert_agrees, figures
 
 NAMES = ["nDCG@10", "RR@10", "AP@100", "R@100", "R@depth", "P@5", "Success@1"]
@@ -47,7 +47,9 @@ class Coarse:
 
 
 def judged(data: Any, first_stage: Any, reranker: Any = None, depth: Any = 50) -> Any:
-    return trial.run(Plan("test", depth, NAMES, CostProtocol(0, 0, 0)), data, first_stage, reranker or Coarse(), {}, {})
+    plan = Plan("test", depth, NAMES, CostProtocol(0, 0, 0))
+    scored_by: Any = reranker or Coarse()
+    return trial.run(plan, data, first_stage, scored_by, {}, {})
 
 
 def written(done: Any, folder: Any) -> Any:
@@ -57,7 +59,7 @@ def written(done: Any, folder: Any) -> Any:
     lines = queries.with_moved_scores(queries.passages(done), moved)
     (folder / "passages.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
     result = finished(done)
-    result.write_result(result, folder)
+    write_result(result, folder)
     return result
 
 
@@ -104,7 +106,7 @@ def test_an_imported_run_of_dl19_has_trec_evals_figures_before_and_after(
 
 
 def test_a_run_by_the_command_line_agrees_and_says_what_its_ties_are_worth(tmp_path: Path) -> None:
-    done = run_evalkit("slice.queries=30", "reranker=none", "out_dir=out", cwd=tmp_path)
+    done = run_here("slice.queries=30", "reranker=none", "out_dir=out", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert_agrees(tmp_path / "out")
     result = json.loads((tmp_path / "out" / "result.json").read_text("utf-8"))

@@ -85,9 +85,9 @@ def test_other_queries_search_the_same_index(filled: Any) -> None:
 @pytest.mark.parametrize(
     ("data", "parameters"),
     [
-        (replace(DATA, docs=DATA.docs | {"d4": "one more word"}), {}),
+        (replace(DATA, docs={**DATA.docs, "d4": "one more word"}), {}),
         (replace(DATA, docs={f"other {doc_id}": text for doc_id, text in DATA.docs.items()}), {}),
-        (replace(DATA, docs=dict(reversed(DATA.docs.items()))), {}),  # rows stand in the order of the passages
+        (replace(DATA, docs=dict(reversed(list(DATA.docs.items())))), {}),  # rows stand in the order of the passages
         (replace(DATA, lang="de"), {}),
         (DATA, {"k1": 1.2}),
         (DATA, {"b": 0.75}),
@@ -233,7 +233,9 @@ def test_unasked_no_large_part_of_the_disk_is_taken(tmp_path: Path, capsys: pyte
     free = shutil.disk_usage(tmp_path).free
     place = cache.Cache(tmp_path / "cache", is_shared=True)
     huge = np.broadcast_to(np.zeros(1), (free // 8 // 5,))  # a fifth of what is free, of one zero
-    got = place.get("test", {}, {"d": "text"}, lambda: huge, lambda array: {"huge": array}, dict)
+    got = place.get(
+        "test", {}, {"d": "text"}, lambda: huge, lambda array: {"huge": array}, lambda arrays: arrays["huge"]
+    )
     assert got.value is huge
     assert list((tmp_path / "cache").iterdir()) == []
     assert "index not kept: it takes " in capsys.readouterr().err
@@ -287,8 +289,8 @@ def test_embeddings_from_the_cache_find_the_same_and_queries_are_embedded_anew(
     minilm: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def embedded(data: Any = DATA, **changes: Any) -> Any:
-        asked = {"pooling": "mean", "normalize": True, "max_length": 32, "batch_tokens": 512, "device": "cpu",
-                 "precision": "fp32", "cache": str(tmp_path)}  # fmt: skip
+        asked: dict[str, Any] = {"pooling": "mean", "normalize": True, "max_length": 32, "batch_tokens": 512,
+                                 "device": "cpu", "precision": "fp32", "cache": str(tmp_path)}  # fmt: skip
         first_stage = Dense(minilm, **asked | changes)
         rankings = first_stage.search(data, 10).rankings
         return rankings, first_stage.describe()["from_cache"]

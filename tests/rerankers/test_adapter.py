@@ -4,10 +4,9 @@ import asyncio
 import enum
 import json
 import sys
-from collections import namedtuple
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -27,6 +26,8 @@ from evalkit.rerankers.none import NoReranker
 from evalkit.slices.adapter import slice_of
 from evalkit.types import Hit, Pair, Run, Scores
 from tests.test_trial import FixedOrder, collection, everywhere, plan
+
+LATE: Any = {"tokenize_s": "1 s"}
 
 PAIRS = [Pair("q0", f"d{i}") for i in range(3)]
 QUERIES, DOCS = {"q0": "query"}, {f"d{i}": f"text {i}" for i in range(3)}
@@ -62,7 +63,7 @@ def refusal(work: Any, *arguments: Any, **settings: Any) -> Any:
         torch.tensor([1.0, 0.5, -2.0], requires_grad=True),
         [torch.tensor(1.0), torch.tensor([0.5]), -2],
         Scores((1.0, 0.5, -2.0)),
-        Scores(np.array([1, 0.5, -2])),
+        Scores(np.array([1, 0.5, -2])),  # type: ignore[arg-type]
     ],
 )
 def test_scores_may_be_a_list_an_array_or_a_tensor(found: Any) -> None:
@@ -97,7 +98,7 @@ def test_a_score_is_what_was_returned_and_none_stays_none(found: Any) -> None:
         ([True, 0.5, 2.0], "mine.Mine: score: score 0 is a bool, and has to be a number"),
         ([1.0, 0.5, [2.0]], "mine.Mine: score: score 2 is a list, and has to be a number"),
         (Scores((1.0,) * 3, truncated_pairs=-1), "mine.Mine: score: truncated_pairs is -1, and has to be 0 or more"),
-        (Scores((1.0,) * 3, tokenize_s="1 s"), "mine.Mine: score: tokenize_s is '1 s', and has to be a number"),
+        (Scores((1.0,) * 3, **LATE), "mine.Mine: score: tokenize_s is '1 s', and has to be a number"),
         (Scores((1.0,) * 3, from_store=1), "mine.Mine: score returned 1 scores from a store, and it is timed"),
     ],
     ids=str,
@@ -107,7 +108,8 @@ def test_what_is_no_list_of_scores_is_refused(found: Any, told: Any) -> None:
 
 
 def test_counts_may_be_numbers_of_numpy_and_become_plain() -> None:
-    given_ = Scores((1.0,) * 3, truncated_pairs=np.int64(2), tokens=np.int32(9), forward_s=np.float32(0.5))
+    counts: dict[str, Any] = {"truncated_pairs": np.int64(2), "tokens": np.int32(9), "forward_s": np.float32(0.5)}
+    given_ = Scores((1.0,) * 3, **counts)
     found = reranker_of(reranker(given_)).score(PAIRS, QUERIES, DOCS)
     assert json.loads(json.dumps([found.truncated_pairs, found.tokens, found.forward_s])) == [2, 9, 0.5]
 
@@ -145,7 +147,7 @@ def test_what_is_done_to_the_pairs_there_stays_there() -> None:
 
 def test_a_class_that_inherits_and_one_that_does_not_are_equal() -> None:
     class Inherits(Reranker):
-        def score(self, pairs: Any, queries: Any, docs: Any) -> Any:
+        def score(self, pairs: Any, queries: Any, docs: Any, on_progress: Any = None) -> Any:
             return [1.0] * len(pairs)
 
     for component in (Inherits(), reranker([1.0] * 3)):
@@ -172,7 +174,7 @@ def test_a_dataclass_may_declare_the_members_anew_without_a_default() -> None:
     got = reranker_of(Mine("it", "cpu", "m"))
     assert (got.label, got.device, got.computes) == ("it", "cpu", True)
     with pytest.raises(TypeError, match="missing 3 required positional arguments"):
-        Mine()
+        Mine()  # type: ignore[call-arg]
 
 
 def test_evalkits_own_components_stay_what_they_are() -> None:
@@ -205,7 +207,7 @@ def test_members_of_ones_own_are_those_that_are_called() -> None:
     got.load()
     assert calls == ["check", "load"]
     assert (got.label, got.computes, got.device) == ("it", False, "cuda:1")
-    seen = []
+    seen: list[int] = []
     assert got.score(PAIRS, QUERIES, DOCS, seen.append).logits == (0.0,) * 3
     assert got.score_all(PAIRS, QUERIES, DOCS, seen.append).from_store == 2
     assert seen == [3, 3]  # by the component, and for one that takes no on_progress at its end
@@ -255,7 +257,7 @@ def test_what_has_not_the_shape_is_refused_by_the_member(component: Any, told: A
 
 def test_what_its_own_code_raises_is_one_sentence_with_file_and_line() -> None:
     def broken(self: Any, *of: Any) -> Any:
-        return {}["x"]
+        raise KeyError("x")
 
     got = reranker_of(reranker([], score=broken, load=broken, describe=broken), "_target_=mine.Mine")
     here = f"({Path(__file__).name}, line {broken.__code__.co_firstlineno + 1}); HYDRA_FULL_ERROR=1 shows the traceback"
@@ -295,11 +297,16 @@ class Colour(enum.Enum):
     RED = "red"
 
 
+class Point(NamedTuple):
+    x: int
+    y: int
+
+
 def test_what_is_described_becomes_json() -> None:
     described = {
         "model": Path("models/mine"), "layers": np.int64(6), "share": np.float32(0.5), "dtype": torch.float16,
         "device": torch.device("cpu"), "ids": np.arange(3), "kinds": {"b", "a"}, "colour": Colour.RED, 3: (1, 2),
-        "precision": None, "max_length": None, "point": namedtuple("Point", "x y")(1, 2), "np": np.bool_(True),
+        "precision": None, "max_length": None, "point": Point(1, 2), "np": np.bool_(True),
     }  # fmt: skip
     got = reranker_of(reranker([], describe=lambda self: described)).describe()
     assert json.loads(json.dumps(got)) == {
@@ -374,7 +381,9 @@ def test_time_that_keeping_an_index_took_is_no_part_of_searching() -> None:
         cache_s = 1000.0
 
     data = collection(1)
-    done = trial.run(plan(), data, Mine({"q0": ["d0", "d1"]}), reranker([1.0, 2.0]), {}, {})
+    first_stage: Any = Mine({"q0": ["d0", "d1"]})
+    done = trial.run(plan(), data, first_stage, reranker([1.0, 2.0]), {}, {})
+    assert done.cost is not None
     assert done.cost.first_stage_s < -900
 
 

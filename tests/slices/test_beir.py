@@ -11,7 +11,7 @@ from evalkit.errors import EvalkitError
 from evalkit.slices import beir
 from evalkit.slices.assemble import fingerprints
 
-CORPUS = [
+CORPUS: list[dict[str, Any]] = [
     {"_id": "d1", "title": "Light", "text": "It is fast."},
     {"_id": "d2", "title": "", "text": "Bread needs yeast."},
     {"_id": "d3", "text": "A passage without a title."},
@@ -154,7 +154,7 @@ def test_fewer_queries_are_some_of_more_queries(tmp_path: Path) -> None:
 
 def test_the_same_seed_cuts_the_same_and_another_seed_differently(tmp_path: Path) -> None:
     path = str(many(tmp_path))
-    asked = {"queries": 5, "corpus": "judged", "distractors": 9}
+    asked: dict[str, Any] = {"queries": 5, "corpus": "judged", "distractors": 9}
     assert beir.load(path, seed=7, **asked) == beir.load(path, seed=7, **asked)
     assert beir.load(path, seed=7, **asked).fingerprint != beir.load(path, seed=8, **asked).fingerprint
 

@@ -18,7 +18,7 @@ from evalkit.slices import beir
 from evalkit.slices.assemble import fingerprints
 from evalkit.slices.exclusions import same_text
 from evalkit.types import Hit, Run, Slice
-from tests.conftest import run_evalkit
+from tests.helpers.command_line import run_here
 
 CLAIMS = {
     "a0": "vegetarian food helps the planet a lot",
@@ -236,7 +236,7 @@ def test_a_report_says_how_many_queries_were_kept_from_finding_themselves_and_ho
     folder = arguments(tmp_path, judged=[("a0", 1)])
     with (folder / "corpus.jsonl").open("a", encoding="utf-8") as out:
         out.write(json.dumps({"_id": "copy", "text": CLAIMS["a5"]}) + "\n")
-    done = run_evalkit("slice=beir", f"slice.path={folder}", "reranker=none", "out_dir=out", cwd=tmp_path)
+    done = run_here("slice=beir", f"slice.path={folder}", "reranker=none", "out_dir=out", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     result = json.loads((tmp_path / "out" / "result.json").read_text("utf-8"))
     told = "\n".join(result["warnings"])
@@ -254,7 +254,7 @@ def test_a_finished_run_that_ranks_an_empty_passage_goes_on_with_the_others(
         out.write(json.dumps({"_id": "void", "title": "", "text": " "}) + "\n")
     run = beir_folder / "first.trec"
     run.write_text("q1 Q0 void 0 99 first\n" + run.read_text("utf-8"), "utf-8")
-    done = run_evalkit(
+    done = run_here(
         "slice=beir", f"slice.path={beir_folder}", "slice.empty_docs=drop", "first_stage=trec_run",
         f"first_stage.path={run}", f"reranker.model={bert_folder}", "device=cpu", "depth=3", "protocol=none",
         "out_dir=out", cwd=tmp_path,
@@ -274,7 +274,7 @@ def test_of_a_finished_run_it_is_not_said_that_it_cannot_find_what_it_ranks(tmp_
     corpus = beir_folder / "corpus.jsonl"
     lines = [line for line in corpus.read_text("utf-8").splitlines(keepends=True) if '"b"' not in line]
     corpus.write_text("".join(lines), "utf-8")
-    done = run_evalkit(
+    done = run_here(
         "slice=beir", f"slice.path={beir_folder}", "first_stage=trec_run", f"first_stage.path={beir_folder}/first.trec",
         "reranker=none", "out_dir=out", cwd=tmp_path,
     )  # fmt: skip

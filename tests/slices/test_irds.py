@@ -277,7 +277,7 @@ def site_and_load(candidates_home: Any, tmp_path: Path) -> Any:
     shutil.copytree(candidates_home, home, ignore=shutil.ignore_patterns("candidates.tsv", "downloads"))
     (home / "downloads").mkdir()
     data = gzip.compress(official_lines(CANDIDATES_2019, QUERIES_2019).encode("utf-8"), mtime=0)
-    files = {}
+    files: dict[str, File] = {}
     with serving(files) as (address, _):
         settings = (home, f"{address}/top1000.gz", hashlib.md5(data).hexdigest())
         with ProcessPoolExecutor(1, get_context("spawn"), _settle_with_site, settings) as process:

@@ -18,7 +18,7 @@ from evalkit.rerankers.none import NoReranker
 from evalkit.slices import beir, documented, irds, judgments
 from evalkit.slices.assemble import assemble
 from evalkit.trial import Plan
-from tests.conftest import run_evalkit
+from tests.helpers.command_line import run_here
 
 CORPUS = [{"_id": d, "text": f"words of {d}"} for d in ("d1", "d2", "d3", "page 7")]
 QUERIES = [{"_id": q, "text": f"words for {q}"} for q in ("q1", "q2")]
@@ -95,7 +95,7 @@ def test_a_result_s_own_qrels_trec_gives_the_same_slice_again_odd_ids_included(
                 f"first_stage.path={beir_folder}/first.trec", "reranker=none")  # fmt: skip
     found = []
     for more in (("out_dir=one",), ("slice.qrels=one/qrels.trec", "out_dir=two")):
-        done = run_evalkit(*settings, *more, cwd=tmp_path)
+        done = run_here(*settings, *more, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         result = json.loads((tmp_path / more[-1].split("=")[1] / "result.json").read_text("utf-8"))
         found.append((result["effective"]["slice"]["fingerprint"], result["effectiveness"]["first_stage"]["mean"]))
