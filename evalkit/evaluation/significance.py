@@ -157,13 +157,18 @@ def adjust(p_values: Sequence[float | None], method: Literal["holm", "bh"]) -> l
     procedure); "bh" bounds the expected share of false ones among the findings, for tests that are independent or
     positively dependent (Benjamini and Hochberg 1995, Controlling the false discovery rate).
     """
-    from statsmodels.stats.multitest import multipletests  # type: ignore[import-untyped]
+    import numpy as np
 
-    known = [p for p in p_values if p is not None]
-    if not known:
-        return list(p_values)
-    corrected = iter(multipletests(known, method={"holm": "holm", "bh": "fdr_bh"}[method])[1].tolist())
-    return [None if p is None else next(corrected) for p in p_values]
+    known = np.array([p for p in p_values if p is not None], dtype=np.float64)
+    order, number = np.argsort(known, kind="stable"), len(known)
+    if method == "holm":  # each times how many are as large or larger, and no smaller than the one before it
+        falling = np.maximum.accumulate(known[order] * np.arange(number, 0, -1))
+    else:  # each by its share of the ranks, and no larger than the one after it
+        falling = np.minimum.accumulate((known[order] / (np.arange(1, number + 1) / number))[::-1])[::-1]
+    corrected = np.empty(number)
+    corrected[order] = np.minimum(falling, 1.0)
+    values = iter(corrected.tolist())
+    return [None if p is None else next(values) for p in p_values]
 
 
 def adjust_differing(

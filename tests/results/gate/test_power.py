@@ -97,9 +97,8 @@ def test_measures_that_say_the_same_cost_nothing_and_independent_ones_cost_their
     assert evidence.detectable(np.repeat(one, 4, axis=1), 0, 0.05, 0.8) == pytest.approx(alone, rel=0.01)
     assert evidence.detectable(np.hstack([one, np.zeros((100, 3))]), 0, 0.05, 0.8) == pytest.approx(alone)
     four = np.hstack([one, rng.normal(0, 0.1, (100, 3))])
-    assert (evidence.detectable(four, 0, 0.05, 0.8) or 0) > 1.15 * (
-        alone or 1
-    )  # as Bonferroni: 2.24 + 0.84 against 1.64 + 0.84
+    # As Bonferroni: 2.24 + 0.84 against 1.64 + 0.84.
+    assert (evidence.detectable(four, 0, 0.05, 0.8) or 0) > 1.15 * (alone or 1)
 
 
 def test_the_order_of_the_queries_changes_nothing() -> None:
