@@ -78,7 +78,6 @@ def test_the_files_of_the_dev_collection_give_its_figures(lang: Any, tmp_path: P
     ("folder", "settings"),
     [
         ("nfcorpus", {}),
-        ("miracl-yo", {"split": "dev", "lang": "yo"}),
         ("miracl-th", {"split": "dev", "lang": "th"}),
         ("msmarco-dl19", {"relevance_level": 2}),
     ],

@@ -20,9 +20,10 @@ from evalkit.rerankers.none import NoReranker
 from evalkit.rerankers.trec_run import TrecRun as RerankedRun
 from evalkit.results import reading
 from evalkit.results.compare import side_by_side
+from evalkit.results.result import finished
 from evalkit.slices import beir
 from evalkit.trial import Plan
-from evalkit.types import Scores
+from evalkit.types import Scores, Trial
 from tests.conftest import slow
 from tests.helpers.command_line import run_evalkit, run_here
 
@@ -151,13 +152,14 @@ def test_only_trials_over_finished_runs_alone_compute_nothing(
 # --- compared ---------------------------------------------------------------------------------------------------------
 
 
-def result_of(where: Any, reranker: Any, out: Any, depth: Any = 30) -> Any:
-    plan = Plan("deep", depth, ["RR@10"], CostProtocol(0, 0, 0))
-    done = trial.run(
-        plan, beir.load(str(where)), FirstStageRun(f"{where}/first.trec"), reranker, {}, {"command": ["x"]}
-    )
+def judged(where: Path, reranker: Any, depth: int = 30) -> Trial:
+    plan, first_stage = Plan("deep", depth, ["RR@10"], CostProtocol(0, 0, 0)), FirstStageRun(f"{where}/first.trec")
+    return trial.run(plan, beir.load(str(where)), first_stage, reranker, {}, {"command": ["x"]})
+
+
+def result_of(where: Path, reranker: Any, out: Path, depth: int = 30) -> reading.Finished:
     out.mkdir(parents=True)
-    folder.write_trial(done, out)
+    folder.write_trial(judged(where, reranker, depth), out)
     return reading.read(out)
 
 
@@ -219,33 +221,30 @@ class Cutting:
         return {"name": "short", "precision": "fp32", "max_length": 256}
 
 
-def verdict(where: Any, out: Any, cut: Any, longest: Any = 612) -> Any:
-    return result_of(where, Cutting(cut, longest), out), content.verdict(reading.read(out).result)
+def verdict(where: Path, cut: int, longest: int | None = 612) -> str:
+    return content.verdict(finished(judged(where, Cutting(cut, longest))))
 
 
 def test_a_verdict_on_cut_texts_says_so_and_what_would_cut_none(deep: Any, tmp_path: Path) -> None:
-    finished, told = verdict(deep, tmp_path / "out", 40)
+    found = result_of(deep, Cutting(40, 612), tmp_path / "out")
+    told = content.verdict(found.result)
     assert told.startswith("Reranking ")
     assert told.endswith(
         ", but 40 of 42 pairs (95%) were cut to 256 tokens; reranker.max_length=612 would cut none, where the model "
         "takes as many."
     )
-    assert finished.result["effective"]["scoring"]["longest_pair_tokens"] == 612
+    assert found.result["effective"]["scoring"]["longest_pair_tokens"] == 612
     for name in ("report.md", "report.html"):
         assert "but 40 of 42 pairs (95%) were cut to 256 tokens" in (tmp_path / "out" / name).read_text("utf-8")
 
 
-def test_where_the_longest_pair_is_not_known_the_verdict_names_no_length(deep: Any, tmp_path: Path) -> None:
-    _, told = verdict(deep, tmp_path / "out", 40, None)
-    assert told.endswith("were cut to 256 tokens; a larger reranker.max_length would cut fewer.")
+def test_where_the_longest_pair_is_not_known_the_verdict_names_no_length(deep: Path) -> None:
+    assert verdict(deep, 40, None).endswith("were cut to 256 tokens; a larger reranker.max_length would cut fewer.")
 
 
 @pytest.mark.parametrize(("cut", "in_the_verdict"), [(0, False), (4, False), (5, True)])
-def test_from_a_tenth_on_truncation_is_part_of_the_verdict(
-    deep: Any, tmp_path: Path, cut: Any, in_the_verdict: Any
-) -> None:
-    _, told = verdict(deep, tmp_path / "out", cut)
-    assert ("were cut" in told) is in_the_verdict
+def test_from_a_tenth_on_truncation_is_part_of_the_verdict(deep: Path, cut: int, in_the_verdict: bool) -> None:
+    assert ("were cut" in verdict(deep, cut)) is in_the_verdict
 
 
 def test_a_depth_of_nothing_is_refused(deep: Any, tmp_path: Path) -> None:
