@@ -151,19 +151,33 @@ def randomization_p(
 
 
 def adjust(p_values: Sequence[float | None], method: Literal["holm", "bh"]) -> list[float | None]:
-    """Return p values corrected for their number, in their order; None stays None and is not counted.
+    """Return p values corrected for their number.
 
-    "holm" bounds the chance of any false finding (Holm 1979, A simple sequentially rejective multiple test
-    procedure); "bh" bounds the expected share of false ones among the findings, for tests that are independent or
-    positively dependent (Benjamini and Hochberg 1995, Controlling the false discovery rate).
+    Args:
+        p_values: p values in [0, 1]; None for a test that gave none, which is not counted.
+        method: "holm" bounds the chance of any false finding (Holm 1979, A simple sequentially rejective multiple test
+            procedure); "bh" bounds the expected share of false ones among the findings, for tests that are
+            independent or positively dependent (Benjamini and Hochberg 1995, Controlling the false discovery rate).
+
+    Returns:
+        The corrected p values in the order of `p_values`; None stays None.
     """
-    from statsmodels.stats.multitest import multipletests  # type: ignore[import-untyped]
+    from scipy.stats import false_discovery_control
 
     known = [p for p in p_values if p is not None]
     if not known:
         return list(p_values)
-    corrected = iter(multipletests(known, method={"holm": "holm", "bh": "fdr_bh"}[method])[1].tolist())
+    corrected = iter(_holm(known) if method == "holm" else false_discovery_control(known, method="bh").tolist())
     return [None if p is None else next(corrected) for p in p_values]
+
+
+def _holm(p_values: Sequence[float]) -> list[float]:
+    """Return p values times the number of those not below them, at most 1, and never below a smaller one's."""
+    corrected, largest = [0.0] * len(p_values), 0.0
+    for place, row in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        largest = max(largest, min(1.0, (len(p_values) - place) * p_values[row]))
+        corrected[row] = largest
+    return corrected
 
 
 def adjust_differing(

@@ -134,7 +134,6 @@ def test_the_engine_and_the_clocks_stand_alone(path: Any) -> None:
         ("numba", ["evaluation/measures.py"]),
         ("hydra", ["cli"]),
         ("scipy", ["evaluation", "first_stage/bm25.py"]),
-        ("statsmodels", ["evaluation/significance.py"]),
         ("ir_datasets", ["slices", "results/provenance.py"]),
         ("bm25s", ["first_stage"]),
         ("matplotlib", ["report"]),
@@ -157,7 +156,6 @@ HEAVY = [
     "bm25s",
     "matplotlib",
     "scipy",
-    "statsmodels",
     "pandas",
 ]
 
