@@ -171,7 +171,7 @@ def test_what_a_configuration_names_can_be_built(bert_folder: Any) -> None:
     "target", ["os.system", "evalkit.cli.tasks.run_trial", "builtins.eval", "evalkit_other.slices.x", "load", ""]
 )
 def test_a_configuration_can_name_nothing_but_evalkits_own_components(target: Any) -> None:
-    with pytest.raises(EvalkitError, match="can name evalkit's own components only"):
+    with pytest.raises(EvalkitError, match="can name only evalkit's own components"):
         build({"_target_": target})
 
 
