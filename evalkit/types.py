@@ -2,7 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SCHEMA_VERSION = 1
 
@@ -99,6 +102,14 @@ class Effectiveness:
     def mean(self) -> dict[str, float]:
         """Return the arithmetic mean over queries of each measure."""
         return {name: sum(values.values()) / len(values) for name, values in self.per_query.items()}
+
+    def to_frame(self) -> "pd.DataFrame":
+        """Return a pandas DataFrame: a row for each query, indexed by its id, and a column for each measure."""
+        import pandas as pd
+
+        return pd.DataFrame({name: pd.Series(values) for name, values in self.per_query.items()}).rename_axis(
+            "query_id"
+        )
 
 
 Ends = tuple[float | None, float | None]

@@ -1,4 +1,4 @@
-"""The folder of a run: one run at a time, and nothing in it that is worth keeping is written over unasked."""
+"""The folder of a run: locked while the run lasts, and a finished result in it is replaced only if asked."""
 
 import json
 import os

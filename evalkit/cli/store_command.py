@@ -1,4 +1,4 @@
-"""``python -m evalkit store``: what is kept between runs, scores and indexes: shown, checked, removed."""
+"""``python -m evalkit store``: shows, checks and prunes the cached scores and indexes."""
 
 import argparse
 import json
@@ -15,7 +15,7 @@ from evalkit.scoring.store import file, maintenance, scores
 
 
 def run(parsed: argparse.Namespace) -> bool:
-    """Do what was asked, and return whether a check found damage.
+    """Show, check or prune, and return whether a check found damage.
 
     Raises:
         EvalkitError: the arguments do not go together, or the store cannot be used.
@@ -48,7 +48,7 @@ def _check_scores(path: Path) -> bool:
         terminal.show_lines([_nothing(path)])
         return False
     found = maintenance.check(path)
-    terminal.show_lines(found or [f"{path}: all scores are as they were written"])
+    terminal.show_lines(found or [f"{path}: all scores are intact"])
     return bool(found)
 
 
@@ -83,8 +83,8 @@ def _nothing(path: Path) -> str:
 
 def _space_line(space: maintenance.Space) -> str:
     facts = {part: space.facts[part] for part in scores.SPACE if part in space.facts} | dict(space.facts)
-    told = " ".join(f"{_plain(part)}={_plain(str(value))}" for part, value in facts.items()) or "damaged"
-    return f"  {_plain(space.digest[:12])}  {space.pairs:,} pairs, last used {_day(space.used_s)}: {told}"
+    described = " ".join(f"{_plain(part)}={_plain(str(value))}" for part, value in facts.items()) or "damaged"
+    return f"  {_plain(space.digest[:12])}  {space.pairs:,} pairs, last used {_day(space.used_s)}: {described}"
 
 
 def _index_line(index: cache.Kept) -> str:
@@ -104,5 +104,5 @@ def _day(unix_s: float) -> str:
 
 
 def _plain(text: str) -> str:
-    """Escape what a terminal would obey: a store may come from elsewhere."""
+    """Escape control characters: a store may come from elsewhere."""
     return json.dumps(text)[1:-1]

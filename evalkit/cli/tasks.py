@@ -1,4 +1,4 @@
-"""What runs in the fresh process: from plain settings to a folder of results."""
+"""The tasks that run in a fresh process: from plain settings to a folder of results."""
 
 import os
 from dataclasses import replace
@@ -14,7 +14,7 @@ from evalkit.results.result import Result
 from evalkit.types import Trial
 
 DEFAULT_DEPTH = 20
-"""Candidates of each query where neither a user nor a finished run says how many: as in conf/base.yaml."""
+"""Candidates of each query where neither the user nor a finished run sets it: as in conf/base.yaml."""
 
 
 _FINISHED_RUNS = (
@@ -25,7 +25,7 @@ _FINISHED_RUNS = (
 
 
 def computes_nothing(asked: dict[str, Any]) -> bool:
-    """Return whether a trial only judges finished runs, so that there is no cost and no memory to measure."""
+    """Return whether a trial only evaluates finished runs, so that no time and no memory is measured."""
     return all(asked[part].get("_target_") in _FINISHED_RUNS for part in ("first_stage", "reranker"))
 
 
@@ -53,7 +53,7 @@ def run_trial(asked: dict[str, Any], provenance: dict[str, Any], folder: Path) -
         protocol=CostProtocol(**asked["protocol"]),
     )
     first_stage, reranker = build(asked["first_stage"], "first_stage"), build(asked["reranker"], "rerankers")
-    # What can be known to be wrong is known now, not after an hour of indexing.
+    # Find mistakes now, not after an hour of indexing.
     plan.parsed()
     first_stage.check()
     if lang := slice_settings.get("lang"):

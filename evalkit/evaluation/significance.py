@@ -151,24 +151,33 @@ def randomization_p(
 
 
 def adjust(p_values: Sequence[float | None], method: Literal["holm", "bh"]) -> list[float | None]:
-    """Return p values corrected for their number, in their order; None stays None and is not counted.
+    """Return p values corrected for their number.
 
-    "holm" bounds the chance of any false finding (Holm 1979, A simple sequentially rejective multiple test
-    procedure); "bh" bounds the expected share of false ones among the findings, for tests that are independent or
-    positively dependent (Benjamini and Hochberg 1995, Controlling the false discovery rate).
+    Args:
+        p_values: p values in [0, 1]; None for a test that gave none, which is not counted.
+        method: "holm" bounds the chance of any false finding (Holm 1979, A simple sequentially rejective multiple test
+            procedure); "bh" bounds the expected share of false ones among the findings, for tests that are
+            independent or positively dependent (Benjamini and Hochberg 1995, Controlling the false discovery rate).
+
+    Returns:
+        The corrected p values in the order of `p_values`; None stays None.
     """
-    import numpy as np
+    from scipy.stats import false_discovery_control
 
-    known = np.array([p for p in p_values if p is not None], dtype=np.float64)
-    order, number = np.argsort(known, kind="stable"), len(known)
-    if method == "holm":  # each times how many are as large or larger, and no smaller than the one before it
-        falling = np.maximum.accumulate(known[order] * np.arange(number, 0, -1))
-    else:  # each by its share of the ranks, and no larger than the one after it
-        falling = np.minimum.accumulate((known[order] / (np.arange(1, number + 1) / number))[::-1])[::-1]
-    corrected = np.empty(number)
-    corrected[order] = np.minimum(falling, 1.0)
-    values = iter(corrected.tolist())
-    return [None if p is None else next(values) for p in p_values]
+    known = [p for p in p_values if p is not None]
+    if not known:
+        return list(p_values)
+    corrected = iter(_holm(known) if method == "holm" else false_discovery_control(known, method="bh").tolist())
+    return [None if p is None else next(corrected) for p in p_values]
+
+
+def _holm(p_values: Sequence[float]) -> list[float]:
+    """Return p values times the number of those not below them, at most 1, and never below a smaller one's."""
+    corrected, largest = [0.0] * len(p_values), 0.0
+    for place, row in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        largest = max(largest, min(1.0, (len(p_values) - place) * p_values[row]))
+        corrected[row] = largest
+    return corrected
 
 
 def adjust_differing(

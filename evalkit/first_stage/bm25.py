@@ -4,7 +4,7 @@ import time
 import unicodedata
 from array import array
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from evalkit.boundary import languages, words
@@ -31,16 +31,20 @@ class BM25(FirstStage):
     """BM25 in bm25s's `method`; "lucene" with k1 0.9 and b 0.4 are Anserini's MS MARCO settings."""
 
     k1: float = 0.9
+    """Term frequency saturation, 0 or more."""
     b: float = 0.4
+    """Length normalization, from 0 (none) to 1 (full)."""
     method: str = "lucene"
+    """Formula, in bm25s's terms: lucene, robertson or atire."""
     analysis: str = "auto"
+    """How texts become tokens: auto (by language), words, folded, bigrams or whitespace."""
     cache: str = "off"
+    """Where the index is cached: auto (the cache folder, large indexes only), off, or a folder."""
     name: str = "bm25"
-    cache_s: float = field(default=0.0, init=False)
-    """Time of the last search that went into keeping its index, and no part of what it cost."""
-    index_s: float | None = field(default=None, init=False)
-    """Time of the last search before the first query: to make the index or to read it."""
-    _facts: dict[str, Any] = field(default_factory=dict, repr=False)
+    """Name in results and reports."""
+
+    def __post_init__(self) -> None:
+        self._facts: dict[str, Any] = {}
 
     def check(self) -> None:
         """Check the parameters.

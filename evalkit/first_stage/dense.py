@@ -32,22 +32,32 @@ class Dense(FirstStage):
     """The encoder `model`; None for pooling, normalisation, length or a prefix is what the model's own files say."""
 
     model: str
-    pooling: str | None
-    normalize: bool | None
-    max_length: int | None
-    batch_tokens: int
-    device: str
-    precision: str
+    """Hub id or local folder of the encoder."""
+    pooling: str | None = None
+    """How token vectors become one: cls, mean, max, ...; null for what the model's files state."""
+    normalize: bool | None = None
+    """Whether vectors are scaled to length 1 (cosine similarity); null for what the model's files state."""
+    max_length: int | None = None
+    """Tokens of a text, beyond which it is truncated; null for what the model's files state."""
+    batch_tokens: int = 16384
+    """Most tokens embedded at a time."""
+    device: str = "auto"
+    """Device of the encoder: auto, cpu, cuda or cuda:N."""
+    precision: str = "fp32"
+    """Precision of the encoder: fp32, tf32, bf16 or fp16."""
     query_prefix: str | None = None
+    """Text before each query; null for what the model's files state."""
     doc_prefix: str | None = None
+    """Text before each passage; null for what the model's files state."""
     cache: str = "off"
+    """Where embeddings are cached: auto (the cache folder, large collections only), off, or a folder."""
     revision: str | None = None
+    """Branch, tag or commit on the hub; null for the default branch."""
     name: str | None = None
-    index_s: float | None = field(default=None, init=False)
-    """Time of the last search before the first query: to load the model, and to embed the passages or to read them."""
-    cache_s: float = field(default=0.0, init=False)
-    """Time of the last search that went into keeping its embeddings, and no part of what they cost."""
-    _facts: dict[str, Any] = field(default_factory=dict, repr=False)
+    """Name in results and reports; null for the model's."""
+
+    def __post_init__(self) -> None:
+        self._facts: dict[str, Any] = {}
 
     def check(self) -> None:
         """Check settings, device, precision, that the model is there, and what its files say of its use.

@@ -1,6 +1,6 @@
 """A finished TREC run as the first stage."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,14 @@ class TrecRun(FirstStage):
     """The run file at `path`, in the order in which trec_eval reads it: by score, held in 32 bits, then by doc_id."""
 
     path: str
+    """The run file, in TREC's format of six columns."""
     name: str | None = None
+    """Name in results and reports; null for that of the file."""
     order: str = "score"
-    """Or ``rank``: the rank column decides, and minus the rank is the score."""
-    _facts: dict[str, Any] = field(default_factory=dict, repr=False)
+    """score (as trec_eval orders a run), or rank: the rank column decides, and the score is minus the rank."""
+
+    def __post_init__(self) -> None:
+        self._facts: dict[str, Any] = {}
 
     def check(self) -> None:
         """Read the file.

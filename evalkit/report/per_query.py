@@ -68,7 +68,7 @@ def per_query(trial: Trial) -> "pd.DataFrame":
     """
     import pandas as pd
 
-    first, reranked = (trial.effectiveness[label].per_query for label in ("first_stage", "reranked"))
+    before, after = (trial.effectiveness[label].to_frame() for label in ("first_stage", "reranked"))
     data = trial.slice
     frame = pd.DataFrame(
         {
@@ -76,13 +76,13 @@ def per_query(trial: Trial) -> "pd.DataFrame":
             "query": [_cell(query) for query in data.queries.values()],
             "relevant": [sum(g >= data.relevance_level for g in data.qrels[q].values()) for q in data.queries],
             "hits": [len(trial.first_stage.rankings[q]) for q in data.queries],
-        }
+        },
+        index=list(data.queries),
     )
-    for name in first:
-        frame[f"{name} before"] = [first[name][q] for q in data.queries]
-        frame[f"{name} after"] = [reranked[name][q] for q in data.queries]
-        frame[f"{name} delta"] = frame[f"{name} after"] - frame[f"{name} before"]
-    return frame
+    for name in before:
+        frame[f"{name} before"], frame[f"{name} after"] = before[name], after[name]
+        frame[f"{name} delta"] = after[name] - before[name]
+    return frame.reset_index(drop=True)
 
 
 def _cell(text: str) -> str:

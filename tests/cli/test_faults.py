@@ -80,17 +80,17 @@ def test_an_error_of_the_job_comes_back_with_its_traceback(kind: Any, error: Any
 
 @pytest.mark.parametrize(("number", "says"), [
     (signal.SIGKILL, "SIGKILL, most likely from the system for using too much memory; lower reranker.batch_tokens, "),
-    (signal.SIGSEGV, "SIGSEGV; a signal from outside, or a defect of a library"),
+    (signal.SIGSEGV, "SIGSEGV: sent by another process, or a defect in a library"),
 ])  # fmt: skip
 def test_a_process_that_dies_is_told_with_where_it_was(log: Any, number: Any, says: Any) -> None:
     with pytest.raises(EvalkitError) as caught:
         in_fresh_process(fault_jobs.die, number)
     where = "scoring, 0 of 1,434 pairs"  # the log is told every ten seconds
-    assert str(caught.value).startswith(f"the trial's process died without a word ({where}): {says}")
+    assert str(caught.value).startswith(f"the trial's process ended without a result ({where}): {says}")
 
 
 def test_a_process_that_is_told_to_stop_says_so(log: Any) -> None:
-    with pytest.raises(EvalkitError, match="the trial's process was told to stop by SIGTERM"):
+    with pytest.raises(EvalkitError, match="the trial's process was stopped by SIGTERM"):
         in_fresh_process(fault_jobs.die, signal.SIGTERM)
     assert progress.where_it_stopped(log) == "scoring, 830 of 1,434 pairs"
 
@@ -110,8 +110,8 @@ def kept() -> Any:
     """The process that jobs share ends with the test."""
     from evalkit.cli import process as worker
 
-    yield worker.in_kept_process
-    worker.end_kept_process()
+    yield worker.in_shared_process
+    worker.end_shared_process()
 
 
 def test_jobs_that_share_a_process_find_what_was_loaded_before(kept: Any) -> None:
@@ -124,7 +124,7 @@ def test_jobs_that_share_a_process_find_what_was_loaded_before(kept: Any) -> Non
 
 def test_a_shared_process_that_died_or_took_too_long_is_replaced(kept: Any, log: Any, tmp_path: Path) -> None:
     first = kept(fault_jobs.process_id)
-    with pytest.raises(EvalkitError, match=r"died without a word \(scoring, 0 of 1,434 pairs\): SIGKILL"):
+    with pytest.raises(EvalkitError, match=r"ended without a result \(scoring, 0 of 1,434 pairs\): SIGKILL"):
         kept(fault_jobs.die, signal.SIGKILL)
     second = kept(fault_jobs.process_id)
     with pytest.raises(EvalkitError, match=r"did not end within time_limit_s=2 seconds"):
@@ -137,8 +137,8 @@ def test_a_shared_process_that_died_or_took_too_long_is_replaced(kept: Any, log:
 
 def test_no_shared_process_stays_behind(tmp_path: Path) -> None:
     script = (
-        "from tests.helpers import fault_jobs\nfrom evalkit.cli.process import in_kept_process\n"
-        "if __name__ == '__main__':\n    print(in_kept_process(fault_jobs.process_id))\n"
+        "from tests.helpers import fault_jobs\nfrom evalkit.cli.process import in_shared_process\n"
+        "if __name__ == '__main__':\n    print(in_shared_process(fault_jobs.process_id))\n"
     )
     (tmp_path / "ends.py").write_text(script)
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(REPOSITORY), *sys.path])}
@@ -246,7 +246,7 @@ def test_files_of_others_stay_and_files_of_ours_are_replaced(tmp_path: Path) -> 
 
 
 def test_a_run_that_was_killed_while_it_wrote_leaves_nothing_to_the_next_one(tmp_path: Path) -> None:
-    with pytest.raises(EvalkitError, match="died without a word"):
+    with pytest.raises(EvalkitError, match="ended without a result"):
         in_fresh_process(fault_jobs.die_while_writing, tmp_path)
     assert not (tmp_path / "result.json").exists()
     assert [path for path in tmp_path.rglob("*") if path.is_file()]  # what it had written, under a temporary name

@@ -184,7 +184,7 @@ def test_a_manifest_that_leads_out_of_its_folder_is_not_followed(copy: Any, tmp_
 
 
 def test_half_an_index_is_never_found_and_swept_away_by_the_next_one(tmp_path: Path) -> None:
-    with pytest.raises(EvalkitError, match="died without a word"):
+    with pytest.raises(EvalkitError, match="ended without a result"):
         in_fresh_process(fault_jobs.die_while_keeping, str(tmp_path))
     (half,) = tmp_path.iterdir()
     assert half.name.endswith(".part")

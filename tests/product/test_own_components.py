@@ -138,7 +138,7 @@ def test_without_the_variable_it_is_refused_and_the_variable_is_named(where: Any
     done = run_here("--config-dir", where, "reranker=mine", "out_dir=x", cwd=where, EVALKIT_ALLOW_TARGETS="")
     assert done.returncode == 2
     assert sentence(done.stderr) == (
-        "_target_=mine.Overlap: a configuration can name evalkit's own components only (evalkit.slices, "
+        "_target_=mine.Overlap: a configuration can name only evalkit's own components (evalkit.slices, "
         "evalkit.first_stage, evalkit.rerankers), and what EVALKIT_ALLOW_TARGETS in the environment names, such as "
         "EVALKIT_ALLOW_TARGETS=my_module"
     )

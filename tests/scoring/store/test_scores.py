@@ -619,7 +619,7 @@ def test_a_space_pruned_under_a_running_writer_comes_back_with_its_next_batch(pa
 def test_checking_ends_with_0_if_all_is_well_and_with_1_if_not(path: Any, run: Any) -> None:
     assert run("check") == (0, [f"there is no score store at {path} yet"])
     filled(path)
-    assert run("check") == (0, [f"{path}: all scores are as they were written"])
+    assert run("check") == (0, [f"{path}: all scores are intact"])
     change(path, "UPDATE batches SET checksum = 1 WHERE id < 4")
     code, (line,) = run("check")
     assert code == 1
