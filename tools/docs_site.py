@@ -1,8 +1,8 @@
 """MkDocs hook: add the files outside of docs/ that pages link to, so that one link works on GitHub and in the site.
 
-MkDocs knows only files below docs/. A page there may link to ``../SECURITY.md`` or ``../reports/examples/x.png``, which is
-right in the repository. Here such a file becomes part of the site under its path in the repository, and the link is
-rewritten to where it lies there. A link to a file that does not exist stays as it is, and fails the strict build.
+MkDocs knows only files below docs/. A page there may link to ``../SECURITY.md`` or ``../reports/examples/x.png``, which
+is right in the repository. Here such a file becomes part of the site under its path in the repository, and the link is
+rewritten to its path in the site. A link to a file that does not exist is left unchanged, and fails the strict build.
 """
 
 import posixpath
@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from mkdocs.config.defaults import MkDocsConfig
-from mkdocs.structure.files import File, Files
+from mkdocs.exceptions import PluginError
+from mkdocs.structure.files import File, Files, InclusionLevel
 from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).parents[1]
@@ -23,7 +24,8 @@ CODE = re.compile(r"(^ *```.*?^ *```|`[^`\n]+`)", re.MULTILINE | re.DOTALL)
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add what the navigation and the pages name and docs/ does not hold, and what those files link to in turn."""
-    waiting = [(ROOT / path).resolve() for path in _nav_paths(config.nav) if not (ROOT / DOCS / path).exists()]
+    in_nav = set(_nav_paths(config.nav))
+    waiting = [(ROOT / path).resolve() for path in in_nav if not (ROOT / DOCS / path).exists()]
     pages = [file for file in files if file.src_uri.endswith(".md")]
     waiting += [target for page in pages for target in _targets(page.src_uri, page.content_string)]
     while waiting:
@@ -31,7 +33,11 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         uri = _site_uri(source)
         if uri is None or files.get_file_from_path(uri) or not source.is_file():
             continue
-        files.append(File.generated(config, uri, abs_src_path=str(source)))
+        inclusion = InclusionLevel.INCLUDED if uri in in_nav else InclusionLevel.NOT_IN_NAV
+        added = File.generated(config, uri, abs_src_path=str(source), inclusion=inclusion)
+        if any(file.dest_uri == added.dest_uri for file in files):
+            raise PluginError(f"{uri}: another file of the site becomes {added.dest_uri} too; link to one of them")
+        files.append(added)
         if source.suffix == ".md":
             waiting += _targets(uri, source.read_text("utf-8"))
     return files
