@@ -24,7 +24,7 @@ lint: $(VENV)/installed-test
 
 # Strict: a broken link, or a page that the navigation leaves out, fails.
 docs: $(VENV)/installed-docs
-	$(VENV)/bin/python -m mkdocs build --strict --quiet
+	$(VENV)/bin/python -m mkdocs build --strict
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
