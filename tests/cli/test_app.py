@@ -1,4 +1,4 @@
-"""The commands of the README, run as a user runs them: exit code, standard output, and what lies in the folder."""
+"""The commands of the documents, run as a user runs them: exit code, standard output, and what lies in the folder."""
 
 import json
 import math
