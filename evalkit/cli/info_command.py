@@ -113,14 +113,15 @@ def _shown(value: object) -> str:
             return f"  (that of {other[1]})"
     if isinstance(value, list) and any(isinstance(one, Mapping) for one in value):
         return f"  ({len(value)} entries)"
-    return f"={_written(value)}"
+    return f"={written(value)}"
 
 
-def _written(value: object) -> str:
+def written(value: object) -> str:
+    """Return a value as it is written in YAML on one line and, but for quotes, on the command line."""
     if isinstance(value, Mapping):
-        return "{" + ",".join(f"{key}:{_written(inner)}" for key, inner in value.items()) + "}"
+        return "{" + ",".join(f"{key}:{written(inner)}" for key, inner in value.items()) + "}"
     if isinstance(value, list):
-        return "[" + ",".join(map(_written, value)) + "]"
+        return "[" + ",".join(map(written, value)) + "]"
     if isinstance(value, str):
         return value if re.fullmatch(r"[\w.,/@:+-]+", value) else repr(value)
     return {"None": "null", "True": "true", "False": "false"}.get(str(value), str(value))
