@@ -23,7 +23,7 @@ from evalkit.results.comparison_schema import (
     Untested,
 )  # fmt: skip
 from evalkit.results.reading import Finished
-from evalkit.results.same_data import refuse_other_data
+from evalkit.results.same_data import refuse_other_data, slice_identity
 from evalkit.results.systems import System, systems_of
 from evalkit.types import SCHEMA_VERSION
 
@@ -55,8 +55,8 @@ def side_by_side(
     ordered = [results[baseline], *(one for position, one in enumerate(results) if position != baseline)]
     for other in ordered[1:]:
         refuse_other_data(
-            ordered[0].result["effective"]["slice"],
-            other.result["effective"]["slice"],
+            slice_identity(ordered[0].result["effective"]["slice"]),
+            slice_identity(other.result["effective"]["slice"]),
             (_queries(ordered[0]), _queries(other)),
             (ordered[0].where, other.where),
         )

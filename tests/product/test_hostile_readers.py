@@ -25,7 +25,7 @@ from evalkit.report.html import pages
 from evalkit.results import compare, reading
 from evalkit.results.gate import baseline, judge
 from evalkit.results.gate.limits import Limits
-from evalkit.results.result import effectiveness
+from evalkit.results.result import effectiveness, write_result
 from evalkit.slices import beir
 from evalkit.types import Effectiveness, Hit, Run, Slice, Trial
 
@@ -210,7 +210,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Any:
     (where / "passages.jsonl").write_bytes(b"".join(dumped(line) + b"\n" for line in per_query.passages(trial)))
     result = {"schema_version": 1, "status": "finished", "name": "tiny", "effective": EFFECTIVE, "cost": COST,
               "effectiveness": effectiveness(trial), "warnings": ["few queries"]}  # fmt: skip
-    result.write_result(result, where)
+    write_result(result, where)
     return where, reading.read(where), baseline.of(reading.read(where))
 
 

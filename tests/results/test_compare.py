@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import TypeAdapter
 
 from evalkit.errors import EvalkitError
 from evalkit.report import markdown, terminal
@@ -12,9 +13,9 @@ from evalkit.report.html import pages
 from evalkit.rerankers.none import NoReranker
 from evalkit.results import reading
 from evalkit.results.compare import side_by_side
-from evalkit.results.comparison_schema import QueryTime
+from evalkit.results.comparison_schema import Comparison, QueryTime
 from evalkit.slices import packaged as dev
-from tests.conftest import run_evalkit, sentence
+from tests.conftest import REPOSITORY, run_evalkit, sentence
 from tests.helpers.gate_pipeline import Broken, FirstStage, Pipeline, cut, packaged
 
 
@@ -349,6 +350,12 @@ def test_very_few_queries_give_figures_without_nonsense(queries: Any, bert_folde
     assert (test.holm_p is None) == (queries == 1)
     json.dumps(asdict(found), allow_nan=False)
     assert "nan" not in markdown.comparison(found)
+
+
+def test_the_comparison_in_the_repository_fits_the_definition_and_is_written_as_it_is() -> None:
+    text = (REPOSITORY / "reports" / "examples" / "compare" / "comparison.json").read_text("utf-8")
+    read = TypeAdapter(Comparison).validate_python(json.loads(text))
+    assert json.dumps(asdict(read), indent=1, ensure_ascii=False) + "\n" == text
 
 
 # --- what it costs
