@@ -135,7 +135,7 @@ class Baseline:
 
 
 def of(finished: Finished) -> Baseline:
-    """Return what a baseline keeps of a finished trial: measures to 6 decimals, logits to 4.
+    """Return the baseline of a finished trial: measures with 6 decimals, logits with 4.
 
     Raises:
         EvalkitError: the result lacks a part.
@@ -176,6 +176,11 @@ def of(finished: Finished) -> Baseline:
         ranked = sum(min(len(hits), depth) for hits in finished.reranked.rankings.values())
         if ranked != new.scoring.pairs:
             raise ValueError(f"reranked.trec ranks {ranked} of {new.scoring.pairs} candidates")
+        if new.first.keys() != new.reranked.keys():
+            raise ValueError("it has other measures before reranking than after it")
+        for measure, values in (*new.first.items(), *new.reranked.items()):
+            if values.keys() != new.top.keys():
+                raise ValueError(f"{measure} does not have one value for each query")
         _refuse_unlike_parts(typed(_file_type(), _content(new) | {"checksum": ""}))
         return new
     except (EvalkitError, KeyError, TypeError, ValueError, AttributeError, StopIteration, OverflowError) as error:
