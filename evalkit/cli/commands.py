@@ -227,7 +227,7 @@ def _write_baseline(parsed: argparse.Namespace, gate_settings: Callable[[list[st
     measure = next(iter(new.reranked))
     after = new.mean("reranked", measure)
     if old is None or measure not in old.reranked:
-        say(f"wrote {output}: {new.slice['name']}, {len(new.top)} queries, {measure} {after:.4f}")
+        say(f"wrote {output}: {new.slice.name}, {len(new.top)} queries, {measure} {after:.4f}")
         return
     moved = sum(new.reranked[measure].get(q) != value for q, value in old.reranked[measure].items())
     before = old.mean("reranked", measure)

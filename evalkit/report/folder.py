@@ -4,6 +4,7 @@ import json
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from evalkit.report import markdown, plots, tex
 from evalkit.report.html import pages
 from evalkit.report.per_query import passages, per_query, with_moved_scores
 from evalkit.results import summary
+from evalkit.results.comparison_schema import Comparison
 from evalkit.results.result import Result, _json, cannot_write, finished
 from evalkit.types import Trial
 
@@ -105,7 +107,7 @@ def write_sweep(results: Sequence[Result], folder: Path, without: Sequence[Resul
         raise cannot_write(folder, error) from None
 
 
-def write_comparison(compared: Mapping[str, Any], folder: Path) -> None:
+def write_comparison(compared: Comparison, folder: Path) -> None:
     """Write everything about a comparison; comparison.json comes last, as the sign that all is there.
 
     Raises:
@@ -113,7 +115,7 @@ def write_comparison(compared: Mapping[str, Any], folder: Path) -> None:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        measure, systems = compared["measures"][0], compared["systems"]
+        measure, systems = compared.measures[0], compared.systems
         with whole_folder(folder, "comparison.json") as part:
             pictures = {
                 "changes": plots.forest(compared, measure),
@@ -124,7 +126,7 @@ def write_comparison(compared: Mapping[str, Any], folder: Path) -> None:
             _write(part / "report.md", markdown.comparison(compared, [f"{name}.png" for name in drawn]))
             _write(part / "report.html", pages.comparison(compared, _titled(drawn, part)))
             _write(part / "report.tex", tex.comparison(compared))
-            _write(part / "comparison.json", _json(compared))
+            _write(part / "comparison.json", _json(asdict(compared)))
     except OSError as error:
         raise cannot_write(folder, error) from None
 

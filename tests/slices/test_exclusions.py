@@ -13,7 +13,7 @@ from evalkit.errors import EvalkitError
 from evalkit.evaluation.measures import evaluate, parse
 from evalkit.first_stage.bm25 import BM25
 from evalkit.first_stage.search import search
-from evalkit.results.same_data import refuse_other_data
+from evalkit.results.same_data import Fingerprints, SliceIdentity, refuse_other_data
 from evalkit.slices import beir
 from evalkit.slices.assemble import fingerprints
 from evalkit.slices.exclusions import same_text
@@ -195,7 +195,7 @@ def test_what_is_excluded_changes_the_fingerprint_and_nothing_else_of_it(tmp_pat
 def test_results_with_and_without_exclusions_are_not_compared(tmp_path: Path) -> None:
     folder = str(arguments(tmp_path))
     one, other = (
-        {"name": data.name, "relevance_level": 1, "fingerprints": data.facts["fingerprints"]}
+        SliceIdentity(data.name, data.lang, 1, Fingerprints(**data.facts["fingerprints"]))
         for data in (beir.load(folder, identical_ids=mode) for mode in ("keep", "drop"))
     )
     with pytest.raises(
