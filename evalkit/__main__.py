@@ -8,7 +8,7 @@ from evalkit.boundary import signals
 def main() -> None:
     """Run the command line (see `evalkit.cli.app.main`)."""
     try:
-        with signals.heard():
+        with signals.handle_signals():
             from evalkit.cli import app
 
             app.main()

@@ -14,9 +14,9 @@ from evalkit.evaluation.caveats import caveats
 from evalkit.evaluation.measures import Measure
 from evalkit.evaluation.ranking import candidates, reorder
 from evalkit.first_stage import search
-from evalkit.first_stage.adapter import first_stage_of
+from evalkit.first_stage.adapter import adapt_first_stage
 from evalkit.first_stage.base import FirstStage
-from evalkit.rerankers.adapter import reranker_of
+from evalkit.rerankers.adapter import adapt_reranker
 from evalkit.rerankers.base import Reranker
 from evalkit.types import Run, Scores, Settings, Slice, Trial
 
@@ -57,7 +57,7 @@ def run(
         NotFiniteError: the reranker gave a logit that is NaN or infinite.
     """
     wanted = plan.parsed()
-    first_stage, reranker = first_stage_of(first_stage), reranker_of(reranker)
+    first_stage, reranker = adapt_first_stage(first_stage), adapt_reranker(reranker)
     started = time.perf_counter()
     # Measures that look deeper than the reranker does need the passages below `depth` too.
     deepest = max(plan.depth, *(measure.cutoff for measure in wanted))
@@ -79,9 +79,9 @@ def run(
     described = {"name": reranker.label, **reranker.describe()}
     reranked = reorder(first, logits, plan.depth, str(described["name"]), scores.tie_order)
     ceiling = Run("perfect order", {
-        query_id: ranking.perfect(hits, data.qrels[query_id], plan.depth) for query_id, hits in first.rankings.items()
+        query_id: ranking.oracle(hits, data.qrels[query_id], plan.depth) for query_id, hits in first.rankings.items()
     })  # fmt: skip
-    if measures.first_use():
+    if measures.needs_compilation():
         say("  ranx compiles its kernels on the first use on a machine: 10 to 40 s")
     with stage("measuring"):
         effectiveness = {
@@ -137,14 +137,17 @@ def _scoring_facts(
         "unknown_query_share": scores.unknown_query_share,
         "unknown_passage_share": scores.unknown_passage_share,
         "longest_pair_tokens": scores.longest_pair_tokens,
-        "tied_pairs": sum(map(ranking.tied, given)),
-        "queries_with_ties": sum(ranking.tied(values) > 0 for values in given),
-        "queries_with_constant_score": sum(map(ranking.constant, given)),
+        "tied_pairs": sum(map(ranking.count_tied, given)),
+        "queries_with_ties": sum(ranking.count_tied(values) > 0 for values in given),
+        "queries_with_constant_score": sum(map(ranking.is_constant, given)),
         "first_stage_hits": sum(map(len, found)),
-        "first_stage_tied_hits": sum(map(ranking.tied, found)),
-        "first_stage_queries_with_ties": sum(ranking.tied(values) > 0 for values in found),
-        "first_stage_queries_with_constant_score": sum(map(ranking.constant, found)),
-        "scores_moved": {"first_stage": trec.count_moved(first), "reranked": trec.count_moved(reranked)},
+        "first_stage_tied_hits": sum(map(ranking.count_tied, found)),
+        "first_stage_queries_with_ties": sum(ranking.count_tied(values) > 0 for values in found),
+        "first_stage_queries_with_constant_score": sum(map(ranking.is_constant, found)),
+        "scores_moved": {
+            "first_stage": trec.count_adjusted_scores(first),
+            "reranked": trec.count_adjusted_scores(reranked),
+        },
         "queries_reordered": sum(
             [hit.doc_id for hit in hits[:depth]] != [hit.doc_id for hit in reranked.rankings[query_id][:depth]]
             for query_id, hits in first.rankings.items()

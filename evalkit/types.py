@@ -101,7 +101,7 @@ class Effectiveness:
         return {name: sum(values.values()) / len(values) for name, values in self.per_query.items()}
 
 
-Ends = tuple[float | None, float | None]
+Interval = tuple[float | None, float | None]
 """The ends of an interval; None for one that so few samples cannot give."""
 
 
@@ -115,11 +115,11 @@ class Latency:
     p90_ms: float
     p95_ms: float
     p99_ms: float
-    p50_ci95_ms: Ends
+    p50_ci95_ms: Interval
     """Two samples that enclose the percentile with 95 % confidence, whatever the distribution (`cost.interval`)."""
-    p90_ci95_ms: Ends
-    p95_ci95_ms: Ends
-    p99_ci95_ms: Ends
+    p90_ci95_ms: Interval
+    p95_ci95_ms: Interval
+    p99_ci95_ms: Interval
     pairs_per_query: float
     queries: int
     """How many different queries were timed."""

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from evalkit.boundary.signals import to_the_end
+from evalkit.boundary.signals import defer_signals
 
 _UNFINISHED, _PART = ".unfinished-", ".part"
 
 
-def write_whole(path: Path, text: str) -> None:
+def write_atomically(path: Path, text: str) -> None:
     """Write UTF-8, lone surrogates of broken texts included; nothing is left of a write that fails.
 
     Raises:
@@ -32,7 +32,7 @@ def write_whole(path: Path, text: str) -> None:
 
 
 @contextmanager
-def whole_folder(folder: Path, last: str) -> Iterator[Path]:
+def atomic_folder(folder: Path, last: str) -> Iterator[Path]:
     """Yield a temporary folder inside of `folder`, whose files move up into it when the block has ended well.
 
     `last` names the file that says that all is there: an older one goes before the others come, and the new one comes
@@ -47,21 +47,21 @@ def whole_folder(folder: Path, last: str) -> Iterator[Path]:
         yield temporary
         files = sorted(temporary.iterdir(), key=lambda path: (path.name == last, path.name))
         for file in files:
-            sync(file)
-        with to_the_end():
+            fsync(file)
+        with defer_signals():
             (folder / last).unlink(missing_ok=True)
             for file in files:
                 file.replace(folder / file.name)
         with suppress(OSError):
-            sync(folder)
+            fsync(folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def clear_unfinished(folder: Path, *files: str) -> None:
+def remove_leftovers(folder: Path, *files: str) -> None:
     """Remove what processes that were killed have left half done in `folder`; no other may be at work there.
 
-    `files` are those that `write_whole` writes.
+    `files` are those that `write_atomically` writes.
     """
     for left in folder.glob(f"{_UNFINISHED}*"):
         shutil.rmtree(left, ignore_errors=True)
@@ -69,7 +69,7 @@ def clear_unfinished(folder: Path, *files: str) -> None:
         (folder / (name + _PART)).unlink(missing_ok=True)
 
 
-def sync(path: Path) -> None:
+def fsync(path: Path) -> None:
     """Have the system write a file, or the entries of a folder, to the disk itself."""
     number = os.open(path, os.O_RDONLY)
     try:

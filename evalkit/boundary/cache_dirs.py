@@ -12,7 +12,7 @@ from evalkit.boundary.progress import say
 from evalkit.errors import EvalkitError
 
 
-def lend() -> None:
+def ensure_writable() -> None:
     """Give a temporary folder, removed with this process, to libraries that have none that they can use.
 
     As soon as ranx is imported, ir_datasets makes its home, and numba refuses to compile what it cannot keep, so this
@@ -54,7 +54,7 @@ def _in_its_package() -> bool:
     return os.access(kept if kept.exists() else kept.parent, os.W_OK | os.X_OK)
 
 
-def default_path() -> Path:
+def default_store_path() -> Path:
     """Return ``scores.sqlite`` in $EVALKIT_HOME, or in the folder ``evalkit`` of the platform's cache.
 
     Raises:

@@ -12,13 +12,13 @@ from pathlib import PurePath
 from typing import Any
 
 from evalkit.boundary.text import is_unicode
-from evalkit.boundary.validation import LINE, Limited, misfit
+from evalkit.boundary.validation import LINE, Limited, find_mismatch
 from evalkit.errors import EvalkitError
 from evalkit.types import Settings
 
 
 @contextmanager
-def as_one_sentence(where: str, doing: str) -> Iterator[None]:
+def errors_as_one_sentence(where: str, doing: str) -> Iterator[None]:
     """Turn what somebody else's code raises into one sentence with the file and line, and the traceback as its cause.
 
     Raises:
@@ -57,7 +57,7 @@ def class_path(component: object) -> str:
     return f"{type(component).__module__}.{type(component).__qualname__}"
 
 
-def kind(value: object) -> str:
+def describe_type(value: object) -> str:
     """Return what a value is, with its article: ``a list``, ``nothing``."""
     name = type(value).__name__
     return "nothing" if value is None else f"{'an' if name[0] in 'aeiouAEIOU' else 'a'} {name}"
@@ -84,12 +84,12 @@ class ForeignComponent:
         """
         if inspect.getattr_static(type(self.object), name, None) is inspect.getattr_static(self._contract, name):
             return None
-        with as_one_sentence(self.where, name):
+        with errors_as_one_sentence(self.where, name):
             found = getattr(self.object, name, None)
         if found is None:
             return None
         if not callable(found):
-            raise EvalkitError(f"{self.where}: {name} is {kind(found)}, and has to be a method")
+            raise EvalkitError(f"{self.where}: {name} is {describe_type(found)}, and has to be a method")
         return found  # type: ignore[no-any-return]
 
     def value(self, name: str, default: Any, shape: Any) -> Any:
@@ -98,11 +98,11 @@ class ForeignComponent:
         Raises:
             EvalkitError: it has not this shape.
         """
-        with as_one_sentence(self.where, name):
+        with errors_as_one_sentence(self.where, name):
             value = getattr(self.object, name, default)
-        if wrong := misfit(plain(value), shape, f"{self.where}: {name}"):
+        if wrong := find_mismatch(to_plain(value), shape, f"{self.where}: {name}"):
             raise EvalkitError(wrong)
-        return plain(value)
+        return to_plain(value)
 
     def label(self) -> str:
         """Return the component's name, or its class's."""
@@ -117,9 +117,9 @@ class ForeignComponent:
         method = self.method(name)
         if method is None:
             return None
-        check_takes(method, len(arguments), f"{self.where}: {name}")
-        with as_one_sentence(self.where, name):
-            return finished(method(*arguments), f"{self.where}: {name}")
+        check_parameters(method, len(arguments), f"{self.where}: {name}")
+        with errors_as_one_sentence(self.where, name):
+            return refuse_awaitable(method(*arguments), f"{self.where}: {name}")
 
     def facts(self, shape: Mapping[str, Any]) -> Settings:
         """Return what the component describes, as JSON can hold it; what it gives as None is left out if it is a text.
@@ -129,15 +129,17 @@ class ForeignComponent:
         """
         value = self.call("describe")
         where = f"{self.where}: describe()"
-        with as_one_sentence(self.where, "describe"):
-            facts = {} if value is None else plain_facts(value, where)
+        with errors_as_one_sentence(self.where, "describe"):
+            facts = {} if value is None else to_plain_facts(value, where)
         facts = {key: one for key, one in facts.items() if one is not None or shape.get(f"{key}?") is not LINE}
-        if wrong := misfit(facts, shape, where):
+        if wrong := find_mismatch(facts, shape, where):
             raise EvalkitError(wrong)
         return facts
 
 
-def check_takes(method: Callable[..., Any], count: int, where: str, optional: str | None = None) -> Mapping[str, Any]:
+def check_parameters(
+    method: Callable[..., Any], count: int, where: str, optional: str | None = None
+) -> Mapping[str, Any]:
     """Return the parameters of a method that takes so many arguments by position.
 
     Raises:
@@ -158,7 +160,7 @@ def check_takes(method: Callable[..., Any], count: int, where: str, optional: st
     return signature.parameters
 
 
-def finished(value: object, where: str) -> object:
+def refuse_awaitable(value: object, where: str) -> object:
     """Return a value that nobody has to wait for.
 
     Raises:
@@ -171,55 +173,55 @@ def finished(value: object, where: str) -> object:
     return value
 
 
-def number(one: object, index: int, where: str) -> float | None:
+def to_float(one: object, index: int, where: str) -> float | None:
     """Return a number of any library as a float; None stays None.
 
     Raises:
         EvalkitError: it is no number; the sentence names it by `index`.
     """
     if hasattr(one, "item") and not isinstance(one, Mapping):
-        with as_one_sentence(where, f"score {index}"):
+        with errors_as_one_sentence(where, f"score {index}"):
             one = one.item()  # of numpy or torch
     if one is None:
         return None
     if isinstance(one, bool) or not isinstance(one, Real | Decimal):
-        raise EvalkitError(f"{where}: score {index} is {kind(one)}, and has to be a number, or None for none")
+        raise EvalkitError(f"{where}: score {index} is {describe_type(one)}, and has to be a number, or None for none")
     try:
         return float(one)
     except OverflowError:
         return math.inf
 
 
-def plain_facts(value: object, where: str) -> dict[str, Any]:
+def to_plain_facts(value: object, where: str) -> dict[str, Any]:
     """Return a mapping with values that JSON can hold.
 
     Raises:
         EvalkitError: it is no mapping, or a value has no form in JSON; the sentence names it.
     """
     if not isinstance(value, Mapping):
-        raise EvalkitError(f"{where} is {kind(value)}, and has to be a mapping of names to values")
-    facts = plain(value)
+        raise EvalkitError(f"{where} is {describe_type(value)}, and has to be a mapping of names to values")
+    facts = to_plain(value)
     if wrong := _no_json(facts, where):
         raise EvalkitError(f"{wrong}, which JSON cannot hold")
     return dict(facts)
 
 
-def plain(value: Any) -> Any:
+def to_plain(value: Any) -> Any:
     """Return a value with paths, devices, types, arrays and sets as texts, numbers and lists; others as they are."""
     if hasattr(value, "item") and not isinstance(value, Mapping) and not getattr(value, "shape", ()):
         return value.item()  # a number of numpy or torch
     if isinstance(value, Enum):
-        return plain(value.value)
+        return to_plain(value.value)
     if value is None or isinstance(value, str | bool | int | float):
         return value
     if isinstance(value, Mapping):
-        return {str(key): plain(inner) for key, inner in value.items()}
+        return {str(key): to_plain(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [plain(inner) for inner in value]
+        return [to_plain(inner) for inner in value]
     if isinstance(value, Set):
-        return sorted((plain(inner) for inner in value), key=str)
+        return sorted((to_plain(inner) for inner in value), key=str)
     if hasattr(value, "tolist"):
-        return plain(value.tolist())
+        return to_plain(value.tolist())
     if isinstance(value, PurePath | Decimal) or type(value).__name__.lower() in ("device", "dtype"):
         return str(value)
     return value
@@ -234,7 +236,7 @@ def _no_json(value: Any, where: str) -> str | None:
         return None if is_unicode(value) else f"{where} has half of a character"
     if isinstance(value, float):
         return None if math.isfinite(value) else f"{where} is {value}"
-    return None if value is None or isinstance(value, bool | int) else f"{where} is {kind(value)}"
+    return None if value is None or isinstance(value, bool | int) else f"{where} is {describe_type(value)}"
 
 
 _LINE_OR_NONE = Limited(str | None, lambda text: text is None or LINE.holds(text), LINE.words)

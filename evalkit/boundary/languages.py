@@ -89,19 +89,19 @@ def canonical(lang: str) -> str:
     raise EvalkitError(f"slice.lang={quoted(lang)} is no ISO 639-1 code such as en, zh or sw{_meant(lang, code)}")
 
 
-def known(code: str) -> bool:
+def has_two_letter_code(code: str) -> bool:
     """Return whether `code`, as `canonical` returns it, is of a language with an ISO 639-1 code."""
     return code in NAMES
 
 
-def named(code: str) -> str:
+def name_and_code(code: str) -> str:
     """Return a language for a message: its name and its code."""
     return f"{NAMES[code]} ({code})" if code in NAMES else code
 
 
 def _meant(lang: str, code: str) -> str:
     if code in _COUNTRIES:
-        return f"; did you mean {named(_COUNTRIES[code])}?"
+        return f"; did you mean {name_and_code(_COUNTRIES[code])}?"
     of_name = {name.lower(): code for code, name in NAMES.items()}
     close = difflib.get_close_matches(lang.lower(), of_name, n=3, cutoff=0.7)
-    return f"; did you mean {' or '.join(named(of_name[name]) for name in close)}?" if close else ""
+    return f"; did you mean {' or '.join(name_and_code(of_name[name]) for name in close)}?" if close else ""

@@ -43,7 +43,7 @@ _EVERY_S = 10.0
 
 
 @dataclass(frozen=True)
-class Telling:
+class Output:
     """How progress is told; a process that goes on with a work takes it over."""
 
     format: str = "text"
@@ -52,11 +52,11 @@ class Telling:
     """When the work began, by `time.perf_counter`, which the processes of a machine share."""
 
 
-_telling = Telling()
+_telling = Output()
 _console = PlainConsole(stderr=True, highlight=False, markup=False, emoji=False)
 
 
-def use(form: str) -> None:
+def set_format(form: str) -> None:
     """Tell progress in another format from now on.
 
     Raises:
@@ -68,13 +68,13 @@ def use(form: str) -> None:
     _telling = replace(_telling, format=form)
 
 
-def telling() -> Telling:
+def current_output() -> Output:
     """Return how progress is told now."""
     return _telling
 
 
 @contextmanager
-def told(how: Telling) -> Iterator[None]:
+def redirected(how: Output) -> Iterator[None]:
     """Tell progress in another way while the block runs."""
     global _telling
     before, _telling = _telling, how
@@ -85,9 +85,9 @@ def told(how: Telling) -> Iterator[None]:
 
 
 @contextmanager
-def logged(log: Path) -> Iterator[None]:
+def log_to(log: Path) -> Iterator[None]:
     """Write a log too while the block runs, of a work that begins now; the file is there already."""
-    with told(Telling(_telling.format, log)):
+    with redirected(Output(_telling.format, log)):
         yield
 
 
@@ -114,11 +114,11 @@ def event(kind: str, **facts: Any) -> bool:
         sys.stderr.flush()
     if _telling.log is not None:
         with suppress(OSError):  # the log of a full disk must not be what ends the work
-            append(_telling.log, line)
+            append_line(_telling.log, line)
     return in_json
 
 
-def append(log: Path, line: str) -> None:
+def append_line(log: Path, line: str) -> None:
     """Append a line to a file in one piece: several processes may do so.
 
     Raises:
@@ -175,7 +175,7 @@ def track(items: Iterable[T], label: str, unit: str = "", total: int | None = No
             advance(1)
 
 
-def where_it_stopped(log: Path) -> str | None:
+def last_stage(log: Path) -> str | None:
     """Return the stage that a log leaves open or broken off, and how far it was; None if it tells of none."""
     try:
         lines = log.read_text("utf-8", errors="replace").splitlines()

@@ -47,23 +47,23 @@ def is_secret_name(name: str) -> bool:
     return bool(_NAME.fullmatch(re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name)))
 
 
-def learn(value: Any, name: str = "") -> None:
+def add_secrets(value: Any, name: str = "") -> None:
     """Remember what has the name of a secret, so that `text` replaces it from now on, wherever it is repeated."""
     if isinstance(value, Mapping):
         for key, inner in value.items():
-            learn(inner, str(key) if is_secret_name(str(key)) else name)
+            add_secrets(inner, str(key) if is_secret_name(str(key)) else name)
     elif isinstance(value, list | tuple):
         for inner in value:
-            learn(inner, name)
+            add_secrets(inner, name)
     elif name and is_secret_name(name) and _holds_something(value):
         _known.update(found for found in (str(value), repr(str(value))[1:-1]) if len(found) >= _SHORTEST)
 
 
-def learn_environment(environment: Mapping[str, str]) -> None:
+def add_secrets_of_environment(environment: Mapping[str, str]) -> None:
     """Remember the secrets among the variables of an environment; paths and short words are none."""
     for name, value in environment.items():
         if len(value) >= 2 * _SHORTEST and not value.startswith(("/", "~", ".")):
-            learn(value, name)
+            add_secrets(value, name)
 
 
 def text(message: str) -> str:
@@ -95,14 +95,14 @@ def command(arguments: Iterable[str]) -> list[str]:
     return [_argument(one) for one in arguments]
 
 
-def learn_command(arguments: Iterable[str]) -> None:
+def add_secrets_of_command(arguments: Iterable[str]) -> None:
     """Remember the secrets that are given on a command line as ``name=value``."""
     for one in arguments:
         key, equals, value = one.partition("=")
         if equals and is_secret_name(key):
-            learn(value.strip("'\""), "secret")
+            add_secrets(value.strip("'\""), "secret")
         for found in _ASSIGNED.finditer(one):
-            learn(found["value"].strip("'\""), "secret")
+            add_secrets(found["value"].strip("'\""), "secret")
 
 
 def _argument(one: str) -> str:

@@ -43,7 +43,7 @@ _ear = _Ear()
 
 
 @contextmanager
-def heard(*numbers: int) -> Iterator[None]:
+def handle_signals(*numbers: int) -> Iterator[None]:
     """Raise `Stopped` in the block when one of the signals comes, all of `SIGNALS` if none is named.
 
     A second one, a second later, ends the process at once. A signal that was ignored before (as by nohup) stays so.
@@ -62,7 +62,7 @@ def heard(*numbers: int) -> Iterator[None]:
 
 
 @contextmanager
-def to_the_end() -> Iterator[None]:
+def defer_signals() -> Iterator[None]:
     """Let the block come to its end before a signal is heeded: for what must not be half done."""
     _ear.holding = True
     try:

@@ -18,10 +18,10 @@ class PlainConsole(Console):
 
     def render_str(self, text: str, **kwargs: Any) -> Text:
         """Return `text` as rich prints it: whatever is printed as a text goes through here, cells of tables too."""
-        return super().render_str(plain(text), **kwargs)
+        return super().render_str(without_controls(text), **kwargs)
 
 
-def plain(text: str) -> str:
+def without_controls(text: str) -> str:
     """Return `text` without what a terminal would obey and, in a CI job, without what its runner would."""
     text = _CONTROLS.sub("\ufffd", text)
     return _OBEYED.sub(" ", text) if any(os.environ.get(name) for name in _CI) else text

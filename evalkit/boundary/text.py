@@ -15,7 +15,7 @@ LONGEST_LINE = 64 * 2**20
 """Bytes. A longer line is no passage but a file without line ends, and would be read into memory whole."""
 
 
-def lines(path: Path, what: str) -> Iterator[tuple[int, str]]:
+def read_lines(path: Path, what: str) -> Iterator[tuple[int, str]]:
     """Yield number, from 1, and text of each line that is not blank; only a line feed ends one, and a BOM is dropped.
 
     Raises:
@@ -35,7 +35,7 @@ def lines(path: Path, what: str) -> Iterator[tuple[int, str]]:
                 yield number, text
 
 
-def whole(path: Path, what: str) -> str:
+def read_text(path: Path, what: str) -> str:
     """Return the text of a file of ours, in which a lone surrogate may stand as it was written.
 
     Raises:
@@ -69,7 +69,7 @@ def _undecodable(error: UnicodeDecodeError) -> str:
     return f"it is not UTF-8 ({error.reason} at byte {error.start})"
 
 
-def storable_id(item: str) -> str:
+def escape_id(item: str) -> str:
     """Return an id as files of white-space separated columns can hold it: itself, as a rule.
 
     In an id with white space, a control character or a lone surrogate, these and ``%`` are percent-encoded as in a URL:
@@ -99,7 +99,7 @@ def is_unicode(text: str) -> bool:
     return True
 
 
-def mended(text: str) -> str:
+def replace_surrogates(text: str) -> str:
     """Return `text` with U+FFFD, the character that stands for a broken one, for each lone surrogate."""
     return text if is_unicode(text) else _SURROGATE.sub("\ufffd", text)
 
@@ -107,7 +107,7 @@ def mended(text: str) -> str:
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
-def integer(text: str) -> int:
+def parse_integer(text: str) -> int:
     """Return an integer of up to 18 digits: what 64 bits hold.
 
     Raises:
@@ -121,7 +121,7 @@ def integer(text: str) -> int:
 _INTEGER = re.compile("[+-]?[0-9]{1,18}")
 
 
-def real(text: str) -> float:
+def parse_number(text: str) -> float:
     """Return a number.
 
     Raises:
@@ -146,7 +146,7 @@ def quoted(value: object) -> str:
     return repr(value) if len(value) <= 80 else f"{value[:80]!r}..."
 
 
-def named(name: str) -> str:
+def printable_name(name: str) -> str:
     """Return a name for a message: as it is, unless it is long or cannot be printed, and then as `quoted`."""
     return name if name.isprintable() and len(name) <= 200 else quoted(name)
 

@@ -117,7 +117,7 @@ def torch_version() -> str:
     return str(torch.__version__)
 
 
-def gpu_facts(device: str) -> dict[str, str | None]:
+def gpu_properties(device: str) -> dict[str, str | None]:
     """Return what torch knows of a GPU: its compute capability, the CUDA version, and the UUID that NVML finds it by.
 
     All None for ``cpu``.

@@ -40,7 +40,7 @@ from evalkit.types import (
 )
 
 if TYPE_CHECKING:
-    from evalkit.cost.reference_workload import Yardstick
+    pass
 
 _T = TypeVar("_T")
 
@@ -86,7 +86,7 @@ class Meter:
     def _gpu(self) -> Gpu:
         """Opened when it is first asked: CUDA's own memory is part of loading, and not of what was there before."""
         on_cpu = None if self.device.startswith("cuda") else "the reranker ran on the CPU, and only GPUs have NVML"
-        return Gpu(gpu.gpu_facts(self.device)["uuid"], on_cpu)
+        return Gpu(gpu.gpu_properties(self.device)["uuid"], on_cpu)
 
     def load(self) -> None:
         """Load the reranker, and rerank some queries before any clock is read."""
@@ -151,7 +151,7 @@ class Meter:
         """Return device, driver, clocks and versions that `cost` was measured under; None where nothing was."""
         if self._timed is None:
             return None
-        facts, known = self._engine.facts if self._engine else None, gpu.gpu_facts(self.device)
+        facts, known = self._engine.facts if self._engine else None, gpu.gpu_properties(self.device)
         return {
             "device": self.device,
             "device_name": facts.device_name if facts else None,
@@ -385,10 +385,10 @@ def _device(reranker: Reranker) -> str:
     return str(resolve_device(reranker.device))
 
 
-def _yardstick(device: str) -> "Yardstick":
-    from evalkit.cost.reference_workload import Yardstick
+def _yardstick(device: str) -> "ReferenceTimer":
+    from evalkit.cost.reference_workload import ReferenceTimer
 
-    return Yardstick(device)
+    return ReferenceTimer(device)
 
 
 def _matrix_rate(device: str, dtype: str, seconds: float) -> float:

@@ -10,7 +10,7 @@ from typing import Any
 
 from evalkit.evaluation import measures, ranking
 from evalkit.evaluation.query_kinds import QUESTION_WORDS, length_labels, query_length, question_word
-from evalkit.evaluation.score_analysis import logits_and_grades
+from evalkit.evaluation.score_analysis import analyse_scores
 from evalkit.evaluation.significance import paired_delta
 from evalkit.types import Run, Trial
 
@@ -42,7 +42,7 @@ def analyse(trial: Trial) -> dict[str, Any]:
     return {
         "depths": _depths(trial),
         "breakdown": _breakdown(trial),
-        "scores": logits_and_grades(trial),
+        "scores": analyse_scores(trial),
         "gains": _examples(trial, 1),
         "losses": _examples(trial, -1),
     }

@@ -162,11 +162,11 @@ def _of_the_language(facts: Settings, first_stage: Settings) -> Iterator[str]:
         analysis["stopwords"] or analysis["stemmer"]
     ):  # fmt: skip
         yield (
-            f"{first_stage['name']} has no stopwords and no stemmer for {languages.named(analysis['lang'])} "
+            f"{first_stage['name']} has no stopwords and no stemmer for {languages.name_and_code(analysis['lang'])} "
             f"(analysis: {analysis['kind']}): beside a weaker first stage any reranker looks better"
         )
     if stated := facts.get("lang_of_the_collection"):
-        yield f"slice.lang is {languages.named(facts['lang'])}, though the collection says {stated} of its queries"
+        yield f"slice.lang is {languages.name_and_code(facts['lang'])}, but the collection declares its queries as {stated}"
 
 
 def _of_the_reading(facts: Settings) -> Iterator[str]:

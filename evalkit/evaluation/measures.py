@@ -145,7 +145,7 @@ def unjudged_share(run: Run, qrels: Mapping[str, Mapping[str, int]], cutoff: int
     return 1 - sum(top) / len(top) if top else 0.0
 
 
-def first_use() -> bool:
+def needs_compilation() -> bool:
     """Return whether ranx has not compiled its kernels on this machine yet, which takes 10 to 40 s on two cores."""
     import importlib.util
 

@@ -169,7 +169,7 @@ def _apart(one: Iterable[str], other: Iterable[str]) -> str | None:
 
 
 def _tied(hits: Iterable[Hit]) -> int:
-    return ranking.tied([hit.score for hit in hits])
+    return ranking.count_tied([hit.score for hit in hits])
 
 
 def _mean(values: Collection[float], of_none: float = 1.0) -> float:

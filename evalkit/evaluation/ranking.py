@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from evalkit.errors import EvalkitError
-from evalkit.evaluation.surrogate_scores import single
+from evalkit.evaluation.surrogate_scores import to_float32
 from evalkit.types import Hit, Pair, Run
 
 
@@ -42,11 +42,11 @@ def trec_eval_order(hits: Iterable[Hit], spelt: Mapping[str, str] | None = None)
     names = spelt or {}
     by_id = sorted(hits, key=lambda hit: names.get(hit.doc_id, hit.doc_id), reverse=True)
     score = {hit.doc_id: hit.score for hit in by_id}
-    ordered = order((Hit(d, single(s)) for d, s in by_id), {hit.doc_id: place for place, hit in enumerate(by_id)})
+    ordered = order((Hit(d, to_float32(s)) for d, s in by_id), {hit.doc_id: place for place, hit in enumerate(by_id)})
     return tuple(Hit(hit.doc_id, score[hit.doc_id]) for hit in ordered)
 
 
-def by_rank(hits: Sequence[Hit], ranks: Mapping[str, int]) -> tuple[Hit, ...]:
+def order_by_rank(hits: Sequence[Hit], ranks: Mapping[str, int]) -> tuple[Hit, ...]:
     """Return `hits` by rising `ranks`; those of one rank stay as they stood."""
     return tuple(sorted(hits, key=lambda hit: ranks[hit.doc_id]))
 
@@ -83,17 +83,17 @@ def rerank(
     return scored + tuple(following)
 
 
-def perfect(first: Sequence[Hit], grades: Mapping[str, int], depth: int) -> tuple[Hit, ...]:
+def oracle(first: Sequence[Hit], grades: Mapping[str, int], depth: int) -> tuple[Hit, ...]:
     """Return the best order any reranker could make of the first `depth` passages: by grade, ties as they stood."""
     return rerank(first, {hit.doc_id: float(grades.get(hit.doc_id, 0)) for hit in first[:depth]}, depth)
 
 
-def tied(logits: Sequence[float]) -> int:
+def count_tied(logits: Sequence[float]) -> int:
     """Return how many of `logits` share their value with another one."""
     return sum(count for count in Counter(logits).values() if count > 1)
 
 
-def constant(scores: Sequence[float]) -> bool:
+def is_constant(scores: Sequence[float]) -> bool:
     """Return whether there are several `scores`, and all are the same: they order nothing."""
     return len(scores) > 1 and len(set(scores)) == 1
 

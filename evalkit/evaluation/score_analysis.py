@@ -17,7 +17,7 @@ Row = dict[str, Any]
 HISTOGRAM_BINS, CALIBRATION_BINS, MOST_THRESHOLDS = 30, 10, 60
 
 
-def all_logits(effective: Settings) -> bool:
+def has_all_logits(effective: Settings) -> bool:
     """Return whether a model gave a logit to every pair, by what a trial says of itself.
 
     A run that was read from a file has scores of any kind, not logits. And where some pairs have no logit, the reranked
@@ -26,9 +26,9 @@ def all_logits(effective: Settings) -> bool:
     return "precision" in effective["reranker"] and not effective["scoring"]["pairs_unscored"]
 
 
-def logits_and_grades(trial: Trial) -> dict[str, Any] | None:
+def analyse_scores(trial: Trial) -> dict[str, Any] | None:
     """Return the `scores` of `breakdown.analyse`; None without a model's logit for each pair, or any judged."""
-    if not all_logits(trial.effective):
+    if not has_all_logits(trial.effective):
         return None
     import numpy as np
 

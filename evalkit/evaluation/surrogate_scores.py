@@ -15,7 +15,7 @@ _LARGEST = 0x7F7F_FFFF - _SUBNORMAL
 """The largest finite number, counted in steps from 0."""
 
 
-def falling(scores: Sequence[float]) -> list[float]:
+def strictly_decreasing(scores: Sequence[float]) -> list[float]:
     """Return `scores`, of a ranking and best first, with each that does not fall below the one before it moved.
 
     One that is moved becomes the largest 32-bit number below the one before it, and infinite ones the largest finite
@@ -38,7 +38,7 @@ def falling(scores: Sequence[float]) -> list[float]:
     return [score if stay else value for score, stay, value in zip(wanted.tolist(), stays.tolist(), _values(moved))]
 
 
-def single(score: float) -> float:
+def to_float32(score: float) -> float:
     """Return `score` as 32 bits hold it, infinite where it is beyond them."""
     import ctypes
 

@@ -91,7 +91,7 @@ class Reranker(ABC):
             EvalkitError: it cannot.
         """
 
-    def most_hits(self) -> int | None:
+    def max_hits(self) -> int | None:
         """Return how many passages a finished run ranks of the query that has most; None for what is no finished run.
 
         Called after `check`; the depth is that where the user names none.

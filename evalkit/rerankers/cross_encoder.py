@@ -383,9 +383,9 @@ class CrossEncoder(Reranker):
 
 def store_path(asked: str) -> Path:
     """Return the file of the store that is asked for, ``auto`` or a path."""
-    from evalkit.boundary.cache_dirs import default_path
+    from evalkit.boundary.cache_dirs import default_store_path
 
-    return default_path() if asked == "auto" else user_path(asked)
+    return default_store_path() if asked == "auto" else user_path(asked)
 
 
 def _scores(scored: "Scored", from_store: int = 0) -> Scores:

@@ -7,7 +7,7 @@ from typing import Any
 
 from evalkit.errors import EvalkitError
 from evalkit.evaluation.parity import parity, same_candidates
-from evalkit.evaluation.score_analysis import all_logits
+from evalkit.evaluation.score_analysis import has_all_logits
 from evalkit.evaluation.significance import adjust_differing, any_differs, compare, equivalence, randomization_p
 from evalkit.results.reading import Finished
 from evalkit.results.same_data import refuse_other_data
@@ -210,7 +210,7 @@ def _parity(
     if _no_parity(base, other):
         return None
     one, two = base.finished, other.finished
-    depth, logits = one.result["effective"]["depth"], all(all_logits(f.result["effective"]) for f in (one, two))
+    depth, logits = one.result["effective"]["depth"], all(has_all_logits(f.result["effective"]) for f in (one, two))
     found = parity(one.reranked, two.reranked, depth, ranks_only=not logits)
     same = equivalence(of[base.label], of[other.label], margin)
     return asdict(found) | {"equivalence": {"measure": measure, **asdict(same)}}

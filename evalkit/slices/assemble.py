@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from evalkit.boundary import languages
 from evalkit.boundary.progress import say
-from evalkit.boundary.text import is_unicode, mended, quoted, storable_id
+from evalkit.boundary.text import escape_id, is_unicode, quoted, replace_surrogates
 from evalkit.errors import EvalkitError
 from evalkit.slices import exclusions
 from evalkit.types import Slice
@@ -17,7 +17,7 @@ Docs = Iterable[tuple[str, str]]
 Qrels = Mapping[str, Mapping[str, int]]
 
 
-def joined(title: str, text: str) -> str:
+def join_title(title: str, text: str) -> str:
     """Join title and text by the one rule: a single space between them, no white space around.
 
     It is the rule of ir_datasets' `default_text` and of Pyserini's BEIR indexes, and what MIRACL's baselines used.
@@ -25,7 +25,7 @@ def joined(title: str, text: str) -> str:
     return f"{title.strip()} {text.strip()}".strip()
 
 
-def sampled(ids: Iterable[str], n: int, seed: int) -> list[str]:
+def sample_ids(ids: Iterable[str], n: int, seed: int) -> list[str]:
     """Return `n` of `ids`, drawn by hash: the same on every machine, and a larger `n` contains a smaller one."""
     return sorted(ids, key=lambda item: _lot(seed, item))[:n]
 
@@ -81,7 +81,7 @@ def choose_queries(
     if n is not None:
         if n < 1:
             raise EvalkitError(f"slice.queries={n}: give the number of queries to keep, 1 or more, or null for all")
-        keep = set(sampled(judged, n, seed))
+        keep = set(sample_ids(judged, n, seed))
         judged = {query_id: text for query_id, text in judged.items() if query_id in keep}
     empty = next((query_id for query_id, text in judged.items() if not text.strip()), None)
     if empty is not None:
@@ -145,7 +145,7 @@ def assemble(
 ) -> Slice:
     """Return the `Slice`, with its fingerprint and its counts (judged ids without text among them) in the facts.
 
-    Ids go through `evalkit.boundary.text.storable_id`, lone surrogates in texts become U+FFFD, and both are counted.
+    Ids go through `evalkit.boundary.text.escape_id`, lone surrogates in texts become U+FFFD, and both are counted.
     `lang` goes through `evalkit.boundary.languages.canonical`. `identical_ids` and `excluded_ids`, a list for each
     query that has one, are what `evalkit.slices.exclusions.find` takes; judgments of what is excluded are left out, so
     that no measure counts a passage that cannot be retrieved. `empty_docs` are ids of passages without a text.
@@ -164,7 +164,7 @@ def assemble(
     out = exclusions.find(identical_ids, excluded_ids or {}, queries, docs, kept)
     kept = _without_excluded(where, kept, out)
     queries, docs, kept, changes = _storable(where, queries, docs, kept)
-    excluded = {storable_id(q): frozenset(storable_id(doc_id) for doc_id in ids) for q, ids in out.excluded.items()}
+    excluded = {escape_id(q): frozenset(escape_id(doc_id) for doc_id in ids) for q, ids in out.excluded.items()}
     judged = {doc_id for grades in kept.values() for doc_id in grades}
     absent = judged - docs.keys()
     if len(absent) == len(judged):
@@ -181,21 +181,21 @@ def assemble(
     }
     parts = fingerprints(queries, docs, kept, excluded)
     return Slice(
-        mended(name),
+        replace_surrogates(name),
         code,
         dict(queries),
         docs,
         {query_id: dict(grades) for query_id, grades in kept.items()},
         _combined(parts),
         relevance_level,
-        {**facts, **_told(lang, code, queries, docs, kept, relevance_level, out.facts, excluded), **counts, **changes,
-         "fingerprints": parts},
+        {**facts, **_optional_facts(lang, code, queries, docs, kept, relevance_level, out.facts, excluded),
+         **counts, **changes, "fingerprints": parts},
         excluded,
-        frozenset(map(storable_id, empty_docs)),
+        frozenset(map(escape_id, empty_docs)),
     )  # fmt: skip
 
 
-def _told(
+def _optional_facts(
     lang: str,
     code: str,
     queries: Mapping[str, str],
@@ -270,7 +270,7 @@ def _renamed(where: str, kind: str, ids: Collection[str], more: Collection[str] 
     """Return the new name of each id that needs one; `more` are ids that only judgments name."""
     names: dict[str, str] = {}
     for item in chain(ids, more):
-        name = storable_id(item)
+        name = escape_id(item)
         if not name:
             raise EvalkitError(f"{where}: there is a {kind} whose id is empty; give it one, in the qrels too")
         if name != item:
@@ -290,7 +290,7 @@ def _under(names: Mapping[str, str], values: Mapping[str, T]) -> dict[str, T]:
 
 
 def _mended(texts: Mapping[str, str]) -> tuple[Mapping[str, str], int]:
-    broken = {key: mended(text) for key, text in texts.items() if not is_unicode(text)}
+    broken = {key: replace_surrogates(text) for key, text in texts.items() if not is_unicode(text)}
     return ({**texts, **broken} if broken else texts), len(broken)
 
 
@@ -344,7 +344,7 @@ def _sha256(fields: Iterable[str]) -> str:
     return digest.hexdigest()
 
 
-def without_effect(
+def settings_without_effect(
     seed: int,
     queries: int | None,
     chosen: int,
@@ -365,16 +365,16 @@ def without_effect(
     return {"without_effect": idle} if idle else {}
 
 
-def check_cuts(corpus: str, unjudged_queries: str, empty_docs: str, identical_ids: str = "auto") -> None:
+def check_settings(corpus: str, unjudged_queries: str, empty_docs: str, identical_ids: str = "auto") -> None:
     """Check the settings that every slice shares, before anything is read.
 
     Raises:
         EvalkitError: one of them is none of its valid values.
     """
-    one_of("slice.corpus", corpus, ("full", "judged"))
-    one_of("slice.unjudged_queries", unjudged_queries, ("error", "drop"))
-    one_of("slice.empty_docs", empty_docs, ("error", "drop"))
-    one_of("slice.identical_ids", identical_ids, exclusions.MODES)
+    check_choice("slice.corpus", corpus, ("full", "judged"))
+    check_choice("slice.unjudged_queries", unjudged_queries, ("error", "drop"))
+    check_choice("slice.empty_docs", empty_docs, ("error", "drop"))
+    check_choice("slice.identical_ids", identical_ids, exclusions.MODES)
 
 
 def check_level(relevance_level: int) -> None:
@@ -390,7 +390,7 @@ def check_level(relevance_level: int) -> None:
         )
 
 
-def one_of(setting: str, value: str, valid: Iterable[str]) -> str:
+def check_choice(setting: str, value: str, valid: Iterable[str]) -> str:
     """Return `value` if it is valid.
 
     Raises:

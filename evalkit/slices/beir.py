@@ -8,17 +8,17 @@ from typing import Any
 
 from evalkit.boundary import languages
 from evalkit.boundary.progress import track
-from evalkit.boundary.text import is_folder, lines, quoted, storable_id, user_path
+from evalkit.boundary.text import escape_id, is_folder, quoted, read_lines, user_path
 from evalkit.errors import EvalkitError
 from evalkit.slices import judgments
 from evalkit.slices.assemble import (
     assemble,
-    check_cuts,
     check_level,
+    check_settings,
     choose_queries,
     collect_docs,
-    joined,
-    without_effect,
+    join_title,
+    settings_without_effect,
 )
 from evalkit.types import Slice
 
@@ -54,13 +54,13 @@ def load(
             f"slice.path={path}: there is no such folder; a BEIR folder holds corpus.jsonl, "
             "queries.jsonl and qrels/SPLIT.tsv"
         )
-    check_cuts(corpus, unjudged_queries, empty_docs, identical_ids)
+    check_settings(corpus, unjudged_queries, empty_docs, identical_ids)
     check_level(relevance_level)
     languages.canonical(lang)
-    file = user_path(qrels) if qrels else judgments.of_split(folder, split)
+    file = user_path(qrels) if qrels else judgments.find_split_file(folder, split)
     judged = judgments.read(file)
     # The ids of trec_eval's files are percent-encoded where they have to be, so those beside them are too.
-    as_id = storable_id if judgments.is_trec(file) else str
+    as_id = escape_id if judgments.is_trec_file(file) else str
     found = _queries(folder / "queries.jsonl", as_id)
     missing = [query_id for query_id in judged if query_id not in found.texts]
     if missing:
@@ -70,7 +70,7 @@ def load(
         unjudged_queries,
     )  # fmt: skip
     needed = {doc_id for q in chosen for doc_id in judged[q]} if corpus == "judged" else None
-    records = ((as_id(doc_id), joined(title, text)) for doc_id, title, text, _ in _jsonl(folder / "corpus.jsonl"))
+    records = ((as_id(doc_id), join_title(title, text)) for doc_id, title, text, _ in _jsonl(folder / "corpus.jsonl"))
     stream = track(records, "reading passages", unit="passages")
     docs, dropped = collect_docs(str(folder), stream, needed, distractors, seed, empty_docs)
     facts: dict[str, Any] = {
@@ -81,7 +81,7 @@ def load(
         "seed": seed,
         "empty_docs_dropped": len(dropped),
         "other_queries_in_file": len(found.texts) - len(judged),
-        **without_effect(seed, queries, len(chosen), distractors, needed, docs),
+        **settings_without_effect(seed, queries, len(chosen), distractors, needed, docs),
     }
     if qrels:
         facts |= {"split": None, "qrels": file.name}
@@ -135,7 +135,7 @@ def _excluded(path: Path, query_id: str, record: Mapping[str, Any]) -> list[str]
 
 def _jsonl(path: Path) -> Iterator[tuple[str, str, str, Mapping[str, Any]]]:
     """Yield id, title, text and the whole record of each line."""
-    for number, line in lines(path, "JSON objects, one a line"):
+    for number, line in read_lines(path, "JSON objects, one a line"):
         try:
             record: Any = json.loads(line)
             title, text = record.get("title") or "", record["text"]

@@ -7,18 +7,18 @@ from typing import Any
 
 from evalkit.boundary import languages
 from evalkit.boundary.progress import say, track
-from evalkit.boundary.text import storable_id, user_path
+from evalkit.boundary.text import escape_id, user_path
 from evalkit.errors import EvalkitError, nearest
 from evalkit.slices import candidates, documented, judgments
 from evalkit.slices.assemble import (
     Docs,
     assemble,
-    check_cuts,
+    check_choice,
     check_level,
+    check_settings,
     choose_queries,
     collect_docs,
-    one_of,
-    without_effect,
+    settings_without_effect,
 )
 from evalkit.types import Slice
 
@@ -52,8 +52,8 @@ def load(
     Raises:
         EvalkitError: unknown id, something that the id lacks, no network, or what `evalkit.slices.assemble` refuses.
     """
-    check_cuts(corpus, unjudged_queries, empty_docs, identical_ids)
-    one_of("slice.source", source, ("auto", "corpus", "candidates"))
+    check_settings(corpus, unjudged_queries, empty_docs, identical_ids)
+    check_choice("slice.source", source, ("auto", "corpus", "candidates"))
     if relevance_level is not None:
         check_level(relevance_level)
     own_qrels = judgments.read(user_path(qrels)) if qrels else None
@@ -63,8 +63,8 @@ def load(
     with _reading(dataset):
         say(f"  reading {dataset}")
         judged = _judgments(where, data) if own_qrels is None else own_qrels
-        as_id = storable_id if qrels and judgments.is_trec(user_path(qrels)) else str
-        texts = judgments.gathered_queries(
+        as_id = escape_id if qrels and judgments.is_trec_file(user_path(qrels)) else str
+        texts = judgments.collect_queries(
             where, ((as_id(query.query_id), query.default_text()) for query in data.queries_iter())
         )
         chosen = choose_queries(where, texts, judged, queries, seed, unjudged_queries)
@@ -93,7 +93,7 @@ def load(
             "unjudged_queries_dropped": sum(not judged.get(query_id) for query_id in texts),
             "relevance_level_from": level.source,
             **documented.facts(data, judged, level.level),
-            **without_effect(seed, queries, len(chosen), distractors, needed, docs),
+            **settings_without_effect(seed, queries, len(chosen), distractors, needed, docs),
         }
         if without_text := sum(query_id not in texts for query_id in judged):
             facts["judged_queries_without_text"] = without_text
@@ -129,7 +129,7 @@ def _judgments(where: str, data: Any) -> judgments.Grades:
     out = _excluding_grades(data)
     rows = ((where, row.query_id, row.doc_id, row.relevance) for row in data.qrels_iter() if row.relevance not in out)
     way_out = "; give mended judgments with slice.qrels=FILE (BEIR's .tsv, or trec_eval's format as .trec)"
-    return judgments.gathered(rows, way_out)
+    return judgments.collect_judgments(rows, way_out)
 
 
 def _excluded(data: Any) -> dict[str, set[str]]:

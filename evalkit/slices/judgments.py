@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from evalkit.boundary.text import integer, lines, named, quoted, storable_id, user_path
+from evalkit.boundary.text import escape_id, parse_integer, printable_name, quoted, read_lines, user_path
 from evalkit.errors import EvalkitError
 
 Judgment = tuple[str, str, str, Any]
@@ -19,7 +19,7 @@ TREC = (".trec", ".qrels", ".txt")
 FORMATS = (".tsv", ".jsonl", *TREC)
 
 
-def gathered(judgments: Iterable[Judgment], way_out: str = "") -> Grades:
+def collect_judgments(judgments: Iterable[Judgment], way_out: str = "") -> Grades:
     """Return query_id -> doc_id -> grade. A judgment that is repeated counts once; `way_out` ends the message.
 
     Raises:
@@ -35,7 +35,7 @@ def gathered(judgments: Iterable[Judgment], way_out: str = "") -> Grades:
     return qrels
 
 
-def gathered_queries(where: str, queries: Iterable[tuple[str, str]]) -> dict[str, str]:
+def collect_queries(where: str, queries: Iterable[tuple[str, str]]) -> dict[str, str]:
     """Return query_id -> text. A query that is repeated word for word counts once.
 
     Raises:
@@ -58,15 +58,15 @@ def read(path: Path) -> Grades:
     if path.suffix not in FORMATS:
         raise EvalkitError(f"{path}: judgments are read from files named {_formats()}")
     rows = _jsonl if path.suffix == ".jsonl" else _trec if path.suffix in TREC else _tsv
-    return gathered(rows(path))
+    return collect_judgments(rows(path))
 
 
-def is_trec(path: Path) -> bool:
-    """Return whether a file is in trec_eval's format, whose ids are as `evalkit.boundary.text.storable_id` has them."""
+def is_trec_file(path: Path) -> bool:
+    """Return whether a file is in trec_eval's format, whose ids are as `evalkit.boundary.text.escape_id` has them."""
     return path.suffix in TREC
 
 
-def of_split(folder: Path, split: str) -> Path:
+def find_split_file(folder: Path, split: str) -> Path:
     """Return the file of a split in a BEIR folder's ``qrels``: SPLIT.tsv, or else in another of `FORMATS`.
 
     Raises:
@@ -85,7 +85,7 @@ def of_split(folder: Path, split: str) -> Path:
         have = f"; there is {beside[0]} in the folder, which slice.qrels={folder / beside[0]} reads"
     else:
         have = "; the folder has no qrels at all"
-    raise EvalkitError(f"slice.split={named(split)}: there is no {place}/{named(split)}.tsv{have}")
+    raise EvalkitError(f"slice.split={printable_name(split)}: there is no {place}/{printable_name(split)}.tsv{have}")
 
 
 def _formats() -> str:
@@ -94,15 +94,19 @@ def _formats() -> str:
 
 def _tsv(path: Path) -> Iterator[Judgment]:
     """BEIR's ``query-id<TAB>corpus-id<TAB>score``; a field in double quotes is read as BEIR does: without them."""
-    for number, line in lines(path, "judgments"):
+    for number, line in read_lines(path, "judgments"):
         try:
             columns = _fields(line.rstrip("\r\n"))
             if number == 1 and columns and columns[-1].strip() == "score":
                 continue
             query_id, doc_id, grade = columns
-            value = integer(grade)
+            value = parse_integer(grade)
         except (ValueError, csv.Error):
-            hint = "; this is trec_eval's format: name the file SPLIT.trec" if number == 1 and _is_trec(line) else ""
+            hint = (
+                "; this is trec_eval's format: name the file SPLIT.trec"
+                if number == 1 and _looks_like_trec(line)
+                else ""
+            )
             raise EvalkitError(
                 f"{path}, line {number}: not 'query-id<TAB>corpus-id<TAB>integer grade': {quoted(line.strip())}{hint}"
             ) from None
@@ -123,23 +127,23 @@ def _fields(line: str) -> list[str]:
 _QUOTED = re.compile('"([^"]|"")*"')
 
 
-def _is_trec(line: str) -> bool:
+def _looks_like_trec(line: str) -> bool:
     columns = line.split()
     return len(columns) == 4 and columns[3].lstrip("-").isdigit()
 
 
 def _trec(path: Path) -> Iterator[Judgment]:
     """trec_eval's ``query_id iteration doc_id grade``, parted by white space."""
-    for number, line in lines(path, "judgments"):
+    for number, line in read_lines(path, "judgments"):
         try:
             query_id, _, doc_id, grade = _COLUMN.findall(line)
-            value = integer(grade)
+            value = parse_integer(grade)
         except ValueError:
             raise EvalkitError(
                 f"{path}, line {number}: not 'query_id 0 doc_id integer-grade', as trec_eval has it: "
                 f"{quoted(line.strip())}"
             ) from None
-        yield f"{path}, line {number}", storable_id(query_id), storable_id(doc_id), value
+        yield f"{path}, line {number}", escape_id(query_id), escape_id(doc_id), value
 
 
 _COLUMN = re.compile("[^ \t\n\v\f\r]+")  # str.split would part an id at a no-break space too
@@ -147,7 +151,7 @@ _COLUMN = re.compile("[^ \t\n\v\f\r]+")  # str.split would part an id at a no-br
 
 def _jsonl(path: Path) -> Iterator[Judgment]:
     """One ``{"query-id": ..., "corpus-id": ..., "score": ...}`` a line, as mteb's collections have it."""
-    for number, line in lines(path, "judgments"):
+    for number, line in read_lines(path, "judgments"):
         try:
             record: Any = json.loads(line)
             value = record["score"]

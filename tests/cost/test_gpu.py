@@ -133,13 +133,13 @@ def test_where_there_is_no_gpu_nothing_is_opened(nvml: Any) -> None:
 def test_a_real_gpu_tells_its_driver_and_its_clocks() -> None:
     import torch
 
-    from evalkit.cost.gpu import gpu_facts
+    from evalkit.cost.gpu import gpu_properties
 
     if not torch.cuda.is_available():
         pytest.skip("there is no CUDA device")
     pytest.importorskip("pynvml")
     torch.zeros(2**24, device="cuda")
-    gpu = Gpu(gpu_facts("cuda:0")["uuid"])
+    gpu = Gpu(gpu_properties("cuda:0")["uuid"])
     assert gpu.why is None
     facts = gpu.facts()
     assert facts["driver"]

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from evalkit.boundary.process_memory import peak_resident_mb, resident_mb
 from evalkit.cost import latency as cost
-from evalkit.cost.gpu import gpu_facts
-from evalkit.cost.latency import interval, measure_latency, percentile
+from evalkit.cost.gpu import gpu_properties
+from evalkit.cost.latency import measure_latency, percentile, percentile_interval
 from evalkit.cost.memory import MemoryWatch, measure_memory
 from evalkit.cost.throughput import estimate
 from evalkit.scoring.flops import weights_mb
@@ -78,14 +78,14 @@ def test_percentiles_rise(samples: Any) -> None:
     ],
 )
 def test_an_interval_ends_at_samples_and_nowhere_where_there_are_too_few(n: Any, percent: Any, expected: Any) -> None:
-    assert interval([float(rank) for rank in range(n, 0, -1)], percent) == expected
+    assert percentile_interval([float(rank) for rank in range(n, 0, -1)], percent) == expected
 
 
 @given(st.integers(1, 80), st.sampled_from([50, 90, 95, 99]))
 def test_an_interval_is_as_narrow_as_the_binomial_lets_it_be(n: Any, percent: Any) -> None:
     """The chance that one end misses is at most 2.5 %, and with the next rank inwards it would be more."""
     p = percent / 100
-    low, high = interval(list(range(1, n + 1)), percent)
+    low, high = percentile_interval(list(range(1, n + 1)), percent)
 
     def at_most(k: Any) -> Any:  # of n samples below the percentile
         return sum(comb(n, i) * p**i * (1 - p) ** (n - i) for i in range(k + 1))
@@ -101,7 +101,7 @@ def test_an_interval_is_as_narrow_as_the_binomial_lets_it_be(n: Any, percent: An
 
 
 def test_an_interval_of_thousands_of_samples_is_close_around_the_percentile() -> None:
-    low, high = interval(list(range(1, 10_001)), 50)
+    low, high = percentile_interval(list(range(1, 10_001)), 50)
     # Half the width is 1.96 standard deviations of a binomial, sqrt(10,000 / 4) = 50.
     assert (low, high) == (pytest.approx(5000 - 98, abs=2), pytest.approx(5000 + 98, abs=2))
 
@@ -290,7 +290,7 @@ def test_weights_are_counted_once_however_often_they_are_used() -> None:
 
 
 def test_a_cpu_has_no_facts_of_a_gpu() -> None:
-    assert gpu_facts("cpu") == {"compute_capability": None, "cuda": None, "uuid": None}
+    assert gpu_properties("cpu") == {"compute_capability": None, "cuda": None, "uuid": None}
 
 
 def test_without_proc_memory_is_not_known_and_nothing_fails(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -338,7 +338,7 @@ def test_a_memory_pass_on_a_gpu_tells_tensors_allocator_and_device_apart() -> No
     assert seen.cuda_allocated_before_mb == pytest.approx(before)
     assert seen.cuda_allocated_peak_mb - before == pytest.approx(64, abs=1)
     assert seen.cuda_allocated_peak_mb <= seen.cuda_reserved_peak_mb < seen.cuda_device_mb < seen.cuda_device_total_mb
-    facts = gpu_facts("cuda:0")
+    facts = gpu_properties("cuda:0")
     assert facts["uuid"].count("-") == 4
     assert facts["cuda"] == torch.version.cuda
     del kept

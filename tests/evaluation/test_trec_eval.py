@@ -18,7 +18,7 @@ from evalkit.first_stage.trec_run import TrecRun as FirstStageRun
 from evalkit.report import per_query as queries
 from evalkit.rerankers.trec_run import TrecRun as RerankedRun
 from evalkit.results import reading
-from evalkit.results.result import finished
+from evalkit.results.result import finished, write_result
 from evalkit.slices import beir, packaged
 from evalkit.trial import Plan
 from evalkit.types import Hit, Run, Scores
@@ -57,7 +57,7 @@ def written(done: Any, folder: Any) -> Any:
     lines = queries.with_moved_scores(queries.passages(done), moved)
     (folder / "passages.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
     result = finished(done)
-    result.write_result(result, folder)
+    write_result(result, folder)
     return result
 
 

@@ -9,13 +9,13 @@ from evalkit.errors import EvalkitError
 from evalkit.slices.assemble import (
     Distractors,
     assemble,
+    check_choice,
     choose_queries,
     collect_docs,
     fingerprint,
     fingerprints,
-    joined,
-    one_of,
-    sampled,
+    join_title,
+    sample_ids,
 )
 
 # --- title and text ---------------------------------------------------------------------------------------------------
@@ -32,7 +32,7 @@ from evalkit.slices.assemble import (
     ],
 )
 def test_title_and_text_are_joined_by_one_space(title: Any, text: Any, passage: Any) -> None:
-    assert joined(title, text) == passage
+    assert join_title(title, text) == passage
 
 
 # --- cuts -------------------------------------------------------------------------------------------------------------
@@ -42,17 +42,17 @@ IDS = [f"q{i}" for i in range(200)]
 
 def test_a_larger_sample_contains_the_smaller_one() -> None:
     for seed in range(5):
-        assert set(sampled(IDS, 20, seed)) < set(sampled(IDS, 50, seed))
+        assert set(sample_ids(IDS, 20, seed)) < set(sample_ids(IDS, 50, seed))
 
 
 def test_a_sample_depends_on_the_seed_and_not_on_the_order_of_the_ids() -> None:
-    assert sampled(IDS, 20, 3) == sampled(reversed(IDS), 20, 3)
-    assert set(sampled(IDS, 20, 3)) != set(sampled(IDS, 20, 4))
+    assert sample_ids(IDS, 20, 3) == sample_ids(reversed(IDS), 20, 3)
+    assert set(sample_ids(IDS, 20, 3)) != set(sample_ids(IDS, 20, 4))
 
 
 def test_a_sample_is_the_same_on_every_machine() -> None:
     # Written down once: a change here changes every cut slice, and with it all figures measured on one.
-    assert sampled(IDS, 5, 0) == ["q16", "q48", "q133", "q136", "q165"]
+    assert sample_ids(IDS, 5, 0) == ["q16", "q48", "q133", "q136", "q165"]
 
 
 @settings(deadline=None, max_examples=50)
@@ -61,7 +61,7 @@ def test_distractors_are_the_sample_of_the_stream_whatever_its_order(ids: Any, n
     reserve = Distractors(n, seed)
     for doc_id in data.draw(st.permutations(sorted(ids))):
         reserve.offer(doc_id, f"text of {doc_id}")
-    assert reserve.docs() == {doc_id: f"text of {doc_id}" for doc_id in sampled(ids, n, seed)}
+    assert reserve.docs() == {doc_id: f"text of {doc_id}" for doc_id in sample_ids(ids, n, seed)}
 
 
 QUERIES = {"q1": "one", "q2": "two", "q3": "three"}
@@ -270,9 +270,9 @@ def test_any_change_changes_the_fingerprint(changed: Any) -> None:
 
 
 def test_a_choice_that_there_is_not_is_refused_with_those_there_are() -> None:
-    assert one_of("slice.corpus", "full", ("full", "judged")) == "full"
+    assert check_choice("slice.corpus", "full", ("full", "judged")) == "full"
     with pytest.raises(EvalkitError, match=r"slice\.corpus='ful': there is full, judged"):
-        one_of("slice.corpus", "ful", ("full", "judged"))
+        check_choice("slice.corpus", "ful", ("full", "judged"))
 
 
 # --- what no file could hold ------------------------------------------------------------------------------------------

@@ -75,12 +75,12 @@ def test_a_file_of_judgments_can_take_the_place_of_the_collection_s(tmp_path: Pa
 @given(st.dictionaries(st.sampled_from(["q1", "q2", "q 3", "q%4"]), st.dictionaries(
     st.sampled_from(["d1", "d 2", "d\u00a03", "d%20"]), st.integers(-1, 3), min_size=1), min_size=1))  # fmt: skip
 def test_judgments_that_evalkit_wrote_are_read_back(tmp_path_factory: pytest.TempPathFactory, qrels: Any) -> None:
-    from evalkit.boundary.text import storable_id
+    from evalkit.boundary.text import escape_id
 
     path = tmp_path_factory.mktemp("qrels") / "qrels.trec"
     write_qrels(qrels, path)
     assert judgments.read(path) == {
-        storable_id(q): {storable_id(d): grade for d, grade in grades.items()} for q, grades in qrels.items()
+        escape_id(q): {escape_id(d): grade for d, grade in grades.items()} for q, grades in qrels.items()
     }
 
 
@@ -205,8 +205,8 @@ def test_neither_the_order_of_judgments_nor_their_repetition_matters(rows: Any) 
 
 def test_a_topic_with_two_texts_is_refused() -> None:
     with pytest.raises(EvalkitError, match="HERE: query id 'q1' has two texts; ids must be unique"):
-        judgments.gathered_queries("HERE", [("q1", "one"), ("q2", "two"), ("q1", "other")])
-    assert judgments.gathered_queries("HERE", [("q1", "one"), ("q1", "one")]) == {"q1": "one"}
+        judgments.collect_queries("HERE", [("q1", "one"), ("q2", "two"), ("q1", "other")])
+    assert judgments.collect_queries("HERE", [("q1", "one"), ("q1", "one")]) == {"q1": "one"}
 
 
 def test_what_a_collection_excludes_from_evaluation_is_no_judgment() -> None:

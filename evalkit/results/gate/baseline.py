@@ -12,9 +12,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from evalkit.boundary.atomic import write_whole
+from evalkit.boundary.atomic import write_atomically
 from evalkit.boundary.text import quoted
-from evalkit.boundary.validation import COUNT, ID, Each, Limited, Many, misfit
+from evalkit.boundary.validation import COUNT, ID, Each, Limited, Many, find_mismatch
 from evalkit.errors import EvalkitError
 from evalkit.evaluation.measures import parse
 from evalkit.results.gate.limits import CHECKS, STORED
@@ -230,7 +230,7 @@ def read(path: Path) -> Baseline:
             "python -m evalkit baseline RESULT"
         )
     try:
-        if wrong := misfit(content, _SHAPE, "it"):
+        if wrong := find_mismatch(content, _SHAPE, "it"):
             raise ValueError(wrong)
         per_query = content["per_query"]
 
@@ -280,7 +280,9 @@ _SHAPE = {
         {
             "first_stage": Each(float),
             "reranked": Each(float),
-            "top": Many(Limited(list, lambda hit: len(hit) == 2 and not misfit(hit[0], ID, ""), "an id and a score")),
+            "top": Many(
+                Limited(list, lambda hit: len(hit) == 2 and not find_mismatch(hit[0], ID, ""), "an id and a score")
+            ),
         },
         ID,
     ),
@@ -295,6 +297,6 @@ def write(baseline: Baseline, path: Path) -> None:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, dump(baseline))
+        write_atomically(path, dump(baseline))
     except OSError as error:
         raise EvalkitError(f"cannot write {path}: {error.strerror or error}; name another file with --output") from None
