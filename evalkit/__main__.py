@@ -1,4 +1,4 @@
-"""``python -m evalkit`` and the console script ``evalkit``: hears Ctrl-C while the rest is still being imported."""
+"""``python -m evalkit`` and the console script ``evalkit``: handles Ctrl-C while modules are still being imported."""
 
 import sys
 

@@ -29,7 +29,7 @@ from rich.progress import (
 from rich.text import Text
 
 from evalkit.boundary import redaction
-from evalkit.boundary.process_memory import peak_resident_mb, resident_mb
+from evalkit.boundary.process_memory import MIB, peak_resident_mb, resident_mb
 from evalkit.boundary.terminal import PlainConsole
 from evalkit.errors import EvalkitError
 
@@ -240,5 +240,5 @@ def _memory() -> dict[str, float | None]:
     facts = {"rss_mb": resident_mb(), "rss_peak_mb": peak_resident_mb()}
     torch = sys.modules.get("torch")  # whoever computes has imported it; the log does not
     if torch is not None and hasattr(torch, "cuda") and torch.cuda.is_initialized():
-        facts["cuda_mb"] = torch.cuda.memory_allocated() / 2**20
+        facts["cuda_mb"] = torch.cuda.memory_allocated() / MIB
     return {name: None if value is None else round(value, 1) for name, value in facts.items()}

@@ -54,7 +54,7 @@ def run_trial(asked: dict[str, Any], provenance: dict[str, Any], folder: Path) -
     )
     first_stage, reranker = build(asked["first_stage"], "first_stage"), build(asked["reranker"], "rerankers")
     # What can be known to be wrong is known now, not after an hour of indexing.
-    plan.parsed()
+    plan.check()
     first_stage.check()
     if lang := slice_settings.get("lang"):
         first_stage.check_language(lang)

@@ -166,7 +166,8 @@ def _of_the_language(facts: Settings, first_stage: Settings) -> Iterator[str]:
             f"(analysis: {analysis['kind']}): beside a weaker first stage any reranker looks better"
         )
     if stated := facts.get("lang_of_the_collection"):
-        yield f"slice.lang is {languages.name_and_code(facts['lang'])}, but the collection declares its queries as {stated}"
+        set_to = languages.name_and_code(facts["lang"])
+        yield f"slice.lang is {set_to}, but the collection declares its queries as {stated}"
 
 
 def _of_the_reading(facts: Settings) -> Iterator[str]:

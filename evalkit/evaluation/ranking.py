@@ -98,6 +98,11 @@ def is_constant(scores: Sequence[float]) -> bool:
     return len(scores) > 1 and len(set(scores)) == 1
 
 
+def oracle_run(first: Run, qrels: Mapping[str, Mapping[str, int]], depth: int) -> Run:
+    """Return the ceiling of any reranker: for each query the best order of its first `depth` passages (`oracle`)."""
+    return Run("perfect order", {q: oracle(hits, qrels[q], depth) for q, hits in first.rankings.items()})
+
+
 def candidates(first: Run, depth: int) -> list[Pair]:
     """Return the pairs to score: the best `depth` passages of each query."""
     return [Pair(query_id, hit.doc_id) for query_id, hits in first.rankings.items() for hit in hits[:depth]]

@@ -192,6 +192,7 @@ class CrossEncoder(Reranker):
             devices=devices,
             device_name=place.device_name if place else device_name(self._built.device),
             attention=place.attention if place else scorer.kernel,
+            prompt=self._prompt,
         )
         return LocalEngine(scorer, facts)
 

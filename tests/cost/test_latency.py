@@ -18,7 +18,7 @@ from evalkit.cost import latency as cost
 from evalkit.cost.gpu import gpu_properties
 from evalkit.cost.latency import measure_latency, percentile, percentile_interval
 from evalkit.cost.memory import MemoryWatch, measure_memory
-from evalkit.cost.throughput import estimate
+from evalkit.cost.throughput import estimate_price
 from evalkit.scoring.flops import weights_mb
 from evalkit.types import Throughput
 
@@ -164,24 +164,24 @@ def test_an_estimate_is_the_price_of_the_time(clock: Any) -> None:
     # 3.60 an hour is 0.001 a second. A million pairs at 100 a second take 10,000 s; 1,000 queries of 50 take 500 s
     # together, and 200 s one by one if each takes 200 ms on average.
     latency = measure_latency([partial(clock.work, 100), partial(clock.work, 300)], 50)
-    found = estimate(3.6, "EUR", 50, rate(100.0), latency, "cuda:0")
+    found = estimate_price(3.6, "EUR", 50, rate(100.0), latency, "cuda:0")
     assert (found.price_per_gpu_hour, found.currency, found.depth, found.why) == (3.6, "EUR", 50, None)
     assert found.per_million_pairs == pytest.approx(10)
     assert found.per_1000_queries == pytest.approx(0.5)
     assert found.per_1000_queries_one_by_one == pytest.approx(0.2)
-    assert estimate(3.6, "EUR", 50, rate(100.0), None, "cuda:0").per_1000_queries_one_by_one is None
+    assert estimate_price(3.6, "EUR", 50, rate(100.0), None, "cuda:0").per_1000_queries_one_by_one is None
 
 
 def test_every_gpu_has_its_price(clock: Any) -> None:
     latency = measure_latency([partial(clock.work, 200)], 50)
-    found = estimate(3.6, "EUR", 50, rate(400.0, devices=4), latency, "cuda:0")
+    found = estimate_price(3.6, "EUR", 50, rate(400.0, devices=4), latency, "cuda:0")
     # Four GPUs, each of which does 100 pairs a second: as above.
     assert (found.per_million_pairs, found.per_1000_queries) == pytest.approx((10, 0.5))
     assert found.per_1000_queries_one_by_one == pytest.approx(0.2)  # single queries run on one
 
 
 def test_the_price_of_a_gpu_hour_says_nothing_of_a_cpu() -> None:
-    found = estimate(3.6, "EUR", 50, rate(100.0), None, "cpu")
+    found = estimate_price(3.6, "EUR", 50, rate(100.0), None, "cpu")
     assert (found.per_million_pairs, found.per_1000_queries) == (None, None)
     assert found.why == "the reranker ran on the CPU, and the price is that of a GPU hour"
 
@@ -212,7 +212,7 @@ first = MemoryWatch("cpu")
 start = first.read().rss_peak_mb
 block = bytearray(200 * 2**20)
 block[::4096] = b"x" * len(block[::4096])
-first.loaded()
+first.mark_loaded()
 del block
 after = first.read()
 second = MemoryWatch("cpu").read()
@@ -248,7 +248,7 @@ print(dict(child=float(peak), parent=peak_resident_mb()))
 def test_a_cpu_watch_tells_nothing_of_a_gpu() -> None:
     watch = MemoryWatch("cpu")
     assert watch.read().rss_after_load_mb is None  # nothing was loaded yet
-    watch.loaded()
+    watch.mark_loaded()
     memory = watch.read()
     assert (memory.cuda_allocated_peak_mb, memory.cuda_reserved_peak_mb) == (None, None)
     assert memory.rss_before_load_mb > 0
