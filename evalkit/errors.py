@@ -27,4 +27,4 @@ def nearest(name: str, valid: Iterable[str]) -> str:
     close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
     if close:
         return f"; did you mean {', '.join(close)}?"
-    return f"; there is {', '.join(names)}" if 0 < len(names) <= 30 else ""
+    return f"; choose from {', '.join(names)}" if 0 < len(names) <= 30 else ""

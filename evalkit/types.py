@@ -1,8 +1,8 @@
-"""The values that flow through evalkit: frozen, plain, and without imports of ours."""
+"""The values that flow through evalkit: frozen and plain; this file imports nothing else of evalkit."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from statistics import fmean
 from typing import Any, NamedTuple
 
 SCHEMA_VERSION = 1
@@ -104,7 +104,7 @@ class Effectiveness:
 
     def mean(self) -> dict[str, float]:
         """Return measure name -> arithmetic mean over queries, which does not depend on their order."""
-        return {name: math.fsum(values.values()) / len(values) for name, values in self.per_query.items()}
+        return {name: fmean(values.values()) for name, values in self.per_query.items()}
 
 
 Interval = tuple[float | None, float | None]
@@ -253,7 +253,7 @@ class Energy:
 
 @dataclass(frozen=True)
 class CostEstimate:
-    """What reranking costs at a price per GPU hour with every GPU always busy; without figures, `why` has the reason."""
+    """What reranking costs at a price per GPU hour with every GPU always busy; if None, `why` has the reason."""
 
     price_per_gpu_hour: float
     currency: str

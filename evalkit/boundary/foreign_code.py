@@ -1,4 +1,4 @@
-"""Somebody else's code: called with care, what it raises put in one sentence, what it returns made plain values."""
+"""Calls components that are not evalkit's own: errors become one sentence, returned values plain Python values."""
 
 import inspect
 import math
@@ -19,10 +19,10 @@ from evalkit.types import Settings
 
 @contextmanager
 def errors_as_one_sentence(where: str, doing: str) -> Iterator[None]:
-    """Turn what somebody else's code raises into one sentence with the file and line, and the traceback as its cause.
+    """Turn what a component raises into one sentence with file and line; the exception itself becomes the cause.
 
     Raises:
-        EvalkitError: the code raised something, or tried to end the process.
+        EvalkitError: the code raised an exception, or tried to exit the process.
     """
     try:
         yield
@@ -37,7 +37,7 @@ def errors_as_one_sentence(where: str, doing: str) -> Iterator[None]:
 
 
 def _place(error: BaseException) -> str:
-    """Return the last line that ran in the first file that is neither evalkit's nor the import system's."""
+    """Return the last line that ran in the outermost file outside evalkit and the import system."""
     if isinstance(error, SyntaxError):
         return ""  # its message has file and line
     own = str(PurePath(__file__).parent.parent)
@@ -58,13 +58,13 @@ def class_path(component: object) -> str:
 
 
 def describe_type(value: object) -> str:
-    """Return what a value is, with its article: ``a list``, ``nothing``."""
+    """Return the type of a value with its article, such as ``a list``, or ``nothing`` for None."""
     name = type(value).__name__
     return "nothing" if value is None else f"{'an' if name[0] in 'aeiouAEIOU' else 'a'} {name}"
 
 
 class ForeignComponent:
-    """A component of somebody else's with its name: its members by the contract, its methods called with care."""
+    """A component that is not evalkit's own, whose members are checked against a base class."""
 
     def __init__(self, component: object, where: str, contract: type, needed: Mapping[str, str]) -> None:
         self.object, self.where, self._contract = component, where, contract
@@ -77,10 +77,10 @@ class ForeignComponent:
                 )
 
     def method(self, name: str) -> Callable[..., Any] | None:
-        """Return the component's own method; None where it has none, or only the contract's default.
+        """Return the component's own method; None where it has none or inherits the base class's default.
 
         Raises:
-            EvalkitError: the name is that of something else.
+            EvalkitError: the attribute is not a method.
         """
         if inspect.getattr_static(type(self.object), name, None) is inspect.getattr_static(self._contract, name):
             return None
@@ -93,10 +93,10 @@ class ForeignComponent:
         return found  # type: ignore[no-any-return]
 
     def value(self, name: str, default: Any, shape: Any) -> Any:
-        """Return the component's own attribute, or the default where it has none.
+        """Return the component's attribute, or `default` where it has none.
 
         Raises:
-            EvalkitError: it has not this shape.
+            EvalkitError: the value does not have this shape (see `evalkit.boundary.validation.find_mismatch`).
         """
         with errors_as_one_sentence(self.where, name):
             value = getattr(self.object, name, default)
@@ -105,14 +105,14 @@ class ForeignComponent:
         return to_plain(value)
 
     def label(self) -> str:
-        """Return the component's name, or its class's."""
+        """Return the component's `name`, or else the name of its class."""
         return str(self.value("name", None, _LINE_OR_NONE) or type(self.object).__name__)
 
     def call(self, name: str, *arguments: Any) -> Any:
-        """Call a method that the component may have, and return what it returns; None where it has none.
+        """Call an optional method and return its result; None where the component lacks it.
 
         Raises:
-            EvalkitError: the method does not take this, or it raised something.
+            EvalkitError: the method does not take these arguments, or it raised an exception.
         """
         method = self.method(name)
         if method is None:
@@ -122,10 +122,10 @@ class ForeignComponent:
             return refuse_awaitable(method(*arguments), f"{self.where}: {name}")
 
     def facts(self, shape: Mapping[str, Any]) -> Settings:
-        """Return what the component describes, as JSON can hold it; what it gives as None is left out if it is a text.
+        """Return what `describe` returns as JSON-ready values; one-line texts that are None are left out.
 
         Raises:
-            EvalkitError: it is no mapping, or a value has a form that JSON or the reports do not know.
+            EvalkitError: it is not a mapping, a value cannot be written as JSON, or one has another type than `shape`.
         """
         value = self.call("describe")
         where = f"{self.where}: describe()"
@@ -140,14 +140,14 @@ class ForeignComponent:
 def check_parameters(
     method: Callable[..., Any], count: int, where: str, optional: str | None = None
 ) -> Mapping[str, Any]:
-    """Return the parameters of a method that takes so many arguments by position.
+    """Return the parameters of a method that takes `count` positional arguments.
 
     Raises:
-        EvalkitError: it does not.
+        EvalkitError: it does not; `optional` is a keyword argument that the message mentions.
     """
     try:
         signature = inspect.signature(method)
-    except (TypeError, ValueError):  # of a compiled function, which does not tell
+    except (TypeError, ValueError):  # a compiled function may have no signature
         return {}
     try:
         more = {optional: None} if optional and optional in signature.parameters else {}
@@ -161,15 +161,15 @@ def check_parameters(
 
 
 def refuse_awaitable(value: object, where: str) -> object:
-    """Return a value that nobody has to wait for.
+    """Return `value`.
 
     Raises:
-        EvalkitError: it is a coroutine or the like.
+        EvalkitError: it is a coroutine or another awaitable.
     """
     if inspect.isawaitable(value) or inspect.isasyncgen(value):
         if inspect.iscoroutine(value):
             value.close()
-        raise EvalkitError(f"{where} is asynchronous, and nothing waits for it; end it with asyncio.run(...)")
+        raise EvalkitError(f"{where} is asynchronous, and evalkit does not await it; wrap it in asyncio.run(...)")
     return value
 
 
@@ -177,7 +177,7 @@ def to_float(one: object, index: int, where: str) -> float | None:
     """Return a number of any library as a float; None stays None.
 
     Raises:
-        EvalkitError: it is no number; the sentence names it by `index`.
+        EvalkitError: it is not a number; `index` names it in the message.
     """
     if hasattr(one, "item") and not isinstance(one, Mapping):
         with errors_as_one_sentence(where, f"score {index}"):
@@ -193,10 +193,10 @@ def to_float(one: object, index: int, where: str) -> float | None:
 
 
 def to_plain_facts(value: object, where: str) -> dict[str, Any]:
-    """Return a mapping with values that JSON can hold.
+    """Return a mapping with JSON-ready values.
 
     Raises:
-        EvalkitError: it is no mapping, or a value has no form in JSON; the sentence names it.
+        EvalkitError: it is not a mapping, or a value cannot be written as JSON; the message names it.
     """
     if not isinstance(value, Mapping):
         raise EvalkitError(f"{where} is {describe_type(value)}, and has to be a mapping of names to values")
@@ -233,7 +233,7 @@ def _no_json(value: Any, where: str) -> str | None:
     if isinstance(value, list):
         return next(filter(None, (_no_json(inner, where) for inner in value)), None)
     if isinstance(value, str):
-        return None if is_unicode(value) else f"{where} has half of a character"
+        return None if is_unicode(value) else f"{where} has a lone surrogate"
     if isinstance(value, float):
         return None if math.isfinite(value) else f"{where} is {value}"
     return None if value is None or isinstance(value, bool | int) else f"{where} is {describe_type(value)}"

@@ -1,4 +1,4 @@
-"""Whether a plain value, as JSON and YAML give it, has the shape that a type or a table of types asks for."""
+"""Checks a plain value, as JSON and YAML give it, against a type or a table of types."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -8,14 +8,14 @@ from typing import Any, NamedTuple, Union, get_args, get_origin
 from evalkit.boundary.text import escape_id, quoted
 
 Shape = Any
-"""A class or another type hint, one of those below, or a table of names.
+"""A class or another type hint, one of the shapes below, or a table of name -> shape.
 
-A table's key that ends in ``?`` may be missing. Keys that no shape names are not looked at.
+A key of the table that ends in ``?`` is optional. Keys that are not in the table are ignored.
 """
 
 
 class Limited(NamedTuple):
-    """A value of the shape `of` for which `holds` is true; `words` say which those are."""
+    """A value of the shape `of` for which `holds` is true; `words` describe such values in messages."""
 
     of: Shape
     holds: Callable[[Any], bool]
@@ -23,14 +23,14 @@ class Limited(NamedTuple):
 
 
 class Each(NamedTuple):
-    """A mapping from any text to values of one shape; its keys may have a shape too."""
+    """A mapping from texts of shape `key` to values of shape `of`."""
 
     of: Shape
     key: Shape = str
 
 
 class Many(NamedTuple):
-    """A list of values of one shape."""
+    """A list of values of shape `of`."""
 
     of: Shape
 
@@ -42,29 +42,34 @@ class Maybe(NamedTuple):
 
 
 def find_mismatch(value: object, shape: Shape, where: str) -> str | None:
-    """Return what does not fit, as ``where is this, and has to be that``; None where all fits.
+    """Return the first mismatch as ``WHERE is VALUE, and has to be SHAPE``; None if `value` has the shape.
 
-    An integer has 64 bits, a number is finite, and True is none of either.
+    Integers have at most 64 bits, numbers are finite, and booleans are neither.
+
+    Args:
+        value: as JSON or YAML gives it.
+        shape: what it has to be.
+        where: path of the value, for the message.
     """
     if isinstance(shape, Limited):
         return find_mismatch(value, shape.of, where) or (
-            None if shape.holds(value) else _told(where, value, shape.words)
+            None if shape.holds(value) else _mismatch(where, value, shape.words)
         )
     if isinstance(shape, Each):
         if not isinstance(value, Mapping):
-            return _told(where, value, "a mapping")
+            return _mismatch(where, value, "a mapping")
         keys = (find_mismatch(key, shape.key, f"a name in {where}") for key in value)
         values = (find_mismatch(inner, shape.of, _below(where, key)) for key, inner in value.items())
         return next(filter(None, keys), None) or next(filter(None, values), None)
     if isinstance(shape, Many):
         if not isinstance(value, list | tuple):
-            return _told(where, value, "a list")
+            return _mismatch(where, value, "a list")
         return next(filter(None, (find_mismatch(one, shape.of, where) for one in value)), None)
     if isinstance(shape, Maybe):
         return None if value is None else find_mismatch(value, shape.of, where)
     if isinstance(shape, Mapping):
         if not isinstance(value, Mapping):
-            return _told(where, value, "a mapping")
+            return _mismatch(where, value, "a mapping")
         return next(filter(None, (_field(value, name, of, where) for name, of in shape.items())), None)
     return _of_hint(value, shape, where)
 
@@ -86,17 +91,17 @@ def _of_hint(value: object, hint: Any, where: str) -> str | None:
         found = [find_mismatch(value, one, where) for one in arguments]
         if None in found:
             return None
-        return _told(where, value, " or ".join(_WORDS.get(one, "something else") for one in arguments))
+        return _mismatch(where, value, " or ".join(_WORDS.get(one, "something else") for one in arguments))
     if isinstance(origin, type) and issubclass(origin, Sequence):
         return find_mismatch(value, Many(arguments[0]), where)
     if isinstance(origin, type) and issubclass(origin, Mapping):
         return find_mismatch(value, Each(arguments[1]), where)
     if hint in _WORDS and not _FITS[hint](value):
-        return _told(where, value, _WORDS[hint])
+        return _mismatch(where, value, _WORDS[hint])
     return None
 
 
-def _told(where: str, value: object, words: str) -> str:
+def _mismatch(where: str, value: object, words: str) -> str:
     return f"{where[:200]} is {quoted(value)}, and has to be {words}"
 
 

@@ -66,7 +66,7 @@ def select_analysis(kind: str, lang: str) -> Analysis:
         EvalkitError: there is no such kind, `lang` is no language code, or "auto" knows no language by it.
     """
     if kind not in KINDS:
-        raise EvalkitError(f"first_stage.analysis={kind!r}: there is {', '.join(KINDS)}")
+        raise EvalkitError(f"first_stage.analysis={kind!r}: choose from {', '.join(KINDS)}")
     if not (lang.isascii() and lang.isalpha() and lang.islower() and len(lang) in (2, 3)):
         raise EvalkitError(f"slice.lang={lang!r} is no ISO 639-1 code such as en, zh or sw")
     lang = languages.canonical(lang)

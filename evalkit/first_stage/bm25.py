@@ -51,7 +51,7 @@ class BM25(FirstStage):
         select_analysis(self.analysis, "en")
         kept.check(self.cache)
         if self.method not in METHODS:
-            raise EvalkitError(f"first_stage.method={self.method}: there is {', '.join(METHODS)}")
+            raise EvalkitError(f"first_stage.method={self.method}: choose from {', '.join(METHODS)}")
         if self.k1 < 0 or not 0 <= self.b <= 1:
             raise EvalkitError(f"first_stage.k1={self.k1}, first_stage.b={self.b}: k1 is 0 or more, b between 0 and 1")
 

@@ -122,7 +122,7 @@ def check(setting: str) -> None:
     """
     if setting not in ("auto", "off") and os.sep not in setting and not Path(setting).is_dir():
         raise EvalkitError(
-            f"first_stage_cache={setting}: there is auto, off, or a folder such as ./{setting}"
+            f"first_stage_cache={setting}: choose auto, off, or a folder such as ./{setting}"
             f"{nearest(setting, ('auto', 'off'))}"
         )
 

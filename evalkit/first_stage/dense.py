@@ -61,7 +61,7 @@ class Dense(FirstStage):
 
         kept.check(self.cache)
         if self.pooling not in (None, *POOLINGS):
-            raise EvalkitError(f"first_stage.pooling={self.pooling}: there is {', '.join(POOLINGS)}")
+            raise EvalkitError(f"first_stage.pooling={self.pooling}: choose from {', '.join(POOLINGS)}")
         resolve_precision(self.precision, resolve_device(self.device))
         _, files = check_encoder(self.model, self.revision, "first_stage.model")
         self._used(files, None)

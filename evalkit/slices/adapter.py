@@ -1,4 +1,4 @@
-"""Checks a slice that a function of somebody else's returned."""
+"""Checks a slice that a function outside evalkit returned."""
 
 from dataclasses import replace
 
@@ -9,10 +9,10 @@ from evalkit.types import Slice
 
 
 def check_slice(value: object, where: str) -> Slice:
-    """Return the slice that a function returned.
+    """Return the slice that a function returned, with plain facts.
 
     Raises:
-        EvalkitError: it is none, or it was not made by `evalkit.slices.assemble.assemble`.
+        EvalkitError: it is not a `Slice`, or lacks facts that `evalkit.slices.assemble.assemble` records.
     """
     if not isinstance(value, Slice):
         raise EvalkitError(

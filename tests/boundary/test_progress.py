@@ -154,5 +154,5 @@ def test_an_error_in_a_stage_stands_in_the_log(log: Any) -> None:
 
 
 def test_an_unknown_format_is_met_with_the_known_ones() -> None:
-    with pytest.raises(EvalkitError, match="log_format=xml: there is text, json"):
+    with pytest.raises(EvalkitError, match="log_format=xml: choose from text, json"):
         progress.set_format("xml")

@@ -381,7 +381,7 @@ def test_libraries_get_a_folder_where_the_home_cannot_be_written(
     cache_dirs.ensure_writable()
     Path(os.environ["IR_DATASETS_HOME"]).mkdir()
     Path(os.environ["MPLCONFIGDIR"]).mkdir()
-    assert f"the home {disk} cannot be written, so IR_DATASETS_HOME and " in capsys.readouterr().err
+    assert f"the home folder {disk} is not writable; IR_DATASETS_HOME and " in capsys.readouterr().err
 
 
 def test_a_home_that_can_be_written_stays_where_it_is(

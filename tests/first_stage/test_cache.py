@@ -260,7 +260,7 @@ def test_off_is_off(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("setting", "hint"), [("atuo", "did you mean auto?"), ("true", "there is auto, off")])
 def test_a_word_that_is_no_folder_is_met_with_the_right_ones(setting: Any, hint: Any) -> None:
-    with pytest.raises(EvalkitError, match=f"first_stage_cache={setting}: there is auto, off, or a folder") as caught:
+    with pytest.raises(EvalkitError, match=f"first_stage_cache={setting}: choose auto, off, or a folder") as caught:
         BM25(cache=setting).check()
     assert hint in str(caught.value)
 

@@ -280,7 +280,7 @@ def test_what_nothing_waits_for_is_refused() -> None:
         await asyncio.sleep(0)
 
     told = refusal(adapt_reranker(reranker([], score=later)).score, PAIRS, QUERIES, DOCS)
-    assert told.endswith("score is asynchronous, and nothing waits for it; end it with asyncio.run(...)")
+    assert told.endswith("score is asynchronous, and evalkit does not await it; wrap it in asyncio.run(...)")
 
 
 def test_a_passage_without_a_text_is_refused_before_it_is_asked_for() -> None:
@@ -314,7 +314,7 @@ def test_what_is_described_becomes_json() -> None:
         (["name"], "mine.Mine: describe() is a list, and has to be a mapping of names to values"),
         ({"loss": float("nan")}, "mine.Mine: describe()['loss'] is nan, which JSON cannot hold"),
         ({"a": {"b": object()}}, "mine.Mine: describe()['a']['b'] is an object, which JSON cannot hold"),
-        ({"x": "\ud800"}, "mine.Mine: describe()['x'] has half of a character, which JSON cannot hold"),
+        ({"x": "\ud800"}, "mine.Mine: describe()['x'] has a lone surrogate, which JSON cannot hold"),
         ({"precision": 16}, "mine.Mine: describe().precision is 16, and has to be a text"),
         ({"name": "a\nb"}, "mine.Mine: describe().name is 'a\\nb', and has to be a text of one line"),
         ({"batch_tokens": "many"}, "mine.Mine: describe().batch_tokens is 'many', and has to be an integer or null"),

@@ -12,7 +12,6 @@ from evalkit.slices.assemble import (
     check_choice,
     choose_queries,
     collect_docs,
-    fingerprint,
     fingerprints,
     join_title,
     sample_ids,
@@ -201,6 +200,15 @@ qrels = st.dictionaries(st.text(max_size=3), st.dictionaries(st.text(max_size=3)
 slices = st.tuples(texts, texts, qrels)
 
 
+def by_hand(*fields: Any) -> Any:
+    encoded = [field.encode("utf-8") for field in fields]
+    return hashlib.sha256(b"".join(len(field).to_bytes(8, "little") + field for field in encoded)).hexdigest()
+
+
+def fingerprint(queries: Any, docs: Any, judged: Any) -> Any:
+    return by_hand(*fingerprints(queries, docs, judged).values())
+
+
 @settings(deadline=None)
 @given(one=slices, other=slices)
 def test_different_slices_have_different_fingerprints(one: Any, other: Any) -> None:
@@ -219,20 +227,15 @@ def test_the_order_of_the_files_does_not_change_the_fingerprint(one: Any, data: 
     assert fingerprint(*again) == fingerprint(*one)
 
 
-def by_hand(*fields: Any) -> Any:
-    encoded = [field.encode("utf-8") for field in fields]
-    return hashlib.sha256(b"".join(len(field).to_bytes(8, "little") + field for field in encoded)).hexdigest()
-
-
 def test_the_fingerprint_is_sha_256_over_ids_texts_and_grades_in_order_of_the_ids() -> None:
     parts = {
         "queries": by_hand("q", "é"),
         "docs": by_hand("a", "text a", "b", "text b"),
         "judgments": by_hand("q", "1", "b", "2"),
     }
-    one = ({"q": "é"}, {"b": "text b", "a": "text a"}, {"q": {"b": 2}})
-    assert fingerprints(*one) == parts
-    assert fingerprint(*one) == by_hand(*parts.values())
+    queries, docs, judged = {"q": "é"}, {"b": "text b", "a": "text a"}, {"q": {"b": 2}}
+    assert fingerprints(queries, docs, judged) == parts
+    assert assemble("one", "en", "HERE", queries, docs, judged, 1, {}).fingerprint == by_hand(*parts.values())
 
 
 @pytest.mark.parametrize(
@@ -271,7 +274,7 @@ def test_any_change_changes_the_fingerprint(changed: Any) -> None:
 
 def test_a_choice_that_there_is_not_is_refused_with_those_there_are() -> None:
     assert check_choice("slice.corpus", "full", ("full", "judged")) == "full"
-    with pytest.raises(EvalkitError, match=r"slice\.corpus='ful': there is full, judged"):
+    with pytest.raises(EvalkitError, match=r"slice\.corpus='ful': choose from full, judged"):
         check_choice("slice.corpus", "ful", ("full", "judged"))
 
 
@@ -279,9 +282,9 @@ def test_a_choice_that_there_is_not_is_refused_with_those_there_are() -> None:
 
 
 def test_an_empty_id_is_refused_before_any_work() -> None:
-    with pytest.raises(EvalkitError, match=r"HERE: there is a passage whose id is empty"):
+    with pytest.raises(EvalkitError, match=r"HERE: a passage has an empty id"):
         assemble("n", "en", "HERE", {"q": "text"}, {"": "text"}, {"q": {"": 1}}, 1, {})
-    with pytest.raises(EvalkitError, match=r"HERE: there is a query whose id is empty"):
+    with pytest.raises(EvalkitError, match=r"HERE: a query has an empty id"):
         assemble("n", "en", "HERE", {"": "text"}, {"d": "text"}, {"": {"d": 1}}, 1, {})
 
 
