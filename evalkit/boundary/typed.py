@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 from pydantic import AfterValidator, AllowInfNan, Field, Strict, TypeAdapter, ValidationError
 
-from evalkit.boundary.text import quoted, storable_id
+from evalkit.boundary.text import escape_id, quoted
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -29,7 +29,7 @@ Count = Annotated[int, Strict(), Field(ge=0), AfterValidator(_of_64_bits)]
 
 
 def _id(text: str) -> str:
-    if not text or storable_id(text) != text:
+    if not text or escape_id(text) != text:
         raise ValueError("an id without white space")
     return text
 

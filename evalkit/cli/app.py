@@ -45,9 +45,9 @@ def main() -> None:
     A signal gives 128 and its number: 143 for SIGTERM. A sweep writes its combined report however it ends.
     """
     state = session.begin(dict(os.environ))
-    redaction.learn_environment(os.environ)
-    redaction.learn_command(sys.argv[1:])
-    progress.use("text")
+    redaction.add_secrets_of_environment(os.environ)
+    redaction.add_secrets_of_command(sys.argv[1:])
+    progress.set_format("text")
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # texts may hold what the terminal's encoding cannot
@@ -56,7 +56,7 @@ def main() -> None:
         ConfigStore.instance().store(group=group, name=name, node=schema)
     compose = hydra.main(config_path=str(conf_dir()), config_name="config", version_base="1.3")
     try:
-        with signals.heard(), hydra_limits.in_force():
+        with signals.handle_signals(), hydra_limits.in_force():
             if sys.argv[1:2] and sys.argv[1] in commands.COMMANDS:
                 state.began = True
                 sys.exit(commands.run(sys.argv[1:], _gate_settings))
@@ -158,10 +158,10 @@ def _run(cfg: DictConfig) -> None:
     state = session.current()
     folder = Path(HydraConfig.get().runtime.output_dir)
     asked = _asked(cfg)
-    redaction.learn(asked)
+    redaction.add_secrets(asked)
     shown = redaction.settings(asked)
     hydra_limits.check_written(asked)
-    progress.use(asked["log_format"])
+    progress.set_format(asked["log_format"])
     gate = None
     if asked["task"] == "gate":
         gate = commands.Gate.of(asked["gate"], list(HydraConfig.get().overrides.task), _limits_of_ci())
@@ -176,7 +176,7 @@ def _run(cfg: DictConfig) -> None:
     if is_done:
         say(f"{folder.name}: already finished with the same settings; overwrite=true runs it again")
         return
-    with run_folder.claimed(folder, bool(cfg.overwrite)) as log, progress.logged(log):
+    with run_folder.claimed(folder, bool(cfg.overwrite)) as log, progress.log_to(log):
         progress.event("command", command=facts["command"], evalkit=facts["evalkit"])
         try:
             run_folder.write(folder / "config.yaml", _yaml(shown))

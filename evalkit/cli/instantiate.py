@@ -8,15 +8,15 @@ from inspect import isabstract, isclass, isfunction, signature
 from types import ModuleType
 from typing import Any
 
-from evalkit.boundary.foreign_code import as_one_sentence
-from evalkit.boundary.text import named, quoted
-from evalkit.boundary.validation import misfit
+from evalkit.boundary.foreign_code import errors_as_one_sentence
+from evalkit.boundary.text import printable_name, quoted
+from evalkit.boundary.validation import find_mismatch
 from evalkit.errors import EvalkitError
-from evalkit.first_stage.adapter import first_stage_of
+from evalkit.first_stage.adapter import adapt_first_stage
 from evalkit.first_stage.base import FirstStage
-from evalkit.rerankers.adapter import reranker_of
+from evalkit.rerankers.adapter import adapt_reranker
 from evalkit.rerankers.base import Reranker
-from evalkit.slices.adapter import slice_of
+from evalkit.slices.adapter import check_slice
 
 ALLOW = "EVALKIT_ALLOW_TARGETS"
 """The environment variable that names what else may be built: packages, modules or names, separated by commas.
@@ -60,19 +60,19 @@ def build(settings: Mapping[str, Any], kind: str | None = None) -> Any:
         settings_are = f"its settings are {', '.join(known)}" if known else "it has no settings"
         raise EvalkitError(f"{target} {str(error)[:200]}; {settings_are}") from None
     for key, value in given.items():  # without a schema they are not checked yet
-        if key in takes.parameters and (wrong := misfit(value, takes.parameters[key].annotation, key)):
+        if key in takes.parameters and (wrong := find_mismatch(value, takes.parameters[key].annotation, key)):
             raise EvalkitError(f"{target}: {wrong}")
     if own:
         return component(**given)
-    with as_one_sentence(where, "creating it from its settings" if isclass(component) else "calling it"):
+    with errors_as_one_sentence(where, "creating it from its settings" if isclass(component) else "calling it"):
         made = component(**given)
     return _FITTED[kind](made, where) if kind else made
 
 
 _FITTED: Mapping[str, Callable[[object, str], Any]] = {
-    "slices": slice_of,
-    "first_stage": first_stage_of,
-    "rerankers": reranker_of,
+    "slices": check_slice,
+    "first_stage": adapt_first_stage,
+    "rerankers": adapt_reranker,
 }
 
 
@@ -99,7 +99,7 @@ def _component(target: str) -> Any:
 
 
 def _imported(target: str, module: str) -> ModuleType:
-    with as_one_sentence(f"_target_={target}", f"importing {module}"):
+    with errors_as_one_sentence(f"_target_={target}", f"importing {module}"):
         try:
             return import_module(module)
         except ModuleNotFoundError as error:
@@ -119,7 +119,7 @@ def is_allowed(target: str) -> bool:
 
 def _refusal(target: str) -> EvalkitError:
     return EvalkitError(
-        f"_target_={named(target)}: a configuration can name only evalkit's own components (evalkit.slices, "
+        f"_target_={printable_name(target)}: a configuration can name only evalkit's own components (evalkit.slices, "
         f"evalkit.first_stage, evalkit.rerankers), and what {ALLOW} in the environment names, such as "
         f"{ALLOW}=my_module"
     )

@@ -20,8 +20,8 @@ from multiprocessing.process import BaseProcess
 from typing import Any, TypeVar
 
 from evalkit.boundary import progress, signals
-from evalkit.boundary.progress import Telling
-from evalkit.boundary.signals import Stopped, to_the_end
+from evalkit.boundary.progress import Output
+from evalkit.boundary.signals import Stopped, defer_signals
 from evalkit.errors import EvalkitError
 
 T = TypeVar("T")
@@ -46,7 +46,7 @@ def in_fresh_process(
     """
     process, pipe = _started(jobs=1, environment=environment)
     try:
-        pipe.send((progress.telling(), job, arguments))
+        pipe.send((progress.current_output(), job, arguments))
         kind, value = _answer(process, pipe, time_limit_s)
     except BaseException:
         process.terminate()
@@ -81,7 +81,7 @@ def in_shared_process(
         atexit.register(end_shared_process)
     process, pipe = _shared
     try:
-        pipe.send((progress.telling(), job, arguments))
+        pipe.send((progress.current_output(), job, arguments))
         kind, value = _answer(process, pipe, time_limit_s)
     except BaseException:
         end_shared_process()
@@ -111,7 +111,7 @@ def _started(jobs: int | None, environment: Mapping[str, str] | None) -> tuple[B
     context = get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=_serve, args=(theirs, jobs), name="evalkit-trial")
-    with to_the_end(), _terminal_signals_blocked(), _started_with(environment):
+    with defer_signals(), _terminal_signals_blocked(), _started_with(environment):
         process.start()
     theirs.close()
     return process, ours
@@ -142,8 +142,8 @@ def _answer(process: BaseProcess, pipe: Connection, time_limit_s: float | None) 
 
 
 def _where() -> str:
-    log = progress.telling().log
-    where = progress.where_it_stopped(log) if log else None
+    log = progress.current_output().log
+    where = progress.last_stage(log) if log else None
     return f" ({where})" if where else ""
 
 
@@ -220,10 +220,10 @@ def _serve(pipe: Connection, jobs: int | None) -> None:
     os._exit(0)
 
 
-def _outcome(telling: Telling, job: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[str, Any]:
+def _outcome(telling: Output, job: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[str, Any]:
     """Return the value of a job, or what it raised, as it is sent to the parent."""
     try:
-        with signals.heard(signal.SIGTERM), progress.told(telling):
+        with signals.handle_signals(signal.SIGTERM), progress.redirected(telling):
             return "done", job(*arguments)
     except Stopped as stopped:
         return "error", EvalkitError(f"the trial's process was stopped by {stopped.name}")

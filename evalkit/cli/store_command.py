@@ -21,8 +21,8 @@ def run(parsed: argparse.Namespace) -> bool:
         EvalkitError: the arguments do not go together, or the store cannot be used.
     """
     _check(parsed)
-    path = user_path(parsed.path) if parsed.path else cache_dirs.default_path()
-    indexes = None if parsed.path else cache.place_beside(path)
+    path = user_path(parsed.path) if parsed.path else cache_dirs.default_store_path()
+    indexes = None if parsed.path else cache.default_folder(path)
     if parsed.action == "check":
         return _check_scores(path)
     lines = _prune(parsed, path, indexes) if parsed.action == "prune" else _show(path, indexes)
@@ -58,7 +58,7 @@ def _show(path: Path, indexes: Path | None) -> list[str]:
         spaces = maintenance.contents(path)
         pairs = sum(space.pairs for space in spaces)
         lines = [f"{path}: {pairs:,} pairs in {_count(spaces, 'space')}, {_mb(size)}", *map(_space_line, spaces)]
-    if indexes and (there := cache.contents(indexes)):
+    if indexes and (there := cache.list_entries(indexes)):
         size = sum(index.size_bytes for index in there)
         lines += [f"{indexes}: {_count(there, 'index', 'indexes')}, {_mb(size)}", *map(_index_line, there)]
     return lines
@@ -87,7 +87,7 @@ def _space_line(space: maintenance.Space) -> str:
     return f"  {_plain(space.digest[:12])}  {space.pairs:,} pairs, last used {_day(space.used_s)}: {described}"
 
 
-def _index_line(index: cache.Kept) -> str:
+def _index_line(index: cache.CacheEntry) -> str:
     return f"  {_plain(index.folder.name)}  {_mb(index.size_bytes)}, last used {_day(index.used_s)}"
 
 

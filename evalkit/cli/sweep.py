@@ -100,8 +100,8 @@ class SweepReport(Callback):
                 self._folder = _own_folder_of_sweep(config, self._folder)
             with read_write(config), open_dict(config):
                 config.hydra.sweep.dir = str(self._folder)  # Hydra's sweeper cannot resolve ${hydra:...} yet
-            progress.use(config.log_format)
-            self._held.enter_context(progress.logged(self._held.enter_context(run_folder.locked(self._folder))))
+            progress.set_format(config.log_format)
+            self._held.enter_context(progress.log_to(self._held.enter_context(run_folder.locked(self._folder))))
         except (EvalkitError, OmegaConfBaseException) as error:
             say(f"evalkit: {sentence(error)}")
             sys.exit(BAD_INPUT)  # Hydra would make a warning of any error here

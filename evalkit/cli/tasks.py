@@ -40,9 +40,9 @@ def run_trial(asked: dict[str, Any], provenance: dict[str, Any], folder: Path) -
     from evalkit.report.folder import write_trial
     from evalkit.results import published
 
-    cache_dirs.lend()
-    redaction.learn_environment(os.environ)
-    redaction.learn(asked)
+    cache_dirs.ensure_writable()
+    redaction.add_secrets_of_environment(os.environ)
+    redaction.add_secrets(asked)
     slice_settings = dict(asked["slice"])
     references = slice_settings.pop("reference", None) or []  # published figures: for the report, not for the slice
     published.check(references)
@@ -54,7 +54,7 @@ def run_trial(asked: dict[str, Any], provenance: dict[str, Any], folder: Path) -
     )
     first_stage, reranker = build(asked["first_stage"], "first_stage"), build(asked["reranker"], "rerankers")
     # Find mistakes now, not after an hour of indexing.
-    plan.parsed()
+    plan.check()
     first_stage.check()
     if lang := slice_settings.get("lang"):
         first_stage.check_language(lang)
@@ -70,7 +70,7 @@ def _depth(asked: int | None, first_stage: FirstStage, reranker: Reranker) -> in
     """Return how many candidates of each query are judged: all that a finished run has, unless `asked` says."""
     if asked is not None:
         return asked
-    finished = () if reranker.computes else (reranker.most_hits(), first_stage.most_hits())
+    finished = () if reranker.computes else (reranker.max_hits(), first_stage.max_hits())
     return next((most for most in finished if most is not None), DEFAULT_DEPTH)
 
 
@@ -82,7 +82,7 @@ def run_quickcheck(asked: dict[str, Any]) -> dict[str, Any]:
     """
     from evalkit.rerankers import quickcheck
 
-    redaction.learn(asked)
+    redaction.add_secrets(asked)
     reranker = build(asked["reranker"], "rerankers")
     reranker.check()
     return quickcheck.run(reranker)

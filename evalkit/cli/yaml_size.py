@@ -4,7 +4,7 @@ from pathlib import Path
 
 import yaml
 
-from evalkit.boundary.text import whole
+from evalkit.boundary.text import read_text
 from evalkit.errors import EvalkitError
 
 LARGEST_BYTES = 2**20
@@ -22,7 +22,7 @@ def check(path: Path) -> None:
     if path.stat().st_size > LARGEST_BYTES:
         raise EvalkitError(f"{path}: larger than {LARGEST_BYTES >> 20} MiB; is it a configuration?")
     try:
-        root = yaml.compose(whole(path, "a configuration in YAML"), yaml.SafeLoader)
+        root = yaml.compose(read_text(path, "a configuration in YAML"), yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
         where = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise EvalkitError(f"{path}{where}: not valid YAML: {error.problem or error.context}") from None

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from evalkit.boundary.atomic import whole_folder
+from evalkit.boundary.atomic import atomic_folder
 from evalkit.boundary.progress import event, stage
 from evalkit.evaluation.trec import write_qrels, write_run
 from evalkit.report import markdown, plots, tex
@@ -32,7 +32,7 @@ def write_trial(trial: Trial, folder: Path, references: Sequence[Mapping[str, An
     with stage("testing"):
         result = finished(trial, references)
     try:
-        with whole_folder(folder, "result.json") as part:
+        with atomic_folder(folder, "result.json") as part:
             moved = {
                 "first_stage": write_run(trial.first_stage, part / "first_stage.trec"),
                 "reranked": write_run(trial.reranked, part / "reranked.trec"),
@@ -96,7 +96,7 @@ def write_sweep(results: Sequence[Result], folder: Path, without: Sequence[Resul
     """
     try:
         done = [result for result in results if result["status"] == "finished"]
-        with whole_folder(folder, "sweep.json") as part:
+        with atomic_folder(folder, "sweep.json") as part:
             drawn = _save({plots.varying(done): plots.sweep(done)}, part)
             report = markdown.sweep(results, [f"{name}.png" for name in drawn]) if results else "# Sweep\n"
             if without:
@@ -116,7 +116,7 @@ def write_comparison(compared: Comparison, folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         measure, systems = compared.measures[0], compared.systems
-        with whole_folder(folder, "comparison.json") as part:
+        with atomic_folder(folder, "comparison.json") as part:
             pictures = {
                 "changes": plots.forest(compared, measure),
                 "quality_and_latency": plots.tradeoff(systems, measure),

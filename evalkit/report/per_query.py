@@ -5,8 +5,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from evalkit.boundary.text import storable_id
-from evalkit.evaluation.trec import Moved
+from evalkit.boundary.text import escape_id
+from evalkit.evaluation.trec import AdjustedScore
 from evalkit.types import Trial
 
 if TYPE_CHECKING:
@@ -42,13 +42,15 @@ def passages(trial: Trial) -> list[dict[str, Any]]:
     return lines
 
 
-def with_moved_scores(shown: Sequence[Mapping[str, Any]], moved: Mapping[str, Sequence[Moved]]) -> list[dict[str, Any]]:
+def with_moved_scores(
+    shown: Sequence[Mapping[str, Any]], moved: Mapping[str, Sequence[AdjustedScore]]
+) -> list[dict[str, Any]]:
     """Return the lines of `passages`, each with the scores that the TREC files have others for; `moved` is by list.
 
     So no score is lost. One beyond what JSON can hold is null.
     """
     lines = [dict(line) for line in shown]
-    by_id = {storable_id(line["query_id"]): line for line in lines}
+    by_id = {escape_id(line["query_id"]): line for line in lines}
     for label, hits in moved.items():
         for hit in hits:
             scores = by_id[hit.query_id].setdefault("moved_scores", {}).setdefault(label, [])

@@ -6,7 +6,7 @@ from itertools import combinations
 from evalkit.errors import EvalkitError
 from evalkit.evaluation import significance
 from evalkit.evaluation.parity import parity, same_candidates
-from evalkit.evaluation.score_analysis import all_logits
+from evalkit.evaluation.score_analysis import has_all_logits
 from evalkit.evaluation.significance import adjust_differing, any_differs, compare, equivalence, randomization_p
 from evalkit.results.comparison_schema import (
     Agreement,
@@ -230,7 +230,7 @@ def _parity(
     if _no_parity(base, other):
         return None
     one, two = base.finished, other.finished
-    depth, logits = one.result["effective"]["depth"], all(all_logits(f.result["effective"]) for f in (one, two))
+    depth, logits = one.result["effective"]["depth"], all(has_all_logits(f.result["effective"]) for f in (one, two))
     found = parity(one.reranked, two.reranked, depth, ranks_only=not logits)
     same = equivalence(of[base.label], of[other.label], margin)
     return Agreement(**vars(found), equivalence=MeasureEquivalence(measure=measure, **vars(same)))

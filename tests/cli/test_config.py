@@ -124,7 +124,7 @@ def test_every_choice_names_a_component_and_offers_exactly_its_settings(group: A
 def test_a_schema_has_the_settings_types_and_defaults_of_its_component(schema: Any) -> None:
     ours = {field.name: field for field in dataclasses.fields(schema)}
     hints = get_type_hints(schema)
-    takes = settings(component(ours["_target_"].default))
+    takes = settings(component(str(ours["_target_"].default)))
     for name, parameter in takes.items():
         default = ours[name].default
         if str(default).startswith("${"):  # a setting of the whole trial, such as its store
@@ -152,7 +152,8 @@ def test_a_schema_points_at_what_it_describes(schema: Any) -> None:
 def test_the_settings_of_a_cluster_have_one_definition() -> None:
     cfg = compose("executor=ray")
     assert OmegaConf.get_type(cfg.executor) is RaySettings
-    assert RaySettings(**OmegaConf.to_container(cfg.executor, resolve=True)) == RaySettings()
+    settings_: Any = OmegaConf.to_container(cfg.executor, resolve=True)
+    assert RaySettings(**settings_) == RaySettings()
 
 
 def test_the_gates_yaml_states_the_defaults_of_its_limits() -> None:

@@ -18,7 +18,8 @@ from evalkit.cli.config import SCHEMAS
 from evalkit.errors import EvalkitError
 from evalkit.results import published
 from evalkit.results.gate.limits import CHECKS, Limits
-from tests.conftest import REPOSITORY, compose, run_evalkit
+from tests.conftest import REPOSITORY, compose
+from tests.helpers.command_line import run_evalkit
 
 PAGES = {path: path.read_text("utf-8") for path in (REPOSITORY / "README.md", *REPOSITORY.glob("docs/**/*.md"))}
 OTHERS = ("SECURITY.md", "CHANGELOG.md", "CONTRIBUTING.md", "benchmarks/README.md", "reports/README.md")
@@ -46,8 +47,8 @@ def evalkit_commands() -> list[tuple[str, ...]]:
 
 
 COMMANDS = evalkit_commands()
-RUNS = [c for c in COMMANDS if c and c[0] not in (*commands.NAMES, "--config-dir") and " ".join(c) not in STOPS]
-OTHER_COMMANDS = [c for c in COMMANDS if c and c[0] in commands.NAMES]
+RUNS = [c for c in COMMANDS if c and c[0] not in (*commands.COMMANDS, "--config-dir") and " ".join(c) not in STOPS]
+OTHER_COMMANDS = [c for c in COMMANDS if c and c[0] in commands.COMMANDS]
 
 
 @pytest.mark.parametrize("arguments", RUNS, ids=" ".join)
@@ -90,7 +91,7 @@ def gate_settings(overrides: list[str]) -> dict[str, Any]:
 
 def test_every_kind_of_command_is_found_in_the_pages() -> None:
     assert len(RUNS) > 30
-    assert {arguments[0] for arguments in OTHER_COMMANDS} == set(commands.NAMES)
+    assert {arguments[0] for arguments in OTHER_COMMANDS} == set(commands.COMMANDS)
     assert sum(arguments[0] == "--multirun" for arguments in RUNS) > 5
 
 

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, TypeAdapter
 
-from evalkit.boundary.atomic import write_whole
+from evalkit.boundary.atomic import write_atomically
 from evalkit.boundary.text import quoted
 from evalkit.boundary.typed import Count, Id, Integer, NonNegative, Number, Share, typed
 from evalkit.errors import EvalkitError
@@ -350,6 +350,6 @@ def write(baseline: Baseline, path: Path) -> None:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, dump(baseline))
+        write_atomically(path, dump(baseline))
     except OSError as error:
         raise EvalkitError(f"cannot write {path}: {error.strerror or error}; name another file with --output") from None
