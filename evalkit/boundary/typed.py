@@ -55,6 +55,23 @@ def typed(adapter: TypeAdapter[T], value: object) -> T:
     raise ValueError(_sentence(first))
 
 
+def typed_json(adapter: TypeAdapter[T], text: str) -> T:
+    """Return JSON as the type of `adapter`, without conversions: a number is no text, and true no number.
+
+    Args:
+        adapter: of the dataclass that defines the value; fields that it does not define are left out.
+        text: JSON.
+
+    Raises:
+        ValueError: what does not fit, as ``path.of.field is this, and has to be that``.
+    """
+    try:
+        return adapter.validate_json(text, strict=True)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+    raise ValueError(_sentence(first))
+
+
 def _sentence(error: "ErrorDetails") -> str:
     path = error["loc"]
     parents, last = path[:-1], path[-1] if path else ""
