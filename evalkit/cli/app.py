@@ -215,8 +215,8 @@ def _work(folder: Path, asked: dict[str, Any], facts: dict[str, Any], gate: "com
         run_folder.write_why(folder, redaction.settings(asked), facts, error)  # the gate has a check for it
     else:
         terminal.show(result, str(folder))
-        if result["status"] != "finished":
-            say(f"evalkit: the result is complete but for {', '.join(result['missing'])}; the traceback is in {LOG}")
+        if result.status != "finished":
+            say(f"evalkit: the result is complete but for {', '.join(result.missing)}; the traceback is in {LOG}")
             state.exit_code = FAILED
     if gate:
         state.exit_code = max(state.exit_code, gate.run(folder))

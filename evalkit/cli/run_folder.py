@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,9 @@ from evalkit.boundary.atomic import remove_leftovers, write_atomically
 from evalkit.boundary.progress import LOG, say
 from evalkit.boundary.signals import Stopped
 from evalkit.errors import EvalkitError
-from evalkit.results.reading import read_json
-from evalkit.results.result import Result, cannot_write, failed, stopped, write_result
+from evalkit.results.reading import parse, read_json
+from evalkit.results.result import cannot_write, failed, stopped, write_result
+from evalkit.results.schema import Result, Unfinished
 
 try:
     import fcntl
@@ -133,33 +135,31 @@ def write_why(folder: Path, asked: dict[str, Any], provenance: dict[str, Any], e
         outcome = stopped(asked["name"], asked, provenance, why)
     else:
         outcome = failed(asked["name"], asked, provenance, error)
-    outcome["error"] = redaction.text(outcome["error"])
+    outcome = replace(outcome, error=redaction.text(outcome.error))
     with suppress(OSError):
         write_result(outcome, folder)
-    return f"{outcome['error']}; {folder / 'result.json'} says so"
+    return f"{outcome.error}; {folder / 'result.json'} says so"
 
 
 def is_done(folder: Path, asked: Mapping[str, Any], provenance: Mapping[str, Any]) -> bool:
     """Return whether a trial with these settings was finished in `folder` by the same evalkit."""
     found = read_result(folder / "result.json")
-    by = found.get("provenance")
     return (
         asked["task"] == "trial"
         and not asked["overwrite"]
-        and found.get("status") == "finished"
-        and found.get("asked") == asked
-        and isinstance(by, Mapping)
-        and by.get("evalkit") == provenance["evalkit"]
+        and found is not None
+        and found.status == "finished"
+        and found.asked == asked
+        and found.provenance.get("evalkit") == provenance["evalkit"]
     )
 
 
-def read_result(path: Path) -> Result:
-    """Return a result.json, or nothing where there is none that can be read."""
+def read_result(path: Path) -> Result | Unfinished | None:
+    """Return a result.json, finished or not; None where there is none that can be read."""
     try:
-        found = read_json(path, "a result of evalkit")
-    except EvalkitError:
-        return {}
-    return found if {"status", "name", "asked"} <= found.keys() else {}
+        return parse(read_json(path, "a result of evalkit"))
+    except (EvalkitError, ValueError):
+        return None
 
 
 def _lock(number: int, folder: Path) -> None:

@@ -23,7 +23,8 @@ from evalkit.errors import EvalkitError
 from evalkit.report import terminal
 from evalkit.report.folder import write_comparison, write_sweep
 from evalkit.results import compare, reading
-from evalkit.results.result import Result, failed, not_begun
+from evalkit.results.result import failed, not_begun
+from evalkit.results.schema import Unfinished
 
 
 def report(
@@ -48,8 +49,8 @@ def report(
     if results:
         terminal.show_sweep(results, str(folder))
     for one in without:
-        say(f"no result of {one['name']}: {one['error']}")
-    done = [folder / names[n] for n, result in found.items() if result["status"] == "finished"]
+        say(f"no result of {one.name}: {one.error}")
+    done = [folder / names[n] for n, result in found.items() if result.status == "finished"]
     if whole and len(done) > 1:
         _compare(done, folder / "comparison")
     return len(done) == len(results) + len(without)
@@ -62,7 +63,7 @@ def _folders(sweep: Path, trials: int | None, begun: Mapping[int, str]) -> dict[
     return {number: found[number] for number in sorted(found) if trials is None or number < trials}
 
 
-def _without(name: str, failure: str | None) -> Result:
+def _without(name: str, failure: str | None) -> Unfinished:
     return not_begun(name) if failure is None else failed(name, {}, {}, EvalkitError(failure))
 
 

@@ -10,7 +10,7 @@ from evalkit.cli.instantiate import build
 from evalkit.cost.protocol import CostProtocol
 from evalkit.first_stage.base import FirstStage
 from evalkit.rerankers.base import Reranker
-from evalkit.results.result import Result
+from evalkit.results.schema import Result
 from evalkit.types import Trial
 
 DEFAULT_DEPTH = 20

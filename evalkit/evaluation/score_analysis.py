@@ -3,9 +3,9 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from evalkit.types import Settings, Trial
+from evalkit.types import Trial
 
 if TYPE_CHECKING:
     import numpy as np
@@ -92,18 +92,18 @@ class ScoreAnalysis:
     expected_calibration_error: float | None = None
 
 
-def has_all_logits(effective: Settings) -> bool:
+def has_all_logits(reranker: Mapping[str, Any], scoring: Mapping[str, Any]) -> bool:
     """Return whether a model computed a logit for every pair of a trial.
 
     A run that was read from a file has scores of any kind, not logits. Where some pairs have no logit, the reranked run
     has substitute scores for them, which cannot be distinguished from computed ones.
     """
-    return "precision" in effective["reranker"] and not effective["scoring"]["pairs_unscored"]
+    return "precision" in reranker and not scoring["pairs_unscored"]
 
 
 def analyse_scores(trial: Trial) -> ScoreAnalysis | None:
     """Return how logits relate to relevance; None unless every pair has a logit and some pair is judged."""
-    if not has_all_logits(trial.effective):
+    if not has_all_logits(trial.effective["reranker"], trial.effective["scoring"]):
         return None
     import numpy as np
 

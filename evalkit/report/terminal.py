@@ -12,7 +12,7 @@ from evalkit.report.content import comparison, gate, trial
 from evalkit.results import summary
 from evalkit.results.comparison_schema import Comparison
 from evalkit.results.gate.verdict import Verdict
-from evalkit.results.result import Result
+from evalkit.results.schema import Result, Unfinished
 
 
 def show(result: Result, folder: str) -> None:
@@ -25,12 +25,12 @@ def show(result: Result, folder: str) -> None:
         console.print(cost, soft_wrap=True)
     for line in trial.tie_lines(result, least=0.001):
         console.print(line, soft_wrap=True)
-    for warning in result["warnings"]:
+    for warning in result.warnings:
         console.print(f"note: {warning}", soft_wrap=True)
     console.print(f"results in {folder}", soft_wrap=True)
 
 
-def show_sweep(results: Sequence[Result], folder: str) -> None:
+def show_sweep(results: Sequence[Result | Unfinished], folder: str) -> None:
     """Print one line a trial."""
     console = _console()
     table = Table(title="Sweep", title_justify="left")
@@ -41,8 +41,8 @@ def show_sweep(results: Sequence[Result], folder: str) -> None:
         table.add_row(*row.values())
     console.print(table)
     for result in results:
-        if result["status"] != "finished":
-            console.print(f"{result['status']}: {summary.label(result)}: {result['error']}", soft_wrap=True)
+        if isinstance(result, Unfinished):
+            console.print(f"{result.status}: {summary.label(result)}: {result.error}", soft_wrap=True)
     console.print(f"combined report in {folder}", soft_wrap=True)
 
 

@@ -11,7 +11,7 @@ from evalkit.report.content import trial as tables
 from evalkit.report.content.comparison import SIGNIFICANT
 from evalkit.results import summary
 from evalkit.results.comparison_schema import Comparison, CostFigures
-from evalkit.results.result import Result
+from evalkit.results.schema import Result
 
 Row = tuple[str, Mapping[str, float | None], Mapping[str, str]]
 """A system: its label, the mean of each measure, and the mark, if any, of each measure."""
@@ -22,29 +22,29 @@ def trial(result: Result) -> str:
 
     Marks and intervals are those of the result: Holm's correction is over its measures, the interval is Student's t.
     """
-    effect, effective = result["effectiveness"], result["effective"]
-    measures, first = list(effect["delta"]), summary.label_first(result)
-    head = f"{effective['slice']['name']}, {effect['queries']} queries: {first}"
-    rows: list[Row] = [(first, effect["first_stage"]["mean"], {})]
+    effect, effective = result.effectiveness, result.effective
+    measures, first = list(effect.delta), summary.label_first(result)
+    head = f"{effective.slice['name']}, {effect.queries} queries: {first}"
+    rows: list[Row] = [(first, effect.first_stage.mean, {})]
     below, tested = [], None
     if summary.reranks(result):
-        reranker = effective["reranker"]
+        reranker = effective.reranker
         precision = f" at {reranker['precision']}" if "precision" in reranker else ""
-        head += f", and its best {effective['depth']} passages reranked by {reranker['name']}{precision}"
-        tests = effect.get("tests") or {}  # a result of an earlier version has none
-        ps = {measure: test["holm_p"] for measure, test in tests.items()}
+        head += f", and its best {effective.depth} passages reranked by {reranker['name']}{precision}"
+        tests = effect.tests  # empty in a result of an earlier version
+        ps = {measure: test.holm_p for measure, test in tests.items()}
         tested = "measures" if any(p is not None for p in ps.values()) else None
-        rows.append((summary.label_second(result), effect["reranked"]["mean"], _marks(ps, effect["delta"])))
-        intervals = [effect["delta_ci95"][measure] for measure in measures]
+        rows.append((summary.label_second(result), effect.reranked.mean, _marks(ps, effect.delta)))
+        intervals = [effect.delta_ci95[measure] for measure in measures]
         below = [
-            ["difference", *(_number(effect["delta"][measure], "+z.4f") for measure in measures)],
+            ["difference", *(_number(effect.delta[measure], "+z.4f") for measure in measures)],
             [r"95\,\% interval", *(_half_width(*interval) for interval in intervals)],
         ]
-    below.append(["best possible order", *(_number(effect["ceiling"]["mean"][measure]) for measure in measures)])
-    command = result["provenance"]["command"]
+    below.append(["best possible order", *(_number(effect.ceiling.mean[measure]) for measure in measures)])
+    command = result.provenance["command"]
     made_by = f"{command[0]} {shlex.join(command[1:])}"
-    cost = tables.cost_line(result) if result.get("cost") else None
-    return _table(made_by, head, result["name"], measures, rows, below, tested, cost=cost)
+    cost = tables.cost_line(result) if result.cost else None
+    return _table(made_by, head, result.name, measures, rows, below, tested, cost=cost)
 
 
 def comparison(compared: Comparison) -> str:

@@ -55,8 +55,8 @@ def side_by_side(
     ordered = [results[baseline], *(one for position, one in enumerate(results) if position != baseline)]
     for other in ordered[1:]:
         refuse_other_data(
-            slice_identity(ordered[0].result["effective"]["slice"]),
-            slice_identity(other.result["effective"]["slice"]),
+            slice_identity(ordered[0].result.effective.slice),
+            slice_identity(other.result.effective.slice),
             (_queries(ordered[0]), _queries(other)),
             (ordered[0].where, other.where),
         )
@@ -111,12 +111,12 @@ def side_by_side(
 
 
 def _queries(one: Finished) -> Mapping[str, float]:
-    per_query = one.result["effectiveness"]["per_query"]["reranked"]
+    per_query = one.result.effectiveness.per_query.reranked
     return next(iter(per_query.values()))
 
 
 def _slice(one: Finished) -> ComparedSlice:
-    facts = one.result["effective"]["slice"]
+    facts = one.result.effective.slice
     return ComparedSlice(
         name=facts["name"],
         queries=facts["queries"],
@@ -128,7 +128,7 @@ def _slice(one: Finished) -> ComparedSlice:
 
 
 def _measures(results: Sequence[Finished]) -> list[str]:
-    having = [one.result["effectiveness"]["per_query"]["reranked"] for one in results]
+    having = [one.result.effectiveness.per_query.reranked for one in results]
     common = [measure for measure in having[0] if all(measure in others for others in having)]
     if not common:
         raise EvalkitError("the results have no measure in common; run them with the same measures.names")
@@ -136,16 +136,16 @@ def _measures(results: Sequence[Finished]) -> list[str]:
 
 
 def _system(one: System, measures: Sequence[str]) -> ComparedSystem:
-    effective = one.finished.result["effective"]
-    reranker = effective["reranker"] if one.side == "reranked" else {}
+    effective = one.finished.result.effective
+    reranker: Mapping[str, Any] = effective.reranker if one.side == "reranked" else {}
     known = None not in (one.first_stage_ms, one.reranking_ms)
     return ComparedSystem(
         label=one.label,
         where=one.finished.where,
         side=one.side,
         own_first_stage=one.own_first_stage,
-        depth=effective["depth"] if one.side == "reranked" else None,
-        first_stage=effective["first_stage"]["name"],
+        depth=effective.depth if one.side == "reranked" else None,
+        first_stage=effective.first_stage["name"],
         reranker=reranker.get("name"),
         precision=reranker.get("precision"),
         mean={measure: one.mean[measure] for measure in measures},
@@ -230,7 +230,10 @@ def _parity(
     if _no_parity(base, other):
         return None
     one, two = base.finished, other.finished
-    depth, logits = one.result["effective"]["depth"], all(has_all_logits(f.result["effective"]) for f in (one, two))
+    depth, logits = (
+        one.result.effective.depth,
+        all(has_all_logits(f.result.effective.reranker, f.result.effective.scoring) for f in (one, two)),
+    )
     found = parity(one.reranked, two.reranked, depth, ranks_only=not logits)
     same = equivalence(of[base.label], of[other.label], margin)
     return Agreement(**vars(found), equivalence=MeasureEquivalence(measure=measure, **vars(same)))
@@ -240,11 +243,11 @@ def _no_parity(base: System, other: System) -> str | None:
     """Return why two systems have no parity; None where they have one."""
     if not base.side == other.side == "reranked":
         return "one of them has no reranker"
-    effective = [one.finished.result["effective"] for one in (base, other)]
-    if effective[0]["depth"] != effective[1]["depth"]:
-        return f"one reranked to depth {effective[0]['depth']}, the other to {effective[1]['depth']}"
+    effective = [one.finished.result.effective for one in (base, other)]
+    if effective[0].depth != effective[1].depth:
+        return f"one reranked to depth {effective[0].depth}, the other to {effective[1].depth}"
     try:
-        same_candidates(base.finished.reranked, other.finished.reranked, effective[0]["depth"])
+        same_candidates(base.finished.reranked, other.finished.reranked, effective[0].depth)
     except EvalkitError as error:  # another first stage has other candidates
         return str(error)
     return None
@@ -262,7 +265,7 @@ def _warnings(systems: Sequence[System], measures: Sequence[str]) -> list[str]:
             found.append(f"how far the rankings of {systems[0].label} and {other.label} agree is not told: {why}")
     noted: dict[str, list[str]] = {}
     for one in of_results:
-        for warning in one.finished.result["warnings"]:
+        for warning in one.finished.result.warnings:
             noted.setdefault(warning, []).append(one.label)
     for warning, of in noted.items():
         found.append(warning if len(of) == len(of_results) else f"{', '.join(of)}: {warning}")

@@ -67,9 +67,7 @@ def _said(value: object) -> str:
     return "missing" if value is None else repr(value)
 
 
-def beside(
-    entries: Sequence[Mapping[str, Any]], effective: Effective, effect: Effectiveness
-) -> tuple[Reference, ...]:
+def beside(entries: Sequence[Mapping[str, Any]], effective: Effective, effect: Effectiveness) -> tuple[Reference, ...]:
     """Return the published figures that fit a result, in their order, each with ours.
 
     Args:

@@ -12,7 +12,7 @@ from evalkit.boundary.typed import typed_json
 from evalkit.boundary.validation import Many, find_mismatch
 from evalkit.errors import EvalkitError, NotFiniteError
 from evalkit.evaluation.trec import read_run
-from evalkit.results.schema import FirstStageFacts, RerankerFacts, Result, ScoringFacts, SliceFacts
+from evalkit.results.schema import FirstStageFacts, RerankerFacts, Result, ScoringFacts, SliceFacts, Unfinished
 from evalkit.types import SCHEMA_VERSION, Cost, Hit, Run
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def read(where: str | Path) -> Finished:
     if plain.get("status") != "finished":
         raise EvalkitError(f"{path} is of a trial that did not finish (status {quoted(plain.get('status'))})")
     try:
-        result = parse(plain)
+        result = parse_finished(plain)
     except ValueError as wrong:
         raise EvalkitError(f"{path} is no result of evalkit: {wrong}") from None
     run_file = path.with_name("reranked.trec")
@@ -80,8 +80,19 @@ def read(where: str | Path) -> Finished:
     return Finished(str(where), result, reranked, queries, passages)
 
 
-def parse(plain: Mapping[str, Any]) -> Result:
-    """Return the content of a finished result.json with its fields; keys that this version does not know are left out.
+def parse(plain: Mapping[str, Any]) -> Result | Unfinished:
+    """Return the content of a result.json, finished or not; keys that this version does not know are left out.
+
+    Raises:
+        ValueError: a field is missing or has another type, or fields contradict each other.
+    """
+    if "effectiveness" not in plain and plain.get("status") != "finished":
+        return typed_json(_unfinished_type(), json.dumps(plain))
+    return parse_finished(plain)
+
+
+def parse_finished(plain: Mapping[str, Any]) -> Result:
+    """Return the content of a result.json with measures; keys that this version does not know are left out.
 
     Raises:
         ValueError: a field is missing or has another type, or fields contradict each other.
@@ -89,6 +100,13 @@ def parse(plain: Mapping[str, Any]) -> Result:
     result = typed_json(_result_type(), json.dumps(plain))
     _check(result)
     return result
+
+
+@functools.cache
+def _unfinished_type() -> "TypeAdapter[Unfinished]":
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(Unfinished)
 
 
 @functools.cache

@@ -11,13 +11,22 @@ from evalkit.errors import EvalkitError
 from evalkit.evaluation import measures, ties
 from evalkit.evaluation.breakdown import analyse
 from evalkit.evaluation.significance import Comparison, adjust_differing, compare, paired_delta
-from evalkit.results.published import beside
 from evalkit.evaluation.ties import Tied
+from evalkit.results.published import beside
 from evalkit.results.schema import (
-    Analysis, BeforeAfter, Effective, Effectiveness, FirstStageTime, MeasureTests, Means, PerQueryValues, Result,
+    Analysis,
+    BeforeAfter,
+    Effective,
+    Effectiveness,
+    FirstStageTime,
+    Means,
+    MeasureTests,
+    PerQueryValues,
+    Result,
     Unfinished,
 )
 from evalkit.types import SCHEMA_VERSION, Run, Settings, Trial
+
 
 def finished(trial: Trial, references: Sequence[Mapping[str, Any]] = ()) -> Result:
     """Return the result of a finished trial.

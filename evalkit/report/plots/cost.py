@@ -1,20 +1,19 @@
 """Pictures of cost: how latencies are spread, how they grow with depth and length, and what each system costs."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+import operator
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from evalkit.report.content import numbers, trial
 from evalkit.report.plots import canvas
 from evalkit.report.plots.titles import title
 from evalkit.results.comparison_schema import Comparison, CostFigures
-from evalkit.results.result import Result
+from evalkit.results.schema import Result
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-Entry = Mapping[str, Any]
 
 
 @canvas.styled
@@ -26,11 +25,11 @@ def latency(result: Result) -> "Figure | None":
     """
     from matplotlib.lines import Line2D
 
-    found = _cost(result).get("latency")
-    if not found or len(found["samples_ms"]) < 2:
+    found = result.cost.latency if result.cost else None
+    if not found or len(found.samples_ms) < 2:
         return None
-    times, names = sorted(found["samples_ms"]), [name for name in _PERCENTILES if f"{name}_ms" in found]
-    placed = canvas.rows(names, least=0.3)
+    times = sorted(found.samples_ms)
+    placed = canvas.rows(_PERCENTILES, least=0.3)
     figure = canvas.sheet(placed.height + 1.9, canvas.NARROW)
     axes, below = figure.subplots(2, 1, sharex=True, height_ratios=[1.2, placed.height])
     shown = _near(times)
@@ -52,8 +51,8 @@ def latency(result: Result) -> "Figure | None":
         axes.plot([right] * len(slow), _heights(slow), **_DOT | {"marker": canvas.MORE, "clip_on": False})
         axes.set_title(_beyond(slow, slow[-1], "up"), loc="right", fontsize=canvas.SMALL)
     open_ended = False
-    for name, y in zip(names, placed.centres, strict=True):
-        value, ends = found[f"{name}_ms"], found.get(f"{name}_ci95_ms") or ()  # older results have no intervals
+    for name, y in zip(_PERCENTILES, placed.centres, strict=True):
+        value, ends = getattr(found, f"{name}_ms"), getattr(found, f"{name}_ci95_ms")
         at = min(max(value, left), right)
         for end, edge in zip(ends, (left, right)):
             to = edge if end is None else min(max(end, left), right)
@@ -66,18 +65,13 @@ def latency(result: Result) -> "Figure | None":
             axes.axvline(value, color=canvas.BLACK, linewidth=1, linestyle=_MARKED[name], zorder=4)
     canvas.label_rows(below, placed)
     count = len(times)
-    drawn = f"{count:,} samples, {numbers.amount(found['pairs_per_query'])} passages a query"
+    drawn = f"{count:,} samples, {numbers.amount(found.pairs_per_query)} passages a query"
     entries: list[tuple[Any, str]] = [
         (Line2D([], [], **_DOT), drawn if each == 1 else f"{drawn}; a dot for each {each}"),
         *([(Line2D([], [], **_DOT | {"marker": canvas.MORE}), "a sample beyond the edge")] if fast or slow else []),
-        *(
-            (Line2D([], [], color=canvas.BLACK, linewidth=1, linestyle=style), name)
-            for name, style in _MARKED.items()
-            if name in names
-        ),
+        *((Line2D([], [], color=canvas.BLACK, linewidth=1, linestyle=style), name) for name, style in _MARKED.items()),
     ]
-    if any(f"{name}_ci95_ms" in found for name in names):
-        entries.append((Line2D([], [], **_SPAN, marker="o", markersize=6), "percentile, 95 % interval"))
+    entries.append((Line2D([], [], **_SPAN, marker="o", markersize=6), "percentile, 95 % interval"))
     if open_ended:
         entries.append((Line2D([], [], **_OPEN), f"an end that {count:,} samples do not determine"))
     canvas.legend(figure, entries, title("latency", result), subtitle=trial.heading(result))
@@ -114,10 +108,10 @@ def latency_grid(result: Result) -> "Figure | None":
     """
     from matplotlib.lines import Line2D
 
-    cells = (_cost(result).get("latency_grid") or {}).get("cells") or []
+    cells = result.cost.latency_grid.cells if result.cost and result.cost.latency_grid else ()
     if len(cells) < 2:
         return None
-    values = {key: sorted({cell[key] for cell in cells}) for key in _OF_GRID}
+    values = {key: sorted({getattr(cell, key) for cell in cells}) for key in _OF_GRID}
     shown = [key for key in _OF_GRID if len(values[key]) > 1]
     figure = canvas.sheet(2.6 * len(shown), canvas.NARROW)
     panels = figure.subplots(len(shown), 1, sharey=True, squeeze=False)[:, 0]
@@ -125,18 +119,20 @@ def latency_grid(result: Result) -> "Figure | None":
         other = "length" if key == "depth" else "depth"
         for number, value in enumerate(values[other]):
             look = _looks(number)
-            line = sorted((cell for cell in cells if cell[other] == value), key=lambda cell: int(cell[key]))
+            line = sorted((cell for cell in cells if getattr(cell, other) == value), key=operator.attrgetter(key))
             axes.plot(
-                [c[key] for c in line],
-                [c["latency"]["p50_ms"] for c in line],
+                [getattr(c, key) for c in line],
+                [c.latency.p50_ms for c in line],
                 color=look["color"],
                 linestyle=look["linestyle"],
                 zorder=1,
             )
             for cell in line:
-                times = cell["latency"]["samples_ms"]
-                axes.vlines(cell[key], min(times), max(times), color=look["color"], linewidth=3, alpha=0.4, zorder=1)
-                axes.plot([cell[key]], [cell["latency"]["p50_ms"]], **_once(look, times))
+                times = cell.latency.samples_ms
+                axes.vlines(
+                    getattr(cell, key), min(times), max(times), color=look["color"], linewidth=3, alpha=0.4, zorder=1
+                )
+                axes.plot([getattr(cell, key)], [cell.latency.p50_ms], **_once(look, times))
         canvas.steps(axes, values[key], _OF_GRID[key])
         if len(shown) > 1:
             axes.set_title(f"key {'below' if place else 'above'}", loc="left", fontsize=canvas.SMALL)
@@ -146,10 +142,10 @@ def latency_grid(result: Result) -> "Figure | None":
             canvas.legend(figure, keys, title("latency_grid", result), subtitle=trial.heading(result))
     below = [] if len(shown) == 1 else keys
     below.append((Line2D([], [], color=canvas.BLACK, linewidth=3, alpha=0.4), "fastest to slowest, points: p50"))
-    if any(len(cell["latency"]["samples_ms"]) == 1 for cell in cells):
+    if any(len(cell.latency.samples_ms) == 1 for cell in cells):
         below.append((Line2D([], [], **_once(_looks(0), [0.0]) | {"linestyle": "none"}), "open: timed once"))
     canvas.legend(figure, below, lower=True)
-    every = [time for cell in cells for time in cell["latency"]["samples_ms"]]
+    every = [time for cell in cells for time in cell.latency.samples_ms]
     for axes in panels:
         canvas.scale_time(axes, "y", every, "ms")
     return figure
@@ -226,10 +222,6 @@ def _changes(axes: "Axes", compared: Comparison, measure: str, rows: Sequence[tu
     axes.set_xlim(*canvas.room(ends, 0.002))
     canvas.few_ticks(axes.xaxis, 3)
     axes.set_title(f"change of {canvas.readable(measure)}", loc="left", fontsize=canvas.SMALL)
-
-
-def _cost(result: Result) -> Entry:
-    return result.get("cost") or {}
 
 
 def _end(value: float | None) -> str:

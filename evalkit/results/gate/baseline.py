@@ -141,25 +141,29 @@ def of(finished: Finished) -> Baseline:
         EvalkitError: the result lacks a part.
     """
     try:
-        effective, effect = finished.result["effective"], finished.result["effectiveness"]
-        depth = int(effective["depth"])
+        effective, effect = finished.result.effective, finished.result.effectiveness
+        depth = effective.depth
+        scoring: Mapping[str, Any] = effective.scoring
         per_query = {
             label: {
                 measure: {query_id: round(float(value), 6) for query_id, value in sorted(values.items())}
-                for measure, values in effect["per_query"][label].items()
+                for measure, values in of_side.items()
             }
-            for label in ("first_stage", "reranked")
+            for label, of_side in (
+                ("first_stage", effect.per_query.first_stage),
+                ("reranked", effect.per_query.reranked),
+            )
         }
         new = Baseline(
-            slice=slice_identity(effective["slice"]),
+            slice=slice_identity(effective.slice),
             depth=depth,
-            first_stage=_system(effective["first_stage"]),
-            reranker=_system(effective["reranker"]),
+            first_stage=_system(effective.first_stage),
+            reranker=_system(effective.reranker),
             first=per_query["first_stage"],
             reranked=per_query["reranked"],
-            ceiling={measure: round(float(value), 6) for measure, value in effect["ceiling"]["mean"].items()},
-            unjudged_at_10=round(float(effect["unjudged_at_10"]["reranked"]), 6),
-            scoring=ScoringCounts(**{one.name: effective["scoring"][one.name] for one in fields(ScoringCounts)}),
+            ceiling={measure: round(float(value), 6) for measure, value in effect.ceiling.mean.items()},
+            unjudged_at_10=round(effect.unjudged_at_10.reranked, 6),
+            scoring=ScoringCounts(**{one.name: scoring[one.name] for one in fields(ScoringCounts)}),
             top={
                 query_id: tuple(
                     Hit(hit.doc_id, round(hit.score, 4))
@@ -170,7 +174,7 @@ def of(finished: Finished) -> Baseline:
             unknown={
                 side: round(float(share), 6)
                 for side in _SIDES
-                if (share := effective["scoring"].get(f"unknown_{side}_share")) is not None
+                if (share := scoring.get(f"unknown_{side}_share")) is not None
             },
         )
         ranked = sum(min(len(hits), depth) for hits in finished.reranked.rankings.values())

@@ -28,7 +28,7 @@ def failing(new: Baseline, finished: Finished, limits: Limits) -> tuple[Check, .
     Raises:
         EvalkitError: a limit makes no sense.
     """
-    has = figures(finished.result.get("cost"))
+    has = figures(finished.result.cost)
     lacking = {name: None for name in RATIOS if STORED[name] not in has}
     # What the model cannot read is held against the limit, not against itself.
     return judge(replace(new, unknown={}), finished, replace(limits, **lacking)).failed  # type: ignore[arg-type]
@@ -39,7 +39,7 @@ def needed(new: Baseline, finished: Finished, limits: Limits, checks: Collection
     pairs = max(new.scoring.pairs, 1)
     measure = next(iter(new.reranked))
     below = new.mean("first", measure) - new.mean("reranked", measure)
-    ratios = figures(finished.result.get("cost"))
+    ratios = figures(finished.result.cost)
     found = {
         "max_tied_share": _up(new.scoring.tied_pairs / pairs, 2),
         # With the room that the measure itself has, or the next run of the same system would fail by chance.
@@ -102,7 +102,7 @@ def named(verdict: Verdict, own: Mapping[str, Any], limits: Limits) -> Verdict:
 
 def recorded(finished: Finished) -> dict[str, Any]:
     """Return the limits that a result's own run was to be judged by, those that may be stored and make sense."""
-    asked = finished.result.get("asked")
+    asked = finished.result.asked
     gate = asked.get("gate") if isinstance(asked, Mapping) else None
     if not isinstance(gate, Mapping):
         return {}
