@@ -3,15 +3,11 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-from tests.helpers.their_trec_eval import assert_agrees
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # before huggingface_hub is imported: no test asks the network
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is: on a busy machine tiny models wait for their threads
@@ -115,7 +111,7 @@ _SIZES = {
 }
 
 
-def _saved(folder: Path, tokenizer: Any, words: dict, architecture: Any, config: Any) -> Path:
+def _saved(folder: Path, tokenizer: Any, words: dict[str, Any], architecture: Any, config: Any) -> Path:
     import torch
 
     with torch.random.fork_rng():
@@ -169,35 +165,6 @@ def _composed(overrides: tuple[str, ...]) -> Any:
         ConfigStore.instance().store(group=group, name=name, node=schema)
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         return compose("config", overrides=list(overrides), return_hydra_config=True)
-
-
-def run_evalkit(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run ``python -m evalkit`` in a process of its own, as a user would.
-
-    trec_eval has to find evalkit's figures in whatever TREC files that leaves in `cwd`.
-    """
-    before = {path: path.stat().st_mtime_ns for path in cwd.rglob("result.json")}
-    done = subprocess.run(
-        [sys.executable, "-m", "evalkit", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        env=os.environ | environment,
-        timeout=900,
-        check=False,
-    )
-    for path in cwd.rglob("result.json"):
-        if before.get(path) != path.stat().st_mtime_ns and path.with_name("qrels.trec").exists():
-            assert_agrees(path.parent)
-    return done
-
-
-def sentence(stderr: str) -> str:
-    """The one line that says what is wrong; there must be one, and no traceback."""
-    assert "Traceback" not in stderr, stderr
-    told = [line for line in stderr.splitlines() if line.startswith("evalkit: ")]
-    assert len(told) == 1, stderr
-    return told[0].removeprefix("evalkit: ")
 
 
 @pytest.fixture

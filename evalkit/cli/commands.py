@@ -37,16 +37,16 @@ COMMANDS = {
 
 @dataclass(frozen=True)
 class Gate:
-    """A gate that is ready to judge: its baseline is read and its limits are checked before any work is done."""
+    """A gate whose baseline is read and whose limits are checked, before any work is done."""
 
     path: Path
     baseline: Any
     limits: Limits
-    """In force."""
+    """The limits that it judges by."""
     own: Mapping[str, Any]
-    """Those of them that are the baseline's."""
+    """Those that come from the baseline."""
     asked: Limits
-    """What would be in force without a baseline's own limits."""
+    """The limits without those of the baseline."""
     junit: Path | None
 
     @classmethod
@@ -55,8 +55,8 @@ class Gate:
 
         Args:
             settings: the group as composed.
-            overrides: the command line's, which go before the limits of the baseline.
-            packaged: the limits of experiment=ci, which do not.
+            overrides: those of the command line, which take precedence over the limits of the baseline.
+            packaged: the limits of experiment=ci, over which the baseline takes precedence.
 
         Raises:
             EvalkitError: a limit makes no sense, or the baseline cannot be read.
@@ -72,7 +72,13 @@ class Gate:
         return cls(path, found, limits, own, asked, junit)
 
     def run(self, result: str | Path) -> int:
-        """Judge a trial's folder, tell everyone who listens, and return the exit code: 0 it holds, 1 it does not.
+        """Judge a result and print the verdict, also as JUnit XML and for GitHub where asked for.
+
+        Args:
+            result: a trial's folder, or the result.json in it.
+
+        Returns:
+            The exit code: 0 it passes, 1 it does not.
 
         Raises:
             EvalkitError: result and baseline cannot be compared, or a report cannot be written.
@@ -106,7 +112,11 @@ def _named(overrides: Sequence[str]) -> set[str]:
 
 
 def run(arguments: list[str], gate_settings: Callable[[list[str]], Mapping[str, Any]]) -> int:
-    """Run a command and return its exit code; `gate_settings` composes the group ``gate`` from overrides.
+    """Run a command and return its exit code.
+
+    Args:
+        arguments: those of the command line, the name of the command first.
+        gate_settings: returns the group ``gate``, composed with overrides.
 
     Raises:
         EvalkitError: the arguments, the result or the baseline are not what they should be.
@@ -135,7 +145,7 @@ def _gate(parsed: argparse.Namespace, gate_settings: Callable[[list[str]], Mappi
         if not setting.lstrip("+").startswith(("gate.", "gate=")) or "=" not in setting:
             raise EvalkitError(
                 f"gate takes a RESULT, --baseline FILE, --junit FILE and settings such as gate.tolerance.nDCG=0.03; "
-                f"{setting!r} is none of them"
+                f"{setting!r} is not one of them"
             )
     settings = dict(gate_settings(parsed.settings))
     given = {"baseline": parsed.baseline, "junit": parsed.junit}
@@ -152,12 +162,12 @@ def _compare(parsed: argparse.Namespace) -> None:
     named = [user_path(name).resolve() for name in parsed.results]
     base = user_path(parsed.baseline or parsed.results[0]).resolve()
     if base not in named:
-        raise EvalkitError(f"--baseline {parsed.baseline} is none of the results that are compared")
+        raise EvalkitError(f"--baseline {parsed.baseline} is not one of the compared results")
     if not 0 < parsed.margin < 1:
         raise EvalkitError(f"--margin {parsed.margin:g}: give a difference above 0 and below 1, such as 0.002")
     output = user_path(parsed.output) if parsed.output else None
     if output and (output / "result.json").exists():
-        raise EvalkitError(f"{output} holds the result of a run, whose report would be lost; name another --output")
+        raise EvalkitError(f"{output} holds the result of a run, whose report would be replaced; name another --output")
     if output and (output / "comparison.json").exists() and not parsed.overwrite:
         raise EvalkitError(f"{output} holds a comparison already; name another --output, or add --overwrite")
     found = [reading.read(name) for name in parsed.results]
@@ -169,10 +179,10 @@ def _compare(parsed: argparse.Namespace) -> None:
 
 
 def _write_baseline(parsed: argparse.Namespace, gate_settings: Callable[[list[str]], Mapping[str, Any]]) -> None:
-    """Write a result down as the standard, once it passes its own gate: by the usual limits, or by ones of its own.
+    """Write a result as the baseline, if it passes its own gate, by the usual limits or by limits of its own.
 
     Raises:
-        EvalkitError: it does not, and nobody accepted the limits that it needs.
+        EvalkitError: it does not pass, and ``--accept-limits`` is not given.
     """
     from evalkit.results import reading
     from evalkit.results.gate import baseline, own_limits
@@ -186,14 +196,14 @@ def _write_baseline(parsed: argparse.Namespace, gate_settings: Callable[[list[st
     new = baseline.of(finished)
     given = _named(parsed.settings)
     limits = _limits(settings)
-    # What the run itself was to be judged by goes before the defaults, but null may just be a trial's default budget.
+    # The limits of the run itself take precedence over the defaults, but null may just be a trial's default.
     own = {
         name: value
         for name, value in own_limits.recorded(finished).items()
         if name not in given and value != getattr(limits, name) and not (value is None and name in own_limits.RATIOS)
     }
     if own:
-        say(f"held against the settings that its own run gave the gate: {own_limits.as_arguments(own)}")
+        say(f"judged by the gate settings of its own run: {own_limits.as_arguments(own)}")
     limits = replace(limits, **own)
     limits.check()
     if failing := own_limits.failing(new, finished, limits):
@@ -207,17 +217,17 @@ def _write_baseline(parsed: argparse.Namespace, gate_settings: Callable[[list[st
                 f"these settings: {arguments}"
             )
         new = replace(new, limits=needed)
-        say(f"limits of its own, by which each gate against it judges where it sets no others: {arguments}")
+        say(f"limits stored in the baseline, which hold where a gate sets no others: {arguments}")
     try:
         old = baseline.read(output) if output.exists() else None
     except EvalkitError as error:
-        say(f"what is there is replaced: {error}")
+        say(f"the existing baseline is replaced: {error}")
         old = None
     baseline.write(new, output)
     measure = next(iter(new.reranked))
     after = new.mean("reranked", measure)
     if old is None or measure not in old.reranked:
-        say(f"wrote {output}: {new.slice['name']}, {len(new.top)} queries, {measure} {after:.4f}")
+        say(f"wrote {output}: {new.slice.name}, {len(new.top)} queries, {measure} {after:.4f}")
         return
     moved = sum(new.reranked[measure].get(q) != value for q, value in old.reranked[measure].items())
     before = old.mean("reranked", measure)

@@ -100,7 +100,6 @@ def check_group(name: str) -> None:
         raise EvalkitError(f"there is no group {name!r}{nearest(name, GROUPS)}")
 
 
-@cache
 def descriptions(schema: type) -> dict[str, str]:
     """Return setting -> description of a dataclass: the string below each field, in its class or a base class.
 

@@ -4,7 +4,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from evalkit.boundary.terminal import plain
+from evalkit.boundary.terminal import without_controls
 from evalkit.cli import commands
 from evalkit.cli.config import CollectionSlice, Config, CrossEncoderReranker
 from evalkit.cli.describe import GROUPS, descriptions
@@ -74,7 +74,7 @@ def lines(config_dir: Path | None = None) -> Iterator[str]:
     for group in GROUPS:
         yield ""
         yield heading(group)
-        yield from (plain(f"  {line}") for line in listed(group, config_dir))
+        yield from (without_controls(f"  {line}") for line in listed(group, config_dir))
     yield ""
     yield "Exit codes: 0 done; 1 a gate or a trial of a sweep failed; 2 wrong input; 130 interrupted."
     yield "Documentation: README.md and docs/ in evalkit's repository."

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
-from evalkit.boundary.terminal import plain
+from evalkit.boundary.terminal import without_controls
 from evalkit.boundary.text import user_path
 from evalkit.cli import describe, hydra_limits
 from evalkit.cli.describe import GROUPS, Choice
@@ -32,7 +32,7 @@ def run(parsed: argparse.Namespace) -> None:
         lines = _group(parsed.group, config_dir)
     else:
         lines = _choice(describe.choice(parsed.group, parsed.choice, config_dir), config_dir)
-    terminal.show_lines([plain(line) for line in lines])
+    terminal.show_lines([without_controls(line) for line in lines])
 
 
 def listed(group: str, config_dir: Path | None = None) -> list[str]:

@@ -1,4 +1,4 @@
-"""One sentence for whatever Hydra, OmegaConf or the file system raises."""
+"""Error messages of one sentence, for exceptions of Hydra, OmegaConf and the file system."""
 
 import re
 import sys
@@ -14,14 +14,16 @@ from evalkit.errors import EvalkitError, nearest
 
 
 def sentence(error: Exception) -> str:
-    """Return one sentence for what Hydra, OmegaConf or the file system raised."""
+    """Return the message of an exception as one sentence that names a way out."""
     if isinstance(error, EvalkitError):
         return str(error)
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, name = str(error.missing_cfg_file).rpartition("/")
         options = [option for option in error.options or () if not option.startswith("schema_")]
         return f"there is no {group or 'config'} {name!r}{nearest(name, options)}"
-    if isinstance(error, OSError) and hasattr(error, "__notes__"):  # from the trial's process, and not of its results
+    if isinstance(error, OSError) and hasattr(
+        error, "__notes__"
+    ):  # from the trial's process, where it need not be about the results
         return f"{type(error).__name__}: {error}"
     if isinstance(error, OSError):
         where = f" ({error.filename})" if error.filename else ""
@@ -62,11 +64,11 @@ def _quoted(text: str) -> str | None:
 
 
 def _unreadable(argument: str) -> str:
-    """Return what is said of an argument that Hydra's parser does not take."""
-    told = f"cannot read the argument {argument!r}; settings are written key=value"
+    """Return the message for an argument that Hydra's parser refuses."""
+    message = f"cannot read the argument {argument!r}; settings are written key=value"
     if typed := quoting.as_one_text(argument, hydra_limits.read_value):
-        return f"{told}, and this value with quotes, since some of its characters have a meaning: {typed}"
-    return f"{told}, and nothing else is taken"
+        return f"{message}, and this value with quotes, since some of its characters have a meaning: {typed}"
+    return f"{message}, and nothing else is accepted"
 
 
 def _as_one_text(argument: str, purpose: str) -> str:

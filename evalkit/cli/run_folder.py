@@ -1,19 +1,21 @@
-"""The folder of a run: one run at a time, and nothing in it that is worth keeping is written over unasked."""
+"""The folder of a run: locked while the run lasts, and a finished result in it is replaced only if asked."""
 
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from evalkit.boundary import progress, redaction
-from evalkit.boundary.atomic import clear_unfinished, write_whole
+from evalkit.boundary.atomic import remove_leftovers, write_atomically
 from evalkit.boundary.progress import LOG, say
 from evalkit.boundary.signals import Stopped
 from evalkit.errors import EvalkitError
-from evalkit.results.reading import read_json
-from evalkit.results.result import Result, cannot_write, failed, stopped, write_result
+from evalkit.results.reading import parse, read_json
+from evalkit.results.result import cannot_write, failed, stopped, write_result
+from evalkit.results.schema import Result, Unfinished
 
 try:
     import fcntl
@@ -36,7 +38,7 @@ def claimed(folder: Path, overwrite: bool) -> Iterator[Path]:
     with locked(folder) as log:
         _refuse_to_lose(folder, overwrite)  # another run may just have ended
         try:
-            clear_unfinished(folder, "config.yaml", "quickcheck.json", "result.json")
+            remove_leftovers(folder, "config.yaml", "quickcheck.json", "result.json")
             (folder / "result.json").unlink(missing_ok=True)
         except OSError as error:
             raise cannot_write(folder, error) from None
@@ -113,7 +115,7 @@ def write(path: Path, text: str) -> None:
         EvalkitError: it cannot be written.
     """
     try:
-        write_whole(path, text)
+        write_atomically(path, text)
     except OSError as error:
         raise cannot_write(path.parent, error) from None
 
@@ -123,7 +125,7 @@ def write_why(folder: Path, asked: dict[str, Any], provenance: dict[str, Any], e
 
     A full disk is no error here: then there is one already.
     """
-    where = progress.where_it_stopped(folder / LOG)
+    where = progress.last_stage(folder / LOG)
     at = f" ({where})" if where else ""
     progress.event("failed", error=f"{type(error).__name__}: {error}", traceback=getattr(error, "__notes__", None))
     if (folder / "result.json").exists():
@@ -133,33 +135,31 @@ def write_why(folder: Path, asked: dict[str, Any], provenance: dict[str, Any], e
         outcome = stopped(asked["name"], asked, provenance, why)
     else:
         outcome = failed(asked["name"], asked, provenance, error)
-    outcome["error"] = redaction.text(outcome["error"])
+    outcome = replace(outcome, error=redaction.text(outcome.error))
     with suppress(OSError):
         write_result(outcome, folder)
-    return f"{outcome['error']}; {folder / 'result.json'} says so"
+    return f"{outcome.error}; {folder / 'result.json'} says so"
 
 
 def is_done(folder: Path, asked: Mapping[str, Any], provenance: Mapping[str, Any]) -> bool:
     """Return whether a trial with these settings was finished in `folder` by the same evalkit."""
     found = read_result(folder / "result.json")
-    by = found.get("provenance")
     return (
         asked["task"] == "trial"
         and not asked["overwrite"]
-        and found.get("status") == "finished"
-        and found.get("asked") == asked
-        and isinstance(by, Mapping)
-        and by.get("evalkit") == provenance["evalkit"]
+        and found is not None
+        and found.status == "finished"
+        and found.asked == asked
+        and found.provenance.get("evalkit") == provenance["evalkit"]
     )
 
 
-def read_result(path: Path) -> Result:
-    """Return a result.json, or nothing where there is none that can be read."""
+def read_result(path: Path) -> Result | Unfinished | None:
+    """Return a result.json, finished or not; None where there is none that can be read."""
     try:
-        found = read_json(path, "a result of evalkit")
-    except EvalkitError:
-        return {}
-    return found if {"status", "name", "asked"} <= found.keys() else {}
+        return parse(read_json(path, "a result of evalkit"))
+    except (EvalkitError, ValueError):
+        return None
 
 
 def _lock(number: int, folder: Path) -> None:

@@ -1,61 +1,105 @@
-"""Where reranking helped and where it hurt: the same trial cut by depth, by kind of query, and by score.
+"""Where reranking helped and where it hurt: the quality of a trial by depth, by class of query, and by score.
 
-Nothing is scored again: all of it is read off the two runs of a finished trial.
+Nothing is scored again: everything follows from the two runs of a finished trial.
 """
 
-import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
 
 from evalkit.evaluation import measures, ranking
 from evalkit.evaluation.query_kinds import QUESTION_WORDS, length_labels, query_length, question_word
-from evalkit.evaluation.score_analysis import logits_and_grades
+from evalkit.evaluation.score_analysis import ScoreAnalysis, analyse_scores
 from evalkit.evaluation.significance import paired_delta
-from evalkit.types import Run, Trial
-
-Row = dict[str, Any]
+from evalkit.types import Interval, Run, Trial
 
 DEPTHS = (5, 10, 20, 50, 100, 200, 500, 1000)
 SMALL_CLASS = 3
-"""Kinds of question with fewer queries than this share one row."""
+"""Question words with fewer queries than this share one row."""
 MOST_EXAMPLES = 10
 
 _TIE = 1e-9
-"""Differences below this are rounding, not ranking."""
+"""Smaller differences are rounding."""
 
 
-def analyse(trial: Trial) -> dict[str, Any]:
-    """Return a trial's `analysis`: JSON-ready, and the same whatever the order of queries and passages.
+@dataclass(frozen=True)
+class DepthRow:
+    """Quality, had only the best `depth` candidates of each query been reranked."""
 
-    - ``depths``: means, had only the best `depth` candidates of each query been reranked. ``pairs`` is how many pairs
-      that is; the cutoffs of measures, also that of ``R@depth``, stay those of the trial.
-    - ``breakdown``: the first measure by classes of queries. Each query is in one class; a class without queries has
-      no row, and ``question_word`` has none at all in a language whose question words are not known here.
-    - ``scores``: what the logits say of relevance; None where no model computed them or no candidate is judged.
-      ``grades`` and ``histogram`` are of all pairs, the rest is of judged ones: ``relevant_share`` is None without
-      any, and recall is that of relevant candidates. Where judged candidates are all relevant (as where only answers
-      were judged) or none is, there is nothing to tell apart: ``thresholds``, ``rules`` and ``calibration`` are empty,
-      ``best_f1`` and ``expected_calibration_error`` None.
-    - ``gains``, ``losses``: the queries whose first measure changed most.
+    depth: int
+    pairs: int
+    """Pairs that would have been scored."""
+    mean: Mapping[str, float]
+    """measure -> mean over queries, at the cutoffs of the trial."""
+
+
+@dataclass(frozen=True)
+class ClassRow:
+    """The first measure over one class of queries."""
+
+    label: str
+    queries: int
+    before: float
+    after: float
+    delta: float
+    ci95: Interval
+    """Student's t interval of the mean difference."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """A query whose first measure changed."""
+
+    query_id: str
+    query: str
+    before: float
+    after: float
+
+
+@dataclass(frozen=True)
+class Breakdown:
+    """Where reranking helped and where it hurt."""
+
+    depths: tuple[DepthRow, ...]
+    breakdown: Mapping[str, tuple[ClassRow, ...]]
+    """Kind of class -> its rows."""
+    scores: ScoreAnalysis | None
+    gains: tuple[Example, ...]
+    """Largest gain first."""
+    losses: tuple[Example, ...]
+    """Largest loss first."""
+
+
+def analyse(trial: Trial) -> Breakdown:
+    """Return where reranking helped and where it hurt, independent of the order of queries and passages.
+
+    Args:
+        trial: a finished trial.
+
+    Returns:
+        Quality by depth: the means that reranking only the best candidates would have given. Quality of the first
+        measure by classes of queries: each query is in one class of each kind, a class without queries has no row, and
+        ``question_word`` has none in a language whose question words are not listed here. What the scores mean
+        (`analyse_scores`). The queries whose first measure changed most.
     """
-    return {
-        "depths": _depths(trial),
-        "breakdown": _breakdown(trial),
-        "scores": logits_and_grades(trial),
-        "gains": _examples(trial, 1),
-        "losses": _examples(trial, -1),
-    }
+    return Breakdown(
+        depths=tuple(_depths(trial)),
+        breakdown=_breakdown(trial),
+        scores=analyse_scores(trial),
+        gains=_examples(trial, 1),
+        losses=_examples(trial, -1),
+    )
 
 
-def _depths(trial: Trial) -> list[Row]:
+def _depths(trial: Trial) -> list[DepthRow]:
     deepest, first, reranked = trial.effective["depth"], trial.first_stage.rankings, trial.reranked.rankings
     wanted = [measures.parse(name, deepest) for name in trial.effective["measures"]]
     rows = []
     for depth in [*(depth for depth in DEPTHS if depth < deepest), deepest]:
         found = trial.effectiveness["reranked"]
         if depth < deepest:
-            # Ranks in the full list stand for the logits: the same order, also where some passages had no logit.
+            # Negative ranks in the full list replace the logits: the same order, also for passages without a logit.
             run = Run(f"depth {depth}", {
                 query_id: ranking.rerank(
                     hits, {hit.doc_id: -float(rank) for rank, hit in enumerate(reranked[query_id])}, depth
@@ -63,17 +107,10 @@ def _depths(trial: Trial) -> list[Row]:
                 for query_id, hits in first.items()
             })  # fmt: skip
             found = measures.evaluate(run, trial.slice.qrels, wanted, trial.slice.relevance_level)
-        rows.append({
-            "depth": depth,
-            "pairs": sum(min(depth, len(hits)) for hits in first.values()),
-            "mean": {str(measure): _mean(found.per_query[str(measure)].values()) for measure in wanted},
-        })  # fmt: skip
+        pairs = sum(min(depth, len(hits)) for hits in first.values())
+        mean = {str(measure): fmean(found.per_query[str(measure)].values()) for measure in wanted}
+        rows.append(DepthRow(depth, pairs, mean))
     return rows
-
-
-def _mean(values: Iterable[float]) -> float:
-    items = list(values)
-    return math.fsum(items) / len(items)  # exact, so that the order of the queries changes no digit
 
 
 def _first_measure(trial: Trial) -> tuple[Mapping[str, float], Mapping[str, float]]:
@@ -81,22 +118,19 @@ def _first_measure(trial: Trial) -> tuple[Mapping[str, float], Mapping[str, floa
     return trial.effectiveness["first_stage"].per_query[name], trial.effectiveness["reranked"].per_query[name]
 
 
-def _examples(trial: Trial, sign: int) -> list[Row]:
+def _examples(trial: Trial, sign: int) -> tuple[Example, ...]:
     """Return the queries that changed most in the direction of `sign`, largest change first, ties by query_id."""
     before, after = _first_measure(trial)
     gains = {query_id: sign * (after[query_id] - before[query_id]) for query_id in before}
     chosen = [query_id for query_id in gains if gains[query_id] > _TIE]
     chosen.sort(key=lambda query_id: (-round(gains[query_id] / _TIE), query_id))
-    return [
-        {"query_id": q, "query": trial.slice.queries[q], "before": before[q], "after": after[q]}
-        for q in chosen[:MOST_EXAMPLES]
-    ]
+    return tuple(Example(q, trial.slice.queries[q], before[q], after[q]) for q in chosen[:MOST_EXAMPLES])
 
 
-# --- by kind of query -------------------------------------------------------------------------------------------------
+# --- by class of query ------------------------------------------------------------------------------------------------
 
 
-def _breakdown(trial: Trial) -> dict[str, list[Row]]:
+def _breakdown(trial: Trial) -> dict[str, tuple[ClassRow, ...]]:
     data = trial.slice
     lengths = {query_id: query_length(text, data.lang) for query_id, text in data.queries.items()}
     asked = {query_id: question_word(text, data.lang) for query_id, text in data.queries.items()}
@@ -111,7 +145,7 @@ def _breakdown(trial: Trial) -> dict[str, list[Row]]:
     answers = {query_id: _answer_label(trial, query_id, doc_ids) for query_id, doc_ids in relevant.items()}
     return {
         "query_length": _rows(trial, lengths, length_labels(data.lang)),
-        "question_word": _rows(trial, asked, [*by_size, "other", "none"]) if data.lang in QUESTION_WORDS else [],
+        "question_word": _rows(trial, asked, [*by_size, "other", "none"]) if data.lang in QUESTION_WORDS else (),
         "relevant_passages": _rows(trial, counts, ("none", "1", "2-3", "4-9", "10 and more")),
         "answer_in_first_10": _rows(
             trial, answers, ("yes", "no, but among the candidates", "no candidate is relevant")
@@ -119,8 +153,8 @@ def _breakdown(trial: Trial) -> dict[str, list[Row]]:
     }
 
 
-def _rows(trial: Trial, labels: Mapping[str, str], order: Sequence[str]) -> list[Row]:
-    """Return one row for each label of `order` that some query has."""
+def _rows(trial: Trial, labels: Mapping[str, str], order: Sequence[str]) -> tuple[ClassRow, ...]:
+    """Return one row for each label that some query has, in the order of `order`."""
     before, after = _first_measure(trial)
     rows = []
     for label in order:
@@ -128,11 +162,9 @@ def _rows(trial: Trial, labels: Mapping[str, str], order: Sequence[str]) -> list
         if members:
             was, now = {q: before[q] for q in members}, {q: after[q] for q in members}
             delta = paired_delta(was, now)
-            rows.append({
-                "label": label, "queries": len(members), "before": _mean(was.values()), "after": _mean(now.values()),
-                "delta": delta.mean, "ci95": [delta.low, delta.high],
-            })  # fmt: skip
-    return rows
+            before_mean, after_mean = fmean(was.values()), fmean(now.values())
+            rows.append(ClassRow(label, len(members), before_mean, after_mean, delta.mean, (delta.low, delta.high)))
+    return tuple(rows)
 
 
 def _count_label(relevant: int) -> str:

@@ -34,13 +34,13 @@ class TrecRun(FirstStage):
         check_order("first_stage.order", self.order)
         _ = self._file
 
-    def most_hits(self) -> int:
+    def max_hits(self) -> int:
         """Return how many passages the file has for the query that has most.
 
         Raises:
             EvalkitError: the file is broken (see `evalkit.evaluation.trec.read_run`).
         """
-        return self._file.most_hits
+        return self._file.max_hits
 
     def search(self, data: Slice, depth: int) -> Run:
         """Return the file's best `depth` hits for the slice's queries; a query that it lacks gets none.
@@ -66,7 +66,7 @@ class TrecRun(FirstStage):
         return Run(self._label(), {
             query_id: tuple(
                 Hit(hit.doc_id, value)
-                for hit, value in zip(found.get(query_id, ())[:depth], file.deciding.get(query_id, ()))
+                for hit, value in zip(found.get(query_id, ())[:depth], file.sort_keys.get(query_id, ()))
             )
             for query_id in data.queries
         })  # fmt: skip

@@ -4,17 +4,20 @@ import json
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from evalkit.boundary.atomic import whole_folder
+from evalkit.boundary.atomic import atomic_folder
 from evalkit.boundary.progress import event, stage
 from evalkit.evaluation.trec import write_qrels, write_run
 from evalkit.report import markdown, plots, tex
 from evalkit.report.html import pages
 from evalkit.report.per_query import passages, per_query, with_moved_scores
 from evalkit.results import summary
-from evalkit.results.result import Result, _json, cannot_write, finished
+from evalkit.results.comparison_schema import Comparison
+from evalkit.results.result import cannot_write, finished, to_json, to_plain
+from evalkit.results.schema import Result, Unfinished
 from evalkit.types import Trial
 
 
@@ -30,7 +33,7 @@ def write_trial(trial: Trial, folder: Path, references: Sequence[Mapping[str, An
     with stage("testing"):
         result = finished(trial, references)
     try:
-        with whole_folder(folder, "result.json") as part:
+        with atomic_folder(folder, "result.json") as part:
             moved = {
                 "first_stage": write_run(trial.first_stage, part / "first_stage.trec"),
                 "reranked": write_run(trial.reranked, part / "reranked.trec"),
@@ -49,8 +52,8 @@ def write_trial(trial: Trial, folder: Path, references: Sequence[Mapping[str, An
                 with _kept_in(failures, "report.tex"):
                     _write(part / "report.tex", tex.trial(result))
             if failures:
-                result |= {"status": "partial", "missing": failures}
-            _write(part / "result.json", _json(result))
+                result = replace(result, status="partial", missing=tuple(failures))
+            _write(part / "result.json", to_json(to_plain(result)))
         for name in _TRIAL_PICTURES.keys() - set(pictures):  # those of an earlier result
             for ending in ("png", "svg"):
                 (folder / f"{name}.{ending}").unlink(missing_ok=True)
@@ -86,26 +89,26 @@ def _kept_in(failures: list[str], name: str) -> Iterator[None]:
         event("error", file=name, traceback=traceback.format_exc())
 
 
-def write_sweep(results: Sequence[Result], folder: Path, without: Sequence[Result] = ()) -> None:
+def write_sweep(results: Sequence[Result | Unfinished], folder: Path, without: Sequence[Unfinished] = ()) -> None:
     """Write the combined report of a sweep; `without` are trials that have no folder of results.
 
     Raises:
         EvalkitError: the folder cannot be written, or the disk is full.
     """
     try:
-        done = [result for result in results if result["status"] == "finished"]
-        with whole_folder(folder, "sweep.json") as part:
+        done = [result for result in results if isinstance(result, Result) and result.status == "finished"]
+        with atomic_folder(folder, "sweep.json") as part:
             drawn = _save({plots.varying(done): plots.sweep(done)}, part)
             report = markdown.sweep(results, [f"{name}.png" for name in drawn]) if results else "# Sweep\n"
             if without:
-                report += "\n## Without a result\n" + "".join(f"- `{one['name']}`: {one['error']}\n" for one in without)
+                report += "\n## Without a result\n" + "".join(f"- `{one.name}`: {one.error}\n" for one in without)
             _write(part / "report.md", report)
-            _write(part / "sweep.json", _json([*results, *without]))
+            _write(part / "sweep.json", to_json([to_plain(one) for one in (*results, *without)]))
     except OSError as error:
         raise cannot_write(folder, error) from None
 
 
-def write_comparison(compared: Mapping[str, Any], folder: Path) -> None:
+def write_comparison(compared: Comparison, folder: Path) -> None:
     """Write everything about a comparison; comparison.json comes last, as the sign that all is there.
 
     Raises:
@@ -113,8 +116,8 @@ def write_comparison(compared: Mapping[str, Any], folder: Path) -> None:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        measure, systems = compared["measures"][0], compared["systems"]
-        with whole_folder(folder, "comparison.json") as part:
+        measure, systems = compared.measures[0], compared.systems
+        with atomic_folder(folder, "comparison.json") as part:
             pictures = {
                 "changes": plots.forest(compared, measure),
                 "quality_and_latency": plots.tradeoff(systems, measure),
@@ -124,7 +127,7 @@ def write_comparison(compared: Mapping[str, Any], folder: Path) -> None:
             _write(part / "report.md", markdown.comparison(compared, [f"{name}.png" for name in drawn]))
             _write(part / "report.html", pages.comparison(compared, _titled(drawn, part)))
             _write(part / "report.tex", tex.comparison(compared))
-            _write(part / "comparison.json", _json(compared))
+            _write(part / "comparison.json", to_json(asdict(compared)))
     except OSError as error:
         raise cannot_write(folder, error) from None
 

@@ -2,7 +2,8 @@
 
 import re
 import shlex
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from evalkit.evaluation.significance import ENUMERATED
@@ -14,8 +15,9 @@ from evalkit.report.content import trial as tables
 from evalkit.report.content.trends import FEW
 from evalkit.report.plots import titles
 from evalkit.results import summary
+from evalkit.results.comparison_schema import Comparison
 from evalkit.results.gate.verdict import Verdict
-from evalkit.results.result import Result
+from evalkit.results.schema import BeforeAfter, MeasureTests, Reference, Result, Unfinished
 
 
 def trial(result: Result, pictures: Sequence[str] = ()) -> str:
@@ -23,57 +25,57 @@ def trial(result: Result, pictures: Sequence[str] = ()) -> str:
 
     Each picture stands beneath the table of what it shows; one of another name stands at the end.
     """
-    provenance, effective, effect = result["provenance"], result["effective"], result["effectiveness"]
+    provenance, effective, effect = result.provenance, result.effective, result.effectiveness
     reranks, shown = summary.reranks(result), {name.split(".")[0]: name for name in pictures}
 
     def picture(name: str) -> list[str]:
         return [f"![{_text(titles.title(name, result))}]({shown.pop(name)})"] if name in shown else []
 
     question = "is the reranker worth it?" if reranks else "the first stage by itself"
-    parts = [f"# {_text(result['name'])}: {question}", f"**{_text(tables.verdict(result))}**"]
+    parts = [f"# {_text(result.name)}: {question}", f"**{_text(tables.verdict(result))}**"]
     parts.append(_text(f"{tables.heading(result)}. {system.line(result)}"))
     if cost := tables.cost_line(result):
         parts.append(_text(cost))
-    if result["warnings"]:
-        parts.append("## Before you quote a figure\n" + "\n".join(f"- {_text(w)}" for w in result["warnings"]))
+    if result.warnings:
+        parts.append("## Before you quote a figure\n" + "\n".join(f"- {_text(w)}" for w in result.warnings))
     parts += [
         f"## Effectiveness\n{_text(tables.heading(result))}. Binary measures count grade "
-        f"{effect['relevance_level']} and above as relevant. "
+        f"{effect.relevance_level} and above as relevant. "
         + "The interval is Student's t over the paired per-query differences. " * reranks
         + "The ceiling is what a perfect order of the same candidates would reach.",
         _table(tables.effectiveness_columns(result), tables.effectiveness_rows(result)),
-        _unjudged(effect["unjudged_at_10"], reranks),
+        _unjudged(effect.unjudged_at_10, reranks),
         *picture("before_after"),
         *picture("changes"),
     ]
-    if reranks and effect["tests"]:
+    if reranks and effect.tests:
         parts += [
-            "### How sure\n" + _table(_TESTS, [_test_row(name, test) for name, test in effect["tests"].items()]),
+            "### How sure\n" + _table(_TESTS, [_test_row(name, test) for name, test in effect.tests.items()]),
             "Two-sided tests of the paired differences; the randomisation test has 9,999 seeded draws (all flips up to "
             f"{ENUMERATED} differences other than 0), Holm's and Benjamini and Hochberg's corrections are over the "
             "measures of this report. d is Cohen's d_z; the last column is the smallest difference that a slice of "
             "this size and spread shows with a probability of 80 %.",
         ]
     parts += _analysis(result, picture)
-    if result["references"]:
-        parts.append("## Published figures\n" + _table(_PUBLISHED, [_published(one) for one in result["references"]]))
-    if result["cost"]:
+    if result.references:
+        parts.append("## Published figures\n" + _table(_PUBLISHED, [_published(one) for one in result.references]))
+    if result.cost:
         parts.append("## Cost")
         for part in costs.parts(result):
             parts += [_cost(part), *picture(_OF_COST.get(part.title, ""))]
     for name in list(shown):
         parts += picture(name)
     parts += [
-        "## What was done\n" + _table(["what", "value"], _flat(effective)),
+        "## What was done\n" + _table(["what", "value"], _flat(asdict(effective))),
         "## Where it comes from\n" + _table(["what", "value"], _flat(provenance)),
         f"Command: {_code(provenance['command'])}",
     ]
     return "\n\n".join(parts) + "\n"
 
 
-def _unjudged(shares: Mapping[str, float], reranks: bool) -> str:
-    after = f" before, {shares['reranked']:.1%} after" if reranks else ""
-    return f"Unjudged passages in the top 10: {shares['first_stage']:.1%}{after}."
+def _unjudged(shares: BeforeAfter, reranks: bool) -> str:
+    after = f" before, {shares.reranked:.1%} after" if reranks else ""
+    return f"Unjudged passages in the top 10: {shares.first_stage:.1%}{after}."
 
 
 _OF_COST = {costs.LATENCY: "latency", costs.GRID: "latency_grid"}
@@ -83,22 +85,22 @@ _TESTS = [
 _PUBLISHED = ["system", "measure", "published", "here", "difference", "source", "note"]
 
 
-def _test_row(name: str, test: Mapping[str, Any]) -> list[str]:
-    low, high = test["bca95"]
-    ps = (test[key] for key in ("t_p", "wilcoxon_p", "randomization_p", "holm_p", "bh_p"))
+def _test_row(name: str, test: MeasureTests) -> list[str]:
+    low, high = test.bca95
+    ps = (test.t_p, test.wilcoxon_p, test.randomization_p, test.holm_p, test.bh_p)
     return [
         name,
         "" if low is None else f"{low:+.4f} to {high:+.4f}",
         *(numbers.p_value(p) for p in ps),
-        numbers.number(test["effect_size"], "+.2f"),
-        numbers.number(test["detectable"], ".4f"),
+        numbers.number(test.effect_size, "+.2f"),
+        numbers.number(test.detectable, ".4f"),
     ]
 
 
-def _published(one: Mapping[str, Any]) -> list[str]:
+def _published(one: Reference) -> list[str]:
     return [
-        one["of"], one["measure"], f"{one['value']:.4f}", f"{one['ours']:.4f}", f"{one['difference']:+.4f}",
-        one["source"], one["note"],
+        one.of, one.measure, f"{one.value:.4f}", f"{one.ours:.4f}", f"{one.difference:+.4f}",
+        one.source, one.note,
     ]  # fmt: skip
 
 
@@ -107,44 +109,41 @@ def _analysis(result: Result, picture: Callable[[str], list[str]]) -> list[str]:
 
     `picture` returns the line of a picture, if there is one of that name.
     """
-    found, parts = result["analysis"], []
-    measures, reranks = list(result["effectiveness"]["delta"]), summary.reranks(result)
-    if len(found["depths"]) > 1 and reranks:
-        rows = [
-            [str(one["depth"]), f"{one['pairs']:,}", *(f"{one['mean'][m]:.4f}" for m in measures)]
-            for one in found["depths"]
-        ]
+    found, parts = result.analysis, []
+    measures, reranks = list(result.effectiveness.delta), summary.reranks(result)
+    if len(found.depths) > 1 and reranks:
+        rows = [[str(one.depth), f"{one.pairs:,}", *(f"{one.mean[m]:.4f}" for m in measures)] for one in found.depths]
         parts += ["## Quality by depth\n" + _table(["depth", "pairs", *measures], rows), *picture("depths")]
     alone = []
-    for by, rows in found["breakdown"].items():
-        if len(rows) < 2:  # a group of all queries has the figures of the whole
-            alone += [f"by {by.replace('_', ' ')}: {row['label']}" for row in rows]
+    for by, classes in found.breakdown.items():
+        if len(classes) < 2:  # a group of all queries has the figures of the whole
+            alone += [f"by {by.replace('_', ' ')}: {row.label}" for row in classes]
             continue
         cells = [
             [
-                row["label"],
-                f"{row['queries']}" + (" (few)" if row["queries"] < FEW else ""),
-                f"{row['before']:.4f}",
-                f"{row['after']:.4f}",
-                numbers.around(row["delta"], *row["ci95"]),
+                row.label,
+                f"{row.queries}" + (" (few)" if row.queries < FEW else ""),
+                f"{row.before:.4f}",
+                f"{row.after:.4f}",
+                numbers.around(row.delta, *row.ci95),
             ]
-            for row in rows
+            for row in classes
         ]
         title = f"## {measures[0]} by {by.replace('_', ' ')}"
         columns = ["", "queries", "before", "after", "change, 95 % interval"]
         if not reranks:
             columns, cells = ["", "queries", "mean"], [row[:3] for row in cells]
-        few = any(row["queries"] < FEW for row in rows)
+        few = any(row.queries < FEW for row in classes)
         note = f"\n\nFew: fewer than {FEW} queries, whose mean says little." if few else ""
         parts.append(f"{title}\n" + _table(columns, cells) + note)
     if alone:
         parts.append(f"All queries are of one group {_text('; '.join(alone))}.")
-    for label, key in (("gained", "gains"), ("lost", "losses")):
-        if found[key]:
-            rows = [[one["query_id"], one["query"], f"{one['before']:.4f} -> {one['after']:.4f}"] for one in found[key]]
+    for label, examples in (("gained", found.gains), ("lost", found.losses)):
+        if examples:
+            rows = [[one.query_id, one.query, f"{one.before:.4f} -> {one.after:.4f}"] for one in examples]
             parts.append(f"## Queries that {label} most\n" + _table(["id", "query", measures[0]], rows))
     rows = [
-        [label, name, f"{means['expected']:.4f}", f"{means['low']:.4f}", f"{means['high']:.4f}"]
+        [label, name, f"{means.expected:.4f}", f"{means.low:.4f}", f"{means.high:.4f}"]
         for label, name, means in tables.tied_means(result)
     ]
     if rows:
@@ -153,17 +152,17 @@ def _analysis(result: Result, picture: Callable[[str], list[str]]) -> list[str]:
             "\n".join(f"- {_text(line)}" for line in tables.tie_lines(result)),
         ]
     meaning = [*picture("scores"), *picture("reliability")]
-    if found["scores"] and found["scores"]["best_f1"]:
-        best = found["scores"]["best_f1"]
+    if found.scores and found.scores.best_f1:
+        best = found.scores.best_f1
         rules = "; ".join(
-            f"{rule['rule']}: {rule['pairs']} pairs, {_percent(rule['relevant_share'])} of them relevant"
-            for rule in found["scores"]["rules"]
+            f"{rule.rule}: {rule.pairs} pairs, {_percent(rule.relevant_share)} of them relevant"
+            for rule in found.scores.rules
         )
         meaning.insert(
             0,
-            f"Best F1 {best['f1']:.3f} at a logit of {best['logit']:.2f} (sigmoid {best['sigmoid']:.3f}): precision "
-            f"{best['precision']:.3f}, recall {best['recall']:.3f}. {_text(rules)}. Expected calibration error of the "
-            f"sigmoid: {found['scores']['expected_calibration_error']:.3f}.",
+            f"Best F1 {best.f1:.3f} at a logit of {best.logit:.2f} (sigmoid {best.sigmoid:.3f}): precision "
+            f"{best.precision:.3f}, recall {best.recall:.3f}. {_text(rules)}. Expected calibration error of the "
+            f"sigmoid: {found.scores.expected_calibration_error:.3f}.",
         )
     if meaning:
         parts.append("## What the scores mean here\n" + "\n\n".join(meaning))
@@ -174,7 +173,7 @@ def _percent(share: float | None) -> str:
     return "none" if share is None else f"{share:.1%}"
 
 
-def sweep(results: Sequence[Result], pictures: Sequence[str] = ()) -> str:
+def sweep(results: Sequence[Result | Unfinished], pictures: Sequence[str] = ()) -> str:
     """Return the combined report of a sweep; `pictures` are the names of image files beside it."""
     rows = tables.sweep_rows(results)
     parts = ["# Sweep: the trials side by side", _table(list(rows[0]), [list(row.values()) for row in rows])]
@@ -182,7 +181,7 @@ def sweep(results: Sequence[Result], pictures: Sequence[str] = ()) -> str:
         "\n".join(f"- {_text(name)}: {_outcome(result)}" for name, result in zip(summary.labels(results), results))
     )
     parts += [f"![{name}]({name})" for name in pictures]
-    notes = dict.fromkeys(note for result in results for note in result.get("warnings", ()))
+    notes = dict.fromkeys(note for result in results if isinstance(result, Result) for note in result.warnings)
     if notes:
         parts.append("## Before you quote a figure\n" + "\n".join(f"- {_text(note)}" for note in notes))
     return "\n\n".join(parts) + "\n"
@@ -212,12 +211,12 @@ def gate(judged: Verdict) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def comparison(compared: Mapping[str, Any], pictures: Sequence[str] = ()) -> str:
+def comparison(compared: Comparison, pictures: Sequence[str] = ()) -> str:
     """Return the report of a comparison; `pictures` are the names of image files beside it."""
     rows, outcome = comparing.system_rows(compared), comparing.outcome(compared)
     parts = [
         f"# {_text(comparing.heading(compared))}",
-        f"**{_text(outcome.claim)}** in {_text(compared['measures'][0])}.",
+        f"**{_text(outcome.claim)}** in {_text(compared.measures[0])}.",
         "\n".join(f"- {_text(line)}" for line in outcome.lines if line),
         _table(list(rows[0]), [list(row.values()) for row in rows]),
         _text(comparing.mark_note(compared)),
@@ -234,25 +233,26 @@ def comparison(compared: Mapping[str, Any], pictures: Sequence[str] = ()) -> str
         ]
     if agreement := comparing.parity_lines(compared):
         parts.append("## Same scores, same order?\n" + "\n".join(f"- {_text(line)}" for line in agreement))
-    for measure in compared["measures"]:
+    for measure in compared.measures:
         parts.append(f"## {_text(measure)}")
         parts.append(_table(comparing.test_columns(compared), comparing.test_rows(compared, measure)))
-        labels = [f"({number})" for number in range(1, len(compared["systems"]) + 1)]
+        labels = [f"({number})" for number in range(1, len(compared.systems) + 1)]
         rows_of_matrix = [
             [f"{n} {row[0]}", *row[1:]] for n, row in zip(labels, comparing.matrix_rows(compared, measure))
         ]
         parts.append("Every system against every other one, p values after Holm's correction over all pairs:")
         parts.append(_table(["system", *labels], rows_of_matrix))
     parts += [f"![{_text(name)}]({name})" for name in pictures]
-    if compared["warnings"]:
-        parts.append("## Before you quote a figure\n" + "\n".join(f"- {_text(w)}" for w in compared["warnings"]))
+    if compared.warnings:
+        parts.append("## Before you quote a figure\n" + "\n".join(f"- {_text(w)}" for w in compared.warnings))
     return "\n\n".join(parts) + "\n"
 
 
-def _outcome(result: Result) -> str:
-    if result["status"] == "finished":
-        return _text(tables.verdict(result))
-    return f"{_text(result['status'])}. {_text(result['error'])}"
+def _outcome(result: Result | Unfinished) -> str:
+    if isinstance(result, Result):
+        missing = f" Not written: {_text(', '.join(result.missing))}." if result.missing else ""
+        return _text(tables.verdict(result)) + missing
+    return f"{_text(result.status)}. {_text(result.error)}"
 
 
 def _cost(part: costs.Part) -> str:

@@ -202,6 +202,7 @@ class CrossEncoder(Reranker):
             devices=devices,
             device_name=place.device_name if place else device_name(self._built.device),
             attention=place.attention if place else scorer.kernel,
+            prompt=self._prompt,
         )
         return LocalEngine(scorer, facts)
 
@@ -395,9 +396,9 @@ class CrossEncoder(Reranker):
 
 def store_path(asked: str) -> Path:
     """Return the file of the store that is asked for, ``auto`` or a path."""
-    from evalkit.boundary.cache_dirs import default_path
+    from evalkit.boundary.cache_dirs import default_store_path
 
-    return default_path() if asked == "auto" else user_path(asked)
+    return default_store_path() if asked == "auto" else user_path(asked)
 
 
 def _scores(scored: "Scored", from_store: int = 0) -> Scores:

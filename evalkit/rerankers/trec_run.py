@@ -50,13 +50,13 @@ class TrecRun(Reranker):
         check_order("reranker.order", self.order)
         _ = self._file
 
-    def most_hits(self) -> int:
+    def max_hits(self) -> int:
         """Return how many passages the file has for the query that has most.
 
         Raises:
             EvalkitError: the file is broken (see `evalkit.evaluation.trec.read_run`).
         """
-        return self._file.most_hits
+        return self._file.max_hits
 
     def load(self) -> None:
         """Turn the file's order into ranks.
@@ -70,13 +70,13 @@ class TrecRun(Reranker):
             for query_id, hits in file.run.rankings.items()
         }
         self._ranks = {
-            query_id: dict(zip(places, ranking.competition_ranks(file.deciding[query_id]), strict=True))
+            query_id: dict(zip(places, ranking.competition_ranks(file.sort_keys[query_id]), strict=True))
             for query_id, places in self._places.items()
         }
         self._facts = {
             "tag": file.run.name,
             "order": self.order,
-            "most_ranked_of_a_query": file.most_hits,
+            "most_ranked_of_a_query": file.max_hits,
             "queries_where_rank_and_score_disagree": file.rank_conflicts,
         }
 

@@ -6,6 +6,7 @@ from typing import Any
 from evalkit.boundary import languages
 from evalkit.errors import EvalkitError, nearest
 from evalkit.evaluation.measures import parse
+from evalkit.results.schema import Effective, Effectiveness, Reference
 
 REQUIRED = ("of", "measure", "value", "source")
 OPTIONAL = ("note", "lang")
@@ -66,34 +67,33 @@ def _said(value: object) -> str:
     return "missing" if value is None else repr(value)
 
 
-def beside(entries: Sequence[Mapping[str, Any]], result: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the entries that fit a finished result, in their order, each with our figure.
+def beside(entries: Sequence[Mapping[str, Any]], effective: Effective, effect: Effectiveness) -> tuple[Reference, ...]:
+    """Return the published figures that fit a result, in their order, each with ours.
 
-    `entries` have passed `check`. Those of another system or language, or of a measure that was not measured, are left
-    out. Keys: of, measure (as evalkit prints it), value, ours, difference (ours - value), source, note.
+    Args:
+        entries: published figures, which `check` has accepted. Those of another system or language, or of a measure
+            that was not measured, are left out.
+        effective: what the trial did.
+        effect: its measures.
     """
-    effective, effect = result["effective"], result["effectiveness"]
-    first = effective["first_stage"]["name"]
-    means = {
-        first: effect["first_stage"]["mean"],
-        f"{first} + {effective['reranker']['name']}": effect["reranked"]["mean"],
-    }
+    first = effective.first_stage["name"]
+    means = {first: effect.first_stage.mean, f"{first} + {effective.reranker['name']}": effect.reranked.mean}
     found = []
     for entry in entries:
-        measure = str(parse(entry["measure"], effective["depth"]))
+        measure = str(parse(entry["measure"], effective.depth))
         ours = means.get(entry["of"], {}).get(measure)
         lang = entry.get("lang")
-        if ours is None or (lang is not None and languages.canonical(lang) != effective["slice"]["lang"]):
+        if ours is None or (lang is not None and languages.canonical(lang) != effective.slice["lang"]):
             continue
         found.append(
-            {
-                "of": entry["of"],
-                "measure": measure,
-                "value": entry["value"],
-                "ours": ours,
-                "difference": ours - entry["value"],
-                "source": entry["source"],
-                "note": entry.get("note") or "",
-            }
+            Reference(
+                of=entry["of"],
+                measure=measure,
+                value=entry["value"],
+                ours=ours,
+                difference=ours - entry["value"],
+                source=entry["source"],
+                note=entry.get("note") or "",
+            )
         )
-    return found
+    return tuple(found)

@@ -1,17 +1,22 @@
 """Reads the folder of a finished trial back: what the gate and a baseline are made of."""
 
+import functools
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from evalkit.boundary.text import is_folder, quoted, storable_id, user_path, whole
-from evalkit.boundary.validation import COUNT, ID, LINE, SHARE, Each, Limited, Many, Maybe, misfit
+from evalkit.boundary.text import escape_id, is_folder, quoted, read_text, user_path
+from evalkit.boundary.typed import typed_json
+from evalkit.boundary.validation import Many, find_mismatch
 from evalkit.errors import EvalkitError, NotFiniteError
 from evalkit.evaluation.trec import read_run
-from evalkit.results.result import Result
-from evalkit.types import SCHEMA_VERSION, Hit, Run
+from evalkit.results.schema import FirstStageFacts, RerankerFacts, Result, ScoringFacts, SliceFacts, Unfinished
+from evalkit.types import SCHEMA_VERSION, Cost, Hit, Run
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 
 @dataclass(frozen=True)
@@ -46,20 +51,22 @@ def read(where: str | Path) -> Finished:
     """
     path = user_path(where)
     path = path / "result.json" if is_folder(path) else path
-    result = read_json(path, "a result of evalkit")
-    version = result.get("schema_version")
+    plain = read_json(path, "a result of evalkit")
+    version = plain.get("schema_version")
     if version != SCHEMA_VERSION:
         raise EvalkitError(
             f"{path} has schema version {quoted(version)}, and this evalkit reads {SCHEMA_VERSION}; run the trial "
             "again with this version"
         )
-    if result.get("status") == "failed":
-        kind = NotFiniteError if result.get("error_kind") == NotFiniteError.__name__ else EvalkitError
-        raise kind(f"{path} is of a trial that failed: {' '.join(str(result.get('error')).split())[:1000]}")
-    if result.get("status") != "finished":
-        raise EvalkitError(f"{path} is of a trial that did not finish (status {quoted(result.get('status'))})")
-    if wrong := misfit(result, _RESULT, "it"):
-        raise EvalkitError(f"{path} is no result of evalkit: {wrong}")
+    if plain.get("status") == "failed":
+        kind = NotFiniteError if plain.get("error_kind") == NotFiniteError.__name__ else EvalkitError
+        raise kind(f"{path} is of a trial that failed: {' '.join(str(plain.get('error')).split())[:1000]}")
+    if plain.get("status") != "finished":
+        raise EvalkitError(f"{path} is of a trial that did not finish (status {quoted(plain.get('status'))})")
+    try:
+        result = parse_finished(plain)
+    except ValueError as wrong:
+        raise EvalkitError(f"{path} is no result of evalkit: {wrong}") from None
     run_file = path.with_name("reranked.trec")
     if not run_file.exists():
         raise EvalkitError(f"there is no reranked.trec beside {path}; the whole folder of the trial is needed")
@@ -71,6 +78,94 @@ def read(where: str | Path) -> Finished:
         for query_id, hits in ranked.rankings.items()
     })  # fmt: skip
     return Finished(str(where), result, reranked, queries, passages)
+
+
+def parse(plain: Mapping[str, Any]) -> Result | Unfinished:
+    """Return the content of a result.json, finished or not; keys that this version does not know are left out.
+
+    Raises:
+        ValueError: a field is missing or has another type, or fields contradict each other.
+    """
+    if "effectiveness" not in plain and plain.get("status") != "finished":
+        return typed_json(_unfinished_type(), json.dumps(plain))
+    return parse_finished(plain)
+
+
+def parse_finished(plain: Mapping[str, Any]) -> Result:
+    """Return the content of a result.json with measures; keys that this version does not know are left out.
+
+    Raises:
+        ValueError: a field is missing or has another type, or fields contradict each other.
+    """
+    result = typed_json(_result_type(), json.dumps(plain))
+    _check(result)
+    return result
+
+
+@functools.cache
+def _unfinished_type() -> "TypeAdapter[Unfinished]":
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(Unfinished)
+
+
+@functools.cache
+def _result_type() -> "TypeAdapter[Result]":
+    from pydantic import ConfigDict, TypeAdapter
+
+    for facts in (SliceFacts, FirstStageFacts, RerankerFacts, ScoringFacts):
+        facts.__pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[union-attr]  # components add their own
+    return TypeAdapter(Result)
+
+
+def _check(result: Result) -> None:
+    """Check what the types of single fields cannot.
+
+    Raises:
+        ValueError: a name has several lines or an id white space, or figures that belong together are not all there.
+    """
+    effective, effect, cost = result.effective, result.effectiveness, result.cost
+    names = {
+        "name": result.name,
+        "effective.slice.name": effective.slice["name"],
+        "effective.slice.lang": effective.slice["lang"],
+        "effective.first_stage.name": effective.first_stage["name"],
+        "effective.reranker.name": effective.reranker["name"],
+    }
+    for field, text in names.items():
+        if "\n" in text or "\r" in text:
+            raise ValueError(f"{field} is {quoted(text)}, and has to be a text of one line")
+    before, after = effect.per_query.first_stage, effect.per_query.reranked
+    for side, values in (("first_stage", before), ("reranked", after)):
+        where = f"effectiveness.per_query.{side}"
+        queries = {frozenset(of_measure) for of_measure in values.values()}
+        if len(queries) != 1 or not all(values.values()):
+            raise ValueError(f"{where} has to be values of the same queries for each measure")
+        for query_id in next(iter(queries)):
+            if not query_id or escape_id(query_id) != query_id:
+                raise ValueError(f"a name in {where} is {quoted(query_id)}, and has to be an id without white space")
+    if not after.keys() == before.keys() <= effect.first_stage.mean.keys() & effect.reranked.mean.keys():
+        raise ValueError("effectiveness has to be one with values and a mean of each measure, before and after")
+    if cost is not None:
+        _check_cost(cost)
+
+
+def _check_cost(cost: Cost) -> None:
+    """Check that times are above 0, and that the trial has each peak that the reference workload has."""
+    times = {"pairs_per_s": cost.pairs_per_s}
+    if cost.latency:
+        times |= {"latency.p50_ms": cost.latency.p50_ms, "latency.p99_ms": cost.latency.p99_ms}
+    if cost.calibration:
+        times["calibration.p50_ms"] = cost.calibration.p50_ms
+    for field, value in times.items():
+        if value <= 0:
+            raise ValueError(f"cost.{field} is {value:g}, and has to be above 0")
+    memory, work = cost.memory, cost.calibration
+    if work is not None and (
+        (work.rss_peak_mb is not None and (work.rss_before_mb is None or memory.rss_peak_mb is None))
+        or (work.cuda_allocated_peak_mb is not None and memory.cuda_allocated_peak_mb is None)
+    ):
+        raise ValueError("cost has to be one with a peak of the trial for each of the calibration")
 
 
 def first_stage(one: Finished) -> Run | None:
@@ -90,7 +185,7 @@ def read_json(path: Path, what: str) -> dict[str, Any]:
     Raises:
         EvalkitError: the file is missing, unreadable, empty, or holds something else; `what` says what it should be.
     """
-    text = whole(path, what)
+    text = read_text(path, what)
     if not text.strip():
         raise EvalkitError(f"{path} is empty; it should be {what}")
     try:
@@ -116,11 +211,11 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _passages(path: Path) -> tuple[dict[str, str], dict[str, dict[str, Passage]], dict[tuple[str, str, float], float]]:
     """Return queries, passages, and the scores that reranked.trec has others for, by query, passage and that other."""
     queries, passages, moved = {}, {}, {}
-    text = whole(path, "the passages of a trial; the whole folder is needed")
+    text = read_text(path, "the passages of a trial; the whole folder is needed")
     try:
         for line in filter(None, text.split("\n")):  # not splitlines: texts may hold U+2028
             entry = json.loads(line, parse_constant=_refused, object_pairs_hook=_once)
-            if wrong := misfit(entry, _SHOWN, "a line"):
+            if wrong := find_mismatch(entry, _SHOWN, "a line"):
                 raise ValueError(wrong)
             queries[entry["query_id"]] = entry["query"]
             passages[entry["query_id"]] = {
@@ -128,92 +223,12 @@ def _passages(path: Path) -> tuple[dict[str, str], dict[str, dict[str, Passage]]
             }
             for hit in entry.get("moved_scores", {}).get("reranked", ()):
                 if hit["score"] is not None:
-                    moved[storable_id(entry["query_id"]), hit["doc_id"], hit["written"]] = float(hit["score"])
+                    moved[escape_id(entry["query_id"]), hit["doc_id"], hit["written"]] = float(hit["score"])
     except (ValueError, RecursionError) as error:
         raise EvalkitError(f"{path} is damaged ({type(error).__name__}: {error}); run the trial again") from None
     return queries, passages, moved
 
 
-def _has_both_peaks(cost: Mapping[str, Any]) -> bool:
-    memory, yard = cost["memory"], cost.get("calibration") or dict.fromkeys(_PEAKS)
-    if yard["rss_peak_mb"] is not None and yard["rss_before_mb"] is None:
-        return False
-    return all(yard[key] is None or memory[key] is not None for key in _PEAKS)
-
-
-_ABOVE_0 = Limited(float, lambda number: number > 0, "above 0")
-_ENDS = Limited(list[float | None], lambda ends: len(ends) == 2, "two ends of an interval")
-_PEAKS = {"rss_peak_mb": float | None, "cuda_allocated_peak_mb": float | None}
-_PER_QUERY = Limited(
-    Each(Each(SHARE, ID), LINE),
-    lambda found: len({frozenset(values) for values in found.values()}) == 1 and all(found.values()),
-    "values of the same queries for each measure",
-)
-_MEANS = {"mean": Each(SHARE, LINE)}
-_COST = Limited(
-    {
-        "pairs_per_s": _ABOVE_0,
-        "latency?": Maybe(
-            {
-                "samples_ms": list[float],
-                "p50_ms": _ABOVE_0,
-                "p99_ms": _ABOVE_0,
-                "p50_ci95_ms?": Maybe(_ENDS),
-                "p99_ci95_ms?": Maybe(_ENDS),
-            }
-        ),
-        "memory": {
-            **_PEAKS,
-            "weights_mb?": float | None,
-            "own_pass?": Maybe({"cuda_allocated_peak_mb?": float | None}),
-        },
-        "calibration?": Maybe({**_PEAKS, "p50_ms": _ABOVE_0, "rss_before_mb": float | None}),
-    },
-    _has_both_peaks,
-    "one with a peak of the trial for each of the calibration",
-)
-_RESULT = {
-    "name": LINE,
-    "effective": {
-        "depth": Limited(int, lambda number: number > 0, "1 or more"),
-        "slice": {
-            "name": LINE,
-            "lang": LINE,
-            "queries": COUNT,
-            "docs": COUNT,
-            "relevance_level": int,
-            "fingerprint": LINE,
-            "fingerprints": dict.fromkeys(("queries", "docs", "judgments"), LINE),
-        },
-        "first_stage": {"name": LINE},
-        "reranker": {
-            "name": LINE,
-            "reranks?": bool,
-            "precision?": LINE,
-            "device_name?": LINE,
-            "batch_tokens?": int | None,
-        },
-        "scoring": {"pairs_unscored": COUNT},
-        "first_stage_time?": {"per_query_ms?": Maybe(Limited(float, lambda number: number >= 0, "0 or more"))},
-    },
-    "effectiveness": Limited(
-        {
-            "per_query": {"first_stage": _PER_QUERY, "reranked": _PER_QUERY},
-            "first_stage": _MEANS,
-            "reranked": _MEANS,
-            "ceiling": _MEANS,
-            "unjudged_at_10": {"first_stage": SHARE, "reranked": SHARE},
-        },
-        lambda found: all(
-            found["per_query"]["reranked"].keys() == found["per_query"][side].keys() <= found[side]["mean"].keys()
-            for side in ("first_stage", "reranked")
-        ),
-        "one with values and a mean of each measure, before and after",
-    ),
-    "cost?": Maybe(_COST),
-    "warnings": list[str],
-}
-"""What of a result is read again, by the gate, a baseline and a comparison: they need not look twice."""
 _SHOWN = {
     "query_id": str,
     "query": str,

@@ -1,36 +1,36 @@
 """Names and key figures of a result."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import asdict
 
 from evalkit.results import naming
-from evalkit.results.result import Result
+from evalkit.results.comparison_schema import CostFigures
+from evalkit.results.schema import Result, Unfinished
 
 
-def label(result: Result) -> str:
+def label(result: Result | Unfinished) -> str:
     """Return a line that says which system a result is of."""
-    effective = result.get("effective")
-    if effective is None:
+    if isinstance(result, Unfinished):
         return _asked(result)
-    reranker = effective["reranker"]
+    effective, reranker = result.effective, result.effective.reranker
     if not reranks(result):
         return label_first(result)
     precision = f" at {reranker['precision']}" if "precision" in reranker else ""
-    return f"{effective['first_stage']['name']} + {reranker['name']}{precision}"
+    return f"{effective.first_stage['name']} + {reranker['name']}{precision}"
 
 
-def labels(results: Sequence[Result], depth: bool = True) -> list[str]:
+def labels(results: Sequence[Result | Unfinished], depth: bool = True) -> list[str]:
     """Return a line for each result that says which system it is of, and by what it differs from others on its slice.
 
     Without `depth` it is not named.
     """
     found = [label(result) for result in results]
-    of_slice: dict[str, list[int]] = {}
+    of_slice: dict[str, dict[int, naming.Named]] = {}
     for number, result in enumerate(results):
-        if result["status"] == "finished":
-            of_slice.setdefault(str(result["effective"]["slice"]["name"]), []).append(number)
-    for places in of_slice.values():
-        for place, name in zip(places, naming.apart([_named(results[place]) for place in places], depth)):
+        if isinstance(result, Result) and result.status == "finished":
+            of_slice.setdefault(result.effective.slice["name"], {})[number] = _named(result)
+    for named in of_slice.values():
+        for place, name in zip(named, naming.apart([*named.values()], depth)):
             found[place] = name
     return found
 
@@ -41,53 +41,47 @@ def differing(results: Sequence[Result]) -> list[str]:
 
 
 def _named(result: Result) -> naming.Named:
-    return naming.Named(label(result), result["effective"], "reranked" if reranks(result) else "first_stage")
+    return naming.Named(label(result), asdict(result.effective), "reranked" if reranks(result) else "first_stage")
 
 
 def reranks(result: Result) -> bool:
     """Return whether a finished result has a reranker at all."""
-    return bool(result["effective"]["reranker"].get("reranks", True))
+    return bool(result.effective.reranker.get("reranks", True))
 
 
 def label_first(result: Result) -> str:
     """Return the first stage's name."""
-    return str(result["effective"]["first_stage"]["name"])
+    return str(result.effective.first_stage["name"])
 
 
 def label_second(result: Result) -> str:
     """Return the reranker's name."""
-    return f"+ {result['effective']['reranker']['name']}"
+    return f"+ {result.effective.reranker['name']}"
 
 
-def cost_figures(result: Result) -> dict[str, Any] | None:
-    """Return the few figures of a trial's cost that stand beside another's; None where nothing was computed.
-
-    The peak is what torch allocated on a GPU, in the pass of its own if there was one; without a GPU it is the
-    process's resident set to the end of scoring, which every protocol measures.
-    """
-    cost = result.get("cost")
+def cost_figures(result: Result) -> CostFigures | None:
+    """Return the figures of a trial's cost by which trials are compared; None where nothing was computed."""
+    cost = result.cost
     if not cost:
         return None
-    latency, memory, reranker = cost.get("latency") or {}, cost["memory"], result["effective"]["reranker"]
-    apart = (memory.get("own_pass") or {}).get("cuda_allocated_peak_mb")
-    gpu_mb = memory["cuda_allocated_peak_mb"] if apart is None else apart
-    return {
-        "pairs_per_s": cost["pairs_per_s"],
-        **{key: latency.get(key) for key in ("p50_ms", "p50_ci95_ms", "p99_ms", "p99_ci95_ms")},
-        "latency_samples": samples(latency) if latency else None,
-        "peak_mb": memory["rss_peak_mb"] if gpu_mb is None else gpu_mb,
-        "peak_of": "process" if gpu_mb is None else "GPU",
-        "weights_mb": memory.get("weights_mb"),
-        "batch_tokens": reranker.get("batch_tokens"),
-        "device": reranker.get("device_name"),
-    }
+    latency, memory, reranker = cost.latency, cost.memory, result.effective.reranker
+    apart = memory.own_pass.cuda_allocated_peak_mb if memory.own_pass else None
+    gpu_mb = memory.cuda_allocated_peak_mb if apart is None else apart
+    return CostFigures(
+        pairs_per_s=cost.pairs_per_s,
+        p50_ms=latency.p50_ms if latency else None,
+        p50_ci95_ms=latency.p50_ci95_ms if latency else None,
+        p99_ms=latency.p99_ms if latency else None,
+        p99_ci95_ms=latency.p99_ci95_ms if latency else None,
+        latency_samples=len(latency.samples_ms) if latency else None,
+        peak_mb=memory.rss_peak_mb if gpu_mb is None else gpu_mb,
+        peak_of="process" if gpu_mb is None else "GPU",
+        weights_mb=memory.weights_mb,
+        batch_tokens=reranker.get("batch_tokens"),
+        device=reranker.get("device_name"),
+    )
 
 
-def samples(latency: Mapping[str, Any]) -> int:
-    """Return how many runs were timed."""
-    return len(latency["samples_ms"])
-
-
-def _asked(result: Result) -> str:
-    precision = result["asked"].get("precision", {}).get("name", "")
-    return f"{result['name']} at {precision}"
+def _asked(result: Unfinished) -> str:
+    precision = result.asked.get("precision", {}).get("name", "")
+    return f"{result.name} at {precision}"

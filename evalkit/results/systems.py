@@ -1,13 +1,13 @@
 """The systems that a comparison is about: each reranked list, and each first stage beneath them once."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import median
-from typing import Any, Literal
 
 from evalkit.errors import EvalkitError
 from evalkit.results import naming, reading, summary
+from evalkit.results.comparison_schema import CostFigures, Side
 from evalkit.results.reading import Finished
 
 
@@ -16,7 +16,7 @@ class System:
     """One ranking of the slice's queries, and what it takes."""
 
     label: str
-    side: Literal["first_stage", "reranked"]
+    side: Side
     finished: Finished
     """The result that it is of; a first stage may be of several, and this is one of them."""
     own_first_stage: str | None = None
@@ -31,24 +31,26 @@ class System:
     @property
     def per_query(self) -> Mapping[str, Mapping[str, float]]:
         """Return measure -> query_id -> value."""
-        values: Mapping[str, Mapping[str, float]] = self.finished.result["effectiveness"]["per_query"][self.side]
+        of_both = self.finished.result.effectiveness.per_query
+        values = of_both.first_stage if self.side == "first_stage" else of_both.reranked
         return values
 
     @property
     def mean(self) -> Mapping[str, float]:
         """Return measure -> mean over the queries."""
-        means: Mapping[str, float] = self.finished.result["effectiveness"][self.side]["mean"]
+        effect = self.finished.result.effectiveness
+        means = effect.first_stage.mean if self.side == "first_stage" else effect.reranked.mean
         return means
 
     @property
-    def cost(self) -> dict[str, Any] | None:
+    def cost(self) -> CostFigures | None:
         """Return the figures of the reranking's cost; None where nothing was computed."""
         return summary.cost_figures(self.finished.result) if self.side == "reranked" else None
 
     @property
     def reranking_ms(self) -> float | None:
         """Return the median time of reranking a query; None where it was not measured, 0 without a reranker."""
-        return 0.0 if self.side == "first_stage" else (self.cost or {}).get("p50_ms")
+        return 0.0 if self.side == "first_stage" else self.cost.p50_ms if self.cost else None
 
 
 def systems_of(results: Sequence[Finished]) -> list[System]:
@@ -106,8 +108,7 @@ def systems_of(results: Sequence[Finished]) -> list[System]:
 
 
 def _first_stage_ms(one: Finished) -> float | None:
-    time = one.result["effective"].get("first_stage_time") or {}
-    found: float | None = time.get("per_query_ms")
+    found = one.result.effective.first_stage_time.per_query_ms
     return found
 
 
@@ -124,8 +125,8 @@ def _alike(results: Sequence[Finished]) -> list[int]:
         return runs[number]
 
     def same(one: int, other: int) -> bool:
-        facts = [results[number].result["effective"]["first_stage"] for number in (one, other)]
-        values = [results[number].result["effectiveness"]["per_query"]["first_stage"] for number in (one, other)]
+        facts = [results[number].result.effective.first_stage for number in (one, other)]
+        values = [results[number].result.effectiveness.per_query.first_stage for number in (one, other)]
         common = values[0].keys() & values[1].keys()  # another depth has another recall
         if not common or any(values[0][measure] != values[1][measure] for measure in common):
             return False
@@ -154,7 +155,7 @@ def _same_rankings(before: Rankings, after: Rankings) -> bool:
 
 def _labels(systems: Sequence[System]) -> list[str]:
     """Return a name for each system; those of one name get what differs: settings, else folder, else path."""
-    labels = naming.apart([naming.Named(one.label, one.finished.result["effective"], one.side) for one in systems])
+    labels = naming.apart([naming.Named(one.label, asdict(one.finished.result.effective), one.side) for one in systems])
     for of in (lambda system: Path(system.finished.where).name, lambda system: system.finished.where):
         twice = naming.twice(labels)
         labels = [f"{label}, {of(one)}" if label in twice else label for label, one in zip(labels, systems)]

@@ -132,6 +132,7 @@ def test_drawn_pairs_are_as_long_as_those_of_ms_marco() -> None:
 @pytest.mark.shared
 def test_real_pairs_go_on_beyond_the_run(shared: Path) -> None:
     folder = find_texts(shared / "data" / "msmarco-dl19")
+    assert folder is not None
     pairs = real_pairs(folder, 4500)
     assert len(pairs) == 4500
     assert pairs[:4300] == real_pairs(folder, 4300)

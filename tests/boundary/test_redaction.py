@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from evalkit.boundary import redaction
 from evalkit.results.provenance import command_line
-from tests.conftest import run_evalkit
+from tests.helpers.command_line import run_evalkit, run_here
 
 LETTERS = string.ascii_letters + string.digits
 SECRETS = {
@@ -47,7 +47,7 @@ def test_a_secret_is_known_by_its_form_wherever_it_stands(secret: Any) -> None:
 @given(value=st.text(LETTERS + "/+=-_.", min_size=8, max_size=40).filter(lambda value: value not in "REDACTED"))
 def test_a_secret_is_known_by_its_name_and_then_wherever_it_is_repeated(name: Any, value: Any) -> None:
     settings = {"reranker": {name: value, "nested": [{name: [value]}]}, "echo": f"no such key: {value}!"}
-    redaction.learn(settings)
+    redaction.add_secrets(settings)
     written = json.dumps(redaction.settings(settings))
     assert value not in written
     assert value not in redaction.text(f"ValueError: {value} is not valid")
@@ -74,7 +74,9 @@ def test_what_is_no_secret_stays_as_it_is(value: Any) -> None:
 
 
 def test_the_secrets_of_the_environment_are_known() -> None:
-    redaction.learn_environment({"HF_TOKEN": "planted-in-env", "TOKEN_PATH": "/x", "PWD": "/home/here", "A_TOKEN": "x"})
+    redaction.add_secrets_of_environment(
+        {"HF_TOKEN": "planted-in-env", "TOKEN_PATH": "/x", "PWD": "/home/here", "A_TOKEN": "x"}
+    )
     assert redaction.text("name=planted-in-env in /home/here x") == "name=REDACTED in /home/here x"
 
 
@@ -114,8 +116,9 @@ def test_no_file_of_a_run_has_a_secret_of_its_settings(beir_folder: Any, tmp_pat
              f"reranker.path={beir_folder}/reranked.trec", "+slice.reference=[]", "+measures.token=plantedByName77",
              f"gate.baseline={SECRETS['aws']}", "executor.name=plantedInEnv88",
              "first_stage_cache='https://user:pass-w0rd@host/x'", f"reranker.name={SECRETS['github']}"]  # fmt: skip
-    done = run_evalkit(*sweep, *runs(beir_folder), *names[:3], *names[5:], "out_dir=out", cwd=where,
-                       MY_TOKEN="plantedInEnv88")  # fmt: skip
+    run = run_here if sweep else run_evalkit
+    done = run(*sweep, *runs(beir_folder), *names[:3], *names[5:], "out_dir=out", cwd=where,
+               MY_TOKEN="plantedInEnv88")  # fmt: skip
     assert planted_in(where) == {}
     assert not [one for one in PLANTED if one in done.stdout + done.stderr]
     assert list(where.rglob("config.yaml"))
@@ -125,7 +128,7 @@ def test_no_file_of_a_run_has_a_secret_of_its_settings(beir_folder: Any, tmp_pat
 def test_nor_has_that_of_a_run_that_failed_over_it(beir_folder: Any, tmp_path: Path) -> None:
     where = tmp_path / "cwd"
     where.mkdir()
-    done = run_evalkit(
+    done = run_here(
         *runs(beir_folder),
         "+reranker.api_key=plantedByName77",
         f"slice.split={SECRETS['hf']}",

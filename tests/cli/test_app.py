@@ -1,4 +1,4 @@
-"""The commands of the README, run as a user runs them: exit code, standard output, and what lies in the folder."""
+"""The commands of the documents, run as a user runs them: exit code, standard output, and what lies in the folder."""
 
 import json
 import math
@@ -13,8 +13,10 @@ from typing import Any
 import pytest
 
 import evalkit
+from evalkit.cli.config import conf_dir
 from evalkit.evaluation.trec import read_run
-from tests.conftest import REPOSITORY, key_tree, run_evalkit, sentence, slow
+from tests.conftest import REPOSITORY, key_tree, slow
+from tests.helpers.command_line import run_evalkit, run_here, sentence
 
 GOLDEN = REPOSITORY / "tests" / "golden" / "result_keys.json"
 LIGHT = """
@@ -37,7 +39,7 @@ def anybody_in(group: int) -> bool:
     return True
 
 
-def result_in(folder: Path) -> dict:
+def result_in(folder: Path) -> Any:
     return json.loads((folder / "result.json").read_text("utf-8"))
 
 
@@ -181,7 +183,7 @@ def test_a_finished_reranking_is_judged_without_any_model(beir_folder: Any, tmp_
     assert result["effective"]["reranker"]["name"] == "reranked"
     assert "the first stage found nothing for 1 queries; they count 0" in result["warnings"]
 
-    again = run_evalkit(*judge(beir_folder, f"out_dir={folder}"), cwd=tmp_path)
+    again = run_here(*judge(beir_folder, f"out_dir={folder}"), cwd=tmp_path)
     assert again.returncode == 2
     assert sentence(again.stderr).startswith(f"{folder} holds a result already; ")
 
@@ -209,7 +211,7 @@ def test_a_sweep_writes_one_combined_report(beir_folder: Any, tmp_path: Path) ->
 
 def test_a_sweep_goes_on_without_a_trial_that_failed(bert_folder: Any, tmp_path: Path) -> None:
     """TF32 does not exist on a CPU; the trial after it runs all the same, and the exit code tells."""
-    done = run_evalkit(
+    done = run_here(
         "--multirun", "precision=tf32,fp32", f"reranker.model={bert_folder}", "device=cpu", "slice.lang=zh",
         "slice.queries=5", "depth=5", "protocol.latency_queries=0", "out_dir=sweep", cwd=tmp_path,
     )  # fmt: skip
@@ -258,6 +260,7 @@ def test_an_interrupted_sweep_saves_what_is_done_and_says_what_is_missing(bert_f
     command = [sys.executable, "-m", "evalkit", "--multirun", f"reranker.model={bert_folder}", "device=cpu",
                "depth=0,5,6", "out_dir=out"]  # fmt: skip
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=tmp_path, start_new_session=True) as running:
+        assert running.stderr is not None
         told = iter(running.stderr)
         assert any("scoring ..." in line for line in told)  # the second trial's own process is at work
         os.killpg(running.pid, signal.SIGINT)
@@ -284,7 +287,7 @@ def test_an_interrupted_sweep_saves_what_is_done_and_says_what_is_missing(bert_f
 
 
 def test_quickcheck_scores_both_languages_and_compares_batch_with_single(xlmr_folder: Any, tmp_path: Path) -> None:
-    done = run_evalkit(
+    done = run_here(
         "experiment=quickcheck", "reranker=cross_encoder", f"reranker.model={xlmr_folder}", "device=cpu",
         "out_dir=out", cwd=tmp_path,
     )  # fmt: skip
@@ -328,3 +331,9 @@ def test_help_and_configuration_are_shown_without_loading_anything_heavy(
         assert text in done.stdout
     assert done.stderr == "heavy: []\n"
     assert list(tmp_path.iterdir()) == []  # asking leaves nothing behind
+
+
+def test_help_names_every_choice(tmp_path: Path) -> None:
+    shown = run_here("--help", cwd=tmp_path).stdout
+    for path in conf_dir().glob("*/*.yaml"):
+        assert path.stem in shown

@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from tests.conftest import run_evalkit, sentence
+from tests.helpers.command_line import run_evalkit, run_here, sentence
 
 GATE = ("experiment=ci", "device=cpu", "slice.queries=4", "depth=4", "protocol.latency_queries=2",
         "gate.skip=[above_first_stage]", "gate.max_latency_ratio=null", "gate.max_scoring_ratio=null",
@@ -20,9 +20,9 @@ GATE = ("experiment=ci", "device=cpu", "slice.queries=4", "depth=4", "protocol.l
 def place(bert_folder: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A folder with a finished result in `out` and its baseline in `base.json`."""
     where = tmp_path_factory.mktemp("gate_app")
-    done = run_evalkit(*GATE, f"reranker.model={bert_folder}", "task=trial", "out_dir=out", cwd=where)
+    done = run_here(*GATE, f"reranker.model={bert_folder}", "task=trial", "out_dir=out", cwd=where)
     assert done.returncode == 0, done.stderr
-    written = run_evalkit("baseline", "out", "--output", "base.json", cwd=where)
+    written = run_here("baseline", "out", "--output", "base.json", cwd=where)
     assert written.returncode == 0, written.stderr
     assert "wrote base.json: dev/en, 4 queries, nDCG@10 0." in written.stderr
     assert "settings that its own run gave the gate: 'gate.skip=[above_first_stage]'" in written.stderr
@@ -50,7 +50,7 @@ def test_the_experiment_runs_a_trial_and_judges_it_whatever_the_hash_seed(place:
 def test_a_regression_fails_with_exit_code_1_and_everyone_is_told(place: Any, bert_folder: Any) -> None:
     summary = place / "summary.md"
     summary.write_text("before\n", "utf-8")
-    done = run_evalkit(
+    done = run_here(
         *GATE, "protocol=quick", f"reranker.model={bert_folder}", "reranker.max_length=16",
         "gate.baseline=base.json", "out_dir=cut",
         "gate.junit=junit.xml", cwd=place, GITHUB_ACTIONS="true", GITHUB_STEP_SUMMARY=str(summary),
@@ -60,20 +60,20 @@ def test_a_regression_fails_with_exit_code_1_and_everyone_is_told(place: Any, be
     assert "not the baseline's reranker max_length: 256 -> 16" in done.stdout
     assert "::error title=evalkit gate%3A truncated::" in done.stdout
     assert summary.read_text("utf-8").startswith("before\n\n## ")
-    assert int(ElementTree.parse(place / "junit.xml").getroot().get("failures")) >= 1
+    assert int(ElementTree.parse(place / "junit.xml").getroot().attrib["failures"]) >= 1
 
 
 def test_a_budget_that_is_exceeded_fails_and_one_that_is_kept_passes(place: Any) -> None:
     skip = "gate.skip=[above_first_stage]"
-    kept = run_evalkit("gate", "out", "--baseline", "base.json", skip, "gate.max_latency_ratio=1000", cwd=place)
+    kept = run_here("gate", "out", "--baseline", "base.json", skip, "gate.max_latency_ratio=1000", cwd=place)
     assert kept.returncode == 0, kept.stderr
-    low = run_evalkit("gate", "out", "--baseline", "base.json", skip, "gate.max_rss_mb=1", cwd=place)
+    low = run_here("gate", "out", "--baseline", "base.json", skip, "gate.max_rss_mb=1", cwd=place)
     assert low.returncode == 1
     assert re.search(r"FAILED rss_mb: peak memory of the process in MiB: \d+, above max_rss_mb 1", low.stdout)
 
 
 def test_a_check_that_fails_on_request_only_is_said(place: Any) -> None:
-    done = run_evalkit("gate", "out", "--baseline", "base.json", "gate.max_rss_mb=1",
+    done = run_here("gate", "out", "--baseline", "base.json", "gate.max_rss_mb=1",
                        "gate.skip=[above_first_stage,rss_mb]", cwd=place)  # fmt: skip
     assert done.returncode == 0
     assert "SKIPPED rss_mb" in done.stdout
@@ -82,7 +82,7 @@ def test_a_check_that_fails_on_request_only_is_said(place: Any) -> None:
 def test_a_baseline_is_updated_and_says_what_changed(place: Any) -> None:
     shutil.copy(place / "base.json", place / "same.json")
     before = (place / "same.json").read_bytes()
-    done = run_evalkit("baseline", "out/result.json", "--output", "same.json", cwd=place)
+    done = run_here("baseline", "out/result.json", "--output", "same.json", cwd=place)
     assert "updated same.json: nDCG@10" in done.stderr
     assert "0 of 4 queries changed" in done.stderr
     assert (place / "same.json").read_bytes() == before
@@ -99,12 +99,12 @@ def test_a_model_with_broken_weights_is_a_regression_and_not_a_mistake_of_the_us
     weights = load_file(broken / "model.safetensors")
     weights["classifier.bias"] = torch.full_like(weights["classifier.bias"], float("nan"))
     save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
-    done = run_evalkit(
+    done = run_here(
         *GATE, "protocol=quick", f"reranker.model={broken}", "gate.baseline=base.json", "out_dir=nan", cwd=place
     )
     assert done.returncode == 1, done.stderr
     assert re.search("FAILED logits_finite: .*the model gave nan as logit", done.stdout)
-    again = run_evalkit("gate", "nan", "--baseline", "base.json", cwd=place)
+    again = run_here("gate", "nan", "--baseline", "base.json", cwd=place)
     assert again.returncode == 1
     assert "FAILED logits_finite" in again.stdout
 
@@ -135,7 +135,7 @@ MISTAKES = {
         ["gate", "out", "--baseline", "base.json", "gate.max_drp.nDCG=1"], r"there is no setting .*max_drp",
     ),
     "a setting of something else": (
-        ["gate", "out", "--baseline", "base.json", "depth=3"], r"'depth=3' is none of them",
+        ["gate", "out", "--baseline", "base.json", "depth=3"], r"'depth=3' is not one of them",
     ),
     "a check that there is not": (
         ["gate", "out", "--baseline", "base.json", "gate.skip=[truncation]"],
@@ -153,14 +153,14 @@ MISTAKES = {
 
 @pytest.mark.parametrize(("arguments", "words"), MISTAKES.values(), ids=MISTAKES)
 def test_a_mistake_gets_one_sentence_and_exit_code_2(place: Any, failed: Any, arguments: Any, words: Any) -> None:
-    done = run_evalkit(*arguments, cwd=place)
+    done = run_here(*arguments, cwd=place)
     assert done.returncode == 2, done.stdout
     assert re.search(words, sentence(done.stderr))
     assert "Traceback" not in done.stdout
 
 
 def test_a_gate_without_a_baseline_stops_before_the_work(place: Any, bert_folder: Any) -> None:
-    done = run_evalkit(*GATE, f"reranker.model={bert_folder}", "gate.baseline=gone.json", "out_dir=never", cwd=place)
+    done = run_here(*GATE, f"reranker.model={bert_folder}", "gate.baseline=gone.json", "out_dir=never", cwd=place)
     assert done.returncode == 2
     assert "make one of a result that you trust: python -m evalkit baseline RESULT --output gone.json" in done.stderr
     assert "scoring" not in done.stderr

@@ -4,6 +4,8 @@ import json
 import os
 import sys
 import time
+from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,35 +15,30 @@ from hydra.core.global_hydra import GlobalHydra
 from evalkit.cli import app, hydra_limits, process
 from evalkit.cli.process import in_fresh_process
 from evalkit.errors import EvalkitError
-from tests.conftest import run_evalkit, sentence, slow
+from tests.helpers.command_line import run_here, sentence
+
+Refused = Callable[..., str]
+Stranger = Callable[..., list[str]]
 
 
 @pytest.fixture
-def refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Any:
-    """Run the command line in this process up to its error; return the sentence, and see that no file was written."""
+def refused(tmp_path: Path) -> Refused:
+    """Run the command line up to its error; return the sentence, and see that no file was written."""
     where = tmp_path / "cwd"
     where.mkdir()
-    monkeypatch.chdir(where)
-    monkeypatch.setenv("HYDRA_FULL_ERROR", "0")  # app.main sets it, and it is put back after the test
 
     def run(*arguments: str) -> str:
-        GlobalHydra.instance().clear()
-        monkeypatch.setattr(sys, "argv", ["evalkit", *arguments])
-        before = sorted(tmp_path.rglob("*"))
-        with pytest.raises(SystemExit) as ended:
-            app.main()
-        told = sentence(capsys.readouterr().err)
-        assert ended.value.code == 2, told
-        files = [path for path in sorted(tmp_path.rglob("*")) if path.is_file()]
-        assert files == [path for path in before if path.is_file()]
-        return told
+        before = {path for path in tmp_path.rglob("*") if path.is_file()}
+        done = run_here(*arguments, cwd=where)
+        assert done.returncode == 2, done.stderr
+        assert {path for path in tmp_path.rglob("*") if path.is_file()} == before
+        return sentence(done.stderr)
 
-    yield run
-    GlobalHydra.instance().clear()
+    return run
 
 
 @pytest.fixture
-def stranger(tmp_path: Path) -> Any:
+def stranger(tmp_path: Path) -> Stranger:
     """Write a file of a configuration, an experiment unless it is named, and return the arguments that use it."""
 
     def write(text: str, name: str = "experiment/theirs.yaml") -> list[str]:
@@ -92,7 +89,7 @@ HYDRA = {
 
 @pytest.mark.parametrize(("part", "told"), HYDRA.values(), ids=HYDRA)
 def test_a_file_can_set_nothing_of_hydra_s_but_what_is_listed(
-    refused: Any, stranger: Any, part: Any, told: Any
+    refused: Refused, stranger: Stranger, part: Any, told: Any
 ) -> None:
     assert told in refused(*stranger(f"# @package _global_\nhydra:\n  {part}\n"))
 
@@ -100,7 +97,7 @@ def test_a_file_can_set_nothing_of_hydra_s_but_what_is_listed(
 @pytest.mark.parametrize(
     "part", ["hydra: ${slice}", "hydra: null", "hydra: [a]", "hydra: {job: '${slice}'}", "hydra: x"]
 )
-def test_a_file_cannot_put_something_else_in_hydra_s_place(refused: Any, stranger: Any, part: Any) -> None:
+def test_a_file_cannot_put_something_else_in_hydra_s_place(refused: Refused, stranger: Stranger, part: Any) -> None:
     assert refused(*stranger(f"# @package _global_\n{part}\n"))
 
 
@@ -123,13 +120,13 @@ LAUNCHER = {
 
 @pytest.mark.parametrize(("name", "part", "told"), LAUNCHER.values(), ids=LAUNCHER)
 def test_a_file_can_give_a_launcher_amounts_and_names_alone(
-    refused: Any, stranger: Any, name: Any, part: Any, told: Any
+    refused: Refused, stranger: Stranger, name: Any, part: Any, told: Any
 ) -> None:
     """What it runs, and where it writes, is typed on the command line."""
     text = f"# @package _global_\ndefaults: [override /hydra/launcher: {name}]\nhydra: {{launcher: {{{part}}}}}\n"
     said = refused(*stranger(text))
     assert said.startswith(f"hydra.launcher.{told}: a configuration cannot set this for Hydra; ")
-    assert said.endswith("type it on the command line if you know what it does")
+    assert said.endswith("add it to the command if you know what it does")
 
 
 @pytest.mark.parametrize(
@@ -143,21 +140,21 @@ def test_a_file_can_give_a_launcher_amounts_and_names_alone(
         ("hydra/hydra_logging=hydra_debug", "evalkit writes a log of its own"),
         ("hydra.output_subdir=.hydra", "config.yaml in out_dir holds the settings"),
         ("+hydra.callbacks.x={_target_:evalkit.cli.sweep.SweepReport}", "EVALKIT_ALLOW_TARGETS"),
-        ("~hydra.callbacks.sweep_report", "cannot take this away"),
+        ("~hydra.callbacks.sweep_report", "cannot remove this setting"),
         ("hydra.searchpath=[file:///tmp]", "--config-dir DIR"),
         ("+hydra.searchpath=[pkg://theirs]", "--config-dir DIR"),
-        ("hydra.launcher._target_=os.system", "its own parts and plugins only"),
+        ("hydra.launcher._target_=os.system", "only Hydra's own parts and plugins"),
         ("hydra.sweeper._target_=hydra_plugins.x.Y", "EVALKIT_ALLOW_TARGETS=hydra_plugins.x.Y"),
         ("--experimental-rerun=x.pickle", "a pickle, which can run code"),
         ("--experimental=x.pickle", "a pickle, which can run code"),
     ],
 )
-def test_nor_can_an_argument_that_somebody_else_wrote(refused: Any, argument: Any, told: Any) -> None:
+def test_nor_can_an_argument_that_somebody_else_wrote(refused: Refused, argument: Any, told: Any) -> None:
     assert told in refused(argument)
 
 
 def test_a_primary_configuration_of_theirs_reads_no_package(
-    refused: Any, stranger: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    refused: Refused, stranger: Stranger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """To look into a package, Hydra imports it."""
     (tmp_path / "cwd" / "evil.py").write_text("open('ran', 'w')", "utf-8")
@@ -168,12 +165,12 @@ def test_a_primary_configuration_of_theirs_reads_no_package(
     assert "evil" not in sys.modules
 
 
-def test_a_launcher_of_theirs_by_name_is_held_to_the_same(refused: Any, stranger: Any) -> None:
+def test_a_launcher_of_theirs_by_name_is_held_to_the_same(refused: Refused, stranger: Stranger) -> None:
     theirs = stranger(f"_target_: {SLURM}\nsetup: [touch /tmp/x]\n", "hydra/launcher/theirs.yaml")
     assert refused(*theirs, "depth=1").startswith("hydra.launcher.setup=a list")
 
 
-def test_logging_of_theirs_by_name_is_held_to_the_same(refused: Any, stranger: Any) -> None:
+def test_logging_of_theirs_by_name_is_held_to_the_same(refused: Refused, stranger: Stranger) -> None:
     text = "version: 1\nhandlers: {f: {class: logging.FileHandler, filename: /tmp/x}}\nroot: {handlers: [f]}\n"
     assert "hydra.job_logging" in refused(*stranger(text, "hydra/job_logging/theirs.yaml"))
 
@@ -196,35 +193,30 @@ def test_logging_of_theirs_by_name_is_held_to_the_same(refused: Any, stranger: A
     ],
 )
 def test_what_a_configuration_of_ours_needs_is_let_pass(
-    stranger: Any, tmp_path: Path, text: Any, arguments: Any
+    stranger: Stranger, tmp_path: Path, text: Any, arguments: Any
 ) -> None:
-    done = run_evalkit("--cfg", "all", *stranger(f"# @package _global_\n{text}\n"), *arguments, cwd=tmp_path)
+    done = run_here("--cfg", "all", *stranger(f"# @package _global_\n{text}\n"), *arguments, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
 
 
-def test_our_own_experiments_are_let_pass(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_our_own_experiments_are_let_pass(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from evalkit.cli.config import conf_dir
 
-    monkeypatch.chdir(tmp_path)
     for experiment in sorted(path.stem for path in (conf_dir() / "experiment").glob("*.yaml")):
         if "miracl_sweep" in experiment:
             monkeypatch.setattr("evalkit.scoring.cluster.settings.find_spec", lambda name: name)
-        GlobalHydra.instance().clear()
-        monkeypatch.setattr(sys, "argv", ["evalkit", f"experiment={experiment}", "--cfg", "hydra"])
-        monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
-        with pytest.raises(SystemExit) as ended:
-            app.main()
-        assert ended.value.code == 0, experiment
-        assert "sweep_report" in capsys.readouterr().out
+        done = run_here(f"experiment={experiment}", "--cfg", "hydra", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert "sweep_report" in done.stdout
 
 
-def test_another_hydra_than_the_one_that_is_known_is_not_used(refused: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_hydra_than_the_one_that_is_known_is_not_used(
+    refused: Refused, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from hydra._internal.config_loader_impl import ConfigLoaderImpl
 
     monkeypatch.delattr(ConfigLoaderImpl, "_process_config_searchpath")
-    assert "is built in another way than evalkit knows (_process_config_searchpath)" in refused("depth=5")
+    assert "has other internals than evalkit knows (_process_config_searchpath)" in refused("depth=5")
 
 
 # --- the environment --------------------------------------------------------------------------------------------------
@@ -266,12 +258,16 @@ def test_a_trial_of_the_command_line_does_so(monkeypatch: pytest.MonkeyPatch, tm
     assert started["HYDRA_FULL_ERROR"] == "0"  # which app.main sets for itself
 
 
-@pytest.mark.parametrize("setting", ["name", "reranker.model", "first_stage.name", "out_dir", "gate.baseline"])
+READ = "${oc.env:EVALKIT_PLANTED}"
+
+
 @pytest.mark.parametrize(
-    "how", ["${oc.env:EVALKIT_PLANTED}", "${oc.env:EVALKIT_PLANTED,x}", "a-${oc.decode:${oc.env:EVALKIT_PLANTED}}"]
-)
+    ("setting", "how"),
+    [("name", READ), ("name", "${oc.env:EVALKIT_PLANTED,x}"), ("name", f"a-${{oc.decode:{READ}}}"),
+     ("reranker.model", READ), ("first_stage.name", READ), ("out_dir", READ), ("gate.baseline", READ)],
+)  # fmt: skip
 def test_a_configuration_reads_no_variable_that_is_not_ours(
-    refused: Any, stranger: Any, monkeypatch: pytest.MonkeyPatch, setting: Any, how: Any
+    refused: Refused, stranger: Stranger, monkeypatch: pytest.MonkeyPatch, setting: Any, how: Any
 ) -> None:
     monkeypatch.setenv("EVALKIT_PLANTED", "planted")
     first, _, second = setting.partition(".")
@@ -310,28 +306,30 @@ ELSEWHERE = {
 
 
 @pytest.mark.parametrize("text", ELSEWHERE.values(), ids=ELSEWHERE)
-def test_a_file_of_theirs_has_nothing_written_outside_of_the_folder(refused: Any, stranger: Any, text: Any) -> None:
+def test_a_file_of_theirs_has_nothing_written_outside_of_the_folder(
+    refused: Refused, stranger: Stranger, text: Any
+) -> None:
     told = refused(*stranger(f"# @package _global_\n{text}\n"))
     assert "a file of --config-dir can have files written below" in told
-    assert "on the command line to write elsewhere" in told
+    assert "to the command to write elsewhere" in told
 
 
-def test_a_folder_that_leads_out_by_a_link_is_outside(refused: Any, stranger: Any, tmp_path: Path) -> None:
+def test_a_folder_that_leads_out_by_a_link_is_outside(refused: Refused, stranger: Stranger, tmp_path: Path) -> None:
     (tmp_path / "cwd" / "link").symlink_to(tmp_path)
     assert "files written below" in refused(*stranger("# @package _global_\nout_dir: link/out\n"))
 
 
-def test_a_file_of_theirs_names_no_cluster(refused: Any, stranger: Any) -> None:
+def test_a_file_of_theirs_names_no_cluster(refused: Refused, stranger: Stranger) -> None:
     text = "# @package _global_\ndefaults: [override /executor: ray]\nexecutor: {address: 'their.host:6379'}\n"
     assert refused(*stranger(text)).startswith("executor.address='their.host:6379': a file of --config-dir cannot")
 
 
-def test_what_is_typed_is_written_wherever_the_user_wants(beir_folder: Any, stranger: Any, tmp_path: Path) -> None:
+def test_what_is_typed_is_written_wherever_the_user_wants(beir_folder: Any, stranger: Stranger, tmp_path: Path) -> None:
     (tmp_path / "cwd").mkdir()
     theirs = stranger("# @package _global_\nout_dir: /proc/never\nfirst_stage_cache: cache\n")
     runs = ["slice=beir", f"slice.path={beir_folder}", "first_stage=trec_run", "reranker=trec_run",
             f"first_stage.path={beir_folder}/first.trec", f"reranker.path={beir_folder}/reranked.trec"]  # fmt: skip
-    done = run_evalkit(*theirs, *runs, f"out_dir={tmp_path}/typed", cwd=tmp_path / "cwd")
+    done = run_here(*theirs, *runs, f"out_dir={tmp_path}/typed", cwd=tmp_path / "cwd")
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "typed" / "result.json").exists()
 
@@ -347,15 +345,15 @@ ODD = {
     "depth": ("name: " + "[" * 3000 + "]" * 3000, "nested deeper than 50 levels"),
     "some depth": ("name: " + "[" * 60 + "]" * 60, "nested deeper than 50 levels"),
     "size": ("name: " + "x" * 2**20, "larger than 1 MiB"),
-    "no YAML": ("name: [a\n", "line 3: this is no YAML"),
+    "no YAML": ("name: [a\n", "line 3: not valid YAML"),
     "an object": ("name: !!python/object/apply:os.system [touch x]\n", "python/object/apply"),
-    "a control character": ("name: a\x00b\n", "this is no YAML"),
+    "a control character": ("name: a\x00b\n", "not valid YAML"),
 }
 
 
 @pytest.mark.parametrize(("text", "told"), ODD.values(), ids=ODD)
 def test_a_file_that_is_no_sane_configuration_is_refused_at_once(
-    refused: Any, stranger: Any, text: Any, told: Any
+    refused: Refused, stranger: Stranger, text: Any, told: Any
 ) -> None:
     began = time.monotonic()
     assert told in refused(*stranger(f"# @package _global_\n{text}"))
@@ -363,7 +361,7 @@ def test_a_file_that_is_no_sane_configuration_is_refused_at_once(
 
 
 @pytest.mark.parametrize("item", ["'{0}{0}'", "{{a: '{0}', b: '{0}'}}"], ids=["texts", "structures"])
-def test_references_that_double_and_double_are_refused_at_once(refused: Any, stranger: Any, item: Any) -> None:
+def test_references_that_double_and_double_are_refused_at_once(refused: Refused, stranger: Stranger, item: Any) -> None:
     doubled = "".join(f"    - {item.format('${slice.reference[' + str(n + 1) + ']}')}\n" for n in range(40))
     began = time.monotonic()
     told = refused(*stranger(f"# @package _global_\nslice:\n  reference:\n{doubled}    - x\n"))
@@ -372,11 +370,19 @@ def test_references_that_double_and_double_are_refused_at_once(refused: Any, str
 
 
 @pytest.mark.parametrize("text", ["name: ${name}", "name: ${out_dir}", "depth: ${gate}", "slice: ${slice}"])
-def test_references_in_a_circle_are_a_sentence(refused: Any, stranger: Any, text: Any) -> None:
+def test_references_in_a_circle_are_a_sentence(refused: Refused, stranger: Stranger, text: Any) -> None:
     assert refused(*stranger(f"# @package _global_\n{text}\n"))
 
 
 # --- folders of two jobs ----------------------------------------------------------------------------------------------
+
+
+class Still:
+    """A clock that stands still."""
+
+    @staticmethod
+    def now() -> datetime:
+        return datetime(2026, 1, 2, 3, 4, 5)
 
 
 def test_jobs_begun_in_one_second_have_a_folder_each(tmp_path: Path) -> None:
@@ -390,30 +396,17 @@ def test_jobs_begun_in_one_second_have_a_folder_each(tmp_path: Path) -> None:
     assert found == [wanted.name, *(f"{wanted.name}-{n}" for n in range(2, 9))]
 
 
-@pytest.mark.parametrize(
-    "sweep",
-    [pytest.param([], id="trials"), pytest.param(["--multirun", "protocol.seed=1,2"], id="sweeps", marks=slow)],
-)
-def test_three_jobs_begun_in_one_second_all_have_a_result(beir_folder: Any, tmp_path: Path, sweep: Any) -> None:
+@pytest.mark.parametrize("sweep", [[], ["--multirun", "protocol.seed=1,2"]], ids=["trials", "sweeps"])
+def test_three_jobs_begun_in_one_second_all_have_a_result(
+    beir_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sweep: list[str]
+) -> None:
     """The second is given by a name of the folder without one, as if the clock stood still."""
-    import subprocess
-
-    runs = ["slice=beir", f"slice.path={beir_folder}", "first_stage=trec_run", "reranker=trec_run", "depth=3",
-            f"first_stage.path={beir_folder}/first.trec", f"reranker.path={beir_folder}/reranked.trec"]  # fmt: skip
-    still = (
-        "import hydra.core.utils as u, sys\n"
-        "from datetime import datetime as d\n"
-        "u.datetime = type('Still', (), {'now': staticmethod(lambda: d(2026, 1, 2, 3, 4, 5))})\n"
-        "from evalkit.__main__ import main\n"
-        "sys.argv[0] = 'evalkit'\n"
-        "main()\n"
-    )
-    jobs = [
-        subprocess.Popen([sys.executable, "-c", still, *sweep, *runs], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
-        for _ in range(3)
-    ]
-    told = [job.communicate(timeout=600)[1] for job in jobs]
-    assert [job.returncode for job in jobs] == [0, 0, 0], told
+    runs = ["slice=beir", f"slice.path={beir_folder}", "first_stage=trec_run", "reranker=none", "depth=3",
+            f"first_stage.path={beir_folder}/first.trec"]  # fmt: skip
+    monkeypatch.setattr("hydra.core.utils.datetime", Still)
+    for _ in range(3):
+        done = run_here(*sweep, *runs, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
     folders = sorted((tmp_path / "reports" / "runs").iterdir())
     assert [path.name for path in folders] == [f"20260102-030405-beir{more}" for more in ("", "-2", "-3")]
     last = "sweep.json" if sweep else "result.json"
@@ -425,8 +418,6 @@ def test_three_jobs_begun_in_one_second_all_have_a_result(beir_folder: Any, tmp_
 
 
 def test_comparisons_begun_in_one_second_have_a_folder_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from datetime import datetime
-
     from evalkit.cli import commands
     from evalkit.report import folder, terminal
     from evalkit.results import compare, reading
@@ -437,9 +428,7 @@ def test_comparisons_begun_in_one_second_have_a_folder_each(tmp_path: Path, monk
     monkeypatch.setattr(compare, "side_by_side", lambda *found: None)
     monkeypatch.setattr(folder, "write_comparison", lambda compared, output: written.append(output.name))
     monkeypatch.setattr(terminal, "show_comparison", lambda compared, output: None)
-    monkeypatch.setattr(
-        commands, "datetime", type("Still", (), {"now": staticmethod(lambda: datetime(2026, 1, 2, 3, 4, 5))})
-    )
+    monkeypatch.setattr(commands, "datetime", Still)
     for _ in range(3):
-        commands.run(["compare", "a", "b"], dict)
+        commands.run(["compare", "a", "b"], lambda overrides: {})
     assert written == [f"20260102-030405-compare{more}" for more in ("", "-2", "-3")]

@@ -15,9 +15,9 @@ from evalkit.cli.describe import GROUPS
 def info(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Any:
     """Run the command in this process; return its exit code, standard output and standard error."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
 
     def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setenv("HYDRA_FULL_ERROR", "0")  # app.main sets it
         monkeypatch.setattr(sys, "argv", ["evalkit", "info", *arguments])
         with pytest.raises(SystemExit) as ended:
             app.main()

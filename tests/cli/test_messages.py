@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,27 +12,19 @@ import pytest
 from hydra.core.global_hydra import GlobalHydra
 
 from evalkit.cli import app, run_folder
-from tests.conftest import run_evalkit, sentence
+from tests.helpers.command_line import run_here, sentence
 
 
 @pytest.fixture
-def refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Any:
-    """Run the command line in this process up to its error, and return the sentence."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HYDRA_FULL_ERROR", "0")  # app.main sets it, and it is put back after the test
+def refused(tmp_path: Path) -> Callable[..., str]:
+    """Run the command line up to its error, and return the sentence."""
 
     def run(*arguments: str) -> str:
-        GlobalHydra.instance().clear()
-        monkeypatch.setattr(sys, "argv", ["evalkit", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            app.main()
-        assert ended.value.code == 2
-        shown = capsys.readouterr()
-        assert shown.out == ""
-        return sentence(shown.err)
+        done = run_here(*arguments, cwd=tmp_path)
+        assert (done.returncode, done.stdout) == (2, "")
+        return sentence(done.stderr)
 
-    yield run
-    GlobalHydra.instance().clear()
+    return run
 
 
 @pytest.mark.parametrize(
@@ -40,15 +33,15 @@ def refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.Capt
         ("experiment=msmarco_fp61", "there is no experiment 'msmarco_fp61'; did you mean msmarco_fp16, "),
         (
             "experiment=xyz",
-            "there is no experiment 'xyz'; there is ci, dev_languages, miracl_fp16, miracl_ray, miracl_sweep_ray, ",
+            "there is no experiment 'xyz'; choose from ci, dev_languages, miracl_fp16, miracl_ray, miracl_sweep_ray, ",
         ),
         ("slice=devv", "there is no slice 'devv'; did you mean dev?"),
-        ("slice=xyz", "there is no slice 'xyz'; there is beir, dev, irds, miracl, "),
+        ("slice=xyz", "there is no slice 'xyz'; choose from beir, dev, irds, miracl, "),
         ("reranker=bge", "there is no reranker 'bge'; did you mean bge_base, "),
         ("first_stage=bm52", "there is no first_stage 'bm52'; did you mean bm25?"),
         ("precision=fp61", "there is no precision 'fp61'; did you mean fp16, "),
         ("slice.lng=xx", "there is no setting 'slice.lng'; did you mean lang?"),
-        ("slice.path=/x", "there is no setting 'slice.path'; there is lang, queries, reference, seed"),
+        ("slice.path=/x", "there is no setting 'slice.path'; choose from lang, queries, reference, seed"),
         ("reranker.batchtokens=9", "there is no setting 'reranker.batchtokens'; did you mean batch_tokens"),
         ("dpeth=5", "there is no setting 'dpeth'; did you mean depth?"),
         ("slcie.lang=zh", "there is no setting 'slcie.lang'; did you mean slice?"),
@@ -57,7 +50,7 @@ def refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.Capt
         ("hydra.run.dri=x", "Could not override 'hydra.run.dri'"),
         ("task=trail", "task=trail: no such task; did you mean trial?"),
         ("time_limit_s=0", "time_limit_s=0: give a number of seconds above 0, or null for none"),
-        ("log_format=xml", "log_format=xml: there is text, json"),
+        ("log_format=xml", "log_format=xml: choose from text, json"),
         ("slice=beir", "slice.path must be given: add slice.path=... to the command"),
         (
             "slice=irds first_stage=dense reranker=cross_encoder",
@@ -67,7 +60,7 @@ def refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.Capt
         ("--multirun precision=fp32,fp61 out_dir=o", "there is no precision 'fp61'; did you mean fp16, "),
     ],
 )
-def test_a_wrong_name_is_met_with_the_right_ones(refused: Any, arguments: Any, expected: Any) -> None:
+def test_a_wrong_name_is_met_with_the_right_ones(refused: Callable[..., str], arguments: Any, expected: Any) -> None:
     told = refused(*arguments.split())
     assert told.startswith(expected)
     assert "schema_" not in told  # those are for group files, not for users
@@ -85,18 +78,20 @@ def test_a_wrong_name_is_met_with_the_right_ones(refused: Any, arguments: Any, e
         ("reranker.model=null", ("reranker.model=null", "not Optional")),
     ],
 )
-def test_a_value_of_the_wrong_type_names_setting_and_type(refused: Any, argument: Any, told: Any) -> None:
+def test_a_value_of_the_wrong_type_names_setting_and_type(
+    refused: Callable[..., str], argument: Any, told: Any
+) -> None:
     shown = refused(argument)
     for words in told:
         assert words in shown
 
 
 @pytest.mark.parametrize("argument", ["quickcheck", "depth 5", "slice.lang=[en"])
-def test_an_argument_that_is_no_setting_is_told_how_to_write_one(refused: Any, argument: Any) -> None:
+def test_an_argument_that_is_no_setting_is_told_how_to_write_one(refused: Callable[..., str], argument: Any) -> None:
     assert refused(argument).startswith(f"cannot read the argument {argument!r}; settings are written key=value")
 
 
-def test_a_list_of_values_needs_a_sweep(refused: Any) -> None:
+def test_a_list_of_values_needs_a_sweep(refused: Callable[..., str]) -> None:
     assert refused("slice.lang=en,zh").startswith("Ambiguous value for argument 'slice.lang=en,zh'")
 
 
@@ -104,7 +99,7 @@ def test_a_list_of_values_needs_a_sweep(refused: Any) -> None:
     "arguments", [["experiment=miracl_sweep_slurm"], ["-m", "hydra/launcher=slurm", "depth=10,20"]]
 )
 def test_a_sweep_whose_launcher_is_not_installed_does_not_begin(
-    refused: Any, arguments: Any, monkeypatch: pytest.MonkeyPatch
+    refused: Callable[..., str], arguments: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("evalkit.scoring.cluster.settings.find_spec", lambda name: None)
     assert refused(*arguments) == (
@@ -112,11 +107,11 @@ def test_a_sweep_whose_launcher_is_not_installed_does_not_begin(
     )
 
 
-def test_an_interpolation_that_leads_nowhere_is_named(refused: Any) -> None:
+def test_an_interpolation_that_leads_nowhere_is_named(refused: Callable[..., str]) -> None:
     assert "nowhere" in refused("name=${nowhere}")
 
 
-def test_a_result_is_not_written_over_unless_told_to(refused: Any, tmp_path: Path) -> None:
+def test_a_result_is_not_written_over_unless_told_to(refused: Callable[..., str], tmp_path: Path) -> None:
     done = tmp_path / "done"
     done.mkdir()
     (done / "result.json").write_text('{"precious": true}', "utf-8")
@@ -128,7 +123,7 @@ def test_a_result_is_not_written_over_unless_told_to(refused: Any, tmp_path: Pat
     assert [path.name for path in done.iterdir()] == ["result.json"]
 
 
-def test_a_folder_that_another_run_is_writing_to_is_left_alone(refused: Any, tmp_path: Path) -> None:
+def test_a_folder_that_another_run_is_writing_to_is_left_alone(refused: Callable[..., str], tmp_path: Path) -> None:
     with run_folder.claimed(tmp_path / "out", overwrite=False):
         told = refused(f"out_dir={tmp_path}/out", "overwrite=true")
         swept = refused("--multirun", "depth=1,2", f"out_dir={tmp_path}/out", "overwrite=true")
@@ -140,7 +135,7 @@ def test_a_folder_that_another_run_is_writing_to_is_left_alone(refused: Any, tmp
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["evalkit.log"]
 
 
-def test_an_out_dir_below_a_file_names_the_way_out(refused: Any, tmp_path: Path) -> None:
+def test_an_out_dir_below_a_file_names_the_way_out(refused: Callable[..., str], tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way", "utf-8")
     told = refused(f"out_dir={tmp_path}/file/below")
     assert (
@@ -150,14 +145,14 @@ def test_an_out_dir_below_a_file_names_the_way_out(refused: Any, tmp_path: Path)
 
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="there is no /proc, where nobody can make a folder")
-def test_an_out_dir_that_nobody_may_make_names_the_way_out(refused: Any) -> None:
+def test_an_out_dir_that_nobody_may_make_names_the_way_out(refused: Callable[..., str]) -> None:
     told = refused("out_dir=/proc/evalkit")
     assert told.startswith("cannot write the results (/proc/evalkit): ")
     assert told.endswith("; name another folder with out_dir=DIR")
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full, a disk without room")
-def test_a_full_disk_is_told_before_any_work(refused: Any, tmp_path: Path) -> None:
+def test_a_full_disk_is_told_before_any_work(refused: Callable[..., str], tmp_path: Path) -> None:
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "evalkit.log").symlink_to("/dev/full")
     told = refused(f"out_dir={tmp_path}/full")
@@ -176,7 +171,7 @@ def test_who_asks_for_a_traceback_gets_one(monkeypatch: pytest.MonkeyPatch, tmp_
     GlobalHydra.instance().clear()
 
 
-# --- through a process of its own, as a user sees it
+# --- a trial that fails
 
 
 def test_a_model_folder_without_its_tokenizer_is_refused_and_the_failure_is_written_down(
@@ -184,9 +179,7 @@ def test_a_model_folder_without_its_tokenizer_is_refused_and_the_failure_is_writ
 ) -> None:
     model = Path(shutil.copytree(bert_folder, tmp_path / "model"))
     (model / "tokenizer.json").unlink()
-    done = run_evalkit(
-        f"reranker.model={model}", "device=cpu", "slice.queries=3", "depth=3", "out_dir=out", cwd=tmp_path
-    )
+    done = run_here(f"reranker.model={model}", "device=cpu", "slice.queries=3", "depth=3", "out_dir=out", cwd=tmp_path)
     told = sentence(done.stderr)
     assert done.returncode == 2
     assert told.startswith(f"reranker.model={model}: the tokenizer has no words; a model folder holds config.json")

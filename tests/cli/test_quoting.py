@@ -4,7 +4,6 @@ import json
 import re
 import shlex
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,8 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from evalkit.cli import hydra_limits, quoting
-from tests.cli.test_hostile_configs import refused  # noqa: F401 - a fixture
-from tests.conftest import run_evalkit
+from tests.cli.test_hostile_configs import Refused, refused  # noqa: F401 - a fixture
+from tests.helpers.command_line import run_here
 
 PATHS = ["/tmp/é=([&/x", "/a,b", "/it's", '/say "x"', "C:\\a b\\(x)", "/a{b}", "{a}", "[x]", "~/x", "/日本", "/a#b;c!d",
          "/a${b}", "/${x", "/a'b\"c", "/a<b>`c`", "/ a =b"]  # fmt: skip
@@ -31,7 +30,7 @@ def suggested(told: str) -> str:
 
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("key", ["slice.path", "out_dir"])
-def test_the_message_has_the_command_line_that_works(refused: Any, key: Any, path: Any) -> None:  # noqa: F811
+def test_the_message_has_the_command_line_that_works(refused: Refused, key: Any, path: Any) -> None:  # noqa: F811
     told = refused("slice=beir", *(["slice.path=/x"] if key != "slice.path" else []), f"{key}={path}")
     if told.startswith(("there is no", "cannot read /")) or "cannot write" in told:
         pytest.skip("it is taken as it is")
@@ -41,25 +40,27 @@ def test_the_message_has_the_command_line_that_works(refused: Any, key: Any, pat
 
 
 def test_what_the_message_says_to_type_does_what_was_meant(beir_folder: Any, tmp_path: Path) -> None:
-    """Through a shell, into a folder of that name."""
+    """As a shell hands it on, into a folder of that name."""
     odd = tmp_path / "é=([&, it's ${x}"
     beir_folder.rename(odd)
     first = ["slice=beir", "first_stage=trec_run", "reranker=trec_run", "depth=3"]
     paths = [f"slice.path={odd}", f"first_stage.path={odd}/first.trec", f"reranker.path={odd}/reranked.trec",
              f"out_dir={tmp_path}/out é=([&, it's"]  # fmt: skip
-    typed = [quoting.as_one_text(one, hydra_limits.read_value) for one in paths]
-    told = run_evalkit(*first, *paths, cwd=tmp_path).stderr
+    typed = [quoting.as_one_text(one, hydra_limits.read_value) or "" for one in paths]
+    told = run_here(*first, *paths, cwd=tmp_path).stderr
     assert typed[0] in told
-    command = " ".join([shlex.quote(sys.executable), "-m", "evalkit", *first, *typed])
-    done = subprocess.run(["sh", "-c", command], cwd=tmp_path, capture_output=True, text=True, timeout=600, check=False)
+    assert all(typed)
+    shell = ["sh", "-c", " ".join(["printf '%s\\0'", *typed])]
+    handed_on = subprocess.run(shell, capture_output=True, text=True, check=True).stdout.split("\0")[:-1]
+    done = run_here(*first, *handed_on, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     out = tmp_path / "out é=([&, it's"
     assert json.loads((out / "result.json").read_text("utf-8"))["asked"]["slice"]["path"] == str(odd)
-    saved = OmegaConf.to_container(OmegaConf.load(out / "config.yaml"), resolve=True)
+    saved: Any = OmegaConf.to_container(OmegaConf.load(out / "config.yaml"), resolve=True)
     assert saved["slice"]["path"] == str(odd)
 
 
-def test_a_folder_for_results_that_hydra_cannot_have_is_refused(refused: Any) -> None:  # noqa: F811
+def test_a_folder_for_results_that_hydra_cannot_have_is_refused(refused: Refused) -> None:  # noqa: F811
     assert refused("out_dir='/tmp/\\${x}'").startswith("out_dir=/tmp/${x}: Hydra cannot write to a folder with ${")
 
 
@@ -81,7 +82,7 @@ def test_what_is_no_setting_cannot(argument: Any) -> None:
     assert quoting.as_one_text(argument, hydra_limits.read_value) is None
 
 
-def test_an_option_between_the_settings_is_told_where_to_stand(refused: Any) -> None:  # noqa: F811
+def test_an_option_between_the_settings_is_told_where_to_stand(refused: Refused) -> None:  # noqa: F811
     assert refused("depth=1", "--multirun", "slice.lang=en,zh").startswith(
         "slice.lang=en,zh: options such as --multirun"
     )

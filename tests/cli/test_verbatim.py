@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from evalkit.cli.verbatim import arguments, restored, texts
-from tests.conftest import run_evalkit, sentence
+from tests.helpers.command_line import run_here, sentence
 
 NUMBERS_TO_HYDRA = ["12e4567", "1e3", "1_000", "007", "1.10", ".5", "5.", "+5", "-0", "1e+5", "inf", "NaN", "true",
                     "False", "0x1F", "2024", "1.e5", "1_0.0_1"]  # fmt: skip
@@ -45,7 +45,7 @@ def test_a_text_in_yaml_is_what_is_written_there(tmp_path: Path, typed: Any) -> 
 
     path = tmp_path / "mine.yaml"
     path.write_text(f"lang: {typed}\nqueries: 1_0\nname: '1e3'\nsplit: null\n", "utf-8")
-    loaded = OmegaConf.to_container(OmegaConf.load(path))
+    loaded: Any = OmegaConf.to_container(OmegaConf.load(path))
     loaded |= {key: value for (key,), value in restored(path, "slice")}
     assert loaded == {"lang": typed, "queries": 10, "name": "1e3", "split": None}
 
@@ -65,7 +65,7 @@ def test_a_file_for_the_whole_configuration_names_settings_by_their_place(tmp_pa
 
 def test_a_name_and_a_split_that_look_like_numbers_reach_the_result(tmp_path: Path, beir_folder: Any) -> None:
     (beir_folder / "qrels" / "test.tsv").rename(beir_folder / "qrels" / "1e2.tsv")
-    done = run_evalkit(
+    done = run_here(
         "slice=beir", f"slice.path={beir_folder}", "slice.split=1e2", "slice.name=12e4567", "reranker=none",
         "first_stage=trec_run", f"first_stage.path={beir_folder}/first.trec", "name=007", "out_dir=out", cwd=tmp_path,
     )  # fmt: skip
@@ -82,7 +82,7 @@ def test_norwegian_in_a_yaml_file_is_norwegian(tmp_path: Path, beir_folder: Any)
     (tmp_path / "conf" / "slice").mkdir(parents=True)
     yaml = f"defaults: [schema_beir, _self_]\npath: {beir_folder}\nlang: no\nname: 0123\n"
     (tmp_path / "conf" / "slice" / "mine.yaml").write_text(yaml, "utf-8")
-    done = run_evalkit("--config-dir", "conf", "slice=mine", "reranker=none", "out_dir=out", cwd=tmp_path)
+    done = run_here("--config-dir", "conf", "slice=mine", "reranker=none", "out_dir=out", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     effective = json.loads((tmp_path / "out" / "result.json").read_text("utf-8"))["effective"]
     assert (effective["slice"]["lang"], effective["slice"]["name"]) == ("no", "0123")
@@ -91,12 +91,12 @@ def test_norwegian_in_a_yaml_file_is_norwegian(tmp_path: Path, beir_folder: Any)
 
 @pytest.mark.parametrize("setting", ["first_stage.k1=inf", "first_stage.b=nan", "time_limit_s=inf", "gate.worst=1e999"])
 def test_a_number_that_is_not_finite_is_refused_by_its_setting(tmp_path: Path, setting: Any) -> None:
-    refused = run_evalkit(setting, "out_dir=out", cwd=tmp_path)
+    refused = run_here(setting, "out_dir=out", cwd=tmp_path)
     assert refused.returncode == 2
     assert setting.split("=")[0] in sentence(refused.stderr)
 
 
 def test_a_number_that_has_to_be_one_is_still_read_as_one(tmp_path: Path) -> None:
-    refused = run_evalkit("depth=1e3", "out_dir=out", cwd=tmp_path)
+    refused = run_here("depth=1e3", "out_dir=out", cwd=tmp_path)
     assert refused.returncode == 2
     assert "depth" in sentence(refused.stderr) or "1000.0" in sentence(refused.stderr)

@@ -1,5 +1,6 @@
 """A cell of the grid is one query with so many passages, made of real texts, each pair as long as was asked."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -7,8 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evalkit.cost import latency
-from evalkit.cost.latency_grid import measure, passages, within
+from evalkit.cost.latency_grid import clip_lengths, make_passages, measure
 
 MAX_LENGTH = 40
 TEXTS = ["one two three", "four five six seven", "  ", "eight nine", "ten"]
@@ -21,13 +21,13 @@ def tokens_of(pairs: Any) -> Any:
 
 @pytest.mark.parametrize("length", [6, 7, 12, MAX_LENGTH])
 def test_every_pair_is_as_long_as_was_asked(length: Any) -> None:
-    made = passages("a query", TEXTS, 4, length, tokens_of)
+    made = make_passages("a query", TEXTS, 4, length, tokens_of)
     assert tokens_of([("a query", text) for text in made]).tolist() == [length] * 4
 
 
 def test_passages_are_cut_from_texts_that_follow_one_another_and_begin_anew_after_the_last() -> None:
     # Three special tokens and two of the query leave nine for the passage; the empty text counts for nothing.
-    made = passages("a query", TEXTS, 3, 14, tokens_of)
+    made = make_passages("a query", TEXTS, 3, 14, tokens_of)
     assert [text.split()[:8] for text in made] == [
         ["one", "two", "three", "four", "five", "six", "seven", "eight"],
         ["four", "five", "six", "seven", "eight", "nine", "ten", "one"],
@@ -38,11 +38,11 @@ def test_passages_are_cut_from_texts_that_follow_one_another_and_begin_anew_afte
 
 
 def test_a_query_that_fills_the_length_alone_leaves_one_character() -> None:
-    assert passages("a b c d e f", TEXTS, 2, 5, tokens_of) == ["o", "f"]
+    assert make_passages("a b c d e f", TEXTS, 2, 5, tokens_of) == ["o", "f"]
 
 
 def test_texts_without_tokens_end_somewhere() -> None:
-    [made] = passages("a query", ["\u200b"], 1, 10, lambda pairs: np.array([5] * len(pairs)))
+    [made] = make_passages("a query", ["\u200b"], 1, 10, lambda pairs: np.array([5] * len(pairs)))
     assert len(made) > 1000
 
 
@@ -58,16 +58,16 @@ def test_a_passage_is_the_shortest_that_reaches_the_length(texts: Any, count: An
     def characters_of(pairs: Any) -> Any:  # a script that is a token a character
         return np.array([len(query) + len(text) for query, text in pairs])
 
-    made = passages("q", texts, count, length, characters_of)
+    made = make_passages("q", texts, count, length, characters_of)
     assert [len(text) for text in made] == [max(length - 1, 1)] * count
 
 
 def test_lengths_beyond_the_models_become_its_maximum_and_it_is_said() -> None:
-    assert within([64, 128, 256, 512], 256) == (
+    assert clip_lengths([64, 128, 256, 512], 256) == (
         [64, 128, 256],
         ["length 512 is above reranker.max_length=256, where pairs are cut"],
     )
-    assert within([512, 64], 512) == ([64, 512], [])
+    assert clip_lengths([512, 64], 512) == ([64, 512], [])
 
 
 def test_every_depth_is_timed_with_every_length() -> None:
@@ -91,7 +91,11 @@ def test_every_depth_is_timed_with_every_length() -> None:
 
 def test_a_cell_that_takes_too_long_is_timed_once_and_it_is_said() -> None:
     scored = []
-    score = lambda query, texts: scored.append(len(texts)) or 10  # noqa: E731
+
+    def score(query: str, texts: Sequence[str]) -> int:
+        scored.append(len(texts))
+        return 10
+
     grid = measure("a query", TEXTS, [1], [10], MAX_LENGTH, tokens_of, score, 1000, 0.0)
     assert (scored, grid.cells[0].latency.repetitions, grid.cells[0].tokens_per_pair) == ([1], 1, 10)
     assert grid.notes == ("depth 1 at length 10 was timed once: it took more than 0 s",)
@@ -99,7 +103,7 @@ def test_a_cell_that_takes_too_long_is_timed_once_and_it_is_said() -> None:
 
 def test_a_cell_gets_as_many_samples_as_begin_within_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
     now_s = [0.0]
-    monkeypatch.setattr(latency.time, "perf_counter", lambda: now_s[0])
+    monkeypatch.setattr("time.perf_counter", lambda: now_s[0])
 
     def score(query: Any, texts: Any) -> Any:
         now_s[0] += len(texts)  # a second a pair

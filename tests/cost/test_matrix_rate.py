@@ -20,8 +20,8 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> Any:
         now[0] += 2 * len(x) ** 3 / (20 if len(x) == 4 else 10)
         return x @ weights.T
 
-    monkeypatch.setattr(matrix_rate.functional, "linear", product)
-    monkeypatch.setattr(matrix_rate.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr("torch.nn.functional.linear", product)
+    monkeypatch.setattr("time.perf_counter", lambda: now[0])
     monkeypatch.setitem(matrix_rate.SIDES, "cpu", (2, 4, 8))
     return seen
 

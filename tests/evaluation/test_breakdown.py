@@ -59,8 +59,9 @@ def make(
     texts = texts or {query_id: f"text of {query_id}" for query_id in logits}
     docs = {d: d for of_query in [*logits.values(), *qrels.values()] for d in of_query}
     data = assemble("test", lang, "HERE", texts, docs, qrels, level, {"corpus": "full"})
-    parts = Known(logits, {"name": "known"}), Known(logits, facts or {"name": "known", "precision": "fp32"})
-    return run(Plan("test", depth, list(measures), CostProtocol(0, 0, 0)), data, *parts, {}, {})
+    first_stage: Any = Known(logits, {"name": "known"})
+    reranker: Any = Known(logits, facts or {"name": "known", "precision": "fp32"})
+    return run(Plan("test", depth, list(measures), CostProtocol(0, 0, 0)), data, first_stage, reranker, {}, {})
 
 
 def down(*doc_ids: Any) -> Any:
@@ -239,8 +240,8 @@ def test_the_first_question_word_says_what_is_asked(lang: Any, kind: Any, text: 
 
 
 def test_rare_question_words_share_a_row_and_queries_without_one_come_last() -> None:
-    texts = ["why"] * 3 + ["who"] * 4 + ["how"] * 2 + ["which"] + ["plain"] * 5
-    texts = {f"q{i}": f"{word} tea" for i, word in enumerate(texts)}
+    words = ["why"] * 3 + ["who"] * 4 + ["how"] * 2 + ["which"] + ["plain"] * 5
+    texts = {f"q{i}": f"{word} tea" for i, word in enumerate(words)}
     trial = make(dict.fromkeys(texts, down("d0")), {q: {"d0": 1} for q in texts}, texts)
     assert list(labels(analyse(trial), "question_word").items()) == [("who", 4), ("why", 3), ("other", 3), ("none", 5)]
 

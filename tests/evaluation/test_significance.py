@@ -46,6 +46,7 @@ def test_the_interval_is_student_s_around_the_mean_difference() -> None:
     delta = paired_delta(values(0.2, 0.4, 0.6), values(0.3, 0.6, 0.9))
     assert delta.mean == pytest.approx(0.2)
     assert (delta.low, delta.high) == pytest.approx((0.2 - margin, 0.2 + margin), abs=1e-6)
+    assert delta.low is not None
     assert delta.low < 0
     assert delta.verdict == "made no clear difference"
 
@@ -86,6 +87,8 @@ def test_the_verdict_needs_an_interval_that_leaves_out_zero(low: Any, high: Any,
 def test_turning_the_systems_round_turns_the_difference_round() -> None:
     before, after = values(0.2, 0.5, 0.9, 0.3), values(0.4, 0.4, 1.0, 0.8)
     there, back = paired_delta(before, after), paired_delta(after, before)
+    assert there.low is not None
+    assert there.high is not None
     assert (back.mean, back.low, back.high) == pytest.approx((-there.mean, -there.high, -there.low))
     assert (back.wins, back.ties, back.losses) == (there.losses, there.ties, there.wins)
 
@@ -162,6 +165,7 @@ def test_three_queries_are_told_apart_by_hand() -> None:
     assert comparison.detectable == pytest.approx(smallest_detectable(spread, 3))
     assert (comparison.wins, comparison.ties, comparison.losses, comparison.n) == (2, 0, 1, 3)
     # t = 1.1094 with 2 degrees of freedom, where P(|T| > t) = 1 - t / sqrt(2 + t^2).
+    assert comparison.effect_size is not None
     t = comparison.effect_size * math.sqrt(3)
     assert comparison.t_p == pytest.approx(1 - t / math.sqrt(2 + t**2))
     # The eight flips sum to +-0.6, +-0.4, +-0.2, 0 and 0: four are as far from 0 as 0.4.
@@ -290,8 +294,9 @@ def test_identical_runs_compare_as_the_same(n: Any) -> None:
 def test_one_query_compares_without_intervals_and_tests(difference: Any) -> None:
     wins, losses = int(difference > 0), int(difference < 0)
     assert compared(difference) == Comparison(
-        difference, *[None] * 8, wins=wins, ties=1 - wins - losses, losses=losses, detectable=None, n=1
-    )
+        difference, None, None, None, None, None, None, None, None,
+        wins=wins, ties=1 - wins - losses, losses=losses, detectable=None, n=1,
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("c", [0.1, -0.3])
@@ -335,8 +340,8 @@ def test_turning_the_systems_round_turns_the_comparison_round(pairs: Any) -> Non
     turned = replace(
         there,
         mean=-there.mean,
-        low=-there.high,
-        high=-there.low,
+        low=negated(there.high),
+        high=negated(there.low),
         bca_low=negated(there.bca_high),
         bca_high=negated(there.bca_low),
         effect_size=negated(there.effect_size),
@@ -371,7 +376,7 @@ def test_whatever_the_differences_the_figures_are_numbers_that_fit_together(diff
      ({"a": 0.1, "b": 0.2}, {"a": 0.1, "b": math.nan}, "query 'b' has a value that is not a finite number"),
      ({"a": 0.1, "b": math.inf}, {"a": 0.1, "b": math.inf}, "query 'b' has a value that is not a finite number")],
 )  # fmt: skip
-@pytest.mark.parametrize("test", [compare, randomization_p, lambda *both: equivalence(*both, 0.1)])
+@pytest.mark.parametrize("test", [compare, randomization_p, lambda before, after: equivalence(before, after, 0.1)])
 def test_what_cannot_be_paired_is_refused(test: Any, before: Any, after: Any, says: Any) -> None:
     with pytest.raises(EvalkitError, match=says):
         test(before, after)
@@ -402,13 +407,13 @@ def test_systems_that_are_the_same_are_told_apart_as_often_as_chance_has_it(n: A
 
 
 def test_a_detectable_drop_is_that_of_statsmodels() -> None:
-    from statsmodels.stats.power import TTestPower
+    from statsmodels.stats.power import TTestPower  # type: ignore[import-untyped]
 
     for n, confidence, power in [(5, 0.95, 0.8), (50, 0.95, 0.8), (50, 0.9, 0.5), (1000, 0.99, 0.9)]:
         effect = TTestPower().solve_power(nobs=n, alpha=(1 - confidence) / 2, power=power, alternative="larger")
         assert smallest_detectable(0.2, n, confidence, power) == pytest.approx(0.2 * effect, rel=1e-5)
     differences = np.random.default_rng(9).normal(0, 0.3, 50)
-    spread = np.std(differences, ddof=1)
+    spread = float(np.std(differences, ddof=1))
     comparison = compared(*differences, confidence=0.9, power=0.5, resamples=9)
     assert comparison.detectable == pytest.approx(smallest_detectable(spread, 50, 0.9, 0.5))
 
@@ -431,7 +436,7 @@ def test_p_values_that_are_not_there_stay_away_and_are_not_counted(method: Any) 
     assert adjust([0.0, 0.9, 1.0], method)[0] == 0.0
 
 
-@settings(deadline=None, max_examples=20)  # statsmodels collects garbage in every call
+@settings(deadline=None)
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=20))
 def test_corrected_p_values_follow_holm_and_benjamini_and_hochberg(ps: Any) -> None:
     ascending, m = sorted(ps), len(ps)
@@ -443,9 +448,9 @@ def test_corrected_p_values_follow_holm_and_benjamini_and_hochberg(ps: Any) -> N
 
 @pytest.mark.parametrize(("method", "theirs"), [("holm", "holm"), ("bh", "fdr_bh")])
 def test_corrected_p_values_are_statsmodels(method: Any, theirs: Any) -> None:
-    from statsmodels.stats.multitest import multipletests
+    from statsmodels.stats.multitest import multipletests  # type: ignore[import-untyped]
 
-    ps = np.random.default_rng(10).beta(0.3, 2, 50).tolist()
+    ps = [*np.random.default_rng(10).beta(0.3, 2, 50).tolist(), 0.0, 0.02, 0.02, 1.0]
     assert adjust(ps, method) == multipletests(ps, method=theirs)[1].tolist()
 
 
@@ -453,7 +458,7 @@ def test_corrected_p_values_are_statsmodels(method: Any, theirs: Any) -> None:
 @given(PAIRS, st.floats(0.001, 1), st.floats(0.001, 0.4))
 def test_equivalence_is_that_of_statsmodels(pairs: Any, margin: Any, alpha: Any) -> None:
     from scipy.stats import ttest_rel
-    from statsmodels.stats.weightstats import ttost_paired
+    from statsmodels.stats.weightstats import ttost_paired  # type: ignore[import-untyped]
 
     before, after = systems(pairs)
     first, second = np.array([*before.values()]), np.array([*after.values()])
@@ -467,6 +472,8 @@ def test_equivalence_is_that_of_statsmodels(pairs: Any, margin: Any, alpha: Any)
     assume(abs(found.p - alpha) > 1e-9)
     assert found.equivalent == (found.p < alpha) == (-margin < found.low and found.high < margin)
     back = equivalence(after, before, margin, alpha)
+    assert found.low is not None
+    assert found.high is not None
     assert (back.p, back.low, back.high) == pytest.approx((found.p, -found.high, -found.low), abs=1e-9)
 
 

@@ -28,8 +28,8 @@ Logits = list[float | None]
 
 def packaged(**settings: Any) -> CrossEncoder:
     """The reranker that comes with evalkit."""
-    wanted = {"model": "packaged", "max_length": 256, "truncation": "longest_first", "batch_tokens": 2048,
-              "device": "cpu", "precision": "fp32"} | settings  # fmt: skip
+    wanted: dict[str, Any] = {"model": "packaged", "max_length": 256, "truncation": "longest_first",
+                              "batch_tokens": 2048, "device": "cpu", "precision": "fp32"} | settings  # fmt: skip
     return CrossEncoder(**wanted)
 
 
@@ -66,7 +66,7 @@ class Broken:
         return replace(scores, logits=tuple(self.logits(list(pairs), found) if self.logits else found))
 
     def describe(self) -> Mapping[str, Any]:
-        return self.inner.describe()
+        return dict(self.inner.describe())
 
 
 @dataclass
@@ -123,7 +123,7 @@ def cut(data: Slice, n: int, seed: int = 0) -> Slice:
     return part(data, {q: data.queries[q] for q in chosen}, {d: data.docs[d] for d in sorted(docs)}, assemble)
 
 
-def part(data: Slice, queries: Any, docs: Any, assemble: Any, qrels: Any = None) -> Slice:
+def part(data: Slice, queries: Any, docs: Any, assemble: Callable[..., Slice], qrels: Any = None) -> Slice:
     facts = {key: value for key, value in data.facts.items() if key not in ("queries", "docs", "fingerprints")}
     return assemble(data.name, data.lang, data.name, queries, docs, qrels or data.qrels, data.relevance_level, facts)
 

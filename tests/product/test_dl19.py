@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import run_evalkit
+from tests.helpers.command_line import run_here
 
 pytestmark = pytest.mark.shared
 
@@ -21,7 +21,7 @@ def place(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     where, data = tmp_path_factory.mktemp("dl19"), shared / "data" / "msmarco-dl19"
     for run, first in RUNS.items():
         reranker = ["reranker=trec_run", f"reranker.path={data}/runs/{run}.trec"] if first else ["reranker=none"]
-        done = run_evalkit(
+        done = run_here(
             "slice=beir", f"slice.path={data}", "slice.relevance_level=2", "depth=100", f"out_dir={run}",
             "first_stage=trec_run", f"first_stage.path={data}/runs/{first or run}.trec", *reranker, cwd=where,
         )  # fmt: skip
@@ -30,7 +30,7 @@ def place(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 def test_one_comparison_shows_all_with_bm25_as_baseline(place: Any) -> None:
-    done = run_evalkit("compare", *RUNS, "--output", "out", cwd=place)
+    done = run_here("compare", *RUNS, "--output", "out", cwd=place)
     assert done.returncode == 0, done.stderr
     shown = dict(re.findall(r"│ ([\w+ -]+?) +│ +(0\.\d{4}[ +-]*)│", done.stdout))
     # trec_eval's values for these runs; published: 0.5058 and 0.6682. + and -: corrected p below 0.05.
@@ -41,10 +41,10 @@ def test_one_comparison_shows_all_with_bm25_as_baseline(place: Any) -> None:
 
 
 def test_rankvicuna_passes_after_bm25_and_a_zero_shot_vicuna_fails(place: Any) -> None:
-    assert run_evalkit("baseline", "bm25", "--output", "base.json", cwd=place).returncode == 0
-    good = run_evalkit("gate", "bm25+rankvicuna-7b", "--baseline", "base.json", cwd=place)
+    assert run_here("baseline", "bm25", "--output", "base.json", cwd=place).returncode == 0
+    good = run_here("gate", "bm25+rankvicuna-7b", "--baseline", "base.json", cwd=place)
     assert good.returncode == 0, good.stdout
     assert "nDCG@10 0.5058 -> 0.6682 (+0.1623)" in good.stdout
-    bad = run_evalkit("gate", "bm25+vicuna-13b-zero-shot", "--baseline", "base.json", cwd=place)
+    bad = run_here("gate", "bm25+vicuna-13b-zero-shot", "--baseline", "base.json", cwd=place)
     assert bad.returncode == 1
     assert "FAILED nDCG@10: fell 0.5058 -> 0.4517" in bad.stdout

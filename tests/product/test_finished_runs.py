@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +15,18 @@ from evalkit.errors import EvalkitError
 from evalkit.first_stage.trec_run import TrecRun as FirstStageRun
 from evalkit.report import folder, markdown
 from evalkit.report.content import comparison
+from evalkit.report.content import trial as content
 from evalkit.report.html import pages
 from evalkit.rerankers.none import NoReranker
 from evalkit.rerankers.trec_run import TrecRun as RerankedRun
 from evalkit.results import reading
 from evalkit.results.compare import side_by_side
+from evalkit.results.result import finished
 from evalkit.slices import beir
 from evalkit.trial import Plan
-from evalkit.types import Scores
-from tests.conftest import run_evalkit, slow
+from evalkit.types import Scores, Trial
+from tests.conftest import slow
+from tests.helpers.command_line import run_evalkit, run_here
 
 DOCS = [f"d{i:02}" for i in range(30)]
 
@@ -86,14 +90,15 @@ def no_files(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_finished_run_is_judged_on_all_that_it_holds_unless_a_depth_is_given(
     deep: Any, depth: Any, reranker: Any, first_stage: Any, effective: Any, tmp_path: Path
 ) -> None:
-    done = run_trial(asked(deep, depth, reranker, first_stage), {}, tmp_path)
+    done: Any = run_trial(asked(deep, depth, reranker, first_stage), {}, tmp_path)
     assert done.effective["depth"] == effective
     assert f"R@{effective}" in done.effective["measures"]
 
 
 @pytest.mark.usefixtures("no_files")
 def test_a_depth_below_what_a_run_ranks_is_told_of_with_both_numbers(deep: Any, tmp_path: Path) -> None:
-    cut, whole = (run_trial(asked(deep, depth), {}, tmp_path) for depth in (20, None))
+    cut: Any = run_trial(asked(deep, 20), {}, tmp_path)
+    whole: Any = run_trial(asked(deep, None), {}, tmp_path)
     told = (
         "the reranker's run ranks up to 30 passages of a query, and depth=20 judges it on the first 20 candidates "
         "alone; depth=null judges all that it ranks"
@@ -108,7 +113,7 @@ def test_a_depth_below_what_a_run_ranks_is_told_of_with_both_numbers(deep: Any, 
 @pytest.mark.shared
 def test_rankvicuna_is_judged_as_published_without_a_depth(shared: Path, tmp_path: Path) -> None:
     data = shared / "data" / "msmarco-dl19"
-    done = run_evalkit(
+    done = run_here(
         "slice=beir", f"slice.path={data}", "slice.relevance_level=2", "first_stage=trec_run",
         f"first_stage.path={data}/runs/bm25.trec", "reranker=trec_run",
         f"reranker.path={data}/runs/bm25+rankvicuna-7b.trec", "out_dir=out", cwd=tmp_path,
@@ -148,13 +153,14 @@ def test_only_trials_over_finished_runs_alone_compute_nothing(
 # --- compared ---------------------------------------------------------------------------------------------------------
 
 
-def result_of(where: Any, reranker: Any, out: Any, depth: Any = 30) -> Any:
-    plan = Plan("deep", depth, ["RR@10"], CostProtocol(0, 0, 0))
-    done = trial.run(
-        plan, beir.load(str(where)), FirstStageRun(f"{where}/first.trec"), reranker, {}, {"command": ["x"]}
-    )
+def judged(where: Path, reranker: Any, depth: int = 30) -> Trial:
+    plan, first_stage = Plan("deep", depth, ["RR@10"], CostProtocol(0, 0, 0)), FirstStageRun(f"{where}/first.trec")
+    return trial.run(plan, beir.load(str(where)), first_stage, reranker, {}, {"command": ["x"]})
+
+
+def result_of(where: Path, reranker: Any, out: Path, depth: int = 30) -> reading.Finished:
     out.mkdir(parents=True)
-    folder.write_trial(done, out)
+    folder.write_trial(judged(where, reranker, depth), out)
     return reading.read(out)
 
 
@@ -163,32 +169,32 @@ def test_two_finished_rerankings_are_compared_by_their_ranks(deep: Any, tmp_path
         result_of(deep, RerankedRun(f"{deep}/{name}.trec"), tmp_path / name) for name in ("lifted", "dropped")
     )
     compared = side_by_side([one, other], resamples=99)
-    [found] = [parity for parity in compared["parity"].values() if parity]
-    assert (found["max_abs"], found["mean_abs"], found["rms"], found["pairs"]) == (None, None, None, 42)
+    [found] = [parity for parity in compared.parity.values() if parity]
+    assert (found.max_abs, found.mean_abs, found.rms, found.pairs) == (None, None, None, 42)
     # q1: the first ten are d24 d00 ... d08 and d01 ... d10, 8 in common; q2: d00 ... d09 and d01 ... d10, 9.
-    assert found["top10_overlap"] == pytest.approx((0.8 + 0.9) / 2)
+    assert found.top10_overlap == pytest.approx((0.8 + 0.9) / 2)
     # q2: one of 12 passages went from the top to the end: 11 of 66 pairs are turned round, tau = 1 - 2 * 11 / 66.
-    assert found["per_query"]["q2"]["kendall_tau"] == pytest.approx(1 - 22 / 66)
+    assert found.per_query["q2"].kendall_tau == pytest.approx(1 - 22 / 66)
     # q1: d24 fell below d01 ... d23, and d00 below all others but d24, which stays above it: 23 and 28 pairs of 435.
-    assert found["per_query"]["q1"]["kendall_tau"] == pytest.approx(1 - 2 * (23 + 28) / 435)
+    assert found.per_query["q1"].kendall_tau == pytest.approx(1 - 2 * (23 + 28) / 435)
     [line] = comparison.parity_lines(compared)
     assert "by ranks alone, for one of them has no logits, over 42 pairs; top 10 shared 85.0%" in line
     for page in (markdown.comparison(compared), pages.comparison(compared, {})):
         assert "Same scores, same order?" in page
-    assert not any("agree" in warning for warning in compared["warnings"])
-    json.dumps(compared, allow_nan=False)
+    assert not any("agree" in warning for warning in compared.warnings)
+    json.dumps(asdict(compared), allow_nan=False)
 
 
 def test_rerankings_of_other_candidates_have_no_parity_and_the_reason_is_told(deep: Any, tmp_path: Path) -> None:
     lifted = RerankedRun(f"{deep}/lifted.trec")
     one, other = (result_of(deep, lifted, tmp_path / f"{depth}", depth) for depth in (30, 20))
     compared = side_by_side([one, other], resamples=99)
-    assert set(compared["parity"].values()) == {None}
-    assert any("agree is not told: one reranked to depth 30, the other to 20" in w for w in compared["warnings"])
+    assert set(compared.parity.values()) == {None}
+    assert any("agree is not told: one reranked to depth 30, the other to 20" in w for w in compared.warnings)
     alone = result_of(deep, NoReranker(), tmp_path / "none")
     compared = side_by_side([one, alone], resamples=99)
-    assert set(compared["parity"].values()) == {None}
-    assert not any("agree" in warning for warning in compared["warnings"])  # a first stage has nothing to agree with
+    assert set(compared.parity.values()) == {None}
+    assert not any("agree" in warning for warning in compared.warnings)  # a first stage has nothing to agree with
 
 
 # --- truncation -------------------------------------------------------------------------------------------------------
@@ -216,33 +222,30 @@ class Cutting:
         return {"name": "short", "precision": "fp32", "max_length": 256}
 
 
-def verdict(where: Any, out: Any, cut: Any, longest: Any = 612) -> Any:
-    return result_of(where, Cutting(cut, longest), out), markdown.tables.verdict(reading.read(out).result)
+def verdict(where: Path, cut: int, longest: int | None = 612) -> str:
+    return content.verdict(finished(judged(where, Cutting(cut, longest))))
 
 
 def test_a_verdict_on_cut_texts_says_so_and_what_would_cut_none(deep: Any, tmp_path: Path) -> None:
-    finished, told = verdict(deep, tmp_path / "out", 40)
+    found = result_of(deep, Cutting(40, 612), tmp_path / "out")
+    told = content.verdict(found.result)
     assert told.startswith("Reranking ")
     assert told.endswith(
         ", but 40 of 42 pairs (95%) were cut to 256 tokens; reranker.max_length=612 would cut none, where the model "
         "takes as many."
     )
-    assert finished.result["effective"]["scoring"]["longest_pair_tokens"] == 612
+    assert found.result["effective"]["scoring"]["longest_pair_tokens"] == 612
     for name in ("report.md", "report.html"):
         assert "but 40 of 42 pairs (95%) were cut to 256 tokens" in (tmp_path / "out" / name).read_text("utf-8")
 
 
-def test_where_the_longest_pair_is_not_known_the_verdict_names_no_length(deep: Any, tmp_path: Path) -> None:
-    _, told = verdict(deep, tmp_path / "out", 40, None)
-    assert told.endswith("were cut to 256 tokens; a larger reranker.max_length would cut fewer.")
+def test_where_the_longest_pair_is_not_known_the_verdict_names_no_length(deep: Path) -> None:
+    assert verdict(deep, 40, None).endswith("were cut to 256 tokens; a larger reranker.max_length would cut fewer.")
 
 
 @pytest.mark.parametrize(("cut", "in_the_verdict"), [(0, False), (4, False), (5, True)])
-def test_from_a_tenth_on_truncation_is_part_of_the_verdict(
-    deep: Any, tmp_path: Path, cut: Any, in_the_verdict: Any
-) -> None:
-    _, told = verdict(deep, tmp_path / "out", cut)
-    assert ("were cut" in told) is in_the_verdict
+def test_from_a_tenth_on_truncation_is_part_of_the_verdict(deep: Path, cut: int, in_the_verdict: bool) -> None:
+    assert ("were cut" in verdict(deep, cut)) is in_the_verdict
 
 
 def test_a_depth_of_nothing_is_refused(deep: Any, tmp_path: Path) -> None:

@@ -1,16 +1,18 @@
-"""README's recipe for components of one's own runs as it stands, by the command line, from trial to gate and sweep."""
+"""The recipe of docs/adding-a-component.md runs as it is, by the command line, from trial to gate and sweep."""
 
 import json
 import re
 import shlex
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.conftest import REPOSITORY, run_evalkit, sentence
+from tests.conftest import REPOSITORY
+from tests.helpers.command_line import Finished, run_evalkit, run_here, sentence
 
-README = (REPOSITORY / "README.md").read_text("utf-8").split("## Adding to it\n")[1].split("\n## ")[0]
+PAGE = (REPOSITORY / "docs" / "adding-a-component.md").read_text("utf-8")
 FAQ = """\
 how do I reset my password\tOpen settings and press reset password\t2
 how do I reset my password\tPasswords have twelve characters\t1
@@ -22,21 +24,22 @@ where is the office\tOpen settings and press reset password\t0
 
 @pytest.fixture(scope="module")
 def where(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """A folder with the files of README's recipe, and two results: with its reranker, and with the packaged one."""
+    """A folder with the files of the recipe, and two results: with its reranker, and with the packaged one."""
     folder = tmp_path_factory.mktemp("own")
-    for path, text in re.findall(r"^```\w+\n# DIR/(\S+)\n(.*?)^```", README, re.MULTILINE | re.DOTALL):
+    for path, text in re.findall(r"^```\w+\n# DIR/(\S+)\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL):
         (folder / path).parent.mkdir(exist_ok=True)
         (folder / path).write_text(text, "utf-8")
     (folder / "faq.tsv").write_text(FAQ, "utf-8")
-    for name in ("mine", "packaged"):
-        done = evalkit(folder, f"reranker={name}", "slice.queries=12", "depth=10", "protocol=quick", f"out_dir={name}")
+    for name, run in (("mine", run_evalkit), ("packaged", run_here)):
+        trial = (f"reranker={name}", "slice.queries=12", "depth=10", "protocol=quick", f"out_dir={name}")
+        done = evalkit(folder, *trial, run=run)
         assert done.returncode == 0, done.stderr
     return folder
 
 
-def evalkit(where: Any, *arguments: Any, command: Any = ()) -> Any:
-    return run_evalkit(
-        *command, *(() if command else ("--config-dir", where)), *arguments,
+def evalkit(where: Path, *arguments: str, command: str = "", run: Callable[..., Finished] = run_here) -> Finished:
+    return run(
+        *([command] if command else ["--config-dir", where]), *arguments,
         cwd=where, EVALKIT_ALLOW_TARGETS="mine", PYTHONPATH=f"{where}:{REPOSITORY}",
     )  # fmt: skip
 
@@ -53,7 +56,7 @@ def test_the_recipe_has_a_reranker_of_no_more_than_twelve_lines(where: Any) -> N
 
 
 def test_its_commands_are_those_that_the_recipe_gives() -> None:
-    block = README.split("```\nexport")[1].split("```")[0]
+    block = PAGE.split("```sh\nexport")[1].split("```")[0]
     lines = [shlex.split(line, comments=True) for line in f"export{block}".splitlines()]
     assert lines[:2] == [["export", "EVALKIT_ALLOW_TARGETS=mine"], ["export", "PYTHONPATH=DIR"]]
     assert [line[:5] for line in lines[2:]] == [["python", "-m", "evalkit", "--config-dir", "DIR"]] * 2
@@ -81,7 +84,7 @@ def test_a_reranker_that_says_nothing_of_itself_has_a_result_and_all_its_reports
 
 
 def test_it_stands_beside_the_packaged_one(where: Any) -> None:
-    done = evalkit(where, "mine", "packaged", "--output", "both", command=["compare"])
+    done = evalkit(where, "mine", "packaged", "--output", "both", command="compare")
     assert done.returncode == 0, done.stderr
     compared = json.loads((where / "both" / "comparison.json").read_text("utf-8"))
     assert [system["label"] for system in compared["systems"]] == ["bm25 + Overlap", "bm25", "bm25 + packaged at fp32"]
@@ -93,11 +96,11 @@ def test_it_stands_beside_the_packaged_one(where: Any) -> None:
 
 def test_it_can_be_a_baseline_and_be_judged(where: Any) -> None:
     """It is worse than BM25 and has ties, which a baseline has to be told to accept."""
-    assert evalkit(where, "mine", "--output", "baseline.json", command=["baseline"]).returncode == 2
-    accepted = evalkit(where, "mine", "--output", "baseline.json", "--accept-limits", command=["baseline"])
+    assert evalkit(where, "mine", "--output", "baseline.json", command="baseline").returncode == 2
+    accepted = evalkit(where, "mine", "--output", "baseline.json", "--accept-limits", command="baseline")
     assert accepted.returncode == 0, accepted.stderr
     for limits, code in (([], 0), (["gate.max_tied_share=0.01"], 1)):
-        done = evalkit(where, "mine", "--baseline", "baseline.json", *limits, command=["gate"])
+        done = evalkit(where, "mine", "--baseline", "baseline.json", *limits, command="gate")
         assert done.returncode == code, done.stdout + done.stderr
         assert "None" not in done.stdout
     assert "FAILED scores_vary" in done.stdout
@@ -113,6 +116,7 @@ def test_a_sweep_runs_over_it(where: Any) -> None:
     assert "bm25 + Overlap" in (where / "sweep" / "report.md").read_text("utf-8")
 
 
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # the recipe leaves it to Python to close its file
 def test_a_first_stage_and_a_slice_of_ones_own_run_with_it(where: Any) -> None:
     done = evalkit(
         where, "reranker=mine", "first_stage=mine", "slice=mine", "slice.path=faq.tsv", "depth=3", "protocol=none",
@@ -131,17 +135,17 @@ def test_a_first_stage_and_a_slice_of_ones_own_run_with_it(where: Any) -> None:
 
 
 def test_without_the_variable_it_is_refused_and_the_variable_is_named(where: Any) -> None:
-    done = run_evalkit("--config-dir", where, "reranker=mine", "out_dir=x", cwd=where, EVALKIT_ALLOW_TARGETS="")
+    done = run_here("--config-dir", where, "reranker=mine", "out_dir=x", cwd=where, EVALKIT_ALLOW_TARGETS="")
     assert done.returncode == 2
     assert sentence(done.stderr) == (
-        "_target_=mine.Overlap: a configuration can name evalkit's own components only (evalkit.slices, "
+        "_target_=mine.Overlap: a configuration can name only evalkit's own components (evalkit.slices, "
         "evalkit.first_stage, evalkit.rerankers), and what EVALKIT_ALLOW_TARGETS in the environment names, such as "
         "EVALKIT_ALLOW_TARGETS=my_module"
     )
 
 
 def test_where_its_module_is_not_found_it_is_said_how_it_would_be(where: Any, tmp_path: Path) -> None:
-    done = run_evalkit(
+    done = run_here(
         "--config-dir", where, "reranker=mine", "out_dir=x", cwd=tmp_path, EVALKIT_ALLOW_TARGETS="mine",
         PYTHONPATH=str(REPOSITORY),
     )  # fmt: skip

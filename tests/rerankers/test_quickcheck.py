@@ -17,6 +17,8 @@ from evalkit.rerankers.quickcheck import CHECKS
 from evalkit.rerankers.trec_run import TrecRun
 from evalkit.types import Scores
 
+NO_SCORER: Any = None
+
 EN, ZH = CHECKS
 
 
@@ -25,7 +27,7 @@ class Oracle(Reranker):
 
     def __init__(self, logits: dict[str, float], drift: float = 0.0, dtype: str = "float32") -> None:
         self.logits, self.drift = logits, drift
-        self.engine = LocalEngine(None, EngineFacts(dtype, 512, None, 1, "a processor", "none"))
+        self.engine = LocalEngine(NO_SCORER, EngineFacts(dtype, 512, None, 1, "a processor", "none"))
 
     def score(self, pairs: Any, queries: Any, docs: Any, on_progress: Any = None) -> Any:
         drift = self.drift if len(pairs) == 1 else 0.0

@@ -9,7 +9,7 @@ from evalkit.evaluation.trec import write_run
 from evalkit.report import per_query
 from evalkit.results import reading, result
 from evalkit.results.reading import Passage
-from evalkit.results.result import effectiveness, failed
+from evalkit.results.result import effectiveness, failed, write_result
 from evalkit.types import Effectiveness, Hit, Run, Slice, Trial
 
 NASTY = 'one\u2028two\u2029three\nfour\x85five\r\n"six" \\ ق\x1c'
@@ -32,7 +32,7 @@ def folder(tmp_path: Path) -> Any:
     lines = (json.dumps(entry, ensure_ascii=False) + "\n" for entry in per_query.passages(trial))
     (tmp_path / "passages.jsonl").write_text("".join(lines), "utf-8")
     result = {"schema_version": 1, "status": "finished", "name": "tiny", "effective": EFFECTIVE, "warnings": []}
-    result.write_result(result | {"effectiveness": effectiveness(trial)}, tmp_path)
+    write_result(result | {"effectiveness": effectiveness(trial)}, tmp_path)
     return tmp_path
 
 

@@ -4,6 +4,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from evalkit.scoring import batching
 from evalkit.scoring.batching import batches, budget, windows
 from evalkit.scoring.flops import ModelShape, activation_bytes, forward_flops, predicted_peak_mb
 from evalkit.scoring.pool import DevicePool
+from evalkit.scoring.runner import Done
 from evalkit.scoring.spec import ScorerSpec
 from evalkit.scoring.threads import Cores, ahead
 from tests.scoring.test_scorer import CPU, PAIRS, load
@@ -131,9 +133,15 @@ def test_the_time_of_cores_that_compute_at_once_counts_once(scorer: Any) -> None
     """Two batches at the same time, each 0.2 s and more: the model took no longer than the clock on the wall says."""
     runner, forward, both = scorer.runner, scorer.runner.model.forward, threading.Barrier(2)
     before = runner.cores.count
+
+    def together(*inputs: torch.Tensor) -> Any:
+        both.wait(10)
+        time.sleep(0.2)
+        return forward(*inputs)
+
     try:
         runner.cores.count = 2
-        runner.model.forward = lambda *inputs: (both.wait(10), time.sleep(0.2), forward(*inputs))[-1]
+        runner.model.forward = together
         pairs = scorer.tokenize(PAIRS)
         began = time.perf_counter()
         done = list(runner.run([pairs.batch([0]), pairs.batch([1])]))
@@ -156,11 +164,19 @@ def test_logits_that_are_to_last_do_not_depend_on_the_number_of_cores(xlmr_folde
     assert found[1].tobytes() == found[2].tobytes() == found[3].tobytes()
 
 
-def test_a_few_batches_are_shared_by_all_cores_where_time_counts(xlmr_folder: Any) -> None:
+def test_a_few_batches_are_shared_by_all_cores_where_time_counts(
+    xlmr_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     few = load(xlmr_folder)
+    assert few.runner.cores is not None
     few.runner.cores.count = 1000
     at, forward = [], few.runner.model.forward
-    few.runner.model.forward = lambda *inputs: at.append(threading.current_thread()) or forward(*inputs)
+
+    def traced(*inputs: torch.Tensor) -> torch.Tensor:
+        at.append(threading.current_thread())
+        return forward(*inputs)
+
+    monkeypatch.setattr(few.runner.model, "forward", traced)
     quick = few.score(PAIRS).logits
     assert set(at) == {threading.main_thread()}
     few.runner.cores.count = 2
@@ -183,7 +199,13 @@ def test_what_is_made_ahead_comes_in_order_and_its_errors_arrive() -> None:
 
 def test_work_ahead_stops_when_nobody_takes_it() -> None:
     made = []
-    source = ahead((made.append(i) or i for i in range(1000)), 2)
+
+    def numbers() -> Iterator[int]:
+        for i in range(1000):
+            made.append(i)
+            yield i
+
+    source: Any = ahead(numbers(), 2)
     assert next(source) == 0
     source.close()
     assert len(made) < 10
@@ -221,7 +243,7 @@ def test_too_little_memory_for_one_pair_is_said_before_the_work_starts(monkeypat
 
 
 def test_this_machine_tells_its_free_memory() -> None:
-    assert 2**20 < batching.free_bytes(CPU) < 2**50
+    assert 2**20 < (batching.free_bytes(CPU) or 0) < 2**50
 
 
 @pytest.fixture(scope="module")
@@ -231,15 +253,17 @@ def scorer(xlmr_folder: Any) -> Any:
 
 def test_known_logits_stay_and_the_others_get_the_same_bits_as_if_none_were_known(scorer: Any) -> None:
     """A run that goes on where another one stopped ends with that one's result, to the bit."""
-    done = []
+    done: list[Done] = []
     whole = scorer.score(PAIRS, on_scored=done.append).logits
     known = np.full(len(PAIRS), np.nan, dtype=np.float32)
     for batch in done[::2]:
         known[batch.rows] = batch.logits
-    told, again = [], []
+    told: list[int] = []
+    again: list[Done] = []
     rest = scorer.score(PAIRS, told.append, known, again.append)
     assert rest.logits.tobytes() == whole.tobytes()
-    assert rest.computed_pairs == np.isnan(known).sum() == sum(len(batch.rows) for batch in again)
+    assert rest.computed_pairs == sum(len(batch.rows) for batch in again)
+    assert rest.computed_pairs == int(np.isnan(known).sum())
     assert told[0] == len(PAIRS) - rest.computed_pairs
     assert sum(told) == len(PAIRS)
     assert rest.truncated_pairs == sum(int(batch.cut.sum()) for batch in done)
@@ -248,7 +272,8 @@ def test_known_logits_stay_and_the_others_get_the_same_bits_as_if_none_were_know
 def test_pairs_of_the_same_two_texts_are_computed_once_if_asked_and_share_a_score(scorer: Any) -> None:
     """In two places their scores could differ in the last bit, and a store would know them by one name."""
     texts = [*PAIRS, *PAIRS[::-1]]
-    done, told = [], []
+    done: list[Done] = []
+    told: list[int] = []
     once = scorer.score(texts, told.append, on_scored=done.append, repeatable=True)
     assert once.computed_pairs == len(set(PAIRS)) == len(np.concatenate([batch.rows for batch in done]))
     assert sum(told) == len(texts)
@@ -259,13 +284,13 @@ def test_pairs_of_the_same_two_texts_are_computed_once_if_asked_and_share_a_scor
 
 def test_a_run_with_repeated_pairs_goes_on_to_the_same_bits(scorer: Any) -> None:
     texts = [*PAIRS, *PAIRS[::-1]]
-    done = []
+    done: list[Done] = []
     whole = scorer.score(texts, on_scored=done.append, repeatable=True).logits
-    kept = {}
+    kept: dict[Any, float] = {}
     for batch in done[:2]:
         kept |= {texts[row]: logit for row, logit in zip(batch.rows, batch.logits, strict=True)}
     known = np.array([kept.get(pair, np.nan) for pair in texts], dtype=np.float32)
-    again = []
+    again: list[Done] = []
     assert scorer.score(texts, known=known, on_scored=again.append, repeatable=True).logits.tobytes() == whole.tobytes()
     assert sorted(batch.rows.tolist() for batch in again) == sorted(batch.rows.tolist() for batch in done[2:])
 
@@ -280,7 +305,8 @@ class Full:
     """A model on a device with room for `tokens` at once."""
 
     def __init__(self, model: Any, tokens: Any) -> None:
-        self.model, self.tokens, self.device, self.refused = model, tokens, model.device, []
+        self.model, self.tokens, self.device = model, tokens, model.device
+        self.refused: list[Any] = []
 
     def inputs(self, batch: Any) -> Any:
         return self.model.inputs(batch)
@@ -330,13 +356,13 @@ def test_deterministic_would_rather_fail_than_split_a_batch(xlmr_folder: Any) ->
             os.environ.pop("CUBLAS_WORKSPACE_CONFIG", None)
 
 
-def test_an_error_that_is_not_about_memory_is_an_error(xlmr_folder: Any) -> None:
+def test_an_error_that_is_not_about_memory_is_an_error(xlmr_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     broken = load(xlmr_folder)
 
     def forward(*inputs: Any) -> None:
         raise RuntimeError("device-side assert")
 
-    broken.runner.model.forward = forward
+    monkeypatch.setattr(broken.runner.model, "forward", forward)
     with pytest.raises(RuntimeError, match="device-side assert"):
         broken.score(PAIRS)
 
@@ -353,12 +379,12 @@ def test_two_workers_give_one_workers_logits_and_outlive_each_other(xlmr_folder:
         assert scorer.score(PAIRS, runner=pool).logits.tobytes() == expected.tobytes()
         pool._own = None
 
-        os.kill(pool._workers[0].process.pid, signal.SIGKILL)
+        os.kill(pool._workers[0].process.pid or 0, signal.SIGKILL)
         one = scorer.score(PAIRS, runner=pool)
         assert one.logits.tobytes() == expected.tobytes()
 
         pool._batch_timeout_s = 0.5
-        os.kill(pool._workers[-1].process.pid, signal.SIGSTOP)  # it hangs
+        os.kill(pool._workers[-1].process.pid or 0, signal.SIGSTOP)  # it hangs
         with pytest.raises(EvalkitError, match=r"no worker is left to score on: .*did not answer for 0\.5 s"):
             scorer.score(PAIRS, runner=pool)
         started = time.monotonic()

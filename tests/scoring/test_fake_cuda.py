@@ -69,12 +69,12 @@ class Indexing(TorchFunctionMode):
         return x
 
 
-class Recording(TorchDispatchMode):
+class Recording(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Keeps the operations and their arguments."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self.calls = []
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.calls: list[Any] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         found = func(*args, **(kwargs or {}))
@@ -227,7 +227,9 @@ class Card:
     device = torch.device("cuda", 1)
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.current, self.log, self.copying = CUDA, [], []
+        self.current: Any = CUDA
+        self.log: list[Any] = []
+        self.copying: list[Any] = []
         monkeypatch.setattr(torch.cuda, "device", self.made_current)
         monkeypatch.setattr(torch.cuda, "Event", lambda enable_timing: Event(self))
 

@@ -40,7 +40,8 @@ class Traced:
     """Records forwards as torch's tracer does, and counts replays."""
 
     def __init__(self) -> None:
-        self.recorded, self.replayed = [], []
+        self.recorded: list[Any] = []
+        self.replayed: list[Any] = []
 
     def __call__(self, forward: Any) -> Any:
         logits = forward()
@@ -117,7 +118,7 @@ def test_what_no_room_holds_runs_as_ever(scorer: Any, graphed: Any) -> None:
 def test_a_batch_is_held_by_the_smallest_room_that_can(lengths: Any) -> None:
     model = GraphedModel.__new__(GraphedModel)
     model._rooms = rooms(65536)
-    batch = type("Batch", (), {"lengths": np.array(lengths, dtype=np.int32)})
+    batch: Any = type("Batch", (), {"lengths": np.array(lengths, dtype=np.int32)})
     room = model._room(batch)
     fits = [room for room in model._rooms if room.holds(len(lengths), sum(lengths))]
     assert room == (fits[0] if fits and max(lengths) <= 512 else None)
@@ -127,7 +128,7 @@ def test_a_batch_is_held_by_the_smallest_room_that_can(lengths: Any) -> None:
 
 
 def test_recording_warms_up_first_and_keeps_to_one_stream_and_one_pool(monkeypatch: pytest.MonkeyPatch) -> None:
-    log = []
+    log: list[Any] = []
 
     class Stream:
         def wait_stream(self, other: Any) -> None:
@@ -161,7 +162,12 @@ def test_recording_warms_up_first_and_keeps_to_one_stream_and_one_pool(monkeypat
     monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
     monkeypatch.setattr(torch.cuda, "graph", graph)
     record = graphs._recorder(torch.device("cuda", 1))
-    replay, logits = record(lambda: log.append("forward") or torch.ones(1))
+
+    def forward() -> torch.Tensor:
+        log.append("forward")
+        return torch.ones(1)
+
+    replay, logits = record(forward)
     replay()
     assert logits == 1
     assert log == [
@@ -181,7 +187,7 @@ def test_what_cannot_be_replayed_says_what_to_use(bert_folder: Any) -> None:
 
 
 def test_graphs_that_do_not_fit_into_memory_say_what_to_change(graphed: Any) -> None:
-    def full(forward: Any) -> None:
+    def full(forward: Any) -> Any:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     with pytest.raises(EvalkitError, match=r"while CUDA graphs of up to 2048 tokens were recorded: lower .*false"):

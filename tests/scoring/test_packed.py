@@ -26,7 +26,7 @@ def texts(lang: str, name: str) -> list[str]:
 
 
 @pytest.fixture(scope="module", params=["bert", "xlmr"])
-def folder(request: pytest.FixtureRequest) -> Path:
+def folder(request: pytest.FixtureRequest) -> Any:
     return request.getfixturevalue(f"{request.param}_folder")
 
 
@@ -73,7 +73,7 @@ def test_a_text_that_spells_the_padding_token_out_is_scored_as_transformers_does
 
 def test_the_last_layer_over_states_has_the_logits_of_its_keys_and_values(folder: Any) -> None:
     scorer = load(folder, path="packed")
-    model = scorer.runner.model
+    model: Any = scorer.runner.model
     assert model.kernel.over_states is not None
     over_states = scorer.score(PAIRS).logits
     model.kernel = Kernel("keys and values, as on CUDA", model.kernel.attend)

@@ -58,11 +58,11 @@ def own_logits(folder: Path, pairs: list[tuple[str, str]], rule: str, max_length
         queries, passages, truncation=rule, max_length=max_length, padding=True, return_tensors="pt", verbose=False
     )
     with torch.no_grad():
-        return model(**inputs).logits.flatten().numpy()
+        return np.asarray(model(**inputs).logits.flatten().numpy())
 
 
 @pytest.fixture(scope="module", params=["bert", "xlmr"])
-def folder(request: pytest.FixtureRequest) -> Path:
+def folder(request: pytest.FixtureRequest) -> Any:
     return request.getfixturevalue(f"{request.param}_folder")
 
 
@@ -72,7 +72,7 @@ def scorer(folder: Any) -> Scorer:
 
 
 @pytest.fixture(scope="module")
-def logits(scorer: Any) -> np.ndarray:
+def logits(scorer: Any) -> Any:
     return scorer.score(PAIRS).logits
 
 
@@ -124,7 +124,8 @@ def test_token_types_reach_a_bert(bert_folder: Any, path: Any) -> None:
     """Without them the passage would be taken for a part of the query, and the logit would be another one."""
     scorer = load(bert_folder, path=path)
     with_types = scorer.score(PAIRS[:4]).logits
-    scorer.runner.model._takes_types = False
+    model: Any = scorer.runner.model
+    model._takes_types = False
     assert np.abs(scorer.score(PAIRS[:4]).logits - with_types).max() > 1e-3
 
 
@@ -147,7 +148,7 @@ def test_tokens_padding_and_cuts_are_counted_as_by_hand(bert_folder: Any) -> Non
 
 
 def test_progress_adds_up_to_all_pairs(scorer: Any) -> None:
-    told = []
+    told: list[int] = []
     scorer.score(PAIRS, told.append)
     assert len(told) > 1
     assert sum(told) == len(PAIRS)

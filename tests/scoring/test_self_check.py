@@ -24,8 +24,9 @@ SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "i
 
 
 def spec(folder: Path, **more: Any) -> ScorerSpec:
-    return ScorerSpec(**{"model": str(folder), "device": "cpu", "precision": "fp32", "max_length": 64,
-                         "truncation": "longest_first"} | more)  # fmt: skip
+    settings: dict[str, Any] = {"model": str(folder), "device": "cpu", "precision": "fp32", "max_length": 64,
+                                "truncation": "longest_first"}  # fmt: skip
+    return ScorerSpec(**settings | more)
 
 
 def built(folder: Path, **more: Any) -> Built:
@@ -155,6 +156,7 @@ def test_the_self_check_compares_packed_padded_alone_and_in_a_batch_with_transfo
     bert_folder: Any,
 ) -> None:
     checked = built(bert_folder).checked
+    assert checked is not None
     assert checked.ways == ("packed, in a batch", "packed, alone", "padded, in a batch", "by transformers' own call")
     assert 0 <= checked.largest_difference < 1e-5 < checked.tolerance
 
@@ -167,7 +169,9 @@ def test_a_path_that_computes_something_else_is_refused_with_the_path_that_does_
     sentence = refusal(bert_folder)
     assert "BertForSequenceClassification scores one pair in different ways" in sentence
     assert sentence.endswith("the packed path does not compute what this model does: use reranker.path=padded")
-    assert built(bert_folder, path="padded").checked.ways[0] == "padded, in a batch"
+    checked = built(bert_folder, path="padded").checked
+    assert checked is not None
+    assert checked.ways[0] == "padded, in a batch"
 
 
 @pytest.mark.parametrize("kind", ["fnet", "convbert", "nystromformer"])
@@ -195,6 +199,7 @@ def test_the_self_check_is_left_out_by_name_only_and_that_is_recorded(make: Any,
 
 def test_time_of_the_checks_is_known_apart_from_that_of_loading(bert_folder: Any) -> None:
     one = built(bert_folder)
+    assert one.checked is not None
     assert one.check_s == one.pretrained.check_s + one.checked.seconds > 0
     assert built(bert_folder, self_check=False).check_s == pytest.approx(0, abs=one.check_s)
 

@@ -60,7 +60,7 @@ def own_pair(tokenizer: Any, query: str, passage: str, **rule: Any) -> Any:
 
 
 def own_ids(tokenizer: Any, text: str) -> list[int]:
-    return tokenizer(text, add_special_tokens=False)["input_ids"]
+    return list(tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
 @settings(deadline=None, max_examples=120)

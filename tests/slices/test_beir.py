@@ -11,7 +11,7 @@ from evalkit.errors import EvalkitError
 from evalkit.slices import beir
 from evalkit.slices.assemble import fingerprints
 
-CORPUS = [
+CORPUS: list[dict[str, Any]] = [
     {"_id": "d1", "title": "Light", "text": "It is fast."},
     {"_id": "d2", "title": "", "text": "Bread needs yeast."},
     {"_id": "d3", "text": "A passage without a title."},
@@ -154,7 +154,7 @@ def test_fewer_queries_are_some_of_more_queries(tmp_path: Path) -> None:
 
 def test_the_same_seed_cuts_the_same_and_another_seed_differently(tmp_path: Path) -> None:
     path = str(many(tmp_path))
-    asked = {"queries": 5, "corpus": "judged", "distractors": 9}
+    asked: dict[str, Any] = {"queries": 5, "corpus": "judged", "distractors": 9}
     assert beir.load(path, seed=7, **asked) == beir.load(path, seed=7, **asked)
     assert beir.load(path, seed=7, **asked).fingerprint != beir.load(path, seed=8, **asked).fingerprint
 
@@ -195,7 +195,9 @@ def test_a_missing_folder(tmp_path: Path) -> None:
 def test_a_missing_split_is_answered_with_those_there_are(tmp_path: Path) -> None:
     path = folder(tmp_path)
     folder(tmp_path, split="dev")
-    assert refusal(path, split="tset") == (f"slice.split=tset: there is no {path}/qrels/tset.tsv; there is dev, test")
+    assert refusal(path, split="tset") == (
+        f"slice.split=tset: there is no {path}/qrels/tset.tsv; choose from dev, test"
+    )
 
 
 def test_a_folder_without_judgments(tmp_path: Path) -> None:
@@ -266,7 +268,7 @@ def test_a_query_id_that_occurs_twice(tmp_path: Path) -> None:
 def test_an_empty_passage_unless_it_may_be_dropped(tmp_path: Path) -> None:
     path = folder(tmp_path, [*CORPUS, {"_id": "d6", "title": " ", "text": ""}])
     assert refusal(path) == (
-        f"{path}: passage 'd6' is empty; mend the corpus, or leave empty passages out with slice.empty_docs=drop"
+        f"{path}: passage 'd6' is empty; correct the corpus, or leave empty passages out with slice.empty_docs=drop"
     )
     data = beir.load(str(path), empty_docs="drop")
     assert "d6" not in data.docs
@@ -308,9 +310,9 @@ def test_a_corpus_without_passages(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ({"corpus": "half"}, "slice.corpus='half': there is full, judged"),
-        ({"empty_docs": "keep"}, "slice.empty_docs='keep': there is error, drop"),
-        ({"unjudged_queries": "keep"}, "slice.unjudged_queries='keep': there is error, drop"),
+        ({"corpus": "half"}, "slice.corpus='half': choose from full, judged"),
+        ({"empty_docs": "keep"}, "slice.empty_docs='keep': choose from error, drop"),
+        ({"unjudged_queries": "keep"}, "slice.unjudged_queries='keep': choose from error, drop"),
         ({"queries": 0}, "slice.queries=0: give the number of queries to keep, 1 or more, or null for all"),
     ],
 )

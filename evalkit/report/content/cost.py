@@ -1,6 +1,6 @@
-"""What a trial cost, as tables and sentences: all of it, for the Markdown and the HTML report.
+"""What a trial cost, as tables and sentences for the Markdown and the HTML report.
 
-Older results have fewer keys; a null is a figure that was not measured, and is never shown as 0.
+None is a figure that was not measured; it is never shown as 0.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from evalkit.report.content.numbers import amount
-from evalkit.results.result import Result
-from evalkit.results.summary import samples
+from evalkit.results.schema import RerankerFacts, Result, ScoringFacts
+from evalkit.types import Calibration, Cost, Interval, Latency, LatencyGrid, Memory, MemoryPass, Throughput
 
 NOT_MEASURED = "not measured"
 LATENCY, GRID = "Latency of a query", "Latency by depth and length"
-Entry = Mapping[str, Any]
 Row = tuple[str, ...]
 
 
@@ -29,26 +28,24 @@ class Part:
 
 def parts(result: Result) -> list[Part]:
     """Return what the cost of a trial has to tell, in the order of a decision; nothing where nothing was computed."""
-    cost = result.get("cost")
+    cost = result.cost
     if not cost:
         return []
-    effective = result["effective"]
+    effective = result.effective
     found = [
-        _throughput(cost, effective.get("scoring") or {}),
-        *([_latency(cost["latency"])] if cost.get("latency") else []),
-        *([_grid(cost["latency_grid"])] if cost.get("latency_grid") else []),
-        _memory(cost["memory"], cost.get("calibration") or {}, effective.get("scoring") or {}),
+        _throughput(cost, effective.scoring),
+        *([_latency(cost.latency)] if cost.latency else []),
+        *([_grid(cost.latency_grid)] if cost.latency_grid else []),
+        _memory(cost.memory, cost.calibration, effective.scoring),
         _phases(cost),
         _money(cost),
-        _conditions(effective["reranker"], effective.get("environment") or {}, cost),
+        _conditions(effective.reranker, effective.environment or {}, cost),
     ]
     return [part for part in found if part.rows or part.notes]
 
 
-def ends(interval: Sequence[float | None] | None, count: int) -> str:
-    """Return an interval in words, saying of an end that is None that so few samples do not determine it."""
-    if interval is None:  # an older result
-        return ""
+def ends(interval: Interval, count: int) -> str:
+    """Return an interval in words; an end that is None cannot be determined from so few samples."""
     low, high = interval
     unknown = f"not determinable from {_many(count, 'sample')}"
     if low is not None and high is not None:
@@ -58,97 +55,96 @@ def ends(interval: Sequence[float | None] | None, count: int) -> str:
     return f"to {amount(high)}; lower end {unknown}" if high is not None else unknown
 
 
-def _throughput(cost: Entry, scoring: Entry) -> Part:
-    found = cost.get("throughput") or {}
+def _throughput(cost: Cost, scoring: ScoringFacts) -> Part:
+    found = cost.throughput
     rows = [
-        ("pairs/s, end to end", amount(cost["pairs_per_s"])),
-        ("pairs/s, the model alone", _n(found.get("model_pairs_per_s")) or NOT_MEASURED),
-        ("pairs/s, tokenization alone", _n(found.get("tokenize_pairs_per_s")) or NOT_MEASURED),
+        ("pairs/s, end to end", amount(cost.pairs_per_s)),
+        ("pairs/s, the model alone", _n(found.model_pairs_per_s) or NOT_MEASURED),
+        ("pairs/s, tokenization alone", _n(found.tokenize_pairs_per_s) or NOT_MEASURED),
     ]
-    notes = []
-    if found:
-        flops, model, matrix = (found.get(key) for key in ("flops", "model_flops_per_s", "matrix_flops_per_s"))
-        rows += [
-            ("useful tokens/s, end to end", amount(found["tokens_per_s"]) if found["tokens"] else NOT_MEASURED),
-            (
-                "padding, share of the tokens that were computed",
-                f"{found['padding_share']:.1%}" if found["tokens"] else NOT_MEASURED,
-            ),
-            *([("FLOPs of the useful tokens", _si(flops, "FLOP"))] if flops is not None else []),
-            *([("FLOPs a second, the model alone", _si(model, "FLOP/s"))] if model is not None else []),
-            *([("FLOPs a second, a matrix product in this run", _si(matrix, "FLOP/s"))] if matrix is not None else []),
-            ("MFU, the model alone", _share(found.get("model_mfu"))),
-            ("MFU, end to end", _share(found.get("end_to_end_mfu"))),
-        ]
-        of = "the scoring of all pairs" if found["source"] == "scoring" else "a timed pass of its own over a sample"
-        notes.append(
-            f"Of {of}: {_many(found['pairs'], 'pair')}{_tokens(found, ', ')}, {_s(found['wall_s'])}. MFU is the "
-            "rate of the useful tokens' FLOPs over that of a matrix product at the same precision; every layer counts "
-            "whole, also where the engine spares itself some of the last one, so that MFU may exceed 100 %"
-            + ("." if matrix is not None else ", which protocol=standard measures.")
-        )
-    elif scoring.get("padding_share") is not None:
-        rows.append(("padding, share of the tokens that were computed", f"{scoring['padding_share']:.1%}"))
+    flops, model, matrix = found.flops, found.model_flops_per_s, found.matrix_flops_per_s
+    rows += [
+        ("useful tokens/s, end to end", amount(found.tokens_per_s) if found.tokens else NOT_MEASURED),
+        (
+            "padding, share of the tokens that were computed",
+            f"{found.padding_share:.1%}" if found.tokens else NOT_MEASURED,
+        ),
+        *([("FLOPs of the useful tokens", _si(flops, "FLOP"))] if flops is not None else []),
+        *([("FLOPs a second, the model alone", _si(model, "FLOP/s"))] if model is not None else []),
+        *([("FLOPs a second, a matrix product in this run", _si(matrix, "FLOP/s"))] if matrix is not None else []),
+        ("MFU, the model alone", _share(found.model_mfu)),
+        ("MFU, end to end", _share(found.end_to_end_mfu)),
+    ]
+    of = "the scoring of all pairs" if found.source == "scoring" else "a timed pass of its own over a sample"
+    notes = [
+        f"Of {of}: {_many(found.pairs, 'pair')}{_tokens(found, ', ')}, {_s(found.wall_s)}. MFU is the "
+        "rate of the useful tokens' FLOPs over that of a matrix product at the same precision; every layer counts "
+        "whole, also where the engine spares itself some of the last one, so that MFU may exceed 100 %"
+        + ("." if matrix is not None else ", which protocol=standard measures.")
+    ]
     if known := scoring.get("pairs_from_store"):
-        notes.append(f"{known:,} of {_many(cost['pairs'], 'score')} came from a store; no time here has any of them.")
+        notes.append(f"{known:,} of {_many(cost.pairs, 'score')} came from a store; no time here has any of them.")
     if repeated := scoring.get("pairs_repeated"):
         notes.append(f"{_many(repeated, 'pair')} had both texts of another one, and took its score.")
     notes += [str(sentence) for sentence in scoring.get("budget_halvings") or ()]
     return Part("Throughput", ("", "value"), tuple(rows), tuple(notes))
 
 
-def _tokens(found: Entry, before: str, after: str = "") -> str:
+def _tokens(found: Throughput | MemoryPass, before: str, after: str = "") -> str:
     """Return how many tokens were computed; nothing where the reranker did not count them."""
-    return f"{before}{found['tokens']:,} tokens{after}" if found["tokens"] else ""
+    return f"{before}{found.tokens:,} tokens{after}" if found.tokens else ""
 
 
-def _latency(found: Entry) -> Part:
-    count = samples(found)
+def _latency(found: Latency) -> Part:
+    count = len(found.samples_ms)
     rows = [
-        (name, amount(found[f"{name}_ms"]), ends(found.get(f"{name}_ci95_ms"), count))
-        for name in ("p50", "p90", "p95", "p99")
-        if found.get(f"{name}_ms") is not None
+        (name, amount(value), ends(interval, count))
+        for name, value, interval in (
+            ("p50", found.p50_ms, found.p50_ci95_ms),
+            ("p90", found.p90_ms, found.p90_ci95_ms),
+            ("p95", found.p95_ms, found.p95_ci95_ms),
+            ("p99", found.p99_ms, found.p99_ci95_ms),
+        )
     ]
-    note = f"One query with {amount(found['pairs_per_query'])} passages, after warm-up: {_many(count, 'sample')}"
-    if (queries := found.get("queries")) is not None:
-        note += f" of {_many(queries, 'query', 'queries')}, {amount(found['duration_s'])} s together"
+    note = f"One query with {amount(found.pairs_per_query)} passages, after warm-up: {_many(count, 'sample')}"
+    note += f" of {_many(found.queries, 'query', 'queries')}, {amount(found.duration_s)} s together"
     note += ". A percentile is a sample (nearest rank)"
     note += ", and so are the ends of its interval." if any(row[2] for row in rows) else "."
     return _part(LATENCY, ("", "ms", "95 % interval, ms"), rows, [note])
 
 
-def _grid(grid: Entry) -> Part:
-    cells = {(cell["depth"], cell["length"]): cell["latency"] for cell in grid["cells"]}
+def _grid(grid: LatencyGrid) -> Part:
+    cells = {(cell.depth, cell.length): cell.latency for cell in grid.cells}
     depths, lengths = (list(dict.fromkeys(key[n] for key in cells)) for n in (0, 1))
     rows = [(str(depth), *(_spread(cells.get((depth, length))) for length in lengths)) for depth in depths]
     notes = ["Milliseconds of a query: the median, and in brackets the fastest and the slowest sample."] if rows else []
     columns = ("passages", *(f"{length:,} tokens a pair" for length in lengths))
-    return Part(GRID, columns, tuple(rows), (*notes, *map(str, grid.get("notes") or ())))
+    return Part(GRID, columns, tuple(rows), (*notes, *grid.notes))
 
 
-def _spread(found: Entry | None) -> str:
+def _spread(found: Latency | None) -> str:
     if found is None:
         return ""
-    times = found["samples_ms"]
-    middle = amount(found["p50_ms"])
+    times = found.samples_ms
+    middle = amount(found.p50_ms)
     return f"{middle} ({amount(min(times))} to {amount(max(times))})" if len(times) > 1 else f"{middle} (timed once)"
 
 
-def _memory(memory: Entry, calibration: Entry, scoring: Entry) -> Part:
-    own = memory.get("own_pass") or {}
-    predicted, peak = own.get("predicted_peak_mb"), own.get("cuda_allocated_peak_mb")
-    apart = [(words, _mb(own.get(key)), "", "") for key, words in _OWN_PASS]
+def _memory(memory: Memory, calibration: Calibration | None, scoring: ScoringFacts) -> Part:
+    own = memory.own_pass
+    predicted, peak = (own.predicted_peak_mb, own.cuda_allocated_peak_mb) if own else (None, None)
+    apart = [(words, _mb(getattr(own, field, None)), "", "") for field, words in _OWN_PASS]
     if predicted is not None and peak is not None:
         at = [key for key, _ in _OWN_PASS].index("cuda_allocated_peak_mb")
         apart[at] = (apart[at][0], _mb(peak), _mb(predicted), f"{peak / predicted:.2f}")
     rows = [
-        *((words, _mb(memory.get(key)), "", "") for key, words in _MEMORY),
+        *((words, _mb(getattr(memory, field)), "", "") for field, words in _MEMORY),
         *apart,
-        *((words, _mb(calibration.get(key)), "", "") for key, words in _CALIBRATION),
+        *((words, _mb(getattr(calibration, field, None)), "", "") for field, words in _CALIBRATION),
     ]
     if own:
         notes = [
-            f"Apart: a pass of its own over {_many(own['pairs'], 'pair')} of the longest{_tokens(own, ' (', ')')}, "
+            f"Apart: a pass of its own over {_many(own.pairs, 'pair')} of the longest{_tokens(own, ' (', ')')}, "
             "every peak forgotten before."
         ]
     else:
@@ -164,19 +160,18 @@ def _memory(memory: Entry, calibration: Entry, scoring: Entry) -> Part:
     return _part("Memory", columns, [row for row in rows if row[1]], notes)
 
 
-def _phases(cost: Entry) -> Part:
-    first, latency = cost.get("first_forward_ms"), cost.get("latency") or {}
-    calibration = cost.get("calibration") or {}
+def _phases(cost: Cost) -> Part:
+    first, latency, calibration = cost.first_forward_ms, cost.latency, cost.calibration
     rows = [
-        ("loading the reranker", _s(cost["load_s"])),
+        ("loading the reranker", _s(cost.load_s)),
         ("first forward: one query, cold", f"{amount(first)} ms" if first is not None else NOT_MEASURED),
-        ("warm-up, the first forward with it", _s(cost["warmup_s"])),
-        ("steady state: one query, p50", f"{amount(latency['p50_ms'])} ms" if latency else NOT_MEASURED),
-        ("scoring all pairs", _s(cost["scoring_s"])),
-        ("of it the tokenizer, beside the model", _s(cost["tokenize_s"]) if cost["tokenize_s"] else NOT_MEASURED),
-        ("of it the model", _s(cost["forward_s"]) if cost["forward_s"] else NOT_MEASURED),
-        ("first stage: indexing and searching", _s(cost["first_stage_s"])),
-        *([("calibration workload, median", f"{amount(calibration['p50_ms'])} ms")] if calibration else []),
+        ("warm-up, the first forward with it", _s(cost.warmup_s)),
+        ("steady state: one query, p50", f"{amount(latency.p50_ms)} ms" if latency else NOT_MEASURED),
+        ("scoring all pairs", _s(cost.scoring_s)),
+        ("of it the tokenizer, beside the model", _s(cost.tokenize_s) if cost.tokenize_s else NOT_MEASURED),
+        ("of it the model", _s(cost.forward_s) if cost.forward_s else NOT_MEASURED),
+        ("first stage: indexing and searching", _s(cost.first_stage_s)),
+        *([("calibration workload, median", f"{amount(calibration.p50_ms)} ms")] if calibration else []),
     ]
     notes = (
         "Cold: the first query after loading, with all of its passages. In it libraries choose and compile their "
@@ -186,36 +181,36 @@ def _phases(cost: Entry) -> Part:
     return Part("Load, first forward, steady state", ("phase", "time"), tuple(rows), (notes,))
 
 
-def _money(cost: Entry) -> Part:
+def _money(cost: Cost) -> Part:
     notes = []
-    energy, estimate = cost.get("energy") or {}, cost.get("estimate") or {}
-    if energy.get("joules") is not None:
-        each = amount(energy["joules_per_1000_pairs"])
+    energy, estimate = cost.energy, cost.estimate
+    if energy.joules is not None:
+        each = _n(energy.joules_per_1000_pairs)
         notes.append(
-            f"Energy of the whole GPU: {amount(energy['joules'])} J in {_s(energy['duration_s'])}, "
-            f"{amount(energy['mean_power_w'])} W on average; 1,000 pairs took {each} J."
+            f"Energy of the whole GPU: {amount(energy.joules)} J in {_n(energy.duration_s)} s, "
+            f"{_n(energy.mean_power_w)} W on average; 1,000 pairs took {each} J."
         )
-    elif energy.get("why") and estimate:  # else it is no part by itself: see _conditions
-        notes.append(f"Energy was not measured: {energy['why']}.")
+    elif energy.why and estimate:  # else it is no part by itself: see _conditions
+        notes.append(f"Energy was not measured: {energy.why}.")
     if estimate:
-        currency = estimate["currency"]
-        at = f"{estimate['price_per_gpu_hour']:g} {currency} an hour of a GPU"
-        if estimate.get("why"):
-            notes.append(f"No estimate at {at}: {estimate['why']}.")
+        currency = estimate.currency
+        at = f"{estimate.price_per_gpu_hour:g} {currency} an hour of a GPU"
+        if estimate.why:
+            notes.append(f"No estimate at {at}: {estimate.why}.")
         else:
-            alone = estimate.get("per_1000_queries_one_by_one")
+            alone = estimate.per_1000_queries_one_by_one
             notes.append(
-                f"At {at} that is always busy, 1,000 queries with {estimate['depth']} passages each cost "
-                f"{amount(estimate['per_1000_queries'])} {currency} scored together"
+                f"At {at} that is always busy, 1,000 queries with {estimate.depth} passages each cost "
+                f"{_n(estimate.per_1000_queries)} {currency} scored together"
                 + ("" if alone is None else f", {amount(alone)} {currency} one by one")
-                + f"; a million pairs {amount(estimate['per_million_pairs'])} {currency}."
+                + f"; a million pairs {_n(estimate.per_million_pairs)} {currency}."
             )
     return Part("Energy and price", (), (), tuple(notes))
 
 
-def _conditions(reranker: Entry, environment: Entry, cost: Entry) -> Part:
+def _conditions(reranker: RerankerFacts, environment: Mapping[str, Any], cost: Cost) -> Part:
     known = {key: value for key, value in environment.items() if value is not None}
-    facts = {**reranker, **known}  # older results have no environment, and less of it in the reranker
+    facts: dict[str, Any] = {**reranker, **known}
     batch, source = facts.get("batch_tokens"), facts.get("batch_tokens_source")
     held_back = facts.get("clocks_held_back_by")
     why = facts.get("nvml")
@@ -233,11 +228,11 @@ def _conditions(reranker: Entry, environment: Entry, cost: Entry) -> Part:
         ("clocks held back by", "" if held_back is None else ", ".join(held_back) or "nothing"),
         ("power limit", _unit(facts.get("power_limit_w"), "W")),
         ("temperature", _unit(facts.get("temperature_c"), "\u00b0C")),
-        ("NVML", "" if not why or why == (cost.get("energy") or {}).get("why") else f"not read: {why}"),
+        ("NVML", "" if not why or why == cost.energy.why else f"not read: {why}"),
     ]
-    energy = cost.get("energy") or {}
-    alone = energy.get("why") and energy.get("joules") is None and not cost.get("estimate")
-    notes = (f"Energy was not measured: {energy['why']}.",) if alone else ()
+    energy = cost.energy
+    alone = energy.why and energy.joules is None and not cost.estimate
+    notes = (f"Energy was not measured: {energy.why}.",) if alone else ()
     return Part("Measured on", ("", "what"), tuple(row for row in rows if row[1]), notes)
 
 

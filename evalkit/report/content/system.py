@@ -1,11 +1,6 @@
 """Which system a trial measured, in the few facts without which its figures mean nothing: the head of every report."""
 
-from collections.abc import Mapping
-from typing import Any
-
-from evalkit.results.result import Result
-
-Entry = Mapping[str, Any]
+from evalkit.results.schema import RerankerFacts, Result, ScoringFacts
 
 
 def facts(result: Result) -> list[tuple[str, str]]:
@@ -13,12 +8,12 @@ def facts(result: Result) -> list[tuple[str, str]]:
 
     What a result does not have, as those of older versions or of rerankers without a model, is left out.
     """
-    effective = result["effective"]
-    first, reranker, scoring = effective["first_stage"], effective["reranker"], effective.get("scoring") or {}
+    effective = result.effective
+    first, reranker, scoring = effective.first_stage, effective.reranker, effective.scoring
     reranks = reranker.get("reranks", True)
-    depth = effective["depth"]
+    depth = effective.depth
     found = [
-        ("First stage", _joined(first["name"], first.get("model"), first.get("engine"), _file(first))),
+        ("First stage", _joined(first["name"], first.get("model"), first.get("engine"), first.get("path"))),
         ("Reranker", "none" if not reranks else ""),
         ("Run file", str(reranker.get("path") or "") if _is_run(reranker) else ""),
         ("Model", _model(reranker)),
@@ -39,13 +34,9 @@ def line(result: Result) -> str:
     return f"{said[0].upper()}{said[1:]}."
 
 
-def _is_run(reranker: Entry) -> bool:
+def _is_run(reranker: RerankerFacts) -> bool:
     """Tell a finished run from a model: it has a file, and no model."""
     return "path" in reranker and "model" not in reranker
-
-
-def _file(first: Entry) -> str:
-    return str(first.get("path") or "")
 
 
 def _joined(name: object, *more: object) -> str:
@@ -54,14 +45,14 @@ def _joined(name: object, *more: object) -> str:
     return f"{name} ({', '.join(rest)})" if name and rest else str(name or "")
 
 
-def _model(reranker: Entry) -> str:
+def _model(reranker: RerankerFacts) -> str:
     model, revision = reranker.get("model"), str(reranker.get("revision") or "")
     kind, _, digits = revision.rpartition(":")
     short = f"{kind}:{digits[:12]}" if kind else digits[:12]
     return f"{model}, revision {short}" if model and short else str(model or "")
 
 
-def _architecture(reranker: Entry) -> str:
+def _architecture(reranker: RerankerFacts) -> str:
     if not reranker.get("architecture"):
         return ""
     layers, parameters = reranker.get("layers"), reranker.get("parameters")
@@ -70,12 +61,12 @@ def _architecture(reranker: Entry) -> str:
     return ", ".join([str(reranker["architecture"]), *more])
 
 
-def _length(reranker: Entry) -> str:
+def _length(reranker: RerankerFacts) -> str:
     most = reranker.get("max_length")
     return f"{most:,} tokens a pair" if most else ""
 
 
-def _truncation(reranker: Entry, scoring: Entry) -> str:
+def _truncation(reranker: RerankerFacts, scoring: ScoringFacts) -> str:
     rule = reranker.get("truncation")
     if not rule:
         return ""

@@ -1,11 +1,12 @@
 """Results as rows and sentences: the words that terminal and Markdown share."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
+from evalkit.evaluation.ties import Tied
 from evalkit.report.content.numbers import amount, around, number
-from evalkit.results.result import Result
-from evalkit.results.summary import cost_figures, label, label_first, label_second, labels, reranks, samples
+from evalkit.results.comparison_schema import CostFigures
+from evalkit.results.schema import Result, Unfinished
+from evalkit.results.summary import cost_figures, label, label_first, label_second, labels, reranks
 
 
 def verdict(result: Result) -> str:
@@ -13,17 +14,17 @@ def verdict(result: Result) -> str:
 
     Where much was cut, it says so: the model did not read all of what it judged.
     """
-    effect = result["effectiveness"]
-    name = next(iter(effect["delta"]))
+    effect = result.effectiveness
+    name = next(iter(effect.delta))
     if not reranks(result):
-        return f"No reranker: {name} {effect['first_stage']['mean'][name]:.4f} by {label(result)}."
-    before, after = effect["first_stage"]["mean"][name], effect["reranked"]["mean"][name]
-    low, high = effect["delta_ci95"][name]
+        return f"No reranker: {name} {effect.first_stage.mean[name]:.4f} by {label(result)}."
+    before, after = effect.first_stage.mean[name], effect.reranked.mean[name]
+    low, high = effect.delta_ci95[name]
     interval = f", 95 % interval {low:+.4f} to {high:+.4f}" if low is not None else ""
-    counts = f"{effect['wins'][name]} queries better, {effect['losses'][name]} worse, {effect['ties'][name]} equal"
+    counts = f"{effect.wins[name]} queries better, {effect.losses[name]} worse, {effect.ties[name]} equal"
     return (
-        f"Reranking {effect['verdict'][name]}: {name} {before:.4f} -> {after:.4f} "
-        f"({effect['delta'][name]:+.4f}{interval}; {counts}){_truncation(result)}."
+        f"Reranking {effect.verdict[name]}: {name} {before:.4f} -> {after:.4f} "
+        f"({effect.delta[name]:+.4f}{interval}; {counts}){_truncation(result)}."
     )
 
 
@@ -32,7 +33,7 @@ MUCH_CUT = 0.1
 
 
 def _truncation(result: Result) -> str:
-    scoring, reranker = result["effective"].get("scoring", {}), result["effective"]["reranker"]
+    scoring, reranker = result.effective.scoring, result.effective.reranker
     cut, pairs, most = scoring.get("truncated_pairs", 0), scoring.get("pairs", 0), reranker.get("max_length")
     if not pairs or cut / pairs < MUCH_CUT or most is None:
         return ""
@@ -45,13 +46,13 @@ def _truncation(result: Result) -> str:
     return f", but {cut:,} of {pairs:,} pairs ({cut / pairs:.0%}) were cut to {most:,} tokens; {way_out}"
 
 
-def tied_means(result: Result) -> list[tuple[str, str, Mapping[str, float]]]:
+def tied_means(result: Result) -> list[tuple[str, str, Tied]]:
     """Return for each list with ties, and each measure: its mean over all orders of the tied passages, and the ends."""
-    analysis = result.get("analysis") or {}
+    analysis = result.analysis
     return [
         (label, measure, means)
-        for label, key in ((label_first(result), "tied_first_stage"), (label_second(result), "tied"))
-        for measure, means in (analysis.get(key) or {}).items()
+        for label, tied in ((label_first(result), analysis.tied_first_stage), (label_second(result), analysis.tied))
+        for measure, means in (tied or {}).items()
     ]
 
 
@@ -60,65 +61,64 @@ def tie_lines(result: Result, least: float = 0.0) -> list[str]:
 
     Only where it could be another by `least` or more.
     """
-    scoring, analysis = result["effective"].get("scoring", {}), result.get("analysis") or {}
-    name, found = next(iter(result["effectiveness"]["delta"])), []
-    for ranking, key, tied, count, of, what in (
-        (label_first(result), "first_stage", "tied_first_stage", "first_stage_tied_hits", "first_stage_hits", "hits"),
-        (label_second(result), "reranked", "tied", "tied_pairs", "pairs", "candidates"),
+    scoring, analysis, effect = result.effective.scoring, result.analysis, result.effectiveness
+    name, found = next(iter(effect.delta)), []
+    hits, tied_hits = scoring.get("first_stage_hits", 0), scoring.get("first_stage_tied_hits", 0)
+    pairs, tied_pairs = scoring.get("pairs", 0), scoring.get("tied_pairs", 0)
+    for ranking, means, tied, count, of, what in (
+        (label_first(result), effect.first_stage, analysis.tied_first_stage, tied_hits, hits, "hits"),
+        (label_second(result), effect.reranked, analysis.tied, tied_pairs, pairs, "candidates"),
     ):
-        over = (analysis.get(tied) or {}).get(name)
-        if not over or not scoring.get(count) or over["high"] - over["low"] < least:
+        over = (tied or {}).get(name)
+        if not over or not count or over.high - over.low < least:
             continue
         found.append(
-            f"Ties of {ranking}: {scoring[count]:,} of {scoring[of]:,} {what} ({scoring[count] / scoring[of]:.1%}); "
-            f"{name} is {result['effectiveness'][key]['mean'][name]:.4f} in the order measured, {over['low']:.4f} to "
-            f"{over['high']:.4f} over all orders of the tied, {over['expected']:.4f} on average."
+            f"Ties of {ranking}: {count:,} of {of:,} {what} ({count / of:.1%}); "
+            f"{name} is {means.mean[name]:.4f} in the order measured, {over.low:.4f} to "
+            f"{over.high:.4f} over all orders of the tied, {over.expected:.4f} on average."
         )
     return found
 
 
 def cost_line(result: Result) -> str | None:
     """Return time, memory and price in one line, or None where nothing was computed."""
-    cost = result["cost"]
+    cost = result.cost
     if cost is None:
         return None
-    reranker = result["effective"]["reranker"]
-    known = result["effective"].get("scoring", {}).get("pairs_from_store")
+    reranker = result.effective.reranker
+    known = result.effective.scoring.get("pairs_from_store")
     stored = f" ({known:,} known from a store, none of them timed)" if known else ""
-    parts = [f"{cost['pairs']:,} pairs at {amount(cost['pairs_per_s'])} pairs/s{stored}"]
-    if latency := cost["latency"]:
+    parts = [f"{cost.pairs:,} pairs at {amount(cost.pairs_per_s)} pairs/s{stored}"]
+    if latency := cost.latency:
         parts.append(
-            f"one query with {latency['pairs_per_query']:.0f} passages takes {amount(latency['p50_ms'])} ms (p50), "
-            f"{amount(latency['p90_ms'])} (p90), {amount(latency['p99_ms'])} (p99) in {samples(latency):,} samples"
+            f"one query with {latency.pairs_per_query:.0f} passages takes {amount(latency.p50_ms)} ms (p50), "
+            f"{amount(latency.p90_ms)} (p90), {amount(latency.p99_ms)} (p99) in {len(latency.samples_ms):,} samples"
         )
-    memory = cost["memory"]
-    if memory["cuda_allocated_peak_mb"] is not None:
+    memory = cost.memory
+    if memory.cuda_allocated_peak_mb is not None:
         parts.append(
-            f"peak GPU memory {memory['cuda_allocated_peak_mb']:,.0f} MiB allocated, "
-            f"{memory['cuda_reserved_peak_mb']:,.0f} reserved"
+            f"peak GPU memory {memory.cuda_allocated_peak_mb:,.0f} MiB allocated, "
+            f"{memory.cuda_reserved_peak_mb:,.0f} reserved"
         )
-    if memory["rss_peak_mb"] is not None:
-        parts.append(f"peak process memory {memory['rss_peak_mb']:,.0f} MiB")
-    estimate = cost.get("estimate") or {}
-    if estimate.get("per_1000_queries") is not None:
-        parts.append(f"1,000 queries for {amount(estimate['per_1000_queries'])} {estimate['currency']}")
+    if memory.rss_peak_mb is not None:
+        parts.append(f"peak process memory {memory.rss_peak_mb:,.0f} MiB")
+    estimate = cost.estimate
+    if estimate is not None and estimate.per_1000_queries is not None:
+        parts.append(f"1,000 queries for {amount(estimate.per_1000_queries)} {estimate.currency}")
     at = f" at {reranker['precision']}" if reranker.get("precision") else ""
     on = f" on {reranker['device_name']}" if reranker.get("device_name") else ""
     return f"Cost{at}{on}: {'; '.join(parts)}."
 
 
-def device(figures: Mapping[str, Any]) -> str:
-    """Return the device that `cost_figures` are of, also where the reranker did not name one."""
-    return str(figures.get("device") or "an unnamed device")
+def device(cost: CostFigures) -> str:
+    """Return the device that a cost was measured on, also where the reranker did not name one."""
+    return cost.device or "an unnamed device"
 
 
 def heading(result: Result) -> str:
     """Return what was evaluated, in a line."""
-    facts, effect = result["effective"]["slice"], result["effectiveness"]
-    return (
-        f"{facts['name']}: {effect['queries']} queries, {facts['docs']:,} passages, "
-        f"depth {result['effective']['depth']}"
-    )
+    facts, effect = result.effective.slice, result.effectiveness
+    return f"{facts['name']}: {effect.queries} queries, {facts['docs']:,} passages, depth {result.effective.depth}"
 
 
 def effectiveness_columns(result: Result) -> list[str]:
@@ -130,64 +130,64 @@ def effectiveness_columns(result: Result) -> list[str]:
 
 def effectiveness_rows(result: Result) -> list[list[str]]:
     """Return for each measure the cells under `effectiveness_columns`; after the delta comes half its interval."""
-    effect = result["effectiveness"]
+    effect = result.effectiveness
     if not reranks(result):
-        first, ceiling = effect["first_stage"]["mean"], effect["ceiling"]["mean"]
+        first, ceiling = effect.first_stage.mean, effect.ceiling.mean
         return [[name, f"{value:.4f}", f"{ceiling[name]:.4f}"] for name, value in first.items()]
     rows = []
-    for name, delta in effect["delta"].items():
-        low, high = effect["delta_ci95"][name]
+    for name, delta in effect.delta.items():
+        low, high = effect.delta_ci95[name]
         rows.append(
             [
                 name,
-                f"{effect['first_stage']['mean'][name]:.4f}",
-                f"{effect['reranked']['mean'][name]:.4f}",
+                f"{effect.first_stage.mean[name]:.4f}",
+                f"{effect.reranked.mean[name]:.4f}",
                 around(delta, low, high),
-                f"{effect['wins'][name]}/{effect['ties'][name]}/{effect['losses'][name]}",
-                f"{effect['ceiling']['mean'][name]:.4f}",
+                f"{effect.wins[name]}/{effect.ties[name]}/{effect.losses[name]}",
+                f"{effect.ceiling.mean[name]:.4f}",
             ]
         )
     return rows
 
 
-def sweep_rows(results: Sequence[Result], measures: int | None = None) -> list[dict[str, str]]:
+def sweep_rows(results: Sequence[Result | Unfinished], measures: int | None = None) -> list[dict[str, str]]:
     """Return a row for each trial: the first `measures` of effectiveness (None for all) and cost, side by side.
 
     Slice and depth have columns of their own where they differ. Measures that not every trial has are left out.
     """
-    done = [result for result in results if result["status"] == "finished"]
-    names = [n for n in (done[0]["effectiveness"]["delta"] if done else ()) if all(_has(r, n) for r in done)][:measures]
-    vary_slice = len({result["effective"]["slice"]["name"] for result in done}) > 1
+    done = [result for result in results if isinstance(result, Result) and result.status == "finished"]
+    names = [n for n in (done[0].effectiveness.delta if done else ()) if all(_has(r, n) for r in done)][:measures]
+    vary_slice = len({result.effective.slice["name"] for result in done}) > 1
     vary_depth = len({_depth(result) for result in results}) > 1
     rows = []
     for result, name in zip(results, labels(results, depth=False)):
-        finished = result["status"] == "finished"
+        finished = result if isinstance(result, Result) and result.status == "finished" else None
         row = {"system": name}
         if vary_slice:
-            row["slice"] = result["effective"]["slice"]["name"] if finished else ""
+            row["slice"] = finished.effective.slice["name"] if finished else ""
         if vary_depth:
             row["depth"] = _depth(result)
-        row |= {measure: _after_and_delta(result, measure) if finished else "failed" for measure in names}
-        cost = cost_figures(result) or {}
-        row["pairs/s"] = number(cost.get("pairs_per_s"))
-        row["p50 ms"] = number(cost.get("p50_ms"))
-        row["p99 ms"] = number(cost.get("p99_ms"))
-        row["peak MiB"] = number(cost.get("peak_mb"), ",.0f")
+        row |= {measure: _after_and_delta(finished, measure) if finished else "failed" for measure in names}
+        cost = cost_figures(result) if isinstance(result, Result) else None
+        row["pairs/s"] = number(cost.pairs_per_s if cost else None)
+        row["p50 ms"] = number(cost.p50_ms if cost else None)
+        row["p99 ms"] = number(cost.p99_ms if cost else None)
+        row["peak MiB"] = number(cost.peak_mb if cost else None, ",.0f")
         rows.append(row)
     return rows
 
 
-def _depth(result: Result) -> str:
+def _depth(result: Result | Unfinished) -> str:
     """Return the depth that was judged, or what was asked where nothing was."""
-    depth = (result.get("effective") or result["asked"])["depth"]
+    depth = result.effective.depth if isinstance(result, Result) else result.asked.get("depth")
     return "" if depth is None else str(depth)
 
 
 def _has(result: Result, name: str) -> bool:
-    return name in result["effectiveness"]["delta"]
+    return name in result.effectiveness.delta
 
 
 def _after_and_delta(result: Result, name: str) -> str:
-    effect = result["effectiveness"]
-    after = f"{effect['reranked']['mean'][name]:.4f}"
-    return f"{after} ({effect['delta'][name]:+.4f})" if reranks(result) else after
+    effect = result.effectiveness
+    after = f"{effect.reranked.mean[name]:.4f}"
+    return f"{after} ({effect.delta[name]:+.4f})" if reranks(result) else after

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from evalkit.evaluation.breakdown import Example
 from evalkit.report.content import values
 from evalkit.report.content.values import Entry
 from evalkit.report.html.markup import Markup, join, tag
@@ -43,13 +44,13 @@ class Passages:
         summary = tag("summary", tag("bdi", query_id, class_="id"), f" \u00b7 {facts}")
         return tag("details", summary, tag("div", listed, id=f"q{self.numbers[query_id]}"), class_="rest")
 
-    def move(self, move: Entry, main: str) -> Markup:
+    def move(self, move: Example, main: str) -> Markup:
         """Return a gain or loss with the five best passages of either list."""
-        query_id = str(move["query_id"])
-        change = values.signed(move["after"] - move["before"])
-        moved = f" {main} {move['before']:.4f} \u2192 {move['after']:.4f} ({change})"
+        query_id = move.query_id
+        change = values.signed(move.after - move.before)
+        moved = f" {main} {move.before:.4f} \u2192 {move.after:.4f} ({change})"
         line = self.lines.get(query_id)
-        head = tag("p", tag("bdi", str(move["query"]), lang=self.lang), tag("br"), tag("span", moved, class_="note"))
+        head = tag("p", tag("bdi", move.query, lang=self.lang), tag("br"), tag("span", moved, class_="note"))
         if not line:
             return tag("li", head)
         best = [p for p in line["passages"] if _within(p, 5)]

@@ -3,7 +3,10 @@
 import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 
+from evalkit.evaluation.breakdown import ClassRow, DepthRow
+from evalkit.evaluation.score_analysis import ScoreAnalysis
 from evalkit.report.content import cost as costs
 from evalkit.report.content import numbers, system, trends, values
 from evalkit.report.content import trial as tables
@@ -13,7 +16,7 @@ from evalkit.report.html.markup import Markup, join, picture, tag
 from evalkit.report.html.passages import Passages
 from evalkit.report.plots import titles
 from evalkit.results import summary
-from evalkit.results.result import Result
+from evalkit.results.schema import Analysis, Effectiveness, PerQueryValues, Reference, Result
 
 
 def trial(result: Result, passages: Sequence[Entry], pictures: Mapping[str, str]) -> str:
@@ -23,33 +26,33 @@ def trial(result: Result, passages: Sequence[Entry], pictures: Mapping[str, str]
     table of what it shows; a name that is not known here is its title in a section of its own. Parts that `result` does
     not have, as those of older versions, are left out; without a reranker it is a page of the first stage alone.
     """
-    effect, analysis = result["effectiveness"], result.get("analysis") or {}
-    main, reranks = next(iter(effect["delta"])), summary.reranks(result)
-    shown = Passages(passages, effect["relevance_level"], result["effective"]["slice"].get("lang"), reranks)
+    effect, analysis = result.effectiveness, result.analysis
+    main, reranks = next(iter(effect.delta)), summary.reranks(result)
+    shown = Passages(passages, effect.relevance_level, result.effective.slice["lang"], reranks)
     drawn = _Drawn(result, pictures)
     quality, breakdowns = (_quality, "Where it helps") if reranks else (_quality_alone, "By kind of query")
-    depths = _depths(analysis.get("depths"), list(effect["delta"]), drawn) if reranks else ()
-    scores = _scores(analysis.get("scores"), effect["relevance_level"], drawn)
+    depths = _depths(analysis.depths, list(effect.delta), drawn) if reranks else ()
+    scores = _scores(analysis.scores, effect.relevance_level, drawn)
     sections = [
         parts.section("quality", "What reranking changed" if reranks else "Quality", *quality(result, drawn)),
-        parts.warnings(result.get("warnings")),
+        parts.warnings(result.warnings),
         parts.section("depth", "Quality by depth", *depths),
-        parts.section("breakdown", breakdowns, *_breakdowns(analysis.get("breakdown"), main, result)),
+        parts.section("breakdown", breakdowns, *_breakdowns(analysis.breakdown, main, result)),
         parts.section("scores", "What the scores mean", *scores),
         parts.section("moves", "The largest changes", *_moves(analysis, shown, main)),
-        parts.section("queries", "Every query", *_queries(effect["per_query"], shown, reranks)),
+        parts.section("queries", "Every query", *_queries(effect.per_query, shown, reranks)),
         parts.section("cost", "Cost", *_cost(result, drawn)),
-        parts.section("references", "Published figures", *_references(result.get("references"))),
-        parts.section("settings", "Asked and done", *_settings(result["asked"], result["effective"])),
-        parts.section("origin", "Where it comes from", *_origin(result.get("provenance") or {})),
+        parts.section("references", "Published figures", *_references(result.references)),
+        parts.section("settings", "Asked and done", *_settings(result.asked, asdict(result.effective))),
+        parts.section("origin", "Where it comes from", *_origin(result.provenance)),
     ]
     sections.insert(2, parts.pictures(drawn.rest()))
-    state = _TREND.get(effect["verdict"][main], "")
+    state = _TREND.get(effect.verdict[main], "")
     claim, _, how_much = tables.verdict(result).partition(": ")
     cost = tables.cost_line(result)
     head = tag(
         "header",
-        tag("p", f"{result['name']} \u00b7 {tables.heading(result)}"),
+        tag("p", f"{result.name} \u00b7 {tables.heading(result)}"),
         tag("h1", tag("strong", claim, class_=parts.GLYPH.get(state)), how_much),
         tag("p", summary.label(result), class_="plain"),
         tag("dl", *(tag("div", tag("dt", name), tag("dd", value)) for name, value in system.facts(result))),
@@ -57,7 +60,7 @@ def trial(result: Result, passages: Sequence[Entry], pictures: Mapping[str, str]
         class_=state or None,
     )
     question = "is the reranker worth it?" if reranks else "the first stage by itself"
-    return parts.page(f"{result['name']}: {question}", head, sections)
+    return parts.page(f"{result.name}: {question}", head, sections)
 
 
 class _Drawn:
@@ -78,44 +81,43 @@ class _Drawn:
 
 def _quality_alone(result: Result, drawn: _Drawn) -> Iterable[Markup | None]:
     """Yield the quality of a first stage that nothing reranked."""
-    effect = result["effectiveness"]
+    effect = result.effectiveness
     rows = [
-        [name, values.value(value), values.value(effect["ceiling"]["mean"][name])]
-        for name, value in effect["first_stage"]["mean"].items()
+        [name, values.value(value), values.value(effect.ceiling.mean[name])]
+        for name, value in effect.first_stage.mean.items()
     ]
     yield parts.table(["measure", summary.label_first(result), "ceiling"], rows, "Measures")
     yield parts.note(
-        f"Means over {_queries_of(effect)}. Binary measures count grade {effect['relevance_level']} and above as "
+        f"Means over {_queries_of(effect)}. Binary measures count grade {effect.relevance_level} and above as "
         "relevant. The ceiling is what a perfect order of the same candidates would reach."
     )
-    if unjudged := effect.get("unjudged_at_10"):
-        yield parts.note(f"Unjudged passages in the top 10: {unjudged['first_stage']:.1%}.")
+    yield parts.note(f"Unjudged passages in the top 10: {effect.unjudged_at_10.first_stage:.1%}.")
     yield _ties(result)
 
 
 def _quality(result: Result, drawn: _Drawn) -> Iterable[Markup | None]:
-    effect = result["effectiveness"]
-    names, tests = list(effect["delta"]), effect.get("tests") or {}
-    first, ceiling = (effect[key]["mean"] for key in ("first_stage", "ceiling"))
+    effect = result.effectiveness
+    names, tests = list(effect.delta), effect.tests
+    first, ceiling = effect.first_stage.mean, effect.ceiling.mean
     drawn_ends = {
-        name: trends.within(ends, effect["delta"][name], first[name], ceiling[name]) or (None, None)
-        for name, ends in effect["delta_ci95"].items()
+        name: trends.within(ends, effect.delta[name], first[name], ceiling[name]) or (None, None)
+        for name, ends in effect.delta_ci95.items()
     }
-    scale = parts.scale(drawn_ends.values(), effect["delta"].values())
+    scale = parts.scale(drawn_ends.values(), effect.delta.values())
     rows = []
     for name in names:
-        test, (low, high) = tests.get(name) or {}, effect["delta_ci95"][name]
+        test, (low, high) = tests.get(name), effect.delta_ci95[name]
         rows.append([
             name,
             values.value(first[name]),
-            values.value(effect["reranked"]["mean"][name]),
-            parts.mean_change(effect["delta"][name], (low, high)),
-            parts.around(effect["delta"][name], drawn_ends[name], scale),
+            values.value(effect.reranked.mean[name]),
+            parts.mean_change(effect.delta[name], (low, high)),
+            parts.around(effect.delta[name], drawn_ends[name], scale),
             values.interval(low, high),
-            values.interval(*(test.get("bca95") or (None, None))),
-            values.p(test.get("randomization_p")),
-            values.p(test.get("holm_p")),
-            f"{effect['wins'][name]}/{effect['ties'][name]}/{effect['losses'][name]}",
+            values.interval(*(test.bca95 if test else (None, None))),
+            values.p(test.randomization_p if test else None),
+            values.p(test.holm_p if test else None),
+            f"{effect.wins[name]}/{effect.ties[name]}/{effect.losses[name]}",
             values.value(ceiling[name]),
         ])  # fmt: skip
     columns = [
@@ -124,22 +126,21 @@ def _quality(result: Result, drawn: _Drawn) -> Iterable[Markup | None]:
     ]  # fmt: skip
     yield parts.table(columns, rows, "Measures", cards=True)
     yield parts.note(
-        f"Means over {_queries_of(effect)}. Binary measures count grade {effect['relevance_level']} and above as "
+        f"Means over {_queries_of(effect)}. Binary measures count grade {effect.relevance_level} and above as "
         "relevant. Intervals are of the mean paired difference: Student's t, and the bootstrap's BCa where it is "
         "shown. The ceiling is what a perfect order of the same candidates would reach. An arrow stands where the t "
         "interval leaves out 0; its drawing ends where the measure would pass 0 or the ceiling."
         + (" p is of the paired randomisation test; corrected is Holm's, over all measures here." if tests else "")
     )
-    if unjudged := effect.get("unjudged_at_10"):
-        before, after = unjudged["first_stage"], unjudged["reranked"]
-        yield parts.note(f"Unjudged passages in the top 10: {before:.1%} before, {after:.1%} after.")
+    before, after = effect.unjudged_at_10.first_stage, effect.unjudged_at_10.reranked
+    yield parts.note(f"Unjudged passages in the top 10: {before:.1%} before, {after:.1%} after.")
     if tests:
         rows = [
             [
                 name,
-                *(values.p(test.get(key)) for key in _TESTS),
-                numbers.number(test.get("effect_size"), "+.3f"),
-                values.value(test.get("detectable")),
+                *(values.p(getattr(test, field)) for field in _TESTS),
+                numbers.number(test.effect_size, "+.3f"),
+                values.value(test.detectable),
             ]
             for name, test in tests.items()
         ]
@@ -152,7 +153,7 @@ def _quality(result: Result, drawn: _Drawn) -> Iterable[Markup | None]:
 def _ties(result: Result) -> Markup | None:
     """Return what each measure would be over all orders of the tied passages, for each list that has some."""
     rows = [
-        [label, name, *(values.value(means.get(key)) for key in ("low", "expected", "high"))]
+        [label, name, *(values.value(value) for value in (means.low, means.expected, means.high))]
         for label, name, means in tables.tied_means(result)
     ]
     if not rows:
@@ -166,24 +167,21 @@ def _ties(result: Result) -> Markup | None:
     )
 
 
-def _queries_of(effect: Entry) -> str:
-    return "1 query" if effect["queries"] == 1 else f"{effect['queries']} queries"
+def _queries_of(effect: Effectiveness) -> str:
+    return "1 query" if effect.queries == 1 else f"{effect.queries} queries"
 
 
-def _depths(depths: Sequence[Entry] | None, names: Sequence[str], drawn: _Drawn) -> Iterable[Markup | None]:
+def _depths(depths: Sequence[DepthRow], names: Sequence[str], drawn: _Drawn) -> Iterable[Markup | None]:
     if not depths:
         return
     yield parts.note("The same scores, had only the best candidates of the first stage been reranked.")
-    rows = [
-        [str(d["depth"]), values.count(d.get("pairs")), *(values.value(d["mean"].get(name)) for name in names)]
-        for d in depths
-    ]
+    rows = [[str(d.depth), values.count(d.pairs), *(values.value(d.mean.get(name)) for name in names)] for d in depths]
     table = parts.table(["depth", "pairs", *names], rows, "Quality by depth", marked=len(rows) - 1)
     yield parts.beside(table, drawn.take("depths"))
 
 
-def _breakdowns(breakdown: Mapping[str, Sequence[Entry]] | None, main: str, result: Result) -> Iterable[Markup | None]:
-    groups = {by: found for by, found in (breakdown or {}).items() if found}
+def _breakdowns(breakdown: Mapping[str, Sequence[ClassRow]], main: str, result: Result) -> Iterable[Markup | None]:
+    groups = {by: found for by, found in breakdown.items() if found}
     if not groups:
         return
     reranks = summary.reranks(result)
@@ -194,10 +192,10 @@ def _breakdowns(breakdown: Mapping[str, Sequence[Entry]] | None, main: str, resu
             " Small groups have wide intervals, and many groups find something by chance. An arrow stands where the "
             "interval leaves out 0; drawings end where the mean would pass 0 or 1."
         )
-    if any(group["queries"] < trends.FEW for group in several):
+    if any(group.queries < trends.FEW for group in several):
         said += f" Few: fewer than {trends.FEW} queries, whose mean says little."
     yield parts.note(said)
-    scale = parts.scale(map(_possible, several), (g["delta"] for g in several))
+    scale = parts.scale(map(_possible, several), (g.delta for g in several))
     columns = ["group", "queries", "before", "after", "change", parts.DRAWN, "95 % interval (t)"]
     for by, found in groups.items():
         title = _BREAKDOWNS.get(by, by.replace("_", " "))
@@ -205,13 +203,13 @@ def _breakdowns(breakdown: Mapping[str, Sequence[Entry]] | None, main: str, resu
             continue
         rows = [
             [
-                str(group["label"]),
-                values.count(group["queries"]) + (" (few)" if group["queries"] < trends.FEW else ""),
-                values.value(group["before"]),
-                values.value(group["after"]),
-                parts.mean_change(group["delta"], group["ci95"]),
-                parts.around(group["delta"], _possible(group), scale),
-                values.interval(*group["ci95"]),
+                str(group.label),
+                values.count(group.queries) + (" (few)" if group.queries < trends.FEW else ""),
+                values.value(group.before),
+                values.value(group.after),
+                parts.mean_change(group.delta, group.ci95),
+                parts.around(group.delta, _possible(group), scale),
+                values.interval(*group.ci95),
             ]
             for group in found
         ]
@@ -219,7 +217,7 @@ def _breakdowns(breakdown: Mapping[str, Sequence[Entry]] | None, main: str, resu
             yield parts.titled(title, parts.table(columns, rows, title, cards=True))
         else:
             yield parts.titled(title, parts.table(["group", "queries", "mean"], [row[:3] for row in rows], title))
-    if alone := [f"{_by(by)} {found[0]['label']}" for by, found in groups.items() if len(found) == 1]:
+    if alone := [f"{_by(by)} {found[0].label}" for by, found in groups.items() if len(found) == 1]:
         yield parts.note(f"All queries are of one group {'; '.join(alone)}.")
 
 
@@ -228,57 +226,59 @@ def _by(breakdown: str) -> str:
     return f"{title[0].lower()}{title[1:]}:"
 
 
-def _possible(group: Entry) -> tuple[float, float] | tuple[None, None]:
+def _possible(group: ClassRow) -> tuple[float, float] | tuple[None, None]:
     """Return a group's interval as far as its mean can go: to 0 and to 1."""
-    return trends.within(group["ci95"], group["delta"], group["before"], 1.0) or (None, None)
+    return trends.within(group.ci95, group.delta, group.before, 1.0) or (None, None)
 
 
-def _scores(scores: Entry | None, level: int, drawn: _Drawn) -> Iterable[Markup | None]:
+def _scores(scores: ScoreAnalysis | None, level: int, drawn: _Drawn) -> Iterable[Markup | None]:
     if not scores:
         return
-    quantiles = ("p5", "p25", "p50", "p75", "p95")
     rows = [
         [
-            values.grade(group["grade"]),
-            values.count(group["pairs"]),
-            *(numbers.number(group.get(quantile), "+.2f") for quantile in quantiles),
+            values.grade(group.grade),
+            values.count(group.pairs),
+            *(numbers.number(quantile, "+.2f") for quantile in (group.p5, group.p25, group.p50, group.p75, group.p95)),
         ]
-        for group in scores.get("grades") or ()
+        for group in scores.grades
     ]
     table = parts.table(["", "pairs", "5 %", "25 %", "median", "75 %", "95 %"], rows, "Logits by grade", cards=True)
     yield parts.titled("Logits by grade", parts.beside(table, drawn.take("scores")))
     columns = ["logit", "sigmoid", "precision", "recall", "F1"]
-    if best := scores.get("best_f1"):
+    if best := scores.best_f1:
         said = parts.note(
-            f"Over judged pairs, relevant from grade {level} up. The best F1 is {best['f1']:.3f}, at a logit of "
-            f"{best['logit']:+.2f} (sigmoid {best['sigmoid']:.3f}): precision {best['precision']:.3f}, recall "
-            f"{best['recall']:.3f}. A threshold belongs to this model and this slice."
+            f"Over judged pairs, relevant from grade {level} up. The best F1 is {best.f1:.3f}, at a logit of "
+            f"{best.logit:+.2f} (sigmoid {best.sigmoid:.3f}): precision {best.precision:.3f}, recall "
+            f"{best.recall:.3f}. A threshold belongs to this model and this slice."
         )
         rows = [
-            [f"{cut['logit']:+.2f}", *(numbers.number(cut.get(key), ".3f") for key in _THRESHOLD)]
-            for cut in scores.get("thresholds") or ()
+            [
+                f"{cut.logit:+.2f}",
+                *(numbers.number(value, ".3f") for value in (cut.sigmoid, cut.precision, cut.recall, cut.f1)),
+            ]
+            for cut in scores.thresholds
         ]
         every = parts.more(f"{len(rows)} thresholds", parts.table(columns, rows, "Thresholds"))
         yield parts.titled("Where to cut", said, every)
-    if rules := scores.get("rules"):
-        rows = [[str(r["rule"]), values.count(r["pairs"]), values.share(r["relevant_share"])] for r in rules]
+    if rules := scores.rules:
+        rows = [[str(r.rule), values.count(r.pairs), values.share(r.relevant_share)] for r in rules]
         yield parts.titled(
             "Rules of thumb, tried here",
             parts.note("Tutorials call a passage relevant from a sigmoid of 0.8 up and irrelevant below 0.4."),
             parts.table(["rule", "judged pairs", "of them relevant"], rows, "Rules of thumb"),
         )
-    if bins := scores.get("calibration"):
-        error = scores.get("expected_calibration_error")
+    if bins := scores.calibration:
+        error = scores.expected_calibration_error
         said = parts.note(
             "It is one where the mean sigmoid equals the share of relevant pairs."
             + ("" if error is None else f" Expected calibration error: {error:.3f}.")
         )
         rows = [
             [
-                f"{b['low']:.1f} to {b['high']:.1f}",
-                values.count(b["pairs"]),
-                numbers.number(b["mean_sigmoid"], ".3f"),
-                numbers.number(b["relevant_share"], ".3f"),
+                f"{b.low:.1f} to {b.high:.1f}",
+                values.count(b.pairs),
+                numbers.number(b.mean_sigmoid, ".3f"),
+                numbers.number(b.relevant_share, ".3f"),
             ]
             for b in bins
         ]
@@ -287,18 +287,16 @@ def _scores(scores: Entry | None, level: int, drawn: _Drawn) -> Iterable[Markup 
         yield parts.titled("Is the sigmoid a probability?", said, parts.beside(drawn.take("reliability")), every)
 
 
-def _moves(analysis: Entry, shown: Passages, main: str) -> Iterable[Markup | None]:
-    for key, title in (("gains", "Gained most"), ("losses", "Lost most")):
-        moves = [shown.move(move, main) for move in analysis.get(key) or ()]
+def _moves(analysis: Analysis, shown: Passages, main: str) -> Iterable[Markup | None]:
+    for examples, title in ((analysis.gains, "Gained most"), (analysis.losses, "Lost most")):
+        moves = [shown.move(move, main) for move in examples]
         most = tag("ol", *moves[:_MOVES], class_="moves") if moves else None
         rest = tag("ol", *moves[_MOVES:], class_="moves", start=_MOVES + 1) if moves[_MOVES:] else None
         yield parts.titled(title, most, parts.more(f"{len(moves) - _MOVES} more", rest))
 
 
-def _queries(
-    per_query: Mapping[str, Mapping[str, Mapping[str, float]]], shown: Passages, reranks: bool
-) -> Iterable[Markup]:
-    first, reranked = per_query["first_stage"], per_query["reranked"]
+def _queries(per_query: PerQueryValues, shown: Passages, reranks: bool) -> Iterable[Markup]:
+    first, reranked = per_query.first_stage, per_query.reranked
     names = list(first)
     query = tag("th", "query", rowspan=2 if reranks else None, scope="col", data_column=0, data_text=True, abbr="query")
     heads = [(name, name) for name in names]
@@ -331,22 +329,22 @@ def _cost(result: Result, drawn: _Drawn) -> Iterable[Markup | None]:
         notes = several if len(part.notes) > 1 else parts.note("".join(part.notes)) if part.notes else None
         name = _PICTURES_OF_COST.get(part.title)
         yield parts.titled(part.title, parts.beside(table, drawn.take(name)) if name else table, notes)
-    if result.get("cost"):
+    if result.cost:
         yield parts.note("MiB are 2\u00b2\u2070 bytes. Latency is one query with its passages, tokenization included.")
 
 
-def _references(references: Sequence[Entry] | None) -> Iterable[Markup | None]:
+def _references(references: Sequence[Reference]) -> Iterable[Markup | None]:
     if not references:
         return
     rows = [
         [
-            str(entry.get("of") or ""),
-            str(entry.get("measure") or ""),
-            values.value(entry.get("value")),
-            values.value(entry.get("ours")),
-            "" if entry.get("difference") is None else values.signed(entry["difference"]),
-            _source(entry.get("source")),
-            str(entry.get("note") or ""),
+            entry.of,
+            entry.measure,
+            values.value(entry.value),
+            values.value(entry.ours),
+            values.signed(entry.difference),
+            _source(entry.source),
+            entry.note,
         ]
         for entry in references
     ]
@@ -396,7 +394,6 @@ _TREND = {"helped": "rise", "hurt": "fall"}
 _PICTURES_OF_COST = {costs.LATENCY: "latency", costs.GRID: "latency_grid"}
 _MOVES = 5
 """So many gains and losses are shown at once."""
-_THRESHOLD = ("sigmoid", "precision", "recall", "f1")
 _TESTS = {
     "randomization_p": "p (randomization)",
     "holm_p": "p (Holm)",

@@ -1,19 +1,19 @@
 """Pictures of cost: how latencies are spread, how they grow with depth and length, and what each system costs."""
 
 import math
-from collections.abc import Mapping, Sequence
+import operator
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from evalkit.report.content import numbers, trial
 from evalkit.report.plots import canvas
 from evalkit.report.plots.titles import title
-from evalkit.results.result import Result
+from evalkit.results.comparison_schema import Comparison, CostFigures
+from evalkit.results.schema import Result
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-Entry = Mapping[str, Any]
 
 
 @canvas.styled
@@ -25,11 +25,11 @@ def latency(result: Result) -> "Figure | None":
     """
     from matplotlib.lines import Line2D
 
-    found = _cost(result).get("latency")
-    if not found or len(found["samples_ms"]) < 2:
+    found = result.cost.latency if result.cost else None
+    if not found or len(found.samples_ms) < 2:
         return None
-    times, names = sorted(found["samples_ms"]), [name for name in _PERCENTILES if f"{name}_ms" in found]
-    placed = canvas.rows(names, least=0.3)
+    times = sorted(found.samples_ms)
+    placed = canvas.rows(_PERCENTILES, least=0.3)
     figure = canvas.sheet(placed.height + 1.9, canvas.NARROW)
     axes, below = figure.subplots(2, 1, sharex=True, height_ratios=[1.2, placed.height])
     shown = _near(times)
@@ -51,8 +51,8 @@ def latency(result: Result) -> "Figure | None":
         axes.plot([right] * len(slow), _heights(slow), **_DOT | {"marker": canvas.MORE, "clip_on": False})
         axes.set_title(_beyond(slow, slow[-1], "up"), loc="right", fontsize=canvas.SMALL)
     open_ended = False
-    for name, y in zip(names, placed.centres, strict=True):
-        value, ends = found[f"{name}_ms"], found.get(f"{name}_ci95_ms") or ()  # older results have no intervals
+    for name, y in zip(_PERCENTILES, placed.centres, strict=True):
+        value, ends = getattr(found, f"{name}_ms"), getattr(found, f"{name}_ci95_ms")
         at = min(max(value, left), right)
         for end, edge in zip(ends, (left, right)):
             to = edge if end is None else min(max(end, left), right)
@@ -65,18 +65,13 @@ def latency(result: Result) -> "Figure | None":
             axes.axvline(value, color=canvas.BLACK, linewidth=1, linestyle=_MARKED[name], zorder=4)
     canvas.label_rows(below, placed)
     count = len(times)
-    drawn = f"{count:,} samples, {numbers.amount(found['pairs_per_query'])} passages a query"
+    drawn = f"{count:,} samples, {numbers.amount(found.pairs_per_query)} passages a query"
     entries: list[tuple[Any, str]] = [
         (Line2D([], [], **_DOT), drawn if each == 1 else f"{drawn}; a dot for each {each}"),
         *([(Line2D([], [], **_DOT | {"marker": canvas.MORE}), "a sample beyond the edge")] if fast or slow else []),
-        *(
-            (Line2D([], [], color=canvas.BLACK, linewidth=1, linestyle=style), name)
-            for name, style in _MARKED.items()
-            if name in names
-        ),
+        *((Line2D([], [], color=canvas.BLACK, linewidth=1, linestyle=style), name) for name, style in _MARKED.items()),
     ]
-    if any(f"{name}_ci95_ms" in found for name in names):
-        entries.append((Line2D([], [], **_SPAN, marker="o", markersize=6), "percentile, 95 % interval"))
+    entries.append((Line2D([], [], **_SPAN, marker="o", markersize=6), "percentile, 95 % interval"))
     if open_ended:
         entries.append((Line2D([], [], **_OPEN), f"an end that {count:,} samples do not determine"))
     canvas.legend(figure, entries, title("latency", result), subtitle=trial.heading(result))
@@ -113,10 +108,10 @@ def latency_grid(result: Result) -> "Figure | None":
     """
     from matplotlib.lines import Line2D
 
-    cells = (_cost(result).get("latency_grid") or {}).get("cells") or []
+    cells = result.cost.latency_grid.cells if result.cost and result.cost.latency_grid else ()
     if len(cells) < 2:
         return None
-    values = {key: sorted({cell[key] for cell in cells}) for key in _OF_GRID}
+    values = {key: sorted({getattr(cell, key) for cell in cells}) for key in _OF_GRID}
     shown = [key for key in _OF_GRID if len(values[key]) > 1]
     figure = canvas.sheet(2.6 * len(shown), canvas.NARROW)
     panels = figure.subplots(len(shown), 1, sharey=True, squeeze=False)[:, 0]
@@ -124,18 +119,20 @@ def latency_grid(result: Result) -> "Figure | None":
         other = "length" if key == "depth" else "depth"
         for number, value in enumerate(values[other]):
             look = _looks(number)
-            line = sorted((cell for cell in cells if cell[other] == value), key=lambda cell: int(cell[key]))
+            line = sorted((cell for cell in cells if getattr(cell, other) == value), key=operator.attrgetter(key))
             axes.plot(
-                [c[key] for c in line],
-                [c["latency"]["p50_ms"] for c in line],
+                [getattr(c, key) for c in line],
+                [c.latency.p50_ms for c in line],
                 color=look["color"],
                 linestyle=look["linestyle"],
                 zorder=1,
             )
             for cell in line:
-                times = cell["latency"]["samples_ms"]
-                axes.vlines(cell[key], min(times), max(times), color=look["color"], linewidth=3, alpha=0.4, zorder=1)
-                axes.plot([cell[key]], [cell["latency"]["p50_ms"]], **_once(look, times))
+                times = cell.latency.samples_ms
+                axes.vlines(
+                    getattr(cell, key), min(times), max(times), color=look["color"], linewidth=3, alpha=0.4, zorder=1
+                )
+                axes.plot([getattr(cell, key)], [cell.latency.p50_ms], **_once(look, times))
         canvas.steps(axes, values[key], _OF_GRID[key])
         if len(shown) > 1:
             axes.set_title(f"key {'below' if place else 'above'}", loc="left", fontsize=canvas.SMALL)
@@ -145,17 +142,17 @@ def latency_grid(result: Result) -> "Figure | None":
             canvas.legend(figure, keys, title("latency_grid", result), subtitle=trial.heading(result))
     below = [] if len(shown) == 1 else keys
     below.append((Line2D([], [], color=canvas.BLACK, linewidth=3, alpha=0.4), "fastest to slowest, points: p50"))
-    if any(len(cell["latency"]["samples_ms"]) == 1 for cell in cells):
+    if any(len(cell.latency.samples_ms) == 1 for cell in cells):
         below.append((Line2D([], [], **_once(_looks(0), [0.0]) | {"linestyle": "none"}), "open: timed once"))
     canvas.legend(figure, below, lower=True)
-    every = [time for cell in cells for time in cell["latency"]["samples_ms"]]
+    every = [time for cell in cells for time in cell.latency.samples_ms]
     for axes in panels:
         canvas.scale_time(axes, "y", every, "ms")
     return figure
 
 
 @canvas.styled
-def costs(compared: Mapping[str, Any], measure: str) -> "Figure | None":
+def costs(compared: Comparison, measure: str) -> "Figure | None":
     """Draw what the systems of a comparison cost, row by row: throughput, latency, memory, and the change of `measure`.
 
     Systems without a cost are left out. None with fewer than two that have one.
@@ -163,72 +160,68 @@ def costs(compared: Mapping[str, Any], measure: str) -> "Figure | None":
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
-    systems = [system for system in compared["systems"] if system.get("cost")]
+    systems = [(system, system.cost) for system in compared.systems if system.cost]
     if len(systems) < 2:
         return None
     figure = canvas.sheet(2 * (0.34 * len(systems) + 0.85))
     panels = figure.subplots(2, 2).ravel()
     rows = list(range(len(systems), 0, -1))
-    for axes, (key, tick, label) in zip(panels, _BARS):
-        for y, system in zip(rows, systems, strict=True):
-            value, end = system["cost"].get(key), system["cost"].get(tick)
+    for axes, (ends_of, label) in zip(panels, _BARS):
+        ends = [ends_of(cost) for _, cost in systems]
+        for y, (value, end) in zip(rows, ends, strict=True):
             if value is not None:
                 axes.barh(y, value, 0.5, color=canvas.LIGHT)
             if end is not None:
                 axes.vlines(end, y - 0.36, y + 0.36, color=canvas.BLACK, linewidth=2)
             canvas.beside(axes, y, " / ".join(numbers.amount(v) for v in (value, end) if v is not None))
-        known = [v for s in systems for v in (s["cost"].get(key), s["cost"].get(tick)) if v is not None]
+        known = [v for pair in ends for v in pair if v is not None]
         axes.set_xlim(0, max(known, default=0) * 1.04 or 1)
         canvas.few_ticks(axes.xaxis, 3, thousands=True)
         axes.set_title(label, loc="left", fontsize=canvas.SMALL)
-    _changes(panels[-1], compared, measure, list(zip(rows, systems, strict=True)))
+    _changes(panels[-1], compared, measure, [(y, system.label) for y, (system, _) in zip(rows, systems, strict=True)])
     for axes in panels:
         axes.set_ylim(0.4, len(systems) + 0.6)
         axes.set_yticks(rows, [str(n) for n in range(1, len(systems) + 1)], fontsize=canvas.SMALL)
         axes.tick_params(axis="y", length=0)
         axes.grid(axis="x")
-    labels = canvas.with_device(systems)
+    labels = canvas.with_device([system for system, _ in systems])
     canvas.legend(
         figure,
         [
-            (Line2D([], [], linestyle="none"), f"{n}. {label}{' (baseline)' * (s['label'] == compared['baseline'])}")
-            for n, (label, s) in enumerate(zip(labels, systems, strict=True), 1)
+            (Line2D([], [], linestyle="none"), f"{n}. {label}{' (baseline)' * (s.label == compared.baseline)}")
+            for n, (label, (s, _)) in enumerate(zip(labels, systems, strict=True), 1)
         ],
-        f"{compared['slice']['name']}: {compared['slice']['queries']:,} queries",
+        f"{compared.slice.name}: {compared.slice.queries:,} queries",
     )
     canvas.legend(
         figure,
         [
             (Patch(color=canvas.LIGHT), "first figure"),
             (Line2D([], [], color=canvas.BLACK, linewidth=2, marker="|", linestyle="none"), "second figure"),
-            (Line2D([], [], **_INTERVAL), f"{100 * compared['confidence']:g} % interval of the change"),
+            (Line2D([], [], **_INTERVAL), f"{100 * compared.confidence:g} % interval of the change"),
         ],
         lower=True,
     )
     return figure
 
 
-def _changes(axes: "Axes", compared: Entry, measure: str, rows: Sequence[tuple[int, Entry]]) -> None:
+def _changes(axes: "Axes", compared: Comparison, measure: str, rows: Sequence[tuple[int, str]]) -> None:
     ends = [0.0]
     axes.axvline(0, color=canvas.BLACK, linewidth=0.8)
-    for y, system in rows:
-        test = compared["against_baseline"].get(system["label"], {}).get(measure)
-        if test is None:
-            canvas.beside(axes, y, "baseline" if system["label"] == compared["baseline"] else "")
+    for y, label in rows:
+        if label == compared.baseline:
+            canvas.beside(axes, y, "baseline")
             continue
-        if test["low"] is not None:
-            axes.plot([test["low"], test["high"]], [y, y], **_INTERVAL)
-            ends += [test["low"], test["high"]]
-        axes.plot([test["mean"]], [y], **_POINT)
-        ends.append(test["mean"])
-        canvas.beside(axes, y, f"{test['mean']:+z.4f}")
+        test = compared.against_baseline[label][measure]
+        if test.low is not None and test.high is not None:
+            axes.plot([test.low, test.high], [y, y], **_INTERVAL)
+            ends += [test.low, test.high]
+        axes.plot([test.mean], [y], **_POINT)
+        ends.append(test.mean)
+        canvas.beside(axes, y, f"{test.mean:+z.4f}")
     axes.set_xlim(*canvas.room(ends, 0.002))
     canvas.few_ticks(axes.xaxis, 3)
     axes.set_title(f"change of {canvas.readable(measure)}", loc="left", fontsize=canvas.SMALL)
-
-
-def _cost(result: Result) -> Entry:
-    return result.get("cost") or {}
 
 
 def _end(value: float | None) -> str:
@@ -268,11 +261,12 @@ _PERCENTILES = ("p50", "p90", "p95", "p99")
 _OF_GRID = {"depth": "passages of a query", "length": "tokens a pair"}
 """What the cells of a grid differ in, and what their axes say."""
 _UNITS = {"depth": "passages", "length": "tokens a pair"}
-_BARS = (
-    ("pairs_per_s", "", "pairs/s, end to end"),
-    ("p50_ms", "p99_ms", "latency of a query, ms: p50 / p99"),
-    ("peak_mb", "weights_mb", "memory, MiB: peak / weights"),
+_BARS: tuple[tuple[Callable[[CostFigures], tuple[float | None, float | None]], str], ...] = (
+    (lambda cost: (cost.pairs_per_s, None), "pairs/s, end to end"),
+    (lambda cost: (cost.p50_ms, cost.p99_ms), "latency of a query, ms: p50 / p99"),
+    (lambda cost: (cost.peak_mb, cost.weights_mb), "memory, MiB: peak / weights"),
 )
+"""Each panel's bar and tick, and its title."""
 _INTERVAL: dict[str, Any] = {"color": canvas.BLUE, "linewidth": 2, "zorder": 1}
 _SPAN: dict[str, Any] = {"color": canvas.DARK, "linewidth": 2, "zorder": 1}
 _OPEN: dict[str, Any] = {"color": canvas.DARK, "linewidth": 1.5, "linestyle": ":", "zorder": 1}

@@ -2,11 +2,12 @@
 
 from typing import TYPE_CHECKING, Any
 
+from evalkit.evaluation.score_analysis import GradeRow, ScoreAnalysis
 from evalkit.report.content import trial
 from evalkit.report.plots import canvas
 from evalkit.report.plots.titles import title
 from evalkit.results import summary
-from evalkit.results.result import Result
+from evalkit.results.schema import Result
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -23,35 +24,33 @@ def scores(result: Result) -> "Figure | None":
     from matplotlib.ticker import MaxNLocator, PercentFormatter
 
     facts = _scores(result)
-    if not facts or not facts["histogram"]:
+    if not facts:
         return None
-    edges, counts = facts["histogram"]["edges"], facts["histogram"]["counts"]
+    edges, counts = facts.histogram.edges, facts.histogram.counts
     grades = sorted(
-        (g for g in facts["grades"] if sum(counts.get(_key(g), ()))),
-        key=lambda g: (g["grade"] is not None, g["grade"] or 0),
+        (g for g in facts.grades if sum(counts.get(_key(g), ()))),
+        key=lambda g: (g.grade is not None, g.grade or 0),
         reverse=True,
     )
     if not grades:
         return None
-    level = result["effectiveness"]["relevance_level"]
+    level = result.effectiveness.relevance_level
     body = max(0.85 * len(grades) + 0.6, 1.8)
     figure = canvas.sheet(body, canvas.NARROW)
     panels = figure.subplots(len(grades), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
     used = set()
     for axes, grade in zip(panels, grades, strict=True):
         number = counts[_key(grade)]
-        kind = "unjudged" if grade["grade"] is None else "relevant" if grade["grade"] >= level else "not relevant"
+        kind = "unjudged" if grade.grade is None else "relevant" if grade.grade >= level else "not relevant"
         used.add(kind)
         axes.stairs([n / sum(number) for n in number], edges, fill=True, **_KINDS[kind])
-        axes.axvline(grade["p50"], color="white", linewidth=3)  # so that it stands out from dark steps
-        axes.axvline(grade["p50"], color=canvas.BLACK, linewidth=1.5)
-        if best := facts["best_f1"]:
-            axes.axvline(best["logit"], color=canvas.BLACK, linewidth=1.2, linestyle="--")
-        name = kind if grade["grade"] is None else f"grade {grade['grade']}"
-        pairs = "pair" if grade["pairs"] == 1 else "pairs"
-        axes.set_title(
-            f"{name}: {grade['pairs']:,} {pairs}, median {grade['p50']:z.2f}", loc="left", fontsize=canvas.SMALL
-        )
+        axes.axvline(grade.p50, color="white", linewidth=3)  # so that it stands out from dark steps
+        axes.axvline(grade.p50, color=canvas.BLACK, linewidth=1.5)
+        if best := facts.best_f1:
+            axes.axvline(best.logit, color=canvas.BLACK, linewidth=1.2, linestyle="--")
+        name = kind if grade.grade is None else f"grade {grade.grade}"
+        pairs = "pair" if grade.pairs == 1 else "pairs"
+        axes.set_title(f"{name}: {grade.pairs:,} {pairs}, median {grade.p50:z.2f}", loc="left", fontsize=canvas.SMALL)
         axes.yaxis.set_major_locator(MaxNLocator(2))
         axes.yaxis.set_major_formatter(PercentFormatter(1, 0))
         axes.tick_params(axis="y", labelsize=canvas.SMALL)
@@ -66,8 +65,8 @@ def scores(result: Result) -> "Figure | None":
     ]
     entries.append((Line2D([], [], color=canvas.BLACK, linewidth=1.5), "median"))
     if best:
-        told = f"best F1 {best['f1']:.2f} at logit {best['logit']:.2f}, sigmoid {best['sigmoid']:.2f}"
-        more = f"precision {best['precision']:.2f}, recall {best['recall']:.2f}"
+        told = f"best F1 {best.f1:.2f} at logit {best.logit:.2f}, sigmoid {best.sigmoid:.2f}"
+        more = f"precision {best.precision:.2f}, recall {best.recall:.2f}"
         entries.append((Line2D([], [], color=canvas.BLACK, linestyle="--"), f"{told} ({more})"))
     canvas.legend(figure, entries, title("scores", result), subtitle=trial.heading(result))
     figure.supylabel("share of pairs", y=(body / 2 + 0.1) / figure.get_figheight(), fontsize=11)
@@ -84,16 +83,16 @@ def reliability(result: Result) -> "Figure | None":
     from matplotlib.ticker import LogLocator, NullFormatter
 
     facts = _scores(result)
-    bins = [b for b in (facts or {}).get("calibration") or () if b["pairs"]]
+    bins = [b for b in (facts.calibration if facts else ()) if b.pairs]
     if not facts or len(bins) < 2:
         return None
-    level = result["effectiveness"]["relevance_level"]
+    level = result.effectiveness.relevance_level
     figure = canvas.sheet(3.9, canvas.NARROW)
     axes, below = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
     axes.plot([0, 1], [0, 1], color=canvas.BLACK, linestyle="--", linewidth=1.2)
     axes.plot(
-        [b["mean_sigmoid"] for b in bins],
-        [b["relevant_share"] for b in bins],
+        [b.mean_sigmoid for b in bins],
+        [b.relevant_share for b in bins],
         color=canvas.DARK,
         marker="o",
         markersize=5,
@@ -103,9 +102,9 @@ def reliability(result: Result) -> "Figure | None":
     axes.set_ylabel(f"share with grade \u2265 {level}")
     axes.grid()
     below.bar(
-        [b["low"] for b in bins],
-        [b["pairs"] for b in bins],
-        [b["high"] - b["low"] for b in bins],
+        [b.low for b in bins],
+        [b.pairs for b in bins],
+        [b.high - b.low for b in bins],
         align="edge",
         color=canvas.LIGHT,
         edgecolor="white",
@@ -118,7 +117,7 @@ def reliability(result: Result) -> "Figure | None":
     below.set_ylabel("pairs")
     below.set_xlabel("sigmoid of the logit")
     below.set_xlim(-0.02, 1.02)
-    error = facts["expected_calibration_error"]
+    error = facts.expected_calibration_error
     told = "" if error is None else f" (expected calibration error {error:.3f})"
     canvas.legend(
         figure,
@@ -132,12 +131,12 @@ def reliability(result: Result) -> "Figure | None":
     return figure
 
 
-def _scores(result: Result) -> dict[str, Any] | None:
-    return (result.get("analysis") or {}).get("scores")
+def _scores(result: Result) -> ScoreAnalysis | None:
+    return result.analysis.scores
 
 
-def _key(grade: dict[str, Any]) -> str:
-    return "unjudged" if grade["grade"] is None else str(grade["grade"])
+def _key(grade: GradeRow) -> str:
+    return "unjudged" if grade.grade is None else str(grade.grade)
 
 
 _KINDS: dict[str, dict[str, Any]] = {

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from evalkit.report.plots import canvas
 from evalkit.results import summary
-from evalkit.results.result import Result
+from evalkit.results.schema import Result
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -16,15 +16,15 @@ def varying(results: Sequence[Result]) -> str:
     """Return what varies among finished trials, as the name of their picture: languages, precisions, max_length, ..."""
     seen: dict[str, set[str]] = {}
     for result in results:
-        effective = result["effective"]
-        slice_, reranker = effective["slice"], effective["reranker"]
+        effective = result.effective
+        slice_, reranker = effective.slice, effective.reranker
         for what, value in (
-            ("languages", slice_.get("lang")),
-            ("slices", str(slice_["name"]).removesuffix(f"/{slice_.get('lang')}")),
-            ("first_stages", effective["first_stage"]["name"]),
+            ("languages", slice_["lang"]),
+            ("slices", slice_["name"].removesuffix(f"/{slice_['lang']}")),
+            ("first_stages", effective.first_stage["name"]),
             ("rerankers", reranker["name"]),
             ("precisions", reranker.get("precision")),
-            ("depths", effective["depth"]),
+            ("depths", effective.depth),
         ):
             if value is not None:  # as the precision of no reranker
                 seen.setdefault(what, set()).add(str(value))
@@ -45,25 +45,25 @@ def sweep(results: Sequence[Result]) -> "Figure | None":
     """
     from matplotlib.lines import Line2D
 
-    done = [result for result in results if result["status"] == "finished"]
-    common = [n for n in (done[0]["effectiveness"]["delta"] if done else ()) if all(_has(r, n) for r in done)]
+    done = [result for result in results if result.status == "finished"]
+    common = [n for n in (done[0].effectiveness.delta if done else ()) if all(_has(r, n) for r in done)]
     if len(done) < 2 or not common:
         return None
     name = common[0]
-    done.sort(key=lambda result: -result["effectiveness"]["delta"][name])
+    done.sort(key=lambda result: -result.effectiveness.delta[name])
     placed = canvas.rows(_labels(done), 1.8)
     figure = canvas.sheet(placed.height + 0.6)
     axes = figure.subplots()
     values = []
     for result, y in zip(done, placed.centres, strict=True):
-        effect = result["effectiveness"]
+        effect = result.effectiveness
         before, after, delta = (
-            effect["first_stage"]["mean"][name],
-            effect["reranked"]["mean"][name],
-            effect["delta"][name],
+            effect.first_stage.mean[name],
+            effect.reranked.mean[name],
+            effect.delta[name],
         )
         look = _GAIN if delta >= 0 else _LOSS
-        clear = effect["verdict"][name] != "made no clear difference"
+        clear = effect.verdict[name] != "made no clear difference"
         axes.plot([before, after], [y, y], color=look["color"], linewidth=2.5, zorder=1)
         axes.plot([before], [y], **_BEFORE)
         axes.plot([after], [y], **look | {"markerfacecolor": look["color"] if clear else "white"})
@@ -88,16 +88,16 @@ def sweep(results: Sequence[Result]) -> "Figure | None":
 
 
 def _slice_name(result: Result) -> str:
-    return str(result["effective"]["slice"]["name"])
+    return str(result.effective.slice["name"])
 
 
 def _has(result: Result, name: str) -> bool:
-    return name in result["effectiveness"]["delta"]
+    return name in result.effectiveness.delta
 
 
 def _labels(results: Sequence[Result]) -> list[str]:
     """Return the name of each trial's slice, of its system where all are of one slice, or both."""
-    slices = [str(result["effective"]["slice"]["name"]) for result in results]
+    slices = [str(result.effective.slice["name"]) for result in results]
     systems = summary.labels(results)
     if len(set(slices)) == len(slices):
         return slices

@@ -1,6 +1,6 @@
 """What each picture of a trial shows, and how it is read: its title in the picture itself, in Markdown and in HTML."""
 
-from evalkit.results.result import Result
+from evalkit.results.schema import Result
 
 NOTES = {
     "before_after": "Above, means over the queries; below, the changes on a scale of their own. An interval (Student's "
@@ -19,7 +19,7 @@ NOTES = {
 
 def title(name: str, result: Result) -> str:
     """Return what a picture of a trial shows, with the unit of what it shows; a name unknown here is its own title."""
-    main = next(iter(result["effectiveness"]["delta"]), "")
+    main = next(iter(result.effectiveness.delta), "")
     return {
         "before_after": "Quality before and after reranking",
         "changes": f"Change of {main}, query by query",

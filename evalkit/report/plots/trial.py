@@ -7,7 +7,7 @@ from evalkit.report.content import trends, trial
 from evalkit.report.plots import canvas
 from evalkit.report.plots.titles import title
 from evalkit.results import summary
-from evalkit.results.result import Result
+from evalkit.results.schema import Result
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -25,9 +25,9 @@ def before_after(result: Result) -> "Figure | None":
 
     if not _reranked(result):
         return None
-    effect = result["effectiveness"]
-    names = list(effect["delta"])
-    first, reranked, ceiling = (effect[key]["mean"] for key in ("first_stage", "reranked", "ceiling"))
+    effect = result.effectiveness
+    names = list(effect.delta)
+    first, reranked, ceiling = effect.first_stage.mean, effect.reranked.mean, effect.ceiling.mean
     upper, lower = canvas.rows(names, 1.2, least=0.5), canvas.rows(names, 1.2, least=0.32)
     figure = canvas.sheet(upper.height + lower.height + 1.2, canvas.NARROW)
     axes, below = figure.subplots(2, 1, height_ratios=[upper.height, lower.height])
@@ -49,19 +49,20 @@ def before_after(result: Result) -> "Figure | None":
     reach, used, cut = [0.0], set(), False
     below.axvline(0, color=canvas.BLACK, linewidth=0.8)
     for name, y in zip(names, lower.centres, strict=True):
-        delta, ends = effect["delta"][name], effect["delta_ci95"][name]
+        delta, ends = effect.delta[name], effect.delta_ci95[name]
         trend = trends.trend(*ends)
         used.add(trend)
         shown = trends.within(ends, delta, first[name], ceiling[name])
         written = f"{delta:+z.3f}"
-        if shown is not None and ends[0] < ends[1]:
+        low, high = ends
+        if shown is not None and low is not None and high is not None and low < high:
             reach += shown
             below.plot(shown, [y, y], color=_TRENDS[trend]["color"], linewidth=2, zorder=1)
             for end, drawn in zip(ends, shown, strict=True):
                 if end == drawn:
                     below.plot([end], [y], color=_TRENDS[trend]["color"], **_END)
                 cut |= end != drawn
-            written += f" \u00b1 {(ends[1] - ends[0]) / 2:.3f}"
+            written += f" \u00b1 {(high - low) / 2:.3f}"
         reach.append(delta)
         below.plot([delta], [y], **_TRENDS[trend])
         canvas.beside(below, y, written)
@@ -90,9 +91,9 @@ def deltas(result: Result) -> "Figure | None":
 
     if not _reranked(result):
         return None
-    effect = result["effectiveness"]
-    name = next(iter(effect["delta"]))
-    before, after = (effect["per_query"][key][name] for key in ("first_stage", "reranked"))
+    effect = result.effectiveness
+    name = next(iter(effect.delta))
+    before, after = effect.per_query.first_stage[name], effect.per_query.reranked[name]
     changes = sorted((after[query_id] - value for query_id, value in before.items()), reverse=True)
     if len(changes) < 2:
         return None
@@ -105,7 +106,7 @@ def deltas(result: Result) -> "Figure | None":
     for side, colour in ((max, canvas.BETTER), (min, canvas.WORSE)):
         axes.stairs([side(value, 0.0) for value, _ in steps], edges, fill=True, color=colour)
     axes.axhline(0, color=canvas.BLACK, linewidth=0.8)
-    axes.axhline(effect["delta"][name], color=canvas.BLACK, linewidth=1.2, linestyle=":")
+    axes.axhline(effect.delta[name], color=canvas.BLACK, linewidth=1.2, linestyle=":")
     axes.set_xlim(0, len(changes))
     axes.set_ylim(*canvas.room([0.0, *changes], 0.1))
     axes.set_xticks([])
@@ -114,10 +115,10 @@ def deltas(result: Result) -> "Figure | None":
     canvas.legend(
         figure,
         [
-            (Patch(color=canvas.BETTER), f"{effect['wins'][name]:,} better"),
-            (Patch(color=canvas.WORSE), f"{effect['losses'][name]:,} worse"),
-            (Line2D([], [], color=canvas.BLACK, linewidth=0.8), f"{effect['ties'][name]:,} equal"),
-            (Line2D([], [], color=canvas.BLACK, linestyle=":"), f"mean {effect['delta'][name]:+z.4f}"),
+            (Patch(color=canvas.BETTER), f"{effect.wins[name]:,} better"),
+            (Patch(color=canvas.WORSE), f"{effect.losses[name]:,} worse"),
+            (Line2D([], [], color=canvas.BLACK, linewidth=0.8), f"{effect.ties[name]:,} equal"),
+            (Line2D([], [], color=canvas.BLACK, linestyle=":"), f"mean {effect.delta[name]:+z.4f}"),
         ],
         title("changes", result),
         subtitle=trial.heading(result),
@@ -131,13 +132,13 @@ def depths(result: Result) -> "Figure | None":
 
     The ceiling is that of the trial's own depth, the last one. None where nothing was analysed, or at one depth only.
     """
-    points = (result.get("analysis") or {}).get("depths") or []
+    points = result.analysis.depths
     if len(points) < 2 or not _reranked(result):
         return None
-    effect = result["effectiveness"]
-    name = next(iter(effect["delta"]))
-    first, ceiling = (effect[key]["mean"][name] for key in ("first_stage", "ceiling"))
-    depth, values = [point["depth"] for point in points], [point["mean"][name] for point in points]
+    effect = result.effectiveness
+    name = next(iter(effect.delta))
+    first, ceiling = effect.first_stage.mean[name], effect.ceiling.mean[name]
+    depth, values = [point.depth for point in points], [point.mean[name] for point in points]
     figure = canvas.sheet(2.9, canvas.NARROW)
     axes = figure.subplots()
     (line,) = axes.plot(depth, values, color=canvas.DARK, marker="o", markersize=5, linewidth=1.8)
@@ -162,7 +163,7 @@ def depths(result: Result) -> "Figure | None":
 
 def _reranked(result: Result) -> bool:
     """Tell whether there is an after: a trial may have failed, or be one of a first stage by itself."""
-    return bool(result["status"] == "finished" and result["effective"]["reranker"].get("reranks", True))
+    return bool(result.status == "finished" and result.effective.reranker.get("reranks", True))
 
 
 _END: dict[str, Any] = {"marker": "|", "markersize": 8, "markeredgewidth": 2, "linestyle": "none", "zorder": 1}

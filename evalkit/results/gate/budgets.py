@@ -1,14 +1,14 @@
 """Time and memory against budgets: ratios to a workload measured in the same run, or absolute figures."""
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 from evalkit.errors import EvalkitError
 from evalkit.results.gate.limits import Limits
 from evalkit.results.gate.verdict import Check
+from evalkit.types import Cost
 
 
-def budgets(cost: Mapping[str, Any] | None, limits: Limits) -> Iterator[Check]:
+def budgets(cost: Cost | None, limits: Limits) -> Iterator[Check]:
     """Yield a check for each figure that the result has.
 
     Raises:
@@ -56,25 +56,25 @@ _FIGURES = {
 }
 
 
-def figures(cost: Mapping[str, Any] | None) -> dict[str, float]:
+def figures(cost: Cost | None) -> dict[str, float]:
     """Return the figures that budgets are about, those that the result has: ratios need a calibration."""
     if not cost:
         return {}
-    latency, memory, yard = cost.get("latency") or {}, cost.get("memory") or {}, cost.get("calibration") or {}
+    latency, memory, work = cost.latency, cost.memory, cost.calibration
     found = {
-        "p50_ms": latency.get("p50_ms"),
-        "p99_ms": latency.get("p99_ms"),
-        "pairs_per_s": cost.get("pairs_per_s"),
-        "rss_mb": memory.get("rss_peak_mb"),
-        "cuda_mb": memory.get("cuda_allocated_peak_mb"),
+        "p50_ms": latency.p50_ms if latency else None,
+        "p99_ms": latency.p99_ms if latency else None,
+        "pairs_per_s": cost.pairs_per_s,
+        "rss_mb": memory.rss_peak_mb,
+        "cuda_mb": memory.cuda_allocated_peak_mb,
     }
-    if yard:
+    if work:
         if latency:
-            found["latency_ratio"] = latency["p50_ms"] / yard["p50_ms"]
-        found["scoring_ratio"] = 100_000 / cost["pairs_per_s"] / yard["p50_ms"]
-        if yard.get("cuda_allocated_peak_mb"):
-            found["memory_ratio"] = memory["cuda_allocated_peak_mb"] / yard["cuda_allocated_peak_mb"]
-        elif yard.get("rss_peak_mb") and yard["rss_peak_mb"] > yard["rss_before_mb"]:
-            base = yard["rss_before_mb"]
-            found["memory_ratio"] = (memory["rss_peak_mb"] - base) / (yard["rss_peak_mb"] - base)
+            found["latency_ratio"] = latency.p50_ms / work.p50_ms
+        found["scoring_ratio"] = 100_000 / cost.pairs_per_s / work.p50_ms
+        base, peak_mb = work.rss_before_mb, memory.rss_peak_mb
+        if work.cuda_allocated_peak_mb and memory.cuda_allocated_peak_mb is not None:
+            found["memory_ratio"] = memory.cuda_allocated_peak_mb / work.cuda_allocated_peak_mb
+        elif work.rss_peak_mb and base is not None and peak_mb is not None and work.rss_peak_mb > base:
+            found["memory_ratio"] = (peak_mb - base) / (work.rss_peak_mb - base)
     return {name: float(value) for name, value in found.items() if value is not None}

@@ -32,7 +32,7 @@ def judge(baseline: Baseline, finished: Finished, limits: Limits) -> Verdict:
         *sanity.scores(baseline, now, limits),
         *(judged(one, limits, len(baseline.top), len(found)) for one in found),
         sanity.drift(baseline, now, limits),
-        *budgets(finished.result.get("cost"), limits),
+        *budgets(finished.result.cost, limits),
     )
     skipped = set(limits.skip)
     return Verdict(

@@ -28,7 +28,7 @@ def failing(new: Baseline, finished: Finished, limits: Limits) -> tuple[Check, .
     Raises:
         EvalkitError: a limit makes no sense.
     """
-    has = figures(finished.result.get("cost"))
+    has = figures(finished.result.cost)
     lacking = {name: None for name in RATIOS if STORED[name] not in has}
     # What the model cannot read is held against the limit, not against itself.
     return judge(replace(new, unknown={}), finished, replace(limits, **lacking)).failed  # type: ignore[arg-type]
@@ -36,15 +36,15 @@ def failing(new: Baseline, finished: Finished, limits: Limits) -> tuple[Check, .
 
 def needed(new: Baseline, finished: Finished, limits: Limits, checks: Collection[Check]) -> dict[str, Any]:
     """Return the settings with which `checks`, all those that fail, pass: limits, or a check to be skipped."""
-    pairs = max(new.scoring["pairs"], 1)
+    pairs = max(new.scoring.pairs, 1)
     measure = next(iter(new.reranked))
     below = new.mean("first", measure) - new.mean("reranked", measure)
-    ratios = figures(finished.result.get("cost"))
+    ratios = figures(finished.result.cost)
     found = {
-        "max_tied_share": _up(new.scoring["tied_pairs"] / pairs, 2),
+        "max_tied_share": _up(new.scoring.tied_pairs / pairs, 2),
         # With the room that the measure itself has, or the next run of the same system would fail by chance.
         "max_below_first_stage": _up(below + limits.of(limits.tolerance, measure), 3),
-        "max_truncated_share": _up(new.scoring["truncated_pairs"] / pairs, 2),
+        "max_truncated_share": _up(new.scoring.truncated_pairs / pairs, 2),
         "max_unknown_share": _up(max(new.unknown.values(), default=0.0), 2),
         **{name: _up(_ROOM * ratios.get(STORED[name], 0.0), 1) for name in RATIOS},
     }
@@ -102,7 +102,7 @@ def named(verdict: Verdict, own: Mapping[str, Any], limits: Limits) -> Verdict:
 
 def recorded(finished: Finished) -> dict[str, Any]:
     """Return the limits that a result's own run was to be judged by, those that may be stored and make sense."""
-    asked = finished.result.get("asked")
+    asked = finished.result.asked
     gate = asked.get("gate") if isinstance(asked, Mapping) else None
     if not isinstance(gate, Mapping):
         return {}

@@ -1,7 +1,6 @@
 """Faults that really happen, injected into a pipeline that works: the gate names each; harmless changes pass."""
 
 import copy
-import gc
 import os
 import random
 import re
@@ -30,9 +29,7 @@ def memory() -> Any:
     """What was scored once; two threads, because here a model really works."""
     threads = torch.get_num_threads()
     torch.set_num_threads(2)
-    gc.freeze()  # statsmodels collects garbage at each correction, and there are some hundred here
     yield {}
-    gc.unfreeze()
     torch.set_num_threads(threads)
 
 
@@ -132,7 +129,7 @@ def cached_by_the_first_word(data: Any) -> Any:
     """A cache whose key holds the start of a passage only: others with the same start get the same score."""
 
     def cached(pairs: Any, logits: Any) -> Any:
-        seen = {}
+        seen: dict[Any, Any] = {}
         return [
             seen.setdefault((pair.query_id, data.docs[pair.doc_id][:2].lower()), value)
             for pair, value in zip(pairs, logits)

@@ -399,7 +399,7 @@ def test_a_baseline_of_the_first_stage_alone_passes_its_own_gate_and_a_reranker_
 
 # --- budgets
 
-COST = {
+COST: dict[str, Any] = {
     "pairs_per_s": 50.0,  # 100 pairs in 2,000 ms
     "latency": {"p50_ms": 300.0, "p99_ms": 400.0},
     "memory": {"rss_peak_mb": 700.0, "cuda_allocated_peak_mb": None},
@@ -480,12 +480,12 @@ def base(**changes: Any) -> Baseline:
 
 
 def test_the_same_data_under_another_name_can_be_compared() -> None:
-    refuse_unlike(base(), base(slice={**base().slice, "name": "elsewhere"}))
+    refuse_unlike(base(), base(slice=replace(base().slice, name="elsewhere")))
 
 
 def test_another_relevance_level_cannot() -> None:
     with pytest.raises(EvalkitError, match="counts grade 1 and above as relevant, the result 2 and above"):
-        refuse_unlike(base(), base(slice={**base().slice, "relevance_level": 2}))
+        refuse_unlike(base(), base(slice=replace(base().slice, relevance_level=2)))
 
 
 def test_another_reranker_can_be_compared_and_is_named() -> None:

@@ -13,7 +13,8 @@ NUMBERS = [entry.name for entry in fields(Limits) if entry.name not in ("toleran
 def test_the_defaults_and_limits_of_none_make_sense_and_any_check_may_be_skipped_but_no_other() -> None:
     Limits().check()
     some = [name for name in CHECKS if name != "logits_finite"]
-    Limits(**{name: None for name in NUMBERS if name.startswith(("max", "min"))}, skip=some).check()
+    none: dict[str, Any] = {name: None for name in NUMBERS if name.startswith(("max", "min"))}
+    Limits(**none, skip=some).check()
     with pytest.raises(EvalkitError, match=r"gate\.skip: logits_finite cannot be let off, for NaN ranks nothing; use "):
         Limits(skip=["logits_finite"]).check()
     with pytest.raises(EvalkitError, match=r"gate\.skip: there is no check 'score_drfit'; did you mean score_drift"):
@@ -29,8 +30,9 @@ NO_SHARES = [(name, value) for name in ("false_alarms", "confidence", "power") f
 def test_a_limit_is_a_number_from_zero_up_and_a_share_lies_below_one(name: Any, value: Any) -> None:
     setting, _, measure = name.partition(".")
     words = "give a share above 0 and below 1" if (name, value) in NO_SHARES else "a limit is a number from 0 up"
+    settings: dict[str, Any] = {setting: {"R": 0.02, measure: value} if measure else value}
     with pytest.raises(EvalkitError, match=f"gate.{name}={value}: {words}"):
-        Limits(**{setting: {"R": 0.02, measure: value} if measure else value}).check()
+        Limits(**settings).check()
 
 
 def test_a_measure_has_its_own_limit_or_that_of_its_kind() -> None:

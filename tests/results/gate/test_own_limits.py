@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
+from evalkit.errors import EvalkitError
 from evalkit.results.gate import baseline, own_limits
 from evalkit.results.gate.judge import judge
 from evalkit.results.gate.limits import STORED, Limits
-from tests.conftest import run_evalkit, sentence
+from tests.helpers.command_line import run_here, sentence
 from tests.results.gate.test_judge import N, result, verdict
 
 COST = {
@@ -140,12 +141,12 @@ def test_a_baseline_whose_limits_make_no_sense_is_no_baseline(limits: Any, tmp_p
     path = tmp_path / "ci.json"
     content = json.loads(baseline.dump(baseline.of(result())))
     path.write_bytes(signed(content | {"limits": limits}))
-    with pytest.raises(baseline.EvalkitError, match="is no whole baseline"):
+    with pytest.raises(EvalkitError, match="is no whole baseline"):
         baseline.read(path)
 
 
-SENSELESS = [None, [], {"skip": "truncated"}, {"skip": [3]}, {"max_tied_share": "x"}, {"max_tied_share": {"a": 1}},
-             {"max_tied_share": -1}, {"max_tied_share": True}]  # fmt: skip
+SENSELESS: list[Any] = [None, [], {"skip": "truncated"}, {"skip": [3]}, {"max_tied_share": "x"},
+                        {"max_tied_share": {"a": 1}}, {"max_tied_share": -1}, {"max_tied_share": True}]  # fmt: skip
 
 
 @pytest.mark.parametrize("gate", SENSELESS)
@@ -164,14 +165,14 @@ def test_what_a_result_says_of_its_own_gate_is_used_only_where_it_makes_sense(ga
 def place(bert_folder: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A folder with the result `out` of a model with random weights, which cuts its passages and ranks badly."""
     where = tmp_path_factory.mktemp("own_limits")
-    done = run_evalkit("slice.queries=6", "depth=5", "device=cpu", "protocol=none", f"reranker.model={bert_folder}",
+    done = run_here("slice.queries=6", "depth=5", "device=cpu", "protocol=none", f"reranker.model={bert_folder}",
                        "reranker.max_length=16", "out_dir=out", cwd=where)  # fmt: skip
     assert done.returncode == 0, done.stderr
     return where
 
 
 def test_a_result_that_fails_its_own_gate_is_refused_with_the_settings_that_it_needs(place: Any) -> None:
-    done = run_evalkit("baseline", "out", "--output", "refused.json", cwd=place)
+    done = run_here("baseline", "out", "--output", "refused.json", cwd=place)
     assert done.returncode == 2
     assert not (place / "refused.json").exists()
     told = sentence(done.stderr)
@@ -183,37 +184,37 @@ def test_a_result_that_fails_its_own_gate_is_refused_with_the_settings_that_it_n
     settings = re.findall(r"gate\.\w+=[\w.\[\],]+", told.split("these settings: ")[1])
     assert any(setting.startswith("gate.max_truncated_share=") for setting in settings)
     # The settings that it names are the ones: with them both commands do without limits in the file.
-    written = run_evalkit("baseline", "out", "--output", "plain.json", *settings, cwd=place)
+    written = run_here("baseline", "out", "--output", "plain.json", *settings, cwd=place)
     assert written.returncode == 0, written.stderr
     assert "limits" not in json.loads((place / "plain.json").read_text())
-    assert run_evalkit("gate", "out", "--baseline", "plain.json", cwd=place).returncode == 1
-    assert run_evalkit("gate", "out", "--baseline", "plain.json", *settings, cwd=place).returncode == 0
+    assert run_here("gate", "out", "--baseline", "plain.json", cwd=place).returncode == 1
+    assert run_here("gate", "out", "--baseline", "plain.json", *settings, cwd=place).returncode == 0
 
 
 def test_limits_that_are_accepted_are_in_the_file_and_in_the_verdict_and_the_gate_holds(place: Any) -> None:
-    done = run_evalkit("baseline", "out", "--output", "own.json", "--accept-limits", cwd=place)
+    done = run_here("baseline", "out", "--output", "own.json", "--accept-limits", cwd=place)
     assert done.returncode == 0, done.stderr
-    assert "limits of its own, by which each gate against it judges where it sets no others: gate.max_" in done.stderr
+    assert "limits stored in the baseline, which hold where a gate sets no others: gate.max_" in done.stderr
     stored = json.loads((place / "own.json").read_text())["limits"]
     assert 0.1 < stored["max_truncated_share"] <= 1
-    held = run_evalkit("gate", "out", "--baseline", "own.json", "--junit", "own.xml", cwd=place)
+    held = run_here("gate", "out", "--baseline", "own.json", "--junit", "own.xml", cwd=place)
     assert held.returncode == 0, held.stdout
     share = f"max_truncated_share {stored['max_truncated_share']:g}"
     assert f"{share} (else 0.1)" in held.stdout.split("limits of the baseline's own: ")[1].split("\n")[0]
     assert f"[{share} is the baseline's own limit]" in (place / "own.xml").read_text()
-    strict = run_evalkit("gate", "out", "--baseline", "own.json", "gate.max_truncated_share=0.1", cwd=place)
+    strict = run_here("gate", "out", "--baseline", "own.json", "gate.max_truncated_share=0.1", cwd=place)
     assert strict.returncode == 1
     assert "more than max_truncated_share 0.1\n" in strict.stdout
 
 
 def test_the_experiment_reads_the_limits_of_the_baseline_too(place: Any, bert_folder: Any) -> None:
-    assert run_evalkit("baseline", "out", "--output", "its.json", "--accept-limits", cwd=place).returncode == 0
+    assert run_here("baseline", "out", "--output", "its.json", "--accept-limits", cwd=place).returncode == 0
     trial = ("experiment=ci", "protocol=none", "slice.queries=6", "depth=5", "device=cpu",
              f"reranker.model={bert_folder}", "reranker.max_length=16", "gate.baseline=its.json",
              "gate.max_latency_ratio=null", "gate.max_scoring_ratio=null", "gate.max_memory_ratio=null")  # fmt: skip
-    held = run_evalkit(*trial, "out_dir=again", cwd=place)
+    held = run_here(*trial, "out_dir=again", cwd=place)
     assert held.returncode == 0, held.stdout + held.stderr
     assert "limits of the baseline's own: " in held.stdout
-    strict = run_evalkit("gate", "again", "--baseline", "its.json", "gate.max_truncated_share=0.1", cwd=place)
+    strict = run_here("gate", "again", "--baseline", "its.json", "gate.max_truncated_share=0.1", cwd=place)
     assert strict.returncode == 1
     assert "FAILED truncated: " in strict.stdout

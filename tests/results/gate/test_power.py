@@ -77,7 +77,7 @@ def test_a_drop_as_large_as_the_tolerance_is_seldom_called_not_worse(shape: Any,
     rng = np.random.default_rng(n)
     slices = [shape(rng, n) for _ in range(1000)]
     bounds = [evidence.at_least(change, 0.95) for change in slices if (change < 0).any()]
-    assert sum(low >= -0.02 for low in bounds) / len(slices) <= 0.075
+    assert sum(low is not None and low >= -0.02 for low in bounds) / len(slices) <= 0.075
 
 
 def test_the_printed_drop_grows_with_the_spread_and_shrinks_with_the_queries_and_has_a_known_value() -> None:
@@ -97,7 +97,8 @@ def test_measures_that_say_the_same_cost_nothing_and_independent_ones_cost_their
     assert evidence.detectable(np.repeat(one, 4, axis=1), 0, 0.05, 0.8) == pytest.approx(alone, rel=0.01)
     assert evidence.detectable(np.hstack([one, np.zeros((100, 3))]), 0, 0.05, 0.8) == pytest.approx(alone)
     four = np.hstack([one, rng.normal(0, 0.1, (100, 3))])
-    assert evidence.detectable(four, 0, 0.05, 0.8) > 1.15 * alone  # as Bonferroni: 2.24 + 0.84 against 1.64 + 0.84
+    # As Bonferroni: 2.24 + 0.84 against 1.64 + 0.84.
+    assert (evidence.detectable(four, 0, 0.05, 0.8) or 0) > 1.15 * (alone or 1)
 
 
 def test_the_order_of_the_queries_changes_nothing() -> None:

@@ -20,6 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
+import evalkit
 from evalkit.errors import EvalkitError
 from evalkit.rerankers.cross_encoder import CrossEncoder
 from evalkit.scoring.batching import batches
@@ -102,10 +103,16 @@ def test_what_a_worker_refuses_comes_back_as_its_sentence() -> None:
 
 
 def test_batches_go_out_in_their_order_a_few_at_a_time() -> None:
-    assert list(blocks.grouped(iter("abcde"), 2)) == [["a", "b"], ["c", "d"], ["e"]]
+    batches: Any = iter("abcde")
+    found: Any = list(blocks.grouped(batches, 2))
+    assert found == [["a", "b"], ["c", "d"], ["e"]]
 
 
 # --- planning without weights -----------------------------------------------------------------------------------------
+
+
+def plain(settings: Any) -> Any:
+    return OmegaConf.to_container(settings, resolve=True)
 
 
 def spec(folder: Path, **changes: Any) -> ScorerSpec:
@@ -219,11 +226,11 @@ def test_workers_for_which_there_is_no_room_are_refused(settings: Any, there: An
 )
 def test_a_protocol_that_times_the_driver_is_refused(name: Any, told: Any) -> None:
     with pytest.raises(EvalkitError, match=told):
-        check_protocol(OmegaConf.to_container(compose(f"protocol={name}").protocol))
+        check_protocol(plain(compose(f"protocol={name}").protocol))
 
 
 def test_the_protocol_none_is_the_one_that_fits() -> None:
-    protocol = OmegaConf.to_container(compose("protocol=none").protocol)
+    protocol = plain(compose("protocol=none").protocol)
     check_protocol(protocol)
     with pytest.raises(EvalkitError, match=r"protocol.grid_depths=\[10\]"):
         check_protocol(protocol | {"grid_depths": [10]})
@@ -234,7 +241,7 @@ def test_workers_that_differ_are_refused(bert_folder: Any) -> None:
     with pytest.raises(EvalkitError, match="its device_name is B, and that of the worker asked first is "):
         runner._check_place(place, type(place)(**asdict(place) | {"device_name": "B"}))
     with pytest.raises(EvalkitError, match=r"the workers have torch 1\.0, and here is torch "):
-        runner._check_software(runner.__version__, type(place)(**asdict(place) | {"torch": "1.0"}))
+        runner._check_software(evalkit.__version__, type(place)(**asdict(place) | {"torch": "1.0"}))
 
 
 # --- the configuration ------------------------------------------------------------------------------------------------
@@ -247,7 +254,7 @@ def test_the_default_is_this_machine() -> None:
 
 def test_the_yaml_states_the_defaults() -> None:
     cfg = compose("executor=ray")
-    assert RaySettings.of(OmegaConf.to_container(cfg.reranker.executor, resolve=True)) == RaySettings()
+    assert RaySettings.of(plain(cfg.reranker.executor)) == RaySettings()
 
 
 def test_there_is_no_other_executor() -> None:
@@ -257,10 +264,11 @@ def test_there_is_no_other_executor() -> None:
 
 def remote(folder: Path, **changes: Any) -> CrossEncoder:
     executor = {"name": "ray", "workers": 2, "num_gpus": 0, "num_cpus": 1, "batches_per_block": 1}
-    return CrossEncoder(
-        **{"model": str(folder), "max_length": 64, "truncation": "longest_first", "batch_tokens": 256, "device": "auto",
-           "precision": "fp32", "executor": executor} | changes
-    )  # fmt: skip
+    settings: dict[str, Any] = {
+        "model": str(folder), "max_length": 64, "truncation": "longest_first", "batch_tokens": 256, "device": "auto",
+        "precision": "fp32", "executor": executor,
+    }  # fmt: skip
+    return CrossEncoder(**settings | changes)
 
 
 def test_the_driver_s_own_device_has_no_say(bert_folder: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -342,7 +350,8 @@ def test_a_killed_worker_costs_nothing_but_time(bert_folder: Any, tmp_path: Path
         wanted = here.score(pairs, queries, docs)
     finally:
         torch.set_num_threads(threads)
-    there, killed = remote(bert_folder, store=str(tmp_path / "store.sqlite")), []
+    there = remote(bert_folder, store=str(tmp_path / "store.sqlite"))
+    killed: list[Any] = []
 
     def kill_one(n: int) -> None:
         if n and not killed and (workers := actors()):

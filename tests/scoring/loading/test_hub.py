@@ -6,6 +6,7 @@ import shutil
 import socket
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Thread
@@ -21,26 +22,13 @@ from evalkit.scoring.loading import hub as hub_
 from evalkit.scoring.loading.model_config import check_classifier, check_encoder
 from evalkit.scoring.loading.model_place import short_name
 from evalkit.scoring.loading.pretrained import load_classifier
-from tests.conftest import run_evalkit
+from tests.helpers.command_line import run_here
 from tests.helpers.web import File, of_model, serving
 
 COMMIT, NEXT = "c" * 40, "d" * 40
-SCRIPT = """
-import json, sys, torch
-from evalkit.errors import EvalkitError
-from evalkit.scoring.device import PRECISIONS
-from evalkit.scoring.loading.pretrained import load_classifier
-told = {}
-for name in sys.argv[1:]:
-    try:
-        told[name] = load_classifier(name, None, torch.device("cpu"), PRECISIONS["fp32"], "reranker.model").revision
-    except EvalkitError as error:
-        told[name] = str(error)
-print(json.dumps(told))
-"""
 
 
-def model(name: str, folder: Path, commit: str = COMMIT, **odd: dict) -> dict[str, File]:
+def model(name: str, folder: Path, commit: str = COMMIT, **odd: dict[str, Any]) -> dict[str, File]:
     """The files of a model as the hub sends them; `odd` says of some (by stem) what is wrong with them."""
     return {
         f"/{name}/resolve/{revision}/{path.name}": of_model(commit, path.read_bytes(), **odd.get(path.stem, {}))
@@ -49,22 +37,35 @@ def model(name: str, folder: Path, commit: str = COMMIT, **odd: dict) -> dict[st
     }
 
 
-def load(names: list[str], home: Path, address: str) -> dict[str, str]:
-    """Load models in a process whose hub is at `address`; return the revision of each, or why it was refused."""
-    done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, *names], env=os.environ | hub(home, address),
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    return json.loads(done.stdout)
+def load(name: str) -> str:
+    try:
+        return load_classifier(name, None, torch.device("cpu"), PRECISIONS["fp32"], "reranker.model").revision or ""
+    except EvalkitError as error:
+        return str(error)
 
 
-def hub(home: Path, address: str) -> dict[str, str]:
-    return {"HF_ENDPOINT": address, "HF_HOME": str(home), "HF_HUB_OFFLINE": "0", "NO_PROXY": "127.0.0.1",
-            "no_proxy": "127.0.0.1", "HF_HUB_DISABLE_XET": "1"}  # fmt: skip
+@pytest.fixture
+def use_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Have the hub at another address from now on, with an empty cache at first, as HF_ENDPOINT and HF_HOME do."""
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.setenv(name, "127.0.0.1")
+
+    def use(address: str) -> None:
+        monkeypatch.setattr(constants, "ENDPOINT", address)
+        monkeypatch.setattr(
+            constants, "HUGGINGFACE_CO_URL_TEMPLATE", address + "/{repo_id}/resolve/{revision}/{filename}"
+        )
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+        monkeypatch.setattr(hub_, "_no_answer", {})
+        monkeypatch.setattr(hub_, "_taken_from_cache", {})
+
+    return use
 
 
 def test_a_download_that_breaks_or_is_another_file_is_refused_and_a_whole_one_is_known_by_its_commit(
-    bert_folder: Any, tmp_path: Path
+    bert_folder: Path, use_hub: Callable[[str], None]
 ) -> None:
     weights = (bert_folder / "model.safetensors").read_bytes()
     files = {
@@ -75,7 +76,8 @@ def test_a_download_that_breaks_or_is_another_file_is_refused_and_a_whole_one_is
     }
     names = ["acme/whole", "acme/cut", "acme/garbage", "acme/flipped", "acme/none"]
     with serving(files) as (address, _):
-        told = load(names, tmp_path, address)
+        use_hub(address)
+        told = {name: load(name) for name in names}
         files |= model("acme/cut", bert_folder)
         assert told.pop("acme/whole") == COMMIT
         assert "peer closed connection" in told["acme/cut"]
@@ -91,36 +93,55 @@ def test_a_download_that_breaks_or_is_another_file_is_refused_and_a_whole_one_is
             )
             Path(rest.removesuffix(" to have it downloaded anew")).unlink()  # as it says
             files |= model(name, bert_folder)
-        again = load(names[1:4], tmp_path, address)
+        again = {name: load(name) for name in names[1:4]}
     assert again == dict.fromkeys(names[1:4], COMMIT)
 
 
 def test_a_hub_models_scores_are_kept_by_its_commit_and_serve_without_a_network(
-    bert_folder: Any, tmp_path: Path
+    bert_folder: Path, tmp_path: Path, use_hub: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     command = ("reranker.model=acme/small", "slice.queries=2", "depth=3", "protocol=none", f"store={tmp_path}/s.sqlite")
 
-    def run(out: str, **environment: str) -> dict:
-        done = run_evalkit(*command, f"out_dir={tmp_path}/{out}", cwd=tmp_path, **environment)
+    def run(out: str) -> tuple[str, int]:
+        """Return the commit, and how many pairs came from the store."""
+        done = run_here(*command, f"out_dir={tmp_path}/{out}", cwd=tmp_path)
         assert done.returncode == 0, done.stderr
-        return json.loads((tmp_path / out / "result.json").read_text("utf-8"))
-
-    def from_store(result: dict) -> tuple[str, int]:
-        return result["effective"]["reranker"]["revision"], result["effective"]["scoring"]["pairs_from_store"]
+        effective = json.loads((tmp_path / out / "result.json").read_text("utf-8"))["effective"]
+        return effective["reranker"]["revision"], effective["scoring"]["pairs_from_store"]
 
     files = model("acme/small", bert_folder)
     with serving(files) as (address, _):
-        there = hub(tmp_path / "home", address)
-        assert from_store(run("first", **there)) == (COMMIT, 0)
-        assert from_store(run("offline", **there | {"HF_HUB_OFFLINE": "1"})) == (COMMIT, 6)
+        use_hub(address)
+        assert run("first") == (COMMIT, 0)
+        with monkeypatch.context() as offline:
+            offline.setattr(constants, "HF_HUB_OFFLINE", True)
+            assert run("offline") == (COMMIT, 6)
+        use_hub(address)
         files |= model("acme/small", bert_folder, NEXT)  # the same files, pushed again
-        assert from_store(run("next", **there)) == (NEXT, 0)
+        assert run("next") == (NEXT, 0)
+
+
+def test_the_variables_of_the_hub_are_heeded(bert_folder: Path, tmp_path: Path) -> None:
+    """In a process of its own, since the library reads them when it is imported."""
+    script = """
+from evalkit.scoring.loading.model_config import check_classifier
+print(check_classifier("acme/small", None, "reranker.model")[1].commit)
+"""
+    with serving(model("acme/small", bert_folder)) as (address, _):
+        hub = {"HF_ENDPOINT": address, "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "0", "NO_PROXY": "127.0.0.1",
+               "no_proxy": "127.0.0.1", "HF_HUB_DISABLE_XET": "1"}  # fmt: skip
+        done = subprocess.run(
+            [sys.executable, "-c", script], env=os.environ | hub, capture_output=True, text=True, check=True
+        )
+    assert done.stdout.strip() == COMMIT
+    assert list(tmp_path.glob("hub/models--acme--small/snapshots/*/config.json"))
 
 
 @contextmanager
-def hanging_up() -> Any:
+def hanging_up() -> Iterator[tuple[str, list[socket.socket]]]:
     """A server that closes each connection: yield its address and what has come in so far."""
-    server, came = socket.create_server(("127.0.0.1", 0)), []
+    server = socket.create_server(("127.0.0.1", 0))
+    came: list[socket.socket] = []
 
     def run() -> None:
         while True:
@@ -138,16 +159,22 @@ def hanging_up() -> Any:
         server.close()
 
 
-def test_a_model_in_the_cache_loads_at_once_where_the_hub_does_not_answer(bert_folder: Any, tmp_path: Path) -> None:
+def test_a_model_in_the_cache_loads_at_once_where_the_hub_does_not_answer(
+    bert_folder: Path, use_hub: Callable[[str], None]
+) -> None:
     """Each optional file that it does not have was asked for again and again: 157 seconds."""
     with serving(model("acme/small", bert_folder)) as (address, _):
-        assert load(["acme/small"], tmp_path, address) == {"acme/small": COMMIT}
+        use_hub(address)
+        assert load("acme/small") == COMMIT
     with hanging_up() as (address, came):
-        assert load(["acme/small"], tmp_path, address) == {"acme/small": COMMIT}
+        use_hub(address)
+        assert load("acme/small") == COMMIT
     assert len(came) <= 2
 
 
-def test_the_parts_of_an_embedding_model_come_from_the_hub_with_it(bert_folder: Any, tmp_path: Path) -> None:
+def test_the_parts_of_an_embedding_model_come_from_the_hub_with_it(
+    bert_folder: Path, use_hub: Callable[[str], None]
+) -> None:
     files = model("acme/parts", bert_folder)
     own = {
         "modules.json": [{"type": f"sentence_transformers.models.{kind}", "path": path}
@@ -158,18 +185,10 @@ def test_the_parts_of_an_embedding_model_come_from_the_hub_with_it(bert_folder: 
     for path, content in own.items():
         for revision in ("main", COMMIT):
             files[f"/acme/parts/resolve/{revision}/{path}"] = of_model(COMMIT, json.dumps(content).encode())
-    script = """
-from evalkit.scoring.loading.model_config import check_encoder
-files = check_encoder("acme/parts", None, "first_stage.model")[1]
-print(files.pooling, files.normalize, files.prompts["query"], len(files.notes))
-"""
-
     with serving(files) as (address, _):
-        done = subprocess.run(
-            [sys.executable, "-c", script], env=os.environ | hub(tmp_path, address),
-            capture_output=True, text=True, check=True,
-        )  # fmt: skip
-    assert done.stdout.strip() == "cls True query:  0"
+        use_hub(address)
+        found = check_encoder("acme/parts", None, "first_stage.model")[1]
+    assert (found.pooling, found.normalize, found.prompts["query"], found.notes) == ("cls", True, "query: ", ())
 
 
 @pytest.mark.parametrize(
@@ -181,7 +200,7 @@ print(files.pooling, files.normalize, files.prompts["query"], len(files.notes))
     ],
 )
 def test_a_hub_model_whose_weights_have_another_format_says_which(
-    bert_folder: Any, tmp_path: Path, file: Any, message: Any
+    bert_folder: Path, use_hub: Callable[[str], None], file: str, message: str
 ) -> None:
     files = model("acme/odd", bert_folder)
     for path in [path for path in files if path.endswith("model.safetensors")]:
@@ -189,8 +208,9 @@ def test_a_hub_model_whose_weights_have_another_format_says_which(
     listed = {"id": "acme/odd", "sha": COMMIT, "siblings": [{"rfilename": "config.json"}, {"rfilename": file}]}
     files[f"/api/models/acme/odd/revision/{COMMIT}"] = File(json.dumps(listed).encode())
     with serving(files) as (address, _):
-        told = load(["acme/odd"], tmp_path, address)
-    assert told["acme/odd"].startswith(f"reranker.model=acme/odd: {message}")
+        use_hub(address)
+        told = load("acme/odd")
+    assert told.startswith(f"reranker.model=acme/odd: {message}")
 
 
 # --- a cache that was filled before, and no network

@@ -108,7 +108,8 @@ def states(folder: Any, text: str) -> torch.Tensor:
 
     tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModel.from_pretrained(folder).eval()
     with torch.inference_mode():
-        return model(**tokenizer(text, return_tensors="pt")).last_hidden_state[0]
+        found: torch.Tensor = model(**tokenizer(text, return_tensors="pt")).last_hidden_state[0]
+    return found
 
 
 def expected(folder: Any, vector_of: Any, query: str = "", doc: str = "") -> np.ndarray:
@@ -118,17 +119,17 @@ def expected(folder: Any, vector_of: Any, query: str = "", doc: str = "") -> np.
     return (queries @ docs.T).numpy()
 
 
-def unit(vector: torch.Tensor) -> torch.Tensor:
+def unit(vector: torch.Tensor) -> Any:
     return vector / vector.norm()
 
 
 def cross_encoder(folder: Any, **changes: Any) -> CrossEncoder:
-    asked = {"max_length": 128, "truncation": "longest_first", "batch_tokens": 640, "device": "cpu",
+    asked: dict[str, Any] = {"max_length": 128, "truncation": "longest_first", "batch_tokens": 640, "device": "cpu",
              "precision": "fp32"}  # fmt: skip
     return CrossEncoder(str(folder), **asked | changes)
 
 
-def logits(reranker: CrossEncoder, queries: Any = None) -> list[float]:
+def logits(reranker: CrossEncoder, queries: Any = None) -> list[Any]:
     reranker.check()
     reranker.load()
     return list(reranker.score(PAIRS, queries or QUERIES, DOCS).logits)
@@ -643,18 +644,19 @@ def test_logits_are_those_of_sentence_transformers(reranker: Any, sentence_trans
 
 
 def test_a_trial_says_what_contradicts_the_folder() -> None:
-    class Trial:
+    class Contradicting:
         slice = DATA
         unjudged_at_10 = {"first_stage": 0.0, "reranked": 0.0}  # noqa: RUF012
         effective = {  # noqa: RUF012
-            "slice": defaultdict(int, corpus="full"),
+            "slice": defaultdict[str, Any](int, corpus="full"),
             "first_stage": {"notes": ["first_stage.pooling=mean was used, and ..."]},
             "reranker": {"notes": ["reranker.prompt='' was used, and ..."], "max_length": 8},
             "scoring": defaultdict(int),
             "depth": 1,
         }
 
-    found = caveats(Trial())
+    trial: Any = Contradicting()
+    found = caveats(trial)
     assert "first_stage.pooling=mean was used, and ..." in found
     assert "reranker.prompt='' was used, and ..." in found
 

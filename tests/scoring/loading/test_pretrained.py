@@ -257,7 +257,7 @@ def test_an_encoder_loads_for_embeddings_without_a_head(bert_folder: Any) -> Non
 
 
 def cross_encoder(model: Any, **changes: Any) -> CrossEncoder:
-    settings = {"max_length": 64, "truncation": "longest_first", "batch_tokens": 640, "device": "cpu",
+    settings: dict[str, Any] = {"max_length": 64, "truncation": "longest_first", "batch_tokens": 640, "device": "cpu",
                 "precision": "fp32"}  # fmt: skip
     return CrossEncoder(str(model), **settings | changes)
 

@@ -116,7 +116,9 @@ def test_a_pair_that_is_put_together_in_another_way_than_its_parts_is_refused(be
     tokenizer = AutoTokenizer.from_pretrained(bert_folder)
     pairs = PairTokenizer(tokenizer, 64, "longest_first")
 
-    class Shouting(type(tokenizer)):
+    own: Any = type(tokenizer)
+
+    class Shouting(own):  # type: ignore[misc]
         def __call__(self, query: Any, passage: Any, **more: Any) -> Any:
             return super().__call__(query, passage + " !", **more)
 

@@ -1,0 +1,249 @@
+"""The definition of result.json: what a trial came to, or why it came to no end."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Required
+
+from annotated_types import Ge, Gt, Le
+from typing_extensions import TypedDict
+
+from evalkit.evaluation.breakdown import ClassRow, DepthRow, Example
+from evalkit.evaluation.score_analysis import ScoreAnalysis
+from evalkit.evaluation.ties import Tied
+from evalkit.types import Cost, Interval, Settings
+
+Share = Annotated[float, Ge(-1e-9), Le(1 + 1e-9)]
+"""A value in [0, 1], and what rounding adds to it."""
+Count = Annotated[int, Ge(0)]
+PerQuery = Mapping[str, Mapping[str, Share]]
+"""measure -> query_id -> value."""
+
+# What slices and components record of themselves is open: a component may add keys. Those that evalkit reads are typed.
+
+
+class SliceFacts(TypedDict, total=False):
+    """The data of a trial; slices add their source, sampling and counts."""
+
+    name: Required[str]
+    lang: Required[str]
+    fingerprint: Required[str]
+    relevance_level: Required[int]
+    queries: Required[Count]
+    docs: Required[Count]
+    fingerprints: Required[Mapping[str, str]]
+    """Of queries, docs and judgments, and of excluded passages where there are any."""
+    source: str
+    corpus: str
+
+
+class FirstStageFacts(TypedDict, total=False):
+    """What the first stage did; components add their settings."""
+
+    name: Required[str]
+    engine: str
+    model: str
+    path: str
+    analysis: Mapping[str, Any]
+    from_cache: bool
+
+
+class RerankerFacts(TypedDict, total=False):
+    """What the reranker did; components add their settings."""
+
+    name: Required[str]
+    reranks: bool
+    model: str
+    revision: str | None
+    architecture: str
+    layers: int
+    parameters: int
+    precision: str
+    dtype: str
+    device: str
+    device_name: str
+    devices: int | None
+    attention: str | None
+    batch_tokens: int | None
+    batch_tokens_source: str | None
+    max_length: int | None
+    truncation: str | None
+    path: str | None
+    path_reason: str | None
+    threads: int | None
+
+
+class ScoringFacts(TypedDict, total=False):
+    """Counts of the scoring (`evalkit.evaluation.scoring_counts`)."""
+
+    pairs: int
+    pairs_from_store: int
+    pairs_repeated: int
+    pairs_unscored: Required[Count]
+    truncated_pairs: int
+    unknown_query_share: float | None
+    unknown_passage_share: float | None
+    longest_pair_tokens: int | None
+    tied_pairs: int
+    queries_with_ties: int
+    queries_with_constant_score: int
+    first_stage_hits: int
+    first_stage_tied_hits: int
+    first_stage_queries_with_ties: int
+    first_stage_queries_with_constant_score: int
+    scores_moved: Mapping[str, int]
+    queries_reordered: int
+    queries_without_hits: int
+    tokens: int
+    padding_share: float
+    budget_halvings: Sequence[str]
+
+
+@dataclass(frozen=True)
+class FirstStageTime:
+    """Seconds of the first stage, and milliseconds of a query where the index exists; None where unknown."""
+
+    total_s: float | None = None
+    index_s: float | None = None
+    per_query_ms: Annotated[float, Ge(0)] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Effective:
+    """What was really done."""
+
+    slice: SliceFacts
+    first_stage: FirstStageFacts
+    reranker: RerankerFacts
+    first_stage_time: FirstStageTime = FirstStageTime()
+    depth: Annotated[int, Gt(0)]
+    measures: Sequence[str] = ()
+    scoring: ScoringFacts
+    environment: Mapping[str, Any] | None = None
+    """Device, driver, clocks and versions that the cost was measured under; None where nothing was measured."""
+
+
+@dataclass(frozen=True)
+class Means:
+    """measure -> mean over queries."""
+
+    mean: Mapping[str, Share]
+
+
+@dataclass(frozen=True)
+class MeasureTests:
+    """Tests of one measure's differences, query by query; None where a figure is undefined."""
+
+    bca95: Interval
+    """BCa bootstrap interval of the mean difference."""
+    t_p: float | None
+    wilcoxon_p: float | None
+    randomization_p: float | None
+    holm_p: float | None
+    """`randomization_p`, corrected by Holm over the measures."""
+    bh_p: float | None
+    effect_size: float | None
+    detectable: float | None
+
+
+@dataclass(frozen=True)
+class BeforeAfter:
+    """A share of the first stage's ranking, and of the reranked one."""
+
+    first_stage: Share
+    reranked: Share
+
+
+@dataclass(frozen=True)
+class PerQueryValues:
+    """The values behind the means."""
+
+    first_stage: PerQuery
+    reranked: PerQuery
+
+
+@dataclass(frozen=True, kw_only=True)
+class Effectiveness:
+    """The measures before and after reranking; mappings are by measure."""
+
+    queries: int = 0
+    relevance_level: int = 1
+    first_stage: Means
+    reranked: Means
+    ceiling: Means
+    """Of the perfect order of the same candidates."""
+    delta: Mapping[str, float] = field(default_factory=dict)
+    delta_ci95: Mapping[str, Interval] = field(default_factory=dict)
+    """Student's t interval of the mean difference."""
+    verdict: Mapping[str, str] = field(default_factory=dict)
+    wins: Mapping[str, int] = field(default_factory=dict)
+    ties: Mapping[str, int] = field(default_factory=dict)
+    losses: Mapping[str, int] = field(default_factory=dict)
+    tests: Mapping[str, MeasureTests] = field(default_factory=dict)
+    unjudged_at_10: BeforeAfter
+    per_query: PerQueryValues
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """Quality by depth and by class of query, what the scores mean, and the queries that changed most."""
+
+    depths: Sequence[DepthRow] = ()
+    breakdown: Mapping[str, Sequence[ClassRow]] = field(default_factory=dict)
+    scores: ScoreAnalysis | None = None
+    """None without a model's logit for every pair, or without a judged candidate."""
+    gains: Sequence[Example] = ()
+    losses: Sequence[Example] = ()
+    tied_first_stage: Mapping[str, Tied] | None = None
+    """measure -> its value over every order of tied passages; None where none are tied."""
+    tied: Mapping[str, Tied] | None = None
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A published figure, and ours."""
+
+    of: str
+    measure: str
+    value: float
+    ours: float
+    difference: float
+    """ours - value."""
+    source: str
+    note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """A trial that measured something."""
+
+    schema_version: int
+    status: str
+    """``finished``, or ``partial`` where a report or picture is `missing`."""
+    name: str
+    asked: Settings = field(default_factory=dict)
+    """The configuration."""
+    effective: Effective
+    provenance: Settings = field(default_factory=dict)
+    """Commit, versions, platform and command."""
+    effectiveness: Effectiveness
+    analysis: Analysis = Analysis()
+    cost: Cost | None = None
+    """None where nothing was computed."""
+    warnings: Sequence[str]
+    references: Sequence[Reference] = ()
+    missing: Sequence[str] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unfinished:
+    """A trial without a result: it failed, was stopped, or was not begun."""
+
+    schema_version: int
+    status: str
+    """``failed`` or ``partial``."""
+    name: str
+    error: str
+    error_kind: str
+    missing: Sequence[str] = ()
+    asked: Settings = field(default_factory=dict)
+    provenance: Settings = field(default_factory=dict)

@@ -1,0 +1,111 @@
+"""Runs evalkit as a user does, in a process of its own, or in this one, where torch and ranx are loaded already."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from io import StringIO
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+from tests.helpers.their_trec_eval import assert_agrees
+
+T = TypeVar("T")
+Finished = subprocess.CompletedProcess[str]
+
+
+def run_evalkit(*arguments: str | Path, cwd: Path, **environment: str) -> Finished:
+    """Run ``python -m evalkit`` in a process of its own, as a user would.
+
+    trec_eval has to find evalkit's figures in whatever TREC files that leaves in `cwd`.
+    """
+    with _agrees_with_trec_eval(cwd):
+        return subprocess.run(
+            [sys.executable, "-m", "evalkit", *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            cwd=cwd,
+            env=os.environ | environment,
+            timeout=900,
+            check=False,
+        )
+
+
+def run_here(*arguments: str | Path, cwd: Path, **environment: str) -> Finished:
+    """Do as `run_evalkit`, in this process: a trial then takes a second instead of ten, for all imports are done.
+
+    The trial's own process is left out too. What a test says of processes, imports or signals needs `run_evalkit`.
+    """
+    from evalkit.cli import app, process
+
+    out, err = StringIO(), StringIO()
+    main_file = Path(app.__file__).parents[1] / "__main__.py"
+    with _agrees_with_trec_eval(cwd), _own_state(), pytest.MonkeyPatch.context() as patch:
+        patch.chdir(cwd)
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        patch.setattr(sys, "path", [*filter(None, environment.get("PYTHONPATH", "").split(os.pathsep)), *sys.path])
+        patch.setattr(sys, "argv", [str(main_file), *map(str, arguments)])
+        for name in ("in_fresh_process", "in_kept_process"):
+            patch.setattr(process, name, _called)
+        with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as ended:
+            app.main()
+    code = ended.value.code
+    assert isinstance(code, int)
+    return Finished([*map(str, arguments)], code, out.getvalue(), err.getvalue())
+
+
+def sentence(stderr: str) -> str:
+    """Return the one line that says what is wrong; there must be one, and no traceback."""
+    assert "Traceback" not in stderr, stderr
+    found = [line for line in stderr.splitlines() if line.startswith("evalkit: ")]
+    assert len(found) == 1, stderr
+    return found[0].removeprefix("evalkit: ")
+
+
+def _called(job: Callable[..., T], *arguments: Any, time_limit_s: float | None = None, environment: object = None) -> T:
+    return job(*arguments)
+
+
+@contextmanager
+def _own_state() -> Iterator[None]:
+    """Undo what a process of its own would have taken with it at its end."""
+    from hydra.core.global_hydra import GlobalHydra
+
+    from evalkit.boundary import progress, redaction
+
+    environment, modules, secrets = dict(os.environ), set(sys.modules), set(redaction._known)
+    GlobalHydra.instance().clear()
+    try:
+        with progress.redirected(progress.current_output()):
+            yield
+    finally:
+        GlobalHydra.instance().clear()
+        _restore(environment)
+        redaction._known.intersection_update(secrets)
+        for name in sys.modules.keys() - modules:
+            if _is_a_users(sys.modules[name]):
+                del sys.modules[name]
+
+
+def _restore(environment: Mapping[str, str]) -> None:
+    for name in os.environ.keys() - environment.keys():
+        del os.environ[name]
+    os.environ.update(environment)
+
+
+def _is_a_users(module: object) -> bool:
+    """Return whether a module lies in the folder of a test."""
+    return "pytest-of-" in str(getattr(module, "__file__", ""))
+
+
+@contextmanager
+def _agrees_with_trec_eval(folder: Path) -> Iterator[None]:
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("result.json")}
+    yield
+    for path in folder.rglob("result.json"):
+        if before.get(path) != path.stat().st_mtime_ns and path.with_name("qrels.trec").exists():
+            assert_agrees(path.parent)
