@@ -727,7 +727,7 @@ def test_colours_differ_in_grey_print() -> None:
 
 
 def test_better_and_worse_are_the_colours_of_the_page() -> None:
-    style = (resources.files("evalkit.report.page") / "page.css").read_text("utf-8")
+    style = (resources.files("evalkit.report.html") / "page.css").read_text("utf-8")
     assert f"--up: {canvas.BETTER.lower()}; --down: {canvas.WORSE.lower()};" in style
 
 
