@@ -1,1 +1,1 @@
-"""What reranking takes: time, memory, energy and price; alone in evalkit, it knows clocks."""
+"""What reranking costs: time, memory, energy and price, as one protocol states what is measured."""

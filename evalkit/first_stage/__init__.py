@@ -1,1 +1,1 @@
-"""First stages: each has `search(slice, depth) -> Run` and says in `describe()` what was really done."""
+"""First stages: find the candidates of each query, by `search(slice, depth) -> Run`."""

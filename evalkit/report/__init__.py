@@ -1,1 +1,1 @@
-"""What comes out of a trial: JSON, Markdown, TREC runs, a table per query, and a terminal table."""
+"""Reports of trials, sweeps, comparisons and gates: terminal, Markdown, HTML, LaTeX, plots, JUnit and GitHub."""

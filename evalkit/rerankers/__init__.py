@@ -1,1 +1,1 @@
-"""Rerankers: each has `load`, `score(pairs) -> Scores` and says in `describe()` what was really done."""
+"""Rerankers: give each candidate a score, by `score(pairs, queries, docs) -> Scores`."""
