@@ -28,11 +28,11 @@ WAITING = """
 import sys
 from pathlib import Path
 from tests.helpers import fault_jobs
-from evalkit import stopping
+from evalkit.boundary import signals
 from evalkit.cli.process import in_fresh_process
 if __name__ == "__main__":
     try:
-        with stopping.heard():
+        with signals.heard():
             in_fresh_process(fault_jobs.hang, Path(sys.argv[1]))
     except KeyboardInterrupt as stop:
         sys.exit(stop.exit_code)
@@ -407,7 +407,7 @@ def test_a_clock_that_goes_backwards_changes_no_duration(log: Any, monkeypatch: 
 
 
 def test_the_clock_on_the_wall_tells_dates_and_no_durations() -> None:
-    """Of all sources: the last use of what is kept, in days, is the one time that must outlive a restart."""
-    package = Path(tasks.__file__).parent
+    """Of all sources: the last use of scores and indexes, in days, is the one time that must outlive a restart."""
+    package = Path(tasks.__file__).parents[1]
     users = {path.name for path in package.rglob("*.py") if re.search(r"\btime\.time(_ns)?\(", path.read_text("utf-8"))}
-    assert users == {"store.py", "cache.py"}
+    assert users == {"file.py", "maintenance.py", "cache.py"}
