@@ -231,7 +231,7 @@ class Bare:
 @pytest.mark.parametrize(
     ("component", "told"),
     [
-        (Bare(), "test_adapters.Bare: it has no method score(pairs, queries, docs), which is what a reranker needs "
+        (Bare(), "tests.rerankers.test_adapter.Bare: it has no method score(pairs, queries, docs), which is what a reranker needs "
                  "(evalkit.rerankers.base.Reranker)"),
         (type("Two", (), {"score": lambda self, query, passages: []})(),
          "Two: score(query, passages) has to take (pairs, queries, docs), and may take on_progress besides"),
