@@ -231,8 +231,8 @@ class Bare:
 @pytest.mark.parametrize(
     ("component", "told"),
     [
-        (Bare(), "tests.rerankers.test_adapter.Bare: it has no method score(pairs, queries, docs), which is what a reranker needs "
-                 "(evalkit.rerankers.base.Reranker)"),
+        (Bare(), "tests.rerankers.test_adapter.Bare: it has no method score(pairs, queries, docs), which is what a "
+                 "reranker needs (evalkit.rerankers.base.Reranker)"),
         (type("Two", (), {"score": lambda self, query, passages: []})(),
          "Two: score(query, passages) has to take (pairs, queries, docs), and may take on_progress besides"),
         (type("Four", (), {"score": lambda self, pairs, queries, docs, model: []})(),
