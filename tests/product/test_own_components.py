@@ -151,8 +151,8 @@ def test_where_its_module_is_not_found_it_is_said_how_it_would_be(where: Any, tm
     )  # fmt: skip
     assert done.returncode == 2
     assert sentence(done.stderr) == (
-        "_target_=mine.Overlap: there is no such component (No module named 'mine'); a module of your own is found "
-        "where it is installed, or with PYTHONPATH=DIR in the environment"
+        "_target_=mine.Overlap: there is no such component (No module named 'mine'); a module of your own has to be "
+        "installed, or in a folder of PYTHONPATH"
     )
 
 
