@@ -1,1 +1,1 @@
-"""What reranking takes: time, memory, energy and price; alone in evalkit, it knows clocks."""
+"""The cost of reranking: time, memory, energy and price."""

@@ -1,1 +1,1 @@
-"""First stages: each has `search(slice, depth) -> Run` and says in `describe()` what was really done."""
+"""First stages, which find candidates: `search(slice, depth) -> Run`."""

@@ -1,1 +1,1 @@
-"""Rerankers: each has `load`, `score(pairs) -> Scores` and says in `describe()` what was really done."""
+"""Rerankers, which score candidates: `score(pairs, queries, docs) -> Scores`."""

@@ -1,4 +1,4 @@
-"""A finished TREC run as the reranker, so that somebody else's reranking can be judged."""
+"""A finished TREC run as the reranker, so that any reranking can be evaluated."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,21 +15,21 @@ from evalkit.types import Pair, Scores, Settings
 
 @dataclass
 class TrecRun(Reranker):
-    """The run file at `path`: a passage's "logit" is minus its rank there, which passages of one score share.
+    """The run file at `path`: the "logit" of a passage is its negative rank, and equal scores share a rank.
 
-    Ranks are those of the order in which trec_eval reads it: by score, held in 32 bits, then by falling doc_id.
+    Ranks are in trec_eval's order: by descending 32-bit score, then by descending doc_id.
     """
 
     path: str
     name: str | None = None
     order: str = "score"
-    """Or ``rank``: the rank column decides."""
+    """``score``, or ``rank`` to use the rank column."""
     computes = False
-    """Nothing is computed, so there is no cost to measure."""
+    """Nothing is computed, so no cost is measured."""
     _ranks: Mapping[str, Mapping[str, int]] = field(default_factory=dict, repr=False)
-    """query_id -> doc_id -> rank, from 1; tied passages have the rank of the first of them."""
+    """query_id -> doc_id -> rank, from 1; tied passages share the rank of the first one."""
     _places: Mapping[str, Mapping[str, int]] = field(default_factory=dict, repr=False)
-    """The same, each passage by itself: which of the tied ones stands first."""
+    """The same with distinct ranks, which order tied passages."""
     _facts: dict[str, Any] = field(default_factory=dict, repr=False)
 
     @property
@@ -83,7 +83,7 @@ class TrecRun(Reranker):
         docs: Mapping[str, str],
         on_progress: Callable[[int], None] = lambda n: None,
     ) -> Scores:
-        """Return minus the rank of each pair, None where the run lacks it, and how the run orders tied ones.
+        """Return the negative rank of each pair, None where the run lacks it, and the run's order of ties.
 
         Raises:
             EvalkitError: the run has none of the pairs.
@@ -107,7 +107,7 @@ class TrecRun(Reranker):
         return Scores(logits, tie_order=self._places)
 
     def describe(self) -> Settings:
-        """Return the file, its tag, and what did not match the first stage's candidates."""
+        """Return the file, its tag, and counts of passages that do not match the candidates."""
         return {"name": self.name or Path(self.path).stem, "path": self.path, **self._facts}
 
     @cached_property
