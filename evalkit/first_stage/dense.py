@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from evalkit.boundary.progress import stage
 from evalkit.errors import EvalkitError
 from evalkit.evaluation import ranking
-from evalkit.first_stage import cache as kept
+from evalkit.first_stage import cache as index_cache
 from evalkit.first_stage.base import FirstStage
 from evalkit.first_stage.dense_settings import Requested, Resolved, resolve
 from evalkit.types import Hit, Run, Settings, Slice
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
 
 _CHUNK = 100_000
 """Texts tokenized, and passages compared with the queries, at a time."""
-_KEPT_FROM = 1_000
-"""Passages from which on embeddings are kept unasked: without a GPU, these take half a minute."""
+_CACHED_FROM = 1_000
+"""Passages from which ``first_stage_cache=auto`` caches embeddings: without a GPU, these take half a minute."""
 _PRODUCTS = 1 << 26
-"""At most so many products of queries and passages at a time (256 MiB): many queries take smaller chunks."""
+"""The most products of queries and passages at a time (256 MiB): with many queries, chunks are smaller."""
 
 
 @dataclass
 class Dense(FirstStage):
-    """The encoder `model`; None for pooling, normalisation, length or a prefix is what the model's own files say."""
+    """The encoder `model`; a setting that is None is taken from the model's own files."""
 
     model: str
     """Hub id or local folder of the encoder."""
@@ -60,16 +60,16 @@ class Dense(FirstStage):
         self._facts: dict[str, Any] = {}
 
     def check(self) -> None:
-        """Check settings, device, precision, that the model is there, and what its files say of its use.
+        """Check settings, device, precision, and that the model and the files that describe its use exist.
 
         Raises:
-            EvalkitError: one of them cannot be had.
+            EvalkitError: one of them is invalid or not available.
         """
         from evalkit.scoring.device import resolve_device, resolve_precision
         from evalkit.scoring.loading.model_config import check_encoder
         from evalkit.scoring.loading.model_files import POOLINGS
 
-        kept.check(self.cache)
+        index_cache.check(self.cache)
         if self.pooling not in (None, *POOLINGS):
             raise EvalkitError(f"first_stage.pooling={self.pooling}: choose from {', '.join(POOLINGS)}")
         resolve_precision(self.precision, resolve_device(self.device))
@@ -83,10 +83,10 @@ class Dense(FirstStage):
     def search(self, data: Slice, depth: int) -> Run:
         """Embed queries and passages and return the best `depth` passages of each query.
 
-        Passages whose embeddings the cache has are not embedded again (see `evalkit.first_stage.cache`); queries are.
+        Cached embeddings of passages are reused (see `evalkit.first_stage.cache`); queries are always embedded.
 
         Raises:
-            EvalkitError: model, device or precision cannot be had, or the memory does not suffice.
+            EvalkitError: model, device or precision are not available, or memory does not suffice.
         """
         import torch
 
@@ -142,7 +142,7 @@ class Dense(FirstStage):
         }
         return Run(self._label(), rankings)
 
-    def _passages(self, embed: "_Embedder", docs: Mapping[str, str]) -> "kept.CacheResult[torch.Tensor]":
+    def _passages(self, embed: "_Embedder", docs: Mapping[str, str]) -> "index_cache.CacheResult[torch.Tensor]":
         import torch
 
         from evalkit.scoring import embedding
@@ -151,26 +151,26 @@ class Dense(FirstStage):
         def vectors() -> "torch.Tensor":
             return embed(embed.how.doc_prefix, list(docs.values()), "passages")
 
-        def unpack(arrays: kept.Arrays) -> "torch.Tensor":
+        def unpack(arrays: index_cache.Arrays) -> "torch.Tensor":
             if arrays["embeddings"].shape[0] != len(docs):
-                raise ValueError("it has other rows than there are passages")
+                raise ValueError("its number of rows is not the number of passages")
             return torch.from_numpy(arrays["embeddings"])
 
-        place = kept.open_cache(self.cache, len(docs), _KEPT_FROM)
+        place = index_cache.open_cache(self.cache, len(docs), _CACHED_FROM)
         if place is None:
-            return kept.CacheResult(vectors(), False, 0.0)
+            return index_cache.CacheResult(vectors(), False, 0.0)
         facts = {
             **{key: getattr(embed.how, key) for key in ("pooling", "normalize", "max_length", "doc_prefix")},
             **{key: getattr(self, key) for key in ("batch_tokens", "precision")},
             "revision": embed.encoder.revision,
             "device": f"{embed.device.type}, {device_name(embed.device)}",
-            "code": kept.hash_code(__file__, embedding.__file__),
-            "versions": kept.package_versions("torch", "transformers", "tokenizers", "numpy"),
+            "code": index_cache.hash_code(__file__, embedding.__file__),
+            "versions": index_cache.package_versions("torch", "transformers", "tokenizers", "numpy"),
         }
-        return place.get("dense", facts, docs, vectors, lambda tensor: {"embeddings": tensor.numpy()}, unpack)
+        return place.get_or_create("dense", facts, docs, vectors, lambda tensor: {"embeddings": tensor.numpy()}, unpack)
 
     def describe(self) -> Settings:
-        """Return the model, its revision and all that shapes its embeddings."""
+        """Return the model, its revision and everything that its embeddings depend on."""
         asked = ("model", *_USED, "batch_tokens", "precision")
         return {"name": self._label(), **{key: getattr(self, key) for key in asked}, **self._facts}
 
@@ -221,10 +221,10 @@ class _Embedder:
         return out
 
     def check(self, precision: str) -> None:
-        """Check that a text has one vector, whatever stands beside it in a batch.
+        """Check that the vector of a text does not depend on the other texts of its batch.
 
         Raises:
-            EvalkitError: it has not, or the model cannot embed a text at all.
+            EvalkitError: it does, or the model cannot embed a text.
         """
         from evalkit.scoring.self_check import check_vectors
 
@@ -251,7 +251,7 @@ class _Embedder:
 def _top(
     queries: "torch.Tensor", docs: "torch.Tensor", k: int, device: "torch.device"
 ) -> tuple[list[list[float]], list[list[int]]]:
-    """Return the `k` largest products of each query and their rows in `docs`, comparing a chunk of `docs` at a time."""
+    """Return the `k` largest products of each query and their rows in `docs`, computed in chunks of `docs`."""
     import torch
 
     on_device = queries.to(device)

@@ -1,4 +1,4 @@
-"""A cross-encoder as the reranker: BGE and kin, or any sequence classifier with one label."""
+"""A cross-encoder as the reranker: BGE and similar models, or any sequence classifier with one label."""
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from evalkit.scoring.spec import Built, ScorerSpec
 
 PACKAGED = "packaged"
-"""The name, as `reranker.model`, of the small cross-encoder that comes with evalkit."""
+"""Value of `reranker.model` for the small cross-encoder that comes with evalkit."""
 _PACKAGED_FOLDER = Path(__file__).parent / "packaged"
 
 
@@ -72,19 +72,19 @@ class CrossEncoder(Reranker):
 
     @property
     def label(self) -> str:
-        """Return the model, as it was asked for."""
+        """Return the model as configured."""
         return self.model
 
     @property
-    def remote(self) -> bool:  # type: ignore[override]  # it follows from the executor
-        """Return whether other machines compute, of which this one cannot measure memory, latency or energy."""
+    def remote(self) -> bool:  # type: ignore[override]  # derived from the executor
+        """Return whether other machines compute, whose memory, latency and energy this one cannot measure."""
         return self.executor is not None and self.executor["name"] != "local"
 
     def check(self) -> None:
-        """Check settings, device, precision, and that the model is there and a reranker.
+        """Check settings, device, precision, and that the model exists and is a reranker.
 
         Raises:
-            EvalkitError: one of them cannot be had.
+            EvalkitError: one of them is invalid or not available.
         """
         from evalkit.scoring.device import resolve_device, resolve_precision
         from evalkit.scoring.graphs import check_cuda_graphs
@@ -103,7 +103,7 @@ class CrossEncoder(Reranker):
         check_path(self.path)
         commit = check_classifier(self._where(), self.revision, "reranker.model")
         if not self.remote and not is_proven(self._where(), commit, "reranker.model"):
-            with stage("trying the model, of an architecture or with weights that are not evalkit's own path"):
+            with stage("loading the model once, as its architecture or weights are not known to work"):
                 build_scorer(self._spec(self.device))
         if self.store != "off":
             from evalkit.scoring.store.file import check_place
@@ -119,21 +119,21 @@ class CrossEncoder(Reranker):
         settings.check()
         if self.device not in ("auto", settings.device):
             raise EvalkitError(
-                f"reranker.device={self.device}: with executor=ray a worker computes on what executor.num_gpus or "
-                f"executor.num_cpus gives it, which is {settings.device} here; use reranker.device=auto"
+                f"reranker.device={self.device}: with executor=ray a worker's device follows from executor.num_gpus or "
+                f"executor.num_cpus, here {settings.device}; use reranker.device=auto"
             )
         if self.cuda_graphs:
             raise EvalkitError(
-                "reranker.cuda_graphs=true makes a single query faster, which executor=ray does not measure; use "
+                "reranker.cuda_graphs=true speeds up single queries, which executor=ray does not measure; use "
                 "reranker.cuda_graphs=false"
             )
-        named_precision(self.precision)  # whether the workers' device can do it is theirs to say
+        named_precision(self.precision)  # only the workers can check whether their device supports it
 
     def load(self) -> None:
-        """Load model and tokenizer onto the device, or find workers that will load them onto theirs.
+        """Load model and tokenizer onto the device, or start workers that load them.
 
         Raises:
-            EvalkitError: model, device or precision cannot be had, or the settings do not fit the model.
+            EvalkitError: model, device or precision are not available, or the settings do not fit the model.
         """
         from evalkit.scoring.device import resolve_devices
         from evalkit.scoring.pool import DevicePool
@@ -164,10 +164,10 @@ class CrossEncoder(Reranker):
         self._cluster.start()
 
     def check_protocol(self, protocol: Mapping[str, Any]) -> None:
-        """Refuse a protocol that would measure this machine where others compute.
+        """Refuse a protocol that measures this machine if others compute.
 
         Raises:
-            EvalkitError: something is to be timed besides the scoring of all pairs.
+            EvalkitError: the protocol times something besides the scoring of all pairs.
         """
         if self.remote:
             from evalkit.scoring.cluster.settings import check_protocol
@@ -180,13 +180,13 @@ class CrossEncoder(Reranker):
 
     @property
     def scorer(self) -> "Scorer":
-        """Return the engine; there is one after `load`."""
+        """Return the scoring engine, which exists after `load`."""
         assert self._built is not None, "load() comes first"
         return self._built.scorer
 
     @property
-    def engine(self) -> Engine | None:  # type: ignore[override]  # it is there once the model is
-        """Return the loaded model as what is measured; None before `load`."""
+    def engine(self) -> Engine | None:  # type: ignore[override]  # it exists after loading
+        """Return the loaded model for measurement; None before `load`."""
         if self._built is None:
             return None
         from evalkit.rerankers.local_engine import LocalEngine
@@ -234,10 +234,10 @@ class CrossEncoder(Reranker):
         docs: Mapping[str, str],
         on_progress: Callable[[int], None] = lambda n: None,
     ) -> Scores:
-        """Return the logit of each pair, all of them computed, on one device: what is to be timed (not so if `remote`).
+        """Compute the logit of each pair, on one device unless `remote`.
 
         Raises:
-            EvalkitError: a passage has no text, out of memory, or a logit that is not a finite number.
+            EvalkitError: a passage has no text, memory does not suffice, or a logit is NaN or infinite.
         """
         return _scores(self.scorer.score(self._texts(pairs, queries, docs), on_progress, runner=self._cluster))
 
@@ -248,13 +248,13 @@ class CrossEncoder(Reranker):
         docs: Mapping[str, str],
         on_progress: Callable[[int], None] = lambda n: None,
     ) -> Scores:
-        """Return the logit of each pair, on all devices, those that the store knows from there.
+        """Return the logit of each pair, computed on all devices unless the store has it.
 
-        A run that died goes on where it stopped: what it had scored is in the store. Pairs of the same two texts, as of
-        a passage that is there twice, are computed once, with a store and without.
+        An interrupted run continues where it stopped, as its scores are in the store. Pairs with the same two texts, as
+        of a duplicate passage, are computed once, also without a store.
 
         Raises:
-            EvalkitError: as `score`, or the store cannot be used.
+            EvalkitError: as for `score`, or the store cannot be used.
         """
         texts = self._texts(pairs, queries, docs)
         if self.store == "off":
@@ -285,7 +285,7 @@ class CrossEncoder(Reranker):
 
     @property
     def _prompt(self) -> str:
-        """Return what stands before each query, as sentence-transformers' CrossEncoder puts it: before the text."""
+        """Return the text in front of each query, as in sentence-transformers' CrossEncoder."""
         if self.prompt is not None:
             return self.prompt
         return self._built.pretrained.files.prompt if self._built else ""
@@ -298,13 +298,13 @@ class CrossEncoder(Reranker):
         return [(prompt + queries[pair.query_id], docs[pair.doc_id]) for pair in pairs]
 
     def _space(self) -> dict[str, Any]:
-        """Return all that a score depends on, besides its two texts."""
+        """Return everything that a score depends on besides the two texts: the key of a space in the store."""
         import evalkit
 
         facts = self.describe()
         words = self._built.pretrained.tokenizer.backend_tokenizer.to_str() if self._built else ""
         return {
-            # The hash of a folder says all; its path may differ from machine to machine.
+            # A folder is identified by its hash; its path may differ between machines.
             "model": "folder" if str(facts["revision"]).startswith("sha256:") else self.model,
             "revision": facts["revision"],
             "tokenizer": hashlib.sha256(words.encode()).hexdigest(),
@@ -317,7 +317,7 @@ class CrossEncoder(Reranker):
         }  # fmt: skip
 
     def describe(self) -> Settings:
-        """Return the model, its revision, and the precision, device and limits in force."""
+        """Return the model, its revision, and the precision, device and limits that were used."""
         import torch
 
         from evalkit.scoring.device import device_name
@@ -354,22 +354,24 @@ class CrossEncoder(Reranker):
         }
 
     def _describe_check(self) -> Settings | None:
-        """Return what the self-check compared, or who made it; None where it was left out."""
+        """Return what the self-check compared, or that each worker made it; None if it was skipped."""
         if self.remote and self.self_check:
             return {"made_by": "each worker"}
         checked = self._built.checked if self._built else None
         return None if checked is None else {**asdict(checked), "ways": list(checked.ways)}
 
     def _describe_files(self) -> Settings:
-        """Return what was taken from the files beside the weights, and a sentence on each thing that was not."""
+        """Return what was taken from the model's files, and a note for each setting that overrides them."""
         assert self._built is not None, "load() comes first"
         files = self._built.pretrained.files
         notes = list(files.notes)
         if self.prompt is not None and self.prompt != files.prompt and files.prompt:
-            notes.append(f"reranker.prompt={self.prompt!r} was used, and the reranker's own files say {files.prompt!r}")
+            notes.append(
+                f"reranker.prompt={self.prompt!r} was used, but the reranker's own files state {files.prompt!r}"
+            )
         if files.max_length is not None and files.max_length != self.max_length:
             notes.append(
-                f"reranker.max_length={self.max_length} was used, and the reranker's own files say {files.max_length}"
+                f"reranker.max_length={self.max_length} was used, but the reranker's own files state {files.max_length}"
             )
         own = "config_sentence_transformers.json" if files.prompt else None
         return {
@@ -381,7 +383,7 @@ class CrossEncoder(Reranker):
         }
 
     def _describe_workers(self) -> Settings:
-        """Return what differs from here where others compute; nothing where nobody does."""
+        """Return the facts of remote workers that replace those of this machine; empty without workers."""
         if self._cluster is None:
             return {}
         place = self._cluster.place
@@ -395,7 +397,7 @@ class CrossEncoder(Reranker):
 
 
 def store_path(asked: str) -> Path:
-    """Return the file of the store that is asked for, ``auto`` or a path."""
+    """Return the file of the score store for the setting `store`: ``auto`` or a path."""
     from evalkit.boundary.cache_dirs import default_store_path
 
     return default_store_path() if asked == "auto" else user_path(asked)

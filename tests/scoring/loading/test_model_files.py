@@ -210,7 +210,7 @@ def test_a_setting_that_contradicts_the_folder_is_used_and_said(embedder: Any) -
     facts = first_stage.describe()
     assert (facts["pooling"], facts["normalize"], facts["max_length"]) == ("cls", False, 256)
     assert facts["model_files"]["pooling"] == "mean"
-    files = "was used, and the embedding model's own files say"
+    files = "was used, but the embedding model's own files state"
     assert facts["notes"] == [
         f"first_stage.pooling=cls {files} mean",
         f"first_stage.normalize=false {files} true",
@@ -233,7 +233,7 @@ def test_a_folder_that_says_nothing_needs_a_pooling(embedder: Any) -> None:
         "whole folder"
     )
     shutil.rmtree(embedder / "1_Pooling")
-    assert "own files do not say how it pools (no modules.json); add first_stage.pooling=cls" in refused(
+    assert "own files do not state the pooling (no modules.json); add first_stage.pooling=cls" in refused(
         dense(embedder)
     )
     assert scores(dense(embedder, pooling="cls")) == pytest.approx(
@@ -341,9 +341,9 @@ def test_prompts_of_other_names_are_not_guessed_at(embedder: Any) -> None:
     first_stage = dense(embedder)
     scores(first_stage)
     (note,) = first_stage.describe()["notes"]
-    assert note.startswith("the embedding model's own files have prompts ('s2p'), of which none is named query")
+    assert note.startswith("the embedding model's own files have prompts ('s2p'), none of which is named query")
     edit(embedder / "config_sentence_transformers.json", default_prompt_name="s2p")
-    assert "do not say whether that is for queries or for passages; state both" in refused(dense(embedder))
+    assert "do not state whether it is for queries or for passages; set both" in refused(dense(embedder))
     dense(embedder, query_prefix="Instruct: ", doc_prefix="").check()
 
 
@@ -363,14 +363,14 @@ def test_a_prompt_that_is_set_wins_over_the_folders_and_is_said(reranker: Any, b
     assert logits(without) == pytest.approx(logits(cross_encoder(bert_folder)), abs=1e-6)
     facts = without.describe()
     assert (facts["prompt"], facts["prompt_source"]) == ("", "reranker.prompt")
-    assert facts["notes"] == [f"reranker.prompt='' was used, and the reranker's own files say {PROMPT!r}"]
+    assert facts["notes"] == [f"reranker.prompt='' was used, but the reranker's own files state {PROMPT!r}"]
 
 
 def test_a_length_that_contradicts_a_rerankers_folder_is_said(reranker: Any) -> None:
     edit(reranker / "sentence_bert_config.json", max_seq_length=256)
     small = cross_encoder(reranker)
     logits(small)
-    assert small.describe()["notes"] == ["reranker.max_length=128 was used, and the reranker's own files say 256"]
+    assert small.describe()["notes"] == ["reranker.max_length=128 was used, but the reranker's own files state 256"]
 
 
 def test_prompts_that_sentence_transformers_does_not_use_are_said_and_not_used(reranker: Any, bert_folder: Any) -> None:

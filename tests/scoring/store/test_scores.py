@@ -579,7 +579,9 @@ def test_pruning_removes_what_was_asked_for_and_gives_the_room_back(
 def test_indexes_are_shown_and_pruned_with_the_scores(path: Any, run: Any) -> None:
     def keep(name: Any, days: Any) -> Any:
         kept = Cache(path.parent / "first_stage", is_shared=True)
-        kept.get("bm25", {"name": name}, {"d": name}, lambda: None, lambda _: {"a": np.zeros(125_000)}, lambda _: None)
+        kept.get_or_create(
+            "bm25", {"name": name}, {"d": name}, lambda: None, lambda _: {"a": np.zeros(125_000)}, lambda _: None
+        )
         [index] = [index for index in cache.list_entries(kept.folder) if index.folder not in there]
         os.utime(index.folder / "manifest.json", (time.time() - days * 86400,) * 2)
         return there.setdefault(index.folder, days)
@@ -602,7 +604,7 @@ def test_indexes_are_shown_and_pruned_with_the_scores(path: Any, run: Any) -> No
 def test_an_index_that_is_read_is_used(path: Any) -> None:
     kept = Cache(path.parent / "first_stage", is_shared=True)
     for _ in range(2):
-        kept.get("bm25", {}, {"d": "x"}, lambda: None, lambda _: {"a": np.zeros(9)}, lambda _: None)
+        kept.get_or_create("bm25", {}, {"d": "x"}, lambda: None, lambda _: {"a": np.zeros(9)}, lambda _: None)
         [index] = cache.list_entries(kept.folder)
         assert time.time() - index.used_s < 3600
         os.utime(index.folder / "manifest.json", (0, 0))
