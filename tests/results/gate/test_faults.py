@@ -21,7 +21,7 @@ from evalkit.slices.assemble import assemble
 from evalkit.types import Run, Scores
 from tests.helpers.gate_pipeline import Broken, FirstStage, Pipeline, cut, packaged, part, sigmoid
 
-QUERIES, DEPTH = 16, 10
+QUERIES, DEPTH = 24, 10
 
 
 @pytest.fixture(scope="module")
