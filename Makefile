@@ -1,14 +1,15 @@
-# make run: the packaged default. make test: lint, the suite, and evalkit's own gate. Each sets up what it needs in .venv.
+# make run: the packaged default. make test: lint, the suite, the documentation, and evalkit's own gate.
+# make docs: the documentation as a site, in site/. Each sets up what it needs in .venv.
 PYTHON ?= python3
 VENV := .venv
 PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: run test lint gate clean
+.PHONY: run test lint gate docs clean
 
 run: $(VENV)/installed
 	$(VENV)/bin/python -m evalkit $(ARGS)
 
-test: $(VENV)/installed-test lint
+test: $(VENV)/installed-test lint docs
 	$(VENV)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 	$(MAKE) gate
 
@@ -20,6 +21,10 @@ lint: $(VENV)/installed-test
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/mypy
+
+# Strict: a broken link, or a page that the navigation leaves out, fails.
+docs: $(VENV)/installed-docs
+	$(VENV)/bin/python -m mkdocs build --strict
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
@@ -33,5 +38,9 @@ $(VENV)/installed-test: $(VENV)/installed
 	$(PIP) --editable '.[test]'
 	@touch $@
 
+$(VENV)/installed-docs: $(VENV)/installed
+	$(PIP) --editable '.[docs]'
+	@touch $@
+
 clean:
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis

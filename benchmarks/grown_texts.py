@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from evalkit.errors import EvalkitError
-from evalkit.first_stage.analysis import choose
+from evalkit.first_stage.analysis import select_analysis
 
 MS_MARCO_TERMS, MS_MARCO_VOCABULARY = 352_316_036, 2_660_824
 """All 8.8 million passages of MS MARCO, stemmed and without stopwords: `total_terms` and `unique_terms` of the index
@@ -50,7 +50,7 @@ class Heaps:
     @classmethod
     def through(cls, passages: Sequence[str]) -> "Heaps":
         """Return the law through these passages and the whole of MS MARCO."""
-        counts = Counter(token for text in passages for token in choose("words", "en").tokens(text))
+        counts = Counter(token for text in passages for token in select_analysis("words", "en").tokens(text))
         tokens, distinct = counts.total(), len(counts)
         return cls(tokens, distinct, math.log(MS_MARCO_VOCABULARY / distinct) / math.log(MS_MARCO_TERMS / tokens))
 
@@ -71,7 +71,7 @@ def grow(passages: Sequence[str], seed: int = 0) -> Iterator[str]:
     """
     draw = random.Random(seed)
     law = Heaps.through(passages)
-    tokens = choose("words", "en").tokens
+    tokens = select_analysis("words", "en").tokens
     counts = Counter(word.lower() for text in passages for word in _WORD.findall(text))
     rare = [word for word, count in counts.items() if count <= RARE]
     rare_words = frozenset(rare)

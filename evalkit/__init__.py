@@ -1,6 +1,6 @@
-"""Whether a reranker is worth it: what it gains in ranking quality, how surely, and what it costs.
+"""Measures whether a reranker is worth it: its gain in ranking quality, how certain that is, and its cost.
 
-Importing this package pulls in no torch, ranx or ir_datasets: the heavy parts load where they are used.
+Importing this package does not import torch, ranx or ir_datasets: these are loaded where they are used.
 """
 
 from evalkit.errors import EvalkitError

@@ -1,4 +1,4 @@
-"""``python -m evalkit`` and the console script ``evalkit``: hears Ctrl-C while the rest is still being imported."""
+"""``python -m evalkit`` and the console script ``evalkit``: handles Ctrl-C while modules are still being imported."""
 
 import sys
 
@@ -8,7 +8,7 @@ from evalkit.boundary import signals
 def main() -> None:
     """Run the command line (see `evalkit.cli.app.main`)."""
     try:
-        with signals.heard():
+        with signals.handle_signals():
             from evalkit.cli import app
 
             app.main()

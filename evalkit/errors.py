@@ -1,21 +1,30 @@
-"""The one exception for a user's mistake: shown as a sentence, never as a traceback."""
+"""The exception for a user's mistake, which is shown as one sentence and without a traceback."""
 
 import difflib
 from collections.abc import Iterable
 
 
 class EvalkitError(Exception):
-    """What is wrong, where, and what would be right, in one sentence that a user can act on."""
+    """A mistake that the user can correct; the message is one sentence: what is wrong, where, and what is valid."""
 
 
 class NotFiniteError(EvalkitError):
-    """The model gave NaN or an infinite number as a logit: the model is broken, not the user's input."""
+    """A logit is NaN or infinite: the model or its precision is at fault, not the user's input."""
 
 
 def nearest(name: str, valid: Iterable[str]) -> str:
-    """Return ``"; did you mean a, b?"`` for the valid names closest to `name`; if none is close, all unless many."""
+    """Return the end of a message about an invalid name.
+
+    Args:
+        name: what was given.
+        valid: the names that would be valid.
+
+    Returns:
+        ``"; did you mean a, b?"`` with up to three close names; if none is close, a list of all names, or nothing
+        where there are more than 30.
+    """
     names = sorted(valid)
     close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
     if close:
         return f"; did you mean {', '.join(close)}?"
-    return f"; there is {', '.join(names)}" if 0 < len(names) <= 30 else ""
+    return f"; choose from {', '.join(names)}" if 0 < len(names) <= 30 else ""

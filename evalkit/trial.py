@@ -1,24 +1,24 @@
-"""The story of a trial: search to a depth, score the pairs, order them, measure what it gained and what it cost."""
+"""The story of a trial: search to a depth, score the pairs, order them, evaluate what it gained and what it cost."""
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import asdict, dataclass, replace
 
 from evalkit.boundary.progress import say, stage
-from evalkit.cost.meter import Meter, _logits_by_query
+from evalkit.cost.meter import measure
 from evalkit.cost.protocol import CostProtocol
 from evalkit.errors import EvalkitError
-from evalkit.evaluation import measures, ranking, trec
+from evalkit.evaluation import measures
 from evalkit.evaluation.caveats import caveats
 from evalkit.evaluation.measures import Measure
-from evalkit.evaluation.ranking import candidates, reorder
-from evalkit.first_stage import search
-from evalkit.first_stage.adapter import first_stage_of
+from evalkit.evaluation.ranking import candidates, oracle_run, reorder
+from evalkit.evaluation.scoring_counts import count_scoring
+from evalkit.first_stage.adapter import adapt_first_stage
 from evalkit.first_stage.base import FirstStage
-from evalkit.rerankers.adapter import reranker_of
+from evalkit.first_stage.search import search
+from evalkit.rerankers.adapter import adapt_reranker
 from evalkit.rerankers.base import Reranker
-from evalkit.types import Run, Scores, Settings, Slice, Trial
+from evalkit.types import Effectiveness, Run, Settings, Slice, Trial
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,11 @@ class Plan:
     depth: int
     """How many candidates of each query are reranked, 1 or more."""
     measures: Sequence[str]
-    """Names such as nDCG@10; the first one gives the verdict."""
+    """Names such as nDCG@10; the first one decides the verdict."""
     protocol: CostProtocol
 
-    def parsed(self) -> list[Measure]:
-        """Return the measures with their cutoffs.
+    def check(self) -> list[Measure]:
+        """Check all settings, and return the measures parsed.
 
         Raises:
             EvalkitError: `depth` is below 1, a setting of the protocol is out of range, no measure is given, or one
@@ -50,107 +50,87 @@ class Plan:
 def run(
     plan: Plan, data: Slice, first_stage: FirstStage, reranker: Reranker, asked: Settings, provenance: Settings
 ) -> Trial:
-    """Run one trial; a first stage or a reranker may have its contract's shape without inheriting.
+    """Run one trial.
+
+    Args:
+        plan: name, depth, measures and what is measured of the cost.
+        data: queries, passages and judgments.
+        first_stage: finds the candidates. It may have the shape of `FirstStage` without inheriting from it.
+        reranker: scores the candidates. It may have the shape of `Reranker` without inheriting from it.
+        asked: the configuration, recorded as `Trial.asked`.
+        provenance: commit, versions and command, recorded as `Trial.provenance`.
+
+    Returns:
+        The finished trial, with the caveats that its figures need.
 
     Raises:
-        EvalkitError: a setting is out of range, or what slice, first stage and reranker refuse.
+        EvalkitError: a setting is out of range, or slice, first stage or reranker refuse something.
         NotFiniteError: the reranker gave a logit that is NaN or infinite.
     """
-    wanted = plan.parsed()
-    first_stage, reranker = first_stage_of(first_stage), reranker_of(reranker)
-    started = time.perf_counter()
-    # Measures that look deeper than the reranker does need the passages below `depth` too.
-    deepest = max(plan.depth, *(measure.cutoff for measure in wanted))
-    first, left_out = search.search(first_stage.search, data, deepest)
-    # What it takes to keep an index for later runs is no part of searching.
-    first_stage_s = time.perf_counter() - started - first_stage.cache_s
-    if not any(first.rankings.values()):
-        raise EvalkitError("the first stage found no passage for any query; check slice.lang and first_stage.analysis")
+    wanted = plan.check()
+    first_stage, reranker = adapt_first_stage(first_stage), adapt_reranker(reranker)
+    # Measures with a cutoff beyond `depth` need the passages below it too.
+    first, first_stage_facts, first_stage_time = _search(
+        first_stage, data, max(plan.depth, *(m.cutoff for m in wanted))
+    )
     pairs = candidates(first, plan.depth)
-
-    meter = Meter(plan.protocol, plan.depth, reranker, data, pairs)
-    if reranker.reranks:
-        say(f"  loading {reranker.label}")
-    meter.load()
-    scores = meter.score()
-    logits = _logits_by_query(pairs, scores)  # a broken model is told of before it is measured
-    cost = meter.cost(first_stage_s)
-
+    measured = measure(plan.protocol, plan.depth, reranker, data, pairs, first_stage_time["total_s"])
     described = {"name": reranker.label, **reranker.describe()}
-    reranked = reorder(first, logits, plan.depth, str(described["name"]), scores.tie_order)
-    ceiling = Run("perfect order", {
-        query_id: ranking.perfect(hits, data.qrels[query_id], plan.depth) for query_id, hits in first.rankings.items()
-    })  # fmt: skip
-    if measures.first_use():
-        say("  ranx compiles its kernels on the first use on a machine: 10 to 40 s")
-    with stage("measuring"):
-        effectiveness = {
-            label: measures.evaluate(ranked, data.qrels, wanted, data.relevance_level)
-            for label, ranked in (("first_stage", first), ("reranked", reranked), ("ceiling", ceiling))
-        }
+    reranked = reorder(first, measured.logits, plan.depth, str(described["name"]), measured.scores.tie_order)
+    runs = {"first_stage": first, "reranked": reranked, "ceiling": oracle_run(first, data.qrels, plan.depth)}
     trial = Trial(
         name=plan.name,
         asked=asked,
         effective={
-            "slice": {"name": data.name, "lang": data.lang, "fingerprint": data.fingerprint,
-                      "relevance_level": data.relevance_level, **data.facts},
-            "first_stage": {"name": first_stage.label, **first_stage.describe(), **left_out},
+            "slice": _describe_slice(data),
+            "first_stage": first_stage_facts,
             "reranker": described,
-            "first_stage_time": _first_stage_time(first_stage_s, first_stage.index_s, len(data.queries)),
+            "first_stage_time": first_stage_time,
             "depth": plan.depth,
-            "measures": [str(measure) for measure in wanted],
-            "scoring": _scoring_facts(scores, logits, first, reranked, plan.depth),
-            "environment": meter.environment(),
+            "measures": [str(name) for name in wanted],
+            "scoring": asdict(count_scoring(measured.scores, measured.logits, first, reranked, plan.depth)),
+            "environment": measured.environment,
         },
         provenance=provenance,
         slice=data,
         first_stage=first,
         reranked=reranked,
-        effectiveness=effectiveness,
+        effectiveness=_evaluate(runs, data, wanted),
         unjudged_at_10={
             "first_stage": measures.unjudged_share(first, data.qrels),
             "reranked": measures.unjudged_share(reranked, data.qrels),
         },
-        cost=cost,
-    )  # fmt: skip
+        cost=measured.cost,
+    )
     return replace(trial, warnings=tuple(caveats(trial)))
 
 
-def _first_stage_time(total_s: float, index_s: float | None, queries: int) -> Settings:
-    """Return what the first stage took, and of it what each query takes where an index is there already."""
-    per_query_ms = None if index_s is None else max(total_s - index_s, 0.0) * 1000 / queries
-    return {"total_s": total_s, "index_s": index_s, "per_query_ms": per_query_ms}
+def _search(first_stage: FirstStage, data: Slice, depth: int) -> tuple[Run, Settings, Settings]:
+    """Return the run of the first stage, what it describes, and the seconds that it took."""
+    started = time.perf_counter()
+    first, excluded = search(first_stage.search, data, depth)
+    # Writing an index to the cache, for later runs, is no part of the cost of searching.
+    total_s = time.perf_counter() - started - first_stage.cache_s
+    if not any(first.rankings.values()):
+        raise EvalkitError("the first stage found no passage for any query; check slice.lang and first_stage.analysis")
+    index_s = first_stage.index_s
+    per_query_ms = None if index_s is None else max(total_s - index_s, 0.0) * 1000 / len(data.queries)
+    facts = {"name": first_stage.label, **first_stage.describe(), **excluded}
+    return first, facts, {"total_s": total_s, "index_s": index_s, "per_query_ms": per_query_ms}
 
 
-def _scoring_facts(
-    scores: Scores, logits: Mapping[str, Mapping[str, float]], first: Run, reranked: Run, depth: int
-) -> dict[str, Any]:
-    given = [list(of_query.values()) for of_query in logits.values()]
-    found = [[hit.score for hit in hits] for hits in first.rankings.values()]
-    computed = scores.computed_pairs
+def _describe_slice(data: Slice) -> Settings:
     return {
-        "pairs": len(scores.logits),
-        "pairs_from_store": scores.from_store,
-        "pairs_repeated": 0 if computed is None else len(scores.logits) - scores.from_store - computed,
-        "pairs_unscored": sum(logit is None for logit in scores.logits),
-        "truncated_pairs": scores.truncated_pairs,
-        "unknown_query_share": scores.unknown_query_share,
-        "unknown_passage_share": scores.unknown_passage_share,
-        "longest_pair_tokens": scores.longest_pair_tokens,
-        "tied_pairs": sum(map(ranking.tied, given)),
-        "queries_with_ties": sum(ranking.tied(values) > 0 for values in given),
-        "queries_with_constant_score": sum(map(ranking.constant, given)),
-        "first_stage_hits": sum(map(len, found)),
-        "first_stage_tied_hits": sum(map(ranking.tied, found)),
-        "first_stage_queries_with_ties": sum(ranking.tied(values) > 0 for values in found),
-        "first_stage_queries_with_constant_score": sum(map(ranking.constant, found)),
-        "scores_moved": {"first_stage": trec.count_moved(first), "reranked": trec.count_moved(reranked)},
-        "queries_reordered": sum(
-            [hit.doc_id for hit in hits[:depth]] != [hit.doc_id for hit in reranked.rankings[query_id][:depth]]
-            for query_id, hits in first.rankings.items()
-        ),
-        "queries_without_hits": sum(not hits for hits in first.rankings.values()),
-        "tokens": scores.tokens,
-        "padding_share": round(1 - scores.tokens / scores.padded_tokens, 4) if scores.padded_tokens else 0.0,
-        "budget_halvings": list(scores.budget_halvings),
+        "name": data.name,
+        "lang": data.lang,
+        "fingerprint": data.fingerprint,
+        "relevance_level": data.relevance_level,
+        **data.facts,
     }
+
+
+def _evaluate(runs: Mapping[str, Run], data: Slice, wanted: Sequence[Measure]) -> dict[str, Effectiveness]:
+    if measures.needs_compilation():
+        say("  ranx compiles its kernels on the first use on a machine: 10 to 40 s")
+    with stage("measuring"):
+        return {label: measures.evaluate(run, data.qrels, wanted, data.relevance_level) for label, run in runs.items()}

@@ -1,8 +1,12 @@
-"""The values that flow through evalkit: frozen, plain, and without imports of ours."""
+"""The values that flow through evalkit: frozen and plain; this file imports nothing else of evalkit."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    import pandas as pd
+from statistics import fmean
 
 SCHEMA_VERSION = 1
 
@@ -11,7 +15,7 @@ Settings = Mapping[str, Any]
 
 
 class Hit(NamedTuple):
-    """One ranked passage. Its position in the ranking is the truth; the score is what put it there."""
+    """One ranked passage. Its position in the ranking is what counts; the score is why it stands there."""
 
     doc_id: str
     score: float
@@ -26,68 +30,73 @@ class Pair(NamedTuple):
 
 @dataclass(frozen=True)
 class Slice:
-    """Queries, passages and judgments that are evaluated together."""
+    """Queries, passages and judgments that are evaluated together; made by `evalkit.slices.assemble.assemble`."""
 
     name: str
     lang: str
-    """ISO 639-1 code, or one of three letters where there is none; the first stage chooses its analysis by it."""
+    """ISO 639-1 code, or a three-letter code where there is none; the first stage selects its text analysis by it."""
     queries: Mapping[str, str]
+    """query_id -> text."""
     docs: Mapping[str, str]
-    """Passage texts, the title already joined in front of the text."""
+    """doc_id -> text, with the title joined in front of it."""
     qrels: Mapping[str, Mapping[str, int]]
-    """query_id -> doc_id -> grade, for the queries above only."""
+    """query_id -> doc_id -> grade, for exactly the queries above."""
     fingerprint: str
-    """SHA-256 over ids, texts and judgments, and over what is excluded where anything is."""
+    """SHA-256 over ids, texts and judgments, and over excluded passages where there are any."""
     relevance_level: int = 1
     """The lowest grade that binary measures (RR, AP, R, P) count as relevant."""
     facts: Settings = field(default_factory=dict)
-    """Where it came from, how it was cut, and what was counted on the way."""
+    """Source, sampling and counts, which the result records."""
     excluded: Mapping[str, frozenset[str]] = field(default_factory=dict)
-    """query_id -> doc_ids that may not be retrieved for it; none of them is judged in `qrels`."""
+    """query_id -> doc_ids that are excluded from retrieval for it; `qrels` judges none of them."""
     empty_docs: frozenset[str] = frozenset()
-    """Passages of the collection that have no text and were left out; a finished run may rank them all the same."""
+    """Passages of the collection without text, which `docs` lacks; a finished run may still rank them."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """A ranking for each query, best first; a query without hits stays, as ``()``."""
+    """A ranking for each query."""
 
     name: str
     rankings: Mapping[str, tuple[Hit, ...]]
+    """query_id -> hits, best first; a query without hits has ``()``."""
 
 
 @dataclass(frozen=True)
 class Scores:
-    """What a reranker says of some pairs, in their order; None where it says nothing of a pair."""
+    """The scores of some pairs, and what computing them took."""
 
     logits: tuple[float | None, ...]
+    """In the order of the pairs, higher is better; None for a pair without a score."""
     truncated_pairs: int = 0
+    """Pairs longer than the reranker's maximum length."""
     tokens: int = 0
     """Tokens of all pairs, special tokens included, padding not."""
     padded_tokens: int = 0
-    """The same with padding: what the model really computed."""
+    """The same with padding: the tokens that the model computed."""
     tokenize_s: float = 0.0
-    """Busy time of the tokenizer; it may overlap with the model's."""
+    """Seconds that the tokenizer was busy; they may overlap with the model's."""
     forward_s: float = 0.0
-    """Time of the model: by CUDA events on a GPU, by the clock on a CPU."""
+    """Seconds of the model, summed over devices: by CUDA events on a GPU, by the clock on a CPU."""
     computed_pairs: int | None = None
-    """Pairs that the model computed, whose tokens and times these are; None for all that are not from a store.
+    """Pairs that the model computed, to which tokens and times refer; None for all pairs that are not from a store.
 
-    Where less than all that are not from a store, the others have both texts of one that was, and its score.
+    If fewer, the remaining pairs have the same two texts as a computed one, and its score.
     """
     from_store: int = 0
-    """Pairs whose logits were known from an earlier run."""
+    """Pairs whose logits were read from the score store."""
     budget_halvings: tuple[str, ...] = ()
-    """One sentence for each time that a batch did not fit and was cut in two."""
+    """One sentence for each batch that did not fit into memory and was split in two."""
     flops: float | None = None
-    """Floating point operations of the useful tokens of the computed pairs; None where the model's shape is unknown."""
+    """Floating point operations of the computed pairs' tokens, without padding; None if the model is unknown."""
     tie_order: Mapping[str, Mapping[str, int]] | None = None
-    """query_id -> doc_id -> position, which decides between equal logits; None for first-stage order."""
+    """query_id -> doc_id -> position, which breaks ties between logits; None for first-stage order."""
     longest_pair_tokens: int | None = None
-    """Tokens of the longest pair before any was cut, special tokens included; None where that is not known."""
+    """Tokens of the longest pair before truncation, special tokens included; None where it is unknown."""
     unknown_query_share: float | None = None
-    """Share of the tokens of the distinct queries that the vocabulary does not know; None where nobody counted them."""
+    """Share of the tokens of the distinct queries that are not in the vocabulary; None where it is unknown."""
     unknown_passage_share: float | None = None
+    """The same of the distinct passages."""
 
 
 @dataclass(frozen=True)
@@ -97,99 +106,110 @@ class Effectiveness:
     per_query: Mapping[str, Mapping[str, float]]
 
     def mean(self) -> dict[str, float]:
-        """Return the arithmetic mean over queries of each measure."""
-        return {name: sum(values.values()) / len(values) for name, values in self.per_query.items()}
+        """Return measure name -> arithmetic mean over queries, which does not depend on their order."""
+        return {name: fmean(values.values()) for name, values in self.per_query.items()}
+
+    def to_frame(self) -> "pd.DataFrame":
+        """Return a pandas DataFrame: a row for each query, indexed by its id, and a column for each measure."""
+        import pandas as pd
+
+        return pd.DataFrame({name: pd.Series(values) for name, values in self.per_query.items()}).rename_axis(
+            "query_id"
+        )
 
 
-Ends = tuple[float | None, float | None]
-"""The ends of an interval; None for one that so few samples cannot give."""
+Interval = tuple[float | None, float | None]
+"""Lower and upper end of an interval; None for an end that so few samples do not determine."""
 
 
 @dataclass(frozen=True)
 class Latency:
-    """Time that one query with its candidates takes in the steady state, in milliseconds, with the raw samples."""
+    """Latency of reranking one query with its candidates after warm-up, in milliseconds, with the raw samples."""
 
     samples_ms: tuple[float, ...]
-    """In the order in which they were taken: all queries once, then all of them again."""
+    """In the order of measurement: all queries once, then all of them again."""
     p50_ms: float
     p90_ms: float
     p95_ms: float
     p99_ms: float
-    p50_ci95_ms: Ends
-    """Two samples that enclose the percentile with 95 % confidence, whatever the distribution (`cost.interval`)."""
-    p90_ci95_ms: Ends
-    p95_ci95_ms: Ends
-    p99_ci95_ms: Ends
+    p50_ci95_ms: Interval
+    """Two samples that enclose the percentile with 95 % confidence, whatever the distribution.
+
+    See `evalkit.cost.latency.percentile_interval`.
+    """
+    p90_ci95_ms: Interval
+    p95_ci95_ms: Interval
+    p99_ci95_ms: Interval
     pairs_per_query: float
     queries: int
-    """How many different queries were timed."""
+    """Distinct queries that were timed."""
     repetitions: int
-    """How many runs were timed, of each query as many."""
+    """Samples: each query was timed equally often."""
     duration_s: float
     """Sum of the samples."""
 
 
 @dataclass(frozen=True)
 class GridCell:
-    """Latency of one query with `depth` passages, each pair about `length` tokens long."""
+    """Latency of one query with `depth` passages, where each pair has about `length` tokens."""
 
     depth: int
     length: int
     tokens_per_pair: float
-    """What the pairs really held on average, special tokens included."""
+    """Mean over the pairs as they were built, special tokens included."""
     latency: Latency
 
 
 @dataclass(frozen=True)
 class LatencyGrid:
-    """Latency as a function of depth and of length, over passages made from texts of the slice."""
+    """Latency by depth and length, on passages built from texts of the slice."""
 
     cells: tuple[GridCell, ...]
     """By depth, then by length."""
     notes: tuple[str, ...] = ()
-    """What was not done as it was asked, one sentence each."""
+    """One sentence for each setting that was not applied as requested."""
 
 
 @dataclass(frozen=True)
 class Throughput:
-    """Pairs a second, three ways, all over pairs that were computed; no score of a store enters any of them."""
+    """Pairs a second, measured in three ways over computed pairs; no score comes from the store."""
 
     source: str
-    """``scoring``: the scoring of all pairs; ``sample``: a timed pass of its own, since a store knew some of them."""
+    """``scoring``: the scoring of all pairs; ``sample``: a separate pass, as some scores were in the store."""
     devices: int
-    """Devices that shared the work. `forward_s` is the sum of theirs; rates are of all of them together."""
+    """Devices that shared the work. `forward_s` is the sum over them; rates are of all of them together."""
     pairs: int
     tokens: int
-    """Useful ones: special tokens included, padding not."""
+    """Special tokens included, padding excluded."""
     padding_share: float
-    """Share of the tokens that the model computed which were padding."""
+    """Share of the computed tokens that were padding."""
     wall_s: float
     tokenize_s: float
-    """Busy time of the tokenizer, beside the model."""
+    """Seconds that the tokenizer was busy while the model ran."""
     forward_s: float
     end_to_end_pairs_per_s: float
-    """By the clock on the wall, texts in, logits out."""
+    """By wall-clock time, from texts to logits."""
     model_pairs_per_s: float | None
-    """By the time of the model alone (CUDA events on a GPU); None where a reranker does not tell it."""
+    """By the time of the model alone (CUDA events on a GPU); None where the reranker does not report it."""
     tokenize_pairs_per_s: float | None
-    """Tokenization alone, in a pass of its own with no model beside it; None where a reranker cannot be asked."""
+    """Of tokenization alone, in a separate pass without the model; None for a reranker without an `Engine`."""
     tokens_per_s: float
-    """Useful tokens, end to end."""
+    """Tokens without padding, end to end."""
     flops: float | None
-    """Of the useful tokens."""
+    """Floating point operations of the tokens, padding excluded."""
     model_flops_per_s: float | None
     """`flops` by the time of the model."""
     matrix_flops_per_s: float | None
-    """A matrix product of random numbers on one device, same precision, same run; None unless the protocol asks."""
+    """Rate of a matrix product on one device, in the same precision and run; None unless the protocol asks for it."""
     model_mfu: float | None
-    """`model_flops_per_s` over `matrix_flops_per_s` of all devices: how much of the hardware the model uses."""
+    """Model FLOPs utilisation: `model_flops_per_s` over the `matrix_flops_per_s` of all devices."""
     end_to_end_mfu: float | None
-    """The same with the time on the wall: how much of the hardware the whole engine uses."""
+    """The same by wall-clock time: how much of the hardware the whole engine uses."""
 
 
 @dataclass(frozen=True)
 class MemoryPass:
-    """Memory of a pass of its own over the longest pairs, every peak forgotten just before, in MiB."""
+    """Memory of a separate pass over the longest pairs, in MiB; every peak is reset just before it."""
 
     pairs: int
     tokens: int
@@ -197,31 +217,31 @@ class MemoryPass:
     rss_after_mb: float | None
     rss_peak_mb: float | None
     cuda_allocated_before_mb: float | None = None
-    """What lay in GPU memory before the pass: the weights, and what the engine keeps beside them."""
+    """Held by tensors before the pass: the weights, and buffers of the engine."""
     cuda_allocated_peak_mb: float | None = None
-    """Most that tensors held at once."""
+    """The most that tensors held at once."""
     cuda_reserved_peak_mb: float | None = None
-    """Most that torch held from the driver, cached blocks included."""
+    """The most that torch had reserved from the driver, cached blocks included."""
     cuda_process_mb: float | None = None
-    """What NVML says this process holds, after the pass; torch has given nothing back by then."""
+    """GPU memory of this process by NVML, read after the pass, before torch returns any of it."""
     cuda_device_mb: float | None = None
-    """What all processes hold of the GPU, after the pass; contexts and libraries included."""
+    """GPU memory of all processes, read after the pass; contexts and libraries included."""
     cuda_device_total_mb: float | None = None
     predicted_peak_mb: float | None = None
-    """Weights and activations by arithmetic (`scoring.flops.predicted_peak_mb`), for as many tokens a batch.
+    """Weights and activations by arithmetic (`scoring.flops.predicted_peak_mb`), for a batch of that many tokens.
 
-    To be held against `cuda_allocated_peak_mb`; a resident set holds libraries and texts besides.
+    Comparable with `cuda_allocated_peak_mb`; a resident set contains libraries and texts as well.
     """
 
 
 @dataclass(frozen=True)
 class Memory:
-    """Memory of the trial's process in MiB (2**20 bytes); None where the platform does not tell."""
+    """Memory of the trial's process in MiB (2**20 bytes); None where the platform does not report it."""
 
     rss_before_load_mb: float | None
     rss_after_load_mb: float | None
     rss_peak_mb: float | None
-    """Peak resident set from just before the reranker is loaded to the end of the pass that throughput is of."""
+    """Peak resident set from just before the reranker is loaded to the end of the pass behind `Throughput`."""
     cuda_allocated_peak_mb: float | None = None
     cuda_reserved_peak_mb: float | None = None
     weights_mb: float | None = None
@@ -232,28 +252,28 @@ class Memory:
 
 @dataclass(frozen=True)
 class Energy:
-    """Energy that the whole GPU drew during the pass that throughput is of; joules are None where `why` says so."""
+    """Energy that the whole GPU drew during the pass behind `Throughput`; if `joules` is None, `why` has the reason."""
 
     joules: float | None
     duration_s: float | None
     mean_power_w: float | None
     joules_per_1000_pairs: float | None
     why: str | None = None
-    """Why it could not be read."""
+    """Why there is no figure."""
 
 
 @dataclass(frozen=True)
 class CostEstimate:
-    """What reranking costs at a price per GPU hour, with every GPU always busy; None where `why` says so."""
+    """What reranking costs at a price per GPU hour with every GPU always busy; if None, `why` has the reason."""
 
     price_per_gpu_hour: float
     currency: str
     depth: int
-    """Passages of a query that it is worked out for."""
+    """Passages of a query that the prices per query assume."""
     per_1000_queries: float | None
-    """At the end-to-end throughput: many queries scored together."""
+    """At the end-to-end throughput, with many queries scored together."""
     per_1000_queries_one_by_one: float | None
-    """At the mean latency: a query at a time, with the candidates that the timed queries had; None if none were."""
+    """At the mean latency, one query at a time with the candidates of the timed queries; None if none was timed."""
     per_million_pairs: float | None
     """At the end-to-end throughput."""
     why: str | None = None
@@ -266,32 +286,29 @@ class Calibration:
     samples_ms: tuple[float, ...]
     p50_ms: float
     rss_before_mb: float | None
-    """Resident set just before the workload was built; the trial's own peak is counted from here too."""
+    """Resident set just before the workload was built, and before the reranker was loaded."""
     rss_peak_mb: float | None
     cuda_allocated_peak_mb: float | None = None
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What the reranker cost in time and memory. A first stage's own times stand beside it."""
+    """What the reranker cost in time and memory, and how long the first stage took."""
 
     first_stage_s: float
     """Indexing and searching, all queries."""
     load_s: float
     first_forward_ms: float | None
-    """The very first query with its candidates, by a model that has just been loaded; None without warm-up.
-
-    The steady state is what `latency` tells.
-    """
+    """Latency of the very first query after loading; None without warm-up. `latency` is that after warm-up."""
     warmup_s: float
     """All of the warm-up, the first forward included."""
     pairs: int
     computed_pairs: int
-    """Of `pairs`, those that the model scored in this run; a store knew the others."""
+    """Those of `pairs` that the model scored in this run; the others were read from the store."""
     scoring_s: float
-    """Wall-clock time of scoring all pairs, tokenization included; pairs from a store took less."""
+    """Wall-clock time of scoring all pairs, tokenization and reading from the store included."""
     pairs_per_s: float
-    """`throughput.end_to_end_pairs_per_s`: of computed pairs alone."""
+    """`throughput.end_to_end_pairs_per_s`, over computed pairs alone."""
     tokenize_s: float
     forward_s: float
     throughput: Throughput
@@ -308,19 +325,23 @@ class Cost:
 
 @dataclass(frozen=True)
 class Trial:
-    """One slice x first stage x reranker x precision: what was asked, what was done, and what came of it."""
+    """One slice x first stage x reranker x precision: what was requested, what was done, and the outcome."""
 
     name: str
     asked: Settings
+    """The configuration as it was requested."""
     effective: Settings
+    """What was really used: models, revisions, devices, limits and counts."""
     provenance: Settings
+    """Commit, versions, platform and command."""
     slice: Slice
     first_stage: Run
     reranked: Run
     effectiveness: Mapping[str, Effectiveness]
-    """Under ``first_stage``, ``reranked`` and ``ceiling`` (the perfect reordering of the candidates)."""
+    """Under ``first_stage``, ``reranked`` and ``ceiling`` (the best possible order of the candidates)."""
     unjudged_at_10: Mapping[str, float]
     """Share of passages without a judgment in the top 10, under ``first_stage`` and ``reranked``."""
     cost: Cost | None
-    """None where nothing was computed, as when a finished run is judged."""
+    """None where nothing was computed, as for a finished run."""
     warnings: tuple[str, ...] = ()
+    """One sentence for each caveat that the figures need (`evalkit.evaluation.caveats`)."""

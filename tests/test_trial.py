@@ -141,7 +141,7 @@ def test_passages_without_an_opinion_follow_in_first_stage_order() -> None:
     done = trial(data, everywhere(data, "d0", "d1", "d2", "d3", "d4"), Opinion(lambda q, d: opinions[d]), depth=4)
     assert order_of(done.reranked) == ["d3", "d1", "d0", "d2", "d4"]
     assert done.effective["scoring"]["pairs_unscored"] == 2 * 4
-    assert any("the reranker says nothing of 8 of 16 candidates" in warning for warning in done.warnings)
+    assert any("the reranker gave no score to 8 of 16 candidates" in warning for warning in done.warnings)
 
 
 def test_ties_keep_the_first_stage_order_and_are_counted() -> None:

@@ -1,1 +1,1 @@
-"""What crosses the border of the process: files, text and settings from outside, the terminal, signals, memory."""
+"""What crosses the border of the process: files, untrusted text, foreign code, the terminal, signals, memory."""

@@ -1,4 +1,4 @@
-"""Writes a file, or a folder of them, whole or not at all: under a temporary name first, then renamed."""
+"""Writes a file or a folder of files completely or not at all: under a temporary name first, then renamed."""
 
 import os
 import shutil
@@ -7,23 +7,27 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from evalkit.boundary.signals import to_the_end
+from evalkit.boundary.signals import defer_signals
 
 _UNFINISHED, _PART = ".unfinished-", ".part"
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write UTF-8, lone surrogates of broken texts included; nothing is left of a write that fails.
+def write_atomically(path: Path, text: str) -> None:
+    """Write a text file; a write that fails leaves nothing behind, and an older file as it was.
+
+    Args:
+        path: the file.
+        text: written as UTF-8; lone surrogates are written too.
 
     Raises:
-        OSError: it cannot be written there, or the disk is full.
+        OSError: the file cannot be written, or the disk is full.
     """
     temporary = path.with_name(path.name + _PART)
     try:
         with temporary.open("w", encoding="utf-8", errors="surrogatepass") as file:
             file.write(text)
             file.flush()
-            os.fsync(file.fileno())  # a rename that outlives a power cut must not outlive what it names
+            os.fsync(file.fileno())  # else a power cut may leave the new name with no content
         temporary.replace(path)
     except BaseException:
         with suppress(OSError):
@@ -32,36 +36,42 @@ def write_whole(path: Path, text: str) -> None:
 
 
 @contextmanager
-def whole_folder(folder: Path, last: str) -> Iterator[Path]:
-    """Yield a temporary folder inside of `folder`, whose files move up into it when the block has ended well.
+def atomic_folder(folder: Path, last: str) -> Iterator[Path]:
+    """Yield a temporary folder, whose files are moved into `folder` when the block ends without an exception.
 
-    `last` names the file that says that all is there: an older one goes before the others come, and the new one comes
-    after them. Inside of `folder`, and not beside it, since only there it is surely on the same disk: `folder` may be
-    a volume of its own, and may hold files that are not ours.
+    The temporary folder is inside `folder`, which may be a mounted volume: only there it is certain to be on the same
+    disk. Files of `folder` with other names stay.
+
+    Args:
+        folder: where the files go; it exists.
+        last: name of the file whose presence means that all files are complete. An older one is removed first, and
+            the new one is moved last.
 
     Raises:
-        OSError: it cannot be written there, or the disk is full; then `folder` is as it was.
+        OSError: a file cannot be written, or the disk is full; then `folder` is unchanged.
     """
     temporary = Path(tempfile.mkdtemp(prefix=_UNFINISHED, dir=folder))
     try:
         yield temporary
         files = sorted(temporary.iterdir(), key=lambda path: (path.name == last, path.name))
         for file in files:
-            sync(file)
-        with to_the_end():
+            fsync(file)
+        with defer_signals():
             (folder / last).unlink(missing_ok=True)
             for file in files:
                 file.replace(folder / file.name)
         with suppress(OSError):
-            sync(folder)
+            fsync(folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def clear_unfinished(folder: Path, *files: str) -> None:
-    """Remove what processes that were killed have left half done in `folder`; no other may be at work there.
+def remove_leftovers(folder: Path, *files: str) -> None:
+    """Remove temporary files that killed processes have left in `folder`; no other process may be writing there.
 
-    `files` are those that `write_whole` writes.
+    Args:
+        folder: the folder that `atomic_folder` and `write_atomically` wrote to.
+        *files: names of the files that `write_atomically` writes there.
     """
     for left in folder.glob(f"{_UNFINISHED}*"):
         shutil.rmtree(left, ignore_errors=True)
@@ -69,8 +79,8 @@ def clear_unfinished(folder: Path, *files: str) -> None:
         (folder / (name + _PART)).unlink(missing_ok=True)
 
 
-def sync(path: Path) -> None:
-    """Have the system write a file, or the entries of a folder, to the disk itself."""
+def fsync(path: Path) -> None:
+    """Flush a file, or the entries of a folder, to the disk."""
     number = os.open(path, os.O_RDONLY)
     try:
         os.fsync(number)

@@ -1,4 +1,4 @@
-"""Folders that libraries insist on, where the home cannot be written: a run must not end for want of a cache."""
+"""Cache folders of evalkit and of the libraries it uses, with a substitute where the home folder is not writable."""
 
 import atexit
 import importlib.util
@@ -12,30 +12,30 @@ from evalkit.boundary.progress import say
 from evalkit.errors import EvalkitError
 
 
-def lend() -> None:
-    """Give a temporary folder, removed with this process, to libraries that have none that they can use.
+def ensure_writable() -> None:
+    """Point libraries whose cache folder is not writable to a temporary folder, removed when this process ends.
 
-    As soon as ranx is imported, ir_datasets makes its home, and numba refuses to compile what it cannot keep, so this
-    comes before; matplotlib warns.
+    Call this before ranx is imported: on import, ir_datasets creates its folder, and numba refuses to compile without a
+    cache. matplotlib only warns.
     """
     home = os.environ.get("HOME", "")
-    wanted = {}
+    substituted = {}
     if "IR_DATASETS_HOME" not in os.environ and not _can_be_made(Path(home, ".ir_datasets")):
-        wanted["IR_DATASETS_HOME"] = "ir_datasets"
+        substituted["IR_DATASETS_HOME"] = "ir_datasets"
     if "NUMBA_CACHE_DIR" not in os.environ and not (_in_its_package() or _can_be_made(Path(home, ".cache", "numba"))):
-        wanted["NUMBA_CACHE_DIR"] = "numba"  # https://numba.readthedocs.io/en/stable/developer/caching.html
+        substituted["NUMBA_CACHE_DIR"] = "numba"  # https://numba.readthedocs.io/en/stable/developer/caching.html
     if "MPLCONFIGDIR" not in os.environ and not _can_be_made(Path(home, ".config", "matplotlib")):
-        wanted["MPLCONFIGDIR"] = "matplotlib"
-    if wanted:
+        substituted["MPLCONFIGDIR"] = "matplotlib"
+    if substituted:
         folder = tempfile.mkdtemp(prefix="evalkit-")
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
-        os.environ |= {variable: str(Path(folder, name)) for variable, name in wanted.items()}
-        why = f"the home {home} cannot be written" if home else "there is no home"
-        say(f"  note: {why}, so {' and '.join(wanted)} lead to {folder}")
+        os.environ |= {variable: str(Path(folder, name)) for variable, name in substituted.items()}
+        why = f"the home folder {home} is not writable" if home else "there is no home folder"
+        say(f"  note: {why}; {' and '.join(substituted)} use {folder} for this run")
 
 
 def _can_be_made(folder: Path) -> bool:
-    """Return whether a folder is there, or can be made."""
+    """Return whether a folder exists or can be created."""
     if not folder.is_absolute():
         return False
     if folder.exists():
@@ -45,31 +45,30 @@ def _can_be_made(folder: Path) -> bool:
 
 
 def _in_its_package() -> bool:
-    """Return whether numba can keep what it compiles beside the sources of ranx."""
+    """Return whether numba can write its cache next to the sources of ranx."""
     spec = importlib.util.find_spec("ranx")
     places = spec.submodule_search_locations if spec else None
     if not places:
         return False
-    kept = Path(places[0], "metrics", "__pycache__")
-    return os.access(kept if kept.exists() else kept.parent, os.W_OK | os.X_OK)
+    cache = Path(places[0], "metrics", "__pycache__")
+    return os.access(cache if cache.exists() else cache.parent, os.W_OK | os.X_OK)
 
 
-def default_path() -> Path:
-    """Return ``scores.sqlite`` in $EVALKIT_HOME, or in the folder ``evalkit`` of the platform's cache.
+def default_store_path() -> Path:
+    """Return the file of the score store: ``scores.sqlite`` in $EVALKIT_HOME, or in the user's cache folder.
 
     Raises:
-        EvalkitError: the user has no home, and no variable names another place.
+        EvalkitError: there is no home folder, and neither EVALKIT_HOME nor XDG_CACHE_HOME is set.
     """
     if home := os.environ.get("EVALKIT_HOME"):
         return Path(home).expanduser() / "scores.sqlite"
-    # https://specifications.freedesktop.org/basedir-spec: a relative path in the variable is to be ignored.
+    # https://specifications.freedesktop.org/basedir-spec: a relative path in the variable is ignored.
     cache = Path(os.environ.get("XDG_CACHE_HOME", ""))
     if not cache.is_absolute():
         try:
             cache = Path.home() / ("Library/Caches" if sys.platform == "darwin" else ".cache")
         except RuntimeError:
             raise EvalkitError(
-                "there is no home to keep scores in: name a folder with EVALKIT_HOME=DIR, a file with "
-                "store=FILE, or go without with store=off"
+                "there is no home folder for the score store: set EVALKIT_HOME=DIR, or use store=FILE, or store=off"
             ) from None
     return cache / "evalkit" / "scores.sqlite"

@@ -1,4 +1,4 @@
-"""Defaults of a contract: attributes that a class inherits, and that its dataclass may declare anew without one."""
+"""Default attributes of a base class, which a dataclass that inherits them may redeclare without a default."""
 
 from typing import Any, Generic, TypeVar, cast
 
@@ -10,12 +10,12 @@ class _Default(Generic[T]):
         self.value = value
 
     def __get__(self, instance: Any, owner: type) -> T:
-        # A dataclass takes a class attribute that it inherits for the default of its own field, so there is none.
+        # A dataclass would take an inherited class attribute as the default of its own field: hide it.
         if instance is None:
             raise AttributeError
         return self.value
 
 
 def default(value: T) -> T:
-    """Return what an instance has as long as nothing else is set; its class has no such attribute."""
+    """Return a descriptor that gives instances `value` until they set another; the class itself lacks the attribute."""
     return cast(T, _Default(value))

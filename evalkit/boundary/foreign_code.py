@@ -1,4 +1,4 @@
-"""Somebody else's code: called with care, what it raises put in one sentence, what it returns made plain values."""
+"""Calls components that are not evalkit's own: errors become one sentence, returned values plain Python values."""
 
 import inspect
 import math
@@ -12,17 +12,17 @@ from pathlib import PurePath
 from typing import Any
 
 from evalkit.boundary.text import is_unicode
-from evalkit.boundary.validation import LINE, Limited, misfit
+from evalkit.boundary.validation import LINE, Limited, find_mismatch
 from evalkit.errors import EvalkitError
 from evalkit.types import Settings
 
 
 @contextmanager
-def as_one_sentence(where: str, doing: str) -> Iterator[None]:
-    """Turn what somebody else's code raises into one sentence with the file and line, and the traceback as its cause.
+def errors_as_one_sentence(where: str, doing: str) -> Iterator[None]:
+    """Turn what a component raises into one sentence with file and line; the exception itself becomes the cause.
 
     Raises:
-        EvalkitError: the code raised something, or tried to end the process.
+        EvalkitError: the code raised an exception, or tried to exit the process.
     """
     try:
         yield
@@ -37,7 +37,7 @@ def as_one_sentence(where: str, doing: str) -> Iterator[None]:
 
 
 def _place(error: BaseException) -> str:
-    """Return the last line that ran in the first file that is neither evalkit's nor the import system's."""
+    """Return the last line that ran in the outermost file outside evalkit and the import system."""
     if isinstance(error, SyntaxError):
         return ""  # its message has file and line
     own = str(PurePath(__file__).parent.parent)
@@ -57,14 +57,14 @@ def class_path(component: object) -> str:
     return f"{type(component).__module__}.{type(component).__qualname__}"
 
 
-def kind(value: object) -> str:
-    """Return what a value is, with its article: ``a list``, ``nothing``."""
+def describe_type(value: object) -> str:
+    """Return the type of a value with its article, such as ``a list``, or ``nothing`` for None."""
     name = type(value).__name__
     return "nothing" if value is None else f"{'an' if name[0] in 'aeiouAEIOU' else 'a'} {name}"
 
 
 class ForeignComponent:
-    """A component of somebody else's with its name: its members by the contract, its methods called with care."""
+    """A component that is not evalkit's own, whose members are checked against a base class."""
 
     def __init__(self, component: object, where: str, contract: type, needed: Mapping[str, str]) -> None:
         self.object, self.where, self._contract = component, where, contract
@@ -77,75 +77,77 @@ class ForeignComponent:
                 )
 
     def method(self, name: str) -> Callable[..., Any] | None:
-        """Return the component's own method; None where it has none, or only the contract's default.
+        """Return the component's own method; None where it has none or inherits the base class's default.
 
         Raises:
-            EvalkitError: the name is that of something else.
+            EvalkitError: the attribute is not a method.
         """
         if inspect.getattr_static(type(self.object), name, None) is inspect.getattr_static(self._contract, name):
             return None
-        with as_one_sentence(self.where, name):
+        with errors_as_one_sentence(self.where, name):
             found = getattr(self.object, name, None)
         if found is None:
             return None
         if not callable(found):
-            raise EvalkitError(f"{self.where}: {name} is {kind(found)}, and has to be a method")
+            raise EvalkitError(f"{self.where}: {name} is {describe_type(found)}, and has to be a method")
         return found  # type: ignore[no-any-return]
 
     def value(self, name: str, default: Any, shape: Any) -> Any:
-        """Return the component's own attribute, or the default where it has none.
+        """Return the component's attribute, or `default` where it has none.
 
         Raises:
-            EvalkitError: it has not this shape.
+            EvalkitError: the value does not have this shape (see `evalkit.boundary.validation.find_mismatch`).
         """
-        with as_one_sentence(self.where, name):
+        with errors_as_one_sentence(self.where, name):
             value = getattr(self.object, name, default)
-        if wrong := misfit(plain(value), shape, f"{self.where}: {name}"):
+        if wrong := find_mismatch(to_plain(value), shape, f"{self.where}: {name}"):
             raise EvalkitError(wrong)
-        return plain(value)
+        return to_plain(value)
 
     def label(self) -> str:
-        """Return the component's name, or its class's."""
+        """Return the component's `name`, or else the name of its class."""
         return str(self.value("name", None, _LINE_OR_NONE) or type(self.object).__name__)
 
     def call(self, name: str, *arguments: Any) -> Any:
-        """Call a method that the component may have, and return what it returns; None where it has none.
+        """Call an optional method and return its result; None where the component lacks it.
 
         Raises:
-            EvalkitError: the method does not take this, or it raised something.
+            EvalkitError: the method does not take these arguments, or it raised an exception.
         """
         method = self.method(name)
         if method is None:
             return None
-        check_takes(method, len(arguments), f"{self.where}: {name}")
-        with as_one_sentence(self.where, name):
-            return finished(method(*arguments), f"{self.where}: {name}")
+        check_parameters(method, len(arguments), f"{self.where}: {name}")
+        with errors_as_one_sentence(self.where, name):
+            return refuse_awaitable(method(*arguments), f"{self.where}: {name}")
 
     def facts(self, shape: Mapping[str, Any]) -> Settings:
-        """Return what the component describes, as JSON can hold it; what it gives as None is left out if it is a text.
+        """Return what `describe` returns as JSON-ready values; one-line texts that are None are left out.
 
         Raises:
-            EvalkitError: it is no mapping, or a value has a form that JSON or the reports do not know.
+            EvalkitError: it is not a mapping, a value cannot be written as JSON, or one has another type than `shape`.
         """
         value = self.call("describe")
         where = f"{self.where}: describe()"
-        with as_one_sentence(self.where, "describe"):
-            facts = {} if value is None else plain_facts(value, where)
+        with errors_as_one_sentence(self.where, "describe"):
+            facts = {} if value is None else to_plain_facts(value, where)
         facts = {key: one for key, one in facts.items() if one is not None or shape.get(f"{key}?") is not LINE}
-        if wrong := misfit(facts, shape, where):
+        if wrong := find_mismatch(facts, shape, where):
             raise EvalkitError(wrong)
         return facts
 
 
-def check_takes(method: Callable[..., Any], count: int, where: str, optional: str | None = None) -> Mapping[str, Any]:
-    """Return the parameters of a method that takes so many arguments by position.
+def check_parameters(
+    method: Callable[..., Any], count: int, where: str, optional: str | None = None
+) -> Mapping[str, Any]:
+    """Return the parameters of a method that takes `count` positional arguments.
 
     Raises:
-        EvalkitError: it does not.
+        EvalkitError: it does not; `optional` is a keyword argument that the message mentions.
     """
     try:
         signature = inspect.signature(method)
-    except (TypeError, ValueError):  # of a compiled function, which does not tell
+    except (TypeError, ValueError):  # a compiled function may have no signature
         return {}
     try:
         more = {optional: None} if optional and optional in signature.parameters else {}
@@ -158,68 +160,68 @@ def check_takes(method: Callable[..., Any], count: int, where: str, optional: st
     return signature.parameters
 
 
-def finished(value: object, where: str) -> object:
-    """Return a value that nobody has to wait for.
+def refuse_awaitable(value: object, where: str) -> object:
+    """Return `value`.
 
     Raises:
-        EvalkitError: it is a coroutine or the like.
+        EvalkitError: it is a coroutine or another awaitable.
     """
     if inspect.isawaitable(value) or inspect.isasyncgen(value):
         if inspect.iscoroutine(value):
             value.close()
-        raise EvalkitError(f"{where} is asynchronous, and nothing waits for it; end it with asyncio.run(...)")
+        raise EvalkitError(f"{where} is asynchronous, and evalkit does not await it; wrap it in asyncio.run(...)")
     return value
 
 
-def number(one: object, index: int, where: str) -> float | None:
+def to_float(one: object, index: int, where: str) -> float | None:
     """Return a number of any library as a float; None stays None.
 
     Raises:
-        EvalkitError: it is no number; the sentence names it by `index`.
+        EvalkitError: it is not a number; `index` names it in the message.
     """
     if hasattr(one, "item") and not isinstance(one, Mapping):
-        with as_one_sentence(where, f"score {index}"):
+        with errors_as_one_sentence(where, f"score {index}"):
             one = one.item()  # of numpy or torch
     if one is None:
         return None
     if isinstance(one, bool) or not isinstance(one, Real | Decimal):
-        raise EvalkitError(f"{where}: score {index} is {kind(one)}, and has to be a number, or None for none")
+        raise EvalkitError(f"{where}: score {index} is {describe_type(one)}, and has to be a number, or None for none")
     try:
         return float(one)
     except OverflowError:
         return math.inf
 
 
-def plain_facts(value: object, where: str) -> dict[str, Any]:
-    """Return a mapping with values that JSON can hold.
+def to_plain_facts(value: object, where: str) -> dict[str, Any]:
+    """Return a mapping with JSON-ready values.
 
     Raises:
-        EvalkitError: it is no mapping, or a value has no form in JSON; the sentence names it.
+        EvalkitError: it is not a mapping, or a value cannot be written as JSON; the message names it.
     """
     if not isinstance(value, Mapping):
-        raise EvalkitError(f"{where} is {kind(value)}, and has to be a mapping of names to values")
-    facts = plain(value)
+        raise EvalkitError(f"{where} is {describe_type(value)}, and has to be a mapping of names to values")
+    facts = to_plain(value)
     if wrong := _no_json(facts, where):
         raise EvalkitError(f"{wrong}, which JSON cannot hold")
     return dict(facts)
 
 
-def plain(value: Any) -> Any:
+def to_plain(value: Any) -> Any:
     """Return a value with paths, devices, types, arrays and sets as texts, numbers and lists; others as they are."""
     if hasattr(value, "item") and not isinstance(value, Mapping) and not getattr(value, "shape", ()):
         return value.item()  # a number of numpy or torch
     if isinstance(value, Enum):
-        return plain(value.value)
+        return to_plain(value.value)
     if value is None or isinstance(value, str | bool | int | float):
         return value
     if isinstance(value, Mapping):
-        return {str(key): plain(inner) for key, inner in value.items()}
+        return {str(key): to_plain(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [plain(inner) for inner in value]
+        return [to_plain(inner) for inner in value]
     if isinstance(value, Set):
-        return sorted((plain(inner) for inner in value), key=str)
+        return sorted((to_plain(inner) for inner in value), key=str)
     if hasattr(value, "tolist"):
-        return plain(value.tolist())
+        return to_plain(value.tolist())
     if isinstance(value, PurePath | Decimal) or type(value).__name__.lower() in ("device", "dtype"):
         return str(value)
     return value
@@ -231,10 +233,10 @@ def _no_json(value: Any, where: str) -> str | None:
     if isinstance(value, list):
         return next(filter(None, (_no_json(inner, where) for inner in value)), None)
     if isinstance(value, str):
-        return None if is_unicode(value) else f"{where} has half of a character"
+        return None if is_unicode(value) else f"{where} has a lone surrogate"
     if isinstance(value, float):
         return None if math.isfinite(value) else f"{where} is {value}"
-    return None if value is None or isinstance(value, bool | int) else f"{where} is {kind(value)}"
+    return None if value is None or isinstance(value, bool | int) else f"{where} is {describe_type(value)}"
 
 
 _LINE_OR_NONE = Limited(str | None, lambda text: text is None or LINE.holds(text), LINE.words)

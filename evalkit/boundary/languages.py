@@ -1,4 +1,4 @@
-"""Language codes: whatever standard a collection writes them in, one code for each language."""
+"""Language codes: maps codes of several standards to one code for each language."""
 
 import difflib
 import re
@@ -51,7 +51,7 @@ _COUNTRIES = {
     "cn": "zh", "cz": "cs", "dk": "da", "gb": "en", "gr": "el", "il": "he", "ir": "fa", "jp": "ja", "ua": "uk",
     "us": "en", "vn": "vi",
 }  # fmt: skip
-"""Codes of countries that are taken for codes of languages, and are none."""
+"""Country codes that are often given in place of a language code."""
 _TAG = re.compile(r"([A-Za-z]{2,3})([-_][A-Za-z0-9]{1,8})*")
 
 
@@ -72,13 +72,17 @@ _CODES = {code: one for one, (codes, _) in _rows().items() for code in codes} | 
 
 
 def canonical(lang: str) -> str:
-    """Return the ISO 639-1 code of a language given as ISO 639-1, 639-2 (either kind) or 639-3, in any case.
+    """Return the ISO 639-1 code of a language.
 
-    Scripts and regions after it (``zh-Hans``, ``pt_BR``) are taken off: no analysis of ours differs by them. A code of
-    three letters that is of no language with an ISO 639-1 code stays as it is.
+    Args:
+        lang: a code of ISO 639-1, 639-2 (either kind) or 639-3, in any case. A script or region after it (``zh-Hans``,
+            ``pt_BR``) is dropped: no text analysis depends on it.
+
+    Returns:
+        Two letters; a three-letter code of a language without an ISO 639-1 code is returned as it is.
 
     Raises:
-        EvalkitError: it is no code of a language; the message names the code that was probably meant.
+        EvalkitError: it is not a language code; the message suggests the code that was probably meant.
     """
     tag = _TAG.fullmatch(lang)
     code = tag[1].lower() if tag else ""
@@ -89,19 +93,19 @@ def canonical(lang: str) -> str:
     raise EvalkitError(f"slice.lang={quoted(lang)} is no ISO 639-1 code such as en, zh or sw{_meant(lang, code)}")
 
 
-def known(code: str) -> bool:
-    """Return whether `code`, as `canonical` returns it, is of a language with an ISO 639-1 code."""
+def has_two_letter_code(code: str) -> bool:
+    """Return whether `code`, as `canonical` returns it, is an ISO 639-1 code."""
     return code in NAMES
 
 
-def named(code: str) -> str:
-    """Return a language for a message: its name and its code."""
+def name_and_code(code: str) -> str:
+    """Return the name and code of a language for a message, such as ``Dutch (nl)``."""
     return f"{NAMES[code]} ({code})" if code in NAMES else code
 
 
 def _meant(lang: str, code: str) -> str:
     if code in _COUNTRIES:
-        return f"; did you mean {named(_COUNTRIES[code])}?"
+        return f"; did you mean {name_and_code(_COUNTRIES[code])}?"
     of_name = {name.lower(): code for code, name in NAMES.items()}
     close = difflib.get_close_matches(lang.lower(), of_name, n=3, cutoff=0.7)
-    return f"; did you mean {' or '.join(named(of_name[name]) for name in close)}?" if close else ""
+    return f"; did you mean {' or '.join(name_and_code(of_name[name]) for name in close)}?" if close else ""

@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+MIB = 2**20
+"""Bytes of one MiB, the unit of every figure that ends in ``_mb``."""
+
 
 def resident_mb() -> float | None:
     """Return the resident set of this process in MiB, or None where there is no /proc."""
@@ -11,7 +14,7 @@ def resident_mb() -> float | None:
 def peak_resident_mb() -> float | None:
     """Return the peak resident set in MiB since the last reset, or None where there is no /proc.
 
-    VmHWM, not ``ru_maxrss``: that one survives exec and would show the peak of whoever started this process.
+    VmHWM, not ``ru_maxrss``: that one survives exec, so it would show the peak of the process that started this one.
     """
     return _status("VmHWM")
 

@@ -1,7 +1,7 @@
 """Progress on standard error: a live line a stage on a terminal, plain lines elsewhere, JSON on request; and a log.
 
-The log holds one JSON object a line, with the numbers that tell where the time went, and is written while the work
-goes on: after a process was killed, its last line says where. All durations are of the clock that nobody can set.
+The log has one JSON object a line, with the duration of each stage. It is written while the work goes on: after a
+process was killed, the last line shows how far it came. Durations are by the monotonic clock.
 """
 
 import json
@@ -29,7 +29,7 @@ from rich.progress import (
 from rich.text import Text
 
 from evalkit.boundary import redaction
-from evalkit.boundary.process_memory import peak_resident_mb, resident_mb
+from evalkit.boundary.process_memory import MIB, peak_resident_mb, resident_mb
 from evalkit.boundary.terminal import PlainConsole
 from evalkit.errors import EvalkitError
 
@@ -37,57 +37,57 @@ T = TypeVar("T")
 
 FORMATS = ("text", "json")
 LOG = "evalkit.log"
-"""The log's name in a run's folder."""
+"""Name of the log file in a run's folder."""
 _EVERY_S = 10.0
-"""How often the log is told how far a stage is."""
+"""Seconds between two entries in the log on the progress of one stage."""
 
 
 @dataclass(frozen=True)
-class Telling:
-    """How progress is told; a process that goes on with a work takes it over."""
+class Output:
+    """Where progress goes; a process that continues the work of another one takes it over."""
 
     format: str = "text"
     log: Path | None = None
     began_s: float = field(default_factory=time.perf_counter)
-    """When the work began, by `time.perf_counter`, which the processes of a machine share."""
+    """Start of the work by `time.perf_counter`, which all processes of a machine share."""
 
 
-_telling = Telling()
+_output = Output()
 _console = PlainConsole(stderr=True, highlight=False, markup=False, emoji=False)
 
 
-def use(form: str) -> None:
-    """Tell progress in another format from now on.
+def set_format(form: str) -> None:
+    """Switch progress to another of `FORMATS`.
 
     Raises:
-        EvalkitError: there is no such format.
+        EvalkitError: it is none of them.
     """
-    global _telling
+    global _output
     if form not in FORMATS:
-        raise EvalkitError(f"log_format={form}: there is {', '.join(FORMATS)}")
-    _telling = replace(_telling, format=form)
+        raise EvalkitError(f"log_format={form}: choose from {', '.join(FORMATS)}")
+    _output = replace(_output, format=form)
 
 
-def telling() -> Telling:
-    """Return how progress is told now."""
-    return _telling
+def current_output() -> Output:
+    """Return where progress goes now."""
+    return _output
 
 
 @contextmanager
-def told(how: Telling) -> Iterator[None]:
-    """Tell progress in another way while the block runs."""
-    global _telling
-    before, _telling = _telling, how
+def redirected(output: Output) -> Iterator[None]:
+    """Send progress elsewhere while the block runs."""
+    global _output
+    before, _output = _output, output
     try:
         yield
     finally:
-        _telling = before
+        _output = before
 
 
 @contextmanager
-def logged(log: Path) -> Iterator[None]:
-    """Write a log too while the block runs, of a work that begins now; the file is there already."""
-    with told(Telling(_telling.format, log)):
+def log_to(log: Path) -> Iterator[None]:
+    """Also write to a log file, which exists already, while the block runs; its clock starts now."""
+    with redirected(Output(_output.format, log)):
         yield
 
 
@@ -98,13 +98,13 @@ def say(message: str) -> None:
 
 
 def event(kind: str, **facts: Any) -> bool:
-    """Write one line to the log, and to standard error where that wants JSON; return whether it does."""
-    in_json = _telling.format == "json"
-    if _telling.log is None and not in_json:
+    """Write one line to the log, and to standard error if the format is JSON; return whether it is."""
+    in_json = _output.format == "json"
+    if _output.log is None and not in_json:
         return False
     line = json.dumps({
         "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
-        "at_s": round(time.perf_counter() - _telling.began_s, 3),
+        "at_s": round(time.perf_counter() - _output.began_s, 3),
         "event": kind,
         **redaction.settings(facts),
         **_memory(),
@@ -112,17 +112,17 @@ def event(kind: str, **facts: Any) -> bool:
     if in_json:
         sys.stderr.write(line)
         sys.stderr.flush()
-    if _telling.log is not None:
-        with suppress(OSError):  # the log of a full disk must not be what ends the work
-            append(_telling.log, line)
+    if _output.log is not None:
+        with suppress(OSError):  # a full disk must not end the run because of its log
+            append_line(_output.log, line)
     return in_json
 
 
-def append(log: Path, line: str) -> None:
-    """Append a line to a file in one piece: several processes may do so.
+def append_line(log: Path, line: str) -> None:
+    """Append a line to an existing file in a single write, so that several processes can share it.
 
     Raises:
-        OSError: it is not there any more, or cannot be written.
+        OSError: the file does not exist any more, or cannot be written.
     """
     number = os.open(log, os.O_WRONLY | os.O_APPEND)
     try:
@@ -133,10 +133,10 @@ def append(log: Path, line: str) -> None:
 
 @contextmanager
 def stage(label: str, total: int | None = None, unit: str = "") -> Iterator[Callable[[int], None]]:
-    """Show a stage of work while the block runs; call the yielded function with how many items were done."""
+    """Show a stage of work while the block runs; call the yielded function with the number of items just done."""
     started = logged_at = time.perf_counter()
     done = 0
-    live = sys.stderr.isatty() and _telling.format == "text"
+    live = sys.stderr.isatty() and _output.format == "text"
     if not event("begin", stage=label, of=total, unit=unit or None) and not live:
         _print(f"  {label} ...{f' ({total:,} {unit})' if total else ''}")
 
@@ -175,15 +175,15 @@ def track(items: Iterable[T], label: str, unit: str = "", total: int | None = No
             advance(1)
 
 
-def where_it_stopped(log: Path) -> str | None:
-    """Return the stage that a log leaves open or broken off, and how far it was; None if it tells of none."""
+def last_stage(log: Path) -> str | None:
+    """Return the last stage in a log and how many items were done; None where the log has no stage."""
     try:
         lines = log.read_text("utf-8", errors="replace").splitlines()
     except OSError:
         return None
     found: str | None = None
     for line in lines:
-        with suppress(ValueError, KeyError, TypeError):  # a line may have been cut in the middle
+        with suppress(ValueError, KeyError, TypeError):  # the last line may be incomplete
             entry = json.loads(line)
             if entry["event"] == "end":
                 found = f"after {entry['stage']}"
@@ -211,10 +211,10 @@ def _live(label: str, total: int | None, unit: str) -> Iterator[Callable[[int], 
 
 
 class _RateColumn(ProgressColumn):
-    """Items a second, of the last half minute."""
+    """Items a second over the last half minute."""
 
     def render(self, task: Task) -> Text:
-        """Return the rate, or nothing before there is one."""
+        """Return the rate, or an empty text before there is one."""
         return Text("" if task.speed is None else f"{_plain(task.speed)}/s")
 
 
@@ -227,7 +227,7 @@ def _amount(ended: Mapping[str, Any]) -> str:
 
 
 def _rate(ended: Mapping[str, Any]) -> str:
-    """Return the rate of a stage that took long enough to have one."""
+    """Return the rate of a finished stage; empty for one of less than 0.1 s."""
     return f", {_plain(ended['per_s'])}/s" if ended["per_s"] and ended["seconds"] >= 0.1 else ""
 
 
@@ -238,7 +238,7 @@ def _plain(value: float) -> str:
 def _memory() -> dict[str, float | None]:
     """Return memory in MiB: the resident set, its peak since the reranker was loaded, and what CUDA tensors hold."""
     facts = {"rss_mb": resident_mb(), "rss_peak_mb": peak_resident_mb()}
-    torch = sys.modules.get("torch")  # whoever computes has imported it; the log does not
+    torch = sys.modules.get("torch")  # imported only by what computes; logging must not import it
     if torch is not None and hasattr(torch, "cuda") and torch.cuda.is_initialized():
-        facts["cuda_mb"] = torch.cuda.memory_allocated() / 2**20
+        facts["cuda_mb"] = torch.cuda.memory_allocated() / MIB
     return {name: None if value is None else round(value, 1) for name, value in facts.items()}

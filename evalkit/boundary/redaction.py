@@ -1,7 +1,7 @@
-"""What looks like a secret is written nowhere: neither in settings, nor in a command line, nor in a message.
+"""Redacts secrets in whatever is written: settings, command lines, messages.
 
-A value is one by its name (``api_key: ...``) or by its form (``hf_...``, a JSON Web Token, the user and the password of
-a URL). The values found by name, and those of the environment, are then replaced in any text that repeats them.
+A secret is recognised by the name of its setting (``api_key: ...``) or by its form (``hf_...``, a JSON Web Token, user
+and password in a URL). Values recognised by name, and those of the environment, are also replaced in any other text.
 """
 
 import re
@@ -15,14 +15,14 @@ _NAMES = (
     "(?:api|access|private|secret|signing|encryption)[-_]?keys?"
 )
 _NAME = re.compile(rf"(?:.*[_.+~/@\s-])?(?:{_NAMES})(?:[-_]?(?:id|value|header|string))?", re.IGNORECASE | re.DOTALL)
-"""The name of a setting or a variable: one of the words stands at its end. ``batch_tokens`` is none."""
+"""A setting or variable that ends in one of the words; ``batch_tokens`` does not match."""
 
 _ASSIGNED = re.compile(
     rf"""(?P<name>(?<![A-Za-z0-9])(?:{_NAMES})["']?\s*[=:]\s*)
          (?P<value>"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|[^\s,;&}}\])"']+)""",
     re.IGNORECASE | re.VERBOSE,
 )
-"""``name=value`` and ``name: value`` inside of a text, such as an argument or the query of a URL."""
+"""``name=value`` and ``name: value`` within a text, such as an argument or the query of a URL."""
 
 _FORMS = (
     re.compile(r"(?<=://)[^\s/@]+@"),  # user:password@host
@@ -37,37 +37,37 @@ _FORMS = (
 )
 
 _SHORTEST = 4
-"""Characters. A shorter secret is redacted where it stands, but not wherever it occurs in a text."""
+"""Characters. A shorter secret is redacted in its own setting, but not in other texts."""
 _known: set[str] = set()
-"""The secrets that this process has met by their names."""
+"""Secrets that this process has recognised by their names."""
 
 
 def is_secret_name(name: str) -> bool:
-    """Return whether a setting or a variable of this name holds a secret."""
+    """Return whether the value of a setting or variable of this name is a secret."""
     return bool(_NAME.fullmatch(re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name)))
 
 
-def learn(value: Any, name: str = "") -> None:
-    """Remember what has the name of a secret, so that `text` replaces it from now on, wherever it is repeated."""
+def add_secrets(value: Any, name: str = "") -> None:
+    """Register values whose name is that of a secret, so that `text` replaces them from now on."""
     if isinstance(value, Mapping):
         for key, inner in value.items():
-            learn(inner, str(key) if is_secret_name(str(key)) else name)
+            add_secrets(inner, str(key) if is_secret_name(str(key)) else name)
     elif isinstance(value, list | tuple):
         for inner in value:
-            learn(inner, name)
+            add_secrets(inner, name)
     elif name and is_secret_name(name) and _holds_something(value):
         _known.update(found for found in (str(value), repr(str(value))[1:-1]) if len(found) >= _SHORTEST)
 
 
-def learn_environment(environment: Mapping[str, str]) -> None:
-    """Remember the secrets among the variables of an environment; paths and short words are none."""
+def add_secrets_of_environment(environment: Mapping[str, str]) -> None:
+    """Register the secrets among environment variables; paths and short words are not secrets."""
     for name, value in environment.items():
         if len(value) >= 2 * _SHORTEST and not value.startswith(("/", "~", ".")):
-            learn(value, name)
+            add_secrets(value, name)
 
 
 def text(message: str) -> str:
-    """Return a text without what looks like a secret."""
+    """Return a text with everything that looks like a secret redacted."""
     for secret in sorted(_known, key=len, reverse=True):
         message = message.replace(secret, REDACTED)
     message = _FORMS[0].sub(f"{REDACTED}@", message)
@@ -77,7 +77,7 @@ def text(message: str) -> str:
 
 
 def settings(value: Any, name: str = "") -> Any:
-    """Return settings, or whatever JSON can hold, without what looks like a secret by its name or by its form."""
+    """Return JSON-ready values with every secret redacted, recognised by its name or by its form."""
     if isinstance(value, Mapping):
         return {
             text(key) if isinstance(key, str) else key: settings(inner, str(key) if is_secret_name(str(key)) else name)
@@ -91,18 +91,18 @@ def settings(value: Any, name: str = "") -> Any:
 
 
 def command(arguments: Iterable[str]) -> list[str]:
-    """Return the arguments of a command line without what looks like a secret."""
+    """Return command-line arguments with every secret redacted."""
     return [_argument(one) for one in arguments]
 
 
-def learn_command(arguments: Iterable[str]) -> None:
-    """Remember the secrets that are given on a command line as ``name=value``."""
+def add_secrets_of_command(arguments: Iterable[str]) -> None:
+    """Register the secrets that a command line gives as ``name=value``."""
     for one in arguments:
         key, equals, value = one.partition("=")
         if equals and is_secret_name(key):
-            learn(value.strip("'\""), "secret")
+            add_secrets(value.strip("'\""), "secret")
         for found in _ASSIGNED.finditer(one):
-            learn(found["value"].strip("'\""), "secret")
+            add_secrets(found["value"].strip("'\""), "secret")
 
 
 def _argument(one: str) -> str:
@@ -113,5 +113,5 @@ def _argument(one: str) -> str:
 
 
 def _holds_something(value: object) -> bool:
-    """Return whether there is a value; true, false and null are none."""
+    """Return whether a value can be a secret: it is neither empty nor true, false or null."""
     return value is not None and not isinstance(value, bool) and value not in ("", "null", REDACTED, "???")

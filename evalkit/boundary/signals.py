@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as an exception, so that whatever is open gets closed on the way out."""
+"""Turns Ctrl-C and SIGTERM into an exception, so that open files and processes are closed on the way out."""
 
 import signal
 import time
@@ -9,12 +9,12 @@ from typing import Any
 
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 _AGAIN_S = 1.0
-"""Within so much time, a second signal is the first one again: a terminal sends Ctrl-C to a launcher too, which may
-hand it on."""
+"""Seconds within which a second signal counts as the first one: a terminal also sends Ctrl-C to a parent process, which
+may forward it."""
 
 
 class Stopped(KeyboardInterrupt):
-    """A signal asked this program to stop. Nothing that catches errors catches it."""
+    """A signal asked this program to stop; ``except Exception`` does not catch it."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
@@ -27,33 +27,37 @@ class Stopped(KeyboardInterrupt):
 
     @property
     def exit_code(self) -> int:
-        """Return what a shell calls this end: 130 for SIGINT, 143 for SIGTERM."""
+        """Return the exit code that shells use for this signal: 130 for SIGINT, 143 for SIGTERM."""
         return 128 + self.number
 
 
-class _Ear:
-    """What has been heard."""
+class _State:
+    """The signals received so far."""
 
     first_at_s: float | None = None
-    holding = False
-    held: int | None = None
+    deferring = False
+    deferred: int | None = None
 
 
-_ear = _Ear()
+_state = _State()
 
 
 @contextmanager
-def heard(*numbers: int) -> Iterator[None]:
-    """Raise `Stopped` in the block when one of the signals comes, all of `SIGNALS` if none is named.
+def handle_signals(*numbers: int) -> Iterator[None]:
+    """Raise `Stopped` in the block when a signal arrives.
 
-    A second one, a second later, ends the process at once. A signal that was ignored before (as by nohup) stays so.
+    A second signal, more than a second later, ends the process at once. A signal that was ignored before (as by nohup)
+    stays ignored.
+
+    Args:
+        *numbers: the signals; all of `SIGNALS` if none is given.
     """
-    _ear.first_at_s = _ear.held = None
+    _state.first_at_s = _state.deferred = None
     before: dict[int, Any] = {}
-    with suppress(ValueError):  # not the main thread, where nobody hears signals
+    with suppress(ValueError):  # not the main thread, the only one that receives signals
         for number in numbers or SIGNALS:
             if signal.getsignal(number) != signal.SIG_IGN:
-                before[number] = signal.signal(number, _hear)
+                before[number] = signal.signal(number, _receive)
     try:
         yield
     finally:
@@ -62,25 +66,25 @@ def heard(*numbers: int) -> Iterator[None]:
 
 
 @contextmanager
-def to_the_end() -> Iterator[None]:
-    """Let the block come to its end before a signal is heeded: for what must not be half done."""
-    _ear.holding = True
+def defer_signals() -> Iterator[None]:
+    """Delay `Stopped` until the block has ended, for work that must not be interrupted halfway."""
+    _state.deferring = True
     try:
         yield
     finally:
-        _ear.holding = False
-        number, _ear.held = _ear.held, None
+        _state.deferring = False
+        number, _state.deferred = _state.deferred, None
         if number is not None:
             raise Stopped(number)
 
 
-def _hear(number: int, frame: FrameType | None) -> None:
+def _receive(number: int, frame: FrameType | None) -> None:
     now_s = time.monotonic()
-    if _ear.first_at_s is None:
-        _ear.first_at_s = now_s
-        if not _ear.holding:
+    if _state.first_at_s is None:
+        _state.first_at_s = now_s
+        if not _state.deferring:
             raise Stopped(number)
-        _ear.held = number
-    elif now_s - _ear.first_at_s > _AGAIN_S:
+        _state.deferred = number
+    elif now_s - _state.first_at_s > _AGAIN_S:
         signal.signal(number, signal.SIG_DFL)
         signal.raise_signal(number)

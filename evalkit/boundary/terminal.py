@@ -1,4 +1,4 @@
-"""A terminal to which texts from outside are letters, never commands, and a CI server's log to which they are none."""
+"""A console on which text from outside cannot issue commands, neither to the terminal nor to a CI runner."""
 
 import os
 import re
@@ -8,23 +8,23 @@ from rich.console import Console
 from rich.text import Text
 
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-"""All but tab and line feed. ESC and CSI begin what moves the cursor, sets a title or answers for the user."""
-_OBEYED = re.compile(r"(?<=:)(?=:)|(?<=#)(?=#\w*\[)")
-"""Where ``::error::`` of GitHub, ``##[`` and ``##vso[`` of Azure and ``##teamcity[`` are parted by a blank."""
+"""All control characters but tab and line feed. ESC and CSI begin sequences that move the cursor or type input."""
+_CI_COMMAND = re.compile(r"(?<=:)(?=:)|(?<=#)(?=#\w*\[)")
+"""Positions at which a blank disables GitHub's ``::error::``, Azure's ``##[`` and ``##vso[``, and ``##teamcity[``."""
 
 
 class PlainConsole(Console):
-    """A rich console that prints any text as it is, control characters as U+FFFD."""
+    """A rich console that prints control characters as U+FFFD."""
 
     def render_str(self, text: str, **kwargs: Any) -> Text:
-        """Return `text` as rich prints it: whatever is printed as a text goes through here, cells of tables too."""
-        return super().render_str(plain(text), **kwargs)
+        """Return `text` as rich prints it; every printed string passes through here, cells of tables too."""
+        return super().render_str(without_controls(text), **kwargs)
 
 
-def plain(text: str) -> str:
-    """Return `text` without what a terminal would obey and, in a CI job, without what its runner would."""
+def without_controls(text: str) -> str:
+    """Return `text` with control characters replaced and, in a CI job, with commands to its runner disabled."""
     text = _CONTROLS.sub("\ufffd", text)
-    return _OBEYED.sub(" ", text) if any(os.environ.get(name) for name in _CI) else text
+    return _CI_COMMAND.sub(" ", text) if any(os.environ.get(name) for name in _CI) else text
 
 
 _CI = ("CI", "GITHUB_ACTIONS", "TF_BUILD", "TEAMCITY_VERSION")

@@ -1,4 +1,4 @@
-"""What comes from outside, as evalkit can hold it: lines of UTF-8, ids that a TREC run can write, true Unicode."""
+"""Untrusted text: reads lines of UTF-8, escapes ids for TREC files, repairs Unicode, parses numbers, quotes values."""
 
 import codecs
 import os
@@ -12,14 +12,18 @@ from typing import BinaryIO
 from evalkit.errors import EvalkitError
 
 LONGEST_LINE = 64 * 2**20
-"""Bytes. A longer line is no passage but a file without line ends, and would be read into memory whole."""
+"""Bytes. A longer line means a file without line ends, which would be read into memory as a whole."""
 
 
-def lines(path: Path, what: str) -> Iterator[tuple[int, str]]:
-    """Yield number, from 1, and text of each line that is not blank; only a line feed ends one, and a BOM is dropped.
+def read_lines(path: Path, what: str) -> Iterator[tuple[int, str]]:
+    """Yield (line number from 1, text) of each line that is not blank; only a line feed ends a line, a BOM is dropped.
+
+    Args:
+        path: the file.
+        what: what it should contain, for messages, such as "a TREC run".
 
     Raises:
-        EvalkitError: there is no such file, or it is no regular one; a line is not UTF-8, or beyond `LONGEST_LINE`.
+        EvalkitError: the file does not exist or is not a regular file; a line is not UTF-8, or beyond `LONGEST_LINE`.
     """
     with _opened(path, what) as file:
         for number, raw in enumerate(iter(partial(file.readline, LONGEST_LINE), b""), 1):
@@ -35,11 +39,15 @@ def lines(path: Path, what: str) -> Iterator[tuple[int, str]]:
                 yield number, text
 
 
-def whole(path: Path, what: str) -> str:
-    """Return the text of a file of ours, in which a lone surrogate may stand as it was written.
+def read_text(path: Path, what: str) -> str:
+    """Return the text of a file that evalkit wrote, in which lone surrogates are allowed.
+
+    Args:
+        path: the file.
+        what: what it should contain, for messages.
 
     Raises:
-        EvalkitError: there is no such file, it is no regular one, or it is no text.
+        EvalkitError: the file does not exist, is not a regular file, or is not UTF-8.
     """
     with _opened(path, what) as file:
         raw = file.read()
@@ -52,14 +60,14 @@ def whole(path: Path, what: str) -> str:
 @contextmanager
 def _opened(path: Path, what: str) -> Iterator[BinaryIO]:
     try:
-        if path.exists() and not path.is_file():  # to open a pipe would wait for ever, and a device may never end
+        if path.exists() and not path.is_file():  # opening a pipe may block for ever, and a device may never end
             kind = "a folder" if path.is_dir() else "a pipe or a device"
             raise EvalkitError(f"cannot read {path} as {what}: it is {kind}, not a file")
         with path.open("rb") as file:
             yield file
     except FileNotFoundError:
         raise EvalkitError(f"there is no {path}; it should be {what}") from None
-    except (OSError, ValueError) as error:  # a ValueError of a name that holds a NUL
+    except (OSError, ValueError) as error:  # ValueError: the name contains a NUL
         raise EvalkitError(f"cannot read {path} as {what}: {getattr(error, 'strerror', None) or error}") from None
 
 
@@ -69,27 +77,27 @@ def _undecodable(error: UnicodeDecodeError) -> str:
     return f"it is not UTF-8 ({error.reason} at byte {error.start})"
 
 
-def storable_id(item: str) -> str:
-    """Return an id as files of white-space separated columns can hold it: itself, as a rule.
+def escape_id(item: str) -> str:
+    """Return an id as TREC files, whose columns are separated by white space, can store it.
 
-    In an id with white space, a control character or a lone surrogate, these and ``%`` are percent-encoded as in a URL:
-    ``page 7`` is ``page%207``. An id without them stays as it is, ``%`` included, and so does one encoded before.
+    Most ids are returned unchanged. In an id with white space, a control character or a lone surrogate, these and ``%``
+    are percent-encoded as in a URL: ``page 7`` becomes ``page%207``. Escaping twice is the same as escaping once.
     """
     if item.isprintable() and " " not in item:
         return item
-    return _ENCODED.sub(_percent, item) if _UNSTORABLE.search(item) else item
+    return _ESCAPED.sub(_percent, item) if _NEEDS_ESCAPING.search(item) else item
 
 
 def _percent(match: re.Match[str]) -> str:
     return "".join(f"%{byte:02X}" for byte in match[0].encode("utf-8", "surrogatepass"))
 
 
-_UNSTORABLE = re.compile("[\\s\x00-\x1f\x7f-\x9f\ud800-\udfff]")
-_ENCODED = re.compile("[%\\s\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+_NEEDS_ESCAPING = re.compile("[\\s\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+_ESCAPED = re.compile("[%\\s\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 def is_unicode(text: str) -> bool:
-    """Return whether a text has no lone surrogate: half of a character, as JSON can write it and UTF-8 cannot."""
+    """Return whether a text has no lone surrogate (half a character, which JSON can express and UTF-8 cannot)."""
     if text.isascii():
         return True
     try:
@@ -99,43 +107,44 @@ def is_unicode(text: str) -> bool:
     return True
 
 
-def mended(text: str) -> str:
-    """Return `text` with U+FFFD, the character that stands for a broken one, for each lone surrogate."""
+def replace_surrogates(text: str) -> str:
+    """Return `text` with each lone surrogate replaced by U+FFFD, the replacement character."""
     return text if is_unicode(text) else _SURROGATE.sub("\ufffd", text)
 
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
-def integer(text: str) -> int:
-    """Return an integer of up to 18 digits: what 64 bits hold.
+def parse_integer(text: str) -> int:
+    """Parse an integer of up to 18 digits, which fits into 64 bits.
 
     Raises:
-        ValueError: it is none, or written as Python alone takes it, such as ``1_000``.
+        ValueError: it is not one, or is written as only Python allows, such as ``1_000``.
     """
     if not _INTEGER.fullmatch(text.strip()):
-        raise ValueError("no integer of up to 18 digits")
+        raise ValueError("not an integer of up to 18 digits")
     return int(text)
 
 
 _INTEGER = re.compile("[+-]?[0-9]{1,18}")
 
 
-def real(text: str) -> float:
-    """Return a number.
+def parse_number(text: str) -> float:
+    """Parse a number.
 
     Raises:
-        ValueError: it is none, or written as Python alone takes it, such as ``1_000``.
+        ValueError: it is not one, or is written as only Python allows, such as ``1_000``.
     """
     if "_" in text or not text.isascii():
-        raise ValueError("no number")
+        raise ValueError("not a number")
     return float(text)
 
 
 def quoted(value: object) -> str:
-    """Return a value for a message: a text in quotes with its control characters escaped, cut after 80 characters.
+    """Return a value for a message.
 
-    Of a list or a mapping it is said what it is: its own words may be without end.
+    A text is put in quotes, with control characters escaped, and cut after 80 characters. Of a list or a mapping only
+    the type is given, as its content may be long.
     """
     if isinstance(value, Mapping):
         return "a mapping"
@@ -146,18 +155,18 @@ def quoted(value: object) -> str:
     return repr(value) if len(value) <= 80 else f"{value[:80]!r}..."
 
 
-def named(name: str) -> str:
-    """Return a name for a message: as it is, unless it is long or cannot be printed, and then as `quoted`."""
+def printable_name(name: str) -> str:
+    """Return a name for a message: unchanged, or `quoted` where it is long or not printable."""
     return name if name.isprintable() and len(name) <= 200 else quoted(name)
 
 
 def user_path(text: str | Path) -> Path:
-    """Return the path with ``~`` as the user's home; one of a user that there is not stays as it is."""
-    return Path(os.path.expanduser(text))  # pathlib's own raises a RuntimeError there
+    """Return the path with ``~`` expanded; ``~name`` of an unknown user is left unchanged."""
+    return Path(os.path.expanduser(text))  # Path.expanduser raises RuntimeError for an unknown user
 
 
 def is_folder(path: Path) -> bool:
-    """Return whether there is such a folder; a name that no file can have is none."""
+    """Return whether the folder exists; False for a name that is not valid."""
     try:
         return path.is_dir()
     except (OSError, ValueError):

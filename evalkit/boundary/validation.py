@@ -1,21 +1,21 @@
-"""Whether a plain value, as JSON and YAML give it, has the shape that a type or a table of types asks for."""
+"""Checks a plain value, as JSON and YAML give it, against a type or a table of types."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
 from types import NoneType, UnionType
 from typing import Any, NamedTuple, Union, get_args, get_origin
 
-from evalkit.boundary.text import quoted, storable_id
+from evalkit.boundary.text import escape_id, quoted
 
 Shape = Any
-"""A class or another type hint, one of those below, or a table of names.
+"""A class or another type hint, one of the shapes below, or a table of name -> shape.
 
-A table's key that ends in ``?`` may be missing. Keys that no shape names are not looked at.
+A key of the table that ends in ``?`` is optional. Keys that are not in the table are ignored.
 """
 
 
 class Limited(NamedTuple):
-    """A value of the shape `of` for which `holds` is true; `words` say which those are."""
+    """A value of the shape `of` for which `holds` is true; `words` describe such values in messages."""
 
     of: Shape
     holds: Callable[[Any], bool]
@@ -23,14 +23,14 @@ class Limited(NamedTuple):
 
 
 class Each(NamedTuple):
-    """A mapping from any text to values of one shape; its keys may have a shape too."""
+    """A mapping from texts of shape `key` to values of shape `of`."""
 
     of: Shape
     key: Shape = str
 
 
 class Many(NamedTuple):
-    """A list of values of one shape."""
+    """A list of values of shape `of`."""
 
     of: Shape
 
@@ -41,28 +41,35 @@ class Maybe(NamedTuple):
     of: Shape
 
 
-def misfit(value: object, shape: Shape, where: str) -> str | None:
-    """Return what does not fit, as ``where is this, and has to be that``; None where all fits.
+def find_mismatch(value: object, shape: Shape, where: str) -> str | None:
+    """Return the first mismatch as ``WHERE is VALUE, and has to be SHAPE``; None if `value` has the shape.
 
-    An integer has 64 bits, a number is finite, and True is none of either.
+    Integers have at most 64 bits, numbers are finite, and booleans are neither.
+
+    Args:
+        value: as JSON or YAML gives it.
+        shape: what it has to be.
+        where: path of the value, for the message.
     """
     if isinstance(shape, Limited):
-        return misfit(value, shape.of, where) or (None if shape.holds(value) else _told(where, value, shape.words))
+        return find_mismatch(value, shape.of, where) or (
+            None if shape.holds(value) else _mismatch(where, value, shape.words)
+        )
     if isinstance(shape, Each):
         if not isinstance(value, Mapping):
-            return _told(where, value, "a mapping")
-        keys = (misfit(key, shape.key, f"a name in {where}") for key in value)
-        values = (misfit(inner, shape.of, _below(where, key)) for key, inner in value.items())
+            return _mismatch(where, value, "a mapping")
+        keys = (find_mismatch(key, shape.key, f"a name in {where}") for key in value)
+        values = (find_mismatch(inner, shape.of, _below(where, key)) for key, inner in value.items())
         return next(filter(None, keys), None) or next(filter(None, values), None)
     if isinstance(shape, Many):
         if not isinstance(value, list | tuple):
-            return _told(where, value, "a list")
-        return next(filter(None, (misfit(one, shape.of, where) for one in value)), None)
+            return _mismatch(where, value, "a list")
+        return next(filter(None, (find_mismatch(one, shape.of, where) for one in value)), None)
     if isinstance(shape, Maybe):
-        return None if value is None else misfit(value, shape.of, where)
+        return None if value is None else find_mismatch(value, shape.of, where)
     if isinstance(shape, Mapping):
         if not isinstance(value, Mapping):
-            return _told(where, value, "a mapping")
+            return _mismatch(where, value, "a mapping")
         return next(filter(None, (_field(value, name, of, where) for name, of in shape.items())), None)
     return _of_hint(value, shape, where)
 
@@ -71,7 +78,7 @@ def _field(value: Mapping[str, Any], name: str, shape: Shape, where: str) -> str
     key = name.removesuffix("?")
     if key not in value:
         return None if name.endswith("?") else f"{where} has no {key!r}"
-    return misfit(value[key], shape, _below(where, key))
+    return find_mismatch(value[key], shape, _below(where, key))
 
 
 def _below(where: str, key: str) -> str:
@@ -81,24 +88,24 @@ def _below(where: str, key: str) -> str:
 def _of_hint(value: object, hint: Any, where: str) -> str | None:
     origin, arguments = get_origin(hint), get_args(hint)
     if origin in (Union, UnionType):
-        found = [misfit(value, one, where) for one in arguments]
+        found = [find_mismatch(value, one, where) for one in arguments]
         if None in found:
             return None
-        return _told(where, value, " or ".join(_WORDS.get(one, "something else") for one in arguments))
+        return _mismatch(where, value, " or ".join(_WORDS.get(one, "something else") for one in arguments))
     if isinstance(origin, type) and issubclass(origin, Sequence):
-        return misfit(value, Many(arguments[0]), where)
+        return find_mismatch(value, Many(arguments[0]), where)
     if isinstance(origin, type) and issubclass(origin, Mapping):
-        return misfit(value, Each(arguments[1]), where)
+        return find_mismatch(value, Each(arguments[1]), where)
     if hint in _WORDS and not _FITS[hint](value):
-        return _told(where, value, _WORDS[hint])
+        return _mismatch(where, value, _WORDS[hint])
     return None
 
 
-def _told(where: str, value: object, words: str) -> str:
+def _mismatch(where: str, value: object, words: str) -> str:
     return f"{where[:200]} is {quoted(value)}, and has to be {words}"
 
 
-ID = Limited(str, lambda text: text != "" and storable_id(text) == text, "an id without white space")
+ID = Limited(str, lambda text: text != "" and escape_id(text) == text, "an id without white space")
 LINE = Limited(str, lambda text: "\n" not in text and "\r" not in text, "a text of one line")
 COUNT = Limited(int, lambda number: number >= 0, "0 or more")
 SHARE = Limited(float, lambda number: -1e-9 <= number <= 1 + 1e-9, "between 0 and 1")  # and what rounding adds to it

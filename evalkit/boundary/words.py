@@ -1,4 +1,4 @@
-"""Words of a text in any script: BM25 and the classes of queries split texts alike."""
+"""Splits a text of any script into words, in the same way for BM25 and for query classes."""
 
 import re
 import unicodedata
@@ -14,6 +14,6 @@ BIGRAM_LANGS = ("ja", "km", "ko", "lo", "my", "th", "zh")
 
 def words(text: str) -> list[str]:
     """Return the lower-cased words of `text`: runs of letters, digits and combining marks."""
-    if text.isascii():  # the same words in two thirds of the time
+    if text.isascii():  # the same words, one third faster
         return _ASCII_WORD.findall(text.lower())
     return list(_WORD.findall(unicodedata.normalize("NFC", text).lower()))

@@ -20,9 +20,11 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from evalkit import __version__
 from evalkit.boundary import progress, redaction, signals
 from evalkit.boundary.progress import LOG, say
 from evalkit.boundary.signals import Stopped
+from evalkit.boundary.text import user_path
 from evalkit.cli import commands, hydra_limits, session
 from evalkit.cli.config import SCHEMAS, conf_dir
 from evalkit.cli.messages import sentence
@@ -31,7 +33,7 @@ from evalkit.cli.sweep import end_sweep
 from evalkit.errors import EvalkitError, NotFiniteError, nearest
 from evalkit.results import provenance
 
-_HYDRA_ENDS_IN = (
+_RAISED_BY_HYDRA = (
     ValueError, TypeError, AttributeError, ArithmeticError, AssertionError, LookupError, RecursionError
 )  # fmt: skip
 _TASKS = ("trial", "quickcheck", "gate")
@@ -40,12 +42,12 @@ _TASKS = ("trial", "quickcheck", "gate")
 def main() -> None:
     """Run the command line and exit: 0 done, 1 a gate or a trial of a sweep failed, 2 bad input, 130 interrupted.
 
-    A signal gives 128 and its number: 143 for SIGTERM. What a sweep has done is reported, however it ends.
+    A signal gives 128 and its number: 143 for SIGTERM. A sweep writes its combined report however it ends.
     """
     state = session.begin(dict(os.environ))
-    redaction.learn_environment(os.environ)
-    redaction.learn_command(sys.argv[1:])
-    progress.use("text")
+    redaction.add_secrets_of_environment(os.environ)
+    redaction.add_secrets_of_command(sys.argv[1:])
+    progress.set_format("text")
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # texts may hold what the terminal's encoding cannot
@@ -54,10 +56,12 @@ def main() -> None:
         ConfigStore.instance().store(group=group, name=name, node=schema)
     compose = hydra.main(config_path=str(conf_dir()), config_name="config", version_base="1.3")
     try:
-        with signals.heard(), hydra_limits.in_force():
-            if sys.argv[1:2] and sys.argv[1] in commands.NAMES:
+        with signals.handle_signals(), hydra_limits.in_force():
+            if sys.argv[1:2] and sys.argv[1] in commands.COMMANDS:
                 state.began = True
                 sys.exit(commands.run(sys.argv[1:], _gate_settings))
+            if _answered():
+                sys.exit(0)
             _read_arguments()
             try:
                 compose(_job)()
@@ -74,9 +78,9 @@ def main() -> None:
             raise
         say(f"evalkit: {sentence(error)}")
         sys.exit(BAD_INPUT)
-    except _HYDRA_ENDS_IN as error:
-        # What Hydra's parser of the command line ends in for some arguments, such as a number of 5,000 digits, and what
-        # it makes of some configurations, such as a list in place of a mapping.
+    except _RAISED_BY_HYDRA as error:
+        # What Hydra raises for some arguments, such as a number of 5,000 digits, and for some configurations, such as a
+        # list in place of a mapping.
         if state.wants_traceback or state.began:
             raise
         why = " ".join(str(error).split())[:300] or type(error).__name__
@@ -85,29 +89,45 @@ def main() -> None:
     sys.exit(state.exit_code)
 
 
+def _answered() -> bool:
+    """Print evalkit's version or help if that is what was asked for, and return whether it was."""
+    from evalkit.report import terminal
+
+    if "--version" in sys.argv[1:]:
+        terminal.show_lines([f"evalkit {__version__}"])
+        return True
+    given, _ = get_args_parser().parse_known_args(sys.argv[1:])
+    if not given.help:
+        return False
+    from evalkit.cli import help_text
+
+    terminal.show_lines(help_text.lines(user_path(given.config_dir).resolve() if given.config_dir else None))
+    return True
+
+
 def _read_arguments() -> None:
-    """Take note of what the user typed, before Hydra reads it with the same parser.
+    """Note which settings are from the command line, before Hydra parses it.
 
     Raises:
-        EvalkitError: Hydra is to take up a pickle, or an option stands between the settings.
+        EvalkitError: a pickle is to be read, or an option stands after a setting.
     """
     given, left = get_args_parser().parse_known_args(sys.argv[1:])
     if left and all("=" in one for one in left):
-        raise EvalkitError(f"{left[0]}: options such as --multirun and --config-dir stand before all settings")
+        raise EvalkitError(f"{left[0]}: options such as --multirun and --config-dir go before all settings")
     if given.experimental_rerun is not None:
         raise EvalkitError(
             "--experimental-rerun reads a pickle, which can run code; run it again with the settings in its config.yaml"
         )
-    hydra_limits.typed(given.overrides)
+    hydra_limits.note_command_line(given.overrides)
 
 
 def _job(cfg: DictConfig) -> None:
-    """Run one trial. Errors are told here: raised through Hydra, they would be told twice, and end a sweep."""
+    """Run one trial, and print its error: raised through Hydra, it would be printed twice, and end a sweep."""
     state = session.current()
     state.began = True
     sweeps = HydraConfig.get().mode == RunMode.MULTIRUN
     started = time.perf_counter()
-    hydra_limits.limit_resolvers()  # in a process that a launcher started, nobody has yet
+    hydra_limits.limit_resolvers()  # not yet done in a process that a launcher started
     if state.sweep is not None:
         state.sweep.folders[int(HydraConfig.get().job.num)] = Path(HydraConfig.get().runtime.output_dir).name
     try:
@@ -116,18 +136,20 @@ def _job(cfg: DictConfig) -> None:
         if state.wants_traceback:
             raise
         state.exit_code = FAILED if sweeps else BAD_INPUT
-        told = sentence(error)
+        failure = sentence(error)
     except Exception as error:
         if state.wants_traceback or not sweeps:
             raise
         state.exit_code = FAILED
-        told = redaction.text(f"{type(error).__name__}: {error} (no mistake of yours; the traceback is in {LOG})")
+        failure = redaction.text(
+            f"{type(error).__name__}: {error} (a defect of evalkit or a library; the traceback is in {LOG})"
+        )
     else:
-        told = ""
-    if told:
-        say(f"evalkit: {told}")
+        failure = ""
+    if failure:
+        say(f"evalkit: {failure}")
     if state.sweep is not None:
-        state.sweep.ended(int(HydraConfig.get().job.num), time.perf_counter() - started, told)
+        state.sweep.ended(int(HydraConfig.get().job.num), time.perf_counter() - started, failure)
 
 
 def _run(cfg: DictConfig) -> None:
@@ -136,10 +158,10 @@ def _run(cfg: DictConfig) -> None:
     state = session.current()
     folder = Path(HydraConfig.get().runtime.output_dir)
     asked = _asked(cfg)
-    redaction.learn(asked)
+    redaction.add_secrets(asked)
     shown = redaction.settings(asked)
     hydra_limits.check_written(asked)
-    progress.use(asked["log_format"])
+    progress.set_format(asked["log_format"])
     gate = None
     if asked["task"] == "gate":
         gate = commands.Gate.of(asked["gate"], list(HydraConfig.get().overrides.task), _limits_of_ci())
@@ -152,25 +174,25 @@ def _run(cfg: DictConfig) -> None:
             folder = run_folder.first_free(folder)
             asked["out_dir"] = shown["out_dir"] = str(Path(asked["out_dir"]).with_name(folder.name))
     if is_done:
-        say(f"{folder.name}: finished before with the same settings, and kept; overwrite=true runs it again")
+        say(f"{folder.name}: already finished with the same settings; overwrite=true runs it again")
         return
-    with run_folder.claimed(folder, bool(cfg.overwrite)) as log, progress.logged(log):
+    with run_folder.claimed(folder, bool(cfg.overwrite)) as log, progress.log_to(log):
         progress.event("command", command=facts["command"], evalkit=facts["evalkit"])
         try:
             run_folder.write(folder / "config.yaml", _yaml(shown))
             _work(folder, asked, facts, gate)
         except BaseException as error:
-            told = run_folder.write_why(folder, shown, facts, error)
+            message = run_folder.write_why(folder, shown, facts, error)
             if isinstance(error, KeyboardInterrupt):
-                state.stopped = told
+                state.stopped = message
             raise
         progress.event("finished")
 
 
 def _work(folder: Path, asked: dict[str, Any], facts: dict[str, Any], gate: "commands.Gate | None") -> None:
-    """Do what was asked in a fresh process, and show what came of it."""
+    """Run the task in a fresh process, and print its result."""
     from evalkit.cli import run_folder, tasks
-    from evalkit.cli.process import in_fresh_process, in_kept_process
+    from evalkit.cli.process import in_fresh_process, in_shared_process
     from evalkit.report import terminal
 
     state = session.current()
@@ -180,21 +202,21 @@ def _work(folder: Path, asked: dict[str, Any], facts: dict[str, Any], gate: "com
         run_folder.write(folder / "quickcheck.json", json.dumps(found, indent=1, ensure_ascii=False) + "\n")
         terminal.show_quickcheck(found)
         if not found["batch_and_single_agree"]:
-            raise EvalkitError("batch and single scores disagree, so padding leaks into the scores of this model")
+            raise EvalkitError("batched and single scores differ: padding changes the scores of this model")
         return
     say(f"{asked['name']}: {_choices()}")
     sweeps = HydraConfig.get().mode == RunMode.MULTIRUN
-    in_process = in_kept_process if sweeps and tasks.computes_nothing(asked) else in_fresh_process
+    in_process = in_shared_process if sweeps and tasks.computes_nothing(asked) else in_fresh_process
     try:
         result = in_process(tasks.run_trial, asked, facts, folder, time_limit_s=limit_s, environment=state.environment)
     except NotFiniteError as error:
         if gate is None:
             raise
-        run_folder.write_why(folder, redaction.settings(asked), facts, error)  # it has a check for that
+        run_folder.write_why(folder, redaction.settings(asked), facts, error)  # the gate has a check for it
     else:
         terminal.show(result, str(folder))
         if result["status"] != "finished":
-            say(f"evalkit: the result is there, but not {', '.join(result['missing'])}; the traceback is in {LOG}")
+            say(f"evalkit: the result is complete but for {', '.join(result['missing'])}; the traceback is in {LOG}")
             state.exit_code = FAILED
     if gate:
         state.exit_code = max(state.exit_code, gate.run(folder))
@@ -208,7 +230,7 @@ def _limits_of_ci() -> dict[str, Any]:
 
 def _gate_settings(overrides: list[str]) -> dict[str, Any]:
     """Compose the gate's settings alone, for the commands that run no trial."""
-    hydra_limits.typed(overrides)
+    hydra_limits.note_command_line(overrides)
     with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
         settings = OmegaConf.to_container(hydra.compose("config", overrides).gate, resolve=True)
     assert isinstance(settings, dict)
@@ -220,7 +242,7 @@ def _asked(cfg: DictConfig) -> dict[str, Any]:
 
     Raises:
         EvalkitError: a required value is missing, a number is not finite, the task is unknown, or the time limit is
-            none.
+            not above 0.
     """
     missing = sorted(OmegaConf.missing_keys(cfg))
     if missing:
@@ -254,7 +276,7 @@ def _not_finite(value: object, name: str) -> Iterator[str]:
 
 
 def _yaml(settings: dict[str, Any]) -> str:
-    """Return settings as the YAML of a configuration, where ``${`` in a text is written so that it stays text."""
+    """Return settings as YAML, with ``${`` escaped: it would be read as a reference to another setting."""
 
     def escaped(value: Any) -> Any:
         if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""The commands that run no trial: ``compare`` and ``gate`` for results, ``baseline`` for the standard, ``store``."""
+"""The commands that run no trial: ``compare``, ``gate``, ``baseline``, ``store`` and ``info``."""
 
 import argparse
 from collections.abc import Callable, Mapping, Sequence
@@ -12,22 +12,41 @@ from evalkit.boundary.text import user_path
 from evalkit.errors import EvalkitError, NotFiniteError
 from evalkit.results.gate.limits import Limits
 
-NAMES = ("gate", "baseline", "compare", "store")
 HOLDS, REGRESSED = 0, 1
 
 
 @dataclass(frozen=True)
+class Command:
+    """How a command is called, and what it does."""
+
+    arguments: str
+    """As ``--help`` shows them."""
+    summary: str
+    """One line without a full stop."""
+
+
+COMMANDS = {
+    "compare": Command("RESULT RESULT ...", "results on one slice side by side: tests, parity and plots"),
+    "gate": Command("RESULT", "judge a result against a baseline: exit code 0 it passes, 1 it got worse"),
+    "baseline": Command("RESULT", "write a result as the baseline of the gate, or update the one there is"),
+    "store": Command("[prune|check]", "show, prune or check the cached scores and indexes"),
+    "info": Command("[GROUP [CHOICE]]", "list groups, their choices, and the settings of a choice"),
+}
+"""Every command by its name."""
+
+
+@dataclass(frozen=True)
 class Gate:
-    """A gate that is ready to judge: its baseline is read and its limits are checked before any work is done."""
+    """A gate whose baseline is read and whose limits are checked, before any work is done."""
 
     path: Path
     baseline: Any
     limits: Limits
-    """In force."""
+    """The limits that it judges by."""
     own: Mapping[str, Any]
-    """Those of them that are the baseline's."""
+    """Those that come from the baseline."""
     asked: Limits
-    """What would be in force without a baseline's own limits."""
+    """The limits without those of the baseline."""
     junit: Path | None
 
     @classmethod
@@ -36,8 +55,8 @@ class Gate:
 
         Args:
             settings: the group as composed.
-            overrides: the command line's, which go before the limits of the baseline.
-            packaged: the limits of experiment=ci, which do not.
+            overrides: those of the command line, which take precedence over the limits of the baseline.
+            packaged: the limits of experiment=ci, over which the baseline takes precedence.
 
         Raises:
             EvalkitError: a limit makes no sense, or the baseline cannot be read.
@@ -53,7 +72,13 @@ class Gate:
         return cls(path, found, limits, own, asked, junit)
 
     def run(self, result: str | Path) -> int:
-        """Judge a trial's folder, tell everyone who listens, and return the exit code: 0 it holds, 1 it does not.
+        """Judge a result and print the verdict, also as JUnit XML and for GitHub where asked for.
+
+        Args:
+            result: a trial's folder, or the result.json in it.
+
+        Returns:
+            The exit code: 0 it passes, 1 it does not.
 
         Raises:
             EvalkitError: result and baseline cannot be compared, or a report cannot be written.
@@ -87,7 +112,11 @@ def _named(overrides: Sequence[str]) -> set[str]:
 
 
 def run(arguments: list[str], gate_settings: Callable[[list[str]], Mapping[str, Any]]) -> int:
-    """Run a command and return its exit code; `gate_settings` composes the group ``gate`` from overrides.
+    """Run a command and return its exit code.
+
+    Args:
+        arguments: those of the command line, the name of the command first.
+        gate_settings: returns the group ``gate``, composed with overrides.
 
     Raises:
         EvalkitError: the arguments, the result or the baseline are not what they should be.
@@ -97,6 +126,11 @@ def run(arguments: list[str], gate_settings: Callable[[list[str]], Mapping[str, 
         return _gate(parsed, gate_settings)
     if arguments[0] == "compare":
         _compare(parsed)
+        return HOLDS
+    if arguments[0] == "info":
+        from evalkit.cli import info_command
+
+        info_command.run(parsed)
         return HOLDS
     if arguments[0] == "store":
         from evalkit.cli import store_command
@@ -111,7 +145,7 @@ def _gate(parsed: argparse.Namespace, gate_settings: Callable[[list[str]], Mappi
         if not setting.lstrip("+").startswith(("gate.", "gate=")) or "=" not in setting:
             raise EvalkitError(
                 f"gate takes a RESULT, --baseline FILE, --junit FILE and settings such as gate.tolerance.nDCG=0.03; "
-                f"{setting!r} is none of them"
+                f"{setting!r} is not one of them"
             )
     settings = dict(gate_settings(parsed.settings))
     given = {"baseline": parsed.baseline, "junit": parsed.junit}
@@ -128,12 +162,12 @@ def _compare(parsed: argparse.Namespace) -> None:
     named = [user_path(name).resolve() for name in parsed.results]
     base = user_path(parsed.baseline or parsed.results[0]).resolve()
     if base not in named:
-        raise EvalkitError(f"--baseline {parsed.baseline} is none of the results that are compared")
+        raise EvalkitError(f"--baseline {parsed.baseline} is not one of the compared results")
     if not 0 < parsed.margin < 1:
         raise EvalkitError(f"--margin {parsed.margin:g}: give a difference above 0 and below 1, such as 0.002")
     output = user_path(parsed.output) if parsed.output else None
     if output and (output / "result.json").exists():
-        raise EvalkitError(f"{output} holds the result of a run, whose report would be lost; name another --output")
+        raise EvalkitError(f"{output} holds the result of a run, whose report would be replaced; name another --output")
     if output and (output / "comparison.json").exists() and not parsed.overwrite:
         raise EvalkitError(f"{output} holds a comparison already; name another --output, or add --overwrite")
     found = [reading.read(name) for name in parsed.results]
@@ -145,10 +179,10 @@ def _compare(parsed: argparse.Namespace) -> None:
 
 
 def _write_baseline(parsed: argparse.Namespace, gate_settings: Callable[[list[str]], Mapping[str, Any]]) -> None:
-    """Write a result down as the standard, once it passes its own gate: by the usual limits, or by ones of its own.
+    """Write a result as the baseline, if it passes its own gate, by the usual limits or by limits of its own.
 
     Raises:
-        EvalkitError: it does not, and nobody accepted the limits that it needs.
+        EvalkitError: it does not pass, and ``--accept-limits`` is not given.
     """
     from evalkit.results import reading
     from evalkit.results.gate import baseline, own_limits
@@ -162,14 +196,14 @@ def _write_baseline(parsed: argparse.Namespace, gate_settings: Callable[[list[st
     new = baseline.of(finished)
     given = _named(parsed.settings)
     limits = _limits(settings)
-    # What the run itself was to be judged by goes before the defaults, but null may just be a trial's default budget.
+    # The limits of the run itself take precedence over the defaults, but null may just be a trial's default.
     own = {
         name: value
         for name, value in own_limits.recorded(finished).items()
         if name not in given and value != getattr(limits, name) and not (value is None and name in own_limits.RATIOS)
     }
     if own:
-        say(f"held against the settings that its own run gave the gate: {own_limits.as_arguments(own)}")
+        say(f"judged by the gate settings of its own run: {own_limits.as_arguments(own)}")
     limits = replace(limits, **own)
     limits.check()
     if failing := own_limits.failing(new, finished, limits):
@@ -183,17 +217,17 @@ def _write_baseline(parsed: argparse.Namespace, gate_settings: Callable[[list[st
                 f"these settings: {arguments}"
             )
         new = replace(new, limits=needed)
-        say(f"limits of its own, by which each gate against it judges where it sets no others: {arguments}")
+        say(f"limits stored in the baseline, which hold where a gate sets no others: {arguments}")
     try:
         old = baseline.read(output) if output.exists() else None
     except EvalkitError as error:
-        say(f"what is there is replaced: {error}")
+        say(f"the existing baseline is replaced: {error}")
         old = None
     baseline.write(new, output)
     measure = next(iter(new.reranked))
     after = new.mean("reranked", measure)
     if old is None or measure not in old.reranked:
-        say(f"wrote {output}: {new.slice['name']}, {len(new.top)} queries, {measure} {after:.4f}")
+        say(f"wrote {output}: {new.slice.name}, {len(new.top)} queries, {measure} {after:.4f}")
         return
     moved = sum(new.reranked[measure].get(q) != value for q, value in old.reranked[measure].items())
     before = old.mean("reranked", measure)
@@ -206,42 +240,55 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser(command: str) -> argparse.ArgumentParser:
-    parser = _Parser(prog=f"evalkit {command}", allow_abbrev=False)
+    summary = COMMANDS[command].summary
+    description = f"{summary[0].upper()}{summary[1:]}."
+    parser = _Parser(prog=f"evalkit {command}", allow_abbrev=False, description=description)
+    if command == "info":
+        parser.add_argument("group", metavar="GROUP", nargs="?", help="such as slice; default: lists the groups")
+        parser.add_argument("choice", metavar="CHOICE", nargs="?", help="such as dev; default: lists the choices")
+        parser.add_argument("--config-dir", "-cd", metavar="DIR", help="a folder with YAML of your own")
+        return parser
     if command == "compare":
-        parser.description = "Set finished results on one slice side by side, with tests, parity and pictures."
         parser.add_argument("results", metavar="RESULT", nargs="+", help="folders of finished trials, two or more")
         parser.add_argument(
-            "--baseline", metavar="RESULT", help="the one to hold the others against; default: the first"
+            "--baseline", metavar="RESULT", help="the one that the others are compared with; default: the first"
         )
         parser.add_argument(
-            "--margin", metavar="X", type=float, default=0.002, help="what counts as equivalent (0.002)"
+            "--margin",
+            metavar="X",
+            type=float,
+            default=0.002,
+            help="largest difference that counts as equivalent; default: 0.002",
         )
         parser.add_argument("--output", metavar="DIR", help="default: reports/runs/DATE-TIME-compare")
-        parser.add_argument("--overwrite", action="store_true", help="replace a comparison that is there")
+        parser.add_argument("--overwrite", action="store_true", help="replace an existing comparison")
         return parser
     if command == "store":
-        parser.description = "Show the scores and indexes that are kept, and remove those no longer wanted."
-        parser.add_argument("action", metavar="prune|check", nargs="?", choices=("prune", "check"), help="or show it")
-        parser.add_argument("--older-than", metavar="DAYS", type=float, help="prune what no run has used for so long")
-        parser.add_argument("--space", metavar="ID", help="prune one space of scores: ID, or the start of it")
+        parser.add_argument(
+            "action", metavar="prune|check", nargs="?", choices=("prune", "check"), help="default: show what it holds"
+        )
+        parser.add_argument("--older-than", metavar="DAYS", type=float, help="prune what no run has used for that long")
+        parser.add_argument("--space", metavar="ID", help="prune the scores of one model and setting: ID, or its start")
         parser.add_argument("--all", action="store_true", help="prune everything")
         parser.add_argument(
             "--path",
             metavar="FILE",
-            help="a score store; default: the one in use, and the indexes beside it",
+            help="a score store; default: the one in use, and the indexes next to it",
         )
         return parser
     parser.add_argument("result", metavar="RESULT", help="a trial's folder, or the result.json in it")
     if command == "gate":
-        parser.description = "Judge a finished result against a baseline: exit code 0 it holds, 1 it regressed."
-        parser.add_argument("settings", metavar="gate.KEY=VALUE", nargs="*", help="limits: conf/gate/standard.yaml")
+        parser.add_argument("settings", metavar="gate.KEY=VALUE", nargs="*", help="limits: evalkit info gate standard")
         parser.add_argument("--baseline", metavar="FILE", help="default: reports/baselines/ci.json")
         parser.add_argument("--junit", metavar="FILE", help="write the verdict as JUnit XML too")
     else:
-        parser.description = "Write down a result as the standard for the gate, or update what is there."
-        parser.add_argument("settings", metavar="gate.KEY=VALUE", nargs="*", help="limits that its gate will have")
+        parser.add_argument(
+            "settings", metavar="gate.KEY=VALUE", nargs="*", help="limits of the gate: evalkit info gate standard"
+        )
         parser.add_argument("--output", metavar="FILE", help="default: reports/baselines/ci.json")
         parser.add_argument(
-            "--accept-limits", action="store_true", help="where it fails its own gate, write the limits that it needs"
+            "--accept-limits",
+            action="store_true",
+            help="if the result fails its own gate: write the limits that it needs",
         )
     return parser

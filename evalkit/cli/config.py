@@ -1,4 +1,9 @@
-"""What a configuration may hold: one small schema a component, and the folder the YAML lies in."""
+"""The schemas of the configuration, one for each choice of component, and the folder that holds the YAML.
+
+A component that is a dataclass is the schema itself: a subclass adds ``_target_`` and the settings that it shares with
+the rest of the trial, such as ``${device}``. Slices are functions, so their schemas are written out here, and
+tests/cli/test_config.py holds the two equal. Importing the components must not import torch.
+"""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -7,7 +12,13 @@ from typing import Any
 from omegaconf import MISSING
 
 from evalkit.cost.protocol import CostProtocol
+from evalkit.first_stage import bm25, dense
+from evalkit.first_stage import trec_run as first_stage_run
+from evalkit.rerankers import cross_encoder, none
+from evalkit.rerankers import trec_run as reranker_run
 from evalkit.results.gate.limits import Limits
+from evalkit.scoring.cluster.settings import RaySettings
+from evalkit.slices import beir, irds, packaged
 
 PACKAGE = Path(__file__).parent.parent
 
@@ -18,129 +29,129 @@ def conf_dir() -> Path:
     return packaged if packaged.is_dir() else PACKAGE.parent / "conf"
 
 
+def _target_of(component: Any) -> str:
+    return f"{component.__module__}.{component.__qualname__}"
+
+
 @dataclass
-class IrDatasetSlice:
+class CollectionSlice:
+    """What the slices that read a collection have in common."""
+
+    queries: int | None = None
+    """Number of queries, drawn by seed; null for all."""
+    corpus: str = "full"
+    """full: every passage; judged: the judged ones, the collection's own candidates, and distractors."""
+    distractors: int = 0
+    """With corpus=judged: how many further passages are added, drawn by seed."""
+    seed: int = 0
+    """Draws the queries and the distractors."""
+    unjudged_queries: str = "error"
+    """What to do with queries without a relevant passage: error, or drop them."""
+    empty_docs: str = "error"
+    """What to do with passages without text: error, or drop them."""
+    identical_ids: str = "auto"
+    """Passages that have the id of the query: keep, drop, or auto (drop where the collection calls for it)."""
+    qrels: str | None = None
+    """A file of judgments in place of the collection's: .tsv, .jsonl or .trec."""
+    reference: list[Any] = field(default_factory=list)
+    """Published figures that the report shows next to the measured ones."""
+
+
+@dataclass
+class IrDatasetSlice(CollectionSlice):
     """See `evalkit.slices.irds.load`; `reference` is for `evalkit.results.published.check`."""
 
-    _target_: str = "evalkit.slices.irds.load"
+    _target_: str = _target_of(irds.load)
     dataset: str = MISSING
+    """An ir_datasets id with documents, queries and qrels."""
     lang: str | None = None
-    queries: int | None = None
-    corpus: str = "full"
-    distractors: int = 0
+    """Language code; null for that of the collection's documentation."""
     source: str = "corpus"
-    seed: int = 0
+    """Where texts come from: corpus, candidates (MS MARCO's official file), or auto."""
     relevance_level: int | None = None
-    unjudged_queries: str = "error"
-    empty_docs: str = "error"
-    identical_ids: str = "auto"
-    qrels: str | None = None
-    reference: list[Any] = field(default_factory=list)
+    """The lowest grade that is relevant; null for that of the collection's official measures, else 1."""
 
 
 @dataclass
-class BeirSlice:
+class BeirSlice(CollectionSlice):
     """See `evalkit.slices.beir.load`; `reference` is for `evalkit.results.published.check`."""
 
-    _target_: str = "evalkit.slices.beir.load"
+    _target_: str = _target_of(beir.load)
     path: str = MISSING
+    """Folder with corpus.jsonl, queries.jsonl and qrels/SPLIT.tsv."""
     split: str = "test"
+    """Which file of qrels, and so which queries."""
     lang: str = "en"
-    queries: int | None = None
-    corpus: str = "full"
-    distractors: int = 0
-    seed: int = 0
+    """Language code of the texts: it chooses the text analysis of BM25."""
     relevance_level: int = 1
-    unjudged_queries: str = "error"
-    empty_docs: str = "error"
-    identical_ids: str = "auto"
-    qrels: str | None = None
+    """The lowest grade that is relevant."""
     name: str | None = None
-    reference: list[Any] = field(default_factory=list)
+    """Name in results and reports; null for that of the folder."""
 
 
 @dataclass
 class PackagedSlice:
     """See `evalkit.slices.packaged.load`; `reference` is for `evalkit.results.published.check`."""
 
-    _target_: str = "evalkit.slices.packaged.load"
+    _target_: str = _target_of(packaged.load)
     lang: str = "en"
+    """Language: ar, de, en, es, hi, ja, ru, sw or zh."""
     queries: int | None = None
+    """Number of queries, drawn by seed; null for all."""
     seed: int = 0
+    """Draws the queries."""
     reference: list[Any] = field(default_factory=list)
+    """Published figures that the report shows next to the measured ones."""
 
 
 @dataclass
-class BM25FirstStage:
-    """See `evalkit.first_stage.bm25.BM25`."""
+class BM25FirstStage(bm25.BM25):
+    """`evalkit.first_stage.bm25.BM25`, with what a trial sets for all of its components."""
 
-    _target_: str = "evalkit.first_stage.bm25.BM25"
-    k1: float = 0.9
-    b: float = 0.4
-    method: str = "lucene"
-    analysis: str = "auto"
+    _target_: str = _target_of(bm25.BM25)
     cache: str = "${first_stage_cache}"
-    name: str = "bm25"
 
 
 @dataclass
-class DenseFirstStage:
-    """See `evalkit.first_stage.dense.Dense`."""
+class DenseFirstStage(dense.Dense):
+    """`evalkit.first_stage.dense.Dense`, with what a trial sets for all of its components."""
 
-    _target_: str = "evalkit.first_stage.dense.Dense"
-    model: str = MISSING
-    pooling: str | None = None
-    normalize: bool | None = None
-    max_length: int | None = None
-    batch_tokens: int = 16384
+    _target_: str = _target_of(dense.Dense)
     device: str = "${device}"
     precision: str = "${precision.name}"
-    query_prefix: str | None = None
-    doc_prefix: str | None = None
     cache: str = "${first_stage_cache}"
-    revision: str | None = None
-    name: str | None = None
 
 
 @dataclass
-class TrecRun:
-    """See `evalkit.first_stage.trec_run.TrecRun` and `evalkit.rerankers.trec_run.TrecRun`."""
+class TrecRunFirstStage(first_stage_run.TrecRun):
+    """`evalkit.first_stage.trec_run.TrecRun`."""
 
-    _target_: str = MISSING
-    path: str = MISSING
-    name: str | None = None
-    order: str = "score"
+    _target_: str = _target_of(first_stage_run.TrecRun)
 
 
 @dataclass
-class CrossEncoderReranker:
-    """See `evalkit.rerankers.cross_encoder.CrossEncoder`."""
+class CrossEncoderReranker(cross_encoder.CrossEncoder):
+    """`evalkit.rerankers.cross_encoder.CrossEncoder`, with what a trial sets for all of its components."""
 
-    _target_: str = "evalkit.rerankers.cross_encoder.CrossEncoder"
-    model: str = MISSING
-    max_length: int = 512
-    truncation: str = "only_second"
-    batch_tokens: int | None = None
-    path: str = "auto"
-    deterministic: bool = False
-    compile: bool = False
-    cuda_graphs: bool = False
-    self_check: bool = True
+    _target_: str = _target_of(cross_encoder.CrossEncoder)
     device: str = "${device}"
     precision: str = "${precision.name}"
     store: str = "${store}"
-    batch_timeout_s: float = 600.0
     executor: Any = "${executor}"
-    revision: str | None = None
-    prompt: str | None = None
-    name: str | None = None
 
 
 @dataclass
-class NoReranker:
-    """See `evalkit.rerankers.none.NoReranker`."""
+class TrecRunReranker(reranker_run.TrecRun):
+    """`evalkit.rerankers.trec_run.TrecRun`."""
 
-    _target_: str = "evalkit.rerankers.none.NoReranker"
+    _target_: str = _target_of(reranker_run.TrecRun)
+
+
+@dataclass
+class WithoutReranker(none.NoReranker):
+    """`evalkit.rerankers.none.NoReranker`."""
+
+    _target_: str = _target_of(none.NoReranker)
 
 
 @dataclass
@@ -148,6 +159,7 @@ class PrecisionChoice:
     """One of `evalkit.scoring.device.PRECISIONS`."""
 
     name: str = MISSING
+    """The precision of every model in the trial."""
 
 
 @dataclass
@@ -155,20 +167,7 @@ class LocalExecutor:
     """The devices of this machine that ``device`` names."""
 
     name: str = "local"
-
-
-@dataclass
-class RayExecutor:
-    """See `evalkit.scoring.cluster.settings.RaySettings`."""
-
-    name: str = "ray"
-    workers: int | None = None
-    num_gpus: float = 1.0
-    num_cpus: float = 0.0
-    address: str = "local"
-    batches_per_block: int = 8
-    retries: int = 3
-    timeout_s: float = 1800.0
+    """The executor: ``local``."""
 
 
 @dataclass
@@ -176,6 +175,7 @@ class Measures:
     """Measures in the notation of ir_measures; the first one gives the verdict."""
 
     names: list[str] = MISSING
+    """Such as nDCG@10, RR@10, AP@100, R@depth, P@10, Success@5; (rel=2) sets a relevance level: RR(rel=2)@10."""
 
 
 @dataclass
@@ -183,7 +183,9 @@ class Gate(Limits):
     """Where the gate's baseline lies, and the limits of its checks."""
 
     baseline: str = MISSING
+    """The baseline's file."""
     junit: str | None = None
+    """A file that the verdict is written to as JUnit XML; null for none."""
 
 
 @dataclass
@@ -191,7 +193,9 @@ class Config:
     """The whole configuration."""
 
     name: str = MISSING
+    """Name of the trial in results and reports."""
     task: str = "trial"
+    """trial; gate: a trial, then its comparison with gate.baseline; quickcheck: one query in two languages."""
     slice: Any = MISSING
     first_stage: Any = MISSING
     reranker: Any = MISSING
@@ -201,13 +205,21 @@ class Config:
     gate: Gate = field(default_factory=Gate)
     executor: Any = MISSING
     depth: int | None = MISSING
+    """How many candidates of each query are reranked; null for all that a finished run ranks, else 20."""
     device: str = "auto"
+    """auto, cpu, cuda, cuda:N, or cuda:all (one worker for each GPU)."""
     store: str = "auto"
+    """Where scored pairs are kept from run to run: auto (the cache folder), off, or a file."""
     first_stage_cache: str = "auto"
+    """Where indexes and embeddings are cached: auto (the cache folder, large ones only), off, or a folder."""
     time_limit_s: float | None = None
+    """Seconds after which a trial is stopped and has failed; null for no limit."""
     log_format: str = "text"
+    """Progress on standard error: text, or json (one object a line)."""
     out_dir: str = MISSING
+    """Folder of the results."""
     overwrite: bool = False
+    """Whether a finished result in out_dir may be replaced."""
 
 
 SCHEMAS: dict[tuple[str | None, str], Any] = {
@@ -217,12 +229,12 @@ SCHEMAS: dict[tuple[str | None, str], Any] = {
     ("slice", "schema_packaged"): PackagedSlice,
     ("first_stage", "schema_bm25"): BM25FirstStage,
     ("first_stage", "schema_dense"): DenseFirstStage,
-    ("first_stage", "schema_trec_run"): TrecRun,
+    ("first_stage", "schema_trec_run"): TrecRunFirstStage,
     ("reranker", "schema_cross_encoder"): CrossEncoderReranker,
-    ("reranker", "schema_trec_run"): TrecRun,
-    ("reranker", "schema_none"): NoReranker,
+    ("reranker", "schema_trec_run"): TrecRunReranker,
+    ("reranker", "schema_none"): WithoutReranker,
     ("gate", "schema_gate"): Gate,
     ("executor", "schema_local"): LocalExecutor,
-    ("executor", "schema_ray"): RayExecutor,
+    ("executor", "schema_ray"): RaySettings,
 }
 """(group, name) -> schema, for Hydra's store. A group's YAML names its schema first in its defaults list."""

@@ -1,8 +1,8 @@
-"""What of Hydra's own settings may differ from those that evalkit comes with: a list of what may, not of what may not.
+"""The allow-list of Hydra's own settings: all others have to be as evalkit packages them.
 
-Hydra's part of a configuration can set variables of the environment, open any file as a log, read other folders, and
-hand lines of shell to a cluster. evalkit needs little of that. Whatever is not listed here has to stand as it is
-packaged, whoever asks for it, a file of a configuration or the command line; some settings only the command line has.
+The part ``hydra`` of a configuration can set environment variables, open any file as a log, read other folders, and
+pass lines of shell to a cluster. evalkit needs little of that. What is not listed here cannot be changed, neither by
+a file nor by the command line; some settings can be changed by the command line only.
 """
 
 import re
@@ -21,15 +21,15 @@ _ANYWHERE: tuple[Path, ...] = (
     ("sweeper", "max_batch_size"),
     ("job", "config", "override_dirname"),
 )
-"""What a file may set too; of ``sweeper.params`` and ``launcher``, see below."""
+"""What files and the command line may set; for ``sweeper.params`` and ``launcher`` see below."""
 _TYPED: tuple[Path, ...] = (("run", "dir"), ("sweep", "dir"), ("verbose",))
-"""What can be set on the command line only."""
+"""What only the command line may set."""
 _BY_HYDRA: tuple[Path, ...] = (
     ("overrides",), ("runtime",), ("job", "override_dirname"), ("job", "config_name"), ("job", "num"), ("job", "id"),
 )  # fmt: skip
 """What Hydra fills in itself, after the files and the command line."""
 _BY_THEMSELVES = ("callbacks", "sweeper", "launcher")
-"""What has rules of its own."""
+"""Parts with rules of their own, below."""
 
 LAUNCHERS: dict[str, tuple[str, frozenset[Path]]] = {
     "hydra._internal.core_plugins.basic_launcher.BasicLauncher": ("basic", frozenset()),
@@ -69,48 +69,51 @@ LAUNCHERS: dict[str, tuple[str, frozenset[Path]]] = {
         frozenset({("n_jobs",), ("verbose",), ("timeout",), ("batch_size",)}),
     ),
 }  # fmt: skip
-"""Class of a launcher -> its name in the group ``hydra/launcher``, and what of it a file may set: amounts and names.
+"""Class of a launcher -> its name in the group ``hydra/launcher``, and the settings that a file may set.
 
-Not among them is what a launcher runs, or where it writes: ``setup``, ``python``, ``srun_args``, ``runtime_env``,
-``additional_parameters``, the address of a cluster, folders.
+These are amounts and names. Excluded is what a launcher runs or where it writes: ``setup``, ``python``, ``srun_args``,
+``runtime_env``, ``additional_parameters``, the address of a cluster, folders.
 """
 _SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
 _PLAIN = re.compile(r"[\w.,:@+|&*()\[\]-]{0,200}", re.ASCII)
-"""A name as schedulers have them, on one line: no blank, no quote, no ``$``, for it becomes a line of a script."""
+"""A name without blanks, quotes and ``$``: it becomes part of a line of a shell script."""
 
 _WAYS_OUT: dict[str, str] = {
     "job.env_set": "set a variable where you start evalkit: NAME=VALUE python -m evalkit ...",
     "job.env_copy": "set a variable where you start evalkit: NAME=VALUE python -m evalkit ...",
-    "job.chdir": "evalkit stays in the folder it is started in; out_dir=DIR says where results go",
+    "job.chdir": "evalkit stays in the folder it is started in; out_dir=DIR names the folder of the results",
     "searchpath": "name the folder with --config-dir DIR",
     "output_subdir": "config.yaml in out_dir holds the settings of a run",
     "job_logging": "evalkit writes a log of its own, evalkit.log in out_dir; log_format=json prints it too",
     "hydra_logging": "evalkit writes a log of its own, evalkit.log in out_dir; log_format=json prints it too",
-    "run.dir": "set out_dir, or type hydra.run.dir=DIR on the command line",
-    "sweep.dir": "set out_dir, or type hydra.sweep.dir=DIR on the command line",
-    "verbose": "type hydra.verbose=... on the command line",
-    "launcher": "type it on the command line if you know what it does",
-    "callbacks": f"leave it out, or name its class in the environment: {ALLOW}=MODULE.CLASS",
+    "run.dir": "set out_dir, or add hydra.run.dir=DIR to the command",
+    "sweep.dir": "set out_dir, or add hydra.sweep.dir=DIR to the command",
+    "verbose": "add hydra.verbose=... to the command",
+    "launcher": "add it to the command if you know what it does",
+    "callbacks": f"remove it, or allow its class in the environment: {ALLOW}=MODULE.CLASS",
 }
 _DEFAULT_WAY_OUT = (
-    "leave it out; a configuration can set hydra.mode, hydra.sweep.subdir, hydra.sweeper.params, "
-    "hydra.sweeper.max_batch_size, and of hydra.launcher which one, amounts and names"
+    "remove it; a configuration can set hydra.mode, hydra.sweep.subdir, hydra.sweeper.params, "
+    "hydra.sweeper.max_batch_size, hydra/launcher, and amounts and names of hydra.launcher"
 )
 
 
 def check(
     part: object, packaged: Mapping[str, Any], launcher: Callable[[str], Mapping[str, Any]], typed: frozenset[str]
 ) -> None:
-    """Check the composed part ``hydra``, with its interpolations unresolved, before Hydra acts on it.
+    """Check the composed part ``hydra``, before Hydra acts on it.
 
-    `packaged` is the same part as evalkit comes with it; `launcher` gives the packaged settings of the launcher of a
-    name, or nothing; `typed` are the keys given on the command line, such as ``hydra.launcher.partition``.
+    Args:
+        part: with its interpolations unresolved.
+        packaged: the same part as evalkit packages it.
+        launcher: returns the packaged settings of a launcher by its name; empty if its plugin is not installed.
+        typed: the keys given on the command line, such as ``hydra.launcher.partition``.
 
     Raises:
-        EvalkitError: something differs that may not; it names the key, and the way out.
+        EvalkitError: a setting differs that may not; the message names it, and the way out.
     """
     if not isinstance(part, Mapping):
-        raise EvalkitError(f"hydra={quoted(part)}: it has to be a mapping; {_DEFAULT_WAY_OUT}")
+        raise EvalkitError(f"hydra={quoted(part)}: it must be a mapping; {_DEFAULT_WAY_OUT}")
     found, wanted = dict(_leaves(part)), dict(_leaves(packaged))
     for path, value in sorted(found.items()):
         if path[0] in _BY_THEMSELVES or _within(path, _BY_HYDRA) or (path in wanted and wanted[path] == value):
@@ -143,7 +146,7 @@ def check_subdir(subdir: str) -> None:
 
 
 def _check_runtime(part: Mapping[str, Any]) -> None:
-    """Check what Hydra fills in, as far as nothing but Hydra may have."""
+    """Check that what only Hydra may fill in is not filled in."""
     runtime, job = part.get("runtime"), part.get("job")
     for name, where, key in (("runtime", runtime, "output_dir"), ("job", job, "num"), ("job", job, "id")):
         if isinstance(where, Mapping) and where.get(key, "???") != "???":
@@ -169,8 +172,8 @@ def _check_sweeper(found: object, packaged: object) -> None:
         if is_allowed(target):
             return
         raise EvalkitError(
-            f"hydra.sweeper._target_={quoted(target)}: a sweep is one of all combinations, by Hydra's own sweeper; "
-            f"another one has to be named in the environment: {ALLOW}={target}"
+            f"hydra.sweeper._target_={quoted(target)}: evalkit sweeps over all combinations, with Hydra's own sweeper; "
+            f"another one has to be allowed in the environment: {ALLOW}={target}"
         )
     for key, value in found.items():
         if key == "params" and isinstance(value, Mapping):
@@ -183,12 +186,12 @@ def _check_sweeper(found: object, packaged: object) -> None:
 def _check_param(name: str, values: object) -> None:
     if _OF_HYDRA.match(name):
         raise EvalkitError(
-            f"hydra.sweeper.params.{name}: a sweep goes over evalkit's settings, such as reranker or slice.lang, and "
+            f"hydra.sweeper.params.{name}: a sweep is over evalkit's settings, such as reranker or slice.lang, "
             "not over Hydra's"
         )
     if isinstance(values, Mapping | list | tuple):
         raise EvalkitError(
-            f"hydra.sweeper.params.{name}={quoted(values)}: write the values in one text, such as {name}: a,b,c"
+            f"hydra.sweeper.params.{name}={quoted(values)}: write the values as one text, such as {name}: a,b,c"
         )
 
 
@@ -205,7 +208,7 @@ def _check_launcher(found: object, launcher: Callable[[str], Mapping[str, Any]],
         known = ", ".join(sorted(name for name, _ in LAUNCHERS.values()))
         raise EvalkitError(
             f"hydra.launcher._target_={quoted(target)}: evalkit knows the launchers {known}; another one has to be "
-            f"named in the environment: {ALLOW}={target}"
+            f"allowed in the environment: {ALLOW}={target}"
         )
     name, free = LAUNCHERS[target]
     packaged = dict(_leaves(launcher(name)))
@@ -219,11 +222,11 @@ def _check_launcher(found: object, launcher: Callable[[str], Mapping[str, Any]],
 
 
 def refusal(path: Path, value: object, why: str = "") -> EvalkitError:
-    """Return what is said of a setting below ``hydra`` that is not as it is packaged."""
+    """Return the error for a setting below ``hydra`` that differs from the packaged one."""
     dotted = ".".join(path)
-    way = next((said for key, said in _WAYS_OUT.items() if f"{dotted}.".startswith(f"{key}.")), _DEFAULT_WAY_OUT)
+    way = next((text for key, text in _WAYS_OUT.items() if f"{dotted}.".startswith(f"{key}.")), _DEFAULT_WAY_OUT)
     if value is _GONE:
-        return EvalkitError(f"hydra.{dotted}: a configuration cannot take this away from Hydra; leave it as it is")
+        return EvalkitError(f"hydra.{dotted}: a configuration cannot remove this setting of Hydra")
     shown = "" if dotted.startswith("job.env_set") else f"={quoted(value)}"  # may be copied from the environment
     return EvalkitError(f"hydra.{dotted}{shown}: a configuration cannot set this for Hydra; {why}{way}")
 
@@ -232,7 +235,7 @@ _GONE = object()
 
 
 def _leaves(value: Mapping[Any, Any], path: Path = ()) -> Iterator[tuple[Path, Any]]:
-    """Yield path and value of whatever is no mapping, and of empty ones."""
+    """Yield path and value of each leaf: what is not a mapping, or is empty."""
     for key, inner in value.items():
         here = (*path, str(key))
         if isinstance(inner, Mapping) and inner:

@@ -1,9 +1,9 @@
-"""Has what a configuration gives Hydra checked before Hydra acts on it: the one file that changes Hydra from inside.
+"""Checks what a configuration gives Hydra before Hydra acts on it: the one file that patches Hydra's internals.
 
-As soon as Hydra has composed a configuration, and before there is a job, it opens logs, builds callbacks, a sweeper and
-a launcher, and makes folders; other folders to read, even packages to import, it takes into account while it composes.
-None of this can be turned off by its public interface, so its loader is wrapped here. Of a Hydra that is built in
-another way than the one known here, nothing is taken: without these checks a configuration could run code.
+Once Hydra has composed a configuration, and before it calls the job, it opens logs, builds callbacks, a sweeper and a
+launcher, and makes folders; while it composes, it reads other folders and imports packages that the configuration
+names. Its public interface has no switch for any of this, so its loader is wrapped here. A Hydra with other internals
+than those known here is refused: without these checks a configuration could run code.
 """
 
 import copy
@@ -19,6 +19,7 @@ import hydra
 from hydra._internal import utils as hydra_utils
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_repository import ConfigRepository
+from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -40,9 +41,9 @@ from evalkit.scoring.cluster.settings import check_launcher
 READ_FROM_ENVIRONMENT = ("EVALKIT_STORE", "EVALKIT_FIRST_STAGE_CACHE", "RAY_ADDRESS")
 """The variables that ``${oc.env:...}`` can read."""
 _MOST_INTERPOLATIONS = 5_000
-"""How many interpolations one configuration may take to resolve; the largest of evalkit's own takes some hundreds."""
+"""The most interpolations that are resolved for one configuration; the largest of evalkit's own takes some hundreds."""
 _MOST_CHARACTERS = 10_000_000
-"""How long all that they come to may be."""
+"""The most characters that their values may have in total."""
 
 _KNOWN: tuple[tuple[Any, str, tuple[str, ...]], ...] = (
     (ConfigLoaderImpl, "load_configuration",
@@ -55,38 +56,39 @@ _KNOWN: tuple[tuple[Any, str, tuple[str, ...]], ...] = (
     (Container, "resolve_parse_tree", ("self", "parse_tree", "node", "memo", "key")),
     (hydra_utils, "create_config_search_path", ("search_path_dir",)),
 )  # fmt: skip
-"""What is wrapped or called below, and its parameters."""
+"""Every internal of Hydra and OmegaConf that is wrapped or called below, with its parameters."""
 
 _load = ConfigLoaderImpl.load_configuration
-"""Hydra's own way to compose."""
+"""Hydra's own function, which composes without the checks."""
 _is_in_force = False
 _typed: frozenset[str] = frozenset()
-"""The keys that were given on the command line."""
+"""The keys of the settings on the command line."""
 _typed_values: frozenset[str] = frozenset()
+"""Their values."""
 _interpolations = _characters = 0
 
 
 @contextmanager
 def in_force() -> Iterator[None]:
-    """Have every configuration checked that Hydra composes while the block runs.
+    """Check every configuration that Hydra composes in the block.
 
     Raises:
-        EvalkitError: this is another Hydra than the one that is known here.
+        EvalkitError: the internals of this version of Hydra are not known here.
     """
     global _is_in_force
     for place, name, parameters in _KNOWN:
         found = getattr(place, name, None)
         if found is None or tuple(inspect.signature(found).parameters) != parameters:
             raise EvalkitError(
-                f"Hydra {hydra.__version__} is built in another way than evalkit knows ({name}), so it cannot be kept "
-                "from running what a configuration says: pip install 'hydra-core>=1.3.2,<1.4' 'omegaconf<2.4'"
+                f"Hydra {hydra.__version__} has other internals than evalkit knows ({name}), so a configuration could "
+                "make it run code; install a known version: pip install 'hydra-core>=1.3.2,<1.4' 'omegaconf<2.4'"
             )
     wrapped: tuple[tuple[Any, str, Any], ...] = (
         (ConfigLoaderImpl, "load_configuration", _checked(_load)),
         (ConfigLoaderImpl, "_process_config_searchpath", _no_search_path),
-        (ConfigRepository, "load_config", _of_a_sane_size(_as_written(ConfigRepository.load_config))),
-        (OverridesParser, "parse_overrides", _as_typed(OverridesParser.parse_overrides)),
-        (Container, "resolve_parse_tree", _counted(Container.resolve_parse_tree)),
+        (ConfigRepository, "load_config", _size_checked(_texts_restored(ConfigRepository.load_config))),
+        (OverridesParser, "parse_overrides", _texts_quoted(OverridesParser.parse_overrides)),
+        (Container, "resolve_parse_tree", _interpolations_limited(Container.resolve_parse_tree)),
         (OmegaConf, "save", staticmethod(_save_redacted)),
     )
     before = [(place, name, inspect.getattr_static(place, name)) for place, name, _ in wrapped]
@@ -104,19 +106,19 @@ def in_force() -> Iterator[None]:
 
 
 def limit_resolvers() -> None:
-    """Have ``${oc.env:...}`` read the variables of `READ_FROM_ENVIRONMENT` only, from now on."""
+    """Let ``${oc.env:...}`` read only the variables of `READ_FROM_ENVIRONMENT`, from now on."""
     OmegaConf.register_new_resolver("oc.env", _environment, replace=True)
 
 
-def typed(overrides: Sequence[str]) -> None:
-    """Take note of what the user typed; what stands in no argument comes from a file."""
+def note_command_line(overrides: Sequence[str]) -> None:
+    """Note the settings on the command line; all others come from files."""
     global _typed, _typed_values
     keys: set[str] = set()
     values: set[str] = set()
     for one in overrides:
         try:
             parsed = OverridesParser.create().parse_override(one)
-        except Exception:  # noqa: S112 - Hydra says what is wrong with it
+        except Exception:  # noqa: S112 - Hydra reports what is wrong with it
             continue
         keys.add(str(parsed.key_or_group).removeprefix("/"))
         if parsed.is_sweep_override():
@@ -124,6 +126,24 @@ def typed(overrides: Sequence[str]) -> None:
         else:
             values.add(str(parsed.value()))
     _typed, _typed_values = frozenset(keys), frozenset(values)
+
+
+def composed(overrides: Sequence[str], config_dir: Path | None = None) -> DictConfig:
+    """Return a configuration as the command line would compose it, unresolved, without running anything.
+
+    Args:
+        overrides: such as ``slice=dev``.
+        config_dir: the folder of ``--config-dir``.
+
+    Raises:
+        EvalkitError: it holds something for Hydra that it may not.
+        HydraException: it cannot be composed.
+    """
+    search_path = hydra_utils.create_config_search_path(str(conf_dir()))
+    if config_dir is not None:
+        search_path.prepend("command-line", f"file://{config_dir}", SearchPathQuery(provider="schema"))  # as Hydra does
+    loader = ConfigLoaderImpl(search_path)
+    return loader.load_configuration("config", list(overrides), RunMode.RUN)
 
 
 def read_value(argument: str) -> object:
@@ -136,13 +156,13 @@ def read_value(argument: str) -> object:
 
 
 def check_written(settings: Mapping[str, Any]) -> None:
-    """Check where the settings of a trial, resolved, have files written, if there are files of somebody else.
+    """Check where a trial writes files, if files of ``--config-dir`` were read; `settings` are resolved.
 
     Raises:
         EvalkitError: see `evalkit.cli.written_paths.check`.
     """
     if not _is_in_force or not _has_foreign_files(HydraConfig.get().runtime.config_sources):
-        return  # in a process of a launcher; the one that launched it has checked
+        return  # in a launcher's process, whose parent has checked
     _check_paths({key: _at(settings, key) for key in (*written_paths.WRITTEN, *written_paths.ADDRESSES)})
 
 
@@ -153,7 +173,7 @@ def _at(settings: Any, dotted: str) -> object:
 
 
 def has_packaged_out_dir(cfg: DictConfig) -> bool:
-    """Return whether the folder for results is the packaged default, of the second in which evalkit was started."""
+    """Return whether the folder of the results is the packaged default, which is named after the time in seconds."""
     raw = OmegaConf.to_container(cfg, resolve=False)
     assert isinstance(raw, dict)
     return raw.get("out_dir") is not None and raw["out_dir"] == _packaged_out_dir()
@@ -180,8 +200,7 @@ def _checked(load: Callable[..., DictConfig]) -> Callable[..., DictConfig]:
                 raise
             raise hydra_allowed.refusal(("job", "env_copy"), str(error.args[0])) from None
         if not given.arguments["validate_sweep_overrides"]:
-            # Hydra composes once more before, to see whether it is a sweep, does nothing else with it, and takes any
-            # error there for a no.
+            # Hydra's first composition only finds out whether this is a sweep; it takes any error for a no.
             return cfg
         whole = OmegaConf.to_container(cfg, resolve=False)
         assert isinstance(whole, dict)
@@ -189,19 +208,17 @@ def _checked(load: Callable[..., DictConfig]) -> Callable[..., DictConfig]:
         if isinstance(part, Mapping):
             check_hydra(part)
         name = given.arguments["config_name"]
-        # What comes of evalkit's own files alone needs no second composition to compare it with.
+        # A configuration of evalkit's own files alone need not be compared with the packaged one.
         if (
             not isinstance(part, dict)
             or _has_foreign_files(cfg.hydra.runtime.config_sources)
-            or _says_of_hydra(given.arguments["overrides"])
+            or _sets_hydra(given.arguments["overrides"])
         ):
             hydra_allowed.check(part, _packaged(None if name is None else "config")["hydra"], _launcher, _typed)
         assert isinstance(part, dict)
-        said = [*part["overrides"]["hydra"], *part["overrides"]["task"]]
-        if sorted(map(str, said)) != sorted(verbatim.arguments(given.arguments["overrides"])):
-            raise EvalkitError(
-                "hydra.overrides: this is what was given on the command line, and nothing that a file can add to"
-            )
+        recorded = [*part["overrides"]["hydra"], *part["overrides"]["task"]]
+        if sorted(map(str, recorded)) != sorted(verbatim.arguments(given.arguments["overrides"])):
+            raise EvalkitError("hydra.overrides: this records the command line; a file cannot add to it")
         if cfg.hydra.mode == RunMode.MULTIRUN:
             check_launcher(str(part["launcher"]["_target_"]))
         if name is not None:
@@ -233,7 +250,7 @@ def _launcher(name: str) -> dict[str, Any]:
 
 
 def _check_texts(cfg: DictConfig, overrides: Sequence[str]) -> None:
-    """Refuse what would become another text, as ``007`` becomes 7 and ``1e3`` 1000.0 on their way through a number."""
+    """Refuse a text that is read as a number and so changed, as ``007`` to 7 and ``1e3`` to 1000.0."""
     for one in overrides:
         parsed = OverridesParser.create().parse_override(one)
         written = one.partition("=")[2].strip()
@@ -242,11 +259,11 @@ def _check_texts(cfg: DictConfig, overrides: Sequence[str]) -> None:
         found = _at(OmegaConf.to_container(cfg, resolve=False), str(parsed.key_or_group))
         if isinstance(found, str) and found == str(value) != written:
             typed = quoting.as_one_text(one, read_value)
-            raise EvalkitError(f"{one}: this text would be read as the number or truth {found}; write {typed}")
+            raise EvalkitError(f"{one}: this text would be read as the number or boolean {found}; write {typed}")
 
 
 def _expand_home(cfg: DictConfig) -> None:
-    """Put the user's home for ``~``, which Hydra takes for the name of a folder."""
+    """Replace ``~`` by the user's home: Hydra would make a folder of that name."""
     raw = OmegaConf.to_container(cfg, resolve=False)
     assert isinstance(raw, dict)
     if isinstance(raw.get("out_dir"), str) and raw["out_dir"].startswith("~"):
@@ -255,15 +272,20 @@ def _expand_home(cfg: DictConfig) -> None:
 
 
 def _check_places(cfg: DictConfig, is_trial: bool) -> None:
-    """Check where files will be written, as far as it can be known before the job; `is_trial` is of one of a sweep."""
+    """Check where files will be written, as far as is known before the job.
+
+    Args:
+        cfg: the composed configuration.
+        is_trial: whether it is that of one trial of a sweep.
+    """
     numbered = copy.deepcopy(cfg)
     with read_write(numbered), open_dict(numbered):
         numbered.hydra.job.num, numbered.hydra.job.id = 0, "0"
     if cfg.hydra.mode == RunMode.MULTIRUN:
-        with seen(numbered):
+        with hydra_config(numbered):
             if (subdir := _resolved(numbered, "hydra.sweep.subdir")) is not None:
                 hydra_allowed.check_subdir(str(subdir))
-    with seen(numbered):
+    with hydra_config(numbered):
         folder = _resolved(numbered, "hydra.sweep.dir" if is_trial else "hydra.run.dir")
     if "${" in str(folder):
         raise EvalkitError(
@@ -271,7 +293,7 @@ def _check_places(cfg: DictConfig, is_trial: bool) -> None:
         )
     if _has_foreign_files(cfg.hydra.runtime.config_sources):
         of = numbered if is_trial else copy.deepcopy(cfg)
-        with seen(of):
+        with hydra_config(of):
             keys = (*written_paths.WRITTEN, *written_paths.ADDRESSES)
             _check_paths({key: _resolved(of, key) for key in keys})
 
@@ -282,7 +304,7 @@ def _check_paths(settings: Mapping[str, object]) -> None:
     written_paths.check(settings, _typed_values | ours | homes, Path.cwd())
 
 
-def _says_of_hydra(overrides: Sequence[str]) -> bool:
+def _sets_hydra(overrides: Sequence[str]) -> bool:
     """Return whether an argument sets or chooses anything of Hydra's own."""
     return any(one.lstrip("+~/").startswith("hydra") for one in overrides)
 
@@ -296,8 +318,8 @@ def _has_foreign_files(sources: Any) -> bool:
 
 
 @contextmanager
-def seen(cfg: DictConfig) -> Iterator[None]:
-    """Have ``${hydra:...}`` look into `cfg` while the block runs."""
+def hydra_config(cfg: DictConfig) -> Iterator[None]:
+    """Resolve ``${hydra:...}`` in `cfg` while the block runs."""
     instance = HydraConfig.instance()
     before, instance.cfg = instance.cfg, cfg  # type: ignore[assignment]
     try:
@@ -307,15 +329,15 @@ def seen(cfg: DictConfig) -> Iterator[None]:
 
 
 def _resolved(cfg: DictConfig, key: str) -> object:
-    """Return a setting; None where it is not there, or not known before the job."""
+    """Return a setting; None where it does not exist, or is not known before the job."""
     try:
         return OmegaConf.select(cfg, key)
-    except OmegaConfBaseException:  # whoever needs it says so
+    except OmegaConfBaseException:  # reported where it is needed
         return None
 
 
 def _no_search_path(self: ConfigLoaderImpl, config_name: str | None, parsed_overrides: Any, repo: Any) -> None:
-    """Stand in for Hydra's own, which would read the folders named there, and import packages, while it composes."""
+    """Refuse ``hydra.searchpath``, in place of Hydra's function, which would read those folders and import packages."""
     wanted = any(one.get_key_element().lstrip("+~") == "hydra.searchpath" for one in parsed_overrides)
     if config_name is not None and not wanted:
         loaded = repo.load_config(config_path=config_name)
@@ -328,8 +350,8 @@ def _no_search_path(self: ConfigLoaderImpl, config_name: str | None, parsed_over
         )
 
 
-def _as_typed(parse: Callable[..., Any]) -> Callable[..., Any]:
-    """Have arguments that are texts read as they were typed: see `evalkit.cli.verbatim`."""
+def _texts_quoted(parse: Callable[..., Any]) -> Callable[..., Any]:
+    """Quote arguments that are texts, so that they are read as typed: see `evalkit.cli.verbatim`."""
 
     @wraps(parse)
     def parse_overrides(self: OverridesParser, overrides: Sequence[str]) -> Any:
@@ -338,8 +360,8 @@ def _as_typed(parse: Callable[..., Any]) -> Callable[..., Any]:
     return parse_overrides
 
 
-def _as_written(load: Callable[..., Any]) -> Callable[..., Any]:
-    """Have texts in YAML files read as they are written there: see `evalkit.cli.verbatim`."""
+def _texts_restored(load: Callable[..., Any]) -> Callable[..., Any]:
+    """Restore the characters of texts in YAML files: see `evalkit.cli.verbatim`."""
 
     @wraps(load)
     def load_config(self: ConfigRepository, config_path: str) -> Any:
@@ -359,7 +381,7 @@ def _as_written(load: Callable[..., Any]) -> Callable[..., Any]:
     return load_config
 
 
-def _of_a_sane_size(load: Callable[..., Any]) -> Callable[..., Any]:
+def _size_checked(load: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(load)
     def load_config(self: ConfigRepository, config_path: str) -> Any:
         source = self._find_object_source(config_path=config_path, object_type=ObjectType.CONFIG)
@@ -370,7 +392,7 @@ def _of_a_sane_size(load: Callable[..., Any]) -> Callable[..., Any]:
     return load_config
 
 
-def _counted(resolve: Callable[..., Any]) -> Callable[..., Any]:
+def _interpolations_limited(resolve: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(resolve)
     def resolve_parse_tree(self: Container, *args: Any, **kwargs: Any) -> Any:
         global _interpolations, _characters
@@ -382,7 +404,7 @@ def _counted(resolve: Callable[..., Any]) -> Callable[..., Any]:
             if _characters <= _MOST_CHARACTERS:
                 return found
         raise InterpolationResolutionError(
-            "the configuration refers to itself so often (${...}) that it would be of enormous size; write the values "
+            "the configuration has so many references (${...}) that it would be of enormous size; write the values "
             "where they are needed"
         )
 
@@ -390,21 +412,21 @@ def _counted(resolve: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _save_redacted(config: Any, f: Any, resolve: bool = False) -> None:
-    """Stand in for OmegaConf's own, by which Hydra's sweeper writes the settings of a sweep to multirun.yaml."""
+    """Write multirun.yaml without secrets, in place of OmegaConf's function, which Hydra's sweeper calls."""
     whole = OmegaConf.to_container(config, resolve=resolve)
     assert isinstance(whole, dict)
     part = whole["hydra"]
-    part["overrides"] = {kind: redaction.command(said) for kind, said in part["overrides"].items()}
+    part["overrides"] = {kind: redaction.command(given) for kind, given in part["overrides"].items()}
     part["job"]["override_dirname"] = ",".join(redaction.command([str(part["job"]["override_dirname"])]))
     Path(f).write_text(OmegaConf.to_yaml(OmegaConf.create(redaction.settings(whole))), "utf-8")
 
 
 def _environment(key: str, *default: Any) -> Any:
-    """Resolve ``${oc.env:KEY}``: an environment has secrets, and what is resolved is written into the result."""
+    """Resolve ``${oc.env:KEY}`` for known variables: others may hold secrets, and the value gets into the result."""
     if key not in READ_FROM_ENVIRONMENT:
         raise InterpolationResolutionError(
             f"${{oc.env:{key}}}: a configuration can read {', '.join(READ_FROM_ENVIRONMENT)} from the environment; "
-            f'type the setting on the command line, where the shell puts it in: key="${key}"'
+            f'add the setting to the command, where the shell inserts it: key="${key}"'
         )
     return oc.env(key, *default)
 

@@ -1,4 +1,4 @@
-"""Turns a part of the configuration into the object it names, and lets it name nothing but evalkit's own."""
+"""Builds the object that a part of the configuration names, if it is one of evalkit's own or one the user allows."""
 
 import os
 import re
@@ -8,30 +8,35 @@ from inspect import isabstract, isclass, isfunction, signature
 from types import ModuleType
 from typing import Any
 
-from evalkit.boundary.foreign_code import as_one_sentence
-from evalkit.boundary.text import named, quoted
-from evalkit.boundary.validation import misfit
+from evalkit.boundary.foreign_code import errors_as_one_sentence
+from evalkit.boundary.text import printable_name, quoted
+from evalkit.boundary.validation import find_mismatch
 from evalkit.errors import EvalkitError
-from evalkit.first_stage.adapter import first_stage_of
+from evalkit.first_stage.adapter import adapt_first_stage
 from evalkit.first_stage.base import FirstStage
-from evalkit.rerankers.adapter import reranker_of
+from evalkit.rerankers.adapter import adapt_reranker
 from evalkit.rerankers.base import Reranker
-from evalkit.slices.adapter import slice_of
+from evalkit.slices.adapter import check_slice
 
 ALLOW = "EVALKIT_ALLOW_TARGETS"
-"""The environment variable that names what else a configuration may build: packages, modules, names, parted by commas.
+"""The environment variable that names what else may be built: packages, modules or names, separated by commas.
 
-An environment is the user's; a configuration may be somebody else's, so it cannot allow anything to itself.
+The environment is the user's; a configuration may be from somebody else, so it cannot allow itself anything.
 """
 _OWN = re.compile(r"(evalkit\.(slices|first_stage|rerankers)\.[A-Za-z]\w*)\.([A-Za-z]\w*)")
 
 
 def build(settings: Mapping[str, Any], kind: str | None = None) -> Any:
-    """Call what ``_target_`` names with the other settings; `kind` is where a component of ours has to come from.
+    """Call what ``_target_`` names with the other settings, and return what it returns.
+
+    Args:
+        settings: ``_target_`` and the arguments.
+        kind: the folder that one of evalkit's own components has to be from: ``slices``, ``first_stage`` or
+            ``rerankers``; None for any.
 
     Raises:
-        EvalkitError: the target is not one of evalkit's components, nor allowed, or one of another kind (``slices``,
-            ``first_stage``, ``rerankers``); or the settings are not those it takes.
+        EvalkitError: the target is not one of evalkit's components, nor allowed, or one of another kind; or it does not
+            take these settings.
     """
     target = str(settings.get("_target_"))
     own = _OWN.fullmatch(target)
@@ -43,7 +48,9 @@ def build(settings: Mapping[str, Any], kind: str | None = None) -> Any:
     try:
         takes = signature(component)
     except (TypeError, ValueError):
-        raise EvalkitError(f"{where}: it does not tell which settings it takes, as a class of Python's does") from None
+        raise EvalkitError(
+            f"{where}: its parameters cannot be found out; a class or function written in Python has a signature"
+        ) from None
     known = [key for key in takes.parameters if not key.startswith("_")]
     try:
         takes.bind(**given)
@@ -52,20 +59,20 @@ def build(settings: Mapping[str, Any], kind: str | None = None) -> Any:
     except TypeError as error:  # +key=value adds what no schema knows
         settings_are = f"its settings are {', '.join(known)}" if known else "it has no settings"
         raise EvalkitError(f"{target} {str(error)[:200]}; {settings_are}") from None
-    for key, value in given.items():  # where there is no schema beside, nobody has looked at them yet
-        if key in takes.parameters and (wrong := misfit(value, takes.parameters[key].annotation, key)):
+    for key, value in given.items():  # without a schema they are not checked yet
+        if key in takes.parameters and (wrong := find_mismatch(value, takes.parameters[key].annotation, key)):
             raise EvalkitError(f"{target}: {wrong}")
     if own:
         return component(**given)
-    with as_one_sentence(where, "making it of its settings" if isclass(component) else "calling it"):
+    with errors_as_one_sentence(where, "creating it from its settings" if isclass(component) else "calling it"):
         made = component(**given)
     return _FITTED[kind](made, where) if kind else made
 
 
 _FITTED: Mapping[str, Callable[[object, str], Any]] = {
-    "slices": slice_of,
-    "first_stage": first_stage_of,
-    "rerankers": reranker_of,
+    "slices": check_slice,
+    "first_stage": adapt_first_stage,
+    "rerankers": adapt_reranker,
 }
 
 
@@ -79,47 +86,50 @@ def _component(target: str) -> Any:
         raise EvalkitError(f"_target_={target}: there is no such component (module {module!r} has no {name!r})")
     component = getattr(found, name)
     if own and not is_allowed(target):
-        # A module has names beside its component: what it imports, such as os, and functions of its own.
+        # A module has other names than its component: what it imports, such as os, and its own functions.
         is_class = isclass(component) and issubclass(component, FirstStage | Reranker) and not isabstract(component)
         if not (is_class or (isfunction(component) and name == "load")) or component.__module__ != module:
             raise _refusal(target)
     elif not callable(component):
-        raise EvalkitError(f"_target_={target}: it is no class and no function")
+        raise EvalkitError(f"_target_={target}: it is neither a class nor a function")
     elif isabstract(component):
         lacks = ", ".join(sorted(component.__abstractmethods__))
-        raise EvalkitError(f"_target_={target}: it has no method {lacks}, which its base class asks for")
+        raise EvalkitError(f"_target_={target}: it has no method {lacks}, which its base class requires")
     return component
 
 
 def _imported(target: str, module: str) -> ModuleType:
-    with as_one_sentence(f"_target_={target}", f"importing {module}"):
+    with errors_as_one_sentence(f"_target_={target}", f"importing {module}"):
         try:
             return import_module(module)
         except ModuleNotFoundError as error:
             if not error.name or not f"{module}.".startswith(f"{error.name}."):
-                raise  # it is there, and what it imports is not
+                raise  # the module exists; one that it imports does not
             raise EvalkitError(
-                f"_target_={target}: there is no such component ({error}); a module of your own is found where it is "
-                "installed, or with PYTHONPATH=DIR in the environment"
+                f"_target_={target}: there is no such component ({error}); a module of your own has to be "
+                "installed, or in a folder of PYTHONPATH"
             ) from None
 
 
 def is_allowed(target: str) -> bool:
-    """Return whether the user lets a configuration build `target`, by the variable `ALLOW` of the environment."""
+    """Return whether the environment variable `ALLOW` names `target`, or a package or module that holds it."""
     names = [name.strip() for name in os.environ.get(ALLOW, "").split(",")]
     return any(name and (target == name or target.startswith(f"{name}.")) for name in names)
 
 
 def _refusal(target: str) -> EvalkitError:
     return EvalkitError(
-        f"_target_={named(target)}: a configuration can name evalkit's own components only (evalkit.slices, "
+        f"_target_={printable_name(target)}: a configuration can name only evalkit's own components (evalkit.slices, "
         f"evalkit.first_stage, evalkit.rerankers), and what {ALLOW} in the environment names, such as "
         f"{ALLOW}=my_module"
     )
 
 
 def check_hydra(settings: Mapping[str, Any]) -> None:
-    """Check what a configuration has Hydra build or log with, before Hydra does: the part ``hydra``, unresolved.
+    """Check the classes that the part ``hydra`` of a configuration names, before Hydra builds them.
+
+    Args:
+        settings: the part ``hydra``, with its interpolations unresolved.
 
     Raises:
         EvalkitError: a callback, launcher, sweeper or part of the logging is neither evalkit's, nor Hydra's or one of
@@ -129,7 +139,7 @@ def check_hydra(settings: Mapping[str, Any]) -> None:
         fits = {"_target_": _HYDRAS_OWN, "()": _FORMATTERS, "class": _HANDLERS}.get(key, _STREAMS)
         if not fits.fullmatch(str(value)) and not is_allowed(str(value)):
             raise EvalkitError(
-                f"{path}={quoted(value)}: a configuration can give Hydra its own parts and plugins only, and what "
+                f"{path}={quoted(value)}: a configuration can name only Hydra's own parts and plugins, and what "
                 f"{ALLOW} in the environment names"
             )
 

@@ -1,8 +1,8 @@
-"""Runs a job in a fresh process, so that one trial's memory and CUDA context never touch another's.
+"""Runs a job in a fresh process, so that trials share neither memory nor a CUDA context.
 
-Jobs that compute nothing, and have neither to keep apart, may share one, which loads and compiles once for all of them.
-Nothing is left behind: the process is told to stop, and killed if it does not, however the wait for it ends; and it
-ends by itself when the one that waits was killed.
+Jobs that compute nothing may share one process, which imports and compiles once for all of them. No process outlives
+its job: it is terminated, and killed if it does not end, however the wait for it ends; and it exits by itself when its
+parent was killed.
 """
 
 import atexit
@@ -20,14 +20,14 @@ from multiprocessing.process import BaseProcess
 from typing import Any, TypeVar
 
 from evalkit.boundary import progress, signals
-from evalkit.boundary.progress import Telling
-from evalkit.boundary.signals import Stopped, to_the_end
+from evalkit.boundary.progress import Output
+from evalkit.boundary.signals import Stopped, defer_signals
 from evalkit.errors import EvalkitError
 
 T = TypeVar("T")
 
 _GRACE_S = 10.0
-"""For closing what is open, before the process is killed."""
+"""Time for a process to close its files before it is killed."""
 
 
 def in_fresh_process(
@@ -46,7 +46,7 @@ def in_fresh_process(
     """
     process, pipe = _started(jobs=1, environment=environment)
     try:
-        pipe.send((progress.telling(), job, arguments))
+        pipe.send((progress.current_output(), job, arguments))
         kind, value = _answer(process, pipe, time_limit_s)
     except BaseException:
         process.terminate()
@@ -59,32 +59,32 @@ def in_fresh_process(
     return result
 
 
-def in_kept_process(
+def in_shared_process(
     job: Callable[..., T],
     *arguments: Any,
     time_limit_s: float | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> T:
-    """Do as `in_fresh_process`, in a process that goes on to serve the next call, until this program ends.
+    """Do as `in_fresh_process`, in one process for all calls, which runs until this program ends.
 
-    One that was stopped, died or ran out of time is replaced by a new one.
+    If it was stopped, died or ran out of time, the next call starts a new one.
 
     Raises:
         EvalkitError: the process died, or did not end within `time_limit_s` seconds.
         Stopped: a signal came; the process has ended.
     """
-    global _kept
-    if _kept is not None and not _kept[0].is_alive():
-        end_kept_process()
-    if _kept is None:
-        _kept = _started(None, environment)
-        atexit.register(end_kept_process)
-    process, pipe = _kept
+    global _shared
+    if _shared is not None and not _shared[0].is_alive():
+        end_shared_process()
+    if _shared is None:
+        _shared = _started(None, environment)
+        atexit.register(end_shared_process)
+    process, pipe = _shared
     try:
-        pipe.send((progress.telling(), job, arguments))
+        pipe.send((progress.current_output(), job, arguments))
         kind, value = _answer(process, pipe, time_limit_s)
     except BaseException:
-        end_kept_process()
+        end_shared_process()
         raise
     if kind == "error":
         raise value
@@ -92,26 +92,26 @@ def in_kept_process(
     return result
 
 
-def end_kept_process() -> None:
-    """End the process of `in_kept_process`, if there is one."""
-    global _kept
-    kept, _kept = _kept, None
-    if kept is not None:
-        atexit.unregister(end_kept_process)
-        kept[0].terminate()
-        _ended(*kept)
+def end_shared_process() -> None:
+    """End the process of `in_shared_process`, if there is one."""
+    global _shared
+    shared, _shared = _shared, None
+    if shared is not None:
+        atexit.unregister(end_shared_process)
+        shared[0].terminate()
+        _ended(*shared)
 
 
-_kept: tuple[BaseProcess, "Connection[Any, Any]"] | None = None
-"""The process of `in_kept_process`, and the pipe to it."""
+_shared: tuple[BaseProcess, "Connection[Any, Any]"] | None = None
+"""The process of `in_shared_process`, and the pipe to it."""
 
 
 def _started(jobs: int | None, environment: Mapping[str, str] | None) -> tuple[BaseProcess, "Connection[Any, Any]"]:
-    """Start a process that serves so many jobs, all that come where None; return it with the pipe to it."""
+    """Start a process that runs `jobs` jobs, None for any number; return it and the pipe to it."""
     context = get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=_serve, args=(theirs, jobs), name="evalkit-trial")
-    with to_the_end(), _deaf_to_the_terminal(), _started_with(environment):
+    with defer_signals(), _terminal_signals_blocked(), _started_with(environment):
         process.start()
     theirs.close()
     return process, ours
@@ -132,25 +132,25 @@ def _answer(process: BaseProcess, pipe: Connection, time_limit_s: float | None) 
             "cut the slice (slice.queries=N) or the depth"
         )
     try:
-        if pipe.poll():  # what was said before the end counts
+        if pipe.poll():  # an answer sent before the process died counts
             kind, value = pipe.recv()
             return str(kind), value
     except (EOFError, OSError):
         pass
     process.join(_GRACE_S)
-    raise EvalkitError(f"the trial's process died without a word{_where()}: {_how(process.exitcode)}")
+    raise EvalkitError(f"the trial's process ended without a result{_where()}: {_how(process.exitcode)}")
 
 
 def _where() -> str:
-    log = progress.telling().log
-    where = progress.where_it_stopped(log) if log else None
+    log = progress.current_output().log
+    where = progress.last_stage(log) if log else None
     return f" ({where})" if where else ""
 
 
 def _how(exit_code: int | None) -> str:
-    """Return what an exit code tells, and what to do about it."""
+    """Return what an exit code means, and what to do about it."""
     if exit_code is None or exit_code >= 0:
-        return f"exit code {exit_code}, and what it printed above may say why"
+        return f"exit code {exit_code}; its output above may show why"
     with suppress(ValueError):
         name = signal.Signals(-exit_code).name
         if name == "SIGKILL":
@@ -158,13 +158,13 @@ def _how(exit_code: int | None) -> str:
                 "SIGKILL, most likely from the system for using too much memory; lower reranker.batch_tokens, cut the "
                 "slice (slice.corpus=judged, slice.queries=N) or use a smaller model"
             )
-        return f"{name}; a signal from outside, or a defect of a library, and then another version of it may help"
+        return f"{name}: sent by another process, or a defect in a library, for which another version may help"
     return f"signal {-exit_code}"
 
 
 @contextmanager
 def _started_with(environment: Mapping[str, str] | None) -> Iterator[None]:
-    """Have processes that are started in the block begin with `environment`: they begin with what this one has then."""
+    """Start processes in the block with `environment`, by giving it to this process, which they inherit from."""
     before = dict(os.environ)
     if environment is not None:
         _replace_environment(environment)
@@ -181,15 +181,16 @@ def _replace_environment(wanted: Mapping[str, str]) -> None:
 
 
 @contextmanager
-def _deaf_to_the_terminal() -> Iterator[None]:
-    """Start a process that Ctrl-C does not reach, though the terminal sends it to all: the one that waits hears it.
+def _terminal_signals_blocked() -> Iterator[None]:
+    """Block SIGINT and SIGHUP for processes that are started in the block: only the waiting parent handles them.
 
-    A blocked signal is inherited, and one that comes meanwhile is not lost to this process.
+    The terminal sends both to every process of the group. A child inherits the blocked signals; one that arrives
+    meanwhile is delivered to this process after the block.
     """
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    resource_tracker.ensure_running()  # multiprocessing's own helper, whose start would lift the block
+    resource_tracker.ensure_running()  # multiprocessing's helper: starting it later would unblock the signals
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
     try:
         yield
@@ -198,12 +199,12 @@ def _deaf_to_the_terminal() -> Iterator[None]:
 
 
 def _serve(pipe: Connection, jobs: int | None) -> None:
-    """Do jobs in this process, which is the fresh one, and send what comes of each."""
+    """Run jobs in this process, the child, and send the outcome of each."""
     for name in ("SIGINT", "SIGHUP"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    with suppress(EOFError, OSError):  # nobody waits any more
+    with suppress(EOFError, OSError):  # the parent has ended
         served = 0
         while served != jobs:
             answer = _outcome(*pipe.recv())
@@ -212,33 +213,33 @@ def _serve(pipe: Connection, jobs: int | None) -> None:
             pipe.send(answer)
             served += 1
     pipe.close()
-    # All is said. To take down an interpreter that has loaded torch and numba piece by piece takes seconds.
+    # Skip the interpreter's own shutdown, which takes seconds once torch and numba are loaded.
     atexit._run_exitfuncs()
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)
 
 
-def _outcome(telling: Telling, job: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[str, Any]:
-    """Return what a job gives, or what it raises, as it is sent to the process that waits."""
+def _outcome(telling: Output, job: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[str, Any]:
+    """Return the value of a job, or what it raised, as it is sent to the parent."""
     try:
-        with signals.heard(signal.SIGTERM), progress.told(telling):
+        with signals.handle_signals(signal.SIGTERM), progress.redirected(telling):
             return "done", job(*arguments)
     except Stopped as stopped:
-        return "error", EvalkitError(f"the trial's process was told to stop by {stopped.name}")
+        return "error", EvalkitError(f"the trial's process was stopped by {stopped.name}")
     except BaseException as error:
         error.add_note("".join(traceback.format_exception(error)))
         return "error", _portable(error)
 
 
 def _portable(error: BaseException) -> BaseException:
-    """Return an error that can be sent to another process: itself, or what it says."""
+    """Return an error that can be pickled: itself, or a RuntimeError with its type and message."""
     try:
         pickle.loads(pickle.dumps(error))  # noqa: S301
     except Exception:
-        said = RuntimeError(f"{type(error).__name__}: {error}")
-        said.__notes__ = error.__notes__
-        return said
+        portable = RuntimeError(f"{type(error).__name__}: {error}")
+        portable.__notes__ = error.__notes__
+        return portable
     return error
 
 
@@ -246,4 +247,4 @@ def _end_with_parent() -> None:
     parent = parent_process()
     assert parent is not None
     parent.join()
-    os._exit(1)  # at once, as the parent did: the lock on its folder is gone, and another run may take it over
+    os._exit(1)  # at once, as the parent did: its lock on the folder is released, and another run may use the folder

@@ -1,4 +1,4 @@
-"""How a setting is typed whose value has characters that Hydra or the shell give a meaning."""
+"""Quotes a setting whose value has characters with a meaning for Hydra or the shell."""
 
 import re
 import shlex
@@ -8,16 +8,21 @@ _SETTING = re.compile(r"(?P<key>[+~]{0,2}[A-Za-z_][\w./@-]*)=(?P<value>.*)", re.
 
 
 def as_one_text(argument: str, reads: Callable[[str], object]) -> str | None:
-    """Return ``key=value`` as it is typed in a POSIX shell with the value as one text; None if the argument has no key.
+    """Return ``key=value`` quoted for a POSIX shell and Hydra, so that the whole value is one text.
 
-    `reads` gives the value that Hydra reads in an argument; what is returned is tried with it first.
+    Args:
+        argument: ``key=value`` as the user meant it.
+        reads: returns the value that Hydra reads in an argument; the quoted form is verified with it.
+
+    Returns:
+        The quoted argument; None if the argument has no key, or cannot be quoted.
     """
     typed = for_hydra(argument, reads)
     return shlex.quote(typed) if typed else None
 
 
 def for_hydra(argument: str, reads: Callable[[str], object]) -> str | None:
-    """Return ``key=value`` as Hydra takes it with the value as one text; None if the argument has no key."""
+    """Do as `as_one_text`, for Hydra only, without the quotes of a shell."""
     found = _SETTING.fullmatch(argument)
     if not found:
         return None
@@ -31,6 +36,6 @@ def for_hydra(argument: str, reads: Callable[[str], object]) -> str | None:
         try:
             if reads(typed) == value:
                 return typed
-        except Exception:  # noqa: S112 - whatever Hydra's parser ends in: this is not how to write it
+        except Exception:  # noqa: S112 - Hydra's parser raises many types: this quoting does not work
             continue
     return None

@@ -1,4 +1,4 @@
-"""The folder of a run: one run at a time, and nothing in it that is worth keeping is written over unasked."""
+"""The folder of a run: locked while the run lasts, and a finished result in it is replaced only if asked."""
 
 import json
 import os
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from evalkit.boundary import progress, redaction
-from evalkit.boundary.atomic import clear_unfinished, write_whole
+from evalkit.boundary.atomic import remove_leftovers, write_atomically
 from evalkit.boundary.progress import LOG, say
 from evalkit.boundary.signals import Stopped
 from evalkit.errors import EvalkitError
@@ -36,7 +36,7 @@ def claimed(folder: Path, overwrite: bool) -> Iterator[Path]:
     with locked(folder) as log:
         _refuse_to_lose(folder, overwrite)  # another run may just have ended
         try:
-            clear_unfinished(folder, "config.yaml", "quickcheck.json", "result.json")
+            remove_leftovers(folder, "config.yaml", "quickcheck.json", "result.json")
             (folder / "result.json").unlink(missing_ok=True)
         except OSError as error:
             raise cannot_write(folder, error) from None
@@ -113,7 +113,7 @@ def write(path: Path, text: str) -> None:
         EvalkitError: it cannot be written.
     """
     try:
-        write_whole(path, text)
+        write_atomically(path, text)
     except OSError as error:
         raise cannot_write(path.parent, error) from None
 
@@ -123,7 +123,7 @@ def write_why(folder: Path, asked: dict[str, Any], provenance: dict[str, Any], e
 
     A full disk is no error here: then there is one already.
     """
-    where = progress.where_it_stopped(folder / LOG)
+    where = progress.last_stage(folder / LOG)
     at = f" ({where})" if where else ""
     progress.event("failed", error=f"{type(error).__name__}: {error}", traceback=getattr(error, "__notes__", None))
     if (folder / "result.json").exists():

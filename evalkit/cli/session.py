@@ -1,4 +1,4 @@
-"""What is known of the command that runs in this process: one object, made anew when a command starts."""
+"""The state of the command that runs in this process: one object, new for each command."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -8,29 +8,29 @@ FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
 
 
 class Sweep(Protocol):
-    """What a trial knows of the sweep that it is part of (`evalkit.cli.sweep.SweepReport`)."""
+    """The sweep that a trial is part of (`evalkit.cli.sweep.SweepReport`)."""
 
     folders: dict[int, str]
 
     def ended(self, trial: int, seconds: float, failure: str) -> None:
-        """Take note of how a trial ended."""
+        """Record how a trial ended."""
 
     def end(self, whole: bool) -> bool:
-        """Report what came of the trials."""
+        """Write the combined report."""
 
 
 @dataclass
 class Session:
-    """The state of one command; a process that a launcher started has one with these defaults."""
+    """The state of one command; with these defaults in a process that a launcher started."""
 
     environment: dict[str, str] | None = None
     """The user's environment when evalkit started; None in a process that a launcher started."""
     wants_traceback: bool = False
     """Whether the user asked for tracebacks with HYDRA_FULL_ERROR=1."""
     began: bool = False
-    """Whether there is a job or a command: what fails before that is the command line."""
+    """Whether a job or a command has started: an error before that is one of the command line."""
     exit_code: int = 0
-    """That of a trial or a gate that failed; a sweep goes on after it."""
+    """The exit code of a trial or gate that failed; a sweep goes on after it."""
     sweep: Sweep | None = None
     """The sweep that is running."""
     stopped: str | None = None

@@ -1,4 +1,4 @@
-"""``python -m evalkit store``: what is kept between runs, scores and indexes: shown, checked, removed."""
+"""``python -m evalkit store``: shows, checks and prunes the cached scores and indexes."""
 
 import argparse
 import json
@@ -15,14 +15,14 @@ from evalkit.scoring.store import file, maintenance, scores
 
 
 def run(parsed: argparse.Namespace) -> bool:
-    """Do what was asked, and return whether a check found damage.
+    """Show, check or prune, and return whether a check found damage.
 
     Raises:
         EvalkitError: the arguments do not go together, or the store cannot be used.
     """
     _check(parsed)
-    path = user_path(parsed.path) if parsed.path else cache_dirs.default_path()
-    indexes = None if parsed.path else cache.place_beside(path)
+    path = user_path(parsed.path) if parsed.path else cache_dirs.default_store_path()
+    indexes = None if parsed.path else cache.default_folder(path)
     if parsed.action == "check":
         return _check_scores(path)
     lines = _prune(parsed, path, indexes) if parsed.action == "prune" else _show(path, indexes)
@@ -48,7 +48,7 @@ def _check_scores(path: Path) -> bool:
         terminal.show_lines([_nothing(path)])
         return False
     found = maintenance.check(path)
-    terminal.show_lines(found or [f"{path}: all scores are as they were written"])
+    terminal.show_lines(found or [f"{path}: all scores are intact"])
     return bool(found)
 
 
@@ -58,7 +58,7 @@ def _show(path: Path, indexes: Path | None) -> list[str]:
         spaces = maintenance.contents(path)
         pairs = sum(space.pairs for space in spaces)
         lines = [f"{path}: {pairs:,} pairs in {_count(spaces, 'space')}, {_mb(size)}", *map(_space_line, spaces)]
-    if indexes and (there := cache.contents(indexes)):
+    if indexes and (there := cache.list_entries(indexes)):
         size = sum(index.size_bytes for index in there)
         lines += [f"{indexes}: {_count(there, 'index', 'indexes')}, {_mb(size)}", *map(_index_line, there)]
     return lines
@@ -83,11 +83,11 @@ def _nothing(path: Path) -> str:
 
 def _space_line(space: maintenance.Space) -> str:
     facts = {part: space.facts[part] for part in scores.SPACE if part in space.facts} | dict(space.facts)
-    told = " ".join(f"{_plain(part)}={_plain(str(value))}" for part, value in facts.items()) or "damaged"
-    return f"  {_plain(space.digest[:12])}  {space.pairs:,} pairs, last used {_day(space.used_s)}: {told}"
+    described = " ".join(f"{_plain(part)}={_plain(str(value))}" for part, value in facts.items()) or "damaged"
+    return f"  {_plain(space.digest[:12])}  {space.pairs:,} pairs, last used {_day(space.used_s)}: {described}"
 
 
-def _index_line(index: cache.Kept) -> str:
+def _index_line(index: cache.CacheEntry) -> str:
     return f"  {_plain(index.folder.name)}  {_mb(index.size_bytes)}, last used {_day(index.used_s)}"
 
 
@@ -104,5 +104,5 @@ def _day(unix_s: float) -> str:
 
 
 def _plain(text: str) -> str:
-    """Escape what a terminal would obey: a store may come from elsewhere."""
+    """Escape control characters: a store may come from elsewhere."""
     return json.dumps(text)[1:-1]

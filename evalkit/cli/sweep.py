@@ -1,4 +1,4 @@
-"""The callback of a sweep: its folder, and one report of its trials, however the sweep ended."""
+"""Hydra's callback for a sweep: locks its folder, and writes one report of its trials, however it ended."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -70,20 +70,20 @@ def _compare(done: Sequence[Path], folder: Path) -> None:
     try:
         compared = compare.side_by_side([reading.read(where) for where in done])
     except EvalkitError as why:
-        say(f"the trials are not compared with one another: {why}")
+        say(f"the trials are not compared: {why}")
         return
     write_comparison(compared, folder)
     terminal.show_comparison(compared, str(folder))
 
 
 class SweepReport(Callback):
-    """Keeps the folder of a sweep to itself, and reports what came of its trials."""
+    """Locks the folder of a sweep, and writes the combined report."""
 
     def __init__(self) -> None:
         self.failures: dict[int, str] = {}
-        """Trial number -> what was said of it."""
+        """Trial number -> its error message."""
         self.folders: dict[int, str] = {}
-        """Trial number -> the name of its folder, of those that were begun in this process."""
+        """Trial number -> the name of its folder, for trials started in this process."""
         self._held = ExitStack()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -94,27 +94,27 @@ class SweepReport(Callback):
         """Lock the folder of the sweep."""
         self._trials = _trials(config)
         try:
-            with hydra_limits.seen(config):
+            with hydra_limits.hydra_config(config):
                 self._folder = Path(config.hydra.sweep.dir)
             if hydra_limits.has_packaged_out_dir(config):
                 self._folder = _own_folder_of_sweep(config, self._folder)
             with read_write(config), open_dict(config):
                 config.hydra.sweep.dir = str(self._folder)  # Hydra's sweeper cannot resolve ${hydra:...} yet
-            progress.use(config.log_format)
-            self._held.enter_context(progress.logged(self._held.enter_context(run_folder.locked(self._folder))))
+            progress.set_format(config.log_format)
+            self._held.enter_context(progress.log_to(self._held.enter_context(run_folder.locked(self._folder))))
         except (EvalkitError, OmegaConfBaseException) as error:
             say(f"evalkit: {sentence(error)}")
             sys.exit(BAD_INPUT)  # Hydra would make a warning of any error here
         session.current().sweep = self
 
     def ended(self, trial: int, seconds: float, failure: str) -> None:
-        """Take note of how a trial ended; `failure` is what was said of it, or empty."""
+        """Record how a trial ended; `failure` is its error message, or empty."""
         progress.event("trial", trial=trial, seconds=round(seconds, 3), failure=failure or None)
         if failure:
             self.failures[trial] = failure
 
     def end(self, whole: bool) -> bool:
-        """Report what came of the trials, and return whether all of them finished.
+        """Write the combined report, and return whether all trials finished.
 
         Raises:
             EvalkitError: the report cannot be written.
@@ -124,7 +124,7 @@ class SweepReport(Callback):
 
 
 def end_sweep(whole: bool) -> None:
-    """Report what came of the sweep of this command, if there is one; `whole` unless it was stopped."""
+    """Write the report of this command's sweep, if there is one; `whole` is False if it was stopped."""
     state = session.current()
     sweep, state.sweep = state.sweep, None
     if sweep is not None:
@@ -138,7 +138,7 @@ def end_sweep(whole: bool) -> None:
 
 
 def _trials(config: DictConfig) -> list[str] | None:
-    """Return what sets each trial of a sweep apart; None where another sweeper than Hydra's own decides on them."""
+    """Return the settings in which each trial differs from the others; None with another sweeper than Hydra's own."""
     sweeper = config.hydra.sweeper
     if not str(sweeper._target_).endswith(f".{BasicSweeper.__name__}"):
         return None
@@ -147,13 +147,13 @@ def _trials(config: DictConfig) -> list[str] | None:
         overrides = OverridesParser.create().parse_overrides(given)
         trials = [one for batch in BasicSweeper.split_arguments(overrides, None) for one in batch]
     except HydraException:
-        return None  # Hydra will say so itself
+        return None  # Hydra will report it
     common = set.intersection(*map(set, trials))
     return [" ".join(override for override in one if override not in common) for one in trials]
 
 
 def _own_folder_of_sweep(config: DictConfig, folder: Path) -> Path:
-    """Return a folder that no other sweep of this second has, and have the trials know of it."""
+    """Return a folder that no other sweep started in this second has, and set it as the trials' out_dir."""
     free = run_folder.first_free(folder)
     if typed := quoting.for_hydra(f"out_dir={free}", hydra_limits.read_value):
         with read_write(config), open_dict(config):

@@ -1,4 +1,4 @@
-"""What runs in the fresh process: from plain settings to a folder of results."""
+"""The tasks that run in a fresh process: from plain settings to a folder of results."""
 
 import os
 from dataclasses import replace
@@ -14,7 +14,7 @@ from evalkit.results.result import Result
 from evalkit.types import Trial
 
 DEFAULT_DEPTH = 20
-"""Candidates of each query where neither a user nor a finished run says how many: as in conf/base.yaml."""
+"""Candidates of each query where neither the user nor a finished run sets it: as in conf/base.yaml."""
 
 
 _FINISHED_RUNS = (
@@ -25,7 +25,7 @@ _FINISHED_RUNS = (
 
 
 def computes_nothing(asked: dict[str, Any]) -> bool:
-    """Return whether a trial only judges finished runs, so that there is no cost and no memory to measure."""
+    """Return whether a trial only evaluates finished runs, so that no time and no memory is measured."""
     return all(asked[part].get("_target_") in _FINISHED_RUNS for part in ("first_stage", "reranker"))
 
 
@@ -40,9 +40,9 @@ def run_trial(asked: dict[str, Any], provenance: dict[str, Any], folder: Path) -
     from evalkit.report.folder import write_trial
     from evalkit.results import published
 
-    cache_dirs.lend()
-    redaction.learn_environment(os.environ)
-    redaction.learn(asked)
+    cache_dirs.ensure_writable()
+    redaction.add_secrets_of_environment(os.environ)
+    redaction.add_secrets(asked)
     slice_settings = dict(asked["slice"])
     references = slice_settings.pop("reference", None) or []  # published figures: for the report, not for the slice
     published.check(references)
@@ -53,8 +53,8 @@ def run_trial(asked: dict[str, Any], provenance: dict[str, Any], folder: Path) -
         protocol=CostProtocol(**asked["protocol"]),
     )
     first_stage, reranker = build(asked["first_stage"], "first_stage"), build(asked["reranker"], "rerankers")
-    # What can be known to be wrong is known now, not after an hour of indexing.
-    plan.parsed()
+    # Find mistakes now, not after an hour of indexing.
+    plan.check()
     first_stage.check()
     if lang := slice_settings.get("lang"):
         first_stage.check_language(lang)
@@ -70,7 +70,7 @@ def _depth(asked: int | None, first_stage: FirstStage, reranker: Reranker) -> in
     """Return how many candidates of each query are judged: all that a finished run has, unless `asked` says."""
     if asked is not None:
         return asked
-    finished = () if reranker.computes else (reranker.most_hits(), first_stage.most_hits())
+    finished = () if reranker.computes else (reranker.max_hits(), first_stage.max_hits())
     return next((most for most in finished if most is not None), DEFAULT_DEPTH)
 
 
@@ -82,7 +82,7 @@ def run_quickcheck(asked: dict[str, Any]) -> dict[str, Any]:
     """
     from evalkit.rerankers import quickcheck
 
-    redaction.learn(asked)
+    redaction.add_secrets(asked)
     reranker = build(asked["reranker"], "rerankers")
     reranker.check()
     return quickcheck.run(reranker)

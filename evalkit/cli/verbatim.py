@@ -1,11 +1,12 @@
-"""Settings that are texts keep the characters that were typed: YAML and Hydra make numbers and booleans of some.
+"""Settings that are texts keep the characters as typed, where YAML and Hydra would read a number or a boolean.
 
 ``slice.name=12e4567`` would be ``inf``, ``revision=1e10`` ``10000000000.0``, and ``lang: no`` in a YAML file ``False``.
-Which settings are texts stands in the schemas of `evalkit.cli.config`.
+The schemas of `evalkit.cli.config` define which settings are texts.
 """
 
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import fields
 from functools import cache
 from pathlib import Path
 from types import NoneType
@@ -27,7 +28,9 @@ def texts() -> frozenset[str]:
 
 
 def _hints(schema: Any, prefix: str) -> Iterator[tuple[str, Any]]:
-    for key, hint in get_type_hints(schema).items():
+    hints = get_type_hints(schema)
+    for key in (one.name for one in fields(schema)):
+        hint = hints[key]
         name = f"{prefix}.{key}".lstrip(".")
         alone = [one for one in get_args(hint) if one is not NoneType]
         if hasattr(hint, "__dataclass_fields__"):
@@ -38,14 +41,14 @@ def _hints(schema: Any, prefix: str) -> Iterator[tuple[str, Any]]:
 
 _NUMBER = r"[+-]?(\d[\d_]*(\.[\d_]*)?|\.\d[\d_]*)([eE][+-]?\d[\d_]*)?|[+-]?(inf|nan)|true|false"
 _READ_OTHERWISE = re.compile(_NUMBER, re.IGNORECASE | re.ASCII)
-"""What Hydra's grammar may read as a number or a boolean: more than it does, which does no harm in quotes."""
+"""What Hydra's grammar may read as a number or a boolean; needless quotes do no harm."""
 _OVERRIDE = re.compile(r"(\+{0,2}([\w.]+)=)(.*)", re.DOTALL)
 
 
 def arguments(given: Iterable[str]) -> list[str]:
-    """Return the arguments of the command line with quotes around what a text must not be read as.
+    """Return the arguments of the command line, with quotes around texts that look like numbers or booleans.
 
-    A list for a sweep, ``slice.name=1e3,2e3``, has them around each of its values.
+    In a list for a sweep, ``slice.name=1e3,2e3``, each value is quoted.
     """
     return [_quoted(argument) for argument in given]
 
@@ -60,10 +63,12 @@ def _quoted(argument: str) -> str:
 
 
 def restored(path: Path, package: str) -> Iterator[tuple[tuple[str, ...], str]]:
-    """Yield the path and the typed characters of each text of a YAML file that is not written as one.
+    """Yield path and characters of each text in a YAML file that YAML would read as a number or a boolean.
 
-    `package` is the dotted place of its content in the configuration, "" for the whole of it. A sweep's
-    ``hydra.sweeper.params`` have names of settings for keys. Quoted texts and null stay as they are.
+    Args:
+        path: the file.
+        package: the dotted place of its content in the configuration; "" for the top. The keys of
+            ``hydra.sweeper.params`` are names of settings.
     """
     with path.open(encoding="utf-8") as file:
         whole = yaml.compose(file, Loader=yaml.SafeLoader)
@@ -81,7 +86,7 @@ _IN_YAML = re.compile(
 
 
 def _plain(node: Any, place: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str]]:
-    """Yield each scalar without quotes that stands in mappings alone."""
+    """Yield each unquoted scalar that is in mappings only, not in lists."""
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
             yield from _plain(value, (*place, str(key.value)))

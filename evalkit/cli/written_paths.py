@@ -1,4 +1,4 @@
-"""Where a configuration that somebody else wrote may have files written: below the folder that evalkit runs in."""
+"""A configuration from ``--config-dir`` may have files written only below the folder that evalkit runs in."""
 
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -9,15 +9,17 @@ from evalkit.errors import EvalkitError
 WRITTEN = ("out_dir", "store", "first_stage_cache", "reranker.store", "first_stage.cache", "gate.junit")
 """The settings that name what is written."""
 ADDRESSES = ("executor.address", "reranker.executor.address")
-"""The settings that name a cluster, whose machines can run code here and get the texts."""
+"""The settings that name a cluster, whose machines receive the texts and can run code here."""
 _HARMLESS = {"auto", "off", "local", ""}
 
 
 def check(settings: Mapping[str, object], given: Collection[str], here: Path) -> None:
-    """Check the settings `WRITTEN` and `ADDRESSES`, by their dotted names, where files of somebody else had a say.
+    """Check the settings `WRITTEN` and `ADDRESSES` of a configuration that used files of ``--config-dir``.
 
-    `given` are the values of the command line and of the environment, which are the user's; `here` is the folder that
-    evalkit runs in.
+    Args:
+        settings: by their dotted names.
+        given: values from the command line and the environment, which the user chose.
+        here: the folder that evalkit runs in.
 
     Raises:
         EvalkitError: a path leads out of `here`, or an address is that of a cluster that the user has not named.
@@ -28,13 +30,13 @@ def check(settings: Mapping[str, object], given: Collection[str], here: Path) ->
             continue
         if key in ADDRESSES:
             raise EvalkitError(
-                f"{key}={quoted(value)}: a file of --config-dir cannot name the cluster; type {key}=ADDRESS on the "
-                "command line, or set RAY_ADDRESS in the environment"
+                f"{key}={quoted(value)}: a file of --config-dir cannot name the cluster; add {key}=ADDRESS to the "
+                "command, or set RAY_ADDRESS in the environment"
             )
         if not _is_below(str(value), here):
             raise EvalkitError(
-                f"{key}={quoted(value)}: a file of --config-dir can have files written below {here} only; type "
-                f"{key}={_typed_as(key)} on the command line to write elsewhere"
+                f"{key}={quoted(value)}: a file of --config-dir can have files written below {here} only; add "
+                f"{key}={_typed_as(key)} to the command to write elsewhere"
             )
 
 
@@ -43,7 +45,7 @@ def _typed_as(key: str) -> str:
 
 
 def _is_below(value: str, here: Path) -> bool:
-    """Return whether a path leads to a place below `here`; links are followed, for they may lead out of it."""
+    """Return whether a path is below `here` after its symbolic links are followed."""
     try:
         return (here / user_path(value)).resolve().is_relative_to(here.resolve())
     except (OSError, ValueError, RuntimeError):

@@ -1,15 +1,15 @@
-"""Refuses a YAML file whose anchors and aliases stand for far more than is written, before it is expanded."""
+"""Refuses a YAML file whose anchors and aliases expand to far more than is written (a "billion laughs" file)."""
 
 from pathlib import Path
 
 import yaml
 
-from evalkit.boundary.text import whole
+from evalkit.boundary.text import read_text
 from evalkit.errors import EvalkitError
 
 LARGEST_BYTES = 2**20
 MOST_NODES = 100_000
-"""Values in a file, all aliases expanded. The largest of evalkit's own has some hundreds."""
+"""Values in a file, with all aliases expanded. The largest of evalkit's own has some hundreds."""
 DEEPEST = 50
 
 
@@ -17,33 +17,31 @@ def check(path: Path) -> None:
     """Check a file of a configuration.
 
     Raises:
-        EvalkitError: it cannot be read, is no YAML, is too large or too deep, or refers to itself.
+        EvalkitError: it cannot be read, is not YAML, is too large or nested too deep, or refers to itself.
     """
     if path.stat().st_size > LARGEST_BYTES:
         raise EvalkitError(f"{path}: larger than {LARGEST_BYTES >> 20} MiB; is it a configuration?")
     try:
-        root = yaml.compose(whole(path, "a configuration in YAML"), yaml.SafeLoader)
+        root = yaml.compose(read_text(path, "a configuration in YAML"), yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
         where = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise EvalkitError(f"{path}{where}: this is no YAML: {error.problem or error.context}") from None
+        raise EvalkitError(f"{path}{where}: not valid YAML: {error.problem or error.context}") from None
     except yaml.YAMLError as error:
-        raise EvalkitError(f"{path}: this is no YAML: {' '.join(str(error).split())[:200]}") from None
+        raise EvalkitError(f"{path}: not valid YAML: {' '.join(str(error).split())[:200]}") from None
     except RecursionError:
         raise EvalkitError(f"{path}: nested deeper than {DEEPEST} levels; is it a configuration?") from None
     if root is not None and _nodes(root, path, {}, set()) > MOST_NODES:
-        raise EvalkitError(
-            f"{path}: its aliases (*name) stand for more than {MOST_NODES:,} values; write what is needed"
-        )
+        raise EvalkitError(f"{path}: its aliases (*name) expand to more than {MOST_NODES:,} values; use fewer aliases")
 
 
 def _nodes(node: yaml.Node, path: Path, counted: dict[int, int], above: set[int]) -> int:
-    """Return how many nodes `node` has with all aliases expanded; one that occurs again is counted once, and added."""
+    """Return how many nodes `node` has with all aliases expanded; a node that occurs again is not walked again."""
     if id(node) in above:
         raise EvalkitError(f"{path}, line {node.start_mark.line + 1}: the value refers to itself")
     if len(above) > DEEPEST:
         raise EvalkitError(f"{path}, line {node.start_mark.line + 1}: nested deeper than {DEEPEST} levels")
     if node.tag not in _TAGS:
-        raise EvalkitError(f"{path}, line {node.start_mark.line + 1}: the tag {node.tag!r} is none of plain YAML")
+        raise EvalkitError(f"{path}, line {node.start_mark.line + 1}: the tag {node.tag!r} is not one of plain YAML")
     if id(node) not in counted:
         inner: list[yaml.Node] = []
         if isinstance(node, yaml.SequenceNode):

@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 
-from evalkit.types import Ends, Latency
+from evalkit.types import Interval, Latency
 
 
 def percentile(samples: Sequence[float], percent: float) -> float:
@@ -16,7 +16,7 @@ def percentile(samples: Sequence[float], percent: float) -> float:
     return ordered[max(math.ceil(percent / 100 * len(ordered)), 1) - 1]
 
 
-def interval(samples: Sequence[float], percent: float, confidence: float = 0.95) -> Ends:
+def percentile_interval(samples: Sequence[float], percent: float, confidence: float = 0.95) -> Interval:
     """Return two samples that enclose the percentile of what the samples were drawn from, with `confidence`.
 
     Order statistics: how many of n independent samples lie below the percentile is binomial, whatever their
@@ -47,7 +47,7 @@ def _binomial_cdf(n: int, p: float) -> list[float]:
     return found
 
 
-def timed_ms(work: Callable[[], object]) -> float:
+def time_ms(work: Callable[[], object]) -> float:
     """Return how long `work` takes in milliseconds by the clock on the wall."""
     started = time.perf_counter()
     work()
@@ -71,11 +71,11 @@ def measure_latency(
     while not samples or len(samples) < min_repetitions or sum(samples) < min_s * 1000:
         for piece in work:
             between()
-            samples.append(timed_ms(piece))
-    return latency_of(samples, len(work), pairs_per_query)
+            samples.append(time_ms(piece))
+    return summarize(samples, len(work), pairs_per_query)
 
 
-def latency_of(samples_ms: Sequence[float], queries: int, pairs_per_query: float) -> Latency:
+def summarize(samples_ms: Sequence[float], queries: int, pairs_per_query: float) -> Latency:
     """Return samples with their percentiles and how sure these are."""
     return Latency(
         samples_ms=tuple(samples_ms),
@@ -83,10 +83,10 @@ def latency_of(samples_ms: Sequence[float], queries: int, pairs_per_query: float
         p90_ms=percentile(samples_ms, 90),
         p95_ms=percentile(samples_ms, 95),
         p99_ms=percentile(samples_ms, 99),
-        p50_ci95_ms=interval(samples_ms, 50),
-        p90_ci95_ms=interval(samples_ms, 90),
-        p95_ci95_ms=interval(samples_ms, 95),
-        p99_ci95_ms=interval(samples_ms, 99),
+        p50_ci95_ms=percentile_interval(samples_ms, 50),
+        p90_ci95_ms=percentile_interval(samples_ms, 90),
+        p95_ci95_ms=percentile_interval(samples_ms, 95),
+        p99_ci95_ms=percentile_interval(samples_ms, 99),
         pairs_per_query=pairs_per_query,
         queries=queries,
         repetitions=len(samples_ms),

@@ -11,7 +11,7 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
-from evalkit.cost.latency import latency_of, timed_ms
+from evalkit.cost.latency import summarize, time_ms
 from evalkit.types import GridCell, LatencyGrid
 
 Lengths = Callable[[Sequence[tuple[str, str]]], npt.NDArray[np.integer]]
@@ -45,15 +45,15 @@ def measure(
     is not done a second time: what it took to warm up is its one sample. `texts` are what passages are made of, at
     least one of which is not empty.
     """
-    fitting, notes = within(lengths, max_length)
-    made = {length: passages(query, texts, max(depths), length, tokens_of) for length in fitting}
+    fitting, notes = clip_lengths(lengths, max_length)
+    made = {length: make_passages(query, texts, max(depths), length, tokens_of) for length in fitting}
     cells = [_Cell(length, made[length][:depth]) for depth in sorted(set(depths)) for length in fitting]
 
     def once(cell: _Cell) -> None:
         cell.tokens = score(query, cell.passages)
 
     for cell in cells:
-        took_ms = timed_ms(partial(once, cell))  # a shape that the device has not seen yet
+        took_ms = time_ms(partial(once, cell))  # a shape that the device has not seen yet
         if took_ms > cell_s * 1000:
             cell.samples_ms.append(took_ms)
             notes.append(
@@ -62,16 +62,16 @@ def measure(
     for _ in range(repetitions):
         for cell in cells:
             if not cell.samples_ms or sum(cell.samples_ms) < cell_s * 1000:
-                cell.samples_ms.append(timed_ms(partial(once, cell)))
+                cell.samples_ms.append(time_ms(partial(once, cell)))
     return LatencyGrid(tuple(map(_finished, cells)), tuple(notes))
 
 
 def _finished(cell: _Cell) -> GridCell:
     depth = len(cell.passages)
-    return GridCell(depth, cell.length, cell.tokens / depth, latency_of(cell.samples_ms, 1, depth))
+    return GridCell(depth, cell.length, cell.tokens / depth, summarize(cell.samples_ms, 1, depth))
 
 
-def within(lengths: Sequence[int], max_length: int) -> tuple[list[int], list[str]]:
+def clip_lengths(lengths: Sequence[int], max_length: int) -> tuple[list[int], list[str]]:
     """Return the lengths that the reranker can have, those above its maximum made that, and what was changed."""
     beyond = sorted({length for length in lengths if length > max_length})
     fitting = sorted({min(length, max_length) for length in lengths})
@@ -79,7 +79,7 @@ def within(lengths: Sequence[int], max_length: int) -> tuple[list[int], list[str
     return fitting, notes
 
 
-def passages(query: str, texts: Sequence[str], count: int, length: int, tokens_of: Lengths) -> list[str]:
+def make_passages(query: str, texts: Sequence[str], count: int, length: int, tokens_of: Lengths) -> list[str]:
     """Return `count` passages that make pairs of about `length` tokens with the query: the least that reaches it.
 
     Passage i begins with text i and goes on with those after it, the first again after the last. Where the query

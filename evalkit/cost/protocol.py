@@ -19,13 +19,13 @@ class CostProtocol:
     calibrate: bool = False
     """Whether a fixed piece of work is timed beside the reranker (`evalkit.cost.reference_workload`)."""
     latency_min_repetitions: int = 0
-    """The timed queries are gone through again until there are so many samples,"""
+    """The timed queries are repeated until there are this many samples in total, and for latency_min_s."""
     latency_min_s: float = 0.0
-    """and until they took so many seconds together."""
+    """The timed queries are repeated until they took this many seconds in total."""
     throughput_pairs: int = 256
     """Pairs that tokenization alone is timed on, and throughput too where a store knows some of the scores."""
     matrix_rate_s: float = 0.0
-    """Seconds in which the device multiplies matrices, to be held against the model's rate; 0 for none."""
+    """Seconds for which the device's own matrix rate is measured, to compare the model's with; 0 for none."""
     memory_pass: bool = False
     """Whether memory is measured in a pass of its own over the longest pairs."""
     grid_depths: list[int] = field(default_factory=list)
@@ -33,13 +33,13 @@ class CostProtocol:
     grid_lengths: list[int] = field(default_factory=list)
     """Tokens a pair of the latency grid."""
     grid_repetitions: int = 10
-    """Samples of each cell of the grid,"""
+    """Samples of each cell of the grid."""
     grid_cell_s: float = 5.0
-    """or as many as begin within so many seconds. A cell that takes longer is timed once."""
+    """Seconds after which a cell of the grid gets no further sample; each gets one."""
     price_per_gpu_hour: float | None = None
     """What an hour of the GPU costs; None for no estimate."""
     currency: str = "USD"
-    """Of that price; it is only shown."""
+    """Currency of that price; it is only printed."""
 
     def check(self) -> None:
         """Check every setting.

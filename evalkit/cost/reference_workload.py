@@ -79,7 +79,7 @@ class Workload:
         return x
 
 
-class Yardstick:
+class ReferenceTimer:
     """The workload around a trial: its memory before the model is there, its time before, beside and after it."""
 
     def __init__(self, device: str) -> None:

@@ -1,1 +1,1 @@
-"""Rankings in, numbers out: order, measures, ties, statistics, and what a figure is worth."""
+"""Rankings in, numbers out: order, measures, ties, statistics, and the caveats of a figure."""

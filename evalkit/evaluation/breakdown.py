@@ -1,16 +1,16 @@
-"""Where reranking helped and where it hurt: the same trial cut by depth, by kind of query, and by score.
+"""Where reranking helped and where it hurt: the quality of a trial by depth, by class of query, and by score.
 
-Nothing is scored again: all of it is read off the two runs of a finished trial.
+Nothing is scored again: everything follows from the two runs of a finished trial.
 """
 
-import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from statistics import fmean
 from typing import Any
 
 from evalkit.evaluation import measures, ranking
 from evalkit.evaluation.query_kinds import QUESTION_WORDS, length_labels, query_length, question_word
-from evalkit.evaluation.score_analysis import logits_and_grades
+from evalkit.evaluation.score_analysis import analyse_scores
 from evalkit.evaluation.significance import paired_delta
 from evalkit.types import Run, Trial
 
@@ -18,31 +18,37 @@ Row = dict[str, Any]
 
 DEPTHS = (5, 10, 20, 50, 100, 200, 500, 1000)
 SMALL_CLASS = 3
-"""Kinds of question with fewer queries than this share one row."""
+"""Question words with fewer queries than this share one row."""
 MOST_EXAMPLES = 10
 
 _TIE = 1e-9
-"""Differences below this are rounding, not ranking."""
+"""Smaller differences are rounding."""
 
 
 def analyse(trial: Trial) -> dict[str, Any]:
-    """Return a trial's `analysis`: JSON-ready, and the same whatever the order of queries and passages.
+    """Return the ``analysis`` of a result: JSON-ready, and independent of the order of queries and passages.
 
-    - ``depths``: means, had only the best `depth` candidates of each query been reranked. ``pairs`` is how many pairs
-      that is; the cutoffs of measures, also that of ``R@depth``, stay those of the trial.
-    - ``breakdown``: the first measure by classes of queries. Each query is in one class; a class without queries has
-      no row, and ``question_word`` has none at all in a language whose question words are not known here.
-    - ``scores``: what the logits say of relevance; None where no model computed them or no candidate is judged.
-      ``grades`` and ``histogram`` are of all pairs, the rest is of judged ones: ``relevant_share`` is None without
-      any, and recall is that of relevant candidates. Where judged candidates are all relevant (as where only answers
-      were judged) or none is, there is nothing to tell apart: ``thresholds``, ``rules`` and ``calibration`` are empty,
-      ``best_f1`` and ``expected_calibration_error`` None.
-    - ``gains``, ``losses``: the queries whose first measure changed most.
+    Args:
+        trial: a finished trial.
+
+    Returns:
+        A mapping with five keys.
+
+        - ``depths``: the means that reranking only the best `depth` candidates of each query would have given.
+          ``pairs`` is the number of pairs; the cutoffs of measures, that of ``R@depth`` too, stay those of the trial.
+        - ``breakdown``: the first measure by classes of queries. Each query is in one class; a class without queries
+          has no row. ``question_word`` has no rows in a language whose question words are not listed here.
+        - ``scores``: how logits relate to relevance; None where no model computed them or no candidate is judged.
+          ``grades`` and ``histogram`` cover all pairs, the rest judged ones: ``relevant_share`` is None without any,
+          and recall is over relevant candidates. Where all judged candidates are relevant (as where only answers were
+          judged), or none is, ``thresholds``, ``rules`` and ``calibration`` are empty, and ``best_f1`` and
+          ``expected_calibration_error`` None.
+        - ``gains``, ``losses``: the queries whose first measure changed most.
     """
     return {
         "depths": _depths(trial),
         "breakdown": _breakdown(trial),
-        "scores": logits_and_grades(trial),
+        "scores": analyse_scores(trial),
         "gains": _examples(trial, 1),
         "losses": _examples(trial, -1),
     }
@@ -55,7 +61,7 @@ def _depths(trial: Trial) -> list[Row]:
     for depth in [*(depth for depth in DEPTHS if depth < deepest), deepest]:
         found = trial.effectiveness["reranked"]
         if depth < deepest:
-            # Ranks in the full list stand for the logits: the same order, also where some passages had no logit.
+            # Negative ranks in the full list replace the logits: the same order, also for passages without a logit.
             run = Run(f"depth {depth}", {
                 query_id: ranking.rerank(
                     hits, {hit.doc_id: -float(rank) for rank, hit in enumerate(reranked[query_id])}, depth
@@ -66,14 +72,9 @@ def _depths(trial: Trial) -> list[Row]:
         rows.append({
             "depth": depth,
             "pairs": sum(min(depth, len(hits)) for hits in first.values()),
-            "mean": {str(measure): _mean(found.per_query[str(measure)].values()) for measure in wanted},
+            "mean": {str(measure): fmean(found.per_query[str(measure)].values()) for measure in wanted},
         })  # fmt: skip
     return rows
-
-
-def _mean(values: Iterable[float]) -> float:
-    items = list(values)
-    return math.fsum(items) / len(items)  # exact, so that the order of the queries changes no digit
 
 
 def _first_measure(trial: Trial) -> tuple[Mapping[str, float], Mapping[str, float]]:
@@ -93,7 +94,7 @@ def _examples(trial: Trial, sign: int) -> list[Row]:
     ]
 
 
-# --- by kind of query -------------------------------------------------------------------------------------------------
+# --- by class of query ------------------------------------------------------------------------------------------------
 
 
 def _breakdown(trial: Trial) -> dict[str, list[Row]]:
@@ -120,7 +121,7 @@ def _breakdown(trial: Trial) -> dict[str, list[Row]]:
 
 
 def _rows(trial: Trial, labels: Mapping[str, str], order: Sequence[str]) -> list[Row]:
-    """Return one row for each label of `order` that some query has."""
+    """Return one row for each label that some query has, in the order of `order`."""
     before, after = _first_measure(trial)
     rows = []
     for label in order:
@@ -129,7 +130,7 @@ def _rows(trial: Trial, labels: Mapping[str, str], order: Sequence[str]) -> list
             was, now = {q: before[q] for q in members}, {q: after[q] for q in members}
             delta = paired_delta(was, now)
             rows.append({
-                "label": label, "queries": len(members), "before": _mean(was.values()), "after": _mean(now.values()),
+                "label": label, "queries": len(members), "before": fmean(was.values()), "after": fmean(now.values()),
                 "delta": delta.mean, "ci95": [delta.low, delta.high],
             })  # fmt: skip
     return rows

@@ -1,4 +1,4 @@
-"""What a careful reader would want to know before quoting a figure of a trial."""
+"""What a reader has to know before quoting a figure of a trial, one sentence each."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -8,7 +8,7 @@ from evalkit.types import Settings, Trial
 
 
 def caveats(trial: Trial) -> list[str]:
-    """Return one sentence for each thing that limits what the figures of `trial` say."""
+    """Return one sentence for each limitation of the figures of `trial`, in a fixed order."""
     facts, scoring, found = trial.effective["slice"], trial.effective["scoring"], []
     reranks = trial.effective["reranker"].get("reranks", True)
     for label, run_name in (("first_stage", "first stage"), ("reranked", "reranked list")):
@@ -19,7 +19,9 @@ def caveats(trial: Trial) -> list[str]:
             )
     found += _of_the_corpus(trial)
     if facts.get("texts_mended"):
-        found.append(f"lone surrogates, which UTF-8 cannot write, became U+FFFD in {facts['texts_mended']} texts")
+        found.append(
+            f"lone surrogates, which UTF-8 cannot encode, were replaced by U+FFFD in {facts['texts_mended']} texts"
+        )
     if facts.get("ids_escaped"):
         found.append(f"{facts['ids_escaped']} ids with white space or control characters are written percent-encoded")
     if facts["queries_without_relevant"]:
@@ -34,8 +36,8 @@ def caveats(trial: Trial) -> list[str]:
         found.append(f"the first stage found nothing for {scoring['queries_without_hits']} queries; they count 0")
     if reranks and scoring["pairs_unscored"]:
         found.append(
-            f"the reranker says nothing of {scoring['pairs_unscored']} of {scoring['pairs']} candidates; they "
-            "follow its own in first-stage order"
+            f"the reranker gave no score to {scoring['pairs_unscored']} of {scoring['pairs']} candidates; they "
+            "follow the scored ones in first-stage order"
         )
     if trial.effective["reranker"].get("ranked_but_no_candidate"):
         found.append(
@@ -59,7 +61,9 @@ def caveats(trial: Trial) -> list[str]:
             who = part.replace("_", " ")
             found.append(f"the {who}'s ids are those of {source}: tools that follow the class get other scores")
     if trial.effective["reranker"].get("self_check", True) is None:
-        found.append("reranker.self_check=false: nothing has shown that the model scores a pair alike on every way")
+        found.append(
+            "reranker.self_check=false: it was not checked that every scoring path gives a pair the same score"
+        )
     if reranks and not scoring["queries_reordered"]:
         found.append("the reranker changed no order: every list is the first stage's")
     for stage_name in ("first_stage", "reranker"):
@@ -74,7 +78,7 @@ def caveats(trial: Trial) -> list[str]:
 
 
 def _of_the_corpus(trial: Trial) -> Iterator[str]:
-    """What is not in the corpus, for a first stage that searches it, or for a finished run, which searched its own."""
+    """Yield what the corpus lacks, for a first stage that searches it or a finished run, which searched its own."""
     facts, docs = trial.effective["slice"], trial.slice.docs
     is_run = "queries_of_other_slices" in trial.effective["first_stage"]
     if absent := facts["judged_docs_without_text"]:
@@ -92,9 +96,9 @@ def _of_the_corpus(trial: Trial) -> Iterator[str]:
             )
     if facts["corpus"] != "full":
         yield f"the corpus is cut ({facts['corpus']}): " + (
-            "that changes nothing for a finished run, which searched a corpus of its own"
+            "this does not affect a finished run, which searched a corpus of its own"
             if is_run
-            else "a first stage has it easier than on the full collection"
+            else "retrieval is easier than on the full collection"
         )
     if dropped := facts.get("empty_docs_dropped"):
         ranked_empty = trial.effective["first_stage"].get("empty_hits", 0)
@@ -104,35 +108,35 @@ def _of_the_corpus(trial: Trial) -> Iterator[str]:
 
 
 def _of_exclusions(facts: Settings, first_stage: Settings) -> Iterator[str]:
-    """Who may not be retrieved, and who may though it has the id of the query."""
+    """Yield which passages are excluded from retrieval, and which are not although they have the id of a query."""
     about = facts.get("exclusions")
     if about:
         mode, hits = about["identical_ids"], first_stage.get("excluded_hits", 0)
         if out := about["own_passages_left_out"]:
             why = "" if mode == "drop" else ", its text too and not judged relevant,"
             yield (
-                f"{out} queries are passages themselves: the passage with the query's id{why} may not be retrieved for "
-                f"it (slice.identical_ids={mode}; keep lets it)"
+                f"{out} queries are passages themselves: the passage with the query's id{why} is excluded from "
+                f"retrieval for it (slice.identical_ids={mode}; keep allows it)"
             )
         if kept := about["queries_with_the_id_of_a_passage"] - about["own_passages_left_out"]:
             why = "" if mode == "keep" else ", of another text or judged relevant,"
             yield (
-                f"{kept} queries have the id of a passage{why} which may be retrieved for them "
-                f"(slice.identical_ids={mode}; drop leaves such passages out, as BEIR's own evaluation does)"
+                f"{kept} queries have the id of a passage{why} which can be retrieved for them "
+                f"(slice.identical_ids={mode}; drop excludes such passages, as BEIR's own evaluation does)"
             )
         if about["listed"]:
             absent = about["listed_without_passage"]
             yield (
-                f"{about['queries_with_a_list']} queries have a list of passages that may not be retrieved for them, "
-                f"{about['listed']} in all" + (f", of which {absent} are not in the corpus" if absent else "")
+                f"{about['queries_with_a_list']} queries have a list of passages that are excluded from retrieval for "
+                f"them, {about['listed']} in all" + (f", of which {absent} are not in the corpus" if absent else "")
             )
         if hits:
-            yield f"{hits} hits of the first stage may not be retrieved and were left out before the depth was counted"
+            yield f"{hits} hits of the first stage are excluded passages and were removed before the depth was counted"
         if about["judgments_left_out"]:
-            yield f"{about['judgments_left_out']} judgments of passages that may not be retrieved count in no measure"
+            yield f"{about['judgments_left_out']} judgments of excluded passages count in no measure"
     if same := facts.get("queries_that_are_another_passage"):
         yield (
-            f"{same} queries are, word for word, an unjudged passage of another id, which takes a high rank; "
+            f"{same} queries are, word for word, an unjudged passage of another id, which ranks high; "
             "excluded_ids in queries.jsonl can list such passages"
         )
 
@@ -162,20 +166,21 @@ def _of_the_language(facts: Settings, first_stage: Settings) -> Iterator[str]:
         analysis["stopwords"] or analysis["stemmer"]
     ):  # fmt: skip
         yield (
-            f"{first_stage['name']} has no stopwords and no stemmer for {languages.named(analysis['lang'])} "
-            f"(analysis: {analysis['kind']}): beside a weaker first stage any reranker looks better"
+            f"{first_stage['name']} has no stopwords and no stemmer for {languages.name_and_code(analysis['lang'])} "
+            f"(analysis: {analysis['kind']}): over a weaker first stage any reranker looks better"
         )
     if stated := facts.get("lang_of_the_collection"):
-        yield f"slice.lang is {languages.named(facts['lang'])}, though the collection says {stated} of its queries"
+        set_to = languages.name_and_code(facts["lang"])
+        yield f"slice.lang is {set_to}, but the collection declares its queries as {stated}"
 
 
 def _of_the_reading(facts: Settings) -> Iterator[str]:
-    """What was given and not used."""
+    """Yield what was given and not used."""
     yield from (f"without effect: {idle}" for idle in facts.get("without_effect", ()))
     if titles := facts.get("query_titles_left_out"):
         yield f"{titles} queries have a title, which is no part of the query: as in BEIR, a query is its text alone"
     if judged := facts.get("judged_queries_without_text"):
-        yield f"{judged} queries are judged and have no text in the collection: they are left out"
+        yield f"{judged} queries have judgments and no text in the collection: they are left out"
 
 
 def _depth(effective: Any) -> list[str]:
@@ -189,26 +194,28 @@ def _depth(effective: Any) -> list[str]:
 
 
 def _ties(effective: Any) -> list[str]:
-    """Return which lists have ties or no order at all, and what decides between tied passages."""
+    """Return which lists have ties or constant scores, and how ties are broken."""
     scoring, found = effective["scoring"], []
     shared = "share their score with another one of their query"
     if tied := scoring["first_stage_tied_hits"]:
         found.append(
             f"{tied} of {scoring['first_stage_hits']} hits of the first stage {shared}, in "
-            f"{scoring['first_stage_queries_with_ties']} queries; {_rule(effective['first_stage'], 'rising doc_id')}"
+            f"{scoring['first_stage_queries_with_ties']} queries; {_rule(effective['first_stage'], 'ascending doc_id')}"
         )
     if tied := scoring["tied_pairs"]:
         found.append(f"{tied} pairs {shared}; {_rule(effective['reranker'], 'first-stage order')}")
     for who, key in (("first stage", "first_stage_"), ("reranker", "")):
         if constant := scoring[f"{key}queries_with_constant_score"]:
-            found.append(f"the {who} gives one score to all candidates in {constant} queries: there it orders nothing")
+            found.append(
+                f"the {who} gives one score to all candidates in {constant} queries: these scores order nothing"
+            )
     return found
 
 
 def _rule(part: Any, ours: str) -> str:
-    """Return what decides between tied passages: a run from a file says in `part` how it was read."""
-    rules = {"score": "falling doc_id, as in trec_eval, decides", "rank": "score and then falling doc_id decide"}
-    return f"{rules.get(part.get('order'), f'{ours} decides')} between them"
+    """Return how ties are broken: by the `order` setting of a run from a file, else by `ours`."""
+    rules = {"score": "descending doc_id, as in trec_eval,", "rank": "score and then descending doc_id"}
+    return f"ties are broken by {rules.get(part.get('order'), ours)}"
 
 
 def _rank_columns(effective: Any) -> list[str]:
@@ -217,9 +224,9 @@ def _rank_columns(effective: Any) -> list[str]:
         facts = effective[part]
         if clash := facts.get("queries_where_rank_and_score_disagree"):
             decides = (
-                f"the rank column decides, as {part}.order=rank says, and trec_eval finds other figures"
+                f"the rank column is used ({part}.order=rank), and trec_eval gives other figures"
                 if facts.get("order") == "rank"
-                else f"score and then falling doc_id decide, as in trec_eval ({part}.order=rank takes the rank column)"
+                else f"score and then descending doc_id are used, as in trec_eval ({part}.order=rank uses the ranks)"
             )
             found.append(
                 f"in the {part.replace('_', ' ')}'s run file rank and score disagree for {clash} queries; {decides}"

@@ -1,8 +1,8 @@
-"""Measures by name (nDCG@10, RR@10, ...), computed by ranx: the one file that knows ranx and its traps.
+"""Measures by name (nDCG@10, RR@10, ...), computed by ranx: the only file that uses ranx.
 
-ranx pairs plain dicts by position, sorts with an unstable sort, and compiles anew for each width of ids. So it gets
-arrays instead: one row a passage, in the order that evalkit ranked it, with small integers of our own for ids. What is
-compiled for arrays is kept on disk; numba's typed lists, its other input, are compiled anew in each process.
+ranx pairs plain dicts by position, sorts with an unstable sort, and recompiles for each width of ids. It therefore gets
+arrays: one row for each passage, in evalkit's order, with small integers as ids. Code compiled for arrays is cached on
+disk; numba's typed lists, the other input of ranx, are compiled in each process.
 """
 
 import re
@@ -21,11 +21,12 @@ _SYNTAX = re.compile(r"(?P<kind>[A-Za-z]+)(\(rel=(?P<rel>\d{1,9})\))?(@(?P<cutof
 
 @dataclass(frozen=True)
 class Measure:
-    """What is measured, apart from who computes it. Its ``str`` is its name, in the notation of ir_measures."""
+    """What is measured, independent of the library that computes it; ``str`` gives the notation of ir_measures."""
 
     kind: str
+    """nDCG, RR, AP, R, P or Success."""
     cutoff: int
-    """Passages looked at, from the top."""
+    """The number of top passages that count, the k of @k."""
     relevance_level: int | None = None
     """The lowest grade counted as relevant where the name states one, as in ``RR(rel=2)@10``."""
 
@@ -35,7 +36,14 @@ class Measure:
 
 
 def parse(name: str, depth: int) -> Measure:
-    """Parse ``nDCG@10``, ``RR(rel=2)@10``, ``R@depth`` and kin; the cutoff ``depth`` stands for `depth`.
+    """Parse the name of a measure.
+
+    Args:
+        name: such as ``nDCG@10``, ``RR(rel=2)@10`` or ``R@depth``, in any case.
+        depth: the cutoff that ``@depth`` stands for.
+
+    Returns:
+        The measure, with its canonical name.
 
     Raises:
         EvalkitError: no such measure, a cutoff is missing or zero, or a relevance level is zero.
@@ -52,17 +60,28 @@ def parse(name: str, depth: int) -> Measure:
     if kind == "nDCG" and match["rel"]:
         raise EvalkitError(f"{name!r}: nDCG uses the grades themselves as gains and takes no relevance level")
     if match["rel"] and int(match["rel"]) < 1:
-        raise EvalkitError(f"{name!r}: a relevance level is 1 or more; grade 0 says 'not relevant'")
+        raise EvalkitError(f"{name!r}: a relevance level is 1 or more; grade 0 means 'not relevant'")
     return Measure(kind, cutoff, int(match["rel"]) if match["rel"] else None)
 
 
 def evaluate(
     run: Run, qrels: Mapping[str, Mapping[str, int]], measures: Sequence[Measure], relevance_level: int
 ) -> Effectiveness:
-    """Measure `run` on every query of `qrels`; a query that the run lacks, or has no hits for, counts 0.
+    """Measure a run on every query of `qrels`, as trec_eval does.
 
-    `relevance_level` applies to binary measures whose name states none. nDCG is trec_eval's: linear gain, ideal
-    over all judged passages.
+    nDCG has linear gains, discount 1 / log2(rank + 1), and the ideal order of all judged passages as its denominator
+    (Järvelin and Kekäläinen 2002, Cumulated gain-based evaluation of IR techniques, with trec_eval's discount).
+    Unjudged passages count as not relevant.
+
+    Args:
+        run: rankings, best first; their order counts, not their scores.
+        qrels: query_id -> doc_id -> grade.
+        measures: what to measure.
+        relevance_level: the lowest grade that binary measures (RR, AP, R, P, Success) count as relevant, unless their
+            name states one.
+
+    Returns:
+        Values in [0, 1] for each query of `qrels`; a query that the run lacks, or has no hits for, has 0.
 
     Raises:
         EvalkitError: there are no judgments.
@@ -70,14 +89,14 @@ def evaluate(
     if not qrels:
         raise EvalkitError("there are no judgments (qrels) to measure against")
     names = {str(measure): _ranx_name(measure, relevance_level) for measure in measures}
-    # Asked for one measure's values, ranx looks them up under the wrong name: ask for it twice.
+    # For a single measure, ranx looks the values up under a wrong name: ask for it twice.
     wanted = sorted(set(names.values()))
     wanted = wanted if len(wanted) > 1 else wanted * 2
     values: dict[str, list[float]] = {name: [] for name in wanted}
     with warnings.catch_warnings():
         from numba.core.errors import NumbaWarning
 
-        # numba reports its own casts at each compilation; Python what it finds in ranx's sources, at the first import.
+        # numba warns of its own casts at each compilation, Python of ranx's sources at the first import.
         for kind in (NumbaWarning, SyntaxWarning, DeprecationWarning, FutureWarning):
             warnings.simplefilter("ignore", kind)
         from ranx import evaluate as ranx_evaluate
@@ -97,11 +116,11 @@ def _ranx_name(measure: Measure, relevance_level: int) -> str:
 
 
 _MOST_CELLS = 1 << 22
-"""Passages that one batch of queries may have room for, padding included: 64 MiB."""
+"""Cells of the array of one batch of queries, padding included: 64 MiB."""
 
 
 def _batches(run: Run, qrels: Mapping[str, Mapping[str, int]]) -> Iterator[dict[str, Mapping[str, int]]]:
-    """Yield the queries of `qrels` in their order, so many at once that their arrays stay small."""
+    """Yield the queries of `qrels` in their order, in batches whose arrays stay small."""
     some: dict[str, Mapping[str, int]] = {}
     longest = 0
     for query_id, grades in qrels.items():
@@ -117,7 +136,7 @@ def _batches(run: Run, qrels: Mapping[str, Mapping[str, int]]) -> Iterator[dict[
 def _numbered(run: Run, qrels: Mapping[str, Mapping[str, int]]) -> tuple[Any, Any]:
     """Return judgments (best grade first) and rankings as float64 arrays of shape (queries, n, 2): id, value.
 
-    Rows beyond a query's own are padding: ids from -1 down that nothing else has, judged as not relevant.
+    Rows beyond those of a query are padding: negative ids that do not occur otherwise, with value 0.
     """
     import numpy as np
 
@@ -140,13 +159,13 @@ def _numbered(run: Run, qrels: Mapping[str, Mapping[str, int]]) -> tuple[Any, An
 
 
 def unjudged_share(run: Run, qrels: Mapping[str, Mapping[str, int]], cutoff: int = 10) -> float:
-    """Return the share, in [0, 1], of the passages in the top `cutoff` that have no judgment for their query."""
+    """Return the share, in [0, 1], of unjudged passages among the first `cutoff` of all queries of `qrels`."""
     top = [hit.doc_id in grades for q, grades in qrels.items() for hit in run.rankings.get(q, ())[:cutoff]]
     return 1 - sum(top) / len(top) if top else 0.0
 
 
-def first_use() -> bool:
-    """Return whether ranx has not compiled its kernels on this machine yet, which takes 10 to 40 s on two cores."""
+def needs_compilation() -> bool:
+    """Return whether ranx still has to compile its kernels on this machine, which takes 10 to 40 s on two cores."""
     import importlib.util
 
     spec = importlib.util.find_spec("ranx")

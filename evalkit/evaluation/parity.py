@@ -1,8 +1,9 @@
-"""How much two scorings of the same candidates differ, as half precision differs from single precision."""
+"""How much two scorings of the same candidates differ, such as half and single precision."""
 
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 from evalkit.errors import EvalkitError
 from evalkit.evaluation import ranking
@@ -16,7 +17,7 @@ class PerQuery:
     max_abs: float | None
     """Largest absolute difference of logits; None where ranks alone are compared."""
     top10_overlap: float
-    """Share of the top 10, or of all where there are fewer, that both have."""
+    """Share of the top 10 (of all passages where there are fewer) that both have in common."""
     kendall_tau: float | None
     """Kendall's tau-b of the scores, in [-1, 1]; None with fewer than two passages."""
     rbo: float
@@ -27,14 +28,13 @@ class PerQuery:
 class Parity:
     """The difference between two scorings, ``before`` and ``after``, of the same candidates.
 
-    Means and shares of queries are over the queries that have hits. Where no query counts, they are 1: nothing was
-    found to differ.
+    Means and shares are over the queries that have hits; without such a query they are 1, as nothing differs.
     """
 
     pairs: int
     """Pairs of a query and a passage that both scored."""
     max_abs: float | None
-    """Largest absolute difference of logits; 0 without pairs, as the next two. All three are None for ranks alone."""
+    """Largest absolute difference of logits. This and the next two are 0 without pairs, and None for ranks alone."""
     mean_abs: float | None
     rms: float | None
     """Root of the mean squared difference of logits."""
@@ -57,11 +57,19 @@ class Parity:
 
 
 def parity(before: Run, after: Run, depth: int, ranks_only: bool = False) -> Parity:
-    """Compare two scorings of the same candidates: the first `depth` hits of each query, in each run.
+    """Compare two scorings of the same candidates.
 
-    `ranks_only` is for runs whose scores are no logits, or of different scales: their differences mean nothing, and are
-    None. Ranks are those of the runs, so tied passages are taken in the order in which they stand; only Kendall's tau
-    knows of ties.
+    Ranks are those of the runs, so tied passages count in the order in which they stand; only Kendall's tau takes ties
+    into account.
+
+    Args:
+        before: the first run.
+        after: the second run, with the same candidates for each query.
+        depth: how many hits of each query are compared.
+        ranks_only: for scores that are not logits, or are of different scales; their differences are then None.
+
+    Returns:
+        Differences over all pairs, and for each query.
 
     Raises:
         EvalkitError: the runs have different queries, or different candidates for a query.
@@ -99,17 +107,22 @@ def parity(before: Run, after: Run, depth: int, ranks_only: bool = False) -> Par
 
 
 def kendall_tau(before: Sequence[float], after: Sequence[float]) -> float:
-    """Return Kendall's tau-b, in [-1, 1], of two scorings of the same passages, in the same order.
+    """Return Kendall's tau-b of two scorings of the same passages.
 
-    tau-b is 0 / 0 where a scoring gives every passage one score. Here it is 1 if both do, for they agree, and 0 if
-    one does, for then nothing of the other's order is left.
-
+    tau-b is 0 / 0 where a scoring gives every passage the same score. Here it is then 1 if both do, and 0 if one does.
     Source: Kendall, The treatment of ties in ranking problems, Biometrika 1945; computed by scipy.
+
+    Args:
+        before: scores, shape (n,), n of 2 or more.
+        after: scores of the same passages in the same order, shape (n,).
+
+    Returns:
+        A value in [-1, 1].
     """
     import numpy as np
     from scipy.stats import kendalltau
 
-    # Ranks instead of scores: two that are equal give 1 exactly, where scipy may round to just below.
+    # Equal rank vectors give exactly 1, where scipy may round to just below.
     old, new = (np.unique(scores, return_inverse=True)[1] for scores in (before, after))
     if np.array_equal(old, new):
         return 1.0
@@ -119,13 +132,20 @@ def kendall_tau(before: Sequence[float], after: Sequence[float]) -> float:
 
 
 def rank_biased_overlap(before: Sequence[str], after: Sequence[str], p: float = 0.9) -> float:
-    """Return the rank-biased overlap, in [0, 1], of two rankings of equal length, extrapolated beyond it.
+    """Return the rank-biased overlap (RBO) of two rankings of equal length, extrapolated beyond their end.
 
     With A(d) the share of the first d ids that both have, and k the length, it is
-    A(k) p^k + (1 - p) / p * sum of A(d) p^d over d = 1..k. It is computed as what is missing to 1, the value of
-    two equal rankings, which is then free of rounding. At p = 0.9 the first 10 ranks carry 86 % of the weight.
+    A(k) p^k + (1 - p) / p * sum of A(d) p^d over d = 1..k. It is computed as 1 minus what is missing, so that equal
+    rankings give exactly 1. Source: Webber, Moffat and Zobel, A similarity measure for indefinite rankings, ACM TOIS
+    2010, equation 30.
 
-    Source: Webber, Moffat and Zobel, A similarity measure for indefinite rankings, ACM TOIS 2010, equation 30.
+    Args:
+        before: doc_ids, best first, shape (k,).
+        after: doc_ids, best first, shape (k,).
+        p: persistence in (0, 1). At 0.9 the first 10 ranks carry 86 % of the weight.
+
+    Returns:
+        A value in [0, 1].
     """
     apart, missing, weight = 0.0, 0.0, 1.0
     once: set[str] = set()
@@ -138,12 +158,12 @@ def rank_biased_overlap(before: Sequence[str], after: Sequence[str], p: float = 
 
 
 def same_candidates(before: Run, after: Run, depth: int) -> dict[str, tuple[Sequence[Hit], Sequence[Hit]]]:
-    """Return the first `depth` hits of both runs for each query that has any.
+    """Return query_id -> the first `depth` hits of both runs, for each query that has any.
 
     Raises:
         EvalkitError: the runs have different queries, or different candidates for a query.
     """
-    only = _apart(before.rankings, after.rankings)
+    only = _in_one_only(before.rankings, after.rankings)
     if only:
         raise EvalkitError(
             f"query {only!r} is in only one of the runs {before.name!r} and {after.name!r}; "
@@ -152,7 +172,7 @@ def same_candidates(before: Run, after: Run, depth: int) -> dict[str, tuple[Sequ
     rankings: dict[str, tuple[Sequence[Hit], Sequence[Hit]]] = {}
     for query_id, hits in before.rankings.items():
         old, new = hits[:depth], after.rankings[query_id][:depth]
-        only = _apart([hit.doc_id for hit in old], [hit.doc_id for hit in new])
+        only = _in_one_only([hit.doc_id for hit in old], [hit.doc_id for hit in new])
         if only:
             raise EvalkitError(
                 f"query {query_id!r} has passage {only!r} among the first {depth} in only one of the runs "
@@ -163,14 +183,14 @@ def same_candidates(before: Run, after: Run, depth: int) -> dict[str, tuple[Sequ
     return rankings
 
 
-def _apart(one: Iterable[str], other: Iterable[str]) -> str | None:
-    """Return the least id that only one of the two has."""
+def _in_one_only(one: Iterable[str], other: Iterable[str]) -> str | None:
+    """Return the smallest id that only one of the two has; None if there is none."""
     return min(set(one) ^ set(other), default=None)
 
 
 def _tied(hits: Iterable[Hit]) -> int:
-    return ranking.tied([hit.score for hit in hits])
+    return ranking.count_tied([hit.score for hit in hits])
 
 
 def _mean(values: Collection[float], of_none: float = 1.0) -> float:
-    return math.fsum(values) / len(values) if values else of_none
+    return fmean(values) if values else of_none

@@ -1,4 +1,4 @@
-"""What kind of query a text is: how long it is, and what its first question word asks."""
+"""Classes of queries: by length, and by question word."""
 
 import unicodedata
 from functools import cache
@@ -9,7 +9,7 @@ import regex
 from evalkit.boundary.words import BIGRAM_LANGS, words
 
 LENGTHS = {"words": (3, 6, 9), "characters": (10, 15, 25)}
-"""The longest query of each class but the last, which has no end."""
+"""The longest query of each class but the last, which is unbounded."""
 
 QUESTION_WORDS = {
     "ar": {
@@ -58,13 +58,13 @@ QUESTION_WORDS = {
         "who": "[谁誰]", "what": "什[么麼]",
     },
 }  # fmt: skip
-"""language -> kind of question -> the words that ask it, as a regular expression over lower-case text; of words that
-begin at the same place the upper kind is meant. Words that more often mean something else ("من" is "from" as well as
-"who") count only where they hardly do."""
+"""language -> question word in English -> regular expression over lower-case text. Of words that begin at the same
+position, the one listed first counts. Words with another frequent meaning ("من" is "from" as well as "who") count only
+in positions where that meaning is unlikely."""
 
 
 def query_length(text: str, lang: str) -> str:
-    """Return the class of a query's length: in words, or in characters for the languages of `BIGRAM_LANGS`."""
+    """Return the length class of a query: in words, or in characters for the languages of `BIGRAM_LANGS`."""
     length = len(words(text))
     if lang in BIGRAM_LANGS:
         # A grapheme cluster is one character: Thai vowel and tone signs belong to their consonant.
@@ -73,7 +73,7 @@ def query_length(text: str, lang: str) -> str:
 
 
 def length_labels(lang: str) -> list[str]:
-    """Return the classes of `query_length`, the shortest first."""
+    """Return the classes of `query_length`, shortest first."""
     unit, (short, middle, long) = _unit(lang), LENGTHS[_unit(lang)]
     return [
         f"up to {short} {unit}", f"{short + 1} to {middle} {unit}", f"{middle + 1} to {long} {unit}",
@@ -86,7 +86,7 @@ def _unit(lang: str) -> str:
 
 
 def question_word(text: str, lang: str) -> str:
-    """Return, in English, what the first question word of a query asks, such as "who" or "how many"; else "none"."""
+    """Return the first question word of a query in English, such as "who" or "how many"; "none" if there is none."""
     if lang not in QUESTION_WORDS:
         return "none"
     plain = unicodedata.normalize("NFC", " ".join(text.lower().split()))

@@ -1,22 +1,23 @@
-"""The one place that sorts: every order of passages in evalkit comes from here."""
+"""The order of passages: every sort of hits in evalkit is done here."""
 
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from evalkit.errors import EvalkitError
-from evalkit.evaluation.surrogate_scores import single
+from evalkit.evaluation.surrogate_scores import to_float32
 from evalkit.types import Hit, Pair, Run
 
 
 def order(hits: Iterable[Hit], prior: Mapping[str, int] | None = None) -> tuple[Hit, ...]:
     """Return `hits` best first, by the key (-score, prior rank, doc_id).
 
-    `prior` maps a doc_id to its rank in an earlier stage, so that ties keep the earlier order; without it,
-    or for a passage that it lacks, ties fall to the doc_id.
+    Args:
+        hits: in any order.
+        prior: doc_id -> rank in an earlier stage, which breaks ties. Passages that it lacks follow, by doc_id.
 
     Raises:
-        EvalkitError: a score is NaN, or a doc_id occurs twice: there is no order then.
+        EvalkitError: a score is NaN, or a doc_id occurs twice.
     """
     ranks = prior or {}
     last = len(ranks)
@@ -32,9 +33,11 @@ def order(hits: Iterable[Hit], prior: Mapping[str, int] | None = None) -> tuple[
 
 
 def trec_eval_order(hits: Iterable[Hit], spelt: Mapping[str, str] | None = None) -> tuple[Hit, ...]:
-    """Return `hits` as trec_eval orders them: falling score, held in 32 bits, and tied passages by falling doc_id.
+    """Return `hits` as trec_eval orders them: by descending 32-bit score, and ties by descending doc_id.
 
-    `spelt` has the ids that trec_eval sees, where they are other ones.
+    Args:
+        hits: in any order.
+        spelt: doc_id -> the id in the file, where it differs; ties are broken by the id in the file.
 
     Raises:
         EvalkitError: as `order`.
@@ -42,17 +45,17 @@ def trec_eval_order(hits: Iterable[Hit], spelt: Mapping[str, str] | None = None)
     names = spelt or {}
     by_id = sorted(hits, key=lambda hit: names.get(hit.doc_id, hit.doc_id), reverse=True)
     score = {hit.doc_id: hit.score for hit in by_id}
-    ordered = order((Hit(d, single(s)) for d, s in by_id), {hit.doc_id: place for place, hit in enumerate(by_id)})
+    ordered = order((Hit(d, to_float32(s)) for d, s in by_id), {hit.doc_id: place for place, hit in enumerate(by_id)})
     return tuple(Hit(hit.doc_id, score[hit.doc_id]) for hit in ordered)
 
 
-def by_rank(hits: Sequence[Hit], ranks: Mapping[str, int]) -> tuple[Hit, ...]:
-    """Return `hits` by rising `ranks`; those of one rank stay as they stood."""
+def order_by_rank(hits: Sequence[Hit], ranks: Mapping[str, int]) -> tuple[Hit, ...]:
+    """Return `hits` by ascending `ranks` (doc_id -> rank); hits of equal rank keep their order."""
     return tuple(sorted(hits, key=lambda hit: ranks[hit.doc_id]))
 
 
 def competition_ranks(values: Sequence[float]) -> list[int]:
-    """Return the ranks, from 1, of a ranking's `values`, best first: neighbours that are equal share the first one."""
+    """Return the rank, from 1, of each of a ranking's `values`, best first; equal neighbours share the first's rank."""
     ranks: list[int] = []
     for place, value in enumerate(values):
         ranks.append(ranks[-1] if place and value == values[place - 1] else place + 1)
@@ -62,12 +65,17 @@ def competition_ranks(values: Sequence[float]) -> list[int]:
 def rerank(
     first: Sequence[Hit], logits: Mapping[str, float], depth: int, tie_order: Mapping[str, int] | None = None
 ) -> tuple[Hit, ...]:
-    """Return the reranked list: the first `depth` passages by logit, then the rest as they stood.
+    """Return the reranked list: the first `depth` passages by logit, then all others in first-stage order.
 
-    Equal logits keep first-stage order, or that of `tie_order` (doc_id -> position) where a reranker has its own.
-    Passages of the head that `logits` lacks follow the scored ones in first-stage order, and so do the passages
-    below `depth`; recall at a larger cutoff therefore does not change. Scores of what follows are continued
-    strictly below the last logit, so that a reader of the run who sorts by score finds this very order.
+    Passages within `depth` that have no logit follow the scored ones, and those below `depth` come last, so recall at
+    a larger cutoff does not change. Passages without a logit get scores strictly below the last logit, so that sorting
+    by score gives this order.
+
+    Args:
+        first: the first stage's hits, best first.
+        logits: doc_id -> logit, finite.
+        depth: how many passages are reranked.
+        tie_order: doc_id -> position, which breaks ties between logits; None for first-stage order.
 
     Raises:
         EvalkitError: a logit is NaN, or a doc_id occurs twice.
@@ -78,24 +86,29 @@ def rerank(
     rest = [h for h in head if h.doc_id not in logits] + list(tail)
     last, following = scored[-1].score if scored else 0.0, []
     for hit in rest:
-        last = min(last - 1.0, math.nextafter(last, -math.inf))  # from 2**53 on, 1 less is no less
+        last = min(last - 1.0, math.nextafter(last, -math.inf))  # from 2**53 on, subtracting 1 changes nothing
         following.append(Hit(hit.doc_id, last))
     return scored + tuple(following)
 
 
-def perfect(first: Sequence[Hit], grades: Mapping[str, int], depth: int) -> tuple[Hit, ...]:
-    """Return the best order any reranker could make of the first `depth` passages: by grade, ties as they stood."""
+def oracle(first: Sequence[Hit], grades: Mapping[str, int], depth: int) -> tuple[Hit, ...]:
+    """Return the best order of the first `depth` passages: by grade, ties in first-stage order."""
     return rerank(first, {hit.doc_id: float(grades.get(hit.doc_id, 0)) for hit in first[:depth]}, depth)
 
 
-def tied(logits: Sequence[float]) -> int:
-    """Return how many of `logits` share their value with another one."""
+def count_tied(logits: Sequence[float]) -> int:
+    """Return how many of `logits` are equal to another one."""
     return sum(count for count in Counter(logits).values() if count > 1)
 
 
-def constant(scores: Sequence[float]) -> bool:
-    """Return whether there are several `scores`, and all are the same: they order nothing."""
+def is_constant(scores: Sequence[float]) -> bool:
+    """Return whether there are several `scores` and all of them are equal."""
     return len(scores) > 1 and len(set(scores)) == 1
+
+
+def oracle_run(first: Run, qrels: Mapping[str, Mapping[str, int]], depth: int) -> Run:
+    """Return the ceiling: for each query the best order of its first `depth` passages, which no reranker exceeds."""
+    return Run("perfect order", {q: oracle(hits, qrels[q], depth) for q, hits in first.rankings.items()})
 
 
 def candidates(first: Run, depth: int) -> list[Pair]:
@@ -110,9 +123,14 @@ def reorder(
     name: str,
     tie_order: Mapping[str, Mapping[str, int]] | None = None,
 ) -> Run:
-    """Return the reranked run; `logits` is query_id -> doc_id -> logit, without the passages that have none.
+    """Return the reranked run.
 
-    `tie_order` is `Scores.tie_order`.
+    Args:
+        first: the first stage's run.
+        logits: query_id -> doc_id -> logit, without the passages that have none.
+        depth: how many passages of each query are reranked.
+        name: of the reranked run.
+        tie_order: see `Scores.tie_order`.
     """
     ties = tie_order or {}
     return Run(name, {

@@ -1,4 +1,4 @@
-"""What the logits of a trial say of relevance: by grade, by threshold, and as the sigmoid would have it."""
+"""How the logits of a trial relate to relevance: by grade, by threshold, and the calibration of the sigmoid."""
 
 import math
 from typing import TYPE_CHECKING, Any
@@ -17,18 +17,18 @@ Row = dict[str, Any]
 HISTOGRAM_BINS, CALIBRATION_BINS, MOST_THRESHOLDS = 30, 10, 60
 
 
-def all_logits(effective: Settings) -> bool:
-    """Return whether a model gave a logit to every pair, by what a trial says of itself.
+def has_all_logits(effective: Settings) -> bool:
+    """Return whether a model computed a logit for every pair of a trial.
 
-    A run that was read from a file has scores of any kind, not logits. And where some pairs have no logit, the reranked
-    run continues its scores downwards: made up, and not to be told from the computed ones.
+    A run that was read from a file has scores of any kind, not logits. Where some pairs have no logit, the reranked run
+    has substitute scores for them, which cannot be distinguished from computed ones.
     """
     return "precision" in effective["reranker"] and not effective["scoring"]["pairs_unscored"]
 
 
-def logits_and_grades(trial: Trial) -> dict[str, Any] | None:
-    """Return the `scores` of `breakdown.analyse`; None without a model's logit for each pair, or any judged."""
-    if not all_logits(trial.effective):
+def analyse_scores(trial: Trial) -> dict[str, Any] | None:
+    """Return the ``scores`` of `breakdown.analyse`; None unless every pair has a logit and some pair is judged."""
+    if not has_all_logits(trial.effective):
         return None
     import numpy as np
 
@@ -41,8 +41,8 @@ def logits_and_grades(trial: Trial) -> dict[str, Any] | None:
         ),
         dtype=[("logit", np.float64), ("grade", np.float64)],
     )
-    pairs = pairs[np.argsort(pairs["logit"])]  # one order for all sums
-    logits, grades = pairs["logit"] + 0.0, pairs["grade"]  # -0.0 becomes 0.0
+    pairs = pairs[np.argsort(pairs["logit"])]  # a fixed order, so that sums do not depend on the order of queries
+    logits, grades = pairs["logit"] + 0.0, pairs["grade"]  # turns -0.0 into 0.0
     judged = ~np.isnan(grades)
     if not judged.any():
         return None
@@ -58,7 +58,7 @@ def logits_and_grades(trial: Trial) -> dict[str, Any] | None:
     logits, relevant = logits[judged], grades[judged] >= trial.slice.relevance_level
     if relevant.all() or not relevant.any():
         return found
-    sigmoids = _sigmoid(logits)
+    sigmoids = sigmoid(logits)
     found["thresholds"], found["best_f1"] = _thresholds(logits, relevant)
     found["rules"] = [
         _rule("sigmoid >= 0.8", relevant[sigmoids >= 0.8]),
@@ -72,7 +72,7 @@ def logits_and_grades(trial: Trial) -> dict[str, Any] | None:
 
 
 def _by_grade(logits: "Floats", grades: "Floats") -> dict[int | None, "Floats"]:
-    """Return the logits of each grade that occurs, ascending, and last of all those of unjudged pairs, under None."""
+    """Return grade -> logits by ascending grade, and last the logits of unjudged pairs under None."""
     import numpy as np
 
     unjudged = np.isnan(grades)
@@ -96,7 +96,7 @@ def _histogram(logits: "Floats", grades: "Floats") -> dict[str, Any]:
     low, high = float(logits[0]), float(logits[-1])
     if low == high:
         low, high = low - max(0.5, math.ulp(low)), high + max(0.5, math.ulp(high))
-    edges = np.unique(np.linspace(low, high, HISTOGRAM_BINS + 1))  # fewer where floats do not lie as dense
+    edges = np.unique(np.linspace(low, high, HISTOGRAM_BINS + 1))  # fewer edges where floats are not dense enough
     counts = {
         "unjudged" if grade is None else str(grade): np.histogram(part, edges)[0].tolist()
         for grade, part in _by_grade(logits, grades).items()
@@ -105,10 +105,10 @@ def _histogram(logits: "Floats", grades: "Floats") -> dict[str, Any]:
 
 
 def _thresholds(logits: "Floats", relevant: "Flags") -> tuple[list[Row], Row]:
-    """Return what it means to keep all pairs with at least some logit, and the logit that makes F1 highest.
+    """Return precision, recall and F1 at thresholds of the logit, and the row with the highest F1.
 
-    All distinct (ascending) logits are tried. The list holds those at quantiles: half of them over all pairs, half over
-    the relevant ones, which are even steps of recall. Of equal F1 the highest logit is best.
+    Every distinct logit is tried as the lowest one that is kept. The list has those at quantiles: half of them over all
+    pairs, half over the relevant pairs, in equal steps of recall. Of equal F1, the highest logit is the best.
     """
     import numpy as np
 
@@ -116,7 +116,7 @@ def _thresholds(logits: "Floats", relevant: "Flags") -> tuple[list[Row], Row]:
     kept = len(logits) - start
     right = np.cumsum(relevant[::-1])[::-1][start]  # relevant pairs among those that are kept
     everything = int(relevant.sum())
-    f1, sigmoids = 2 * right / (kept + everything), _sigmoid(distinct)
+    f1, sigmoids = 2 * right / (kept + everything), sigmoid(distinct)
 
     def row(i: int) -> Row:
         return {
@@ -132,7 +132,8 @@ def _thresholds(logits: "Floats", relevant: "Flags") -> tuple[list[Row], Row]:
     return [row(i) for i in chosen.tolist()], row(int(np.flatnonzero(f1 == f1.max())[-1]))
 
 
-def _sigmoid(logits: "Floats") -> "Floats":
+def sigmoid(logits: "Floats") -> "Floats":
+    """Return 1 / (1 + exp(-logit)) of an array of any shape, without overflow."""
     import numpy as np
 
     small = np.exp(-np.abs(logits))  # at most 1: no overflow
@@ -145,11 +146,13 @@ def _rule(text: str, relevant: "Flags") -> Row:
 
 
 def _calibration(sigmoids: "Floats", relevant: "Flags") -> list[Row]:
-    """Return, for each tenth of [0, 1] that holds pairs, the mean sigmoid beside the share of relevant pairs."""
+    """Return, for each tenth of [0, 1] that has pairs, the mean sigmoid and the share of relevant pairs."""
     import numpy as np
 
     edges = [i / CALIBRATION_BINS for i in range(CALIBRATION_BINS + 1)]
-    places = np.digitize(sigmoids, edges[1:-1])  # a sigmoid on an edge belongs above it, and 1 into the last bin
+    places = np.digitize(
+        sigmoids, edges[1:-1]
+    )  # a sigmoid on an edge belongs to the bin above it, and 1 to the last bin
     return [
         {
             "low": edges[i], "high": edges[i + 1], "pairs": int((places == i).sum()),

@@ -1,8 +1,9 @@
-"""How sure a difference is: intervals, tests and corrections over values that are paired query by query."""
+"""How certain a difference is: intervals, tests and corrections for values that are paired by query."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import TYPE_CHECKING, Literal
 
 from evalkit.errors import EvalkitError
@@ -38,13 +39,19 @@ class Delta:
 
 
 def paired_delta(before: Mapping[str, float], after: Mapping[str, float], confidence: float = 0.95) -> Delta:
-    """Compare two systems on the same queries: mean difference, Student's t interval, wins, ties, losses.
+    """Return the mean difference of two systems on the same queries, its interval, wins, ties and losses.
 
-    Source of the interval: mean +- t((1 + confidence) / 2, n - 1) * s / sqrt(n) over the per-query differences.
+    The interval is Student's, mean +- t((1 + confidence) / 2, n - 1) * s / sqrt(n) over the n per-query differences
+    (Student 1908, The probable error of a mean).
+
+    Args:
+        before: query_id -> value of a measure, at least one query.
+        after: the same queries' values.
+        confidence: of the interval, in (0, 1).
     """
     differences = [after[query_id] - before[query_id] for query_id in before]
     n = len(differences)
-    mean = math.fsum(differences) / n
+    mean = fmean(differences)
     low, high = _student(mean, deviation(differences) if n > 1 else 0.0, n, confidence)
     wins = sum(d > _TIE for d in differences)
     losses = sum(d < -_TIE for d in differences)
@@ -53,7 +60,7 @@ def paired_delta(before: Mapping[str, float], after: Mapping[str, float], confid
 
 @dataclass(frozen=True)
 class Comparison:
-    """What `compare` finds in the differences after - before of one measure; None where there is no telling."""
+    """The result of `compare` for one measure: differences are after - before; None where a figure is undefined."""
 
     mean: float
     low: float | None
@@ -66,12 +73,12 @@ class Comparison:
     wilcoxon_p: float | None
     randomization_p: float | None
     effect_size: float | None
-    """Cohen's d_z: the mean in standard deviations of the differences."""
+    """Cohen's d_z: the mean divided by the standard deviation of the differences."""
     wins: int
     ties: int
     losses: int
     detectable: float | None
-    """The smallest true mean difference that so many queries would show, spread as these are; in the measure's unit."""
+    """The smallest detectable true mean difference at this n and spread, in the measure's unit."""
     n: int
     """Queries."""
 
@@ -86,27 +93,36 @@ def compare(
 ) -> Comparison:
     """Compare two systems on the same queries: intervals of the mean difference, two-sided tests, effect size.
 
-    The order of the queries changes nothing, and the same `seed` gives the same figures on every machine, up to the
+    The order of the queries does not matter, and the same `seed` gives the same figures on every machine, up to the
     last digits of a float. Differences of at most 1e-9 are rounding and count as 0.
+
+    Sources of the figures:
 
     - t interval and paired t test: Student 1908.
     - Bootstrap interval by BCa over `resamples` samples of the queries: Efron 1987, Better bootstrap confidence
       intervals. Somewhat narrow with few queries: with 50 it covers 92 to 94 % instead of 95 %.
-    - Wilcoxon's signed-rank test with Pratt's zeros, which are ranked and then left out: a reranker leaves many
-      queries as they were, and where zeros are dropped before ranking, as Wilcoxon did, raising every difference can
-      weaken the evidence (Pratt 1959, Remarks on zeros and ties in the Wilcoxon signed rank procedures). Exact with
-      at most 13 differences other than 0, or at most 50 differences without ties or zeros; else normal.
+    - Wilcoxon's signed-rank test with Pratt's treatment of zeros, which are ranked and then left out: a reranker leaves
+      many queries unchanged, and if zeros are dropped before ranking, as Wilcoxon did, raising every difference can
+      weaken the evidence (Pratt 1959, Remarks on zeros and ties in the Wilcoxon signed rank procedures). Exact with at
+      most 13 differences other than 0, or at most 50 differences without ties or zeros; else by normal approximation.
     - Randomisation test: see `randomization_p`.
     - Effect size d_z, the mean over the standard deviation of the differences: Cohen 1988.
     - `detectable`, with the given `power`: see `smallest_detectable`.
 
-    Differences that are all the same give intervals without width, and `detectable` None. If they are all 0, every p
-    is 1.0 and the effect size 0.0; if not, t_p is 0.0 and the effect size None, and the tests by rank and by sign say
-    what they say. One query gives None for all but mean, wins, ties and losses. The bootstrap interval is also None
-    where every resampled mean lies on one side of the mean, as may be with a handful of resamples.
+    Differences that are all equal give intervals of width 0, and `detectable` None. If they are all 0, every p is 1.0
+    and the effect size 0.0; else t_p is 0.0 and the effect size None. One query gives None for all but mean, wins, ties
+    and losses. The bootstrap interval is also None where every resampled mean lies on one side of the mean.
+
+    Args:
+        before: query_id -> value of a measure.
+        after: the same queries' values.
+        confidence: of the intervals, in (0, 1).
+        power: probability with which `detectable` is detected.
+        seed: of bootstrap and randomisation.
+        resamples: bootstrap samples, and randomly drawn sign flips.
 
     Raises:
-        EvalkitError: no query, a query that only one system has, or a value that is not a finite number.
+        EvalkitError: there is no query, a query is in one system only, or a value is not a finite number.
     """
     differences = _differences(before, after)
     n = len(differences)
@@ -138,11 +154,17 @@ def randomization_p(
 ) -> float | None:
     """Return the two-sided p of the paired randomisation test of the mean difference; None with fewer than two queries.
 
-    Were the systems the same, each difference might as well have had the other sign: p is the share of sign flips
-    whose mean is as far from 0 as the one found. At most 13 differences other than 0 are flipped in every way, so
-    that p is exact; of more, `resamples` flips are drawn, and the one found counts as one more of them, so that p is
-    never 0. The order of the queries changes nothing. Sources: Smucker, Allan and Carterette 2007, A comparison of
-    statistical significance tests for information retrieval evaluation; for the one more, Phipson and Smyth 2010.
+    Under the null hypothesis the sign of each difference is arbitrary: p is the share of sign flips whose mean is at
+    least as far from 0 as the observed one. With at most 13 differences other than 0 all flips are enumerated, so p is
+    exact; with more, `resamples` flips are drawn, and the observed one is counted with them, so p is never 0. Sources:
+    Smucker, Allan and Carterette 2007, A comparison of statistical significance tests for information retrieval
+    evaluation; Phipson and Smyth 2010, Permutation p-values should never be zero.
+
+    Args:
+        before: query_id -> value of a measure.
+        after: the same queries' values; the order of the queries does not matter.
+        seed: of the drawn flips.
+        resamples: how many flips are drawn.
 
     Raises:
         EvalkitError: as `compare`.
@@ -151,34 +173,47 @@ def randomization_p(
 
 
 def adjust(p_values: Sequence[float | None], method: Literal["holm", "bh"]) -> list[float | None]:
-    """Return p values corrected for their number, in their order; None stays None and is not counted.
+    """Return p values corrected for their number.
 
-    "holm" bounds the chance of any false finding (Holm 1979, A simple sequentially rejective multiple test
-    procedure); "bh" bounds the expected share of false ones among the findings, for tests that are independent or
-    positively dependent (Benjamini and Hochberg 1995, Controlling the false discovery rate).
+    Args:
+        p_values: p values in [0, 1]; None for a test that gave none, which is not counted.
+        method: "holm" bounds the chance of any false finding (Holm 1979, A simple sequentially rejective multiple test
+            procedure); "bh" bounds the expected share of false ones among the findings, for tests that are
+            independent or positively dependent (Benjamini and Hochberg 1995, Controlling the false discovery rate).
+
+    Returns:
+        The corrected p values in the order of `p_values`; None stays None.
     """
-    import numpy as np
+    from scipy.stats import false_discovery_control
 
-    known = np.array([p for p in p_values if p is not None], dtype=np.float64)
-    order, number = np.argsort(known, kind="stable"), len(known)
-    if method == "holm":  # each times how many are as large or larger, and no smaller than the one before it
-        falling = np.maximum.accumulate(known[order] * np.arange(number, 0, -1))
-    else:  # each by its share of the ranks, and no larger than the one after it
-        falling = np.minimum.accumulate((known[order] / (np.arange(1, number + 1) / number))[::-1])[::-1]
-    corrected = np.empty(number)
-    corrected[order] = np.minimum(falling, 1.0)
-    values = iter(corrected.tolist())
-    return [None if p is None else next(values) for p in p_values]
+    known = [p for p in p_values if p is not None]
+    if not known:
+        return list(p_values)
+    corrected = iter(_holm(known) if method == "holm" else false_discovery_control(known, method="bh").tolist())
+    return [None if p is None else next(corrected) for p in p_values]
+
+
+def _holm(p_values: Sequence[float]) -> list[float]:
+    """Return p values times the number of those not below them, at most 1, and never below a smaller one's."""
+    corrected, largest = [0.0] * len(p_values), 0.0
+    for place, row in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        largest = max(largest, min(1.0, (len(p_values) - place) * p_values[row]))
+        corrected[row] = largest
+    return corrected
 
 
 def adjust_differing(
     p_values: Sequence[float | None], differ: Sequence[bool], method: Literal["holm", "bh"]
 ) -> list[float | None]:
-    """Return p values corrected for the number of tests in which some query differs, in their order.
+    """Return p values corrected for the number of tests in which any query differs, in their order.
 
-    A test without any difference has p 1 however many others there are: it can reject nothing and is not counted, as
-    recall of rerankings of the same candidates. Leaving out what can reject nothing keeps the bound (Tarone 1990, A
-    modified Bonferroni method for discrete data). None stays None.
+    A test without any difference, such as recall of two rerankings of the same candidates, has p 1 and cannot reject.
+    Leaving out tests that cannot reject keeps the bound (Tarone 1990, A modified Bonferroni method for discrete data).
+
+    Args:
+        p_values: None for a test without a p value, which stays None.
+        differ: for each test, whether any query differs.
+        method: see `adjust`.
     """
     counted = adjust([p if some else None for p, some in zip(p_values, differ, strict=True)], method)
     return [
@@ -187,13 +222,13 @@ def adjust_differing(
 
 
 def any_differs(before: Mapping[str, float], after: Mapping[str, float]) -> bool:
-    """Return whether any query has another value, by more than rounding."""
+    """Return whether any query differs by more than rounding (1e-9)."""
     return any(abs(after[query_id] - before[query_id]) > _TIE for query_id in before)
 
 
 @dataclass(frozen=True)
 class Equivalence:
-    """Whether the mean difference after - before is shown to be less than a margin, either way."""
+    """Whether the mean difference after - before is shown to lie within a margin around 0."""
 
     margin: float
     mean: float
@@ -209,14 +244,20 @@ class Equivalence:
 def equivalence(
     before: Mapping[str, float], after: Mapping[str, float], margin: float, alpha: float = 0.05
 ) -> Equivalence:
-    """Test whether the mean difference lies between -margin and margin, by two one-sided t tests.
+    """Test whether the mean difference lies between -margin and margin, by two one-sided t tests (TOST).
 
-    `margin` is in the measure's unit. Differences that are all the same give p 0.0 within the margin and 1.0 outside
-    or on it, so identical runs are equivalent. Source: Schuirmann 1987, A comparison of the two one-sided tests
-    procedure and the power approach for assessing the equivalence of average bioavailability.
+    Differences that are all equal give p 0.0 within the margin and 1.0 outside or on it, so identical runs are
+    equivalent. Source: Schuirmann 1987, A comparison of the two one-sided tests procedure and the power approach for
+    assessing the equivalence of average bioavailability.
+
+    Args:
+        before: query_id -> value of a measure.
+        after: the same queries' values.
+        margin: above 0, in the measure's unit.
+        alpha: level of the test.
 
     Raises:
-        EvalkitError: a margin that is not above 0, or as `compare`.
+        EvalkitError: the margin is not above 0, or as for `compare`.
     """
     if not margin > 0:
         raise EvalkitError(f"the margin of an equivalence test is {margin}; it must be above 0")
@@ -229,17 +270,25 @@ def equivalence(
 
 
 def deviation(values: Sequence[float]) -> float:
-    """Return the standard deviation of a sample, with n - 1 in the denominator."""
-    mean = math.fsum(values) / len(values)
+    """Return the standard deviation of two or more values, with n - 1 in the denominator."""
+    mean = fmean(values)
     return math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1))
 
 
 def smallest_detectable(spread: float, n: int, confidence: float = 0.95, power: float = 0.8) -> float | None:
-    """Return the smallest true mean difference whose interval leaves out 0 with probability `power`.
+    """Return the smallest true mean difference whose interval excludes 0 with probability `power`.
 
-    `spread` is the standard deviation of the per-query differences, `n` the number of queries; None where there is
-    no telling (fewer than two queries, or no spread). Source: power of the paired t test by the noncentral t
-    distribution, one side of it, as in G*Power (Faul et al. 2007) and statsmodels' TTestPower.
+    Source: power of the paired t test by the noncentral t distribution, one tail of it, as in G*Power (Faul et al.
+    2007) and statsmodels' TTestPower.
+
+    Args:
+        spread: standard deviation of the per-query differences.
+        n: number of queries.
+        confidence: of the interval, in (0, 1).
+        power: probability in (0, 1).
+
+    Returns:
+        A difference in the unit of `spread`; None with fewer than two queries or without spread.
     """
     from scipy.stats import t
 
@@ -251,8 +300,13 @@ def smallest_detectable(spread: float, n: int, confidence: float = 0.95, power: 
 def detectable_above(critical: float, spread: float, n: int, power: float = 0.8) -> float:
     """Return the true mean for which Student's t of `n` values is above `critical` with probability `power`.
 
-    `spread` is their standard deviation, above 0; `n` is 2 or more. Source: the noncentral t distribution, as in
-    `smallest_detectable`.
+    Source: the noncentral t distribution, as in `smallest_detectable`.
+
+    Args:
+        critical: critical value of t.
+        spread: standard deviation of the values, above 0.
+        n: number of values, 2 or more.
+        power: probability in (0, 1).
     """
     from scipy.optimize import brentq
     from scipy.stats import nct
@@ -261,7 +315,7 @@ def detectable_above(critical: float, spread: float, n: int, power: float = 0.8)
         return float(nct.sf(critical, n - 1, effect * math.sqrt(n))) - power
 
     if short_of_power(0.0) >= 0:
-        return 0.0  # less power is asked for than chance has
+        return 0.0  # chance alone has more power than requested
     most = 1.0
     while short_of_power(most) < 0:
         most *= 2
@@ -269,19 +323,24 @@ def detectable_above(critical: float, spread: float, n: int, power: float = 0.8)
 
 
 def lower_bound(values: Sequence[float], confidence: float = 0.95) -> float:
-    """Return the one-sided lower bound of the mean of two or more values: mean - t(confidence, n - 1) * s / sqrt(n)."""
+    """Return Student's one-sided lower bound of a mean: mean - t(confidence, n - 1) * s / sqrt(n).
+
+    Args:
+        values: two or more.
+        confidence: of the bound, in (0, 1).
+    """
     from scipy.stats import t
 
     n = len(values)
-    return math.fsum(values) / n - float(t.ppf(confidence, n - 1)) * deviation(values) / math.sqrt(n)
+    return fmean(values) - float(t.ppf(confidence, n - 1)) * deviation(values) / math.sqrt(n)
 
 
 _TIE = 1e-9
-"""Differences below this are rounding, not ranking."""
+"""Smaller differences are rounding."""
 
 
 def _differences(before: Mapping[str, float], after: Mapping[str, float]) -> "Values":
-    """Return after - before in the order of the query ids, without the rounding that would break ties."""
+    """Return after - before, shape (queries,), by ascending query_id, rounded so that equal differences are ties."""
     import numpy as np
 
     if before.keys() != after.keys():
@@ -295,14 +354,14 @@ def _differences(before: Mapping[str, float], after: Mapping[str, float]) -> "Va
         query_id = ordered[int(np.argmin(np.isfinite(differences)))]
         raise EvalkitError(f"query {query_id!r} has a value that is not a finite number; evaluate it again")
     differences[np.abs(differences) <= _TIE] = 0.0
-    return differences.round(12)  # 0.3 - 0.2 and 0.2 - 0.1 are the same
+    return differences.round(12)  # else 0.3 - 0.2 and 0.2 - 0.1 would differ
 
 
 def _mean_and_spread(differences: "Values") -> tuple[float, float]:
-    """Return the mean, and the standard deviation: 0.0 for one difference, or for all the same."""
+    """Return mean and standard deviation; the latter is 0.0 for one difference, or if all are equal."""
     if float(differences.max() - differences.min()) <= _TIE:
         return float(differences[0]), 0.0
-    return math.fsum(differences) / len(differences), deviation(differences.tolist())
+    return fmean(differences), deviation(differences.tolist())
 
 
 def _student(mean: float, spread: float, n: int, confidence: float) -> tuple[float | None, float | None]:
@@ -315,7 +374,7 @@ def _student(mean: float, spread: float, n: int, confidence: float) -> tuple[flo
 
 
 def _t_above(distance: float, spread: float, n: int) -> float:
-    """Return the chance of a mean `distance` or more above the truth; without spread, none above 0 and all else."""
+    """Return the probability that a mean exceeds its true value by `distance` or more."""
     from scipy.stats import t
 
     if not spread:
@@ -330,7 +389,7 @@ def _wilcoxon_p(differences: "Values") -> float | None:
     if len(differences) < 2:
         return None
     changed = differences != 0
-    if changed.sum() <= ENUMERATED:  # where there are zeros or ties, scipy approximates, or takes seconds
+    if changed.sum() <= ENUMERATED:  # with zeros or ties, scipy approximates or takes seconds
         ranks = np.sign(differences) * rankdata(np.abs(differences))
         return _exact_p(ranks[changed])
     return float(wilcoxon(differences, zero_method="pratt").pvalue)
@@ -350,12 +409,12 @@ def _bca(
         return mean, mean
     rng = np.random.default_rng(seed)
     means = np.concatenate([differences[rng.integers(0, n, (m, n))].mean(axis=1) for m in _chunks(resamples, n)])
-    # Means equal to the one found count half, as measures take few values; equal but for the order of summation.
+    # Means equal to the observed one, up to the order of summation, count half, as measures take few values.
     below = float(np.mean(means < mean - _TIE) + np.mean(means <= mean + _TIE)) / 2
     if below in (0.0, 1.0):
         return None, None
     bias = ndtri(below)
-    from_mean = differences - mean  # the jackknife's influences of a mean, but for a factor that cancels out
+    from_mean = differences - mean  # jackknife influence values of a mean, up to a factor that cancels
     acceleration = np.sum(from_mean**3) / np.sum(from_mean**2) ** 1.5 / 6
     z = bias + ndtri([(1 - confidence) / 2, (1 + confidence) / 2])
     low, high = np.quantile(means, ndtr(bias + z / (1 - acceleration * z)))
@@ -367,7 +426,7 @@ def _randomization_p(differences: "Values", seed: int, resamples: int) -> float 
 
     if len(differences) < 2:
         return None
-    changed = differences[differences != 0]  # a 0 is the same with either sign
+    changed = differences[differences != 0]  # flipping a 0 changes nothing
     n = len(changed)
     if n <= ENUMERATED:
         return _exact_p(changed)
@@ -377,7 +436,7 @@ def _randomization_p(differences: "Values", seed: int, resamples: int) -> float 
 
 
 def _exact_p(values: "Values") -> float:
-    """Return the share of all sign flips of `values` whose sum is as far from 0 as theirs."""
+    """Return the share of all sign flips of `values` whose sum is at least as far from 0 as theirs."""
     import numpy as np
 
     n = len(values)
@@ -386,23 +445,23 @@ def _exact_p(values: "Values") -> float:
 
 
 def _as_far(flips: "npt.NDArray[np.bool_]", values: "Values") -> int:
-    """Count the rows of `flips`, each saying whose sign changes, that leave the sum of `values` as far from 0."""
+    """Count the rows of `flips`, shape (m, n), whose sign changes leave the sum of `values` at least as far from 0."""
     import numpy as np
 
     total = math.fsum(values)
     sums = total - 2 * (flips @ values)
-    return int(np.count_nonzero(np.abs(sums) >= abs(total) - _TIE))  # what differs by rounding is as far
+    return int(np.count_nonzero(np.abs(sums) >= abs(total) - _TIE))  # up to rounding
 
 
 def _chunks(resamples: int, n: int) -> Iterator[int]:
-    """Cut `resamples` samples of `n` values into numbers of samples that fit into a few megabytes."""
+    """Yield sizes of batches of samples of `n` values, each batch of a few megabytes, `resamples` in all."""
     size = max(1, _CHUNK // n)
     for start in range(0, resamples, size):
         yield min(size, resamples - start)
 
 
 ENUMERATED = 13
-"""So many differences have 8,192 flips of their signs: no more than are drawn of others, so all are tried."""
+"""Up to so many differences all sign flips are enumerated: 8,192, fewer than are drawn otherwise."""
 
 _CHUNK = 2**18
 """Values drawn at a time."""

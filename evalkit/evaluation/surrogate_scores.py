@@ -1,4 +1,4 @@
-"""Scores that fall strictly in 32 bits, as close as can be to scores that do not: the order is in the scores alone."""
+"""Strictly decreasing 32-bit scores that are closest to given scores, so that sorting by score gives the ranking."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -10,17 +10,21 @@ if TYPE_CHECKING:
     Steps = NDArray[np.int64]
 
 _SUBNORMAL = (1 << 23) - 1
-"""Numbers between 0 and the least normal one; some tools read them as 0, so none of them makes a difference here."""
+"""Count of subnormal numbers on one side of 0; they count as 0 here, since some tools read them as 0."""
 _LARGEST = 0x7F7F_FFFF - _SUBNORMAL
-"""The largest finite number, counted in steps from 0."""
+"""The largest finite number, in steps from 0."""
 
 
-def falling(scores: Sequence[float]) -> list[float]:
-    """Return `scores`, of a ranking and best first, with each that does not fall below the one before it moved.
+def strictly_decreasing(scores: Sequence[float]) -> list[float]:
+    """Return the scores of a ranking, adjusted so that they strictly decrease in 32 bits.
 
-    One that is moved becomes the largest 32-bit number below the one before it, and infinite ones the largest finite
-    number; those that fall by themselves stay as they are, bit by bit. Where there is no room left below, as after the
-    lowest number of all, those before move up by the least that makes room.
+    Args:
+        scores: best first; infinite ones are allowed.
+
+    Returns:
+        As many scores. One that is below its predecessor in 32 bits is unchanged, bit by bit. Any other becomes the
+        largest 32-bit number below its predecessor, and infinity the largest finite number. Where there is no number
+        left below, the predecessors are raised as little as possible.
     """
     import numpy as np
 
@@ -31,22 +35,22 @@ def falling(scores: Sequence[float]) -> list[float]:
         single = wanted.astype(np.float32)
     steps = np.clip(_steps(single), -_LARGEST, _LARGEST)
     places = np.arange(len(steps))
-    # A step below the one before is what is left of a running minimum, once every place is given back its number.
+    # Strictly decreasing steps are a running minimum of steps + position, less the position.
     moved = np.minimum.accumulate(steps + places) - places
     moved = np.maximum(moved, len(steps) - 1 - places - _LARGEST)
     stays = (moved == steps) & np.isfinite(single)
     return [score if stay else value for score, stay, value in zip(wanted.tolist(), stays.tolist(), _values(moved))]
 
 
-def single(score: float) -> float:
-    """Return `score` as 32 bits hold it, infinite where it is beyond them."""
+def to_float32(score: float) -> float:
+    """Round `score` to 32 bits; infinite where it exceeds them."""
     import ctypes
 
     return ctypes.c_float(score).value
 
 
 def _steps(values: "NDArray[np.float32]") -> "Steps":
-    """Return how many 32-bit numbers away from 0 each of `values` is; subnormal ones are 0."""
+    """Return how many 32-bit numbers each of `values` is away from 0; 0 for subnormal ones."""
     import numpy as np
 
     bits = values.view(np.int32).astype(np.int64)
@@ -56,7 +60,7 @@ def _steps(values: "NDArray[np.float32]") -> "Steps":
 
 
 def _values(steps: "Steps") -> list[float]:
-    """Return the numbers so many steps away from 0."""
+    """Return the 32-bit numbers that are `steps` away from 0."""
     import numpy as np
 
     size = np.abs(steps)

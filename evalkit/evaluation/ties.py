@@ -17,23 +17,31 @@ from evalkit.types import Effectiveness, Hit, Run
 
 @dataclass(frozen=True)
 class Tied:
-    """A measure in [0, 1] over all orders of the passages whose scores are equal; each order is equally likely."""
+    """A measure in [0, 1] over all orders of tied passages, each order equally likely."""
 
     expected: float
     low: float
-    """Every tied group stands worst grade first."""
+    """With the worst grade first in every tied group."""
     high: float
-    """Every tied group stands best grade first."""
+    """With the best grade first in every tied group."""
 
 
 def evaluate(
     run: Run, qrels: Mapping[str, Mapping[str, int]], measures: Sequence[Measure], relevance_level: int
 ) -> dict[str, dict[str, Tied]]:
-    """Measure `run` whatever the order of its ties: measure name -> query_id -> `Tied`, for every query of `qrels`.
+    """Measure a run over all orders of its tied passages.
 
-    Neighbours in a ranking are tied where their scores are equal floats. Queries, grades and `relevance_level` count
-    as in `evalkit.evaluation.measures.evaluate`, which values the worst and the best order; where these are equal,
-    so is the expected value, and nothing else is computed.
+    Neighbours in a ranking are tied where their scores are equal floats. The worst and the best order are measured by
+    `evalkit.evaluation.measures.evaluate`; the expected value is computed by formula where these differ.
+
+    Args:
+        run: rankings, best first.
+        qrels: query_id -> doc_id -> grade.
+        measures: what to measure.
+        relevance_level: as in `evalkit.evaluation.measures.evaluate`.
+
+    Returns:
+        Measure name -> query_id -> expected, lowest and highest value, for every query of `qrels`.
 
     Raises:
         EvalkitError: there are no judgments.
@@ -52,9 +60,9 @@ def evaluate(
 
 
 def means(values: Mapping[str, Mapping[str, Tied]]) -> dict[str, Tied]:
-    """Return the arithmetic mean over queries of each measure, for what `evaluate` returned.
+    """Return measure name -> arithmetic means over queries of what `evaluate` returned.
 
-    The low mean is that of the worst order of every query at once, and the high mean that of the best.
+    The low mean has the worst order in every query at once, and the high mean the best.
     """
     expected, low, high = (
         Effectiveness({name: {q: getattr(v, field) for q, v in of.items()} for name, of in values.items()}).mean()
@@ -66,7 +74,7 @@ def means(values: Mapping[str, Mapping[str, Tied]]) -> dict[str, Tied]:
 def _sorted_ties(run: Run, qrels: Mapping[str, Mapping[str, int]], best_first: bool) -> Run:
     def hits(query_id: str, grades: Mapping[str, int]) -> Iterator[Hit]:
         for group in _ties(run.rankings.get(query_id, ())):
-            # An unjudged passage is never relevant, whatever the relevance level: it stands below every grade.
+            # An unjudged passage is never relevant, at any relevance level: it counts as worse than every grade.
             yield from sorted(group, key=lambda hit: grades.get(hit.doc_id, -math.inf), reverse=best_first)
 
     return Run(run.name, {query_id: tuple(hits(query_id, grades)) for query_id, grades in qrels.items()})
@@ -77,7 +85,7 @@ def _ties(hits: Iterable[Hit]) -> Iterator[list[Hit]]:
 
 
 def _gains(measure: Measure, grades: Mapping[str, int], relevance_level: int) -> dict[str, int]:
-    """Return what each judged passage adds: its grade for nDCG, else 1 where it is relevant."""
+    """Return doc_id -> gain: the grade for nDCG, else 1 if relevant and 0 if not."""
     if measure.kind == "nDCG":
         return {doc_id: max(grade, 0) for doc_id, grade in grades.items()}
     level = measure.relevance_level or relevance_level
@@ -86,13 +94,13 @@ def _gains(measure: Measure, grades: Mapping[str, int], relevance_level: int) ->
 
 class _Group(NamedTuple):
     above: int
-    """Passages that rank above all of the group."""
+    """Passages ranked above the group."""
     size: int
     gain: int
-    """Sum over the group; where gains are 0 and 1, how many of its passages are relevant."""
+    """Sum of gains in the group; for binary gains, the number of relevant passages."""
 
     def ranks(self, cutoff: int) -> range:
-        """The ranks, from 1, that the group holds within `cutoff`."""
+        """The ranks, from 1, that the group occupies within `cutoff`."""
         return range(self.above + 1, min(self.above + self.size, cutoff) + 1)
 
 
@@ -128,7 +136,7 @@ def _found(groups: Sequence[_Group], cutoff: int) -> float:
 
 
 def _first_relevant(groups: Iterable[_Group]) -> _Group:
-    """Return the group that has the first relevant passage in every order."""
+    """Return the group that contains the first relevant passage in every order."""
     return next(group for group in groups if group.gain)
 
 
@@ -136,7 +144,7 @@ def _reciprocal_rank(g: _Group, cutoff: int) -> float:
     """Return the sum over the ranks of `g` of 1 / rank, times the probability that the first relevant one is there."""
     total, none_above = 0.0, 1.0
     for i, rank in enumerate(g.ranks(cutoff)):
-        here = g.gain / (g.size - i)  # given that all relevant passages are among the size - i that are left
+        here = g.gain / (g.size - i)  # given that all relevant passages are among the remaining size - i
         total += none_above * here / rank
         none_above *= 1 - here
     return total
@@ -151,13 +159,13 @@ def _success(g: _Group, cutoff: int) -> float:
 def _sum_of_precisions(groups: Sequence[_Group], cutoff: int) -> float:
     """Return the expected sum, over relevant passages, of the precision at their rank.
 
-    A place of a group is relevant with probability gain / size. If it is, then each of the i places of the group
-    before it is relevant with probability (gain - 1) / (size - 1).
+    A position of a group is relevant with probability gain / size. If it is, each of the i earlier positions of the
+    group is relevant with probability (gain - 1) / (size - 1).
     """
     total, above = 0.0, 0
     for g in groups:
-        beside = (g.gain - 1) / max(g.size - 1, 1)
-        precisions = math.fsum((above + 1 + i * beside) / rank for i, rank in enumerate(g.ranks(cutoff)))
+        others = (g.gain - 1) / max(g.size - 1, 1)
+        precisions = math.fsum((above + 1 + i * others) / rank for i, rank in enumerate(g.ranks(cutoff)))
         total += g.gain / g.size * precisions
         above += g.gain
     return total

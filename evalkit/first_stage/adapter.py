@@ -4,7 +4,14 @@ import math
 from collections.abc import Iterable, Mapping, Set
 from typing import Any
 
-from evalkit.boundary.foreign_code import ForeignComponent, check_takes, class_path, is_ours, kind, number
+from evalkit.boundary.foreign_code import (
+    ForeignComponent,
+    check_parameters,
+    class_path,
+    describe_type,
+    is_ours,
+    to_float,
+)
 from evalkit.boundary.text import quoted
 from evalkit.boundary.validation import LINE
 from evalkit.errors import EvalkitError
@@ -12,18 +19,18 @@ from evalkit.first_stage.base import FirstStage
 from evalkit.types import Hit, Run, Settings, Slice
 
 
-def first_stage_of(component: object, where: str | None = None) -> FirstStage:
+def adapt_first_stage(component: object, where: str | None = None) -> FirstStage:
     """Return a first stage that keeps the contract, whatever the component returns; `where` names it in messages.
 
     Raises:
         EvalkitError: it lacks `search`, or a member of it is of the wrong kind.
     """
-    if isinstance(component, _AnyFirstStage) or (isinstance(component, FirstStage) and is_ours(component)):
+    if isinstance(component, _AdaptedFirstStage) or (isinstance(component, FirstStage) and is_ours(component)):
         return component
-    return _AnyFirstStage(component, where or class_path(component))
+    return _AdaptedFirstStage(component, where or class_path(component))
 
 
-class _AnyFirstStage(FirstStage):
+class _AdaptedFirstStage(FirstStage):
     """A first stage of somebody else's, whether or not it inherits."""
 
     def __init__(self, component: object, where: str) -> None:
@@ -31,7 +38,7 @@ class _AnyFirstStage(FirstStage):
         self.name = self._of.label()
         search = self._of.method("search")
         assert search is not None
-        check_takes(search, 2, f"{where}: search")
+        check_parameters(search, 2, f"{where}: search")
 
     @property
     def cache_s(self) -> float:  # type: ignore[override]  # of the last search
@@ -51,7 +58,8 @@ def _run(value: object, data: Slice, name: str, where: str) -> Run:
     rankings = value.rankings if isinstance(value, Run) else value
     if not isinstance(rankings, Mapping):
         raise EvalkitError(
-            f"{where} returned {kind(value)}, and has to return a Run (evalkit.types): query_id -> hits, best first"
+            f"{where} returned {describe_type(value)}, and has to return a Run (evalkit.types): query_id -> hits, best "
+            "first"
         )
     if strange := [query_id for query_id in rankings if query_id not in data.queries]:
         raise EvalkitError(f"{where} returned hits for {quoted(strange[0])}, which is no query of the slice")
@@ -65,11 +73,13 @@ def _hits(value: Any, query_id: str, where: str) -> tuple[Hit, ...]:
     hits: list[Hit] = []
     of = f"{where}: hit {{}} of query {quoted(query_id)}"
     if isinstance(value, str | Mapping | Set) or not isinstance(value, Iterable):
-        raise EvalkitError(f"{where}: hits of query {quoted(query_id)} are {kind(value)}, and have to be a list")
+        raise EvalkitError(
+            f"{where}: hits of query {quoted(query_id)} are {describe_type(value)}, and have to be a list"
+        )
     for rank, hit in enumerate(value, 1):
         if not isinstance(hit, tuple | list) or len(hit) != 2 or not isinstance(hit[0], str):
-            raise EvalkitError(f"{of.format(rank)} is {kind(hit)}, and has to be (doc_id, score)")
-        score = number(hit[1], rank, where)
+            raise EvalkitError(f"{of.format(rank)} is {describe_type(hit)}, and has to be (doc_id, score)")
+        score = to_float(hit[1], rank, where)
         if score is None or not math.isfinite(score):
             raise EvalkitError(f"{of.format(rank)} has the score {score}, and a finite number is needed")
         if hits and score > hits[-1].score:

@@ -59,19 +59,19 @@ class Analysis:
         return [token for piece in self.split(text) if (token := self.token(piece)) is not None]
 
 
-def choose(kind: str, lang: str) -> Analysis:
+def select_analysis(kind: str, lang: str) -> Analysis:
     """Return the analysis `kind` for a language code; "auto" is bigrams, white space or words, by language.
 
     Raises:
         EvalkitError: there is no such kind, `lang` is no language code, or "auto" knows no language by it.
     """
     if kind not in KINDS:
-        raise EvalkitError(f"first_stage.analysis={kind!r}: there is {', '.join(KINDS)}")
+        raise EvalkitError(f"first_stage.analysis={kind!r}: choose from {', '.join(KINDS)}")
     if not (lang.isascii() and lang.isalpha() and lang.islower() and len(lang) in (2, 3)):
         raise EvalkitError(f"slice.lang={lang!r} is no ISO 639-1 code such as en, zh or sw")
     lang = languages.canonical(lang)
     if kind == "auto":
-        if not languages.known(lang):
+        if not languages.has_two_letter_code(lang):
             raise EvalkitError(
                 f"slice.lang={lang}: no language with an ISO 639-1 code has this one, so first_stage.analysis=auto "
                 "cannot choose; set first_stage.analysis to words (splits at all but letters and digits), folded, "
@@ -86,7 +86,7 @@ def choose(kind: str, lang: str) -> Analysis:
     stop, stem = _stopwords(lang), _stemmer(lang)
 
     def folded_words(text: str) -> list[str]:
-        return words(folded(text))
+        return words(fold_marks(text))
 
     def token(word: str) -> str | None:
         return None if word in stop else stem(word)
@@ -98,7 +98,7 @@ def choose(kind: str, lang: str) -> Analysis:
     return Analysis(folded_words if kind == "folded" else words, token, facts)
 
 
-def folded(text: str) -> str:
+def fold_marks(text: str) -> str:
     """Return `text` without its combining marks: accents, tones, vowel signs."""
     return str(_MARKS.sub("", unicodedata.normalize("NFD", text)))
 

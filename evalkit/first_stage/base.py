@@ -40,7 +40,7 @@ class FirstStage(ABC):
             EvalkitError: this first stage cannot search texts of that language as it is set up.
         """
 
-    def most_hits(self) -> int | None:
+    def max_hits(self) -> int | None:
         """Return how many passages a finished run has of the query that has most; None for what is no finished run."""
         return None
 

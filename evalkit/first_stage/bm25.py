@@ -4,7 +4,7 @@ import time
 import unicodedata
 from array import array
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from evalkit.boundary import languages, words
@@ -13,7 +13,7 @@ from evalkit.errors import EvalkitError
 from evalkit.evaluation import ranking
 from evalkit.first_stage import analysis as text_analysis
 from evalkit.first_stage import cache as kept
-from evalkit.first_stage.analysis import Analysis, choose
+from evalkit.first_stage.analysis import Analysis, select_analysis
 from evalkit.first_stage.base import FirstStage
 from evalkit.types import Hit, Run, Settings, Slice
 
@@ -31,16 +31,20 @@ class BM25(FirstStage):
     """BM25 in bm25s's `method`; "lucene" with k1 0.9 and b 0.4 are Anserini's MS MARCO settings."""
 
     k1: float = 0.9
+    """Term frequency saturation, 0 or more."""
     b: float = 0.4
+    """Length normalization, from 0 (none) to 1 (full)."""
     method: str = "lucene"
+    """Formula, in bm25s's terms: lucene, robertson or atire."""
     analysis: str = "auto"
+    """How texts become tokens: auto (by language), words, folded, bigrams or whitespace."""
     cache: str = "off"
+    """Where the index is cached: auto (the cache folder, large indexes only), off, or a folder."""
     name: str = "bm25"
-    cache_s: float = field(default=0.0, init=False)
-    """Time of the last search that went into keeping its index, and no part of what it cost."""
-    index_s: float | None = field(default=None, init=False)
-    """Time of the last search before the first query: to make the index or to read it."""
-    _facts: dict[str, Any] = field(default_factory=dict, repr=False)
+    """Name in results and reports."""
+
+    def __post_init__(self) -> None:
+        self._facts: dict[str, Any] = {}
 
     def check(self) -> None:
         """Check the parameters.
@@ -48,10 +52,10 @@ class BM25(FirstStage):
         Raises:
             EvalkitError: one of them is out of range.
         """
-        choose(self.analysis, "en")
+        select_analysis(self.analysis, "en")
         kept.check(self.cache)
         if self.method not in METHODS:
-            raise EvalkitError(f"first_stage.method={self.method}: there is {', '.join(METHODS)}")
+            raise EvalkitError(f"first_stage.method={self.method}: choose from {', '.join(METHODS)}")
         if self.k1 < 0 or not 0 <= self.b <= 1:
             raise EvalkitError(f"first_stage.k1={self.k1}, first_stage.b={self.b}: k1 is 0 or more, b between 0 and 1")
 
@@ -59,9 +63,9 @@ class BM25(FirstStage):
         """Check that the analysis can be had for a language.
 
         Raises:
-            EvalkitError: it cannot (see `evalkit.first_stage.analysis.choose`).
+            EvalkitError: it cannot (see `evalkit.first_stage.analysis.select_analysis`).
         """
-        choose(self.analysis, languages.canonical(lang))
+        select_analysis(self.analysis, languages.canonical(lang))
 
     def search(self, data: Slice, depth: int) -> Run:
         """Index the slice and return the best `depth` passages of each query; a passage that scores 0 is no hit.
@@ -73,7 +77,7 @@ class BM25(FirstStage):
         """
         began = time.perf_counter()
         got = self._index(data)
-        index, self.cache_s = got.value, got.keeping_s
+        index, self.cache_s = got.value, got.cache_s
         self.index_s = time.perf_counter() - began - self.cache_s
         self._facts = {
             "analysis": dict(index.analysis.facts),
@@ -83,18 +87,18 @@ class BM25(FirstStage):
         queries = track(data.queries.items(), "searching", "queries", len(data.queries))
         return Run(self.name, {query_id: index.search(text, depth) for query_id, text in queries})
 
-    def _index(self, data: Slice) -> "kept.Got[Index]":
-        place = kept.chosen(self.cache, len(data.docs), _KEPT_FROM)
+    def _index(self, data: Slice) -> "kept.CacheResult[Index]":
+        place = kept.open_cache(self.cache, len(data.docs), _KEPT_FROM)
         if place is None:
-            return kept.Got(self.index(data), False, 0.0)
-        how = choose(self.analysis, data.lang)
+            return kept.CacheResult(self.index(data), False, 0.0)
+        how = select_analysis(self.analysis, data.lang)
         facts = {
             "method": self.method,
             "k1": self.k1,
             "b": self.b,
             "analysis": {**how.facts, "unicode": unicodedata.unidata_version},
-            "code": kept.code_hash(__file__, text_analysis.__file__, words.__file__),
-            "versions": kept.versions("bm25s", "numpy", "scipy", "PyStemmer", "regex"),
+            "code": kept.hash_code(__file__, text_analysis.__file__, words.__file__),
+            "versions": kept.package_versions("bm25s", "numpy", "scipy", "PyStemmer", "regex"),
         }
         return place.get(
             "bm25", facts, data.docs, lambda: self.index(data), _packed, lambda arrays: self._unpacked(arrays, how)
@@ -106,8 +110,8 @@ class BM25(FirstStage):
         Raises:
             ValueError: the arrays do not fit together.
         """
-        doc_ids = tuple(kept.unpacked_texts(arrays, "doc_ids"))
-        vocabulary = {token: number for number, token in enumerate(kept.unpacked_texts(arrays, "tokens"), 1)}
+        doc_ids = tuple(kept.unpack_texts(arrays, "doc_ids"))
+        vocabulary = {token: number for number, token in enumerate(kept.unpack_texts(arrays, "tokens"), 1)}
         data, rows, ends = (arrays[name] for name in ("scores", "rows", "columns"))
         if len(ends) != len(vocabulary) + 2 or not ends[-1] == len(data) == len(rows) or rows.max() >= len(doc_ids):
             raise ValueError("its arrays do not fit together")
@@ -130,7 +134,7 @@ class BM25(FirstStage):
         """
         import numpy as np
 
-        how = choose(self.analysis, data.lang)
+        how = select_analysis(self.analysis, data.lang)
         ids = _Ids(how)
         tokens = array("i")  # of all passages, one after the other: 8.8 million of MS MARCO take 1.4 GB
         ends = array("q", [0])
@@ -196,8 +200,8 @@ def _packed(index: Index) -> dict[str, Any]:
 
     scores = index.engine.scores
     return {
-        **kept.packed_texts(index.doc_ids, "doc_ids"),
-        **kept.packed_texts(index.vocabulary, "tokens"),
+        **kept.pack_texts(index.doc_ids, "doc_ids"),
+        **kept.pack_texts(index.vocabulary, "tokens"),
         "scores": scores["data"],
         "rows": scores["indices"],
         "columns": scores["indptr"],

@@ -18,7 +18,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from evalkit.boundary.atomic import sync
+from evalkit.boundary.atomic import fsync
 from evalkit.boundary.progress import say, stage
 from evalkit.errors import EvalkitError, nearest
 
@@ -35,17 +35,17 @@ _OF_FREE = 0.1
 
 
 @dataclass(frozen=True)
-class Got(Generic[T]):
+class CacheResult(Generic[T]):
     """An index, and where it came from."""
 
     value: T
     from_cache: bool
-    keeping_s: float
+    cache_s: float
     """Time spent on the cache beside reading from it: fingerprint and writing. No part of what a first stage costs."""
 
 
 @dataclass(frozen=True)
-class Kept:
+class CacheEntry:
     """An index on disk."""
 
     folder: Path
@@ -70,17 +70,17 @@ class Cache:
         make: Callable[[], T],
         pack: Callable[[T], Arrays],
         unpack: Callable[[Arrays], T],
-    ) -> Got[T]:
+    ) -> CacheResult[T]:
         """Return what is kept under these facts and texts, or make it and keep it.
 
         What cannot be read or kept is said aloud and is no error: a cache is not what the work depends on.
         """
         started = time.perf_counter()
         with stage("taking the fingerprint of the passages"):
-            described = {"layout": _LAYOUT, "kind": kind, **facts, "docs": texts_hash(docs)}
+            described = {"layout": _LAYOUT, "kind": kind, **facts, "docs": hash_texts(docs)}
         digest = hashlib.sha256(json.dumps(described, sort_keys=True, allow_nan=False).encode()).hexdigest()
         where = self.folder / f"{kind}-{digest[:32]}"
-        keeping_s = time.perf_counter() - started
+        cache_s = time.perf_counter() - started
         if where.exists():
             try:
                 with stage("reading the index from the cache"):
@@ -92,11 +92,11 @@ class Cache:
                 say(f"  index from the cache: {where}")
                 with suppress(OSError):  # a cache that others fill
                     os.utime(where / _MANIFEST)
-                return Got(value, True, keeping_s)
+                return CacheResult(value, True, cache_s)
         value = make()
         started = time.perf_counter()
         self._keep(where, described, pack(value))
-        return Got(value, False, keeping_s + time.perf_counter() - started)
+        return CacheResult(value, False, cache_s + time.perf_counter() - started)
 
     def _keep(self, where: Path, described: Mapping[str, Any], arrays: Arrays) -> None:
         size = sum(array.nbytes for array in arrays.values())
@@ -122,12 +122,12 @@ def check(setting: str) -> None:
     """
     if setting not in ("auto", "off") and os.sep not in setting and not Path(setting).is_dir():
         raise EvalkitError(
-            f"first_stage_cache={setting}: there is auto, off, or a folder such as ./{setting}"
+            f"first_stage_cache={setting}: choose auto, off, or a folder such as ./{setting}"
             f"{nearest(setting, ('auto', 'off'))}"
         )
 
 
-def chosen(setting: str, docs: int, least: int) -> Cache | None:
+def open_cache(setting: str, docs: int, least: int) -> Cache | None:
     """Return the cache that a setting asks for, or None: where it is off, and for fewer than `least` passages.
 
     A folder that was named keeps indexes of any size; ``auto`` is ``first_stage`` beside the score store, and keeps
@@ -137,21 +137,21 @@ def chosen(setting: str, docs: int, least: int) -> Cache | None:
         return None
     if setting != "auto":
         return Cache(Path(setting).expanduser(), is_shared=False)
-    from evalkit.boundary.cache_dirs import default_path
+    from evalkit.boundary.cache_dirs import default_store_path
 
     try:
-        return Cache(place_beside(default_path()), is_shared=True)
+        return Cache(default_folder(default_store_path()), is_shared=True)
     except EvalkitError:
         say("  index not kept: there is no home to keep it in; EVALKIT_HOME=DIR names a folder")
         return None
 
 
-def place_beside(store: Path) -> Path:
+def default_folder(store: Path) -> Path:
     """Return the folder of ``first_stage_cache=auto``, which is beside the score store."""
     return store.parent / "first_stage"
 
 
-def contents(folder: Path) -> list[Kept]:
+def list_entries(folder: Path) -> list[CacheEntry]:
     """Return what is kept in a folder, last used first; what is no index is left out."""
     found = []
     for manifest in folder.glob(f"*/{_MANIFEST}"):
@@ -159,24 +159,24 @@ def contents(folder: Path) -> list[Kept]:
             continue
         with suppress(OSError):  # another process just removed it
             size = sum(path.stat().st_size for path in manifest.parent.iterdir())
-            found.append(Kept(manifest.parent, size, manifest.stat().st_mtime))
+            found.append(CacheEntry(manifest.parent, size, manifest.stat().st_mtime))
     return sorted(found, key=lambda kept: (-kept.used_s, kept.folder.name))
 
 
-def prune(folder: Path, older_than_days: float | None = None) -> list[Kept]:
+def prune(folder: Path, older_than_days: float | None = None) -> list[CacheEntry]:
     """Remove what no run has used for so many days, or everything; return what is gone.
 
     A run that has an index open keeps it: its files stay until they are closed.
     """
     before_s = time.time() - (older_than_days or 0) * 86400
-    gone = [kept for kept in contents(folder) if older_than_days is None or kept.used_s < before_s]
+    gone = [kept for kept in list_entries(folder) if older_than_days is None or kept.used_s < before_s]
     for kept in gone:
         _remove(kept.folder)
     _remove_dead(folder)
     return gone
 
 
-def texts_hash(docs: Mapping[str, str]) -> str:
+def hash_texts(docs: Mapping[str, str]) -> str:
     """Return the SHA-256 over ids and texts in their order, which is the order of the rows."""
     digest = hashlib.sha256()
     for item in docs.items():
@@ -186,12 +186,12 @@ def texts_hash(docs: Mapping[str, str]) -> str:
     return digest.hexdigest()
 
 
-def code_hash(*files: str) -> str:
+def hash_code(*files: str) -> str:
     """Return the SHA-256 over source files of ours: another way to make an index makes another index."""
     return hashlib.sha256(b"\0".join(Path(file).read_bytes() for file in files)).hexdigest()
 
 
-def versions(*packages: str) -> dict[str, str | None]:
+def package_versions(*packages: str) -> dict[str, str | None]:
     """Return the versions of packages, None for one that is not installed."""
     found: dict[str, str | None] = dict.fromkeys(packages)
     for name in packages:
@@ -200,7 +200,7 @@ def versions(*packages: str) -> dict[str, str | None]:
     return found
 
 
-def packed_texts(texts: Iterable[str], name: str) -> dict[str, Any]:
+def pack_texts(texts: Iterable[str], name: str) -> dict[str, Any]:
     """Return texts as two arrays: their bytes one after the other, and where each ends, after a 0."""
     import numpy as np
 
@@ -209,8 +209,8 @@ def packed_texts(texts: Iterable[str], name: str) -> dict[str, Any]:
     return {name: np.frombuffer(b"".join(data), np.uint8), f"{name}_ends": ends}
 
 
-def unpacked_texts(arrays: Arrays, name: str) -> Sequence[str]:
-    """Return what `packed_texts` packed."""
+def unpack_texts(arrays: Arrays, name: str) -> Sequence[str]:
+    """Return what `pack_texts` packed."""
     data = arrays[name].tobytes()
     return [
         data[start:end].decode("utf-8", "surrogatepass") for start, end in pairwise(arrays[f"{name}_ends"].tolist())
@@ -234,14 +234,14 @@ def _write(where: Path, described: Mapping[str, Any], arrays: Arrays) -> None:
         manifest = {"of": dict(described), "sha256": files}
         (temporary / _MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", "utf-8")
         for path in (*temporary.iterdir(), temporary):
-            sync(path)
+            fsync(path)
         try:
             temporary.rename(where)
         except OSError:
             if not where.is_dir():
                 raise
             return  # another process was faster
-        sync(where.parent)
+        fsync(where.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

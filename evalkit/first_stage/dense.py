@@ -10,7 +10,7 @@ from evalkit.errors import EvalkitError
 from evalkit.evaluation import ranking
 from evalkit.first_stage import cache as kept
 from evalkit.first_stage.base import FirstStage
-from evalkit.first_stage.dense_settings import Asked, Used, used
+from evalkit.first_stage.dense_settings import Requested, Resolved, resolve
 from evalkit.types import Hit, Run, Settings, Slice
 
 if TYPE_CHECKING:
@@ -32,22 +32,32 @@ class Dense(FirstStage):
     """The encoder `model`; None for pooling, normalisation, length or a prefix is what the model's own files say."""
 
     model: str
-    pooling: str | None
-    normalize: bool | None
-    max_length: int | None
-    batch_tokens: int
-    device: str
-    precision: str
+    """Hub id or local folder of the encoder."""
+    pooling: str | None = None
+    """How token vectors become one: cls, mean, max, ...; null for what the model's files state."""
+    normalize: bool | None = None
+    """Whether vectors are scaled to length 1 (cosine similarity); null for what the model's files state."""
+    max_length: int | None = None
+    """Tokens of a text, beyond which it is truncated; null for what the model's files state."""
+    batch_tokens: int = 16384
+    """Most tokens embedded at a time."""
+    device: str = "auto"
+    """Device of the encoder: auto, cpu, cuda or cuda:N."""
+    precision: str = "fp32"
+    """Precision of the encoder: fp32, tf32, bf16 or fp16."""
     query_prefix: str | None = None
+    """Text before each query; null for what the model's files state."""
     doc_prefix: str | None = None
+    """Text before each passage; null for what the model's files state."""
     cache: str = "off"
+    """Where embeddings are cached: auto (the cache folder, large collections only), off, or a folder."""
     revision: str | None = None
+    """Branch, tag or commit on the hub; null for the default branch."""
     name: str | None = None
-    index_s: float | None = field(default=None, init=False)
-    """Time of the last search before the first query: to load the model, and to embed the passages or to read them."""
-    cache_s: float = field(default=0.0, init=False)
-    """Time of the last search that went into keeping its embeddings, and no part of what they cost."""
-    _facts: dict[str, Any] = field(default_factory=dict, repr=False)
+    """Name in results and reports; null for the model's."""
+
+    def __post_init__(self) -> None:
+        self._facts: dict[str, Any] = {}
 
     def check(self) -> None:
         """Check settings, device, precision, that the model is there, and what its files say of its use.
@@ -61,14 +71,14 @@ class Dense(FirstStage):
 
         kept.check(self.cache)
         if self.pooling not in (None, *POOLINGS):
-            raise EvalkitError(f"first_stage.pooling={self.pooling}: there is {', '.join(POOLINGS)}")
+            raise EvalkitError(f"first_stage.pooling={self.pooling}: choose from {', '.join(POOLINGS)}")
         resolve_precision(self.precision, resolve_device(self.device))
         _, files = check_encoder(self.model, self.revision, "first_stage.model")
         self._used(files, None)
 
-    def _used(self, files: "ModelFiles", positions: int | None) -> Used:
-        asked = Asked(self.pooling, self.normalize, self.max_length, self.query_prefix, self.doc_prefix)
-        return used(asked, files, positions, f"first_stage.model={self.model}")
+    def _used(self, files: "ModelFiles", positions: int | None) -> Resolved:
+        asked = Requested(self.pooling, self.normalize, self.max_length, self.query_prefix, self.doc_prefix)
+        return resolve(asked, files, positions, f"first_stage.model={self.model}")
 
     def search(self, data: Slice, depth: int) -> Run:
         """Embed queries and passages and return the best `depth` passages of each query.
@@ -102,7 +112,7 @@ class Dense(FirstStage):
             with torch.inference_mode():
                 embed.check(self.precision)
                 got = self._passages(embed, data.docs)
-                docs, self.cache_s = got.value, got.keeping_s
+                docs, self.cache_s = got.value, got.cache_s
                 self.index_s = time.perf_counter() - began - self.cache_s
                 queries = embed(how.query_prefix, list(data.queries.values()), "queries")
                 values, rows = _top(queries, docs, min(depth, len(doc_ids)), device)
@@ -132,7 +142,7 @@ class Dense(FirstStage):
         }
         return Run(self._label(), rankings)
 
-    def _passages(self, embed: "_Embedder", docs: Mapping[str, str]) -> "kept.Got[torch.Tensor]":
+    def _passages(self, embed: "_Embedder", docs: Mapping[str, str]) -> "kept.CacheResult[torch.Tensor]":
         import torch
 
         from evalkit.scoring import embedding
@@ -146,16 +156,16 @@ class Dense(FirstStage):
                 raise ValueError("it has other rows than there are passages")
             return torch.from_numpy(arrays["embeddings"])
 
-        place = kept.chosen(self.cache, len(docs), _KEPT_FROM)
+        place = kept.open_cache(self.cache, len(docs), _KEPT_FROM)
         if place is None:
-            return kept.Got(vectors(), False, 0.0)
+            return kept.CacheResult(vectors(), False, 0.0)
         facts = {
             **{key: getattr(embed.how, key) for key in ("pooling", "normalize", "max_length", "doc_prefix")},
             **{key: getattr(self, key) for key in ("batch_tokens", "precision")},
             "revision": embed.encoder.revision,
             "device": f"{embed.device.type}, {device_name(embed.device)}",
-            "code": kept.code_hash(__file__, embedding.__file__),
-            "versions": kept.versions("torch", "transformers", "tokenizers", "numpy"),
+            "code": kept.hash_code(__file__, embedding.__file__),
+            "versions": kept.package_versions("torch", "transformers", "tokenizers", "numpy"),
         }
         return place.get("dense", facts, docs, vectors, lambda tensor: {"embeddings": tensor.numpy()}, unpack)
 
@@ -179,7 +189,7 @@ class _Embedder:
 
     encoder: Any
     head: "Head"
-    how: Used
+    how: Resolved
     device: "torch.device"
     batch_tokens: int
     unknown: dict[str, float] = field(default_factory=dict)

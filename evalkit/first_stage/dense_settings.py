@@ -15,7 +15,7 @@ _DOCUMENT = ("document", "passage", "corpus")
 
 
 @dataclass(frozen=True)
-class Asked:
+class Requested:
     """What was set; None for what the model's own files say."""
 
     pooling: str | None
@@ -26,7 +26,7 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Used:
+class Resolved:
     """How texts become vectors."""
 
     pooling: str
@@ -38,7 +38,7 @@ class Used:
     """A sentence on each setting that the model's files contradict, and on what in them was not used."""
 
 
-def used(asked: Asked, files: "ModelFiles", positions: int | None, where: str) -> Used:
+def resolve(asked: Requested, files: "ModelFiles", positions: int | None, where: str) -> Resolved:
     """Return how texts become vectors; `positions` is the longest text the model has room for, None if not known yet.
 
     `where` begins each message.
@@ -70,7 +70,7 @@ def used(asked: Asked, files: "ModelFiles", positions: int | None, where: str) -
             "first_stage.path=RUN"
         )
     normalize = files.normalize if asked.normalize is None else asked.normalize
-    return Used(
+    return Resolved(
         pooling,
         True if normalize is None else normalize,
         asked.max_length or files.max_length or min(_MAX_LENGTH, positions or _MAX_LENGTH),
@@ -88,7 +88,7 @@ def _document(files: "ModelFiles") -> str:
     return next((files.prompts[name] for name in _DOCUMENT if name in files.prompts), "")
 
 
-def _contradicted(asked: Asked, stated: dict[str, object]) -> list[str]:
+def _contradicted(asked: Requested, stated: dict[str, object]) -> list[str]:
     return [
         f"first_stage.{key}={_shown(value)} was used, and the embedding model's own files say {_shown(own)}"
         for key, own in stated.items()
@@ -108,7 +108,7 @@ def _other_prompts(files: "ModelFiles") -> list[str]:
     return [] if named & {"query", *_DOCUMENT} else sorted(named)
 
 
-def _check_default_prompt(asked: Asked, files: "ModelFiles", where: str) -> None:
+def _check_default_prompt(asked: Requested, files: "ModelFiles", where: str) -> None:
     open_sides = None in (asked.query_prefix, asked.doc_prefix)
     if open_sides and files.default_prompt_name in _other_prompts(files):
         raise EvalkitError(
@@ -118,7 +118,7 @@ def _check_default_prompt(asked: Asked, files: "ModelFiles", where: str) -> None
         )
 
 
-def _unused(asked: Asked, files: "ModelFiles") -> list[str]:
+def _unused(asked: Requested, files: "ModelFiles") -> list[str]:
     others = _other_prompts(files)
     if not others or None not in (asked.query_prefix, asked.doc_prefix):
         return []

@@ -1,6 +1,6 @@
 """A finished TREC run as the first stage."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,14 @@ class TrecRun(FirstStage):
     """The run file at `path`, in the order in which trec_eval reads it: by score, held in 32 bits, then by doc_id."""
 
     path: str
+    """The run file, in TREC's format of six columns."""
     name: str | None = None
+    """Name in results and reports; null for that of the file."""
     order: str = "score"
-    """Or ``rank``: the rank column decides, and minus the rank is the score."""
-    _facts: dict[str, Any] = field(default_factory=dict, repr=False)
+    """score (as trec_eval orders a run), or rank: the rank column decides, and the score is minus the rank."""
+
+    def __post_init__(self) -> None:
+        self._facts: dict[str, Any] = {}
 
     def check(self) -> None:
         """Read the file.
@@ -30,13 +34,13 @@ class TrecRun(FirstStage):
         check_order("first_stage.order", self.order)
         _ = self._file
 
-    def most_hits(self) -> int:
+    def max_hits(self) -> int:
         """Return how many passages the file has for the query that has most.
 
         Raises:
             EvalkitError: the file is broken (see `evalkit.evaluation.trec.read_run`).
         """
-        return self._file.most_hits
+        return self._file.max_hits
 
     def search(self, data: Slice, depth: int) -> Run:
         """Return the file's best `depth` hits for the slice's queries; a query that it lacks gets none.
@@ -62,7 +66,7 @@ class TrecRun(FirstStage):
         return Run(self._label(), {
             query_id: tuple(
                 Hit(hit.doc_id, value)
-                for hit, value in zip(found.get(query_id, ())[:depth], file.deciding.get(query_id, ()))
+                for hit, value in zip(found.get(query_id, ())[:depth], file.sort_keys.get(query_id, ()))
             )
             for query_id in data.queries
         })  # fmt: skip

@@ -4,16 +4,18 @@ import json
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from evalkit.boundary.atomic import whole_folder
+from evalkit.boundary.atomic import atomic_folder
 from evalkit.boundary.progress import event, stage
 from evalkit.evaluation.trec import write_qrels, write_run
 from evalkit.report import markdown, plots, tex
 from evalkit.report.html import pages
 from evalkit.report.per_query import passages, per_query, with_moved_scores
 from evalkit.results import summary
+from evalkit.results.comparison_schema import Comparison
 from evalkit.results.result import Result, _json, cannot_write, finished
 from evalkit.types import Trial
 
@@ -30,7 +32,7 @@ def write_trial(trial: Trial, folder: Path, references: Sequence[Mapping[str, An
     with stage("testing"):
         result = finished(trial, references)
     try:
-        with whole_folder(folder, "result.json") as part:
+        with atomic_folder(folder, "result.json") as part:
             moved = {
                 "first_stage": write_run(trial.first_stage, part / "first_stage.trec"),
                 "reranked": write_run(trial.reranked, part / "reranked.trec"),
@@ -94,7 +96,7 @@ def write_sweep(results: Sequence[Result], folder: Path, without: Sequence[Resul
     """
     try:
         done = [result for result in results if result["status"] == "finished"]
-        with whole_folder(folder, "sweep.json") as part:
+        with atomic_folder(folder, "sweep.json") as part:
             drawn = _save({plots.varying(done): plots.sweep(done)}, part)
             report = markdown.sweep(results, [f"{name}.png" for name in drawn]) if results else "# Sweep\n"
             if without:
@@ -105,7 +107,7 @@ def write_sweep(results: Sequence[Result], folder: Path, without: Sequence[Resul
         raise cannot_write(folder, error) from None
 
 
-def write_comparison(compared: Mapping[str, Any], folder: Path) -> None:
+def write_comparison(compared: Comparison, folder: Path) -> None:
     """Write everything about a comparison; comparison.json comes last, as the sign that all is there.
 
     Raises:
@@ -113,8 +115,8 @@ def write_comparison(compared: Mapping[str, Any], folder: Path) -> None:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        measure, systems = compared["measures"][0], compared["systems"]
-        with whole_folder(folder, "comparison.json") as part:
+        measure, systems = compared.measures[0], compared.systems
+        with atomic_folder(folder, "comparison.json") as part:
             pictures = {
                 "changes": plots.forest(compared, measure),
                 "quality_and_latency": plots.tradeoff(systems, measure),
@@ -124,7 +126,7 @@ def write_comparison(compared: Mapping[str, Any], folder: Path) -> None:
             _write(part / "report.md", markdown.comparison(compared, [f"{name}.png" for name in drawn]))
             _write(part / "report.html", pages.comparison(compared, _titled(drawn, part)))
             _write(part / "report.tex", tex.comparison(compared))
-            _write(part / "comparison.json", _json(compared))
+            _write(part / "comparison.json", _json(asdict(compared)))
     except OSError as error:
         raise cannot_write(folder, error) from None
 

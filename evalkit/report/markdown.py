@@ -14,6 +14,7 @@ from evalkit.report.content import trial as tables
 from evalkit.report.content.trends import FEW
 from evalkit.report.plots import titles
 from evalkit.results import summary
+from evalkit.results.comparison_schema import Comparison
 from evalkit.results.gate.verdict import Verdict
 from evalkit.results.result import Result
 
@@ -212,12 +213,12 @@ def gate(judged: Verdict) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def comparison(compared: Mapping[str, Any], pictures: Sequence[str] = ()) -> str:
+def comparison(compared: Comparison, pictures: Sequence[str] = ()) -> str:
     """Return the report of a comparison; `pictures` are the names of image files beside it."""
     rows, outcome = comparing.system_rows(compared), comparing.outcome(compared)
     parts = [
         f"# {_text(comparing.heading(compared))}",
-        f"**{_text(outcome.claim)}** in {_text(compared['measures'][0])}.",
+        f"**{_text(outcome.claim)}** in {_text(compared.measures[0])}.",
         "\n".join(f"- {_text(line)}" for line in outcome.lines if line),
         _table(list(rows[0]), [list(row.values()) for row in rows]),
         _text(comparing.mark_note(compared)),
@@ -234,18 +235,18 @@ def comparison(compared: Mapping[str, Any], pictures: Sequence[str] = ()) -> str
         ]
     if agreement := comparing.parity_lines(compared):
         parts.append("## Same scores, same order?\n" + "\n".join(f"- {_text(line)}" for line in agreement))
-    for measure in compared["measures"]:
+    for measure in compared.measures:
         parts.append(f"## {_text(measure)}")
         parts.append(_table(comparing.test_columns(compared), comparing.test_rows(compared, measure)))
-        labels = [f"({number})" for number in range(1, len(compared["systems"]) + 1)]
+        labels = [f"({number})" for number in range(1, len(compared.systems) + 1)]
         rows_of_matrix = [
             [f"{n} {row[0]}", *row[1:]] for n, row in zip(labels, comparing.matrix_rows(compared, measure))
         ]
         parts.append("Every system against every other one, p values after Holm's correction over all pairs:")
         parts.append(_table(["system", *labels], rows_of_matrix))
     parts += [f"![{_text(name)}]({name})" for name in pictures]
-    if compared["warnings"]:
-        parts.append("## Before you quote a figure\n" + "\n".join(f"- {_text(w)}" for w in compared["warnings"]))
+    if compared.warnings:
+        parts.append("## Before you quote a figure\n" + "\n".join(f"- {_text(w)}" for w in compared.warnings))
     return "\n\n".join(parts) + "\n"
 
 

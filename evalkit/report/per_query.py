@@ -5,8 +5,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from evalkit.boundary.text import storable_id
-from evalkit.evaluation.trec import Moved
+from evalkit.boundary.text import escape_id
+from evalkit.evaluation.trec import AdjustedScore
 from evalkit.types import Trial
 
 if TYPE_CHECKING:
@@ -42,13 +42,15 @@ def passages(trial: Trial) -> list[dict[str, Any]]:
     return lines
 
 
-def with_moved_scores(shown: Sequence[Mapping[str, Any]], moved: Mapping[str, Sequence[Moved]]) -> list[dict[str, Any]]:
+def with_moved_scores(
+    shown: Sequence[Mapping[str, Any]], moved: Mapping[str, Sequence[AdjustedScore]]
+) -> list[dict[str, Any]]:
     """Return the lines of `passages`, each with the scores that the TREC files have others for; `moved` is by list.
 
     So no score is lost. One beyond what JSON can hold is null.
     """
     lines = [dict(line) for line in shown]
-    by_id = {storable_id(line["query_id"]): line for line in lines}
+    by_id = {escape_id(line["query_id"]): line for line in lines}
     for label, hits in moved.items():
         for hit in hits:
             scores = by_id[hit.query_id].setdefault("moved_scores", {}).setdefault(label, [])
@@ -68,7 +70,7 @@ def per_query(trial: Trial) -> "pd.DataFrame":
     """
     import pandas as pd
 
-    first, reranked = (trial.effectiveness[label].per_query for label in ("first_stage", "reranked"))
+    before, after = (trial.effectiveness[label].to_frame() for label in ("first_stage", "reranked"))
     data = trial.slice
     frame = pd.DataFrame(
         {
@@ -76,13 +78,13 @@ def per_query(trial: Trial) -> "pd.DataFrame":
             "query": [_cell(query) for query in data.queries.values()],
             "relevant": [sum(g >= data.relevance_level for g in data.qrels[q].values()) for q in data.queries],
             "hits": [len(trial.first_stage.rankings[q]) for q in data.queries],
-        }
+        },
+        index=list(data.queries),
     )
-    for name in first:
-        frame[f"{name} before"] = [first[name][q] for q in data.queries]
-        frame[f"{name} after"] = [reranked[name][q] for q in data.queries]
-        frame[f"{name} delta"] = frame[f"{name} after"] - frame[f"{name} before"]
-    return frame
+    for name in before:
+        frame[f"{name} before"], frame[f"{name} after"] = before[name], after[name]
+        frame[f"{name} delta"] = after[name] - before[name]
+    return frame.reset_index(drop=True)
 
 
 def _cell(text: str) -> str:

@@ -10,6 +10,7 @@ from rich.table import Table
 from evalkit.boundary.terminal import PlainConsole
 from evalkit.report.content import comparison, gate, trial
 from evalkit.results import summary
+from evalkit.results.comparison_schema import Comparison
 from evalkit.results.gate.verdict import Verdict
 from evalkit.results.result import Result
 
@@ -61,11 +62,11 @@ def _effectiveness(result: Result) -> Table:
     return table
 
 
-def show_comparison(compared: Mapping[str, Any], folder: str) -> None:
+def show_comparison(compared: Comparison, folder: str) -> None:
     """Print the systems, what differs from the baseline in the first measure, and what is equivalent."""
     console = _console()
     rows = comparison.system_rows(compared)
-    measure = compared["measures"][0]
+    measure = compared.measures[0]
     console.print(_left_first(list(rows[0]), [list(row.values()) for row in rows], comparison.heading(compared)))
     console.print(comparison.mark_note(compared), soft_wrap=True)
     outcome = comparison.outcome(compared)
@@ -81,7 +82,7 @@ def show_comparison(compared: Mapping[str, Any], folder: str) -> None:
         console.print(_left_first(list(costs[0]), [list(row.values()) for row in costs], "What it costs"))
     for line in (*comparison.memory_claims(compared), *comparison.parity_lines(compared)):
         console.print(line, soft_wrap=True)
-    for warning in compared["warnings"]:
+    for warning in compared.warnings:
         console.print(f"note: {warning}", soft_wrap=True)
     console.print(f"comparison in {folder}", soft_wrap=True)
 

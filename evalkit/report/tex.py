@@ -5,12 +5,12 @@ import re
 import shlex
 import unicodedata
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from evalkit.report.content import numbers
 from evalkit.report.content import trial as tables
 from evalkit.report.content.comparison import SIGNIFICANT
 from evalkit.results import summary
+from evalkit.results.comparison_schema import Comparison, CostFigures
 from evalkit.results.result import Result
 
 Row = tuple[str, Mapping[str, float | None], Mapping[str, str]]
@@ -47,28 +47,26 @@ def trial(result: Result) -> str:
     return _table(made_by, head, result["name"], measures, rows, below, tested, cost=cost)
 
 
-def comparison(compared: Mapping[str, Any]) -> str:
+def comparison(compared: Comparison) -> str:
     """Return the table of several systems on one slice, each marked against the first, the baseline.
 
     Marks are those of the comparison: Holm's correction is over all of its systems and measures.
     """
-    name, systems, measures = compared["slice"]["name"], compared["systems"], list(compared["measures"])
-    baseline = systems[0]["label"]
-    shared = f"{baseline} " if all(s["label"].startswith(f"{baseline} + ") for s in systems[1:]) else ""
+    name, systems, baseline = compared.slice.name, compared.systems, compared.baseline
+    shared = f"{baseline} " if all(s.label.startswith(f"{baseline} + ") for s in systems[1:]) else ""
     rows: list[Row] = []
     tested = None
     for system in systems:
-        tests: Mapping[str, Any] = compared["against_baseline"].get(system["label"], {})
-        ps = {measure: test["holm_p"] for measure, test in tests.items()}
-        marks = _marks(ps, {measure: test["mean"] for measure, test in tests.items()})
-        rows.append((system["label"].removeprefix(shared), system["mean"], marks))
+        tests = compared.against_baseline.get(system.label, {})
+        ps = {measure: test.holm_p for measure, test in tests.items()}
+        marks = _marks(ps, {measure: test.mean for measure, test in tests.items()})
+        rows.append((system.label.removeprefix(shared), system.mean, marks))
         if any(p is not None for p in ps.values()):
             tested = "systems and measures"
-    made_by = f"python -m evalkit compare {shlex.join(system['where'] for system in systems)}"
-    head = f"{name}, {compared['slice']['queries']} queries: {len(systems)} systems"
-    costs = [system.get("cost") or {} for system in systems]
-    figures = [[_figure(cost.get(key)) for key in _COST] for cost in costs] if any(costs) else []
-    return _table(made_by, head, f"compare {name}", measures, rows, [], tested, figures)
+    made_by = f"python -m evalkit compare {shlex.join(system.where for system in systems)}"
+    head = f"{name}, {compared.slice.queries} queries: {len(systems)} systems"
+    costs = [_costs(system.cost) for system in systems] if any(system.cost for system in systems) else []
+    return _table(made_by, head, f"compare {name}", compared.measures, rows, [], tested, costs)
 
 
 def escape(text: str) -> str:
@@ -128,7 +126,7 @@ def _table(
         [escape(label), *(_cell(means.get(m), best[m], marks.get(m, "")) for m in measures), *more]
         for (label, means, marks), more in zip(rows, figures or [()] * len(rows), strict=True)
     ]
-    heads = ["System", *map(escape, measures), *(_COST.values() if figures else ())]
+    heads = ["System", *map(escape, measures), *(_COST if figures else ())]
     body = [heads, None, *lines, *([None, *below] if below else [])]
     return "\n".join(
         [
@@ -152,11 +150,13 @@ def _table(
     )
 
 
-_COST = {"pairs_per_s": "pairs/s", "p50_ms": "p50 ms", "p99_ms": "p99 ms", "peak_mb": "peak MiB"}
+_COST = ("pairs/s", "p50 ms", "p99 ms", "peak MiB")
 
 
-def _figure(value: float | None) -> str:
-    return "--" if value is None else numbers.amount(value)
+def _costs(cost: CostFigures | None) -> list[str]:
+    """Return the cells under `_COST`."""
+    found = (cost.pairs_per_s, cost.p50_ms, cost.p99_ms, cost.peak_mb) if cost else [None] * len(_COST)
+    return ["--" if value is None else numbers.amount(value) for value in found]
 
 
 def _cell(value: float | None, best: str | None, mark: str) -> str:

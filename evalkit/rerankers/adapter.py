@@ -7,17 +7,17 @@ from typing import Any
 
 from evalkit.boundary.foreign_code import (
     ForeignComponent,
-    as_one_sentence,
-    check_takes,
+    check_parameters,
     class_path,
-    finished,
+    describe_type,
+    errors_as_one_sentence,
     is_ours,
-    kind,
-    number,
-    plain,
+    refuse_awaitable,
+    to_float,
+    to_plain,
 )
 from evalkit.boundary.text import quoted
-from evalkit.boundary.validation import COUNT, LINE, Limited, misfit
+from evalkit.boundary.validation import COUNT, LINE, Limited, find_mismatch
 from evalkit.errors import EvalkitError
 from evalkit.rerankers.base import Engine, Reranker, check_texts
 from evalkit.types import Pair, Scores, Settings
@@ -25,22 +25,22 @@ from evalkit.types import Pair, Scores, Settings
 Progress = Callable[[int], None]
 
 
-def reranker_of(component: object, where: str | None = None) -> Reranker:
+def adapt_reranker(component: object, where: str | None = None) -> Reranker:
     """Return a reranker that keeps the contract, whatever the component returns; `where` names it in messages.
 
     Raises:
         EvalkitError: it lacks `score`, or a member of it is of the wrong kind.
     """
-    if isinstance(component, _AnyReranker) or (isinstance(component, Reranker) and is_ours(component)):
+    if isinstance(component, _AdaptedReranker) or (isinstance(component, Reranker) and is_ours(component)):
         return component
-    return _AnyReranker(component, where or class_path(component))
+    return _AdaptedReranker(component, where or class_path(component))
 
 
 def _unseen(done: int) -> None:
     """Take no note of progress."""
 
 
-class _AnyReranker(Reranker):
+class _AdaptedReranker(Reranker):
     """A reranker of somebody else's, whether or not it inherits."""
 
     def __init__(self, component: object, where: str) -> None:
@@ -57,7 +57,7 @@ class _AnyReranker(Reranker):
         engine = getattr(self._of.object, "engine", None)
         if engine is not None and not isinstance(engine, Engine) and isinstance(self._of.object, Reranker):
             raise EvalkitError(
-                f"{self._of.where}: engine is {kind(engine)}, and has to have facts, tokenize, weights_mb and "
+                f"{self._of.where}: engine is {describe_type(engine)}, and has to have facts, tokenize, weights_mb and "
                 "predicted_peak_mb (evalkit.rerankers.base.Engine)"
             )
         return engine if isinstance(engine, Engine) else None  # without inheriting, the name may mean something else
@@ -108,7 +108,7 @@ class _AnyReranker(Reranker):
         method = self._of.method(name)
         if method is None:
             return False
-        parameters = check_takes(method, 3, f"{self._of.where}: {name}", "on_progress")
+        parameters = check_parameters(method, 3, f"{self._of.where}: {name}", "on_progress")
         return "on_progress" in parameters
 
     def _scored(
@@ -126,9 +126,9 @@ class _AnyReranker(Reranker):
         more = {}
         if on_progress is not _unseen and self._takes_progress(name):
             more = {"on_progress": lambda n: on_progress(int(n))}
-        with as_one_sentence(self._of.where, name):
+        with errors_as_one_sentence(self._of.where, name):
             # A copy: what is sorted or emptied there stays whole here.
-            found = finished(method(list(pairs), queries, docs, **more), where)
+            found = refuse_awaitable(method(list(pairs), queries, docs, **more), where)
             scores = _scores(found, where)
         if len(scores.logits) != len(pairs):
             raise EvalkitError(
@@ -160,10 +160,10 @@ def _scores(value: object, where: str) -> Scores:
     for field in fields(Scores):
         if field.name == "logits":
             continue
-        one = plain(getattr(scores, field.name))
+        one = to_plain(getattr(scores, field.name))
         one = tuple(one) if isinstance(one, list) else one
         shape = _COUNTS.get(field.type, field.type)
-        if wrong := misfit(one, shape, f"{where}: {field.name}"):
+        if wrong := find_mismatch(one, shape, f"{where}: {field.name}"):
             raise EvalkitError(wrong)
         counts[field.name] = one
     return replace(scores, logits=_numbers(scores.logits, where), **counts)
@@ -178,10 +178,10 @@ def _numbers(value: object, where: str) -> tuple[float | None, ...]:
         value = value.tolist()
     if isinstance(value, str | bytes | Mapping | Set) or not isinstance(value, Iterable):
         raise EvalkitError(
-            f"{where} returned {kind(value)}, and has to return a list of numbers, one for each pair, or a "
+            f"{where} returned {describe_type(value)}, and has to return a list of numbers, one for each pair, or a "
             "Scores (evalkit.types)"
         )
-    return tuple(one if type(one) is float else number(one, index, where) for index, one in enumerate(value))
+    return tuple(one if type(one) is float else to_float(one, index, where) for index, one in enumerate(value))
 
 
 _COUNTS: Mapping[Any, Any] = {int: COUNT, float: Limited(float, lambda number: number >= 0, "0 or more")}

@@ -1,18 +1,19 @@
 """What a reranker is: the contract, with a default for all but `score`."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 from evalkit.boundary.contract import default
-from evalkit.errors import EvalkitError
+from evalkit.errors import EvalkitError, NotFiniteError
 from evalkit.types import Pair, Scores, Settings
 
 
 @dataclass(frozen=True)
 class EngineFacts:
-    """What an engine computes with; `Meter` goes by it, and results show it."""
+    """What an engine computes with: what the cost measurement needs to know, and results record."""
 
     dtype: str
     """Type of the weights as torch names it, such as ``float32``."""
@@ -26,6 +27,8 @@ class EngineFacts:
     """The device as its maker names it."""
     attention: str
     """The implementation of attention in use."""
+    prompt: str = ""
+    """What the reranker puts in front of each query before it tokenizes."""
 
 
 @runtime_checkable
@@ -91,7 +94,7 @@ class Reranker(ABC):
             EvalkitError: it cannot.
         """
 
-    def most_hits(self) -> int | None:
+    def max_hits(self) -> int | None:
         """Return how many passages a finished run ranks of the query that has most; None for what is no finished run.
 
         Called after `check`; the depth is that where the user names none.
@@ -161,3 +164,22 @@ def check_texts(pairs: Sequence[Pair], docs: Mapping[str, str]) -> None:
             f"{len(absent)} passages of the first stage have no text in this slice (e.g. {min(absent)!r}), so they "
             "cannot be scored; give the run of this very corpus, or, where it is cut, all of it (slice.corpus=full)"
         )
+
+
+def logits_by_query(pairs: Sequence[Pair], scores: Scores) -> dict[str, dict[str, float]]:
+    """Return query_id -> doc_id -> logit, without the pairs that have none.
+
+    Raises:
+        NotFiniteError: a logit is NaN or infinite.
+    """
+    logits: dict[str, dict[str, float]] = {}
+    for pair, logit in zip(pairs, scores.logits, strict=True):
+        if logit is None:
+            continue
+        if not math.isfinite(logit):
+            raise NotFiniteError(
+                f"the reranker gave {logit} as logit for query {pair.query_id!r} and passage {pair.doc_id!r}; a wider "
+                "precision (bf16 or fp32) may help, or the weights are broken"
+            )
+        logits.setdefault(pair.query_id, {})[pair.doc_id] = logit
+    return logits

@@ -2,12 +2,10 @@
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from evalkit.boundary.progress import say, stage
 from evalkit.boundary.text import user_path
@@ -32,33 +30,45 @@ class CrossEncoder(Reranker):
     """The model `model` (a hub id, a local folder, or "packaged"), computing on `device` at `precision`."""
 
     model: str
-    max_length: int
-    truncation: str
-    batch_tokens: int | None
-    device: str
-    precision: str
+    """Hub id or local folder of a sequence classifier with one label, or "packaged"."""
+    max_length: int = 512
+    """Tokens of a pair, beyond which it is truncated."""
+    truncation: str = "only_second"
+    """What is cut where a pair is too long: only_second (the passage) or longest_first."""
+    batch_tokens: int | None = None
+    """Most tokens computed at a time; null for what the device's memory allows."""
+    device: str = "auto"
+    """Device of the model: auto, cpu, cuda, cuda:N or cuda:all."""
+    precision: str = "fp32"
+    """Precision of the model: fp32, tf32, bf16 or fp16."""
     path: str = "auto"
+    """Forward pass: auto, packed (no padding) or padded."""
     deterministic: bool = False
+    """Whether only deterministic kernels are used: slower, the same logits in every run."""
     compile: bool = False
+    """Whether torch.compile compiles the model: a slow start, then faster."""
     cuda_graphs: bool = False
+    """Whether single queries are replayed as CUDA graphs: lower latency."""
     store: str = "off"
-    """Where scored pairs are kept from run to run: ``auto`` for the cache folder, ``off``, or a file."""
+    """Where scored pairs are kept from run to run: auto (the cache folder), off, or a file."""
     batch_timeout_s: float = 600.0
-    """How long to wait for a batch from another device before it is given up."""
+    """Seconds to wait for a batch from another device before the trial fails."""
     executor: Mapping[str, Any] | None = None
-    """Where pairs are scored: None or ``name: local`` on `device`, else as `evalkit.scoring.cluster.settings` says."""
+    """Where pairs are scored: null or ``name: local`` for `device`, else `evalkit.scoring.cluster.settings`."""
     revision: str | None = None
+    """Branch, tag or commit on the hub; null for the default branch."""
     prompt: str | None = None
-    """What stands before each query; None for what the model's own files say, which is nothing for most."""
+    """Text before each query; null for what the model's files state, which is nothing for most."""
     self_check: bool = True
-    """Whether a handful of pairs is scored in every way before anything else, and held against each other."""
+    """Whether a few pairs are first scored in every way that is used later, and the scores compared."""
     name: str | None = None
+    """Name in results and reports; null for the model's."""
     computes = True
-    check_s: float = field(default=0.0, init=False)
-    """Seconds of the last `load` that went into checks: no part of the time to load."""
-    _built: "Built | None" = field(default=None, repr=False)
-    _pool: "DevicePool | None" = field(default=None, repr=False)
-    _cluster: "RayRunner | None" = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        self._built: Built | None = None
+        self._pool: DevicePool | None = None
+        self._cluster: RayRunner | None = None
 
     @property
     def label(self) -> str:
@@ -192,6 +202,7 @@ class CrossEncoder(Reranker):
             devices=devices,
             device_name=place.device_name if place else device_name(self._built.device),
             attention=place.attention if place else scorer.kernel,
+            prompt=self._prompt,
         )
         return LocalEngine(scorer, facts)
 
@@ -248,6 +259,8 @@ class CrossEncoder(Reranker):
         texts = self._texts(pairs, queries, docs)
         if self.store == "off":
             return _scores(self.scorer.score(texts, on_progress, runner=self._runner, repeatable=True))
+        import numpy as np
+
         from evalkit.scoring.store.scores import ScoreStore, pair_keys
 
         path = store_path(self.store)
@@ -383,9 +396,9 @@ class CrossEncoder(Reranker):
 
 def store_path(asked: str) -> Path:
     """Return the file of the store that is asked for, ``auto`` or a path."""
-    from evalkit.boundary.cache_dirs import default_path
+    from evalkit.boundary.cache_dirs import default_store_path
 
-    return default_path() if asked == "auto" else user_path(asked)
+    return default_store_path() if asked == "auto" else user_path(asked)
 
 
 def _scores(scored: "Scored", from_store: int = 0) -> Scores:

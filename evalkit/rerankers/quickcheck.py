@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from evalkit.evaluation import ranking
-from evalkit.rerankers.adapter import reranker_of
+from evalkit.rerankers.adapter import adapt_reranker
 from evalkit.rerankers.base import Reranker
 from evalkit.types import Hit, Pair
 
@@ -39,7 +39,7 @@ CHECKS = (
 
 def run(reranker: Reranker) -> dict[str, Any]:
     """Load the model, score every pair in one batch and again alone, and return both with ranks."""
-    reranker = reranker_of(reranker)
+    reranker = adapt_reranker(reranker)
     reranker.load()
     queries = {check.lang: check.query for check in CHECKS}
     docs = {f"{check.lang}{i}": text for check in CHECKS for i, text in enumerate(check.passages)}

@@ -1,7 +1,7 @@
 """A finished TREC run as the reranker, so that somebody else's reranking can be judged."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,16 +21,20 @@ class TrecRun(Reranker):
     """
 
     path: str
+    """The run file, in TREC's format of six columns."""
     name: str | None = None
+    """Name in results and reports; null for that of the file."""
     order: str = "score"
-    """Or ``rank``: the rank column decides."""
+    """score (as trec_eval orders a run), or rank: the rank column decides."""
     computes = False
     """Nothing is computed, so there is no cost to measure."""
-    _ranks: Mapping[str, Mapping[str, int]] = field(default_factory=dict, repr=False)
-    """query_id -> doc_id -> rank, from 1; tied passages have the rank of the first of them."""
-    _places: Mapping[str, Mapping[str, int]] = field(default_factory=dict, repr=False)
-    """The same, each passage by itself: which of the tied ones stands first."""
-    _facts: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        self._ranks: Mapping[str, Mapping[str, int]] = {}
+        """query_id -> doc_id -> rank, from 1; tied passages have the rank of the first of them."""
+        self._places: Mapping[str, Mapping[str, int]] = {}
+        """query_id -> doc_id -> place in the file's order, from 1; no two passages of a query share one."""
+        self._facts: dict[str, Any] = {}
 
     @property
     def label(self) -> str:
@@ -46,13 +50,13 @@ class TrecRun(Reranker):
         check_order("reranker.order", self.order)
         _ = self._file
 
-    def most_hits(self) -> int:
+    def max_hits(self) -> int:
         """Return how many passages the file has for the query that has most.
 
         Raises:
             EvalkitError: the file is broken (see `evalkit.evaluation.trec.read_run`).
         """
-        return self._file.most_hits
+        return self._file.max_hits
 
     def load(self) -> None:
         """Turn the file's order into ranks.
@@ -66,13 +70,13 @@ class TrecRun(Reranker):
             for query_id, hits in file.run.rankings.items()
         }
         self._ranks = {
-            query_id: dict(zip(places, ranking.competition_ranks(file.deciding[query_id]), strict=True))
+            query_id: dict(zip(places, ranking.competition_ranks(file.sort_keys[query_id]), strict=True))
             for query_id, places in self._places.items()
         }
         self._facts = {
             "tag": file.run.name,
             "order": self.order,
-            "most_ranked_of_a_query": file.most_hits,
+            "most_ranked_of_a_query": file.max_hits,
             "queries_where_rank_and_score_disagree": file.rank_conflicts,
         }
 

@@ -1,21 +1,34 @@
 """Several finished results on one slice side by side: which differences are real, and which precisions are the same."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
 from itertools import combinations
-from typing import Any
 
 from evalkit.errors import EvalkitError
+from evalkit.evaluation import significance
 from evalkit.evaluation.parity import parity, same_candidates
-from evalkit.evaluation.score_analysis import all_logits
+from evalkit.evaluation.score_analysis import has_all_logits
 from evalkit.evaluation.significance import adjust_differing, any_differs, compare, equivalence, randomization_p
+from evalkit.results.comparison_schema import (
+    Agreement,
+    Best,
+    BestTest,
+    ComparedSlice,
+    ComparedSystem,
+    Comparison,
+    CorrectedTest,
+    Matrix,
+    MeasureEquivalence,
+    QueryTime,
+    Tests,
+    Untested,
+)  # fmt: skip
 from evalkit.results.reading import Finished
-from evalkit.results.same_data import refuse_other_data
+from evalkit.results.same_data import refuse_other_data, slice_identity
 from evalkit.results.systems import System, systems_of
 from evalkit.types import SCHEMA_VERSION
 
-Comparison = dict[str, Any]
-"""The plain form that every report of a comparison is drawn from."""
+PairedTests = Mapping[str, Mapping[str, significance.Comparison]]
+"""label of a system -> measure -> test, not corrected yet."""
 
 
 def side_by_side(
@@ -42,8 +55,8 @@ def side_by_side(
     ordered = [results[baseline], *(one for position, one in enumerate(results) if position != baseline)]
     for other in ordered[1:]:
         refuse_other_data(
-            ordered[0].result["effective"]["slice"],
-            other.result["effective"]["slice"],
+            slice_identity(ordered[0].result["effective"]["slice"]),
+            slice_identity(other.result["effective"]["slice"]),
             (_queries(ordered[0]), _queries(other)),
             (ordered[0].where, other.where),
         )
@@ -52,9 +65,9 @@ def side_by_side(
     values = {measure: {one.label: one.per_query[measure] for one in systems} for measure in measures}
     first, labels = measures[0], [one.label for one in systems]
 
-    def test(before: str, after: str, measure: str) -> dict[str, Any]:
+    def test(before: str, after: str, measure: str) -> significance.Comparison:
         of = values[measure]
-        return asdict(compare(of[before], of[after], confidence=confidence, seed=seed, resamples=resamples))
+        return compare(of[before], of[after], confidence=confidence, seed=seed, resamples=resamples)
 
     against = _corrected({
         label: {measure: test(labels[0], label, measure) for measure in measures} for label in labels[1:]
@@ -70,35 +83,31 @@ def side_by_side(
         measure: _matrix(
             values[measure],
             labels,
-            [against[label][measure]["randomization_p"] for label in labels[1:]],
+            [against[label][measure].randomization_p for label in labels[1:]],
             seed,
             resamples,
         )
         for measure in measures
     }
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "slice": _slice(ordered[0]),
-        "baseline": labels[0],
-        "measures": measures,
-        "confidence": confidence,
-        "seed": seed,
-        "resamples": resamples,
-        "systems": [_system(one, measures) for one in systems],
-        "against_baseline": against,
-        "untested": {
-            "against_baseline": _without_difference(against), "against_own_first_stage": _without_difference(own)
-        },
-        "against_own_first_stage": own,
-        "best": _best(systems, first, test, matrix[first]),
-        "matrix": matrix,
-        "parity": {
-            one.label: _parity(systems[0], one, values[first], margin, first) for one in systems[1:]
-        },
-        "queries": {query_id: ordered[0].queries.get(query_id, "") for query_id in values[first][labels[0]]},
-        "per_query": values,
-        "warnings": _warnings(systems, measures),
-    }  # fmt: skip
+    return Comparison(
+        schema_version=SCHEMA_VERSION,
+        slice=_slice(ordered[0]),
+        baseline=labels[0],
+        measures=measures,
+        confidence=confidence,
+        seed=seed,
+        resamples=resamples,
+        systems=[_system(one, measures) for one in systems],
+        against_baseline=against,
+        untested=Untested(_without_difference(against), _without_difference(own)),
+        against_own_first_stage=own,
+        best=_best(systems, first, test, matrix[first]),
+        matrix=matrix,
+        parity={one.label: _parity(systems[0], one, values[first], margin, first) for one in systems[1:]},
+        queries={query_id: ordered[0].queries.get(query_id, "") for query_id in values[first][labels[0]]},
+        per_query=values,
+        warnings=_warnings(systems, measures),
+    )
 
 
 def _queries(one: Finished) -> Mapping[str, float]:
@@ -106,9 +115,16 @@ def _queries(one: Finished) -> Mapping[str, float]:
     return next(iter(per_query.values()))
 
 
-def _slice(one: Finished) -> dict[str, Any]:
+def _slice(one: Finished) -> ComparedSlice:
     facts = one.result["effective"]["slice"]
-    return {key: facts[key] for key in ("name", "queries", "docs", "lang", "relevance_level", "fingerprint")}
+    return ComparedSlice(
+        name=facts["name"],
+        queries=facts["queries"],
+        docs=facts["docs"],
+        lang=facts["lang"],
+        relevance_level=facts["relevance_level"],
+        fingerprint=facts["fingerprint"],
+    )
 
 
 def _measures(results: Sequence[Finished]) -> list[str]:
@@ -119,46 +135,51 @@ def _measures(results: Sequence[Finished]) -> list[str]:
     return common
 
 
-def _system(one: System, measures: Sequence[str]) -> dict[str, Any]:
+def _system(one: System, measures: Sequence[str]) -> ComparedSystem:
     effective = one.finished.result["effective"]
     reranker = effective["reranker"] if one.side == "reranked" else {}
     known = None not in (one.first_stage_ms, one.reranking_ms)
-    return {
-        "label": one.label,
-        "where": one.finished.where,
-        "side": one.side,
-        "own_first_stage": one.own_first_stage,
-        "depth": effective["depth"] if one.side == "reranked" else None,
-        "first_stage": effective["first_stage"]["name"],
-        "reranker": reranker.get("name"),
-        "precision": reranker.get("precision"),
-        "mean": {measure: one.mean[measure] for measure in measures},
-        "time": {
-            "first_stage_ms": one.first_stage_ms,
-            "reranking_p50_ms": one.reranking_ms,
-            "total_ms": (one.first_stage_ms or 0.0) + (one.reranking_ms or 0.0) if known else None,
-        },
-        "cost": one.cost,
-    }
+    return ComparedSystem(
+        label=one.label,
+        where=one.finished.where,
+        side=one.side,
+        own_first_stage=one.own_first_stage,
+        depth=effective["depth"] if one.side == "reranked" else None,
+        first_stage=effective["first_stage"]["name"],
+        reranker=reranker.get("name"),
+        precision=reranker.get("precision"),
+        mean={measure: one.mean[measure] for measure in measures},
+        time=QueryTime(
+            first_stage_ms=one.first_stage_ms,
+            reranking_p50_ms=one.reranking_ms,
+            total_ms=(one.first_stage_ms or 0.0) + (one.reranking_ms or 0.0) if known else None,
+        ),
+        cost=one.cost,
+    )
 
 
-def _corrected(tests: dict[str, dict[str, dict[str, Any]]]) -> dict[str, dict[str, dict[str, Any]]]:
+def _corrected(tests: PairedTests) -> Tests:
     """Add corrected p values; a test in which no query differs has p 1 in any case, and is not counted."""
     flat = [test for of_label in tests.values() for test in of_label.values()]
-    ps, differ = [test["randomization_p"] for test in flat], [bool(test["wins"] + test["losses"]) for test in flat]
-    for test, holm, bh in zip(flat, adjust_differing(ps, differ, "holm"), adjust_differing(ps, differ, "bh")):
-        test |= {"holm_p": holm, "bh_p": bh}
-    return tests
+    ps, differ = [test.randomization_p for test in flat], [bool(test.wins + test.losses) for test in flat]
+    corrected = (
+        CorrectedTest(**vars(test), holm_p=holm, bh_p=bh)
+        for test, holm, bh in zip(flat, adjust_differing(ps, differ, "holm"), adjust_differing(ps, differ, "bh"))
+    )
+    return {label: {measure: next(corrected) for measure in of_label} for label, of_label in tests.items()}
 
 
-def _without_difference(tests: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> int:
-    return sum(not (test["wins"] + test["losses"]) for of_label in tests.values() for test in of_label.values())
+def _without_difference(tests: Tests) -> int:
+    return sum(not (test.wins + test.losses) for of_label in tests.values() for test in of_label.values())
 
 
 def _best(
-    systems: Sequence[System], measure: str, test: Callable[[str, str, str], dict[str, Any]], matrix: Mapping[str, Any]
-) -> dict[str, Any] | None:
-    """Return the best system with a reranker beside the best without one; None where either kind is absent.
+    systems: Sequence[System],
+    measure: str,
+    test: Callable[[str, str, str], significance.Comparison],
+    matrix: Matrix,
+) -> Best | None:
+    """Return the best system with a reranker and the best without one; None where either kind is absent.
 
     Both were picked for their means, so p is that of the matrix, corrected over all pairs.
     """
@@ -169,15 +190,14 @@ def _best(
     without, reranked = best["first_stage"], best["reranked"]
     if without is None or reranked is None:
         return None
-    labels = matrix["labels"]
-    p = matrix["holm_p"][labels.index(without.label)][labels.index(reranked.label)]
+    p = matrix.holm_p[matrix.labels.index(without.label)][matrix.labels.index(reranked.label)]
     found = test(without.label, reranked.label, measure)
-    return {
-        "measure": measure,
-        "without_reranker": without.label,
-        "with_reranker": reranked.label,
-        "test": {key: found[key] for key in ("mean", "low", "high", "wins", "ties", "losses")} | {"holm_p": p},
-    }
+    return Best(
+        measure=measure,
+        without_reranker=without.label,
+        with_reranker=reranked.label,
+        test=BestTest(found.mean, found.low, found.high, found.wins, found.ties, found.losses, holm_p=p),
+    )
 
 
 def _matrix(
@@ -186,7 +206,7 @@ def _matrix(
     known: Sequence[float | None],
     seed: int,
     resamples: int,
-) -> dict[str, Any]:
+) -> Matrix:
     """Return the p values of all pairs, corrected over those in which a query differs.
 
     `known` are those of the first system against each other one.
@@ -200,20 +220,20 @@ def _matrix(
     differ = [any_differs(of[labels[i]], of[labels[j]]) for i, j in pairs]
     for (i, j), p in zip(pairs, adjust_differing(ps, differ, "holm")):
         rows[i][j] = rows[j][i] = p
-    return {"labels": list(labels), "holm_p": rows}
+    return Matrix(list(labels), rows)
 
 
 def _parity(
     base: System, other: System, of: Mapping[str, Mapping[str, float]], margin: float, measure: str
-) -> dict[str, Any] | None:
+) -> Agreement | None:
     """Return how far two rerankings agree, by ranks alone where one has no logits; None where `_no_parity` says why."""
     if _no_parity(base, other):
         return None
     one, two = base.finished, other.finished
-    depth, logits = one.result["effective"]["depth"], all(all_logits(f.result["effective"]) for f in (one, two))
+    depth, logits = one.result["effective"]["depth"], all(has_all_logits(f.result["effective"]) for f in (one, two))
     found = parity(one.reranked, two.reranked, depth, ranks_only=not logits)
     same = equivalence(of[base.label], of[other.label], margin)
-    return asdict(found) | {"equivalence": {"measure": measure, **asdict(same)}}
+    return Agreement(**vars(found), equivalence=MeasureEquivalence(measure=measure, **vars(same)))
 
 
 def _no_parity(base: System, other: System) -> str | None:

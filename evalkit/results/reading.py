@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from evalkit.boundary.text import is_folder, quoted, storable_id, user_path, whole
-from evalkit.boundary.validation import COUNT, ID, LINE, SHARE, Each, Limited, Many, Maybe, misfit
+from evalkit.boundary.text import escape_id, is_folder, quoted, read_text, user_path
+from evalkit.boundary.validation import COUNT, ID, LINE, SHARE, Each, Limited, Many, Maybe, find_mismatch
 from evalkit.errors import EvalkitError, NotFiniteError
 from evalkit.evaluation.trec import read_run
 from evalkit.results.result import Result
@@ -58,7 +58,7 @@ def read(where: str | Path) -> Finished:
         raise kind(f"{path} is of a trial that failed: {' '.join(str(result.get('error')).split())[:1000]}")
     if result.get("status") != "finished":
         raise EvalkitError(f"{path} is of a trial that did not finish (status {quoted(result.get('status'))})")
-    if wrong := misfit(result, _RESULT, "it"):
+    if wrong := find_mismatch(result, _RESULT, "it"):
         raise EvalkitError(f"{path} is no result of evalkit: {wrong}")
     run_file = path.with_name("reranked.trec")
     if not run_file.exists():
@@ -90,7 +90,7 @@ def read_json(path: Path, what: str) -> dict[str, Any]:
     Raises:
         EvalkitError: the file is missing, unreadable, empty, or holds something else; `what` says what it should be.
     """
-    text = whole(path, what)
+    text = read_text(path, what)
     if not text.strip():
         raise EvalkitError(f"{path} is empty; it should be {what}")
     try:
@@ -116,11 +116,11 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _passages(path: Path) -> tuple[dict[str, str], dict[str, dict[str, Passage]], dict[tuple[str, str, float], float]]:
     """Return queries, passages, and the scores that reranked.trec has others for, by query, passage and that other."""
     queries, passages, moved = {}, {}, {}
-    text = whole(path, "the passages of a trial; the whole folder is needed")
+    text = read_text(path, "the passages of a trial; the whole folder is needed")
     try:
         for line in filter(None, text.split("\n")):  # not splitlines: texts may hold U+2028
             entry = json.loads(line, parse_constant=_refused, object_pairs_hook=_once)
-            if wrong := misfit(entry, _SHOWN, "a line"):
+            if wrong := find_mismatch(entry, _SHOWN, "a line"):
                 raise ValueError(wrong)
             queries[entry["query_id"]] = entry["query"]
             passages[entry["query_id"]] = {
@@ -128,7 +128,7 @@ def _passages(path: Path) -> tuple[dict[str, str], dict[str, dict[str, Passage]]
             }
             for hit in entry.get("moved_scores", {}).get("reranked", ()):
                 if hit["score"] is not None:
-                    moved[storable_id(entry["query_id"]), hit["doc_id"], hit["written"]] = float(hit["score"])
+                    moved[escape_id(entry["query_id"]), hit["doc_id"], hit["written"]] = float(hit["score"])
     except (ValueError, RecursionError) as error:
         raise EvalkitError(f"{path} is damaged ({type(error).__name__}: {error}); run the trial again") from None
     return queries, passages, moved

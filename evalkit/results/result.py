@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from evalkit.boundary.atomic import write_whole
+from evalkit.boundary.atomic import write_atomically
 from evalkit.errors import EvalkitError
 from evalkit.evaluation import measures, ties
 from evalkit.evaluation.breakdown import analyse
@@ -132,7 +132,7 @@ def not_begun(name: str) -> Result:
 
 def write_result(result: Result, folder: Path) -> None:
     """Write result.json whole or not at all."""
-    write_whole(folder / "result.json", _json(result))
+    write_atomically(folder / "result.json", _json(result))
 
 
 def cannot_write(folder: Path, error: OSError) -> EvalkitError:

@@ -1,29 +1,69 @@
 """Whether two results may be compared: the same queries, passages and judgments, or the message says which differ."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
 
+from evalkit.boundary.typed import Integer
 from evalkit.errors import EvalkitError
-from evalkit.types import Settings
+
+
+@dataclass(frozen=True)
+class Fingerprints:
+    """Hashes of the data."""
+
+    queries: str
+    docs: str
+    judgments: str
+    excluded: str | None = None
+    """Of the passages that may not be retrieved for a query; None where there are none."""
+
+
+@dataclass(frozen=True)
+class SliceIdentity:
+    """What two results must have in common to be compared."""
+
+    name: str
+    lang: str
+    relevance_level: Integer
+    fingerprints: Fingerprints
+
+
+def slice_identity(facts: Mapping[str, Any]) -> SliceIdentity:
+    """Return the identity of a slice, out of the ``effective.slice`` of a result."""
+    hashes = facts["fingerprints"]
+    return SliceIdentity(
+        facts["name"],
+        facts["lang"],
+        facts["relevance_level"],
+        Fingerprints(hashes["queries"], hashes["docs"], hashes["judgments"], hashes.get("excluded")),
+    )
 
 
 def refuse_other_data(
-    before: Settings, after: Settings, queries: tuple[Iterable[str], Iterable[str]], names: tuple[str, str]
+    before: SliceIdentity, after: SliceIdentity, queries: tuple[Iterable[str], Iterable[str]], names: tuple[str, str]
 ) -> None:
-    """Compare the ``effective.slice`` of two results, and their query ids; `names` is how a message calls the two.
+    """Refuse two results whose data differ.
+
+    Args:
+        before: the slice of one.
+        after: the slice of the other.
+        queries: the query ids of both.
+        names: how a message calls the two.
 
     Raises:
         EvalkitError: slice, relevance level, queries, passages or judgments differ.
     """
     one, other = names
-    same_data = before["fingerprints"] == after["fingerprints"]
-    if before["name"] != after["name"] and not same_data:
+    same_data = before.fingerprints == after.fingerprints
+    if before.name != after.name and not same_data:
         raise EvalkitError(
-            f"{one} is of slice {before['name']}, {other} of {after['name']}; only results of one slice can be compared"
+            f"{one} is of slice {before.name}, {other} of {after.name}; only results of one slice can be compared"
         )
-    if before["relevance_level"] != after["relevance_level"]:
+    if before.relevance_level != after.relevance_level:
         raise EvalkitError(
-            f"{one} counts grade {before['relevance_level']} and above as relevant, {other} "
-            f"{after['relevance_level']} and above; use the same slice.relevance_level"
+            f"{one} counts grade {before.relevance_level} and above as relevant, {other} "
+            f"{after.relevance_level} and above; use the same slice.relevance_level"
         )
     first, second = (set(ids) for ids in queries)
     missing, extra = sorted(first - second), sorted(second - first)
@@ -34,19 +74,20 @@ def refuse_other_data(
             f"{one} has {len(first)} queries, and {other} {' and '.join(parts)}; run it on the same slice, with the "
             "same slice.queries and slice.seed"
         )
+    old, new = before.fingerprints, after.fingerprints
     differ = [
         words
-        for part, words in (
-            ("queries", "texts of queries"),
-            ("docs", "passages"),
-            ("judgments", "judgments"),
-            ("excluded", "passages that may not be retrieved (slice.identical_ids, excluded_ids)"),
+        for is_other, words in (
+            (old.queries != new.queries, "texts of queries"),
+            (old.docs != new.docs, "passages"),
+            (old.judgments != new.judgments, "judgments"),
+            (old.excluded != new.excluded, "passages that may not be retrieved (slice.identical_ids, excluded_ids)"),
         )
-        if before["fingerprints"].get(part) != after["fingerprints"].get(part)
+        if is_other
     ]
     if differ:
         raise EvalkitError(
-            f"the {' and the '.join(differ)} of {other} are not those of {one} (slice {after['name']}, another "
+            f"the {' and the '.join(differ)} of {other} are not those of {one} (slice {after.name}, another "
             "fingerprint), so figures cannot be compared; go back to the same data"
         )
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from evalkit.results import naming
+from evalkit.results.comparison_schema import CostFigures
 from evalkit.results.result import Result
 
 
@@ -59,28 +60,27 @@ def label_second(result: Result) -> str:
     return f"+ {result['effective']['reranker']['name']}"
 
 
-def cost_figures(result: Result) -> dict[str, Any] | None:
-    """Return the few figures of a trial's cost that stand beside another's; None where nothing was computed.
-
-    The peak is what torch allocated on a GPU, in the pass of its own if there was one; without a GPU it is the
-    process's resident set to the end of scoring, which every protocol measures.
-    """
+def cost_figures(result: Result) -> CostFigures | None:
+    """Return the figures of a trial's cost by which trials are compared; None where nothing was computed."""
     cost = result.get("cost")
     if not cost:
         return None
     latency, memory, reranker = cost.get("latency") or {}, cost["memory"], result["effective"]["reranker"]
     apart = (memory.get("own_pass") or {}).get("cuda_allocated_peak_mb")
     gpu_mb = memory["cuda_allocated_peak_mb"] if apart is None else apart
-    return {
-        "pairs_per_s": cost["pairs_per_s"],
-        **{key: latency.get(key) for key in ("p50_ms", "p50_ci95_ms", "p99_ms", "p99_ci95_ms")},
-        "latency_samples": samples(latency) if latency else None,
-        "peak_mb": memory["rss_peak_mb"] if gpu_mb is None else gpu_mb,
-        "peak_of": "process" if gpu_mb is None else "GPU",
-        "weights_mb": memory.get("weights_mb"),
-        "batch_tokens": reranker.get("batch_tokens"),
-        "device": reranker.get("device_name"),
-    }
+    return CostFigures(
+        pairs_per_s=cost["pairs_per_s"],
+        p50_ms=latency.get("p50_ms"),
+        p50_ci95_ms=latency.get("p50_ci95_ms"),
+        p99_ms=latency.get("p99_ms"),
+        p99_ci95_ms=latency.get("p99_ci95_ms"),
+        latency_samples=samples(latency) if latency else None,
+        peak_mb=memory["rss_peak_mb"] if gpu_mb is None else gpu_mb,
+        peak_of="process" if gpu_mb is None else "GPU",
+        weights_mb=memory.get("weights_mb"),
+        batch_tokens=reranker.get("batch_tokens"),
+        device=reranker.get("device_name"),
+    )
 
 
 def samples(latency: Mapping[str, Any]) -> int:

@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
-from typing import Any, Literal
 
 from evalkit.errors import EvalkitError
 from evalkit.results import naming, reading, summary
+from evalkit.results.comparison_schema import CostFigures, Side
 from evalkit.results.reading import Finished
 
 
@@ -16,7 +16,7 @@ class System:
     """One ranking of the slice's queries, and what it takes."""
 
     label: str
-    side: Literal["first_stage", "reranked"]
+    side: Side
     finished: Finished
     """The result that it is of; a first stage may be of several, and this is one of them."""
     own_first_stage: str | None = None
@@ -41,14 +41,14 @@ class System:
         return means
 
     @property
-    def cost(self) -> dict[str, Any] | None:
+    def cost(self) -> CostFigures | None:
         """Return the figures of the reranking's cost; None where nothing was computed."""
         return summary.cost_figures(self.finished.result) if self.side == "reranked" else None
 
     @property
     def reranking_ms(self) -> float | None:
         """Return the median time of reranking a query; None where it was not measured, 0 without a reranker."""
-        return 0.0 if self.side == "first_stage" else (self.cost or {}).get("p50_ms")
+        return 0.0 if self.side == "first_stage" else self.cost.p50_ms if self.cost else None
 
 
 def systems_of(results: Sequence[Finished]) -> list[System]:

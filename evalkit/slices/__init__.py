@@ -1,1 +1,1 @@
-"""Where queries, passages and judgments come from; each module's `load` returns a `Slice`."""
+"""Sources of queries, passages and judgments; the `load` function of each module returns a `Slice`."""

@@ -1,26 +1,26 @@
-"""Checks a slice that a function of somebody else's returned."""
+"""Checks a slice that a function outside evalkit returned."""
 
 from dataclasses import replace
 
-from evalkit.boundary.foreign_code import kind, plain_facts
-from evalkit.boundary.validation import COUNT, LINE, misfit
+from evalkit.boundary.foreign_code import describe_type, to_plain_facts
+from evalkit.boundary.validation import COUNT, LINE, find_mismatch
 from evalkit.errors import EvalkitError
 from evalkit.types import Slice
 
 
-def slice_of(value: object, where: str) -> Slice:
-    """Return the slice that a function returned.
+def check_slice(value: object, where: str) -> Slice:
+    """Return the slice that a function returned, with plain facts.
 
     Raises:
-        EvalkitError: it is none, or it was not made by `evalkit.slices.assemble.assemble`.
+        EvalkitError: it is not a `Slice`, or lacks facts that `evalkit.slices.assemble.assemble` records.
     """
     if not isinstance(value, Slice):
         raise EvalkitError(
-            f"{where}: it returned {kind(value)}, and has to return a Slice, which evalkit.slices.assemble.assemble "
-            "makes"
+            f"{where}: it returned {describe_type(value)}, and has to return a Slice, which "
+            "evalkit.slices.assemble.assemble makes"
         )
-    facts = plain_facts(value.facts, f"{where}: facts of the slice")
-    if wrong := misfit(facts, _SLICE_FACTS, f"{where}: facts of the slice"):
+    facts = to_plain_facts(value.facts, f"{where}: facts of the slice")
+    if wrong := find_mismatch(facts, _SLICE_FACTS, f"{where}: facts of the slice"):
         raise EvalkitError(f"{wrong}; evalkit.slices.assemble.assemble counts what is needed")
     return replace(value, facts={"corpus": "full", **facts})
 

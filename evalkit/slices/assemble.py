@@ -1,4 +1,4 @@
-"""What every slice goes through, wherever it came from: cuts, checks, counts and the fingerprint."""
+"""Builds a slice from queries, passages and judgments of any source: sampling, checks, counts, fingerprint."""
 
 import hashlib
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from evalkit.boundary import languages
 from evalkit.boundary.progress import say
-from evalkit.boundary.text import is_unicode, mended, quoted, storable_id
+from evalkit.boundary.text import escape_id, is_unicode, quoted, replace_surrogates
 from evalkit.errors import EvalkitError
 from evalkit.slices import exclusions
 from evalkit.types import Slice
@@ -17,55 +17,63 @@ Docs = Iterable[tuple[str, str]]
 Qrels = Mapping[str, Mapping[str, int]]
 
 
-def joined(title: str, text: str) -> str:
-    """Join title and text by the one rule: a single space between them, no white space around.
+def join_title(title: str, text: str) -> str:
+    """Join title and text with a single space, without surrounding white space.
 
-    It is the rule of ir_datasets' `default_text` and of Pyserini's BEIR indexes, and what MIRACL's baselines used.
+    ir_datasets' `default_text`, Pyserini's BEIR indexes and MIRACL's baselines join them in the same way.
     """
     return f"{title.strip()} {text.strip()}".strip()
 
 
-def sampled(ids: Iterable[str], n: int, seed: int) -> list[str]:
-    """Return `n` of `ids`, drawn by hash: the same on every machine, and a larger `n` contains a smaller one."""
-    return sorted(ids, key=lambda item: _lot(seed, item))[:n]
+def sample_ids(ids: Iterable[str], n: int, seed: int) -> list[str]:
+    """Return `n` of `ids`, drawn by a seeded hash: equal on every machine, and a larger sample contains a smaller."""
+    return sorted(ids, key=lambda item: _draw_key(seed, item))[:n]
 
 
-def _lot(seed: int, item: str) -> str:
+def _draw_key(seed: int, item: str) -> str:
     return hashlib.sha256(f"{seed}:{item}".encode("utf-8", "surrogatepass")).hexdigest()
 
 
 class Distractors:
-    """Keeps the `n` passages with the lowest lot of a stream, in memory for `n` passages."""
+    """A seeded sample of `n` passages of a stream, in memory for `n` passages."""
 
     def __init__(self, n: int, seed: int) -> None:
         self.n, self.seed = n, seed
         self._heap: list[tuple[int, str, str]] = []
 
     def offer(self, doc_id: str, text: str) -> None:
-        """Consider one passage."""
+        """Consider one passage of the stream for the sample."""
         import heapq
 
         if self.n < 1:
             return
-        entry = (-int(_lot(self.seed, doc_id), 16), doc_id, text)
+        entry = (-int(_draw_key(self.seed, doc_id), 16), doc_id, text)
         if len(self._heap) < self.n:
             heapq.heappush(self._heap, entry)
         elif entry > self._heap[0]:
             heapq.heapreplace(self._heap, entry)
 
     def docs(self) -> dict[str, str]:
-        """Return what was kept."""
+        """Return the sample, doc_id -> text."""
         return {doc_id: text for _, doc_id, text in self._heap}
 
 
 def choose_queries(
     where: str, queries: Mapping[str, str], qrels: Qrels, n: int | None, seed: int, unjudged: str
 ) -> dict[str, str]:
-    """Return the judged queries, cut to `n` by `seed`, in the order of their source.
+    """Return the judged queries, or a sample of them, in the order of their source.
+
+    Args:
+        where: the source, for messages.
+        queries: query_id -> text.
+        qrels: query_id -> doc_id -> grade.
+        n: the size of the sample; None for all.
+        seed: of the sample.
+        unjudged: what to do with queries without a judged passage, "error" or "drop".
 
     Raises:
-        EvalkitError: no judgments, an empty query text, queries without any judged passage while `unjudged` is
-            "error", or an `n` that is out of range.
+        EvalkitError: there are no judgments, a query has an empty text, a query has no judged passage and `unjudged` is
+            "error", or `n` is out of range.
     """
     if not any(qrels.values()):
         raise EvalkitError(f"{where} has no judgments (qrels), and without them there is nothing to measure")
@@ -81,7 +89,7 @@ def choose_queries(
     if n is not None:
         if n < 1:
             raise EvalkitError(f"slice.queries={n}: give the number of queries to keep, 1 or more, or null for all")
-        keep = set(sampled(judged, n, seed))
+        keep = set(sample_ids(judged, n, seed))
         judged = {query_id: text for query_id, text in judged.items() if query_id in keep}
     empty = next((query_id for query_id, text in judged.items() if not text.strip()), None)
     if empty is not None:
@@ -92,13 +100,22 @@ def choose_queries(
 def collect_docs(
     where: str, docs: Docs, needed: set[str] | None, distractors: int, seed: int, empty: str
 ) -> tuple[dict[str, str], frozenset[str]]:
-    """Read a stream of passages and keep `needed` plus seeded distractors, or all where `needed` is None.
+    """Read a stream of passages and select those of the slice.
 
-    Returns the passages and the ids of the empty ones, which were dropped.
+    Args:
+        where: the source, for messages.
+        docs: (doc_id, text) of each passage.
+        needed: doc_ids to select; None for all passages.
+        distractors: how many other passages to add, drawn by `seed`.
+        seed: of the distractors.
+        empty: what to do with passages without text, "error" or "drop".
+
+    Returns:
+        doc_id -> text, and the doc_ids of dropped empty passages.
 
     Raises:
-        EvalkitError: a doc_id that is kept occurs twice, a text is empty while `empty` is "error", or `distractors`
-            is negative or asked for where all passages are kept anyway.
+        EvalkitError: a selected doc_id occurs twice, a text is empty and `empty` is "error", or `distractors` is
+            negative, or above 0 where all passages are selected anyway.
     """
     if distractors < 0 or (distractors and needed is None):
         raise EvalkitError(
@@ -117,7 +134,7 @@ def collect_docs(
         if not text.strip():
             if empty == "error":
                 raise EvalkitError(
-                    f"{where}: passage {quoted(doc_id)} is empty; mend the corpus, "
+                    f"{where}: passage {quoted(doc_id)} is empty; correct the corpus, "
                     "or leave empty passages out with slice.empty_docs=drop"
                 )
             dropped.add(doc_id)
@@ -143,17 +160,29 @@ def assemble(
     excluded_ids: Mapping[str, Collection[str]] | None = None,
     empty_docs: Collection[str] = (),
 ) -> Slice:
-    """Return the `Slice`, with its fingerprint and its counts (judged ids without text among them) in the facts.
+    """Return a `Slice`: checked, with its fingerprint, and with counts in its facts.
 
-    Ids go through `evalkit.boundary.text.storable_id`, lone surrogates in texts become U+FFFD, and both are counted.
-    `lang` goes through `evalkit.boundary.languages.canonical`. `identical_ids` and `excluded_ids`, a list for each
-    query that has one, are what `evalkit.slices.exclusions.find` takes; judgments of what is excluded are left out, so
-    that no measure counts a passage that cannot be retrieved. `empty_docs` are ids of passages without a text.
+    Ids are escaped by `evalkit.boundary.text.escape_id`, and lone surrogates in texts replaced by U+FFFD; both are
+    counted. Judgments of excluded passages are removed, so that no measure counts a passage that cannot be retrieved.
+
+    Args:
+        name: of the slice, which results and reports show.
+        lang: language code of the queries, in any standard that `evalkit.boundary.languages.canonical` knows.
+        where: the source, for messages, such as a folder.
+        queries: query_id -> text.
+        docs: doc_id -> text, with the title joined in front.
+        qrels: query_id -> doc_id -> grade, a 32-bit integer; it has all of `queries`, and others are ignored.
+        relevance_level: the lowest grade that binary measures count as relevant, 1 or more.
+        facts: what the result records of the source, JSON-ready; ``corpus`` is "full", or how the corpus was reduced.
+        identical_ids: "auto", "keep" or "drop" for passages that have the id of a query, see
+            `evalkit.slices.exclusions.find`.
+        excluded_ids: query_id -> doc_ids that are excluded from retrieval for it.
+        empty_docs: ids of passages that were left out because they have no text.
 
     Raises:
-        EvalkitError: there are no passages, an id is empty, two ids become one, a grade is none, no judged passage has
-            a text, `lang` is no code of a language, the relevance level is below 1, or nothing that is judged for a
-            query may be retrieved for it.
+        EvalkitError: there are no passages, an id is empty, two ids become equal by escaping, a grade is not an
+            integer, no judged passage has a text, `lang` is not a language code, the relevance level is below 1, or all
+            judged passages of a query are excluded.
     """
     code = languages.canonical(lang)
     check_level(relevance_level)
@@ -163,8 +192,8 @@ def assemble(
     _check_grades(where, kept)
     out = exclusions.find(identical_ids, excluded_ids or {}, queries, docs, kept)
     kept = _without_excluded(where, kept, out)
-    queries, docs, kept, changes = _storable(where, queries, docs, kept)
-    excluded = {storable_id(q): frozenset(storable_id(doc_id) for doc_id in ids) for q, ids in out.excluded.items()}
+    queries, docs, kept, changes = _escaped(where, queries, docs, kept)
+    excluded = {escape_id(q): frozenset(escape_id(doc_id) for doc_id in ids) for q, ids in out.excluded.items()}
     judged = {doc_id for grades in kept.values() for doc_id in grades}
     absent = judged - docs.keys()
     if len(absent) == len(judged):
@@ -181,21 +210,21 @@ def assemble(
     }
     parts = fingerprints(queries, docs, kept, excluded)
     return Slice(
-        mended(name),
+        replace_surrogates(name),
         code,
         dict(queries),
         docs,
         {query_id: dict(grades) for query_id, grades in kept.items()},
         _combined(parts),
         relevance_level,
-        {**facts, **_told(lang, code, queries, docs, kept, relevance_level, out.facts, excluded), **counts, **changes,
-         "fingerprints": parts},
+        {**facts, **_optional_facts(lang, code, queries, docs, kept, relevance_level, out.facts, excluded),
+         **counts, **changes, "fingerprints": parts},
         excluded,
-        frozenset(map(storable_id, empty_docs)),
+        frozenset(map(escape_id, empty_docs)),
     )  # fmt: skip
 
 
-def _told(
+def _optional_facts(
     lang: str,
     code: str,
     queries: Mapping[str, str],
@@ -205,18 +234,18 @@ def _told(
     about_excluded: Mapping[str, object],
     excluded: Mapping[str, Collection[str]],
 ) -> dict[str, Any]:
-    """Return the facts that only some slices have: what a reader has to know of this one."""
-    told: dict[str, Any] = {}
+    """Return the facts that only some slices have."""
+    found: dict[str, Any] = {}
     if lang != code:
-        told["lang_asked"] = lang
+        found["lang_asked"] = lang
     if about_excluded:
-        told["exclusions"] = dict(about_excluded)
-    if repeated := exclusions.repeated(queries, docs, qrels, excluded):
-        told["queries_that_are_another_passage"] = repeated
+        found["exclusions"] = dict(about_excluded)
+    if repeated := exclusions.count_repeated(queries, docs, qrels, excluded):
+        found["queries_that_are_another_passage"] = repeated
     grades = {grade for of_query in qrels.values() for grade in of_query.values()}
     if len(grades) > 1 and min(grades) >= level:
-        told["lowest_grade"] = min(grades)
-    return told
+        found["lowest_grade"] = min(grades)
+    return found
 
 
 def _without_excluded(where: str, qrels: Qrels, out: "exclusions.Exclusions") -> Qrels:
@@ -228,8 +257,8 @@ def _without_excluded(where: str, qrels: Qrels, out: "exclusions.Exclusions") ->
     }
     if nothing := next((query_id for query_id, grades in kept.items() if not grades), None):
         raise EvalkitError(
-            f"{where}: all that is judged for query {quoted(nothing)} may not be retrieved for it, so it cannot be "
-            "measured; leave the query out, change its excluded_ids, or set slice.identical_ids=keep"
+            f"{where}: every judged passage of query {quoted(nothing)} is excluded from retrieval, so the query cannot "
+            "be measured; leave the query out, change its excluded_ids, or set slice.identical_ids=keep"
         )
     return kept
 
@@ -244,10 +273,10 @@ def _check_grades(where: str, qrels: Qrels) -> None:
                 )
 
 
-def _storable(
+def _escaped(
     where: str, queries: Mapping[str, str], docs: Mapping[str, str], qrels: Qrels
 ) -> tuple[Mapping[str, str], Mapping[str, str], Qrels, dict[str, int]]:
-    """Return all three with ids that a TREC file can hold and texts that are Unicode, and how many were changed."""
+    """Return all three with escaped ids and without lone surrogates, and the numbers of changes."""
     query_names = _renamed(where, "query", queries)
     textless = {doc_id for grades in qrels.values() for doc_id in grades} - docs.keys()
     doc_names = _renamed(where, "passage", docs, textless)
@@ -267,12 +296,12 @@ def _storable(
 
 
 def _renamed(where: str, kind: str, ids: Collection[str], more: Collection[str] = ()) -> dict[str, str]:
-    """Return the new name of each id that needs one; `more` are ids that only judgments name."""
+    """Return id -> escaped id for those that change; `more` are ids that only judgments have."""
     names: dict[str, str] = {}
     for item in chain(ids, more):
-        name = storable_id(item)
+        name = escape_id(item)
         if not name:
-            raise EvalkitError(f"{where}: there is a {kind} whose id is empty; give it one, in the qrels too")
+            raise EvalkitError(f"{where}: a {kind} has an empty id; give it one, in the qrels too")
         if name != item:
             names[item] = name
     taken = set(more)
@@ -290,13 +319,8 @@ def _under(names: Mapping[str, str], values: Mapping[str, T]) -> dict[str, T]:
 
 
 def _mended(texts: Mapping[str, str]) -> tuple[Mapping[str, str], int]:
-    broken = {key: mended(text) for key, text in texts.items() if not is_unicode(text)}
+    broken = {key: replace_surrogates(text) for key, text in texts.items() if not is_unicode(text)}
     return ({**texts, **broken} if broken else texts), len(broken)
-
-
-def fingerprint(queries: Mapping[str, str], docs: Mapping[str, str], qrels: Qrels) -> str:
-    """Return the SHA-256 over ids, texts and judgments; the order in which they were read does not matter."""
-    return _combined(fingerprints(queries, docs, qrels))
 
 
 def fingerprints(
@@ -305,9 +329,10 @@ def fingerprints(
     qrels: Qrels,
     excluded: Mapping[str, Collection[str]] | None = None,
 ) -> dict[str, str]:
-    """Return a SHA-256 for each of queries, docs and judgments, so that it can be said which of them differ.
+    """Return a SHA-256 for each of ``queries``, ``docs`` and ``judgments``, so that a difference can be located.
 
-    Where something is excluded that has one too; where nothing is, all of them are as if there were no such thing.
+    The order of reading does not matter. Only a slice with exclusions has ``excluded`` as well, so the fingerprint of a
+    slice without them does not depend on this feature.
     """
     parts = {
         "queries": _sha256(field for key in sorted(queries) for field in (key, queries[key])),
@@ -338,13 +363,13 @@ def _combined(parts: Mapping[str, str]) -> str:
 def _sha256(fields: Iterable[str]) -> str:
     digest = hashlib.sha256()
     for field in fields:
-        # A length before each field: no two different slices can write the same bytes.
+        # Each field is preceded by its length, so that different slices cannot give the same bytes.
         data = field.encode("utf-8", "surrogatepass")
         digest.update(len(data).to_bytes(8, "little") + data)
     return digest.hexdigest()
 
 
-def without_effect(
+def settings_without_effect(
     seed: int,
     queries: int | None,
     chosen: int,
@@ -352,29 +377,31 @@ def without_effect(
     needed: Collection[str] | None,
     docs: Mapping[str, str],
 ) -> dict[str, list[str]]:
-    """Return, as facts, the cuts that were asked for and changed nothing; no fact where there are none."""
+    """Return the sampling settings that had no effect, as a fact ``without_effect``; empty where there are none."""
     idle = []
     if seed and queries is None and not distractors:
         idle.append(f"slice.seed={seed}: nothing is drawn without slice.queries or slice.distractors")
     if queries is not None and chosen < queries:
-        idle.append(f"slice.queries={queries}: there are {chosen}, and all of them are used")
+        idle.append(f"slice.queries={queries}: there are only {chosen}, and all of them are used")
     if distractors and needed is not None:
         others = len(docs.keys() - set(needed))
         if others < distractors:
-            idle.append(f"slice.distractors={distractors}: the corpus has {others} others, and all of them are kept")
+            idle.append(
+                f"slice.distractors={distractors}: the corpus has only {others} others, and all of them are used"
+            )
     return {"without_effect": idle} if idle else {}
 
 
-def check_cuts(corpus: str, unjudged_queries: str, empty_docs: str, identical_ids: str = "auto") -> None:
-    """Check the settings that every slice shares, before anything is read.
+def check_settings(corpus: str, unjudged_queries: str, empty_docs: str, identical_ids: str = "auto") -> None:
+    """Check the settings that all slices share, before anything is read.
 
     Raises:
-        EvalkitError: one of them is none of its valid values.
+        EvalkitError: a setting has an invalid value.
     """
-    one_of("slice.corpus", corpus, ("full", "judged"))
-    one_of("slice.unjudged_queries", unjudged_queries, ("error", "drop"))
-    one_of("slice.empty_docs", empty_docs, ("error", "drop"))
-    one_of("slice.identical_ids", identical_ids, exclusions.MODES)
+    check_choice("slice.corpus", corpus, ("full", "judged"))
+    check_choice("slice.unjudged_queries", unjudged_queries, ("error", "drop"))
+    check_choice("slice.empty_docs", empty_docs, ("error", "drop"))
+    check_choice("slice.identical_ids", identical_ids, exclusions.MODES)
 
 
 def check_level(relevance_level: int) -> None:
@@ -386,11 +413,11 @@ def check_level(relevance_level: int) -> None:
     if relevance_level < 1:
         raise EvalkitError(
             f"slice.relevance_level={relevance_level}: give the lowest grade that counts as relevant, 1 or more; "
-            "grade 0 says 'not relevant'"
+            "grade 0 means 'not relevant'"
         )
 
 
-def one_of(setting: str, value: str, valid: Iterable[str]) -> str:
+def check_choice(setting: str, value: str, valid: Iterable[str]) -> str:
     """Return `value` if it is valid.
 
     Raises:
@@ -398,5 +425,5 @@ def one_of(setting: str, value: str, valid: Iterable[str]) -> str:
     """
     names = list(valid)
     if value not in names:
-        raise EvalkitError(f"{setting}={value!r}: there is {', '.join(names)}")
+        raise EvalkitError(f"{setting}={value!r}: choose from {', '.join(names)}")
     return value

@@ -8,17 +8,17 @@ from typing import Any
 
 from evalkit.boundary import languages
 from evalkit.boundary.progress import track
-from evalkit.boundary.text import is_folder, lines, quoted, storable_id, user_path
+from evalkit.boundary.text import escape_id, is_folder, quoted, read_lines, user_path
 from evalkit.errors import EvalkitError
 from evalkit.slices import judgments
 from evalkit.slices.assemble import (
     assemble,
-    check_cuts,
     check_level,
+    check_settings,
     choose_queries,
     collect_docs,
-    joined,
-    without_effect,
+    join_title,
+    settings_without_effect,
 )
 from evalkit.types import Slice
 
@@ -38,15 +38,29 @@ def load(
     qrels: str | None = None,
     name: str | None = None,
 ) -> Slice:
-    """Load the folder at `path`. The queries of a split are those that its qrels name, as BEIR has it.
+    """Load a BEIR folder.
 
-    `qrels` is a file of judgments to be used instead of the split's, in any of `evalkit.slices.judgments.FORMATS`. An
-    ``excluded_ids`` in a line of queries.jsonl lists passages that may not be retrieved for it; `identical_ids` is for
-    those that have the query's own id (see `evalkit.slices.exclusions`).
+    As in BEIR, the queries of a split are those that its qrels contain. ``excluded_ids`` in a line of queries.jsonl
+    lists passages that are excluded from retrieval for that query.
+
+    Args:
+        path: the folder, with corpus.jsonl, queries.jsonl and qrels/.
+        split: name of the file in qrels/.
+        lang: language code of the queries.
+        queries: size of a seeded sample of the queries; None for all.
+        corpus: "full", or "judged" for the judged passages of the chosen queries.
+        distractors: with "judged", how many other passages are added.
+        seed: of both samples.
+        relevance_level: the lowest grade that binary measures count as relevant.
+        unjudged_queries: "error" or "drop" for queries without a judged passage.
+        empty_docs: "error" or "drop" for passages without text.
+        identical_ids: "auto", "keep" or "drop" for passages with the id of a query (`evalkit.slices.exclusions`).
+        qrels: a file of judgments to use instead of the split's, in one of `evalkit.slices.judgments.FORMATS`.
+        name: of the slice; None for FOLDER/SPLIT.
 
     Raises:
-        EvalkitError: a file is missing or a line of it broken (file and line are named), or what
-            `evalkit.slices.assemble` refuses.
+        EvalkitError: a file is missing or malformed (file and line are named), or `evalkit.slices.assemble` refuses
+            something.
     """
     folder = user_path(path)
     if not is_folder(folder):
@@ -54,13 +68,13 @@ def load(
             f"slice.path={path}: there is no such folder; a BEIR folder holds corpus.jsonl, "
             "queries.jsonl and qrels/SPLIT.tsv"
         )
-    check_cuts(corpus, unjudged_queries, empty_docs, identical_ids)
+    check_settings(corpus, unjudged_queries, empty_docs, identical_ids)
     check_level(relevance_level)
     languages.canonical(lang)
-    file = user_path(qrels) if qrels else judgments.of_split(folder, split)
+    file = user_path(qrels) if qrels else judgments.find_split_file(folder, split)
     judged = judgments.read(file)
-    # The ids of trec_eval's files are percent-encoded where they have to be, so those beside them are too.
-    as_id = storable_id if judgments.is_trec(file) else str
+    # Ids read from trec_eval's files are escaped, so the ids of queries and passages have to be escaped too.
+    as_id = escape_id if judgments.is_trec_file(file) else str
     found = _queries(folder / "queries.jsonl", as_id)
     missing = [query_id for query_id in judged if query_id not in found.texts]
     if missing:
@@ -70,7 +84,7 @@ def load(
         unjudged_queries,
     )  # fmt: skip
     needed = {doc_id for q in chosen for doc_id in judged[q]} if corpus == "judged" else None
-    records = ((as_id(doc_id), joined(title, text)) for doc_id, title, text, _ in _jsonl(folder / "corpus.jsonl"))
+    records = ((as_id(doc_id), join_title(title, text)) for doc_id, title, text, _ in _jsonl(folder / "corpus.jsonl"))
     stream = track(records, "reading passages", unit="passages")
     docs, dropped = collect_docs(str(folder), stream, needed, distractors, seed, empty_docs)
     facts: dict[str, Any] = {
@@ -81,7 +95,7 @@ def load(
         "seed": seed,
         "empty_docs_dropped": len(dropped),
         "other_queries_in_file": len(found.texts) - len(judged),
-        **without_effect(seed, queries, len(chosen), distractors, needed, docs),
+        **settings_without_effect(seed, queries, len(chosen), distractors, needed, docs),
     }
     if qrels:
         facts |= {"split": None, "qrels": file.name}
@@ -97,7 +111,7 @@ def load(
 
 @dataclass
 class _Queries:
-    """queries.jsonl: texts, lists of what may not be retrieved, and how many titles nobody searches with."""
+    """queries.jsonl: texts, excluded passages, and the number of titles, which are not used."""
 
     texts: dict[str, str]
     excluded: dict[str, frozenset[str]]
@@ -105,7 +119,7 @@ class _Queries:
 
 
 def _queries(path: Path, as_id: Callable[[str], str]) -> _Queries:
-    """Read the queries. As in BEIR, a query is its ``text`` alone."""
+    """Read the queries; as in BEIR, only ``text`` is searched with."""
     found = _Queries({}, {}, 0)
     for query_id, title, text, record in _jsonl(path):
         key = as_id(query_id)
@@ -134,8 +148,8 @@ def _excluded(path: Path, query_id: str, record: Mapping[str, Any]) -> list[str]
 
 
 def _jsonl(path: Path) -> Iterator[tuple[str, str, str, Mapping[str, Any]]]:
-    """Yield id, title, text and the whole record of each line."""
-    for number, line in lines(path, "JSON objects, one a line"):
+    """Yield id, title, text and the complete record of each line."""
+    for number, line in read_lines(path, "JSON objects, one a line"):
         try:
             record: Any = json.loads(line)
             title, text = record.get("title") or "", record["text"]

@@ -1,8 +1,8 @@
 """MS MARCO's official candidate files, which hold the passage texts that a reranking slice needs.
 
-One of them is 27 MB where the corpus is 1.06 GB. ir_datasets reads them for their pairs of ids only and throws the
-texts away; here they are kept, through its own download configuration and its own repair of the encoding. The files
-have no scores and no order: they give passages, never a first stage.
+A candidate file has 27 MB, the corpus 1.06 GB. ir_datasets reads only the pairs of ids from these files and drops the
+texts; here the texts are read, with ir_datasets' own download configuration and repair of the encoding. The files have
+no scores and no order: they provide passages, not a first stage.
 """
 
 from collections.abc import Container, Iterator
@@ -17,8 +17,8 @@ FILES = {
 """ir_datasets id -> keys of its download configuration."""
 
 
-def known(dataset: str) -> bool:
-    """Return whether `dataset`, or the id that it is a subset of, has an official candidate file."""
+def has_candidates(dataset: str) -> bool:
+    """Return whether an ir_datasets id, or an id that it is a subset of, has an official candidate file."""
     return _keys(dataset) is not None
 
 
@@ -29,7 +29,7 @@ def _keys(dataset: str) -> tuple[str, ...] | None:
 def read(dataset: str, query_ids: Container[str]) -> Iterator[tuple[str, str]]:
     """Yield (doc_id, text) of each distinct candidate passage of the given queries.
 
-    The repaired file is kept in ir_datasets' home as ``msmarco-passage/SUBSET/candidates.tsv``.
+    The repaired file is cached in ir_datasets' home folder as ``msmarco-passage/SUBSET/candidates.tsv``.
 
     Raises:
         EvalkitError: a line is not ``query_id, doc_id, query, passage``.
@@ -49,7 +49,7 @@ def read(dataset: str, query_ids: Container[str]) -> Iterator[tuple[str, str]]:
                 if len(columns) != 4:
                     raise EvalkitError(
                         f"{path}, line {number}: {len(columns)} columns where the candidate file has "
-                        "four (query_id, doc_id, query, passage); delete it to download it anew"
+                        "four (query_id, doc_id, query, passage); delete it to download it again"
                     )
                 query_id, doc_id, _, text = columns
                 if query_id in query_ids and doc_id not in seen:

@@ -1,9 +1,9 @@
-"""Who may not be retrieved: passages that a query must not find, first of all the query itself.
+"""Passages that are excluded from retrieval for a query, above all the query itself.
 
-Where queries are passages too (ArguAna, Quora), the best match of a query is the query. BEIR's evaluation leaves out
-every passage that has the id of its query (``ignore_identical_ids``), and BRIGHT gives a list for each query
-(``excluded_ids``). But equal ids prove nothing by themselves: in FiQA they meet by chance, and MIRACL's queries bear
-the ids of other passages, some of them judged relevant. So "auto" looks at the texts and at the judgments.
+Where queries are passages too (ArguAna, Quora), the best match of a query is the query. BEIR's evaluation drops every
+passage with the id of its query (``ignore_identical_ids``), and BRIGHT has a list for each query (``excluded_ids``).
+Equal ids alone are no proof: in FiQA they are coincidence, and MIRACL's queries have the ids of other passages, some of
+them judged relevant. Therefore "auto" also compares the texts and looks at the judgments.
 """
 
 import re
@@ -13,21 +13,21 @@ from dataclasses import dataclass, field
 
 MODES = ("auto", "keep", "drop")
 LIKENESS = 0.8
-"""Dice coefficient of character trigrams from which on two texts count as the same: a typo, no other wording."""
+"""Dice coefficient of character trigrams from which two texts count as the same: it allows typos, not rewording."""
 LONGEST_TITLE = 200
-"""Letters that a passage may hold in front of the query's text, or 20 and twice those of the query, if that is less.
+"""Letters of a title that may precede the query's text in a passage, or 20 plus twice the query's, if that is less.
 
-More make it a passage that ends like the query."""
+With more, it is another passage that ends like the query."""
 
 
 @dataclass(frozen=True)
 class Exclusions:
-    """The passages that may not be retrieved, by query, and how many there were of which kind."""
+    """The excluded passages by query, and counts by kind."""
 
     excluded: Mapping[str, frozenset[str]] = field(default_factory=dict)
-    """query_id -> doc_ids, of queries that have any."""
+    """query_id -> doc_ids, for queries that have any."""
     facts: Mapping[str, object] = field(default_factory=dict)
-    """Empty where no query has the id of a passage, nor a list."""
+    """Counts; empty where no query has the id of a passage or a list."""
 
 
 def find(
@@ -37,10 +37,15 @@ def find(
     docs: Mapping[str, str],
     qrels: Mapping[str, Mapping[str, int]],
 ) -> Exclusions:
-    """Return what each query may not retrieve: what its list names, and its own passage as `mode` has it.
+    """Return which passages are excluded for each query.
 
-    "drop" leaves out every passage that has the id of its query, "keep" none. "auto" leaves it out where it is the
-    query itself (`same_text`) and no judgment calls it relevant (a grade of 1 or more).
+    Args:
+        mode: for passages that have the id of a query. "drop" excludes them, "keep" does not, "auto" excludes one that
+            is the query itself (`same_text`) and is not judged relevant (a grade of 1 or more).
+        listed: query_id -> doc_ids that are excluded in any case.
+        queries: query_id -> text.
+        docs: doc_id -> text.
+        qrels: query_id -> doc_id -> grade.
     """
     same_id = [query_id for query_id in queries if query_id in docs]
     own = {
@@ -64,7 +69,7 @@ def find(
 
 
 NOTHING = "N/A"
-"""What BRIGHT writes into a list that names no passage."""
+"""BRIGHT's entry in an otherwise empty list."""
 
 
 def _is_itself(
@@ -74,7 +79,7 @@ def _is_itself(
 
 
 def same_text(query: str, passage: str) -> bool:
-    """Return whether a passage is the query, up to case, punctuation, spacing, typos, and a title in front of it."""
+    """Return whether a passage is the query, up to case, punctuation, spacing, typos and a preceding title."""
     one, other = _letters(query), _letters(passage)
     if not one or not other or len(other) - len(one) > min(LONGEST_TITLE, 20 + 2 * len(one)):
         return False
@@ -97,13 +102,13 @@ def _dice(one: set[str], other: set[str]) -> float:
     return 2 * len(one & other) / (len(one) + len(other))
 
 
-def repeated(
+def count_repeated(
     queries: Mapping[str, str],
     docs: Mapping[str, str],
     qrels: Mapping[str, Mapping[str, int]],
     excluded: Mapping[str, Collection[str]],
 ) -> int:
-    """Return how many queries are, word for word, a passage of another id that is neither judged nor excluded."""
+    """Return how many queries equal, word for word, a passage of another id that is neither judged nor excluded."""
     of_text: dict[str, list[str]] = {}
     for query_id, text in queries.items():
         of_text.setdefault(text.strip(), []).append(query_id)

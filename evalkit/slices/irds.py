@@ -7,19 +7,20 @@ from typing import Any
 
 from evalkit.boundary import languages
 from evalkit.boundary.progress import say, track
-from evalkit.boundary.text import storable_id, user_path
+from evalkit.boundary.text import escape_id, user_path
 from evalkit.errors import EvalkitError, nearest
-from evalkit.slices import candidates, documented, judgments
+from evalkit.slices import candidates, judgments, official_measures
 from evalkit.slices.assemble import (
     Docs,
     assemble,
-    check_cuts,
+    check_choice,
     check_level,
+    check_settings,
     choose_queries,
     collect_docs,
-    one_of,
-    without_effect,
+    settings_without_effect,
 )
+from evalkit.slices.official_measures import Level
 from evalkit.types import Slice
 
 
@@ -37,23 +38,34 @@ def load(
     identical_ids: str = "auto",
     qrels: str | None = None,
 ) -> Slice:
-    """Load an ir_datasets id, downloading through ir_datasets what is not there yet.
+    """Load an ir_datasets id; missing files are downloaded by ir_datasets.
 
-    `corpus` is "full", or "judged": the judged passages and the dataset's own candidates (scoreddocs) of the chosen
-    queries, plus `distractors` others drawn by `seed`. `source` says where passage texts come from: "corpus", MS
-    MARCO's official "candidates" file, or "auto": the corpus if ir_datasets has it already or all of it is asked for,
-    else the candidates. A passage's text is ir_datasets' `default_text`: title and text joined by a space.
+    The text of a passage is ir_datasets' `default_text`: title and text joined by a space. Passages whose judgment
+    means "excluded from evaluation", as in BRIGHT, are excluded from retrieval.
 
-    `relevance_level` None takes the level of the official measures that the dataset's documentation states, such as
-    RR(rel=2), else 1. `qrels` is a file of judgments to be used instead (`evalkit.slices.judgments.FORMATS`). What the
-    dataset's judgments call excluded from evaluation, as BRIGHT's do, may not be retrieved; `identical_ids` is for
-    passages that have the query's own id (see `evalkit.slices.exclusions`).
+    Args:
+        dataset: id of ir_datasets with documents, queries and qrels.
+        lang: language code of the queries; None for the dataset's own, or English.
+        queries: size of a seeded sample of the queries; None for all.
+        corpus: "full", or "judged" for the judged passages and the dataset's candidates (scoreddocs) of the chosen
+            queries.
+        distractors: with "judged", how many other passages are added.
+        source: where passage texts are read: "corpus", MS MARCO's official "candidates" file, or "auto" for the corpus
+            if ir_datasets has it already or `corpus` is "full", else the candidates.
+        seed: of both samples.
+        relevance_level: the lowest grade that binary measures count as relevant; None for the level in the dataset's
+            official measures, such as RR(rel=2), else 1.
+        unjudged_queries: "error" or "drop" for queries without a judged passage.
+        empty_docs: "error" or "drop" for passages without text.
+        identical_ids: "auto", "keep" or "drop" for passages with the id of a query (`evalkit.slices.exclusions`).
+        qrels: a file of judgments to use instead of the dataset's, in one of `evalkit.slices.judgments.FORMATS`.
 
     Raises:
-        EvalkitError: unknown id, something that the id lacks, no network, or what `evalkit.slices.assemble` refuses.
+        EvalkitError: the id is unknown or lacks something, there is no network, or `evalkit.slices.assemble` refuses
+            something.
     """
-    check_cuts(corpus, unjudged_queries, empty_docs, identical_ids)
-    one_of("slice.source", source, ("auto", "corpus", "candidates"))
+    check_settings(corpus, unjudged_queries, empty_docs, identical_ids)
+    check_choice("slice.source", source, ("auto", "corpus", "candidates"))
     if relevance_level is not None:
         check_level(relevance_level)
     own_qrels = judgments.read(user_path(qrels)) if qrels else None
@@ -63,8 +75,8 @@ def load(
     with _reading(dataset):
         say(f"  reading {dataset}")
         judged = _judgments(where, data) if own_qrels is None else own_qrels
-        as_id = storable_id if qrels and judgments.is_trec(user_path(qrels)) else str
-        texts = judgments.gathered_queries(
+        as_id = escape_id if qrels and judgments.is_trec_file(user_path(qrels)) else str
+        texts = judgments.collect_queries(
             where, ((as_id(query.query_id), query.default_text()) for query in data.queries_iter())
         )
         chosen = choose_queries(where, texts, judged, queries, seed, unjudged_queries)
@@ -83,7 +95,9 @@ def load(
         docs, dropped = collect_docs(
             where, track(stream, "reading passages", unit="passages"), needed, distractors, seed, empty_docs
         )
-        level = documented.level(data) if relevance_level is None else documented.Level(relevance_level, "setting")
+        level = (
+            official_measures.relevance_level(data) if relevance_level is None else Level(relevance_level, "setting")
+        )
         facts = {
             "source": source_used,
             "corpus": "candidates" if source_used == "candidates" else corpus,
@@ -92,8 +106,8 @@ def load(
             "empty_docs_dropped": len(dropped),
             "unjudged_queries_dropped": sum(not judged.get(query_id) for query_id in texts),
             "relevance_level_from": level.source,
-            **documented.facts(data, judged, level.level),
-            **without_effect(seed, queries, len(chosen), distractors, needed, docs),
+            **official_measures.facts(data, judged, level.level),
+            **settings_without_effect(seed, queries, len(chosen), distractors, needed, docs),
         }
         if without_text := sum(query_id not in texts for query_id in judged):
             facts["judged_queries_without_text"] = without_text
@@ -110,7 +124,7 @@ def load(
 
 
 def _in_canonical_language(dataset: str, lang: str | None) -> str:
-    """Return the id with its language as ir_datasets writes it: miracl/jpn/dev, of slice.lang=jpn, is miracl/ja/dev."""
+    """Return the id with its language code as in ir_datasets: miracl/jpn/dev becomes miracl/ja/dev."""
     if lang is None:
         return dataset
     code = languages.canonical(lang)
@@ -121,19 +135,19 @@ def _are_two_languages(lang: str, own: str) -> bool:
     try:
         return languages.canonical(lang) != languages.canonical(own)
     except EvalkitError:
-        return False  # ir_datasets writes "dt" for mMARCO's Dutch: slice.lang=nl is the way out
+        return False  # ir_datasets has "dt" for mMARCO's Dutch, which slice.lang=nl corrects
 
 
 def _judgments(where: str, data: Any) -> judgments.Grades:
-    """Return the judgments of the dataset, without what `_excluded` returns."""
+    """Return the judgments of the dataset, without those that mean exclusion."""
     out = _excluding_grades(data)
     rows = ((where, row.query_id, row.doc_id, row.relevance) for row in data.qrels_iter() if row.relevance not in out)
-    way_out = "; give mended judgments with slice.qrels=FILE (BEIR's .tsv, or trec_eval's format as .trec)"
-    return judgments.gathered(rows, way_out)
+    way_out = "; give corrected judgments with slice.qrels=FILE (BEIR's .tsv, or trec_eval's format as .trec)"
+    return judgments.collect_judgments(rows, way_out)
 
 
 def _excluded(data: Any) -> dict[str, set[str]]:
-    """Return by query what the dataset excludes from evaluation, which ir_datasets tells as a grade of its own."""
+    """Return query_id -> doc_ids that the dataset excludes from evaluation, by a separate grade in its qrels."""
     excluded: dict[str, set[str]] = {}
     if out := _excluding_grades(data):
         for row in data.qrels_iter():
@@ -166,7 +180,7 @@ def _dataset(dataset: str) -> Any:
 
 @contextmanager
 def _reading(dataset: str) -> Iterator[None]:
-    """Turn what ir_datasets raises for want of files or of a network, or of broken files, into one sentence."""
+    """Turn what ir_datasets raises for missing or broken files, or without a network, into one sentence."""
     import ir_datasets
 
     try:
@@ -178,11 +192,11 @@ def _reading(dataset: str) -> Iterator[None]:
         ) from None
     except EvalkitError:
         raise
-    except Exception as error:  # a broken file ends in any of a dozen types, as many as there are formats
+    except Exception as error:  # each file format raises exceptions of its own
         raise EvalkitError(
-            f"cannot read {dataset} through ir_datasets ({type(error).__name__}: {_brief(error)}); what is not under "
-            f"{ir_datasets.util.home_path()} is downloaded, so connect once, or set IR_DATASETS_HOME to a folder "
-            "that has the files"
+            f"cannot read {dataset} through ir_datasets ({type(error).__name__}: {_brief(error)}); files that are not "
+            f"in {ir_datasets.util.home_path()} are downloaded, so connect to the network once, or set "
+            "IR_DATASETS_HOME to a folder that has them"
         ) from None
 
 
@@ -194,7 +208,7 @@ def _brief(error: Exception) -> str:
 
 
 def _source(dataset: str, data: Any, source: str, corpus: str) -> str:
-    if source == "candidates" and not candidates.known(dataset):
+    if source == "candidates" and not candidates.has_candidates(dataset):
         raise EvalkitError(
             f"slice.source=candidates: {dataset} has no official candidate file; "
             f"there is one for {', '.join(candidates.FILES)}"
@@ -202,7 +216,7 @@ def _source(dataset: str, data: Any, source: str, corpus: str) -> str:
     if source != "auto":
         return source
     path = getattr(data.docs_handler(), "docs_path", None)
-    if corpus == "full" or not candidates.known(dataset) or (path is not None and path(force=False).exists()):
+    if corpus == "full" or not candidates.has_candidates(dataset) or (path is not None and path(force=False).exists()):
         return "corpus"
     return "candidates"
 

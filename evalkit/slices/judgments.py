@@ -1,4 +1,4 @@
-"""Judgments (qrels): read from the formats that people keep them in, and gathered under one rule for every source."""
+"""Judgments (qrels) in BEIR's, trec_eval's and mteb's formats."""
 
 import csv
 import json
@@ -7,23 +7,23 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from evalkit.boundary.text import integer, lines, named, quoted, storable_id, user_path
+from evalkit.boundary.text import escape_id, parse_integer, printable_name, quoted, read_lines, user_path
 from evalkit.errors import EvalkitError
 
 Judgment = tuple[str, str, str, Any]
-"""Where it stands (for a message), query_id, doc_id and grade."""
+"""Position in the source (for messages), query_id, doc_id and grade."""
 Grades = dict[str, dict[str, int]]
 
 TREC = (".trec", ".qrels", ".txt")
-"""Names of files in trec_eval's format, among them the ``qrels.trec`` that evalkit writes."""
+"""Extensions of files in trec_eval's format, such as the ``qrels.trec`` that evalkit writes."""
 FORMATS = (".tsv", ".jsonl", *TREC)
 
 
-def gathered(judgments: Iterable[Judgment], way_out: str = "") -> Grades:
-    """Return query_id -> doc_id -> grade. A judgment that is repeated counts once; `way_out` ends the message.
+def collect_judgments(judgments: Iterable[Judgment], way_out: str = "") -> Grades:
+    """Return query_id -> doc_id -> grade; a repeated judgment counts once, and `way_out` ends the message.
 
     Raises:
-        EvalkitError: a passage is judged twice for a query, differently.
+        EvalkitError: a passage has two different grades for a query.
     """
     qrels: Grades = {}
     for where, query_id, doc_id, grade in judgments:
@@ -35,8 +35,8 @@ def gathered(judgments: Iterable[Judgment], way_out: str = "") -> Grades:
     return qrels
 
 
-def gathered_queries(where: str, queries: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """Return query_id -> text. A query that is repeated word for word counts once.
+def collect_queries(where: str, queries: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Return query_id -> text; a query that is repeated word for word counts once.
 
     Raises:
         EvalkitError: an id has two texts.
@@ -49,28 +49,28 @@ def gathered_queries(where: str, queries: Iterable[tuple[str, str]]) -> dict[str
 
 
 def read(path: Path) -> Grades:
-    """Read a file of judgments, whose format its name says: see `FORMATS`.
+    """Read a file of judgments; its extension, one of `FORMATS`, determines the format.
 
     Raises:
-        EvalkitError: the file is missing, of another format, or broken (file and line are named).
+        EvalkitError: the file is missing, has another extension, or is malformed (file and line are named).
     """
     path = user_path(path)
     if path.suffix not in FORMATS:
         raise EvalkitError(f"{path}: judgments are read from files named {_formats()}")
     rows = _jsonl if path.suffix == ".jsonl" else _trec if path.suffix in TREC else _tsv
-    return gathered(rows(path))
+    return collect_judgments(rows(path))
 
 
-def is_trec(path: Path) -> bool:
-    """Return whether a file is in trec_eval's format, whose ids are as `evalkit.boundary.text.storable_id` has them."""
+def is_trec_file(path: Path) -> bool:
+    """Return whether a file is in trec_eval's format, whose ids are escaped by `evalkit.boundary.text.escape_id`."""
     return path.suffix in TREC
 
 
-def of_split(folder: Path, split: str) -> Path:
+def find_split_file(folder: Path, split: str) -> Path:
     """Return the file of a split in a BEIR folder's ``qrels``: SPLIT.tsv, or else in another of `FORMATS`.
 
     Raises:
-        EvalkitError: there is none; the message names those that there are.
+        EvalkitError: it does not exist; the message lists the existing ones.
     """
     place = folder / "qrels"
     there = sorted(path for path in place.glob("*") if path.is_file())
@@ -78,14 +78,14 @@ def of_split(folder: Path, split: str) -> Path:
     if split in splits:
         return next(path for end in FORMATS if (path := place / f"{split}{end}") in there)
     if splits:
-        have = f"; there is {', '.join(splits)}"
+        have = f"; choose from {', '.join(splits)}"
     elif there:
-        have = f"; there is {', '.join(path.name for path in there[:5])}, and files named {_formats()} are read"
+        have = f"; it has {', '.join(path.name for path in there[:5])}, and files named {_formats()} are read"
     elif beside := sorted(path.name for path in folder.glob("*qrels*") if path.suffix in FORMATS):
         have = f"; there is {beside[0]} in the folder, which slice.qrels={folder / beside[0]} reads"
     else:
         have = "; the folder has no qrels at all"
-    raise EvalkitError(f"slice.split={named(split)}: there is no {place}/{named(split)}.tsv{have}")
+    raise EvalkitError(f"slice.split={printable_name(split)}: there is no {place}/{printable_name(split)}.tsv{have}")
 
 
 def _formats() -> str:
@@ -93,16 +93,20 @@ def _formats() -> str:
 
 
 def _tsv(path: Path) -> Iterator[Judgment]:
-    """BEIR's ``query-id<TAB>corpus-id<TAB>score``; a field in double quotes is read as BEIR does: without them."""
-    for number, line in lines(path, "judgments"):
+    """Read BEIR's ``query-id<TAB>corpus-id<TAB>score``; double quotes around a field are removed, as in BEIR."""
+    for number, line in read_lines(path, "judgments"):
         try:
             columns = _fields(line.rstrip("\r\n"))
             if number == 1 and columns and columns[-1].strip() == "score":
                 continue
             query_id, doc_id, grade = columns
-            value = integer(grade)
+            value = parse_integer(grade)
         except (ValueError, csv.Error):
-            hint = "; this is trec_eval's format: name the file SPLIT.trec" if number == 1 and _is_trec(line) else ""
+            hint = (
+                "; this is trec_eval's format: name the file SPLIT.trec"
+                if number == 1 and _looks_like_trec(line)
+                else ""
+            )
             raise EvalkitError(
                 f"{path}, line {number}: not 'query-id<TAB>corpus-id<TAB>integer grade': {quoted(line.strip())}{hint}"
             ) from None
@@ -110,10 +114,10 @@ def _tsv(path: Path) -> Iterator[Judgment]:
 
 
 def _fields(line: str) -> list[str]:
-    """Return the fields of a line; quotation marks that do not enclose a whole field are part of its id."""
+    """Return the fields of a line; quotation marks that do not enclose a complete field are part of the id."""
     fields = line.split("\t")
     if '"' in line:
-        if len(fields) != 3:  # a tab may stand between quotation marks
+        if len(fields) != 3:  # a quoted field may contain a tab
             fields = next(csv.reader([line], delimiter="\t", strict=True), fields)
         else:
             fields = [field[1:-1].replace('""', '"') if _QUOTED.fullmatch(field) else field for field in fields]
@@ -123,31 +127,31 @@ def _fields(line: str) -> list[str]:
 _QUOTED = re.compile('"([^"]|"")*"')
 
 
-def _is_trec(line: str) -> bool:
+def _looks_like_trec(line: str) -> bool:
     columns = line.split()
     return len(columns) == 4 and columns[3].lstrip("-").isdigit()
 
 
 def _trec(path: Path) -> Iterator[Judgment]:
-    """trec_eval's ``query_id iteration doc_id grade``, parted by white space."""
-    for number, line in lines(path, "judgments"):
+    """Read trec_eval's ``query_id iteration doc_id grade``, separated by white space."""
+    for number, line in read_lines(path, "judgments"):
         try:
             query_id, _, doc_id, grade = _COLUMN.findall(line)
-            value = integer(grade)
+            value = parse_integer(grade)
         except ValueError:
             raise EvalkitError(
                 f"{path}, line {number}: not 'query_id 0 doc_id integer-grade', as trec_eval has it: "
                 f"{quoted(line.strip())}"
             ) from None
-        yield f"{path}, line {number}", storable_id(query_id), storable_id(doc_id), value
+        yield f"{path}, line {number}", escape_id(query_id), escape_id(doc_id), value
 
 
-_COLUMN = re.compile("[^ \t\n\v\f\r]+")  # str.split would part an id at a no-break space too
+_COLUMN = re.compile("[^ \t\n\v\f\r]+")  # str.split would also split an id at a no-break space
 
 
 def _jsonl(path: Path) -> Iterator[Judgment]:
-    """One ``{"query-id": ..., "corpus-id": ..., "score": ...}`` a line, as mteb's collections have it."""
-    for number, line in lines(path, "judgments"):
+    """Read one ``{"query-id": ..., "corpus-id": ..., "score": ...}`` a line, as in mteb's collections."""
+    for number, line in read_lines(path, "judgments"):
         try:
             record: Any = json.loads(line)
             value = record["score"]
@@ -165,10 +169,10 @@ def _jsonl(path: Path) -> Iterator[Judgment]:
 
 
 def id_text(item: object) -> str:
-    """Return an id of a JSON file as a text.
+    """Return an id of a JSON file as a string.
 
     Raises:
-        TypeError: it is neither a text nor a whole number.
+        TypeError: it is neither a string nor an integer.
     """
     if isinstance(item, bool) or not isinstance(item, str | int):
         raise TypeError("an id is a text or a whole number")

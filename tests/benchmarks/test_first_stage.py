@@ -17,7 +17,7 @@ import first_stage as bench
 from grown_texts import Heaps, grow, read
 
 from evalkit.errors import EvalkitError
-from evalkit.first_stage.analysis import choose
+from evalkit.first_stage.analysis import select_analysis
 
 SCRIPT = REPOSITORY / "benchmarks" / "first_stage.py"
 
@@ -75,7 +75,7 @@ def test_grown_texts_are_the_same_each_time_and_a_shorter_collection_is_the_star
 
 def test_the_vocabulary_of_grown_texts_follows_heaps_law(passages: Any) -> None:
     law = Heaps.through(passages)
-    tokens = choose("words", "en").tokens
+    tokens = select_analysis("words", "en").tokens
     grown = [token for text in islice(grow(passages), 3 * len(passages)) for token in tokens(text)]
     assert len(grown) > 2 * law.tokens
     assert len(set(grown)) == pytest.approx(law.vocabulary(len(grown)), rel=0.03)

@@ -15,7 +15,7 @@ from markdown_it import MarkdownIt
 from rich.table import Table
 
 from evalkit.boundary.terminal import PlainConsole
-from evalkit.boundary.text import is_unicode, mended, storable_id
+from evalkit.boundary.text import escape_id, is_unicode, replace_surrogates
 from evalkit.cli import tasks
 from evalkit.errors import EvalkitError
 from evalkit.evaluation.trec import read_run, write_qrels
@@ -40,11 +40,11 @@ quick = settings(deadline=None, max_examples=80)
 @quick
 @given(st.lists(texts, min_size=2, max_size=6, unique=True))
 def test_an_id_becomes_one_word_stays_another_than_the_others_and_changes_once(ids: Any) -> None:
-    names = [storable_id(item) for item in ids]
+    names = [escape_id(item) for item in ids]
     for item, name in zip(ids, names, strict=True):
         assert len(name.split()) == bool(item)
         assert name.isprintable() or not re.search("[\x00-\x1f\x7f-\x9f]", name)
-        assert storable_id(name) == name
+        assert escape_id(name) == name
         name.encode()
     changed = [name for item, name in zip(ids, names, strict=True) if name != item]
     assert len(set(changed)) == len(changed)
@@ -63,7 +63,7 @@ def test_an_id_becomes_one_word_stays_another_than_the_others_and_changes_once(i
     ],
 )
 def test_white_space_in_an_id_is_percent_encoded_and_nothing_else_is(item: Any, name: Any) -> None:
-    assert storable_id(item) == name
+    assert escape_id(item) == name
 
 
 def test_ids_keep_together_in_queries_passages_and_judgments(
@@ -98,7 +98,7 @@ def test_two_ids_that_would_become_one_are_refused() -> None:
 @quick
 @given(texts)
 def test_half_a_character_is_replaced_and_no_other(text: Any) -> None:
-    whole = mended(text)
+    whole = replace_surrogates(text)
     assert is_unicode(whole)
     assert len(whole) == len(text)
     assert all(a == b or (b == "\ufffd" and "\ud800" <= a <= "\udfff") for a, b in zip(text, whole, strict=True))
@@ -238,7 +238,7 @@ def test_every_pair_is_scored_and_nothing_is_written_outside_the_folder(nasty: A
     assert (scoring["pairs"], scoring["pairs_unscored"]) == (len(NASTY_QUERIES) * len(NASTY_DOCS), 0)
     assert (facts["ids_escaped"], facts["texts_mended"]) == (6, 2)
     assert list(found.queries) == ["=q%201", "q/2", "-3", "q,4%1B[2J"]
-    assert {hit.doc_id for hit in found.reranked.rankings["-3"]} == {storable_id(doc_id) for doc_id in NASTY_DOCS}
+    assert {hit.doc_id for hit in found.reranked.rankings["-3"]} == {escape_id(doc_id) for doc_id in NASTY_DOCS}
 
 
 def test_every_file_is_unicode_and_every_line_of_a_run_has_six_columns(nasty: Any) -> None:

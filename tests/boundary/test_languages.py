@@ -13,7 +13,7 @@ from evalkit.boundary.words import BIGRAM_LANGS
 from evalkit.cost.protocol import CostProtocol
 from evalkit.errors import EvalkitError
 from evalkit.evaluation.measures import evaluate, parse
-from evalkit.first_stage.analysis import STEMMERS, STOPWORDS, WHITESPACE_LANGS, choose
+from evalkit.first_stage.analysis import STEMMERS, STOPWORDS, WHITESPACE_LANGS, select_analysis
 from evalkit.first_stage.bm25 import BM25
 from evalkit.rerankers.none import NoReranker
 from evalkit.slices import beir, packaged
@@ -70,7 +70,7 @@ def test_every_language_with_an_analysis_of_its_own_is_known() -> None:
 
 @pytest.mark.parametrize(("given", "code"), [("jpn", "ja"), ("tha", "th"), ("zho", "zh"), ("deu", "de"), ("swh", "sw")])
 def test_the_analysis_is_the_language_s_own_under_any_code(given: Any, code: Any) -> None:
-    assert choose("auto", given).facts == choose("auto", code).facts
+    assert select_analysis("auto", given).facts == select_analysis("auto", code).facts
 
 
 @pytest.mark.shared
@@ -100,9 +100,9 @@ def test_the_dev_collection_is_found_under_any_code() -> None:
 @pytest.mark.parametrize("lang", ["ceb", "und", "qqq"])
 def test_what_no_analyser_knows_is_refused_by_auto_and_taken_where_an_analysis_is_named(lang: Any) -> None:
     with pytest.raises(EvalkitError, match=f"slice.lang={lang}: .*set first_stage.analysis to words"):
-        choose("auto", lang)
+        select_analysis("auto", lang)
     for kind in ("words", "folded", "whitespace", "bigrams"):
-        assert choose(kind, lang).facts["kind"] == kind
+        assert select_analysis(kind, lang).facts["kind"] == kind
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_what_no_analyser_knows_is_refused_by_auto_and_taken_where_an_analysis_i
     [("lo", "ປະເທດ", ["ປະ", "ະເ", "ເທ", "ທດ"]), ("km", "ខ្មែរ", ["ខ្មែរ"]), ("my", "မြန်", ["မြန်"])],
 )
 def test_lao_khmer_and_burmese_have_no_spaces_and_become_bigrams(lang: Any, text: Any, tokens: Any) -> None:
-    analysis = choose("auto", lang)
+    analysis = select_analysis("auto", lang)
     assert analysis.facts["kind"] == "bigrams"
     assert "".join(dict.fromkeys("".join(analysis.tokens(text)))) == "".join(dict.fromkeys(text))
     assert len(analysis.tokens(text * 20)) >= 20

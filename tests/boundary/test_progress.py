@@ -15,7 +15,7 @@ from evalkit.errors import EvalkitError
 @pytest.fixture(autouse=True)
 def plain_again() -> Any:
     yield
-    progress.use("text")
+    progress.set_format("text")
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def test_on_a_terminal_the_live_line_has_rate_and_time_left(monkeypatch: pytest.
 
 
 def test_json_is_one_object_a_line_and_nothing_else(capsys: pytest.CaptureFixture[str]) -> None:
-    progress.use("json")
+    progress.set_format("json")
     score()
     progress.say("  a note\nof two lines \ud800")
     told = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
@@ -81,7 +81,7 @@ def test_json_is_one_object_a_line_and_nothing_else(capsys: pytest.CaptureFixtur
 
 
 def test_the_log_has_the_numbers_that_tell_where_the_time_went(log: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    with progress.logged(log):
+    with progress.log_to(log):
         progress.say("loading")
         score()
     assert capsys.readouterr().err.startswith("loading\n")  # the terminal has its own form
@@ -100,7 +100,7 @@ def test_the_log_has_the_numbers_that_tell_where_the_time_went(log: Any, capsys:
 
 def test_a_stage_that_takes_long_tells_the_log_how_far_it_is(log: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress, "_EVERY_S", 0.0)
-    with progress.logged(log):
+    with progress.log_to(log):
         score(pairs=2, of=3)
     assert [(entry["event"], entry.get("items")) for entry in entries(log)] == [
         ("begin", None), ("progress", 1), ("progress", 2), ("end", 2),
@@ -108,7 +108,7 @@ def test_a_stage_that_takes_long_tells_the_log_how_far_it_is(log: Any, monkeypat
 
 
 def test_a_log_that_cannot_be_written_ends_no_work(tmp_path: Path) -> None:
-    with progress.logged(tmp_path / "nowhere" / "evalkit.log"):
+    with progress.log_to(tmp_path / "nowhere" / "evalkit.log"):
         score()
 
 
@@ -139,11 +139,11 @@ def test_a_log_that_cannot_be_written_ends_no_work(tmp_path: Path) -> None:
 )
 def test_a_log_tells_where_a_process_was_when_it_was_killed(log: Any, lines: Any, where: Any) -> None:
     log.write_text("\n".join(lines))
-    assert progress.where_it_stopped(log) == where
+    assert progress.last_stage(log) == where
 
 
 def test_without_a_log_nobody_knows_where(tmp_path: Path) -> None:
-    assert progress.where_it_stopped(tmp_path / "evalkit.log") is None
+    assert progress.last_stage(tmp_path / "evalkit.log") is None
 
 
 def test_an_error_in_a_stage_stands_in_the_log(log: Any) -> None:
@@ -152,12 +152,12 @@ def test_an_error_in_a_stage_stands_in_the_log(log: Any) -> None:
             advance(2)
             raise KeyError("no such key")
 
-    with progress.logged(log), pytest.raises(KeyError):
+    with progress.log_to(log), pytest.raises(KeyError):
         work()
     last = entries(log)[-1]
     assert (last["event"], last["items"], last["of"], last["error"]) == ("broken off", 2, 5, "KeyError")
 
 
 def test_an_unknown_format_is_met_with_the_known_ones() -> None:
-    with pytest.raises(EvalkitError, match="log_format=xml: there is text, json"):
-        progress.use("xml")
+    with pytest.raises(EvalkitError, match="log_format=xml: choose from text, json"):
+        progress.set_format("xml")

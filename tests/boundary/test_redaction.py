@@ -47,7 +47,7 @@ def test_a_secret_is_known_by_its_form_wherever_it_stands(secret: Any) -> None:
 @given(value=st.text(LETTERS + "/+=-_.", min_size=8, max_size=40).filter(lambda value: value not in "REDACTED"))
 def test_a_secret_is_known_by_its_name_and_then_wherever_it_is_repeated(name: Any, value: Any) -> None:
     settings = {"reranker": {name: value, "nested": [{name: [value]}]}, "echo": f"no such key: {value}!"}
-    redaction.learn(settings)
+    redaction.add_secrets(settings)
     written = json.dumps(redaction.settings(settings))
     assert value not in written
     assert value not in redaction.text(f"ValueError: {value} is not valid")
@@ -74,7 +74,9 @@ def test_what_is_no_secret_stays_as_it_is(value: Any) -> None:
 
 
 def test_the_secrets_of_the_environment_are_known() -> None:
-    redaction.learn_environment({"HF_TOKEN": "planted-in-env", "TOKEN_PATH": "/x", "PWD": "/home/here", "A_TOKEN": "x"})
+    redaction.add_secrets_of_environment(
+        {"HF_TOKEN": "planted-in-env", "TOKEN_PATH": "/x", "PWD": "/home/here", "A_TOKEN": "x"}
+    )
     assert redaction.text("name=planted-in-env in /home/here x") == "name=REDACTED in /home/here x"
 
 

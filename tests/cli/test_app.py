@@ -1,4 +1,4 @@
-"""The commands of the README, run as a user runs them: exit code, standard output, and what lies in the folder."""
+"""The commands of the documents, run as a user runs them: exit code, standard output, and what lies in the folder."""
 
 import json
 import math
@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+import evalkit
 from evalkit.cli.config import conf_dir
 from evalkit.evaluation.trec import read_run
 from tests.conftest import REPOSITORY, key_tree, slow
@@ -308,11 +309,15 @@ def test_quickcheck_scores_both_languages_and_compares_batch_with_single(xlmr_fo
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["--help"], ("usage: python -m evalkit", "experiment: ", "miracl_fp16", "depth: 20")),
         (
-            ["--cfg", "job", "experiment=msmarco_fp16"],
-            ("_target_: evalkit.first_stage.bm25.BM25", "model: BAAI/bge-reranker-v2-m3", "name: fp16", "depth: 100"),
+            ["--help"],
+            ("Usage: python -m evalkit", "experiment: ", "miracl_fp16", "--multirun", "info [GROUP [CHOICE]]"),
         ),
+        (["--version"], (f"evalkit {evalkit.__version__}\n",)),
+        (["info", "first_stage", "bm25"], ("first_stage.k1=0.9", "Term frequency saturation")),
+        (["--hydra-help"], ("--shell-completion", "hydra/launcher: ")),
+        (["--cfg", "job"], ("_target_: evalkit.first_stage.bm25.BM25", "out_dir: reports/runs/", "depth: 20")),
+        (["--cfg", "job", "experiment=msmarco_fp16"], ("model: BAAI/bge-reranker-v2-m3", "name: fp16", "depth: 100")),
     ],
 )
 def test_help_and_configuration_are_shown_without_loading_anything_heavy(

@@ -5,17 +5,20 @@ import inspect
 import re
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import pytest
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from evalkit.cli.config import SCHEMAS, conf_dir
+from evalkit.cli.describe import descriptions
 from evalkit.cli.instantiate import build
+from evalkit.cost.protocol import CostProtocol
 from evalkit.errors import EvalkitError
 from evalkit.evaluation.measures import parse
 from evalkit.results.gate.limits import Limits
+from evalkit.scoring.cluster.settings import RaySettings
 from evalkit.scoring.device import PRECISIONS
 from tests.conftest import compose
 
@@ -118,20 +121,39 @@ def test_every_choice_names_a_component_and_offers_exactly_its_settings(group: A
 
 
 @pytest.mark.parametrize("schema", COMPONENTS, ids=lambda schema: schema.__name__)
-def test_a_schemas_defaults_are_its_components_own(schema: Any) -> None:
-    fields = {f.name: f.default for f in dataclasses.fields(schema)}
-    if fields["_target_"] == "???":
-        pytest.skip("two components share this schema; each YAML names its own")
-    for name, parameter in settings(component(str(fields["_target_"]))).items():
-        if parameter.default is not inspect.Parameter.empty:
-            shared = str(fields[name]).startswith("${")  # a setting of the whole trial, such as its store
-            assert shared or fields[name] == parameter.default, name
+def test_a_schema_has_the_settings_types_and_defaults_of_its_component(schema: Any) -> None:
+    ours = {field.name: field for field in dataclasses.fields(schema)}
+    hints = get_type_hints(schema)
+    takes = settings(component(str(ours["_target_"].default)))
+    for name, parameter in takes.items():
+        default = ours[name].default
+        if str(default).startswith("${"):  # a setting of the whole trial, such as its store
+            continue
+        assert hints[name] == parameter.annotation, name
+        missing = default in ("???", dataclasses.MISSING)
+        assert missing if parameter.default is inspect.Parameter.empty else default == parameter.default, name
+    assert ours.keys() - takes.keys() <= {"_target_", "reference"}
+
+
+@pytest.mark.parametrize("schema", [*SCHEMAS.values(), CostProtocol, Limits], ids=lambda schema: schema.__name__)
+def test_every_setting_has_a_description(schema: Any) -> None:
+    told = descriptions(schema)
+    without = [field.name for field in dataclasses.fields(schema) if not told.get(field.name)]
+    assert set(without) <= {"_target_", "slice", "first_stage", "reranker", "precision", "measures", "protocol", "gate",
+                            "executor"}  # fmt: skip
 
 
 @pytest.mark.parametrize("schema", COMPONENTS, ids=lambda schema: schema.__name__)
 def test_a_schema_points_at_what_it_describes(schema: Any) -> None:
     for target in re.findall(r"`(evalkit\.[\w.]+)`", schema.__doc__):
         assert callable(component(target))
+
+
+def test_the_settings_of_a_cluster_have_one_definition() -> None:
+    cfg = compose("executor=ray")
+    assert OmegaConf.get_type(cfg.executor) is RaySettings
+    settings_: Any = OmegaConf.to_container(cfg.executor, resolve=True)
+    assert RaySettings(**settings_) == RaySettings()
 
 
 def test_the_gates_yaml_states_the_defaults_of_its_limits() -> None:
@@ -151,7 +173,7 @@ def test_what_a_configuration_names_can_be_built(bert_folder: Any) -> None:
     "target", ["os.system", "evalkit.cli.tasks.run_trial", "builtins.eval", "evalkit_other.slices.x", "load", ""]
 )
 def test_a_configuration_can_name_nothing_but_evalkits_own_components(target: Any) -> None:
-    with pytest.raises(EvalkitError, match="can name evalkit's own components only"):
+    with pytest.raises(EvalkitError, match="can name only evalkit's own components"):
         build({"_target_": target})
 
 

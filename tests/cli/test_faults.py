@@ -14,7 +14,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from evalkit.boundary import cache_dirs, progress, signals
-from evalkit.boundary.atomic import whole_folder
+from evalkit.boundary.atomic import atomic_folder
 from evalkit.boundary.signals import Stopped
 from evalkit.cli import run_folder, tasks
 from evalkit.cli.process import in_fresh_process
@@ -32,7 +32,7 @@ from evalkit.boundary import signals
 from evalkit.cli.process import in_fresh_process
 if __name__ == "__main__":
     try:
-        with signals.heard():
+        with signals.handle_signals():
             in_fresh_process(fault_jobs.hang, Path(sys.argv[1]))
     except KeyboardInterrupt as stop:
         sys.exit(stop.exit_code)
@@ -57,7 +57,7 @@ def wait_until(what: Any) -> None:
 def log(tmp_path: Path) -> Any:
     path = tmp_path / progress.LOG
     path.touch()
-    with progress.logged(path):
+    with progress.log_to(path):
         yield path
 
 
@@ -80,19 +80,19 @@ def test_an_error_of_the_job_comes_back_with_its_traceback(kind: Any, error: Any
 
 @pytest.mark.parametrize(("number", "says"), [
     (signal.SIGKILL, "SIGKILL, most likely from the system for using too much memory; lower reranker.batch_tokens, "),
-    (signal.SIGSEGV, "SIGSEGV; a signal from outside, or a defect of a library"),
+    (signal.SIGSEGV, "SIGSEGV: sent by another process, or a defect in a library"),
 ])  # fmt: skip
 def test_a_process_that_dies_is_told_with_where_it_was(log: Any, number: Any, says: Any) -> None:
     with pytest.raises(EvalkitError) as caught:
         in_fresh_process(fault_jobs.die, number)
     where = "scoring, 0 of 1,434 pairs"  # the log is told every ten seconds
-    assert str(caught.value).startswith(f"the trial's process died without a word ({where}): {says}")
+    assert str(caught.value).startswith(f"the trial's process ended without a result ({where}): {says}")
 
 
 def test_a_process_that_is_told_to_stop_says_so(log: Any) -> None:
-    with pytest.raises(EvalkitError, match="the trial's process was told to stop by SIGTERM"):
+    with pytest.raises(EvalkitError, match="the trial's process was stopped by SIGTERM"):
         in_fresh_process(fault_jobs.die, signal.SIGTERM)
-    assert progress.where_it_stopped(log) == "scoring, 830 of 1,434 pairs"
+    assert progress.last_stage(log) == "scoring, 830 of 1,434 pairs"
 
 
 def test_a_process_that_hangs_is_ended_at_the_limit(log: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,8 +110,8 @@ def kept() -> Any:
     """The process that jobs share ends with the test."""
     from evalkit.cli import process as worker
 
-    yield worker.in_kept_process
-    worker.end_kept_process()
+    yield worker.in_shared_process
+    worker.end_shared_process()
 
 
 def test_jobs_that_share_a_process_find_what_was_loaded_before(kept: Any) -> None:
@@ -124,7 +124,7 @@ def test_jobs_that_share_a_process_find_what_was_loaded_before(kept: Any) -> Non
 
 def test_a_shared_process_that_died_or_took_too_long_is_replaced(kept: Any, log: Any, tmp_path: Path) -> None:
     first = kept(fault_jobs.process_id)
-    with pytest.raises(EvalkitError, match=r"died without a word \(scoring, 0 of 1,434 pairs\): SIGKILL"):
+    with pytest.raises(EvalkitError, match=r"ended without a result \(scoring, 0 of 1,434 pairs\): SIGKILL"):
         kept(fault_jobs.die, signal.SIGKILL)
     second = kept(fault_jobs.process_id)
     with pytest.raises(EvalkitError, match=r"did not end within time_limit_s=2 seconds"):
@@ -137,8 +137,8 @@ def test_a_shared_process_that_died_or_took_too_long_is_replaced(kept: Any, log:
 
 def test_no_shared_process_stays_behind(tmp_path: Path) -> None:
     script = (
-        "from tests.helpers import fault_jobs\nfrom evalkit.cli.process import in_kept_process\n"
-        "if __name__ == '__main__':\n    print(in_kept_process(fault_jobs.process_id))\n"
+        "from tests.helpers import fault_jobs\nfrom evalkit.cli.process import in_shared_process\n"
+        "if __name__ == '__main__':\n    print(in_shared_process(fault_jobs.process_id))\n"
     )
     (tmp_path / "ends.py").write_text(script)
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(REPOSITORY), *sys.path])}
@@ -171,7 +171,7 @@ def test_no_process_stays_behind(tmp_path: Path, number: Any, exit_code: Any, to
 
 
 def test_a_signal_ends_what_waits_as_an_exception() -> None:
-    with pytest.raises(Stopped) as caught, signals.heard():
+    with pytest.raises(Stopped) as caught, signals.handle_signals():
         signal.raise_signal(signal.SIGTERM)
     assert (caught.value.name, caught.value.exit_code) == ("SIGTERM", 143)
     assert isinstance(caught.value, KeyboardInterrupt)
@@ -182,7 +182,7 @@ def test_what_must_not_be_half_done_comes_to_its_end_first() -> None:
     done = []
 
     def work() -> None:
-        with signals.heard(), signals.to_the_end():
+        with signals.handle_signals(), signals.defer_signals():
             signal.raise_signal(signal.SIGINT)
             done.append(True)
 
@@ -195,7 +195,7 @@ def test_a_signal_that_came_twice_at_once_is_one() -> None:
     """A launcher hands Ctrl-C on to those who got it from the terminal already."""
 
     def work() -> None:
-        with signals.heard():
+        with signals.handle_signals():
             try:
                 signal.raise_signal(signal.SIGINT)
             finally:
@@ -223,7 +223,7 @@ def test_a_folder_is_as_it_was_where_writing_failed(tmp_path: Path) -> None:
     (tmp_path / "result.json").write_text("old")
 
     def write() -> None:
-        with whole_folder(tmp_path, "result.json") as part:
+        with atomic_folder(tmp_path, "result.json") as part:
             (part / "result.json").write_text("new")
             raise TypeError("a defect")
 
@@ -236,7 +236,7 @@ def test_a_folder_is_as_it_was_where_writing_failed(tmp_path: Path) -> None:
 def test_files_of_others_stay_and_files_of_ours_are_replaced(tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("mine")
     (tmp_path / "report.md").write_text("old")
-    with whole_folder(tmp_path, "result.json") as part:
+    with atomic_folder(tmp_path, "result.json") as part:
         for name in ("report.md", "result.json"):
             (part / name).write_text("new")
         assert (tmp_path / "report.md").read_text() == "old"
@@ -246,7 +246,7 @@ def test_files_of_others_stay_and_files_of_ours_are_replaced(tmp_path: Path) -> 
 
 
 def test_a_run_that_was_killed_while_it_wrote_leaves_nothing_to_the_next_one(tmp_path: Path) -> None:
-    with pytest.raises(EvalkitError, match="died without a word"):
+    with pytest.raises(EvalkitError, match="ended without a result"):
         in_fresh_process(fault_jobs.die_while_writing, tmp_path)
     assert not (tmp_path / "result.json").exists()
     assert [path for path in tmp_path.rglob("*") if path.is_file()]  # what it had written, under a temporary name
@@ -385,17 +385,17 @@ def test_libraries_get_a_folder_where_the_home_cannot_be_written(
 ) -> None:
     disk = mounted("size=16k,ro")
     at_home(monkeypatch, disk)
-    cache_dirs.lend()
+    cache_dirs.ensure_writable()
     Path(os.environ["IR_DATASETS_HOME"]).mkdir()
     Path(os.environ["MPLCONFIGDIR"]).mkdir()
-    assert f"the home {disk} cannot be written, so IR_DATASETS_HOME and " in capsys.readouterr().err
+    assert f"the home folder {disk} is not writable; IR_DATASETS_HOME and " in capsys.readouterr().err
 
 
 def test_a_home_that_can_be_written_stays_where_it_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     at_home(monkeypatch, tmp_path)
-    cache_dirs.lend()
+    cache_dirs.ensure_writable()
     assert "IR_DATASETS_HOME" not in os.environ
     assert "MPLCONFIGDIR" not in os.environ
     assert list(tmp_path.iterdir()) == []

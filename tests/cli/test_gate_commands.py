@@ -135,7 +135,7 @@ MISTAKES = {
         ["gate", "out", "--baseline", "base.json", "gate.max_drp.nDCG=1"], r"there is no setting .*max_drp",
     ),
     "a setting of something else": (
-        ["gate", "out", "--baseline", "base.json", "depth=3"], r"'depth=3' is none of them",
+        ["gate", "out", "--baseline", "base.json", "depth=3"], r"'depth=3' is not one of them",
     ),
     "a check that there is not": (
         ["gate", "out", "--baseline", "base.json", "gate.skip=[truncation]"],

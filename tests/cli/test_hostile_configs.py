@@ -126,7 +126,7 @@ def test_a_file_can_give_a_launcher_amounts_and_names_alone(
     text = f"# @package _global_\ndefaults: [override /hydra/launcher: {name}]\nhydra: {{launcher: {{{part}}}}}\n"
     said = refused(*stranger(text))
     assert said.startswith(f"hydra.launcher.{told}: a configuration cannot set this for Hydra; ")
-    assert said.endswith("type it on the command line if you know what it does")
+    assert said.endswith("add it to the command if you know what it does")
 
 
 @pytest.mark.parametrize(
@@ -140,10 +140,10 @@ def test_a_file_can_give_a_launcher_amounts_and_names_alone(
         ("hydra/hydra_logging=hydra_debug", "evalkit writes a log of its own"),
         ("hydra.output_subdir=.hydra", "config.yaml in out_dir holds the settings"),
         ("+hydra.callbacks.x={_target_:evalkit.cli.sweep.SweepReport}", "EVALKIT_ALLOW_TARGETS"),
-        ("~hydra.callbacks.sweep_report", "cannot take this away"),
+        ("~hydra.callbacks.sweep_report", "cannot remove this setting"),
         ("hydra.searchpath=[file:///tmp]", "--config-dir DIR"),
         ("+hydra.searchpath=[pkg://theirs]", "--config-dir DIR"),
-        ("hydra.launcher._target_=os.system", "its own parts and plugins only"),
+        ("hydra.launcher._target_=os.system", "only Hydra's own parts and plugins"),
         ("hydra.sweeper._target_=hydra_plugins.x.Y", "EVALKIT_ALLOW_TARGETS=hydra_plugins.x.Y"),
         ("--experimental-rerun=x.pickle", "a pickle, which can run code"),
         ("--experimental=x.pickle", "a pickle, which can run code"),
@@ -216,7 +216,7 @@ def test_another_hydra_than_the_one_that_is_known_is_not_used(
     from hydra._internal.config_loader_impl import ConfigLoaderImpl
 
     monkeypatch.delattr(ConfigLoaderImpl, "_process_config_searchpath")
-    assert "is built in another way than evalkit knows (_process_config_searchpath)" in refused("depth=5")
+    assert "has other internals than evalkit knows (_process_config_searchpath)" in refused("depth=5")
 
 
 # --- the environment --------------------------------------------------------------------------------------------------
@@ -311,7 +311,7 @@ def test_a_file_of_theirs_has_nothing_written_outside_of_the_folder(
 ) -> None:
     told = refused(*stranger(f"# @package _global_\n{text}\n"))
     assert "a file of --config-dir can have files written below" in told
-    assert "on the command line to write elsewhere" in told
+    assert "to the command to write elsewhere" in told
 
 
 def test_a_folder_that_leads_out_by_a_link_is_outside(refused: Refused, stranger: Stranger, tmp_path: Path) -> None:
@@ -345,9 +345,9 @@ ODD = {
     "depth": ("name: " + "[" * 3000 + "]" * 3000, "nested deeper than 50 levels"),
     "some depth": ("name: " + "[" * 60 + "]" * 60, "nested deeper than 50 levels"),
     "size": ("name: " + "x" * 2**20, "larger than 1 MiB"),
-    "no YAML": ("name: [a\n", "line 3: this is no YAML"),
+    "no YAML": ("name: [a\n", "line 3: not valid YAML"),
     "an object": ("name: !!python/object/apply:os.system [touch x]\n", "python/object/apply"),
-    "a control character": ("name: a\x00b\n", "this is no YAML"),
+    "a control character": ("name: a\x00b\n", "not valid YAML"),
 }
 
 

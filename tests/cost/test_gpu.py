@@ -50,7 +50,7 @@ def nvml(monkeypatch: pytest.MonkeyPatch) -> Any:
 def test_readings_are_in_the_units_of_their_names(nvml: Any) -> None:
     nvml()
     gpu = Gpu("1-2-3-4-5")
-    assert gpu.why is None
+    assert gpu.unavailable is None
     facts = gpu.facts()
     assert facts == {
         "driver": "570.1",
@@ -77,7 +77,7 @@ def test_a_part_of_a_gpu_is_found_under_its_own_name(nvml: Any) -> None:
         return uuid
 
     nvml(nvmlDeviceGetHandleByUUID=handle)
-    assert Gpu("1-2").why is None
+    assert Gpu("1-2").unavailable is None
     assert asked == ["GPU-1-2", "MIG-1-2"]
 
 
@@ -108,39 +108,39 @@ def test_a_process_that_nvml_does_not_see_has_no_memory_of_its_own(nvml: Any) ->
         (
             lambda nvml: nvml(nvmlDeviceGetHandleByUUID=unsupported), "1", "NVML cannot be read: Not Supported",
         ),
-        (lambda nvml: nvml(), None, "this torch does not tell the UUID that NVML finds the GPU by"),
+        (lambda nvml: nvml(), None, "this version of torch does not report the UUID by which NVML finds the GPU"),
     ],
 )  # fmt: skip
 def test_why_nothing_can_be_read_is_told(nvml: Any, prepare: Any, uuid: Any, why: Any) -> None:
     prepare(nvml)
     gpu = Gpu(uuid)
-    assert gpu.why == why
+    assert gpu.unavailable == why
     assert (gpu.energy_j(), gpu.process_mb(), gpu.facts()) == (None, None, dict.fromkeys(FACTS))
 
 
 def test_without_the_package_the_reason_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pynvml", None)  # as if it were not installed
-    assert Gpu("1").why == "the package nvidia-ml-py is not installed: pip install 'evalkit-rerank[gpu]'"
+    assert Gpu("1").unavailable == "the package nvidia-ml-py is not installed: pip install 'evalkit-rerank[gpu]'"
 
 
 def test_where_there_is_no_gpu_nothing_is_opened(nvml: Any) -> None:
     nvml(nvmlInit=unsupported)
     gpu = Gpu(None, "the reranker ran on the CPU")
-    assert (gpu.why, gpu.energy_j(), gpu.facts()) == ("the reranker ran on the CPU", None, dict.fromkeys(FACTS))
+    assert (gpu.unavailable, gpu.energy_j(), gpu.facts()) == ("the reranker ran on the CPU", None, dict.fromkeys(FACTS))
 
 
 @pytest.mark.gpu
 def test_a_real_gpu_tells_its_driver_and_its_clocks() -> None:
     import torch
 
-    from evalkit.cost.gpu import gpu_facts
+    from evalkit.cost.gpu import gpu_properties
 
     if not torch.cuda.is_available():
         pytest.skip("there is no CUDA device")
     pytest.importorskip("pynvml")
     torch.zeros(2**24, device="cuda")
-    gpu = Gpu(gpu_facts("cuda:0")["uuid"])
-    assert gpu.why is None
+    gpu = Gpu(gpu_properties("cuda:0")["uuid"])
+    assert gpu.unavailable is None
     facts = gpu.facts()
     assert facts["driver"]
     assert 0 < facts["sm_clock_mhz"] <= facts["sm_clock_max_mhz"]

@@ -14,10 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evalkit.boundary.process_memory import peak_resident_mb, resident_mb
-from evalkit.cost.gpu import gpu_facts
-from evalkit.cost.latency import interval, measure_latency, percentile
+from evalkit.cost.gpu import gpu_properties
+from evalkit.cost.latency import measure_latency, percentile, percentile_interval
 from evalkit.cost.memory import MemoryWatch, measure_memory
-from evalkit.cost.throughput import estimate
+from evalkit.cost.throughput import estimate_price
 from evalkit.scoring.flops import weights_mb
 from evalkit.types import Throughput
 
@@ -77,14 +77,14 @@ def test_percentiles_rise(samples: Any) -> None:
     ],
 )
 def test_an_interval_ends_at_samples_and_nowhere_where_there_are_too_few(n: Any, percent: Any, expected: Any) -> None:
-    assert interval([float(rank) for rank in range(n, 0, -1)], percent) == expected
+    assert percentile_interval([float(rank) for rank in range(n, 0, -1)], percent) == expected
 
 
 @given(st.integers(1, 80), st.sampled_from([50, 90, 95, 99]))
 def test_an_interval_is_as_narrow_as_the_binomial_lets_it_be(n: Any, percent: Any) -> None:
     """The chance that one end misses is at most 2.5 %, and with the next rank inwards it would be more."""
     p = percent / 100
-    low, high = interval(list(range(1, n + 1)), percent)
+    low, high = percentile_interval(list(range(1, n + 1)), percent)
 
     def at_most(k: Any) -> Any:  # of n samples below the percentile
         return sum(comb(n, i) * p**i * (1 - p) ** (n - i) for i in range(k + 1))
@@ -100,7 +100,7 @@ def test_an_interval_is_as_narrow_as_the_binomial_lets_it_be(n: Any, percent: An
 
 
 def test_an_interval_of_thousands_of_samples_is_close_around_the_percentile() -> None:
-    low, high = interval(list(range(1, 10_001)), 50)
+    low, high = percentile_interval(list(range(1, 10_001)), 50)
     # Half the width is 1.96 standard deviations of a binomial, sqrt(10,000 / 4) = 50.
     assert (low, high) == pytest.approx((5000 - 98, 5000 + 98), abs=2)
 
@@ -163,24 +163,24 @@ def test_an_estimate_is_the_price_of_the_time(clock: Any) -> None:
     # 3.60 an hour is 0.001 a second. A million pairs at 100 a second take 10,000 s; 1,000 queries of 50 take 500 s
     # together, and 200 s one by one if each takes 200 ms on average.
     latency = measure_latency([partial(clock.work, 100), partial(clock.work, 300)], 50)
-    found = estimate(3.6, "EUR", 50, rate(100.0), latency, "cuda:0")
+    found = estimate_price(3.6, "EUR", 50, rate(100.0), latency, "cuda:0")
     assert (found.price_per_gpu_hour, found.currency, found.depth, found.why) == (3.6, "EUR", 50, None)
     assert found.per_million_pairs == pytest.approx(10)
     assert found.per_1000_queries == pytest.approx(0.5)
     assert found.per_1000_queries_one_by_one == pytest.approx(0.2)
-    assert estimate(3.6, "EUR", 50, rate(100.0), None, "cuda:0").per_1000_queries_one_by_one is None
+    assert estimate_price(3.6, "EUR", 50, rate(100.0), None, "cuda:0").per_1000_queries_one_by_one is None
 
 
 def test_every_gpu_has_its_price(clock: Any) -> None:
     latency = measure_latency([partial(clock.work, 200)], 50)
-    found = estimate(3.6, "EUR", 50, rate(400.0, devices=4), latency, "cuda:0")
+    found = estimate_price(3.6, "EUR", 50, rate(400.0, devices=4), latency, "cuda:0")
     # Four GPUs, each of which does 100 pairs a second: as above.
     assert (found.per_million_pairs, found.per_1000_queries) == pytest.approx((10, 0.5))
     assert found.per_1000_queries_one_by_one == pytest.approx(0.2)  # single queries run on one
 
 
 def test_the_price_of_a_gpu_hour_says_nothing_of_a_cpu() -> None:
-    found = estimate(3.6, "EUR", 50, rate(100.0), None, "cpu")
+    found = estimate_price(3.6, "EUR", 50, rate(100.0), None, "cpu")
     assert (found.per_million_pairs, found.per_1000_queries) == (None, None)
     assert found.why == "the reranker ran on the CPU, and the price is that of a GPU hour"
 
@@ -211,7 +211,7 @@ first = MemoryWatch("cpu")
 start = first.read().rss_peak_mb
 block = bytearray(200 * 2**20)
 block[::4096] = b"x" * len(block[::4096])
-first.loaded()
+first.mark_loaded()
 del block
 after = first.read()
 second = MemoryWatch("cpu").read()
@@ -247,7 +247,7 @@ print(dict(child=float(peak), parent=peak_resident_mb()))
 def test_a_cpu_watch_tells_nothing_of_a_gpu() -> None:
     watch = MemoryWatch("cpu")
     assert watch.read().rss_after_load_mb is None  # nothing was loaded yet
-    watch.loaded()
+    watch.mark_loaded()
     memory = watch.read()
     assert (memory.cuda_allocated_peak_mb, memory.cuda_reserved_peak_mb) == (None, None)
     before_mb, after_mb, peak_mb = memory.rss_before_load_mb, memory.rss_after_load_mb, memory.rss_peak_mb
@@ -294,7 +294,7 @@ def test_weights_are_counted_once_however_often_they_are_used() -> None:
 
 
 def test_a_cpu_has_no_facts_of_a_gpu() -> None:
-    assert gpu_facts("cpu") == {"compute_capability": None, "cuda": None, "uuid": None}
+    assert gpu_properties("cpu") == {"compute_capability": None, "cuda": None, "uuid": None}
 
 
 def test_without_proc_memory_is_not_known_and_nothing_fails(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -350,7 +350,7 @@ def test_a_memory_pass_on_a_gpu_tells_tensors_allocator_and_device_apart() -> No
     assert len(known) == 4
     assert known[0] - before == pytest.approx(64, abs=1)
     assert known[0] <= known[1] < known[2] < known[3]
-    facts = gpu_facts("cuda:0")
+    facts = gpu_properties("cuda:0")
     assert str(facts["uuid"]).count("-") == 4
     assert facts["cuda"] == torch.version.cuda
     del kept

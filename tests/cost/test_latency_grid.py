@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evalkit.cost.latency_grid import measure, passages, within
+from evalkit.cost.latency_grid import clip_lengths, make_passages, measure
 
 MAX_LENGTH = 40
 TEXTS = ["one two three", "four five six seven", "  ", "eight nine", "ten"]
@@ -21,13 +21,13 @@ def tokens_of(pairs: Any) -> Any:
 
 @pytest.mark.parametrize("length", [6, 7, 12, MAX_LENGTH])
 def test_every_pair_is_as_long_as_was_asked(length: Any) -> None:
-    made = passages("a query", TEXTS, 4, length, tokens_of)
+    made = make_passages("a query", TEXTS, 4, length, tokens_of)
     assert tokens_of([("a query", text) for text in made]).tolist() == [length] * 4
 
 
 def test_passages_are_cut_from_texts_that_follow_one_another_and_begin_anew_after_the_last() -> None:
     # Three special tokens and two of the query leave nine for the passage; the empty text counts for nothing.
-    made = passages("a query", TEXTS, 3, 14, tokens_of)
+    made = make_passages("a query", TEXTS, 3, 14, tokens_of)
     assert [text.split()[:8] for text in made] == [
         ["one", "two", "three", "four", "five", "six", "seven", "eight"],
         ["four", "five", "six", "seven", "eight", "nine", "ten", "one"],
@@ -38,11 +38,11 @@ def test_passages_are_cut_from_texts_that_follow_one_another_and_begin_anew_afte
 
 
 def test_a_query_that_fills_the_length_alone_leaves_one_character() -> None:
-    assert passages("a b c d e f", TEXTS, 2, 5, tokens_of) == ["o", "f"]
+    assert make_passages("a b c d e f", TEXTS, 2, 5, tokens_of) == ["o", "f"]
 
 
 def test_texts_without_tokens_end_somewhere() -> None:
-    [made] = passages("a query", ["\u200b"], 1, 10, lambda pairs: np.array([5] * len(pairs)))
+    [made] = make_passages("a query", ["\u200b"], 1, 10, lambda pairs: np.array([5] * len(pairs)))
     assert len(made) > 1000
 
 
@@ -58,16 +58,16 @@ def test_a_passage_is_the_shortest_that_reaches_the_length(texts: Any, count: An
     def characters_of(pairs: Any) -> Any:  # a script that is a token a character
         return np.array([len(query) + len(text) for query, text in pairs])
 
-    made = passages("q", texts, count, length, characters_of)
+    made = make_passages("q", texts, count, length, characters_of)
     assert [len(text) for text in made] == [max(length - 1, 1)] * count
 
 
 def test_lengths_beyond_the_models_become_its_maximum_and_it_is_said() -> None:
-    assert within([64, 128, 256, 512], 256) == (
+    assert clip_lengths([64, 128, 256, 512], 256) == (
         [64, 128, 256],
         ["length 512 is above reranker.max_length=256, where pairs are cut"],
     )
-    assert within([512, 64], 512) == ([64, 512], [])
+    assert clip_lengths([512, 64], 512) == ([64, 512], [])
 
 
 def test_every_depth_is_timed_with_every_length() -> None:

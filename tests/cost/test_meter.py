@@ -1,5 +1,6 @@
 """The passes of a measurement: each times what it says, and no score out of a store enters a clock."""
 
+import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -7,8 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from evalkit.cost import matrix_rate, meter
-from evalkit.cost.meter import Meter
+from evalkit.cost import matrix_rate, memory, meter
 from evalkit.cost.protocol import CostProtocol
 from evalkit.errors import EvalkitError
 from evalkit.evaluation.ranking import candidates
@@ -28,7 +28,7 @@ class Clock:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now_s = 0.0
-        monkeypatch.setattr("time.perf_counter", lambda: self.now_s)
+        monkeypatch.setattr(time, "perf_counter", lambda: self.now_s)
 
 
 @pytest.fixture
@@ -102,16 +102,14 @@ class Reranker(base.Reranker):
 
 
 def measured(reranker: Any, clock: Any, **settings: Any) -> Any:
-    """Measure over five queries with eight candidates each; return the cost, the meter and the calls."""
+    """Measure over five queries with eight candidates each; return the cost and the environment."""
     data = assemble("tiny", "en", "HERE", {f"q{i}": f"query {i}" for i in range(5)}, DOCS,
                     {f"q{i}": {"d0": 1} for i in range(5)}, 1, {"corpus": "full"})  # fmt: skip
     first = Run("all", {query_id: tuple(Hit(doc_id, 1.0) for doc_id in DOCS) for query_id in data.queries})
     plan = Plan("test", 8, ["nDCG@10"], CostProtocol(**{"warmup_queries": 0, "latency_queries": 0} | settings))
-    plan.parsed()
-    of = Meter(plan.protocol, 8, reranker, data, candidates(first, 8))
-    of.load()
-    of.score()
-    return of.cost(0.5), of
+    plan.check()
+    found = meter.measure(plan.protocol, plan.depth, reranker, data, candidates(first, 8), 0.5)
+    return found.cost, found.environment
 
 
 def cost_of(clock: Any, *, known: Any = 0, engine: Any = True, **settings: Any) -> Any:
@@ -155,7 +153,7 @@ def test_peak_memory_is_that_of_pairs_that_were_computed(
 ) -> None:
     reranker = Reranker(clock, known)
     peaks = iter([300.0, 500.0])  # after the scoring of all pairs, and after the sample
-    monkeypatch.setattr("evalkit.cost.memory.peak_resident_mb", lambda: next(peaks))
+    monkeypatch.setattr(memory, "peak_resident_mb", lambda: next(peaks))
     found, _ = measured(reranker, clock)
     assert found.memory.rss_peak_mb == (500.0 if known else 300.0)
 
@@ -214,7 +212,7 @@ def test_what_a_reranker_without_a_model_of_its_own_cannot_tell_is_none(clock: A
     assert (found.throughput.tokenize_pairs_per_s, found.memory.weights_mb) == (None, None)
     assert found.memory.own_pass.predicted_peak_mb is None
     assert (found.latency_grid.cells, found.latency_grid.notes) == (
-        (), ("the reranker does not tell how many tokens a pair is",)
+        (), ("the reranker does not report how many tokens a pair has",)
     )  # fmt: skip
 
 
@@ -291,7 +289,7 @@ def test_the_grid_is_of_texts_of_the_slice_at_the_lengths_that_were_asked(clock:
 class Counter:
     """A GPU that draws 300 W."""
 
-    why = None
+    unavailable = None
 
     def __init__(self, clock: Any, tells: Any = True) -> None:
         self.clock, self.tells = clock, tells
@@ -304,22 +302,22 @@ class Counter:
 
 
 def drawn(clock: Any, monkeypatch: pytest.MonkeyPatch, tells: Any = True, **reranker: Any) -> Any:
-    monkeypatch.setattr(meter, "Gpu", lambda uuid, why: Counter(clock, tells))
+    monkeypatch.setattr(meter, "Gpu", lambda uuid, unavailable: Counter(clock, tells))
     return measured(Reranker(clock, **reranker), clock, throughput_pairs=9)
 
 
 def test_energy_is_that_of_the_pass_that_throughput_is_of(clock: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    found, of = drawn(clock, monkeypatch)
+    found, environment = drawn(clock, monkeypatch)
     # 300 W over 4 s, for 40 pairs.
     assert (found.energy.joules, found.energy.duration_s, found.energy.mean_power_w) == pytest.approx((1200, 4, 300))
     assert (found.energy.joules_per_1000_pairs, found.energy.why) == (pytest.approx(30_000), None)
-    assert of.environment()["driver"] == "570.1"
+    assert environment["driver"] == "570.1"
 
 
 def test_energy_of_too_short_a_pass_is_not_made_up(clock: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     found, _ = drawn(clock, monkeypatch, known=PAIRS)  # a sample of 9 pairs takes 0.9 s
     assert found.energy.joules is None
-    assert found.energy.why == "the pass took 0.90 s, too short for a counter that moves every 0.1 s or so"
+    assert found.energy.why == "the pass took 0.90 s, too short for a counter that advances every 0.1 s or so"
 
 
 def test_energy_of_one_gpu_of_several_is_not_shown_as_that_of_all(clock: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -329,7 +327,7 @@ def test_energy_of_one_gpu_of_several_is_not_shown_as_that_of_all(clock: Any, mo
 
 def test_why_there_is_no_energy_is_told(clock: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     assert cost_of(clock).energy.why == "the reranker ran on the CPU, and only GPUs have NVML"
-    assert drawn(clock, monkeypatch, tells=False)[0].energy.why.startswith("NVML tells no energy of this GPU")
+    assert drawn(clock, monkeypatch, tells=False)[0].energy.why.startswith("NVML reports no energy for this GPU")
 
 
 def test_a_price_gives_an_estimate_and_no_price_gives_none(clock: Any) -> None:
@@ -340,8 +338,7 @@ def test_a_price_gives_an_estimate_and_no_price_gives_none(clock: Any) -> None:
 
 
 def test_the_environment_names_what_the_figures_depend_on(clock: Any) -> None:
-    _, of = measured(Reranker(clock), clock)
-    found = of.environment()
+    _, found = measured(Reranker(clock), clock)
     assert (found["device"], found["device_name"], found["attention"]) == ("cpu", "a clock", "none")
     assert found["torch"] == torch.__version__
     assert (found["driver"], found["sm_clock_mhz"], found["cuda"]) == (None, None, None)
@@ -351,8 +348,8 @@ def test_the_environment_names_what_the_figures_depend_on(clock: Any) -> None:
 def test_a_reranker_that_computes_nothing_is_not_measured(clock: Any) -> None:
     reranker = Reranker(clock)
     reranker.computes = False
-    found, of = measured(reranker, clock, warmup_queries=2, latency_queries=2, memory_pass=True)
-    assert (found, of.environment(), len(reranker.calls)) == (None, None, 1)
+    found, environment = measured(reranker, clock, warmup_queries=2, latency_queries=2, memory_pass=True)
+    assert (found, environment, len(reranker.calls)) == (None, None, 1)
 
 
 @pytest.mark.gpu
@@ -363,7 +360,7 @@ def test_on_a_gpu_everything_is_measured() -> None:
         model="packaged", max_length=256, truncation="longest_first", batch_tokens=4096, device="cuda", precision="fp16"
     )
     reranker.check()
-    found, of = measured(
+    found, environment = measured(
         reranker, None, warmup_queries=1, latency_queries=3, latency_min_repetitions=10, matrix_rate_s=0.2,
         memory_pass=True, grid_depths=[2, 8], grid_lengths=[64, 999], price_per_gpu_hour=3.6,
     )  # fmt: skip
@@ -377,7 +374,6 @@ def test_on_a_gpu_everything_is_measured() -> None:
     assert own.predicted_peak_mb > found.memory.weights_mb
     assert [(cell.depth, cell.length) for cell in found.latency_grid.cells] == [(2, 64), (2, 256), (8, 64), (8, 256)]
     assert found.estimate.per_million_pairs == pytest.approx(1000 / rates.end_to_end_pairs_per_s)
-    environment = of.environment()
     assert environment["device"] == "cuda:0"
     assert environment["compute_capability"]
     assert environment["nvml"] or environment["driver"]

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from evalkit.cost import reference_workload
-from evalkit.cost.reference_workload import Workload, Yardstick
+from evalkit.cost.reference_workload import ReferenceTimer, Workload
 
 
 @pytest.fixture(autouse=True)
@@ -60,7 +60,7 @@ def test_the_yardstick_measures_before_beside_and_after(
     beside: Any, middle: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reference_workload, "SEQUENCES", 1)  # less work: what is looked at is what is made of the times
-    yardstick = Yardstick("cpu")
+    yardstick = ReferenceTimer("cpu")
     for _ in range(beside):
         yardstick.measure()
     read = yardstick.read()

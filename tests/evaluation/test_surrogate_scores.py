@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evalkit.evaluation.surrogate_scores import falling, single
+from evalkit.evaluation.surrogate_scores import strictly_decreasing, to_float32
 
 LARGEST = float(np.finfo(np.float32).max)
 LEAST_NORMAL = float(np.finfo(np.float32).tiny)
@@ -41,7 +41,7 @@ def below(value: Any) -> Any:
     ],
 )
 def test_scores_fall_by_the_least_that_32_bits_hold(scores: Any, written: Any) -> None:
-    assert falling(scores) == written
+    assert strictly_decreasing(scores) == written
 
 
 any_score = st.one_of(
@@ -54,17 +54,17 @@ any_score = st.one_of(
 @settings(deadline=None, max_examples=300)
 @given(st.lists(any_score, max_size=40).map(lambda scores: sorted(scores, reverse=True)))
 def test_what_is_written_falls_in_32_bits_and_what_fell_before_is_kept(scores: Any) -> None:
-    written = falling(scores)
-    held = [single(score) for score in written]
+    written = strictly_decreasing(scores)
+    held = [to_float32(score) for score in written]
     assert all(one > next_one for one, next_one in pairwise(held))
     assert all(math.isfinite(score) for score in held)
-    assert falling(written) == written
-    held = [single(score) for score in scores]
+    assert strictly_decreasing(written) == written
+    held = [to_float32(score) for score in scores]
     normal = [score if abs(score) >= LEAST_NORMAL else 0.0 for score in held]
     if all(map(math.isfinite, held)) and all(one > other for one, other in pairwise(normal)):
         assert written == scores
 
 
 def test_single_is_what_a_32_bit_float_holds() -> None:
-    assert single(0.1) == float(np.float32(0.1)) != 0.1
-    assert single(sys.float_info.max) == math.inf
+    assert to_float32(0.1) == float(np.float32(0.1)) != 0.1
+    assert to_float32(sys.float_info.max) == math.inf

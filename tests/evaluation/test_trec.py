@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from evalkit.cost.protocol import CostProtocol
 from evalkit.errors import EvalkitError
 from evalkit.evaluation import ranking
-from evalkit.evaluation.trec import Moved, read_run, write_run
+from evalkit.evaluation.trec import AdjustedScore, read_run, write_run
 from evalkit.first_stage.trec_run import TrecRun as FirstStageRun
 from evalkit.rerankers.trec_run import TrecRun as RerankedRun
 from evalkit.slices import beir
@@ -49,7 +49,7 @@ def test_tied_passages_stand_by_falling_doc_id_as_in_trec_eval(tmp_path: Path) -
     file = read_run(path)
     assert {query_id: ids(hits) for query_id, hits in file.run.rankings.items()} == {"q1": [*"cba"], "q2": [*"ba"]}
     assert file.rank_conflicts == 1
-    assert file.deciding["q1"] == (1.0, 1.0, 1.0)
+    assert file.sort_keys["q1"] == (1.0, 1.0, 1.0)
 
 
 def test_the_rank_column_decides_where_that_is_chosen(tmp_path: Path) -> None:
@@ -57,7 +57,7 @@ def test_the_rank_column_decides_where_that_is_chosen(tmp_path: Path) -> None:
     file = read_run(path, "rank")
     assert ids(file.run.rankings["q1"]) == ["c", "d", "b", "a"]
     assert file.rank_conflicts == 1
-    assert file.deciding["q1"] == (-1.0, -2.0, -2.0, -3.0)
+    assert file.sort_keys["q1"] == (-1.0, -2.0, -2.0, -3.0)
 
 
 def test_ranks_may_start_at_zero_and_all_be_the_same(tmp_path: Path) -> None:
@@ -125,7 +125,7 @@ def test_a_compressed_file_is_no_text(tmp_path: Path) -> None:
 def test_a_written_run_has_ranks_from_one_scores_that_fall_and_a_tag_without_spaces(tmp_path: Path) -> None:
     path = tmp_path / "out.trec"
     moved = write_run(Run("my system", {"q1": (Hit("b", 2.0), Hit("a", 2.0)), "q2": (), "q3": (Hit("a", -0.1),)}), path)
-    assert moved == [Moved("q1", "a", 2.0, 1.9999998807907104)]
+    assert moved == [AdjustedScore("q1", "a", 2.0, 1.9999998807907104)]
     assert path.read_text("utf-8") == (
         "q1 Q0 b 1 2.0 my-system\nq1 Q0 a 2 1.9999998807907104 my-system\nq3 Q0 a 1 -0.1 my-system\n"
     )

@@ -215,7 +215,7 @@ def test_a_constant_first_stage_has_the_order_of_trec_eval_and_is_told_of(
     scoring = written(done, tmp_path)["effective"]["scoring"]
     assert [scoring[f"first_stage_{key}"] for key in ("tied_hits", "hits", "queries_with_constant_score")] == [5, 5, 2]
     assert_agrees(tmp_path)
-    assert "the first stage gives one score to all candidates in 2 queries: there it orders nothing" in done.warnings
+    assert "the first stage gives one score to all candidates in 2 queries: these scores order nothing" in done.warnings
     assert (
         "5 of 5 hits of the first stage share their score with another one of their query, in 2 queries; falling "
         "doc_id, as in trec_eval, decides between them"
@@ -233,7 +233,10 @@ def test_a_constant_reranker_is_counted_like_a_model_that_is_constant(
     # Of q1's three orders of b, on average (1 + 1/2 + 1/3) / 3; q2's two are all relevant; q3 has no hits.
     over = result["analysis"]["tied"]["RR@10"]
     assert over == pytest.approx({"expected": (11 / 18 + 1) / 3, "low": (1 / 3 + 1) / 3, "high": 2 / 3})
-    assert "5 pairs share their score with another one of their query; falling doc_id" in " ".join(done.warnings)
+    assert (
+        "5 pairs share their score with another one of their query; ties are broken by descending doc_id"
+        in " ".join(done.warnings)
+    )
     assert_agrees(tmp_path)
 
 
@@ -247,8 +250,9 @@ def test_scores_that_32_bits_do_not_tell_apart_are_tied(beir_folder: Any, tmp_pa
     second = judged(data, FirstStageRun(f"{beir_folder}/first.trec"), RerankedRun(str(path)))
     assert [hit.doc_id for hit in second.reranked.rankings["q1"]] == ["b", "a", "c"]
     assert second.effective["scoring"]["tied_pairs"] == 2
-    assert "in the reranker's run file rank and score disagree for 1 queries; score and then falling doc_id decide" in (
-        " ".join(second.warnings)
+    assert (
+        "in the reranker's run file rank and score disagree for 1 queries; score and then descending doc_id are used"
+        in (" ".join(second.warnings))
     )
 
 

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from evalkit.boundary.words import words
 from evalkit.errors import EvalkitError
 from evalkit.first_stage import analysis
-from evalkit.first_stage.analysis import bigrams, choose, folded
+from evalkit.first_stage.analysis import bigrams, fold_marks, select_analysis
 
 
 def tokens(text: Any, lang: Any, kind: Any = "auto") -> Any:
-    return choose(kind, lang).tokens(text)
+    return select_analysis(kind, lang).tokens(text)
 
 
 # --- which analysis a language gets -----------------------------------------------------------------------------------
@@ -27,32 +27,32 @@ def tokens(text: Any, lang: Any, kind: Any = "auto") -> Any:
      ("sw", "whitespace"), ("yo", "whitespace")],
 )  # fmt: skip
 def test_auto_chooses_by_language_and_says_what_it_chose(lang: Any, kind: Any) -> None:
-    facts = choose("auto", lang).facts
+    facts = select_analysis("auto", lang).facts
     assert facts["kind"] == kind
     assert facts["lang"] == lang
 
 
 @pytest.mark.parametrize("kind", ["words", "folded", "bigrams", "whitespace"])
 def test_an_analysis_that_was_asked_for_is_used_in_any_language(kind: Any) -> None:
-    assert choose(kind, "zh").facts["kind"] == kind
+    assert select_analysis(kind, "zh").facts["kind"] == kind
 
 
 def test_the_facts_name_stopwords_and_stemmer() -> None:
-    assert choose("auto", "en").facts == {
+    assert select_analysis("auto", "en").facts == {
         "kind": "words", "lang": "en", "stopwords": "33 (bm25s EN)", "stemmer": "Snowball english",
     }  # fmt: skip
 
 
 @pytest.mark.parametrize(("kind", "lang"), [("bigrams", "en"), ("whitespace", "en"), ("words", "bn")])
 def test_the_facts_name_no_means_that_were_not_used(kind: Any, lang: Any) -> None:
-    facts = choose(kind, lang).facts
+    facts = select_analysis(kind, lang).facts
     assert facts["stopwords"] is None
     assert facts["stemmer"] is None
 
 
 @pytest.mark.parametrize("lang", sorted(analysis.STEMMERS.keys() | analysis.STOPWORDS.keys()))
 def test_every_stemmer_and_stopword_list_that_is_named_is_there(lang: Any) -> None:
-    facts = choose("words", lang).facts
+    facts = select_analysis("words", lang).facts
     assert (facts["stemmer"] is not None) == (lang in analysis.STEMMERS)
     assert (facts["stopwords"] is not None) == (lang in analysis.STOPWORDS)
     assert len(tokens("zebra7 zebra8", lang, "words")) == 2
@@ -61,13 +61,13 @@ def test_every_stemmer_and_stopword_list_that_is_named_is_there(lang: Any) -> No
 @pytest.mark.parametrize("kind", ["word", "", "Words", "n-grams"])
 def test_an_unknown_kind_is_refused_with_those_there_are(kind: Any) -> None:
     with pytest.raises(EvalkitError, match="there is auto, words, folded, bigrams, whitespace"):
-        choose(kind, "en")
+        select_analysis(kind, "en")
 
 
 @pytest.mark.parametrize("lang", ["english", "EN", "", "e", "zh-CN", "中文", "e1"])
 def test_a_language_that_is_no_code_is_refused(lang: Any) -> None:
     with pytest.raises(EvalkitError, match="is no ISO 639-1 code such as en, zh or sw"):
-        choose("auto", lang)
+        select_analysis("auto", lang)
 
 
 # --- words ------------------------------------------------------------------------------------------------------------
@@ -205,8 +205,8 @@ def test_no_letter_or_digit_is_lost(text: Any) -> None:
 @settings(deadline=None)
 @given(st.text(scripts))
 def test_folding_twice_changes_nothing_more(text: Any) -> None:
-    assert folded(folded(text)) == folded(text)
-    assert not regex.search(r"\p{M}", folded(text))
+    assert fold_marks(fold_marks(text)) == fold_marks(text)
+    assert not regex.search(r"\p{M}", fold_marks(text))
 
 
 def test_half_width_and_decomposed_kana_are_the_same_as_the_full_ones() -> None:

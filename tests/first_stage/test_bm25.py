@@ -108,7 +108,7 @@ def test_what_was_done_is_written_down() -> None:
     ("settings", "message"),
     [
         ({"analysis": "stems"}, "first_stage.analysis='stems'"),
-        ({"method": "bm52"}, "first_stage.method=bm52: there is lucene, robertson"),
+        ({"method": "bm52"}, "first_stage.method=bm52: choose from lucene, robertson"),
         ({"k1": -0.1}, "k1 is 0 or more"),
         ({"b": 1.1}, "b between 0 and 1"),
         ({"b": -0.1}, "b between 0 and 1"),

@@ -108,14 +108,14 @@ def test_another_version_of_a_library_or_of_the_code_makes_a_new_one(
 ) -> None:
     monkeypatch.setattr(cache, "version", lambda package: "999")
     assert searched(copy)[1] is False
-    monkeypatch.setattr(cache, "code_hash", lambda *files: "another")
+    monkeypatch.setattr(cache, "hash_code", lambda *files: "another")
     assert searched(copy)[1] is False
     assert len(kept(copy)) == 3
 
 
 def test_no_two_collections_have_one_fingerprint() -> None:
     same_bytes = [{"a": "bc"}, {"ab": "c"}, {"abc": ""}, {"a": "", "b": "c"}, {"a": "b", "c": ""}]
-    assert len({cache.texts_hash(docs) for docs in same_bytes}) == len(same_bytes)
+    assert len({cache.hash_texts(docs) for docs in same_bytes}) == len(same_bytes)
 
 
 # --- damage
@@ -184,7 +184,7 @@ def test_a_manifest_that_leads_out_of_its_folder_is_not_followed(copy: Any, tmp_
 
 
 def test_half_an_index_is_never_found_and_swept_away_by_the_next_one(tmp_path: Path) -> None:
-    with pytest.raises(EvalkitError, match="died without a word"):
+    with pytest.raises(EvalkitError, match="ended without a result"):
         in_fresh_process(fault_jobs.die_while_keeping, str(tmp_path))
     (half,) = tmp_path.iterdir()
     assert half.name.endswith(".part")
@@ -262,7 +262,7 @@ def test_off_is_off(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("setting", "hint"), [("atuo", "did you mean auto?"), ("true", "there is auto, off")])
 def test_a_word_that_is_no_folder_is_met_with_the_right_ones(setting: Any, hint: Any) -> None:
-    with pytest.raises(EvalkitError, match=f"first_stage_cache={setting}: there is auto, off, or a folder") as caught:
+    with pytest.raises(EvalkitError, match=f"first_stage_cache={setting}: choose auto, off, or a folder") as caught:
         BM25(cache=setting).check()
     assert hint in str(caught.value)
 

@@ -91,7 +91,7 @@ def _own_state() -> Iterator[None]:
     environment, modules, secrets = dict(os.environ), set(sys.modules), set(redaction._known)
     GlobalHydra.instance().clear()
     try:
-        with progress.told(progress.telling()):
+        with progress.redirected(progress.current_output()):
             yield
     finally:
         GlobalHydra.instance().clear()

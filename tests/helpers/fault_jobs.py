@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from evalkit.boundary.atomic import whole_folder
+from evalkit.boundary.atomic import atomic_folder
 from evalkit.boundary.progress import stage
 
 
@@ -52,7 +52,7 @@ def hang(left: Path, deaf: bool = False) -> None:
 
 
 def die_while_writing(folder: Path) -> None:
-    with whole_folder(folder, "result.json") as part:
+    with atomic_folder(folder, "result.json") as part:
         (part / "reranked.trec").write_text("half of")
         os.kill(os.getpid(), signal.SIGKILL)
 

@@ -1,6 +1,8 @@
 """The package is installed as evalkit-rerank: evalkit on the index is somebody else's, and nothing advises it."""
 
+import ast
 import re
+import sys
 import tomllib
 from typing import Any
 
@@ -60,3 +62,46 @@ def test_no_code_asks_the_installation_for_evalkits_version() -> None:
     # An editable install may have the old name: the package knows its version itself.
     asks = re.compile(r"(version|distribution|metadata|requires)\(\s*['\"]evalkit")
     assert [str(path) for path, text in TEXTS.items() if asks.search(text)] == []
+
+
+def imported() -> set[str]:
+    """Return the packages that evalkit imports, inside of functions too, other than the standard library's."""
+    names: set[str] = set()
+    for path in (REPOSITORY / "evalkit").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Import):
+                names |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                names.add(node.module.split(".")[0])
+    return names - sys.stdlib_module_names - {"evalkit"}
+
+
+IMPORT_NAMES = {
+    "hydra-core": "hydra",
+    "hydra-submitit-launcher": "hydra_plugins",
+    "nvidia-ml-py": "pynvml",
+    "pystemmer": "Stemmer",
+    "pyyaml": "yaml",
+}
+"""Of the distributions that are imported by another name."""
+
+
+def import_name(requirement: str) -> str:
+    name = re.split(r"[\[<>=]", requirement)[0].lower()
+    return IMPORT_NAMES.get(name, name.replace("-", "_"))
+
+
+def test_what_is_required_is_imported_and_what_is_imported_is_required() -> None:
+    required = {import_name(one) for one in PROJECT["dependencies"]}
+    extras = {
+        import_name(one) for extra in ("gpu", "ray", "nano-beir") for one in PROJECT["optional-dependencies"][extra]
+    }
+    assert required <= imported()
+    assert imported() <= required | extras | {"numba"}  # what ranx compiles with: only its warning is named
+
+
+def test_every_dependency_has_its_reason_beside_it() -> None:
+    lines = (REPOSITORY / "pyproject.toml").read_text("utf-8").splitlines()
+    start = lines.index("dependencies = [")
+    for line in lines[start + 1 : lines.index("]", start)]:
+        assert re.fullmatch(r'    "[^"]+", +# .{10,}', line), line

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -168,32 +169,32 @@ def test_two_finished_rerankings_are_compared_by_their_ranks(deep: Any, tmp_path
         result_of(deep, RerankedRun(f"{deep}/{name}.trec"), tmp_path / name) for name in ("lifted", "dropped")
     )
     compared = side_by_side([one, other], resamples=99)
-    [found] = [parity for parity in compared["parity"].values() if parity]
-    assert (found["max_abs"], found["mean_abs"], found["rms"], found["pairs"]) == (None, None, None, 42)
+    [found] = [parity for parity in compared.parity.values() if parity]
+    assert (found.max_abs, found.mean_abs, found.rms, found.pairs) == (None, None, None, 42)
     # q1: the first ten are d24 d00 ... d08 and d01 ... d10, 8 in common; q2: d00 ... d09 and d01 ... d10, 9.
-    assert found["top10_overlap"] == pytest.approx((0.8 + 0.9) / 2)
+    assert found.top10_overlap == pytest.approx((0.8 + 0.9) / 2)
     # q2: one of 12 passages went from the top to the end: 11 of 66 pairs are turned round, tau = 1 - 2 * 11 / 66.
-    assert found["per_query"]["q2"]["kendall_tau"] == pytest.approx(1 - 22 / 66)
+    assert found.per_query["q2"].kendall_tau == pytest.approx(1 - 22 / 66)
     # q1: d24 fell below d01 ... d23, and d00 below all others but d24, which stays above it: 23 and 28 pairs of 435.
-    assert found["per_query"]["q1"]["kendall_tau"] == pytest.approx(1 - 2 * (23 + 28) / 435)
+    assert found.per_query["q1"].kendall_tau == pytest.approx(1 - 2 * (23 + 28) / 435)
     [line] = comparison.parity_lines(compared)
     assert "by ranks alone, for one of them has no logits, over 42 pairs; top 10 shared 85.0%" in line
     for page in (markdown.comparison(compared), pages.comparison(compared, {})):
         assert "Same scores, same order?" in page
-    assert not any("agree" in warning for warning in compared["warnings"])
-    json.dumps(compared, allow_nan=False)
+    assert not any("agree" in warning for warning in compared.warnings)
+    json.dumps(asdict(compared), allow_nan=False)
 
 
 def test_rerankings_of_other_candidates_have_no_parity_and_the_reason_is_told(deep: Any, tmp_path: Path) -> None:
     lifted = RerankedRun(f"{deep}/lifted.trec")
     one, other = (result_of(deep, lifted, tmp_path / f"{depth}", depth) for depth in (30, 20))
     compared = side_by_side([one, other], resamples=99)
-    assert set(compared["parity"].values()) == {None}
-    assert any("agree is not told: one reranked to depth 30, the other to 20" in w for w in compared["warnings"])
+    assert set(compared.parity.values()) == {None}
+    assert any("agree is not told: one reranked to depth 30, the other to 20" in w for w in compared.warnings)
     alone = result_of(deep, NoReranker(), tmp_path / "none")
     compared = side_by_side([one, alone], resamples=99)
-    assert set(compared["parity"].values()) == {None}
-    assert not any("agree" in warning for warning in compared["warnings"])  # a first stage has nothing to agree with
+    assert set(compared.parity.values()) == {None}
+    assert not any("agree" in warning for warning in compared.warnings)  # a first stage has nothing to agree with
 
 
 # --- truncation -------------------------------------------------------------------------------------------------------

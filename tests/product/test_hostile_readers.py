@@ -375,7 +375,7 @@ TARGETS = {
     "a name of ours that is no component": "evalkit.evaluation.trec.read_run",
     "what a module of ours imports": "evalkit.slices.beir.json",
     "a class that a module of ours imports": "evalkit.rerankers.cross_encoder.Path",
-    "a function beside a component": "evalkit.slices.assemble.sampled",
+    "a function beside a component": "evalkit.slices.assemble.sample_ids",
     "through a module of ours": "evalkit.slices.beir.os.system",
     "a class beside a component": "evalkit.rerankers.trec_run.RunFile",
     "a method": "evalkit.first_stage.trec_run.TrecRun.check",
@@ -389,7 +389,7 @@ TARGETS = {
 def test_a_configuration_builds_components_of_evalkit_and_nothing_beside_them(target: Any) -> None:
     told = refusal_of(lambda: instantiate.build({"_target_": target, "path": "x"}))
     assert told is not None
-    assert told.startswith(f"_target_={target}: a configuration can name evalkit's own components only")
+    assert told.startswith(f"_target_={target}: a configuration can name only evalkit's own components")
 
 
 def test_a_user_can_allow_a_package_and_no_configuration_can(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -423,7 +423,7 @@ HYDRA = {
 def test_hydra_is_given_nothing_to_build_but_its_own(part: Any) -> None:
     told = refusal_of(lambda: instantiate.check_hydra(part))
     assert told is not None
-    assert "a configuration can give Hydra its own parts and plugins only" in told
+    assert "a configuration can name only Hydra's own parts and plugins" in told
 
 
 def test_what_hydra_and_its_plugins_bring_is_let_pass() -> None:

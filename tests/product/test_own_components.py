@@ -1,4 +1,4 @@
-"""README's recipe for components of one's own runs as it stands, by the command line, from trial to gate and sweep."""
+"""The recipe of docs/adding-a-component.md runs as it is, by the command line, from trial to gate and sweep."""
 
 import json
 import re
@@ -12,7 +12,7 @@ import pytest
 from tests.conftest import REPOSITORY
 from tests.helpers.command_line import Finished, run_evalkit, run_here, sentence
 
-README = (REPOSITORY / "README.md").read_text("utf-8").split("## Adding to it\n")[1].split("\n## ")[0]
+PAGE = (REPOSITORY / "docs" / "adding-a-component.md").read_text("utf-8")
 FAQ = """\
 how do I reset my password\tOpen settings and press reset password\t2
 how do I reset my password\tPasswords have twelve characters\t1
@@ -24,9 +24,9 @@ where is the office\tOpen settings and press reset password\t0
 
 @pytest.fixture(scope="module")
 def where(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """A folder with the files of README's recipe, and two results: with its reranker, and with the packaged one."""
+    """A folder with the files of the recipe, and two results: with its reranker, and with the packaged one."""
     folder = tmp_path_factory.mktemp("own")
-    for path, text in re.findall(r"^```\w+\n# DIR/(\S+)\n(.*?)^```", README, re.MULTILINE | re.DOTALL):
+    for path, text in re.findall(r"^```\w+\n# DIR/(\S+)\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL):
         (folder / path).parent.mkdir(exist_ok=True)
         (folder / path).write_text(text, "utf-8")
     (folder / "faq.tsv").write_text(FAQ, "utf-8")
@@ -56,7 +56,7 @@ def test_the_recipe_has_a_reranker_of_no_more_than_twelve_lines(where: Any) -> N
 
 
 def test_its_commands_are_those_that_the_recipe_gives() -> None:
-    block = README.split("```\nexport")[1].split("```")[0]
+    block = PAGE.split("```sh\nexport")[1].split("```")[0]
     lines = [shlex.split(line, comments=True) for line in f"export{block}".splitlines()]
     assert lines[:2] == [["export", "EVALKIT_ALLOW_TARGETS=mine"], ["export", "PYTHONPATH=DIR"]]
     assert [line[:5] for line in lines[2:]] == [["python", "-m", "evalkit", "--config-dir", "DIR"]] * 2
@@ -138,7 +138,7 @@ def test_without_the_variable_it_is_refused_and_the_variable_is_named(where: Any
     done = run_here("--config-dir", where, "reranker=mine", "out_dir=x", cwd=where, EVALKIT_ALLOW_TARGETS="")
     assert done.returncode == 2
     assert sentence(done.stderr) == (
-        "_target_=mine.Overlap: a configuration can name evalkit's own components only (evalkit.slices, "
+        "_target_=mine.Overlap: a configuration can name only evalkit's own components (evalkit.slices, "
         "evalkit.first_stage, evalkit.rerankers), and what EVALKIT_ALLOW_TARGETS in the environment names, such as "
         "EVALKIT_ALLOW_TARGETS=my_module"
     )

@@ -1,6 +1,7 @@
 """What a report says of cost: every figure that was measured, none that was not, and what fp16 saves, by hand."""
 
 import copy
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,6 +12,9 @@ from evalkit.report import tex
 from evalkit.report.content import comparison, trial
 from evalkit.report.content import cost as costs
 from evalkit.results import summary
+from evalkit.results.comparison_schema import CostFigures
+from tests.helpers import comparisons
+from tests.helpers.comparisons import agreement, cost, paired, system
 
 TIMES = [10.0, 12.0, 14.0, 20.0]
 LATENCY = {
@@ -269,7 +273,9 @@ def test_an_older_result_is_shown_with_what_it_has() -> None:
     assert found["Latency of a query"][0] == {"p50": ["12.0"], "p90": ["20.0"], "p99": ["20.0"]}
     assert "not measured in a pass of its own" in found["Memory"][1]
     assert line(older(FULL)) == line(FULL).replace("; 1,000 queries for 0.0465 EUR", "")
-    assert summary.cost_figures(older(FULL))["weights_mb"] is None
+    figures = summary.cost_figures(older(FULL))
+    assert figures is not None
+    assert figures.weights_mb is None
 
 
 def test_where_nothing_was_computed_there_is_no_cost() -> None:
@@ -299,29 +305,18 @@ def test_what_was_not_measured_is_never_shown_as_a_number(missing: Any) -> None:
 # --- several side by side
 
 
-def system(
-    label: Any, precision: Any = "fp32", reranker: Any = "bge", depth: Any = 100, first_stage: Any = "bm25", **cost: Any
-) -> Any:
-    figures = {"pairs_per_s": 1000.0, "p50_ms": 40.0, "p99_ms": 50.0, "p99_ci95_ms": [45.0, 60.0], "peak_mb": 3000.0,
-               "peak_of": "GPU", "weights_mb": 2000.0, "batch_tokens": 65536, "latency_samples": 500,
-               "device": "a GPU"}  # fmt: skip
-    return {"label": label, "precision": precision, "reranker": reranker, "depth": depth, "first_stage": first_stage,
-            "mean": {"nDCG@10": 0.7}, "cost": figures | cost}  # fmt: skip
-
-
 def compared(*systems: Any) -> Any:
-    test = {"mean": -0.001, "low": -0.003, "high": 0.001}
-    return {
-        "baseline": systems[0]["label"],
-        "measures": ["nDCG@10"],
-        "systems": list(systems),
-        "against_baseline": {one["label"]: {"nDCG@10": test} for one in systems[1:]},
-        "parity": {one["label"]: {"max_abs": 0.0312, "rms": 0.0041} for one in systems[1:]},
-    }
+    test = paired(-0.001, low=-0.003, high=0.001)
+    return comparisons.comparison(
+        systems,
+        {one.label: {"nDCG@10": test} for one in systems[1:]},
+        parity={one.label: agreement(max_abs=0.0312, rms=0.0041) for one in systems[1:]},
+    )
 
 
-FP32 = system("full")
-FP16 = system("half", "fp16", pairs_per_s=4000.0, p50_ms=10.0, p99_ms=15.0, peak_mb=1500.0, weights_mb=1000.0)
+HALF = {"pairs_per_s": 4000.0, "p50_ms": 10.0, "p99_ms": 15.0, "peak_mb": 1500.0, "weights_mb": 1000.0}
+FP32 = system("full", cost=cost())
+FP16 = system("half", precision="fp16", cost=cost(**HALF))
 
 
 def test_speed_memory_quality_and_drift_stand_in_one_table_with_ratios_to_the_baseline() -> None:
@@ -335,10 +330,10 @@ def test_speed_memory_quality_and_drift_stand_in_one_table_with_ratios_to_the_ba
 
 
 def test_beside_a_baseline_that_computed_nothing_there_are_no_ratios() -> None:
-    [row] = comparison.cost_rows(compared({"label": "bm25", "cost": None}, FP16 | {"cost": FP16["cost"]}))
+    [row] = comparison.cost_rows(compared(system("bm25"), FP16))
     assert (row["system"], row["pairs/s"]) == ("half", "4,000")
-    assert comparison.cost_rows(compared({"label": "bm25", "cost": None}, {"label": "run", "cost": None})) == []
-    assert comparison.cost_notes(compared({"label": "bm25", "cost": None}, {"label": "run", "cost": None})) == []
+    assert comparison.cost_rows(compared(system("bm25"), system("run"))) == []
+    assert comparison.cost_notes(compared(system("bm25"), system("run"))) == []
 
 
 @pytest.mark.parametrize(
@@ -347,7 +342,7 @@ def test_beside_a_baseline_that_computed_nothing_there_are_no_ratios() -> None:
      (3300.0, "it does not", "+10.0%")],
 )  # fmt: skip
 def test_the_claim_that_fp16_saves_40_percent_is_answered_with_figures(peak_mb: Any, verdict: Any, change: Any) -> None:
-    half = FP16 | {"cost": FP16["cost"] | {"peak_mb": peak_mb}}
+    half = replace(FP16, cost=cost(**HALF | {"peak_mb": peak_mb}))
     assert comparison.memory_claims(compared(FP32, half)) == [
         f"Does fp16 save 40% of memory? Here {verdict}: half against full, weights 2,000 -> 1,000 MiB (-50.0%), peak "
         f"of GPU memory 3,000 -> {peak_mb:,.0f} MiB ({change}), batches of 65,536 tokens."
@@ -355,23 +350,24 @@ def test_the_claim_that_fp16_saves_40_percent_is_answered_with_figures(peak_mb: 
 
 
 def test_batches_of_another_size_are_named() -> None:
-    half = FP16 | {"cost": FP16["cost"] | {"batch_tokens": 131072}}
+    half = replace(FP16, cost=cost(**HALF, batch_tokens=131072))
     [sentence] = comparison.memory_claims(compared(FP32, half))
     assert sentence.endswith("batches of 65,536 tokens at fp32 and of 131,072 at fp16.")
 
 
 @pytest.mark.parametrize(
     "other",
-    [{"precision": "bf16"}, {"reranker": "minilm"}, {"depth": 50}, {"first_stage": "dense"}, {"device": "another GPU"},
-     {"peak_of": "process"}, {"peak_mb": None}],
-    ids=lambda other: next(iter(other)),
+    [{"precision": "bf16"}, {"reranker": "minilm"}, {"depth": 50}, {"first_stage": "dense"},
+     {"cost": cost(**HALF, device="another GPU")}, {"cost": cost(**HALF, peak_of="process")},
+     {"cost": cost(**HALF | {"peak_mb": None})}, {"cost": None}],
 )  # fmt: skip
 def test_nothing_is_claimed_of_trials_that_differ_in_more_than_the_precision(other: Any) -> None:
-    assert comparison.memory_claims(compared(FP32, system("half", **{"precision": "fp16"} | other))) == []
+    assert comparison.memory_claims(compared(FP32, replace(FP16, **other))) == []
 
 
 def test_notes_name_what_the_peak_is_and_what_is_not_alike() -> None:
-    one = system("cpu", peak_of="process", device="a CPU", p99_ci95_ms=[45.0, None], latency_samples=20)
+    figures = cost(peak_of="process", device="a CPU", p99_ci95_ms=[45.0, None], latency_samples=20)
+    one = system("cpu", cost=figures)
     notes = comparison.cost_notes(compared(FP32, one))
     assert notes == [
         "In brackets: ratios to full; peak is what torch allocated on the GPU; peak is the resident set of the "
@@ -382,20 +378,20 @@ def test_notes_name_what_the_peak_is_and_what_is_not_alike() -> None:
 
 
 def test_figures_of_a_comparison_come_from_the_pass_of_its_own() -> None:
-    assert summary.cost_figures(FULL) == {
-        "pairs_per_s": 2150.0, "p50_ms": 12.0, "p50_ci95_ms": [10.0, 14.0], "p99_ms": 20.0,
-        "p99_ci95_ms": [None, None], "latency_samples": 4, "peak_mb": 1640.0, "peak_of": "GPU", "weights_mb": 1083.0,
-        "batch_tokens": 65536, "device": "a GPU",
-    }  # fmt: skip
-    assert summary.cost_figures(changed(memory__own_pass=None))["peak_mb"] == 1650.0
+    assert summary.cost_figures(FULL) == CostFigures(
+        pairs_per_s=2150.0, p50_ms=12.0, p50_ci95_ms=[10.0, 14.0], p99_ms=20.0, p99_ci95_ms=[None, None],
+        latency_samples=4, peak_mb=1640.0, peak_of="GPU", weights_mb=1083.0, batch_tokens=65536, device="a GPU",
+    )  # fmt: skip
+    in_scoring = summary.cost_figures(changed(memory__own_pass=None))
+    assert in_scoring is not None
+    assert in_scoring.peak_mb == 1650.0
     no_gpu = changed(memory__own_pass__cuda_allocated_peak_mb=None, memory__cuda_allocated_peak_mb=None)
-    assert (summary.cost_figures(no_gpu)["peak_mb"], summary.cost_figures(no_gpu)["peak_of"]) == (1200.0, "process")
+    of_process = summary.cost_figures(no_gpu)
+    assert of_process is not None
+    assert (of_process.peak_mb, of_process.peak_of) == (1200.0, "process")
 
 
 def test_the_paper_has_the_cost_too() -> None:
-    table = tex.comparison(
-        compared(FP32, FP16) | {"slice": {"name": "a", "queries": 43}}
-        | {"systems": [one | {"where": "x"} for one in (FP32, FP16)], "against_baseline": {}}
-    )  # fmt: skip
+    table = tex.comparison(compared(FP32, FP16))
     assert r"System & nDCG@10 & pairs/s & p50 ms & p99 ms & peak MiB \\" in table
     assert r"half & 0.7000 & 4,000 & 10.0 & 15.0 & 1,500 \\" in table

@@ -1,9 +1,9 @@
 """report.html: a page that is whole, loads nothing, runs nothing of what it shows, and leaves out what it lacks."""
 
 import base64
-import copy
 import hashlib
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import pairwise
 from typing import Any
@@ -12,9 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from evalkit.evaluation.parity import PerQuery
 from evalkit.report.content import values
 from evalkit.report.html import pages
 from evalkit.report.html.markup import Markup, tag
+from evalkit.results.comparison_schema import ComparedSlice, Comparison, Matrix
+from tests.helpers.comparisons import agreement, comparison, cost, paired, system
 
 NAMES = ("nDCG@10", "RR@10")
 VOID = {"meta", "link", "br", "img", "input"}
@@ -182,45 +185,26 @@ def passages(text: Any = "plain") -> Any:
     return [{"query_id": q, "query": text, "passages": [entry, *others]} for q in ("q1", "q2")]
 
 
-def compared(text: Any = "plain") -> Any:
+def compared(text: Any = "plain") -> Comparison:
     labels = ["base", f"other {text}", "a run"]
-    test = {"mean": 0.25, "low": 0.125, "high": 0.375, "bca_low": None, "bca_high": None, "t_p": 0.01,
-            "wilcoxon_p": None, "randomization_p": 0.0002, "holm_p": 0.0008, "bh_p": 0.0004, "effect_size": None,
-            "wins": 2, "ties": 0,
-            "losses": 0, "detectable": None}  # fmt: skip
-    unsure = test | {"holm_p": 0.2, "mean": -0.01, "low": -0.2, "high": 0.1}
-    equivalence = {
-        "measure": "nDCG@10",
-        "margin": 0.01,
-        "mean": 0.25,
-        "low": 0.1,
-        "high": 0.4,
-        "p": 0.9,
-        "equivalent": False,
-    }
+    sure = paired(0.25, low=0.125, high=0.375, t_p=0.01, randomization_p=0.0002, holm_p=0.0008, bh_p=0.0004)
+    unsure = replace(sure, holm_p=0.2, mean=-0.01, low=-0.2, high=0.1)
     ps = [[None, 0.0008, 0.2], [0.0008, None, 0.03], [0.2, 0.03, None]]
-    cost = {"pairs_per_s": 12.5, "p50_ms": None, "p99_ms": None, "peak_mb": 789.0, "device": text}
-    return {
-        "schema_version": 1,
-        "slice": {"name": text, "queries": 2, "docs": 1234, "lang": "ar"},
-        "baseline": "base",
-        "measures": list(NAMES),
-        "confidence": 0.95,
-        "seed": 0,
-        "resamples": 10000,
-        "systems": [
-            {"label": label, "where": text, "depth": 10, "first_stage": text, "reranker": text, "precision": None,
-             "mean": dict.fromkeys(NAMES, value), "cost": cost if label == "base" else None}
+    figures = cost(pairs_per_s=12.5, p50_ms=None, p99_ms=None, peak_mb=789.0, device=text)
+    return comparison(
+        [
+            system(label, where=text, depth=10, first_stage=text, reranker=text, precision=None,
+                   mean=dict.fromkeys(NAMES, value), cost=figures if label == "base" else None)
             for label, value in zip(labels, (0.5, 0.75, 0.49))
         ],
-        "against_baseline": {labels[1]: dict.fromkeys(NAMES, test), labels[2]: dict.fromkeys(NAMES, unsure)},
-        "matrix": {"nDCG@10": {"labels": labels, "holm_p": ps}},
-        "parity": {labels[1]: {"pairs": 20, "max_abs": 0.125, "kendall_tau": None,
-                               "per_query": {"q1": {"max_abs": 0.9999}}, "equivalence": equivalence}, labels[2]: None},
-        "queries": {"q1": text, "q2": text},
-        "per_query": {name: {label: {"q1": 0.5, "q2": 0.25 * n} for n, label in enumerate(labels)} for name in NAMES},
-        "warnings": [text],
-    }  # fmt: skip
+        {labels[1]: dict.fromkeys(NAMES, sure), labels[2]: dict.fromkeys(NAMES, unsure)},
+        slice=ComparedSlice(text, 2, 1234, "ar", 1, "f"),
+        matrix={"nDCG@10": Matrix(labels, ps)},
+        parity={labels[1]: agreement(per_query={"q1": PerQuery(0.9999, 1.0, None, 1.0)}), labels[2]: None},
+        queries={"q1": text, "q2": text},
+        per_query={name: {label: {"q1": 0.5, "q2": 0.25 * n} for n, label in enumerate(labels)} for name in NAMES},
+        warnings=[text],
+    )  # fmt: skip
 
 
 def trial_page(text: Any = "plain") -> Any:
@@ -453,8 +437,8 @@ def test_a_comparison_says_who_is_better_after_correction() -> None:
         "1 of 2 is better than base in nDCG@10 Better: other plain (+0.2500). No clear difference: a run (-0.0100)."
         in text
     )
-    alone = compared()
-    del alone["against_baseline"]["other plain"]
+    unsure = compared().against_baseline["a run"]
+    alone = replace(compared(), against_baseline={"a run": unsure})
     assert "No clear difference from base in nDCG@10" in Page(pages.comparison(alone, {})).text
 
 
@@ -478,12 +462,10 @@ def test_parity_says_what_is_equivalent_and_what_cannot_be_compared() -> None:
     assert "0.9999" not in text  # query by query is for the JSON
 
 
-def test_parts_of_a_comparison_may_be_missing() -> None:
-    bare = copy.deepcopy(compared())
-    for key in ("against_baseline", "matrix", "parity", "queries", "warnings", "confidence", "seed", "resamples"):
-        bare.pop(key)
-    parsed = Page(pages.comparison(bare, {}))
-    assert [found["id"] for found in parsed.all("section")] == ["systems", "cost", "queries", "origin"]
+def test_parts_of_a_comparison_without_content_are_left_out() -> None:
+    bare = replace(compared(), parity=dict.fromkeys(compared().parity), warnings=[])
+    sections = [found["id"] for found in Page(pages.comparison(bare, {})).all("section")]
+    assert sections == ["systems", "cost", "baseline", "matrix", "queries", "origin"]
 
 
 @pytest.mark.parametrize(

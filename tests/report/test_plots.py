@@ -7,6 +7,7 @@ import struct
 import sys
 import warnings
 import weakref
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,9 @@ from hypothesis import strategies as st
 from evalkit.report import plots
 from evalkit.report.content import trends
 from evalkit.report.plots import canvas
+from evalkit.results.comparison_schema import ComparedSystem, Comparison, QueryTime
+from tests.helpers import comparisons
+from tests.helpers.comparisons import paired
 
 LONG = "an-organisation-with-a-name/multilingual-reranker-large-v2.5_instruct at bf16 + hybrid_of_bm25_and_dense {}"
 MEASURES = ("nDCG@10", "RR@10")
@@ -93,35 +97,25 @@ def analysed(**scores: Any) -> Any:
 
 
 def system(
-    label: Any, quality: Any = 0.7, p50_ms: Any = 100.0, peak_mb: Any = 1000.0, device: Any = "a processor"
-) -> Any:
-    cost = {"pairs_per_s": 9.0, "p50_ms": p50_ms, "p99_ms": p50_ms, "peak_mb": peak_mb, "device": device}
-    return {"label": label, "mean": {"nDCG@10": quality}, "cost": cost}
+    label: Any, quality: Any = 0.7, p50_ms: Any = 100.0, peak_mb: Any = 1000.0, device: Any = "a processor", **more: Any
+) -> ComparedSystem:
+    figures = {"pairs_per_s": 9.0, "p50_ms": p50_ms, "p99_ms": p50_ms, "peak_mb": peak_mb, "weights_mb": None}
+    found = comparisons.cost(**figures, device=device)
+    return comparisons.system(label, **{"mean": {"nDCG@10": quality}, "cost": found} | more)
 
 
-def uncosted(label: Any) -> Any:
-    return system(label) | {"cost": None}
+def uncosted(label: Any) -> ComparedSystem:
+    return replace(system(label), cost=None)
 
 
-def comparison(changes: Any, baseline: Any = "the baseline", holm_p: Any = 0.01, half: Any = 0.02) -> Any:
+def comparison(changes: Any, baseline: Any = "the baseline", holm_p: Any = 0.01, half: Any = 0.02) -> Comparison:
     """Changes against the baseline by label, each with an interval of `half` to either side (None for no interval)."""
-    found = {
-        label: {
-            "nDCG@10": {
-                "mean": mean,
-                "bca_low": None if half is None else mean - half,
-                "bca_high": None if half is None else mean + half,
-                "holm_p": holm_p,
-            }
-        }
+    tests = {
+        label: {"nDCG@10": paired(mean, low=low, high=high, bca_low=low, bca_high=high, holm_p=holm_p)}
         for label, mean in changes.items()
+        for low, high in [(None, None) if half is None else (mean - half, mean + half)]
     }
-    return {
-        "slice": {"name": "tiny", "queries": 43},
-        "baseline": baseline,
-        "confidence": 0.95,
-        "against_baseline": found,
-    }
+    return comparisons.comparison([system(label) for label in (baseline, *changes)], tests)
 
 
 def measured(samples_ms: Any, cells: Any = None, ends: Any = (9.0, None)) -> Any:
@@ -139,12 +133,9 @@ def measured(samples_ms: Any, cells: Any = None, ends: Any = (9.0, None)) -> Any
     return found | {"cost": {"latency": latency, "latency_grid": grid}}
 
 
-def beside(*systems: Any) -> Any:
-    changes = {s["label"]: -0.001 * n for n, s in enumerate(systems) if n}
-    found = comparison(changes, baseline=systems[0]["label"])
-    for tests in found["against_baseline"].values():
-        tests["nDCG@10"] |= {"low": tests["nDCG@10"]["bca_low"], "high": tests["nDCG@10"]["bca_high"]}
-    return found | {"systems": list(systems)}
+def beside(*systems: ComparedSystem) -> Comparison:
+    changes = {s.label: -0.001 * n for n, s in enumerate(systems) if n}
+    return replace(comparison(changes, baseline=systems[0].label), systems=systems)
 
 
 GRID = [(d, n, [d * n / 500 + t for t in (0.0, 0.5, 1.0)]) for d in (10, 50, 100) for n in (64, 128, 256, 512)]
@@ -363,7 +354,6 @@ def test_fewer_than_two_points_are_no_picture() -> None:
     assert plots.reliability(one_bin) is None
     assert plots.deltas(result((0.5,))) is None
     assert plots.tradeoff([system("a"), uncosted("b")], "nDCG@10") is None
-    assert plots.tradeoff([system("a"), system("b")], "RR@10") is None
     assert plots.tradeoff([system("a"), system("b", p50_ms=None)], "nDCG@10") is None
     assert plots.latency(measured([1.0])) is None
     assert plots.latency(result() | {"cost": None}) is None
@@ -371,7 +361,6 @@ def test_fewer_than_two_points_are_no_picture() -> None:
     assert plots.latency_grid(measured([1.0], GRID[:1])) is None
     assert plots.costs(beside(system("a"), uncosted("b")), "nDCG@10") is None
     assert plots.forest(comparison({}), "nDCG@10") is None
-    assert plots.forest(comparison({"a": 0.1}), "RR@10") is None
     assert plots.sweep([]) is None
     assert plots.sweep([result(), FAILED]) is None
 
@@ -652,8 +641,8 @@ def test_a_cell_that_was_timed_once_is_an_open_marker() -> None:
 
 
 def test_cost_is_drawn_row_by_row_with_the_change_against_the_baseline() -> None:
-    one, other = system("one"), system("other", p50_ms=25.0, peak_mb=500.0)
-    other["cost"] |= {"p99_ms": 30.0, "weights_mb": 250.0}
+    figures = comparisons.cost(p50_ms=25.0, p99_ms=30.0, peak_mb=500.0, weights_mb=250.0, device="a processor")
+    one, other = system("one"), system("other", cost=figures)
     written = texts(plots.costs(beside(one, other, uncosted("free")), "nDCG@10"))
     assert {"1. one (baseline)", "2. other", "25.0 / 30.0", "500 / 250", "baseline", "-0.0010"} <= set(written)
     assert not [text for text in written if "free" in text]
@@ -661,9 +650,12 @@ def test_cost_is_drawn_row_by_row_with_the_change_against_the_baseline() -> None
 
 def test_a_filled_marker_is_a_change_that_is_clear() -> None:
     found = comparison({"sure": 0.1, "unsure": -0.2, "untold": 0.0})
-    found["against_baseline"]["unsure"]["nDCG@10"]["holm_p"] = 0.05
-    found["against_baseline"]["untold"]["nDCG@10"]["holm_p"] = None
-    figure = plots.forest(found, "nDCG@10")
+    ps = {"sure": 0.01, "unsure": 0.05, "untold": None}
+    tests = {
+        label: {"nDCG@10": replace(tests["nDCG@10"], holm_p=ps[label])}
+        for label, tests in found.against_baseline.items()
+    }
+    figure = plots.forest(replace(found, against_baseline=tests), "nDCG@10")
     points = [line for line in figure.axes[0].lines if line.get_marker() == "o"]
     assert [(p.get_xdata()[0], p.get_markerfacecolor() != "white") for p in points] == [
         (0.1, True),
@@ -770,11 +762,10 @@ def test_the_picture_of_a_sweep_is_named_for_what_varies(what: Any, changes: Any
 
 def test_a_system_without_a_reranker_is_on_the_picture_and_on_the_front() -> None:
     """MiniLM alone is better and faster than BM25 with a reranker, which so is no point of the front."""
-    alone = {"side": "first_stage", "own_first_stage": None, "cost": None}
     systems = [
-        {"label": "bm25", "mean": {"nDCG@10": 0.5}, "time": times(0.4, 0.0), **alone},
-        system("bm25 + r", 0.7) | {"side": "reranked", "own_first_stage": "bm25", "time": times(0.4, 440.0)},
-        {"label": "minilm", "mean": {"nDCG@10": 0.84}, "time": times(11.0, 0.0), **alone},
+        system("bm25", 0.5, side="first_stage", cost=None, time=QueryTime(0.4, 0.0, 0.4)),
+        system("bm25 + r", 0.7, own_first_stage="bm25", time=QueryTime(0.4, 440.0, 440.4)),
+        system("minilm", 0.84, side="first_stage", cost=None, time=QueryTime(11.0, 0.0, 11.0)),
     ]
     figure = plots.tradeoff(systems, "nDCG@10")
     front = figure.axes[0].lines[0]
@@ -782,11 +773,3 @@ def test_a_system_without_a_reranker_is_on_the_picture_and_on_the_front() -> Non
     written = texts(figure)
     assert "2. bm25 + r: 0.700, 440 ms = 0.4 + 440" in written
     assert "3. minilm: 0.840, 11 ms" in written
-
-
-def times(first_stage_ms: Any, reranking_ms: Any) -> Any:
-    return {
-        "first_stage_ms": first_stage_ms,
-        "reranking_p50_ms": reranking_ms,
-        "total_ms": first_stage_ms + reranking_ms,
-    }

@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evalkit.report import tex
+from evalkit.results.comparison_schema import ComparedSlice
 from tests.conftest import REPOSITORY
+from tests.helpers.comparisons import comparison, paired, system
 
 GOLDEN = REPOSITORY / "tests" / "golden"
 SPECIAL = "\\{}$&#%_~^"
@@ -44,22 +47,26 @@ TRIAL = {
         },
     },
 }
-COMPARED = {
-    "slice": {"name": "my_slice/en", "queries": 43},
-    "baseline": "bm25",
-    "measures": ["nDCG@10", "RR@10"],
-    "systems": [
-        {"label": "bm25", "where": "runs/bm25", "mean": {"nDCG@10": 0.5, "RR@10": 0.75}},
-        {"label": "bm25 + bge at fp16", "where": "runs/a b", "mean": {"nDCG@10": 0.75, "RR@10": None}},
-        {"label": "bm25 + bge at bf16", "where": "runs/bf16", "mean": {"nDCG@10": 0.74999, "RR@10": float("nan")}},
-        {"label": "bm25 + vicuna_13b", "where": "runs/v", "mean": {"nDCG@10": 0.375, "RR@10": 0.875}},
+
+
+def with_p(mean: Any, holm_p: Any) -> Any:
+    return paired(mean, holm_p=holm_p)
+
+
+COMPARED = comparison(
+    [
+        system("bm25", where="runs/bm25", mean={"nDCG@10": 0.5, "RR@10": 0.75}),
+        system("bm25 + bge at fp16", where="runs/a b", mean={"nDCG@10": 0.75, "RR@10": None}),
+        system("bm25 + bge at bf16", where="runs/bf16", mean={"nDCG@10": 0.74999, "RR@10": float("nan")}),
+        system("bm25 + vicuna_13b", where="runs/v", mean={"nDCG@10": 0.375, "RR@10": 0.875}),
     ],
-    "against_baseline": {
-        "bm25 + bge at fp16": {"nDCG@10": {"mean": 0.25, "holm_p": 0.001}, "RR@10": {"mean": None, "holm_p": None}},
-        "bm25 + bge at bf16": {"nDCG@10": {"mean": 0.24999, "holm_p": 0.2}, "RR@10": {"mean": None, "holm_p": None}},
-        "bm25 + vicuna_13b": {"nDCG@10": {"mean": -0.125, "holm_p": 0.01}, "RR@10": {"mean": 0.125, "holm_p": 0.05}},
+    {
+        "bm25 + bge at fp16": {"nDCG@10": with_p(0.25, 0.001), "RR@10": with_p(None, None)},
+        "bm25 + bge at bf16": {"nDCG@10": with_p(0.24999, 0.2), "RR@10": with_p(None, None)},
+        "bm25 + vicuna_13b": {"nDCG@10": with_p(-0.125, 0.01), "RR@10": with_p(0.125, 0.05)},
     },
-}
+    slice=ComparedSlice("my_slice/en", 43, 501, "en", 1, "f"),
+)
 TABLES = [("table_trial.tex", tex.trial, TRIAL), ("table_comparison.tex", tex.comparison, COMPARED)]
 DAGGER, DOUBLE = r"\rlap{$^{\dagger}$}", r"\rlap{$^{\ddagger}$}"
 
@@ -138,8 +145,7 @@ def test_a_comparison_has_its_baseline_first_and_a_row_for_each_system() -> None
 
 
 def test_labels_are_whole_where_not_all_systems_build_on_the_baseline() -> None:
-    compared = deepcopy(COMPARED)
-    compared["systems"].append({"label": "bge-m3", "where": "m3", "mean": {"nDCG@10": 0.1, "RR@10": 0.1}})
+    compared = replace(COMPARED, systems=[*COMPARED.systems, system("bge-m3", mean={"nDCG@10": 0.1, "RR@10": 0.1})])
     assert {"bm25", "bm25 + bge at fp16", "bge-m3"} <= cells(tex.comparison(compared)).keys()
 
 
@@ -149,10 +155,11 @@ def test_what_is_missing_is_a_dash(name: Any, render: Any, what: Any) -> None:
 
 
 def test_without_a_test_no_test_is_spoken_of() -> None:
-    compared = deepcopy(COMPARED)
-    for tests in compared["against_baseline"].values():
-        for test in tests.values():
-            test["holm_p"] = None
+    untested = {
+        label: {measure: replace(test, holm_p=None) for measure, test in tests.items()}
+        for label, tests in COMPARED.against_baseline.items()
+    }
+    compared = replace(COMPARED, against_baseline=untested)
     for table in (tex.trial(without_tests(TRIAL)), tex.comparison(compared)):
         assert re.search("dagger|randomization|Holm", table) is None
         assert r"\textbf{0.7500}" in table

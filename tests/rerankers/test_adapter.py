@@ -17,13 +17,13 @@ from hypothesis import strategies as st
 from evalkit import trial
 from evalkit.cli.instantiate import build
 from evalkit.errors import EvalkitError, NotFiniteError
-from evalkit.first_stage.adapter import first_stage_of
+from evalkit.first_stage.adapter import adapt_first_stage
 from evalkit.first_stage.base import FirstStage
 from evalkit.first_stage.bm25 import BM25
-from evalkit.rerankers.adapter import reranker_of
+from evalkit.rerankers.adapter import adapt_reranker
 from evalkit.rerankers.base import Reranker
 from evalkit.rerankers.none import NoReranker
-from evalkit.slices.adapter import slice_of
+from evalkit.slices.adapter import check_slice
 from evalkit.types import Hit, Pair, Run, Scores
 from tests.test_trial import FixedOrder, collection, everywhere, plan
 
@@ -39,7 +39,7 @@ def reranker(found: Any, /, **members: Any) -> Any:
 
 
 def logits(found: Any, **members: Any) -> Any:
-    return reranker_of(reranker(found, **members), "mine.Mine").score(PAIRS, QUERIES, DOCS).logits
+    return adapt_reranker(reranker(found, **members), "mine.Mine").score(PAIRS, QUERIES, DOCS).logits
 
 
 def refusal(work: Any, *arguments: Any, **settings: Any) -> Any:
@@ -110,7 +110,7 @@ def test_what_is_no_list_of_scores_is_refused(found: Any, told: Any) -> None:
 def test_counts_may_be_numbers_of_numpy_and_become_plain() -> None:
     counts: dict[str, Any] = {"truncated_pairs": np.int64(2), "tokens": np.int32(9), "forward_s": np.float32(0.5)}
     given_ = Scores((1.0,) * 3, **counts)
-    found = reranker_of(reranker(given_)).score(PAIRS, QUERIES, DOCS)
+    found = adapt_reranker(reranker(given_)).score(PAIRS, QUERIES, DOCS)
     assert json.loads(json.dumps([found.truncated_pairs, found.tokens, found.forward_s])) == [2, 9, 0.5]
 
 
@@ -138,7 +138,7 @@ def test_what_is_done_to_the_pairs_there_stays_there() -> None:
             return [float(pair.doc_id[1]) for pair in pairs]
 
     pairs = list(PAIRS)
-    assert reranker_of(Sorting()).score(pairs, QUERIES, DOCS).logits == (2.0, 1.0, 0.0)
+    assert adapt_reranker(Sorting()).score(pairs, QUERIES, DOCS).logits == (2.0, 1.0, 0.0)
     assert pairs == PAIRS
 
 
@@ -151,14 +151,14 @@ def test_a_class_that_inherits_and_one_that_does_not_are_equal() -> None:
             return [1.0] * len(pairs)
 
     for component in (Inherits(), reranker([1.0] * 3)):
-        got = reranker_of(component)
+        got = adapt_reranker(component)
         got.check()
         got.check_protocol({"warmup_queries": 3})
         got.load()
         assert got.score(PAIRS, QUERIES, DOCS) == got.score_all(PAIRS, QUERIES, DOCS) == Scores((1.0,) * 3)
         assert (got.computes, got.device, got.remote, got.engine, got.describe()) == (True, "cpu", False, None, {})
         assert got.label == type(component).__name__
-        assert reranker_of(got) is got
+        assert adapt_reranker(got) is got
 
 
 def test_a_dataclass_may_declare_the_members_anew_without_a_default() -> None:
@@ -171,7 +171,7 @@ def test_a_dataclass_may_declare_the_members_anew_without_a_default() -> None:
         def score(self, pairs: Any, queries: Any, docs: Any, on_progress: Any = None) -> Any:
             return [0.0] * len(pairs)
 
-    got = reranker_of(Mine("it", "cpu", "m"))
+    got = adapt_reranker(Mine("it", "cpu", "m"))
     assert (got.label, got.device, got.computes) == ("it", "cpu", True)
     with pytest.raises(TypeError, match="missing 3 required positional arguments"):
         Mine()  # type: ignore[call-arg]
@@ -179,8 +179,8 @@ def test_a_dataclass_may_declare_the_members_anew_without_a_default() -> None:
 
 def test_evalkits_own_components_stay_what_they_are() -> None:
     none, bm25 = NoReranker(), BM25()
-    assert (reranker_of(none), first_stage_of(bm25)) == (none, bm25)
-    assert reranker_of(none) is none
+    assert (adapt_reranker(none), adapt_first_stage(bm25)) == (none, bm25)
+    assert adapt_reranker(none) is none
 
 
 def test_members_of_ones_own_are_those_that_are_called() -> None:
@@ -202,7 +202,7 @@ def test_members_of_ones_own_are_those_that_are_called() -> None:
         def score_all(self, pairs: Any, queries: Any, docs: Any) -> Any:
             return Scores((1.0,) * len(pairs), from_store=2)
 
-    got = reranker_of(Mine())
+    got = adapt_reranker(Mine())
     got.check()
     got.load()
     assert calls == ["check", "load"]
@@ -218,11 +218,11 @@ def test_a_fourth_parameter_that_is_not_on_progress_is_left_alone() -> None:
         def score(self, pairs: Any, queries: Any, docs: Any, batch_size: Any = 32) -> Any:
             return [float(batch_size)] * len(pairs)
 
-    assert reranker_of(Mine()).score(PAIRS, QUERIES, DOCS, lambda n: None).logits == (32.0,) * 3
+    assert adapt_reranker(Mine()).score(PAIRS, QUERIES, DOCS, lambda n: None).logits == (32.0,) * 3
 
 
 def test_an_attribute_of_another_meaning_is_let_be_where_nothing_is_inherited() -> None:
-    got = reranker_of(reranker([1.0] * 3, engine="vllm", device=object()))
+    got = adapt_reranker(reranker([1.0] * 3, engine="vllm", device=object()))
     assert (got.engine, got.device) == (None, "cpu")
 
 
@@ -233,8 +233,8 @@ class Bare:
 @pytest.mark.parametrize(
     ("component", "told"),
     [
-        (Bare(), "test_adapters.Bare: it has no method score(pairs, queries, docs), which is what a reranker needs "
-                 "(evalkit.rerankers.base.Reranker)"),
+        (Bare(), "tests.rerankers.test_adapter.Bare: it has no method score(pairs, queries, docs), which is what a "
+                 "reranker needs (evalkit.rerankers.base.Reranker)"),
         (type("Two", (), {"score": lambda self, query, passages: []})(),
          "Two: score(query, passages) has to take (pairs, queries, docs), and may take on_progress besides"),
         (type("Four", (), {"score": lambda self, pairs, queries, docs, model: []})(),
@@ -250,7 +250,7 @@ class Bare:
 )  # fmt: skip
 def test_what_has_not_the_shape_is_refused_by_the_member(component: Any, told: Any) -> None:
     def use() -> None:
-        _ = reranker_of(component).engine
+        _ = adapt_reranker(component).engine
 
     assert told in refusal(use)
 
@@ -259,7 +259,7 @@ def test_what_its_own_code_raises_is_one_sentence_with_file_and_line() -> None:
     def broken(self: Any, *of: Any) -> Any:
         raise KeyError("x")
 
-    got = reranker_of(reranker([], score=broken, load=broken, describe=broken), "_target_=mine.Mine")
+    got = adapt_reranker(reranker([], score=broken, load=broken, describe=broken), "_target_=mine.Mine")
     here = f"({Path(__file__).name}, line {broken.__code__.co_firstlineno + 1}); HYDRA_FULL_ERROR=1 shows the traceback"
     for work, name in ((got.load, "load"), (got.describe, "describe")):
         assert refusal(work) == f"_target_=mine.Mine: {name} failed with KeyError: 'x' {here}"
@@ -273,20 +273,20 @@ def test_a_component_cannot_end_the_process_and_its_own_sentence_is_shown_as_it_
     def refuses(self: Any) -> None:
         raise EvalkitError("reranker.url=...: nobody answers")
 
-    assert "load failed with SystemExit: 0" in refusal(reranker_of(reranker([], load=ends)).load)
-    assert refusal(reranker_of(reranker([], load=refuses)).load) == "reranker.url=...: nobody answers"
+    assert "load failed with SystemExit: 0" in refusal(adapt_reranker(reranker([], load=ends)).load)
+    assert refusal(adapt_reranker(reranker([], load=refuses)).load) == "reranker.url=...: nobody answers"
 
 
 def test_what_nothing_waits_for_is_refused() -> None:
     async def later(self: Any, pairs: Any, queries: Any, docs: Any) -> None:
         await asyncio.sleep(0)
 
-    told = refusal(reranker_of(reranker([], score=later)).score, PAIRS, QUERIES, DOCS)
-    assert told.endswith("score is asynchronous, and nothing waits for it; end it with asyncio.run(...)")
+    told = refusal(adapt_reranker(reranker([], score=later)).score, PAIRS, QUERIES, DOCS)
+    assert told.endswith("score is asynchronous, and evalkit does not await it; wrap it in asyncio.run(...)")
 
 
 def test_a_passage_without_a_text_is_refused_before_it_is_asked_for() -> None:
-    told = refusal(reranker_of(reranker([0.0] * 3)).score, [Pair("q0", "other")], QUERIES, DOCS)
+    told = refusal(adapt_reranker(reranker([0.0] * 3)).score, [Pair("q0", "other")], QUERIES, DOCS)
     assert told.startswith("1 passages of the first stage have no text in this slice (e.g. 'other')")
 
 
@@ -308,7 +308,7 @@ def test_what_is_described_becomes_json() -> None:
         "device": torch.device("cpu"), "ids": np.arange(3), "kinds": {"b", "a"}, "colour": Colour.RED, 3: (1, 2),
         "precision": None, "max_length": None, "point": Point(1, 2), "np": np.bool_(True),
     }  # fmt: skip
-    got = reranker_of(reranker([], describe=lambda self: described)).describe()
+    got = adapt_reranker(reranker([], describe=lambda self: described)).describe()
     assert json.loads(json.dumps(got)) == {
         "model": "models/mine", "layers": 6, "share": 0.5, "dtype": "torch.float16", "device": "cpu", "ids": [0, 1, 2],
         "kinds": ["a", "b"], "colour": "red", "3": [1, 2], "max_length": None, "point": [1, 2], "np": True,
@@ -321,14 +321,14 @@ def test_what_is_described_becomes_json() -> None:
         (["name"], "mine.Mine: describe() is a list, and has to be a mapping of names to values"),
         ({"loss": float("nan")}, "mine.Mine: describe()['loss'] is nan, which JSON cannot hold"),
         ({"a": {"b": object()}}, "mine.Mine: describe()['a']['b'] is an object, which JSON cannot hold"),
-        ({"x": "\ud800"}, "mine.Mine: describe()['x'] has half of a character, which JSON cannot hold"),
+        ({"x": "\ud800"}, "mine.Mine: describe()['x'] has a lone surrogate, which JSON cannot hold"),
         ({"precision": 16}, "mine.Mine: describe().precision is 16, and has to be a text"),
         ({"name": "a\nb"}, "mine.Mine: describe().name is 'a\\nb', and has to be a text of one line"),
         ({"batch_tokens": "many"}, "mine.Mine: describe().batch_tokens is 'many', and has to be an integer or null"),
     ],
 )
 def test_what_json_or_the_reports_cannot_hold_is_refused(described: Any, told: Any) -> None:
-    got = reranker_of(reranker([], describe=lambda self: described), "mine.Mine")
+    got = adapt_reranker(reranker([], describe=lambda self: described), "mine.Mine")
     assert refusal(got.describe).startswith(told)
 
 
@@ -337,7 +337,7 @@ def test_what_json_or_the_reports_cannot_hold_is_refused(described: Any, told: A
 
 def search(found: Any, **members: Any) -> Any:
     component = type("Mine", (), {"search": lambda self, data, depth: found, **members})()
-    return first_stage_of(component, "mine.Mine").search(collection(2), 3)
+    return adapt_first_stage(component, "mine.Mine").search(collection(2), 3)
 
 
 def test_hits_may_be_lists_and_numbers_of_numpy_and_a_query_may_be_left_out() -> None:
@@ -373,7 +373,9 @@ def test_a_first_stage_that_inherits_needs_search_alone() -> None:
     data = collection(2)
     done = trial.run(plan(), data, Mine(), NoReranker(), {}, {})
     assert done.effective["first_stage"] == {"name": "Mine"}
-    assert "it has no method search(slice, depth), which is what a first stage needs" in refusal(first_stage_of, Bare())
+    assert "it has no method search(slice, depth), which is what a first stage needs" in refusal(
+        adapt_first_stage, Bare()
+    )
 
 
 def test_time_that_keeping_an_index_took_is_no_part_of_searching() -> None:
@@ -389,12 +391,12 @@ def test_time_that_keeping_an_index_took_is_no_part_of_searching() -> None:
 
 def test_a_slice_is_one_that_was_assembled() -> None:
     data = collection(2)
-    assert slice_of(data, "mine.load") == data
-    assert refusal(slice_of, {"queries": {}}, "mine.load") == (
+    assert check_slice(data, "mine.load") == data
+    assert refusal(check_slice, {"queries": {}}, "mine.load") == (
         "mine.load: it returned a dict, and has to return a Slice, which evalkit.slices.assemble.assemble makes"
     )
     bare = type(data)("x", "en", data.queries, data.docs, data.qrels, "f")
-    assert refusal(slice_of, bare, "mine.load") == (
+    assert refusal(check_slice, bare, "mine.load") == (
         "mine.load: facts of the slice has no 'queries'; evalkit.slices.assemble.assemble counts what is needed"
     )
 
@@ -439,17 +441,17 @@ def test_a_function_may_make_the_component(module: Any) -> None:
         (f"class Mine:\n    def __init__(self, n: int): ...\n{SCORE}", {"n": "x"},
          "n is 'x', and has to be an integer"),
         (f"class Mine:\n    def __init__(self):\n        self.x = 1 / 0\n{SCORE}", {},
-         "making it of its settings failed with ZeroDivisionError: division by zero (mine_"),
+         "creating it from its settings failed with ZeroDivisionError: division by zero (mine_"),
         ("import nowhere_to_be_found\n", {},
          "failed with ModuleNotFoundError: No module named 'nowhere_to_be_found' ("),
         ("1 / 0\n", {}, "failed with ZeroDivisionError: division by zero (mine_"),
         ("def f(:\n", {}, "failed with SyntaxError: invalid syntax (mine_"),
         ("import sys\nsys.exit(3)\n", {}, "failed with SystemExit: 3 (mine_"),
         ("class Other: ...\n", {}, "has no 'Mine')"),
-        ("Mine = 3\n", {}, "it is no class and no function"),
+        ("Mine = 3\n", {}, "it is neither a class nor a function"),
         ("class Mine: ...\n", {}, "it has no method score(pairs, queries, docs), which is what a reranker needs"),
         ("from evalkit.rerankers.base import Reranker\nclass Mine(Reranker): ...\n", {},
-         "it has no method score, which its base class asks for"),
+         "it has no method score, which its base class requires"),
         ("class Mine:\n    def search(self, data, depth): ...\n", {}, "it has no method score(pairs, queries, docs)"),
     ],
 )  # fmt: skip

@@ -1,10 +1,11 @@
 import json
 import shutil
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import TypeAdapter
 
 from evalkit.errors import EvalkitError
 from evalkit.report import markdown, terminal
@@ -12,7 +13,9 @@ from evalkit.report.html import pages
 from evalkit.rerankers.none import NoReranker
 from evalkit.results import reading
 from evalkit.results.compare import side_by_side
+from evalkit.results.comparison_schema import Comparison, QueryTime
 from evalkit.slices import packaged as dev
+from tests.conftest import REPOSITORY
 from tests.helpers.command_line import run_evalkit, run_here, sentence
 from tests.helpers.gate_pipeline import Broken, FirstStage, Pipeline, cut, packaged
 
@@ -42,60 +45,60 @@ def compared(results: Any, *names: Any, **settings: Any) -> Any:
 
 def test_every_system_is_held_against_the_baseline_in_every_measure(results: Any) -> None:
     found = compared(results, "bm25", "tiny", "reversed")
-    assert found["baseline"] == "bm25"
-    assert found["systems"][0]["label"] == "bm25"
-    assert found["measures"] == ["nDCG@10", "RR@10", "AP@100", "R@6"]
-    assert len(found["against_baseline"]) == 2
-    for label, tests in found["against_baseline"].items():
+    assert found.baseline == "bm25"
+    assert found.systems[0].label == "bm25"
+    assert found.measures == ["nDCG@10", "RR@10", "AP@100", "R@6"]
+    assert len(found.against_baseline) == 2
+    for label, tests in found.against_baseline.items():
         for measure, test in tests.items():
-            means = {system["label"]: system["mean"][measure] for system in found["systems"]}
-            assert test["mean"] == pytest.approx(means[label] - means["bm25"])
-            assert 0 <= test["randomization_p"] <= test["holm_p"] <= 1
-            assert test["bh_p"] <= test["holm_p"]
+            means = {system.label: system.mean[measure] for system in found.systems}
+            assert test.mean == pytest.approx(means[label] - means["bm25"])
+            assert 0 <= test.randomization_p <= test.holm_p <= 1
+            assert test.bh_p <= test.holm_p
 
 
 def test_systems_of_one_name_are_told_apart(results: Any) -> None:
     found = compared(results, "tiny", "reversed", "rounded")
-    labels = [system["label"] for system in found["systems"]]
+    labels = [system.label for system in found.systems]
     assert labels == ["bm25 + tiny at fp32, tiny", "bm25", "bm25 + tiny at fp32, reversed",
                       "bm25 + tiny at fp32, rounded"]  # fmt: skip
 
 
 def test_the_baseline_may_be_any_of_them_and_comes_first(results: Any) -> None:
     found = compared(results, "tiny", "bm25", baseline=1)
-    assert found["baseline"] == found["systems"][0]["label"] == "bm25"
+    assert found.baseline == found.systems[0].label == "bm25"
 
 
 def test_a_result_against_itself_differs_by_nothing(results: Any, tmp_path: Path) -> None:
     twin = tmp_path / "twin"
     shutil.copytree(results["tiny"].where, twin)
     found = side_by_side([results["tiny"], reading.read(twin)], resamples=999)
-    tests = found["against_baseline"]["bm25 + tiny at fp32, twin"]
-    assert {(test["mean"], test["randomization_p"], test["t_p"], test["holm_p"]) for test in tests.values()} == {
+    tests = found.against_baseline["bm25 + tiny at fp32, twin"]
+    assert {(test.mean, test.randomization_p, test.t_p, test.holm_p) for test in tests.values()} == {
         (0.0, 1.0, 1.0, 1.0)
     }
-    parity = found["parity"]["bm25 + tiny at fp32, twin"]
-    assert (parity["max_abs"], parity["kendall_tau"], parity["rbo"]) == (0.0, 1.0, 1.0)
-    assert parity["equivalence"]["equivalent"]
-    json.dumps(found, allow_nan=False)
+    parity = found.parity["bm25 + tiny at fp32, twin"]
+    assert (parity.max_abs, parity.kendall_tau, parity.rbo) == (0.0, 1.0, 1.0)
+    assert parity.equivalence.equivalent
+    json.dumps(asdict(found), allow_nan=False)
 
 
 def test_parity_tells_a_rounded_scoring_from_the_true_one(results: Any) -> None:
-    parity = compared(results, "tiny", "rounded")["parity"]["bm25 + tiny at fp32, rounded"]
-    assert 0 < parity["max_abs"] <= 0.05 + 1e-9
-    assert parity["tied_pairs_before"] <= parity["tied_pairs_after"]
+    parity = compared(results, "tiny", "rounded").parity["bm25 + tiny at fp32, rounded"]
+    assert 0 < parity.max_abs <= 0.05 + 1e-9
+    assert parity.tied_pairs_before <= parity.tied_pairs_after
 
 
 def test_without_scores_there_is_no_parity(results: Any) -> None:
-    assert set(compared(results, "bm25", "tiny")["parity"].values()) == {None}
+    assert set(compared(results, "bm25", "tiny").parity.values()) == {None}
 
 
 def test_the_matrix_is_symmetric_and_its_p_values_are_corrected_over_all_pairs(results: Any) -> None:
     found = compared(results, "bm25", "tiny", "reversed")
-    rows = found["matrix"]["nDCG@10"]["holm_p"]
+    rows = found.matrix["nDCG@10"].holm_p
     assert [rows[i][i] for i in range(3)] == [None] * 3
     assert all(rows[i][j] == rows[j][i] for i in range(3) for j in range(3))
-    alone = compared(results, "bm25", "tiny")["matrix"]["nDCG@10"]["holm_p"][0][1]
+    alone = compared(results, "bm25", "tiny").matrix["nDCG@10"].holm_p[0][1]
     assert rows[0][1] >= alone
 
 
@@ -126,24 +129,24 @@ def cost_of(p50_ms: Any) -> Any:
 
 def test_each_first_stage_is_a_system_of_its_own_and_stands_there_once(results: Any) -> None:
     found = compared(results, "tiny", "rounded")
-    sides = {system["label"]: (system["side"], system["own_first_stage"]) for system in found["systems"]}
+    sides = {system.label: (system.side, system.own_first_stage) for system in found.systems}
     assert sides == {
         "bm25 + tiny at fp32, tiny": ("reranked", "bm25"),
         "bm25": ("first_stage", None),
         "bm25 + tiny at fp32, rounded": ("reranked", "bm25"),
     }
-    assert found["systems"][1]["mean"] == pytest.approx(results["tiny"].result["effectiveness"]["first_stage"]["mean"])
+    assert found.systems[1].mean == pytest.approx(results["tiny"].result["effectiveness"]["first_stage"]["mean"])
 
 
 def test_a_result_without_a_reranker_is_the_first_stage_of_the_others(results: Any) -> None:
-    labels = [system["label"] for system in compared(results, "tiny", "bm25")["systems"]]
+    labels = [system.label for system in compared(results, "tiny", "bm25").systems]
     assert labels == ["bm25 + tiny at fp32", "bm25"]
 
 
 def test_first_stages_of_one_name_and_other_settings_are_two_and_their_settings_tell_them_apart(results: Any) -> None:
     one = with_facts(results["tiny"], "one", first_stage={"k1": 0.9}, means={"first_stage": 0.4})
     other = with_facts(results["rounded"], "other", first_stage={"k1": 1.2}, means={"first_stage": 0.5})
-    labels = [system["label"] for system in side_by_side([one, other], resamples=99)["systems"]]
+    labels = [system.label for system in side_by_side([one, other], resamples=99).systems]
     assert labels == ["bm25 + tiny at fp32, first_stage.k1 0.9", "bm25, k1 0.9", "bm25, k1 1.2",
                       "bm25 + tiny at fp32, first_stage.k1 1.2"]  # fmt: skip
 
@@ -151,7 +154,7 @@ def test_first_stages_of_one_name_and_other_settings_are_two_and_their_settings_
 def test_what_differs_between_systems_is_their_label(results: Any) -> None:
     both = [with_facts(results[name], name, reranker={"max_length": length, "attention": kind, "batch_tokens": length})
             for name, length, kind in (("tiny", 256, "a"), ("rounded", 128, "b"))]  # fmt: skip
-    labels = [system["label"] for system in side_by_side(both, resamples=99)["systems"] if system["reranker"]]
+    labels = [system.label for system in side_by_side(both, resamples=99).systems if system.reranker]
     assert labels == [
         "bm25 + tiny at fp32, max_length 256, attention a",
         "bm25 + tiny at fp32, max_length 128, attention b",
@@ -164,7 +167,7 @@ def test_a_length_is_said_behind_another_first_stage_and_at_another_precision_to
                "rounded": ({"max_length": 128, "precision": "fp16"}, {"name": "minilm"})}  # fmt: skip
     both = [with_facts(results[name], name, reranker=reranker, first_stage=first)
             for name, (reranker, first) in changes.items()]  # fmt: skip
-    labels = [system["label"] for system in side_by_side(both, resamples=99)["systems"] if system["reranker"]]
+    labels = [system.label for system in side_by_side(both, resamples=99).systems if system.reranker]
     assert labels == ["bm25 + tiny at fp32, max_length 256", "minilm + tiny at fp16, max_length 128"]
 
 
@@ -173,7 +176,7 @@ def test_all_settings_that_differ_are_said_and_long_values_stay_apart(results: A
     both = [with_facts(results[name], name, reranker={"max_length": n, "truncation": f"t{n}", "prompt": prompts[n],
                                                       "model": f"m{n}", "revision": f"r{n}"})
             for n, name in enumerate(("tiny", "rounded"))]  # fmt: skip
-    labels = [system["label"] for system in side_by_side(both, resamples=99)["systems"] if system["reranker"]]
+    labels = [system.label for system in side_by_side(both, resamples=99).systems if system.reranker]
     assert labels[1] == (
         f"bm25 + tiny at fp32, max_length 1, truncation t1, prompt {prompts[1]}, model m1, revision r1"
     )
@@ -186,7 +189,7 @@ def test_other_measures_make_no_other_first_stage(results: Any) -> None:
     for side in ("first_stage", "reranked"):
         per_query = other.result["effectiveness"]["per_query"][side]
         per_query["R@4"] = per_query.pop("R@6")
-    labels = [system["label"] for system in side_by_side([results["tiny"], other], resamples=99)["systems"]]
+    labels = [system.label for system in side_by_side([results["tiny"], other], resamples=99).systems]
     assert labels == ["bm25 + tiny at fp32, depth 6", "bm25", "bm25 + tiny at fp32, depth 4"]
 
 
@@ -194,14 +197,14 @@ def test_a_first_stage_that_a_sweep_measured_again_stands_there_once_and_that_is
     again = with_facts(results["bm25"], "again")
     again.result["effective"]["depth"] = 4
     found = side_by_side([results["bm25"], again, results["tiny"]], resamples=99)
-    assert [system["label"] for system in found["systems"]] == ["bm25", "bm25 + tiny at fp32"]
-    assert "again: bm25 again, which stands here once" in found["warnings"]
+    assert [system.label for system in found.systems] == ["bm25", "bm25 + tiny at fp32"]
+    assert "again: bm25 again, which stands here once" in found.warnings
 
 
 def test_a_first_stage_and_nothing_but_itself_can_still_be_compared(results: Any) -> None:
     found = side_by_side([results["bm25"], with_facts(results["bm25"], "again")], resamples=99)
-    assert [system["label"] for system in found["systems"]] == ["bm25, bm25", "bm25, again"]
-    assert {test["mean"] for test in found["against_baseline"]["bm25, again"].values()} == {0.0}
+    assert [system.label for system in found.systems] == ["bm25, bm25", "bm25, again"]
+    assert {test.mean for test in found.against_baseline["bm25, again"].values()} == {0.0}
 
 
 def reranked_run(results: Any, folder: Any, lines: Any) -> Any:
@@ -219,9 +222,9 @@ def lines_of(results: Any) -> Any:
 
 def test_a_run_that_ranks_as_another_first_stage_is_that_one_and_said_to_be(results: Any, tmp_path: Path) -> None:
     found = side_by_side([results["bm25"], reranked_run(results, tmp_path / "run", lines_of(results))], resamples=99)
-    assert [system["label"] for system in found["systems"]] == ["bm25", "a run + tiny at fp32"]
-    assert found["systems"][1]["own_first_stage"] == "bm25"
-    assert "bm25 is the first stage a run too: they rank alike" in found["warnings"]
+    assert [system.label for system in found.systems] == ["bm25", "a run + tiny at fp32"]
+    assert found.systems[1].own_first_stage == "bm25"
+    assert "bm25 is the first stage a run too: they rank alike" in found.warnings
 
 
 def test_a_run_that_ranks_otherwise_is_a_first_stage_of_its_own(results: Any, tmp_path: Path) -> None:
@@ -231,7 +234,7 @@ def test_a_run_that_ranks_otherwise_is_a_first_stage_of_its_own(results: Any, tm
     assert a[0] == b[0]
     a[2], b[2] = b[2], a[2]
     run = reranked_run(results, tmp_path / "run", [" ".join(a) + "\n", " ".join(b) + "\n", *rest])
-    labels = [system["label"] for system in side_by_side([results["bm25"], run], resamples=99)["systems"]]
+    labels = [system.label for system in side_by_side([results["bm25"], run], resamples=99).systems]
     assert labels == ["bm25", "a run", "a run + tiny at fp32"]
 
 
@@ -241,7 +244,7 @@ def test_the_matrix_too_counts_pairs_that_differ_only(results: Any) -> None:
     bm25 = with_facts(results["bm25"], "bm25", means={"first_stage": 0.3, "reranked": 0.3})
     twins = [with_facts(results["tiny"], where, means=lifted) for where in ("one", "other")]
     found = side_by_side([bm25, *twins], resamples=999)
-    gain, recall = (found["matrix"][measure]["holm_p"] for measure in ("nDCG@10", "R@6"))
+    gain, recall = (found.matrix[measure].holm_p for measure in ("nDCG@10", "R@6"))
     assert [gain[0][1], gain[0][2], gain[1][2]] == pytest.approx([2 * 2 / 2**8, 2 * 2 / 2**8, 1.0])
     assert [recall[0][1], recall[0][2], recall[1][2]] == [1.0, 1.0, 1.0]
 
@@ -254,7 +257,7 @@ def test_results_without_a_time_of_the_first_stage_still_have_their_picture(resu
              for name, ms in (("tiny", 80.0), ("rounded", 40.0))]  # fmt: skip
     for one in older:
         del one.result["effective"]["first_stage_time"]
-    figure = plots.tradeoff(side_by_side(older, resamples=99)["systems"], "nDCG@10")
+    figure = plots.tradeoff(side_by_side(older, resamples=99).systems, "nDCG@10")
     assert figure is not None
     assert figure.axes[0].get_xlabel() == "time of reranking a query, ms"
 
@@ -269,8 +272,8 @@ def test_a_reranker_that_is_worse_than_its_own_first_stage_is_said_to_be(
         results["rounded"], "spoiled", first_stage={"name": "minilm"}, means={"first_stage": 0.9, "reranked": 0.7}
     )
     found = side_by_side([bm25, lifted, spoiled], resamples=9999)
-    assert found["best"]["without_reranker"] == "minilm"
-    assert found["best"]["with_reranker"] == "minilm + tiny at fp32"
+    assert found.best.without_reranker == "minilm"
+    assert found.best.with_reranker == "minilm + tiny at fp32"
     claim = "minilm without a reranker is better than every system with one"
     worse = "minilm + tiny at fp32 is worse than minilm alone: -0.2000"
     better = "bm25 + tiny at fp32 is better than bm25 alone: +0.3000"
@@ -290,28 +293,28 @@ def test_the_whole_path_is_timed_in_its_parts(results: Any) -> None:
         ],
         resamples=99,
     )
-    times = {system["label"]: system["time"] for system in found["systems"]}
-    assert times["bm25"] == {"first_stage_ms": 3.0, "reranking_p50_ms": 0.0, "total_ms": 3.0}  # the median of both
-    assert times["bm25 + tiny at fp32"] == {"first_stage_ms": 3.0, "reranking_p50_ms": 80.0, "total_ms": 83.0}
+    times = {system.label: system.time for system in found.systems}
+    assert times["bm25"] == QueryTime(first_stage_ms=3.0, reranking_p50_ms=0.0, total_ms=3.0)  # the median of both
+    assert times["bm25 + tiny at fp32"] == QueryTime(first_stage_ms=3.0, reranking_p50_ms=80.0, total_ms=83.0)
 
 
 def test_a_first_stage_whose_time_nobody_measured_is_said_to_have_none(results: Any) -> None:
     found = side_by_side([with_facts(results["tiny"], "a", cost=cost_of(80.0)), results["bm25"]], resamples=99)
-    assert {system["time"]["total_ms"] for system in found["systems"]} == {None}
-    assert any(warning.startswith("the time of a query is not known of bm25") for warning in found["warnings"])
+    assert {system.time.total_ms for system in found.systems} == {None}
+    assert any(warning.startswith("the time of a query is not known of bm25") for warning in found.warnings)
 
 
 def test_tests_that_can_reject_nothing_are_no_part_of_the_correction(results: Any) -> None:
     """R@6 of two rerankings of the same six candidates cannot differ; three tests are left to correct for."""
     found = compared(results, "tiny", "reversed")
     label = "bm25 + tiny at fp32, reversed"
-    tests = found["against_baseline"][label]
-    assert (tests["R@6"]["wins"], tests["R@6"]["losses"], tests["R@6"]["holm_p"]) == (0, 0, 1.0)
-    every = [test for of in found["against_baseline"].values() for test in of.values()]
-    counted = [test for test in every if test["wins"] + test["losses"]]
-    assert found["untested"]["against_baseline"] == len(every) - len(counted) == 2  # and bm25's own R@6
-    smallest = min(counted, key=lambda test: test["randomization_p"])
-    assert smallest["holm_p"] == pytest.approx(min(1.0, smallest["randomization_p"] * len(counted)))
+    tests = found.against_baseline[label]
+    assert (tests["R@6"].wins, tests["R@6"].losses, tests["R@6"].holm_p) == (0, 0, 1.0)
+    every = [test for of in found.against_baseline.values() for test in of.values()]
+    counted = [test for test in every if test.wins + test.losses]
+    assert found.untested.against_baseline == len(every) - len(counted) == 2  # and bm25's own R@6
+    smallest = min(counted, key=lambda test: test.randomization_p)
+    assert smallest.holm_p == pytest.approx(min(1.0, smallest.randomization_p * len(counted)))
     assert "2 tests left out in which no query differs" in markdown.comparison(found)
 
 
@@ -335,8 +338,8 @@ def test_other_measures_are_left_out_and_said(results: Any, tmp_path: Path) -> N
     data = cut(dev.load("en"), 8)
     pipeline = Pipeline(data, NoReranker(), FirstStage(), 6, ("P@5", "nDCG@10"))
     found = side_by_side([results["tiny"], reading.read(pipeline.run(tmp_path / "p"))], resamples=99)
-    assert found["measures"] == ["nDCG@10"]
-    assert any("P@5 of bm25" in warning and "is left out" in warning for warning in found["warnings"])
+    assert found.measures == ["nDCG@10"]
+    assert any("P@5 of bm25" in warning and "is left out" in warning for warning in found.warnings)
 
 
 @pytest.mark.parametrize("queries", [1, 2])
@@ -345,10 +348,16 @@ def test_very_few_queries_give_figures_without_nonsense(queries: Any, bert_folde
     both = [Pipeline(data, one, FirstStage(), 6).run(tmp_path / name)
             for name, one in (("bm25", NoReranker()), ("tiny", Broken(tiny)))]  # fmt: skip
     found = side_by_side([reading.read(where) for where in both], resamples=99)
-    [test] = [tests["nDCG@10"] for tests in found["against_baseline"].values()]
-    assert (test["holm_p"] is None) == (queries == 1)
-    json.dumps(found, allow_nan=False)
+    [test] = [tests["nDCG@10"] for tests in found.against_baseline.values()]
+    assert (test.holm_p is None) == (queries == 1)
+    json.dumps(asdict(found), allow_nan=False)
     assert "nan" not in markdown.comparison(found)
+
+
+def test_the_comparison_in_the_repository_fits_the_definition_and_is_written_as_it_is() -> None:
+    text = (REPOSITORY / "reports" / "examples" / "compare" / "comparison.json").read_text("utf-8")
+    read = TypeAdapter(Comparison).validate_python(json.loads(text))
+    assert json.dumps(asdict(read), indent=1, ensure_ascii=False) + "\n" == text
 
 
 # --- what it costs

@@ -75,7 +75,7 @@ def test_a_good_entry_passes(entry: Any, value: Any) -> None:
         (BM25, "slice.reference={'of': 'bm25', .*: give a list"),
         (["bm25"], r"slice.reference\[0\]=bm25: an entry is a mapping of of, measure, value, source$"),
         ([BM25, BM25 | {"vlaue": 0.5}], r"slice.reference\[1\]: there is no key 'vlaue'; did you mean value\?"),
-        ([BM25 | {1: 2}], "there is no key 1; there is lang, measure, note, of, source, value$"),
+        ([BM25 | {1: 2}], "there is no key 1; choose from lang, measure, note, of, source, value$"),
         ([without("value")], "value is missing, and has to be a number from 0 to 1"),
         ([BM25 | {"value": 81.7}], "value is 81.7, .* divide a percentage by 100$"),
         ([BM25 | {"value": -0.1}], "value is -0.1, "),

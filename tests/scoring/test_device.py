@@ -90,7 +90,7 @@ def test_an_unknown_precision_names_the_nearest(asked: Any, meant: Any) -> None:
 
 
 def test_a_precision_like_no_other_names_them_all() -> None:
-    with pytest.raises(EvalkitError, match="no such precision; there is bf16, fp16, fp32, tf32"):
+    with pytest.raises(EvalkitError, match="no such precision; choose from bf16, fp16, fp32, tf32"):
         resolve_precision("whatever", CPU)
 
 

@@ -9,13 +9,12 @@ from evalkit.errors import EvalkitError
 from evalkit.slices.assemble import (
     Distractors,
     assemble,
+    check_choice,
     choose_queries,
     collect_docs,
-    fingerprint,
     fingerprints,
-    joined,
-    one_of,
-    sampled,
+    join_title,
+    sample_ids,
 )
 
 # --- title and text ---------------------------------------------------------------------------------------------------
@@ -32,7 +31,7 @@ from evalkit.slices.assemble import (
     ],
 )
 def test_title_and_text_are_joined_by_one_space(title: Any, text: Any, passage: Any) -> None:
-    assert joined(title, text) == passage
+    assert join_title(title, text) == passage
 
 
 # --- cuts -------------------------------------------------------------------------------------------------------------
@@ -42,17 +41,17 @@ IDS = [f"q{i}" for i in range(200)]
 
 def test_a_larger_sample_contains_the_smaller_one() -> None:
     for seed in range(5):
-        assert set(sampled(IDS, 20, seed)) < set(sampled(IDS, 50, seed))
+        assert set(sample_ids(IDS, 20, seed)) < set(sample_ids(IDS, 50, seed))
 
 
 def test_a_sample_depends_on_the_seed_and_not_on_the_order_of_the_ids() -> None:
-    assert sampled(IDS, 20, 3) == sampled(reversed(IDS), 20, 3)
-    assert set(sampled(IDS, 20, 3)) != set(sampled(IDS, 20, 4))
+    assert sample_ids(IDS, 20, 3) == sample_ids(reversed(IDS), 20, 3)
+    assert set(sample_ids(IDS, 20, 3)) != set(sample_ids(IDS, 20, 4))
 
 
 def test_a_sample_is_the_same_on_every_machine() -> None:
     # Written down once: a change here changes every cut slice, and with it all figures measured on one.
-    assert sampled(IDS, 5, 0) == ["q16", "q48", "q133", "q136", "q165"]
+    assert sample_ids(IDS, 5, 0) == ["q16", "q48", "q133", "q136", "q165"]
 
 
 @settings(deadline=None, max_examples=50)
@@ -61,7 +60,7 @@ def test_distractors_are_the_sample_of_the_stream_whatever_its_order(ids: Any, n
     reserve = Distractors(n, seed)
     for doc_id in data.draw(st.permutations(sorted(ids))):
         reserve.offer(doc_id, f"text of {doc_id}")
-    assert reserve.docs() == {doc_id: f"text of {doc_id}" for doc_id in sampled(ids, n, seed)}
+    assert reserve.docs() == {doc_id: f"text of {doc_id}" for doc_id in sample_ids(ids, n, seed)}
 
 
 QUERIES = {"q1": "one", "q2": "two", "q3": "three"}
@@ -201,6 +200,15 @@ qrels = st.dictionaries(st.text(max_size=3), st.dictionaries(st.text(max_size=3)
 slices = st.tuples(texts, texts, qrels)
 
 
+def by_hand(*fields: Any) -> Any:
+    encoded = [field.encode("utf-8") for field in fields]
+    return hashlib.sha256(b"".join(len(field).to_bytes(8, "little") + field for field in encoded)).hexdigest()
+
+
+def fingerprint(queries: Any, docs: Any, judged: Any) -> Any:
+    return by_hand(*fingerprints(queries, docs, judged).values())
+
+
 @settings(deadline=None)
 @given(one=slices, other=slices)
 def test_different_slices_have_different_fingerprints(one: Any, other: Any) -> None:
@@ -219,20 +227,15 @@ def test_the_order_of_the_files_does_not_change_the_fingerprint(one: Any, data: 
     assert fingerprint(*again) == fingerprint(*one)
 
 
-def by_hand(*fields: Any) -> Any:
-    encoded = [field.encode("utf-8") for field in fields]
-    return hashlib.sha256(b"".join(len(field).to_bytes(8, "little") + field for field in encoded)).hexdigest()
-
-
 def test_the_fingerprint_is_sha_256_over_ids_texts_and_grades_in_order_of_the_ids() -> None:
     parts = {
         "queries": by_hand("q", "é"),
         "docs": by_hand("a", "text a", "b", "text b"),
         "judgments": by_hand("q", "1", "b", "2"),
     }
-    one = ({"q": "é"}, {"b": "text b", "a": "text a"}, {"q": {"b": 2}})
-    assert fingerprints(*one) == parts
-    assert fingerprint(*one) == by_hand(*parts.values())
+    queries, docs, judged = {"q": "é"}, {"b": "text b", "a": "text a"}, {"q": {"b": 2}}
+    assert fingerprints(queries, docs, judged) == parts
+    assert assemble("one", "en", "HERE", queries, docs, judged, 1, {}).fingerprint == by_hand(*parts.values())
 
 
 @pytest.mark.parametrize(
@@ -270,18 +273,18 @@ def test_any_change_changes_the_fingerprint(changed: Any) -> None:
 
 
 def test_a_choice_that_there_is_not_is_refused_with_those_there_are() -> None:
-    assert one_of("slice.corpus", "full", ("full", "judged")) == "full"
-    with pytest.raises(EvalkitError, match=r"slice\.corpus='ful': there is full, judged"):
-        one_of("slice.corpus", "ful", ("full", "judged"))
+    assert check_choice("slice.corpus", "full", ("full", "judged")) == "full"
+    with pytest.raises(EvalkitError, match=r"slice\.corpus='ful': choose from full, judged"):
+        check_choice("slice.corpus", "ful", ("full", "judged"))
 
 
 # --- what no file could hold ------------------------------------------------------------------------------------------
 
 
 def test_an_empty_id_is_refused_before_any_work() -> None:
-    with pytest.raises(EvalkitError, match=r"HERE: there is a passage whose id is empty"):
+    with pytest.raises(EvalkitError, match=r"HERE: a passage has an empty id"):
         assemble("n", "en", "HERE", {"q": "text"}, {"": "text"}, {"q": {"": 1}}, 1, {})
-    with pytest.raises(EvalkitError, match=r"HERE: there is a query whose id is empty"):
+    with pytest.raises(EvalkitError, match=r"HERE: a query has an empty id"):
         assemble("n", "en", "HERE", {"": "text"}, {"d": "text"}, {"": {"d": 1}}, 1, {})
 
 

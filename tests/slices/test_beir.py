@@ -195,7 +195,9 @@ def test_a_missing_folder(tmp_path: Path) -> None:
 def test_a_missing_split_is_answered_with_those_there_are(tmp_path: Path) -> None:
     path = folder(tmp_path)
     folder(tmp_path, split="dev")
-    assert refusal(path, split="tset") == (f"slice.split=tset: there is no {path}/qrels/tset.tsv; there is dev, test")
+    assert refusal(path, split="tset") == (
+        f"slice.split=tset: there is no {path}/qrels/tset.tsv; choose from dev, test"
+    )
 
 
 def test_a_folder_without_judgments(tmp_path: Path) -> None:
@@ -266,7 +268,7 @@ def test_a_query_id_that_occurs_twice(tmp_path: Path) -> None:
 def test_an_empty_passage_unless_it_may_be_dropped(tmp_path: Path) -> None:
     path = folder(tmp_path, [*CORPUS, {"_id": "d6", "title": " ", "text": ""}])
     assert refusal(path) == (
-        f"{path}: passage 'd6' is empty; mend the corpus, or leave empty passages out with slice.empty_docs=drop"
+        f"{path}: passage 'd6' is empty; correct the corpus, or leave empty passages out with slice.empty_docs=drop"
     )
     data = beir.load(str(path), empty_docs="drop")
     assert "d6" not in data.docs
@@ -308,9 +310,9 @@ def test_a_corpus_without_passages(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ({"corpus": "half"}, "slice.corpus='half': there is full, judged"),
-        ({"empty_docs": "keep"}, "slice.empty_docs='keep': there is error, drop"),
-        ({"unjudged_queries": "keep"}, "slice.unjudged_queries='keep': there is error, drop"),
+        ({"corpus": "half"}, "slice.corpus='half': choose from full, judged"),
+        ({"empty_docs": "keep"}, "slice.empty_docs='keep': choose from error, drop"),
+        ({"unjudged_queries": "keep"}, "slice.unjudged_queries='keep': choose from error, drop"),
         ({"queries": 0}, "slice.queries=0: give the number of queries to keep, 1 or more, or null for all"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Who may not be retrieved: a query that is a passage itself, and what a collection excludes for a query."""
+"""Passages excluded from retrieval: a query that is a passage itself, and what a collection excludes for a query."""
 
 import json
 import math
@@ -13,7 +13,7 @@ from evalkit.errors import EvalkitError
 from evalkit.evaluation.measures import evaluate, parse
 from evalkit.first_stage.bm25 import BM25
 from evalkit.first_stage.search import search
-from evalkit.results.same_data import refuse_other_data
+from evalkit.results.same_data import Fingerprints, SliceIdentity, refuse_other_data
 from evalkit.slices import beir
 from evalkit.slices.assemble import fingerprints
 from evalkit.slices.exclusions import same_text
@@ -127,13 +127,13 @@ def test_a_query_of_which_nothing_judged_is_left_is_refused(tmp_path: Path) -> N
     path = folder / "qrels" / "test.tsv"
     path.write_text(path.read_text("utf-8").replace("a0\tb0\t1\n", ""), "utf-8")
     with pytest.raises(
-        EvalkitError, match=r"all that is judged for query 'a0' may not be retrieved .*identical_ids=keep"
+        EvalkitError, match=r"every judged passage of query 'a0' is excluded from retrieval.*identical_ids=keep"
     ):
         beir.load(str(folder), identical_ids="drop")
 
 
 def test_a_mode_that_there_is_not_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(EvalkitError, match=r"slice\.identical_ids='never': there is auto, keep, drop"):
+    with pytest.raises(EvalkitError, match=r"slice\.identical_ids='never': choose from auto, keep, drop"):
         beir.load(str(arguments(tmp_path)), identical_ids="never")
 
 
@@ -195,7 +195,7 @@ def test_what_is_excluded_changes_the_fingerprint_and_nothing_else_of_it(tmp_pat
 def test_results_with_and_without_exclusions_are_not_compared(tmp_path: Path) -> None:
     folder = str(arguments(tmp_path))
     one, other = (
-        {"name": data.name, "relevance_level": 1, "fingerprints": data.facts["fingerprints"]}
+        SliceIdentity(data.name, data.lang, 1, Fingerprints(**data.facts["fingerprints"]))
         for data in (beir.load(folder, identical_ids=mode) for mode in ("keep", "drop"))
     )
     with pytest.raises(
@@ -241,8 +241,8 @@ def test_a_report_says_how_many_queries_were_kept_from_finding_themselves_and_ho
     result = json.loads((tmp_path / "out" / "result.json").read_text("utf-8"))
     told = "\n".join(result["warnings"])
     assert "3 queries are passages themselves: the passage with the query's id, its text too and not judged" in told
-    assert "1 queries have the id of a passage, of another text or judged relevant, which may be retrieved" in told
-    assert "3 hits of the first stage may not be retrieved and were left out before the depth was counted" in told
+    assert "1 queries have the id of a passage, of another text or judged relevant, which can be retrieved" in told
+    assert "3 hits of the first stage are excluded passages and were removed before the depth was counted" in told
     assert "1 queries are, word for word, an unjudged passage of another id" in told
     assert result["effective"]["slice"]["exclusions"]["identical_ids"] == "auto"
 

@@ -94,10 +94,10 @@ def test_an_id_that_lacks_a_part_is_refused_before_anything_is_downloaded(
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ({"corpus": "half"}, "slice.corpus='half': there is full, judged"),
-        ({"source": "web"}, "slice.source='web': there is auto, corpus, candidates"),
-        ({"empty_docs": "keep"}, "slice.empty_docs='keep': there is error, drop"),
-        ({"unjudged_queries": "keep"}, "slice.unjudged_queries='keep': there is error, drop"),
+        ({"corpus": "half"}, "slice.corpus='half': choose from full, judged"),
+        ({"source": "web"}, "slice.source='web': choose from auto, corpus, candidates"),
+        ({"empty_docs": "keep"}, "slice.empty_docs='keep': choose from error, drop"),
+        ({"unjudged_queries": "keep"}, "slice.unjudged_queries='keep': choose from error, drop"),
     ],
 )
 def test_a_setting_that_there_is_not_is_refused(nothing: Any, setting: Any, message: Any) -> None:
@@ -116,8 +116,8 @@ def test_no_network_is_one_sentence_that_names_the_home_and_the_host(
     assert message.startswith(f"cannot read {dataset} through ir_datasets (")
     assert f"no connection to {host}" in message
     assert message.endswith(
-        f"what is not under {empty_home} is downloaded, so connect once, or set IR_DATASETS_HOME to a folder that has "
-        "the files"
+        f"files that are not in {empty_home} are downloaded, so connect to the network once, or set IR_DATASETS_HOME "
+        "to a folder that has them"
     )
 
 
@@ -256,7 +256,7 @@ def test_a_broken_candidate_file_is_named_by_its_line(with_candidates: Any, cand
     kept.write_text(whole + "1105792\t23\tcut of", "utf-8")
     assert refusal(with_candidates, dl20, source="candidates") == (
         f"{kept}, line 4: 3 columns where the candidate file has four (query_id, doc_id, query, passage); delete it to "
-        "download it anew"
+        "download it again"
     )
     kept.write_text(whole, "utf-8")
 
@@ -318,7 +318,7 @@ def test_the_whole_corpus_is_not_replaced_by_the_candidate_file_in_silence(with_
 @pytest.mark.parametrize(
     ("file", "line", "told"),
     [
-        ("qrels", "443396 0 11 0\n", "'443396' and '11' are judged twice, differently; give mended judgments with"),
+        ("qrels", "443396 0 11 0\n", "'443396' and '11' are judged twice, differently; give corrected judgments with"),
         ("queries.tsv", "443396\tanother question\n", "query id '443396' has two texts; ids must be unique"),
     ],
 )
@@ -384,7 +384,7 @@ def test_a_dataset_without_a_candidate_file_is_refused(with_candidates: Any) -> 
     ],
 )
 def test_candidate_files_are_known_for_the_ids_they_were_made_for(dataset: Any, known: Any) -> None:
-    assert candidates.known(dataset) is known
+    assert candidates.has_candidates(dataset) is known
 
 
 # --- real collections -------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from evalkit.errors import EvalkitError
 from evalkit.evaluation.trec import write_qrels
 from evalkit.first_stage.bm25 import BM25
 from evalkit.rerankers.none import NoReranker
-from evalkit.slices import beir, documented, irds, judgments
+from evalkit.slices import beir, irds, judgments, official_measures
 from evalkit.slices.assemble import assemble
 from evalkit.trial import Plan
 from tests.helpers.command_line import run_here
@@ -75,12 +75,12 @@ def test_a_file_of_judgments_can_take_the_place_of_the_collection_s(tmp_path: Pa
 @given(st.dictionaries(st.sampled_from(["q1", "q2", "q 3", "q%4"]), st.dictionaries(
     st.sampled_from(["d1", "d 2", "d\u00a03", "d%20"]), st.integers(-1, 3), min_size=1), min_size=1))  # fmt: skip
 def test_judgments_that_evalkit_wrote_are_read_back(tmp_path_factory: pytest.TempPathFactory, qrels: Any) -> None:
-    from evalkit.boundary.text import storable_id
+    from evalkit.boundary.text import escape_id
 
     path = tmp_path_factory.mktemp("qrels") / "qrels.trec"
     write_qrels(qrels, path)
     assert judgments.read(path) == {
-        storable_id(q): {storable_id(d): grade for d, grade in grades.items()} for q, grades in qrels.items()
+        escape_id(q): {escape_id(d): grade for d, grade in grades.items()} for q, grades in qrels.items()
     }
 
 
@@ -149,7 +149,7 @@ def test_trec_eval_s_format_under_beir_s_name_is_told_what_it_is(tmp_path: Path)
 @pytest.mark.parametrize("name", ["test.parquet", "test.csv", "test.tsv.gz"])
 def test_judgments_in_a_format_that_is_not_read_are_not_called_missing(tmp_path: Path, name: Any) -> None:
     message = refusal(folder(tmp_path, "anything", name))
-    assert f"; there is {name}, and files named SPLIT.tsv (BEIR), SPLIT.jsonl" in message
+    assert f"; it has {name}, and files named SPLIT.tsv (BEIR), SPLIT.jsonl" in message
 
 
 def test_judgments_beside_the_folder_of_judgments_are_named(tmp_path: Path) -> None:
@@ -205,8 +205,8 @@ def test_neither_the_order_of_judgments_nor_their_repetition_matters(rows: Any) 
 
 def test_a_topic_with_two_texts_is_refused() -> None:
     with pytest.raises(EvalkitError, match="HERE: query id 'q1' has two texts; ids must be unique"):
-        judgments.gathered_queries("HERE", [("q1", "one"), ("q2", "two"), ("q1", "other")])
-    assert judgments.gathered_queries("HERE", [("q1", "one"), ("q1", "one")]) == {"q1": "one"}
+        judgments.collect_queries("HERE", [("q1", "one"), ("q2", "two"), ("q1", "other")])
+    assert judgments.collect_queries("HERE", [("q1", "one"), ("q1", "one")]) == {"q1": "one"}
 
 
 def test_what_a_collection_excludes_from_evaluation_is_no_judgment() -> None:
@@ -239,7 +239,7 @@ def test_a_title_is_no_part_of_a_query(tmp_path: Path) -> None:
      (["AP@100", "RR(rel=2)@10"], (2, "official_measures"))],
 )  # fmt: skip
 def test_the_level_is_that_of_the_official_measures(official: Any, level: Any) -> None:
-    assert documented.level(Source(ROWS, official=official)) == level
+    assert official_measures.relevance_level(Source(ROWS, official=official)) == level
 
 
 @pytest.mark.parametrize("level", [0, -1])
@@ -271,7 +271,7 @@ def test_it_is_noted_where_no_judged_grade_lies_below_the_level() -> None:
 
 def test_another_level_than_the_documented_one_is_noted_and_so_is_that_one() -> None:
     qrels = {f"q{i}": {f"d{i}": 0, f"e{i}": 2} for i in range(30)}
-    facts = documented.facts(Source(ROWS, official=["nDCG@10", "RR(rel=2)"]), qrels, 1)
+    facts = official_measures.facts(Source(ROWS, official=["nDCG@10", "RR(rel=2)"]), qrels, 1)
     assert facts == {"official_measures": ["nDCG@10", "RR(rel=2)"], "official_relevance_level": 2}
     assert (
         "grade 1 and above is relevant here, and 2 and above in the collection's official measures (nDCG@10, RR(rel=2))"
@@ -284,8 +284,8 @@ def test_another_level_than_the_documented_one_is_noted_and_so_is_that_one() -> 
 
 def test_what_the_lowest_grade_means_is_said_where_the_collection_says_it() -> None:
     defined = Source(ROWS, {1: "It makes no sense.", 4: "It is convincing."})
-    assert documented.facts(defined, {"q": {"a": 1, "b": 4}}, 1) == {"lowest_grade_means": "It makes no sense."}
-    assert documented.facts(defined, {"q": {"a": 1, "b": 4}}, 3) == {}
+    assert official_measures.facts(defined, {"q": {"a": 1, "b": 4}}, 1) == {"lowest_grade_means": "It makes no sense."}
+    assert official_measures.facts(defined, {"q": {"a": 1, "b": 4}}, 3) == {}
 
 
 # --- settings that change nothing -------------------------------------------------------------------------------------
@@ -295,10 +295,10 @@ def test_what_the_lowest_grade_means_is_said_where_the_collection_says_it() -> N
     ("asked", "told"),
     [
         ({"seed": 5}, "slice.seed=5: nothing is drawn without slice.queries or slice.distractors"),
-        ({"queries": 9}, "slice.queries=9: there are 2, and all of them are used"),
+        ({"queries": 9}, "slice.queries=9: there are only 2, and all of them are used"),
         (
             {"corpus": "judged", "distractors": 9},
-            "slice.distractors=9: the corpus has 1 others, and all of them are kept",
+            "slice.distractors=9: the corpus has only 1 others, and all of them are used",
         ),
     ],
 )

@@ -111,6 +111,6 @@ def test_fewer_queries_are_some_of_all_of_them() -> None:
 def test_a_language_that_there_is_not_is_refused_with_those_there_are() -> None:
     with pytest.raises(
         EvalkitError,
-        match=r"slice\.lang=fr: the packaged dev collection .*; there is ar, de, en, es, hi, ja, ru, sw, zh",
+        match=r"slice\.lang=fr: the packaged dev collection .*; choose from ar, de, en, es, hi, ja, ru, sw, zh",
     ):
         packaged.load("fr")

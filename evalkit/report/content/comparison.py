@@ -1,22 +1,28 @@
 """A comparison in words: the rows and sentences that terminal and Markdown share."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from evalkit.report.content.numbers import amount, around, number, p_value
 from evalkit.report.content.trial import device
+from evalkit.results.comparison_schema import (
+    Agreement,
+    BestTest,
+    ComparedSystem,
+    Comparison,
+    CorrectedTest,
+    CostFigures,
+)
 
 SIGNIFICANT = 0.05
 """Corrected p values below this are marked."""
 
 
-def heading(compared: Mapping[str, Any]) -> str:
+def heading(compared: Comparison) -> str:
     """Return what was compared, in a line."""
-    facts = compared["slice"]
+    data = compared.slice
     return (
-        f"{facts['name']}: {facts['queries']} queries, {facts['docs']:,} passages; {len(compared['systems'])} systems "
-        f"against {compared['baseline']}"
+        f"{data.name}: {data.queries} queries, {data.docs:,} passages; {len(compared.systems)} systems "
+        f"against {compared.baseline}"
     )
 
 
@@ -30,17 +36,16 @@ class Outcome:
     """``rise``, ``fall``, or nothing."""
 
 
-def outcome(compared: Mapping[str, Any]) -> Outcome:
+def outcome(compared: Comparison) -> Outcome:
     """Return who is better than whom in the first measure: with a reranker or without, and against the baseline."""
     against = _against_baseline(compared)
-    best = compared.get("best")
-    if not best:
+    best = compared.best
+    if best is None:
         return against
-    test, measure = best["test"], best["measure"]
-    without, reranked = best["without_reranker"], best["with_reranker"]
-    means = {system["label"]: system["mean"][measure] for system in compared["systems"]}
-    sure = test["holm_p"] is not None and test["holm_p"] < SIGNIFICANT
-    if sure and test["mean"] > 0:
+    test, measure, sure = best.test, best.measure, _is_significant(best.test)
+    without, reranked = best.without_reranker, best.with_reranker
+    means = {system.label: system.mean[measure] for system in compared.systems}
+    if sure and test.mean > 0:
         claim, trend = f"{reranked} is better than {without}, the best without a reranker", "rise"
     elif sure:
         claim, trend = f"{without} without a reranker is better than every system with one", "fall"
@@ -48,40 +53,37 @@ def outcome(compared: Mapping[str, Any]) -> Outcome:
         claim, trend = f"No system with a reranker is clearly better than {without} without one", ""
     found = [
         f"The best with a reranker, {reranked} ({means[reranked]:.4f}), against the best without, {without} "
-        f"({means[without]:.4f}): {_change(test)}, p {_p(test['holm_p'])} corrected over all pairs."
+        f"({means[without]:.4f}): {_change(test)}, p {_p(test.holm_p)} corrected over all pairs."
     ]
     found += own_lines(compared)
     return Outcome(claim, (*found, f"{against.claim}." if against.claim else "", *against.lines), trend)
 
 
-def own_lines(compared: Mapping[str, Any]) -> list[str]:
+def own_lines(compared: Comparison) -> list[str]:
     """Return for each reranked system whether it is better than its own first stage, which needs no reranker."""
-    measure, found = compared["measures"][0], []
-    first_stages = {system["label"]: system.get("own_first_stage") for system in compared["systems"]}
-    for label, tests in (compared.get("against_own_first_stage") or {}).items():
+    measure, found = compared.measures[0], []
+    first_stages = {system.label: system.own_first_stage for system in compared.systems}
+    for label, tests in compared.against_own_first_stage.items():
         test = tests[measure]
-        sure = test["holm_p"] is not None and test["holm_p"] < SIGNIFICANT
-        verdict = "not clearly other than" if not sure else "better than" if test["mean"] > 0 else "worse than"
+        sure = _is_significant(test)
+        verdict = "not clearly other than" if not sure else "better than" if test.mean > 0 else "worse than"
         found.append(
-            f"{label} is {verdict} {first_stages[label]} alone: {_change(test)}, p {_p(test['holm_p'])} corrected over "
+            f"{label} is {verdict} {first_stages[label]} alone: {_change(test)}, p {_p(test.holm_p)} corrected over "
             "all systems with a reranker."
         )
     return found
 
 
-def _against_baseline(compared: Mapping[str, Any]) -> Outcome:
+def _against_baseline(compared: Comparison) -> Outcome:
     """Return who differs from the baseline in the first measure."""
-    name, baseline = compared["measures"][0], compared["baseline"]
+    name, baseline = compared.measures[0], compared.baseline
     groups: dict[str, list[str]] = {"better": [], "worse": [], "unclear": []}
-    for label, found in (compared.get("against_baseline") or {}).items():
-        if test := found.get(name):
-            sure = test["holm_p"] is not None and test["holm_p"] < SIGNIFICANT
-            trend = "unclear" if not sure else "better" if test["mean"] > 0 else "worse"
-            groups[trend].append(f"{label} ({test['mean']:+.4f})")
+    for label, found in compared.against_baseline.items():
+        test = found[name]
+        trend = "unclear" if not _is_significant(test) else "better" if test.mean > 0 else "worse"
+        groups[trend].append(f"{label} ({test.mean:+.4f})")
     better, worse = len(groups["better"]), len(groups["worse"])
     total = better + worse + len(groups["unclear"])
-    if not total:
-        return Outcome(f"{len(compared['systems'])} systems, nothing to compare", (), "")
     claim = f"No clear difference from {baseline}"
     if better or worse:
         some = better or worse
@@ -98,30 +100,34 @@ def _against_baseline(compared: Mapping[str, Any]) -> Outcome:
     return Outcome(claim, tuple(lines), "rise" if better and not worse else "fall" if worse and not better else "")
 
 
-def _change(test: Mapping[str, Any]) -> str:
-    low, high = test["low"], test["high"]
+def _is_significant(test: CorrectedTest | BestTest) -> bool:
+    return test.holm_p is not None and test.holm_p < SIGNIFICANT
+
+
+def _change(test: CorrectedTest | BestTest) -> str:
+    low, high = test.low, test.high
     interval = "" if low is None or high is None else f" (95 % interval {low:+.4f} to {high:+.4f})"
-    return f"{test['mean']:+.4f}{interval}"
+    return f"{test.mean:+.4f}{interval}"
 
 
 def _p(p: float | None) -> str:
     return p_value(p) if p is None or p < 0.001 else f"= {p_value(p)}"
 
 
-def time_rows(compared: Mapping[str, Any]) -> list[dict[str, str]]:
+def time_rows(compared: Comparison) -> list[dict[str, str]]:
     """Return a row a system whose time is known, with the parts of the whole path: first stage, then reranking."""
-    measure, rows = compared["measures"][0], []
-    for system in compared["systems"]:
-        time = system.get("time") or {}
-        if time.get("total_ms") is None:
+    measure, rows = compared.measures[0], []
+    for system in compared.systems:
+        time = system.time
+        if time.first_stage_ms is None or time.reranking_p50_ms is None or time.total_ms is None:
             continue
         rows.append(
             {
-                "system": system["label"],
-                measure: f"{system['mean'][measure]:.4f}",
-                "first stage ms": amount(time["first_stage_ms"]),
-                "reranking ms": amount(time["reranking_p50_ms"]) if system["side"] == "reranked" else "-",
-                "whole query ms": amount(time["total_ms"]),
+                "system": system.label,
+                measure: f"{system.mean[measure]:.4f}",
+                "first stage ms": amount(time.first_stage_ms),
+                "reranking ms": amount(time.reranking_p50_ms) if system.side == "reranked" else "-",
+                "whole query ms": amount(time.total_ms),
             }
         )
     return rows
@@ -133,61 +139,59 @@ TIME_NOTE = (
 )
 
 
-def system_rows(compared: Mapping[str, Any]) -> list[dict[str, str]]:
+def system_rows(compared: Comparison) -> list[dict[str, str]]:
     """Return a row a system: each measure with its mark."""
     rows = []
-    for system in compared["systems"]:
-        row = {"system": system["label"]}
-        for measure in compared["measures"]:
-            row[measure] = f"{system['mean'][measure]:.4f}{mark(compared, system['label'], measure)}"
+    for system in compared.systems:
+        row = {"system": system.label}
+        for measure in compared.measures:
+            row[measure] = f"{system.mean[measure]:.4f}{mark(compared, system.label, measure)}"
         rows.append(row)
     return rows
 
 
-def cost_rows(compared: Mapping[str, Any]) -> list[dict[str, str]]:
+def cost_rows(compared: Comparison) -> list[dict[str, str]]:
     """Return a row a system that computed: speed and memory, with their ratios to the baseline's, and what they cost.
 
     That is the change of the first measure with half its interval, and how far the logits are from the baseline's,
     where both scored the same candidates. Nothing where no system computed.
     """
-    measure, rows = compared["measures"][0], []
-    base: Mapping[str, Any] = next(
-        (s.get("cost") or {} for s in compared["systems"] if s["label"] == compared["baseline"]), {}
-    )
-    for system in compared["systems"]:
-        cost, label = system.get("cost"), system["label"]
-        if not cost:
+    measure, rows = compared.measures[0], []
+    base = next((_compared_figures(s.cost) for s in compared.systems if s.label == compared.baseline and s.cost), {})
+    for system in compared.systems:
+        label = system.label
+        if system.cost is None:
             continue
-        test = (compared.get("against_baseline") or {}).get(label, {}).get(measure)
-        drift = (compared.get("parity") or {}).get(label)
+        test = compared.against_baseline[label][measure] if label != compared.baseline else None
+        figures = _compared_figures(system.cost)
         rows.append(
             {
                 "system": label,
-                **{head: _beside(cost.get(key), base.get(key), label != compared["baseline"]) for head, key in _COST},
-                f"{measure} change": around(test["mean"], test["low"], test["high"]) if test else "",
-                "logits differ by": _drift(drift),
+                **{head: _with_ratio(value, base.get(head) if test else None) for head, value in figures.items()},
+                f"{measure} change": around(test.mean, test.low, test.high) if test else "",
+                "logits differ by": _drift(compared.parity.get(label)),
             }
         )
     return rows
 
 
-def cost_notes(compared: Mapping[str, Any]) -> list[str]:
+def cost_notes(compared: Comparison) -> list[str]:
     """Return what a reader of `cost_rows` has to know: what it is of, and what fp16 saves where fp32 stands beside."""
-    costs = {system["label"]: system["cost"] for system in compared["systems"] if system.get("cost")}
+    costs = {system.label: system.cost for system in compared.systems if system.cost}
     if not costs:
         return []
     peaks = {"GPU": "peak is what torch allocated on the GPU", "process": "peak is the resident set of the process"}
-    told = [peaks[kind] for kind in peaks if any(cost.get("peak_of") == kind for cost in costs.values())]
-    brackets = [f"in brackets: ratios to {compared['baseline']}"] if compared["baseline"] in costs else []
+    told = [peaks[kind] for kind in peaks if any(cost.peak_of == kind for cost in costs.values())]
+    brackets = [f"in brackets: ratios to {compared.baseline}"] if compared.baseline in costs else []
     said = "; ".join([*brackets, *told])
     notes = [f"{said[:1].upper()}{said[1:]}."] if said else []
-    if len({cost.get("device") for cost in costs.values()}) > 1:
+    if len({cost.device for cost in costs.values()}) > 1:
         devices = ", ".join(f"{label} on {device(cost)}" for label, cost in costs.items())
         notes.append(f"The devices differ, so times and memories are not alike: {devices}.")
     open_ended = {
-        label: cost["latency_samples"]
+        label: cost.latency_samples or 0
         for label, cost in costs.items()
-        if cost.get("p99_ci95_ms") and cost["p99_ci95_ms"][1] is None
+        if cost.p99_ci95_ms and cost.p99_ci95_ms[1] is None
     }
     if open_ended:
         of = "any of them" if len(open_ended) == len(costs) else ", ".join(open_ended)
@@ -196,19 +200,19 @@ def cost_notes(compared: Mapping[str, Any]) -> list[str]:
     return notes + memory_claims(compared)
 
 
-def _drift(found: Mapping[str, Any] | None) -> str:
-    if not found or found["max_abs"] is None:
+def _drift(found: Agreement | None) -> str:
+    if found is None or found.max_abs is None or found.rms is None:
         return ""
-    return f"{found['max_abs']:.2g} at most, {found['rms']:.2g} rms"
+    return f"{found.max_abs:.2g} at most, {found.rms:.2g} rms"
 
 
-def memory_claims(compared: Mapping[str, Any]) -> list[str]:
+def memory_claims(compared: Comparison) -> list[str]:
     """Return what fp16 saves of fp32's memory, a sentence for each reranker that was measured at both on one device."""
     found = []
-    for half in compared["systems"]:
-        for full in compared["systems"]:
-            if (half.get("precision"), full.get("precision")) == ("fp16", "fp32") and _alike(half, full):
-                found.append(_memory_claim(half, full))
+    for half in compared.systems:
+        for full in compared.systems:
+            if (half.precision, full.precision) == ("fp16", "fp32") and _differ_in_precision_only(half, full):
+                found += _memory_claim(half, full)
     return found
 
 
@@ -216,23 +220,26 @@ CLAIMED = 0.4
 """The share of memory that fp16 is often said to save."""
 
 
-def _memory_claim(half: Mapping[str, Any], full: Mapping[str, Any]) -> str:
-    one, other = half["cost"], full["cost"]
-    saved = 1 - one["peak_mb"] / other["peak_mb"]
-    of = "GPU memory" if one.get("peak_of") == "GPU" else "the process's memory"
-    parts = [f"peak of {of} {_saving(other['peak_mb'], one['peak_mb'])}"]
-    if one.get("weights_mb") and other.get("weights_mb"):
-        parts.insert(0, f"weights {_saving(other['weights_mb'], one['weights_mb'])}")
-    tokens = [other.get("batch_tokens"), one.get("batch_tokens")]
+def _memory_claim(half: ComparedSystem, full: ComparedSystem) -> list[str]:
+    """Return the sentence, or nothing where a peak was not measured."""
+    one, other = half.cost, full.cost
+    if not (one and other and one.peak_mb is not None and other.peak_mb):
+        return []
+    saved = 1 - one.peak_mb / other.peak_mb
+    of = "GPU memory" if one.peak_of == "GPU" else "the process's memory"
+    parts = [f"peak of {of} {_saving(other.peak_mb, one.peak_mb)}"]
+    if one.weights_mb and other.weights_mb:
+        parts.insert(0, f"weights {_saving(other.weights_mb, one.weights_mb)}")
     batches = ""
-    if None not in tokens:
-        same = tokens[0] == tokens[1]
-        batches = f", batches of {tokens[0]:,} tokens" + ("" if same else f" at fp32 and of {tokens[1]:,} at fp16")
+    if one.batch_tokens is not None and other.batch_tokens is not None:
+        same = one.batch_tokens == other.batch_tokens
+        batches = f", batches of {other.batch_tokens:,} tokens"
+        batches += "" if same else f" at fp32 and of {one.batch_tokens:,} at fp16"
     verdict = "it does" if round(saved, 3) >= CLAIMED else "it does not"  # rounded as it is printed
-    return (
-        f"Does fp16 save {CLAIMED:.0%} of memory? Here {verdict}: {half['label']} against {full['label']}, "
+    return [
+        f"Does fp16 save {CLAIMED:.0%} of memory? Here {verdict}: {half.label} against {full.label}, "
         f"{', '.join(parts)}{batches}."
-    )
+    ]
 
 
 def _saving(before: float, after: float) -> str:
@@ -240,55 +247,57 @@ def _saving(before: float, after: float) -> str:
     return f"{before:,.0f} -> {after:,.0f} MiB ({share:+.1%})"
 
 
-def _alike(half: Mapping[str, Any], full: Mapping[str, Any]) -> bool:
-    """Return whether two systems differ in precision only, and have a peak of the same kind."""
-    one, other = half.get("cost") or {}, full.get("cost") or {}
+def _differ_in_precision_only(half: ComparedSystem, full: ComparedSystem) -> bool:
+    """Return whether two systems have the same parts, device and kind of peak."""
+    one, other = half.cost, full.cost
     return (
-        all(half.get(key) == full.get(key) for key in ("reranker", "first_stage", "depth"))
-        and all(one.get(key) == other.get(key) for key in ("device", "peak_of"))
-        and one.get("peak_mb") is not None
-        and bool(other.get("peak_mb"))
+        one is not None
+        and other is not None
+        and (half.reranker, half.first_stage, half.depth) == (full.reranker, full.first_stage, full.depth)
+        and (one.device, one.peak_of) == (other.device, other.peak_of)
     )
 
 
-def _beside(value: float | None, base: float | None, apart: bool) -> str:
-    """Return a figure with its ratio to the baseline's, where there is one other than itself."""
+def _compared_figures(cost: CostFigures) -> dict[str, float | None]:
+    """Return column -> figure, of those that have a ratio to the baseline's."""
+    return {
+        "pairs/s": cost.pairs_per_s,
+        "p50 ms": cost.p50_ms,
+        "p99 ms": cost.p99_ms,
+        "peak MiB": cost.peak_mb,
+        "weights MiB": cost.weights_mb,
+    }
+
+
+def _with_ratio(value: float | None, base: float | None) -> str:
+    """Return a figure with its ratio to the baseline's, where there is one."""
     if value is None:
         return ""
-    return amount(value) + (f" (\u00d7{value / base:.2f})" if apart and base else "")
+    return amount(value) + (f" (\u00d7{value / base:.2f})" if base else "")
 
 
-_COST = (
-    ("pairs/s", "pairs_per_s"),
-    ("p50 ms", "p50_ms"),
-    ("p99 ms", "p99_ms"),
-    ("peak MiB", "peak_mb"),
-    ("weights MiB", "weights_mb"),
-)
-
-
-def mark(compared: Mapping[str, Any], label: str, measure: str) -> str:
+def mark(compared: Comparison, label: str, measure: str) -> str:
     """Return a sign where the system differs from the baseline after Holm's correction: + better, - worse."""
-    if label == compared["baseline"]:
+    if label == compared.baseline:
         return ""
-    test = compared["against_baseline"][label][measure]
-    if test["holm_p"] is None or test["holm_p"] >= SIGNIFICANT:
+    test = compared.against_baseline[label][measure]
+    if not _is_significant(test):
         return ""
-    return " +" if test["mean"] > 0 else " -"
+    return " +" if test.mean > 0 else " -"
 
 
-def mark_note(compared: Mapping[str, Any]) -> str:
+def mark_note(compared: Comparison) -> str:
     """Return what the signs mean, and what stands behind them."""
     return (
-        f"+ and - differ from {compared['baseline']} at p < {SIGNIFICANT:g}: two-sided paired randomisation test "
-        f"({compared['resamples']} draws, seed {compared['seed']}), Holm's correction over all systems and measures"
+        f"+ and - differ from {compared.baseline} at p < {SIGNIFICANT:g}: two-sided paired randomisation test "
+        f"({compared.resamples} draws, seed {compared.seed}), Holm's correction over all systems and measures"
         f"{_untested(compared)}."
     )
 
 
-def _untested(compared: Mapping[str, Any]) -> str:
+def _untested(compared: Comparison) -> str:
     """Return what the correction leaves out: a test in which no query differs can reject nothing."""
-    count = (compared.get("untested") or {}).get("against_baseline", 0)
+    count = compared.untested.against_baseline
     return (
         f", {count} tests left out in which no query differs"
         if count > 1
@@ -296,66 +305,65 @@ def _untested(compared: Mapping[str, Any]) -> str:
     )
 
 
-def test_columns(compared: Mapping[str, Any]) -> list[str]:
+def test_columns(compared: Comparison) -> list[str]:
     """Return the headings of `test_rows`."""
-    percent = f"{100 * compared['confidence']:g} %"
+    percent = f"{100 * compared.confidence:g} %"
     return [
         "system", "change", f"t, {percent}", f"BCa, {percent}", "win/tie/loss", "d", "p t", "p Wilcoxon", "p random.",
         "p Holm", "p B-H", "sees",
     ]  # fmt: skip
 
 
-def test_rows(compared: Mapping[str, Any], measure: str) -> list[list[str]]:
+def test_rows(compared: Comparison, measure: str) -> list[list[str]]:
     """Return for each system but the baseline the tests of one measure."""
     rows = []
-    for label, tests in compared["against_baseline"].items():
+    for label, tests in compared.against_baseline.items():
         test = tests[measure]
         rows.append(
             [
                 label,
-                f"{test['mean']:+.4f}",
-                _interval(test["low"], test["high"]),
-                _interval(test["bca_low"], test["bca_high"]),
-                f"{test['wins']}/{test['ties']}/{test['losses']}",
-                number(test["effect_size"], "+.2f"),
-                *(p_value(test[key]) for key in ("t_p", "wilcoxon_p", "randomization_p", "holm_p", "bh_p")),
-                number(test["detectable"], ".4f"),
+                f"{test.mean:+.4f}",
+                _interval(test.low, test.high),
+                _interval(test.bca_low, test.bca_high),
+                f"{test.wins}/{test.ties}/{test.losses}",
+                number(test.effect_size, "+.2f"),
+                *map(p_value, (test.t_p, test.wilcoxon_p, test.randomization_p, test.holm_p, test.bh_p)),
+                number(test.detectable, ".4f"),
             ]
         )
     return rows
 
 
-def matrix_rows(compared: Mapping[str, Any], measure: str) -> list[list[str]]:
+def matrix_rows(compared: Comparison, measure: str) -> list[list[str]]:
     """Return the corrected p values of every system against every other one; the first cell is the system."""
-    matrix = compared["matrix"][measure]
+    matrix = compared.matrix[measure]
     return [
-        [label, *("" if p is None else p_value(p) for p in row)]
-        for label, row in zip(matrix["labels"], matrix["holm_p"])
+        [label, *("" if p is None else p_value(p) for p in row)] for label, row in zip(matrix.labels, matrix.holm_p)
     ]
 
 
-def parity_lines(compared: Mapping[str, Any]) -> list[str]:
+def parity_lines(compared: Comparison) -> list[str]:
     """Return for each system that scored the baseline's candidates how far the two agree."""
     lines = []
-    for label, found in compared["parity"].items():
+    for label, found in compared.parity.items():
         if found is None:
             continue
-        same = found["equivalence"]
-        verdict = "is equivalent" if same["equivalent"] else "is not shown to be equivalent"
-        p = "" if same["p"] is None else f" (p = {p_value(same['p'])})".replace("= <", "<")
+        same = found.equivalence
+        verdict = "is equivalent" if same.equivalent else "is not shown to be equivalent"
+        p = "" if same.p is None else f" (p = {p_value(same.p)})".replace("= <", "<")
         lines.append(
-            f"{label} {verdict} to {compared['baseline']} within {same['margin']:g} {same['measure']}{p}: "
-            f"{_difference(found)} {found['pairs']} pairs; top 10 shared {found['top10_overlap']:.1%}, Kendall's tau "
-            f"{found['kendall_tau']:.4f}, RBO {found['rbo']:.4f}; tied pairs {found['tied_pairs_before']} -> "
-            f"{found['tied_pairs_after']}."
+            f"{label} {verdict} to {compared.baseline} within {same.margin:g} {same.measure}{p}: "
+            f"{_difference(found)} {found.pairs} pairs; top 10 shared {found.top10_overlap:.1%}, Kendall's tau "
+            f"{found.kendall_tau:.4f}, RBO {found.rbo:.4f}; tied pairs {found.tied_pairs_before} -> "
+            f"{found.tied_pairs_after}."
         )
     return lines
 
 
-def _difference(found: Mapping[str, Any]) -> str:
-    if found["max_abs"] is None:
+def _difference(found: Agreement) -> str:
+    if found.max_abs is None or found.rms is None:
         return "by ranks alone, for one of them has no logits, over"
-    return f"logits differ by {found['max_abs']:.3g} at most, {found['rms']:.3g} rms, over"
+    return f"logits differ by {found.max_abs:.3g} at most, {found.rms:.3g} rms, over"
 
 
 def _interval(low: float | None, high: float | None) -> str:

@@ -1,9 +1,9 @@
 """Results as rows and sentences: the words that terminal and Markdown share."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from evalkit.report.content.numbers import amount, around, number
+from evalkit.results.comparison_schema import CostFigures
 from evalkit.results.result import Result
 from evalkit.results.summary import cost_figures, label, label_first, label_second, labels, reranks, samples
 
@@ -107,9 +107,9 @@ def cost_line(result: Result) -> str | None:
     return f"Cost{at}{on}: {'; '.join(parts)}."
 
 
-def device(figures: Mapping[str, Any]) -> str:
-    """Return the device that `cost_figures` are of, also where the reranker did not name one."""
-    return str(figures.get("device") or "an unnamed device")
+def device(cost: CostFigures) -> str:
+    """Return the device that a cost was measured on, also where the reranker did not name one."""
+    return cost.device or "an unnamed device"
 
 
 def heading(result: Result) -> str:
@@ -168,11 +168,11 @@ def sweep_rows(results: Sequence[Result], measures: int | None = None) -> list[d
         if vary_depth:
             row["depth"] = _depth(result)
         row |= {measure: _after_and_delta(result, measure) if finished else "failed" for measure in names}
-        cost = cost_figures(result) or {}
-        row["pairs/s"] = number(cost.get("pairs_per_s"))
-        row["p50 ms"] = number(cost.get("p50_ms"))
-        row["p99 ms"] = number(cost.get("p99_ms"))
-        row["peak MiB"] = number(cost.get("peak_mb"), ",.0f")
+        cost = cost_figures(result)
+        row["pairs/s"] = number(cost.pairs_per_s if cost else None)
+        row["p50 ms"] = number(cost.p50_ms if cost else None)
+        row["p99 ms"] = number(cost.p99_ms if cost else None)
+        row["peak MiB"] = number(cost.peak_mb if cost else None, ",.0f")
         rows.append(row)
     return rows
 

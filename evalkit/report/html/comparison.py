@@ -1,27 +1,29 @@
 """The page of a comparison."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict, fields
 
+from evalkit.evaluation.parity import Parity
 from evalkit.report.content import comparison as comparing
 from evalkit.report.content import numbers
 from evalkit.report.content import values as figures
-from evalkit.report.content.values import Entry
 from evalkit.report.html import parts
 from evalkit.report.html.markup import Markup, tag
+from evalkit.results.comparison_schema import Comparison
 
 
-def comparison(compared: Entry, pictures: Mapping[str, str]) -> str:
+def comparison(compared: Comparison, pictures: Mapping[str, str]) -> str:
     """Return the page of a comparison of several systems on one slice, as one HTML file that loads nothing.
 
-    `pictures` maps a title to an SVG. Parts that are missing or null are left out.
+    `pictures` maps a title to an SVG. Parts without content are left out.
     """
-    facts, measures, baseline = compared["slice"], compared["measures"], compared["baseline"]
+    data, measures, baseline = compared.slice, compared.measures, compared.baseline
     outcome = comparing.outcome(compared)
     sections = [
         parts.section("systems", "The systems", *_systems(compared)),
         parts.section("time", "Quality and time", *_times(compared)),
         parts.section("cost", "What it costs", *_cost(compared)),
-        parts.warnings(compared.get("warnings")),
+        parts.warnings(compared.warnings),
         parts.pictures(pictures),
         parts.section("baseline", f"Against {baseline}", *_against_baseline(compared)),
         parts.section("matrix", "Each against each", *_matrices(compared)),
@@ -29,9 +31,7 @@ def comparison(compared: Entry, pictures: Mapping[str, str]) -> str:
         parts.section("queries", "Every query", *_compared_queries(compared)),
         parts.section("origin", "Where it comes from", *_compared_origin(compared)),
     ]
-    heading = (
-        f"{facts['name']}: {facts['queries']} queries, {facts['docs']:,} passages, {len(compared['systems'])} systems"
-    )
+    heading = f"{data.name}: {data.queries} queries, {data.docs:,} passages, {len(compared.systems)} systems"
     head = tag(
         "header",
         tag("p", heading),
@@ -39,99 +39,89 @@ def comparison(compared: Entry, pictures: Mapping[str, str]) -> str:
         *(tag("p", line, class_="plain") for line in outcome.lines if line),
         class_=outcome.trend or None,
     )
-    return parts.page(f"{facts['name']}: {len(compared['systems'])} systems compared", head, sections)
+    return parts.page(f"{data.name}: {len(compared.systems)} systems compared", head, sections)
 
 
-def _systems(compared: Entry) -> Iterable[Markup | None]:
-    names = compared["measures"]
+def _systems(compared: Comparison) -> Iterable[Markup | None]:
+    names = compared.measures
     rows = []
-    for system in compared["systems"]:
+    for system in compared.systems:
         rows.append([
-            str(system["label"]),
-            str(system.get("first_stage") or ""),
-            str(system.get("reranker") or ("none" if system.get("side") == "first_stage" else "")),
-            str(system.get("precision") or ""),
-            str(system.get("depth") or ""),
-            *(figures.value(system["mean"].get(name)) for name in names),
-            str((system.get("cost") or {}).get("device") or ""),
+            system.label,
+            system.first_stage,
+            system.reranker or "none",
+            system.precision or "",
+            str(system.depth or ""),
+            *(figures.value(system.mean[name]) for name in names),
+            (system.cost and system.cost.device) or "",
         ])  # fmt: skip
     text = ("first stage", "reranker", "precision", "device")
     columns = ["system", *text[:3], "depth", *names, "device"]
-    baseline = next((n for n, s in enumerate(compared["systems"]) if s["label"] == compared["baseline"]), None)
+    baseline = next((n for n, s in enumerate(compared.systems) if s.label == compared.baseline), None)
     yield parts.table(columns, rows, "Systems", text=text, marked=baseline)
     if baseline is not None:
-        yield parts.note(f"The marked row, {compared['baseline']}, is the baseline.")
+        yield parts.note(f"The marked row, {compared.baseline}, is the baseline.")
 
 
-def _cost(compared: Entry) -> Iterable[Markup | None]:
+def _cost(compared: Comparison) -> Iterable[Markup | None]:
     rows = comparing.cost_rows(compared)
     if rows:
-        marked = next((n for n, row in enumerate(rows) if row["system"] == compared["baseline"]), None)
+        marked = next((n for n, row in enumerate(rows) if row["system"] == compared.baseline), None)
         yield parts.table(list(rows[0]), [list(row.values()) for row in rows], "What it costs", marked=marked)
         for sentence in comparing.cost_notes(compared):
             yield parts.note(sentence)
 
 
-def _times(compared: Entry) -> Iterable[Markup | None]:
+def _times(compared: Comparison) -> Iterable[Markup | None]:
     if rows := comparing.time_rows(compared):
         yield parts.table(list(rows[0]), [list(row.values()) for row in rows], "Quality and time")
         yield parts.note(comparing.TIME_NOTE)
 
 
-def _against_baseline(compared: Entry) -> Iterable[Markup | None]:
-    against = compared.get("against_baseline") or {}
-    if not against:
-        return
-    percent = f"{100 * (compared.get('confidence') or 0.95):g} % interval"
+def _against_baseline(compared: Comparison) -> Iterable[Markup | None]:
+    percent = f"{100 * compared.confidence:g} % interval"
     yield parts.note(
         "Mean paired difference to the baseline over the queries; p is of the paired randomisation test, corrected by "
         "Holm and by Benjamini and Hochberg over all systems and measures; a test in which no query differs can reject "
         "nothing and is not counted."
     )
-    for name in compared["measures"]:
-        found = {label: tests[name] for label, tests in against.items() if tests.get(name)}
-        scale = parts.scale(([t["low"], t["high"]] for t in found.values()), (t["mean"] for t in found.values()))
+    for name in compared.measures:
+        found = {label: tests[name] for label, tests in compared.against_baseline.items()}
+        scale = parts.scale(([t.low, t.high] for t in found.values()), (t.mean for t in found.values()))
         rows = [
             [
                 label,
-                parts.change(test["mean"]),
-                parts.around(test["mean"], (test["low"], test["high"]), scale),
-                figures.interval(test["low"], test["high"]),
-                figures.interval(test.get("bca_low"), test.get("bca_high")),
-                figures.p(test.get("randomization_p")),
-                figures.p(test.get("holm_p")),
-                f"{test['wins']}/{test['ties']}/{test['losses']}",
-                *(figures.p(test.get(key)) for key in ("bh_p", "t_p", "wilcoxon_p")),
-                numbers.number(test.get("effect_size"), "+.3f"),
-                figures.value(test.get("detectable")),
+                parts.change(test.mean),
+                parts.around(test.mean, (test.low, test.high), scale),
+                figures.interval(test.low, test.high),
+                figures.interval(test.bca_low, test.bca_high),
+                figures.p(test.randomization_p),
+                figures.p(test.holm_p),
+                f"{test.wins}/{test.ties}/{test.losses}",
+                *map(figures.p, (test.bh_p, test.t_p, test.wilcoxon_p)),
+                numbers.number(test.effect_size, "+.3f"),
+                figures.value(test.detectable),
             ]
             for label, test in found.items()
         ]
         columns = ["system", "change", parts.DRAWN, f"{percent} (t)", f"{percent} (BCa)", "p", "p (Holm)",
                    "win/tie/loss", "p (BH)", "p (t test)", "p (Wilcoxon)", "effect size",
                    "sees a change of"]  # fmt: skip
-        if rows:
-            yield tag("h3", name)
-            yield parts.table(columns, rows, f"{name} against the baseline")
+        yield tag("h3", name)
+        yield parts.table(columns, rows, f"{name} against the baseline")
 
 
-def _matrices(compared: Entry) -> Iterable[Markup | None]:
-    matrices = {name: m for name, m in (compared.get("matrix") or {}).items() if len(m["labels"]) > 1}
-    if not matrices:
-        return
+def _matrices(compared: Comparison) -> Iterable[Markup | None]:
     yield parts.note(
         "Corrected p (Holm, over all pairs) of the paired randomisation test. An arrow up: the system of the row is "
         "above that of the column; the stronger the colour, the smaller p (below 0.05, 0.01, 0.001)."
     )
-    means = {system["label"]: system["mean"] for system in compared["systems"]}
-    for name, matrix in matrices.items():
-        labels = matrix["labels"]
+    means = {system.label: system.mean for system in compared.systems}
+    for name, matrix in compared.matrix.items():
+        labels = matrix.labels
         rows = []
-        for label, values in zip(labels, matrix["holm_p"]):
-            cells = []
-            for other, p in zip(labels, values):
-                row, column = (means.get(key, {}).get(name) for key in (label, other))
-                cells.append(_p_cell(p, 0 if row is None or column is None else row - column))
+        for label, ps in zip(labels, matrix.holm_p):
+            cells = [_p_cell(p, means[label][name] - means[other][name]) for other, p in zip(labels, ps)]
             rows.append(tag("tr", tag("th", label, scope="row"), *cells))
         head = tag("thead", tag("tr", tag("td"), *(tag("th", label, scope="col") for label in labels)))
         yield tag("h3", name)
@@ -146,52 +136,45 @@ def _p_cell(p: float | None, difference: float) -> Markup:
     return tag("td", figures.p(p), class_=f"{trend} sure-{level}".strip() if level else None)
 
 
-def _parity(compared: Entry) -> Iterable[Markup | None]:
-    parity = compared.get("parity") or {}
-    if not any(parity.values()):
+def _parity(compared: Comparison) -> Iterable[Markup | None]:
+    agreements = {label: found for label, found in compared.parity.items() if found}
+    if not agreements:
         return
-    facts = {
-        label: {key: value for key, value in found.items() if not isinstance(value, Mapping) and value is not None}
-        for label, found in parity.items()
-        if found
-    }
-    for label, found in parity.items():
-        test = (found or {}).get("equivalence")
-        if test:
-            interval = figures.interval(test.get("low"), test.get("high"))
-            verdict = "is equivalent to" if test["equivalent"] else "is not shown to be equivalent to"
-            yield tag(
-                "p",
-                f"{label} {verdict} {compared['baseline']} in {test['measure']} within \u00b1{test['margin']:g}: "
-                f"difference {figures.signed(test['mean'])}"
-                + (f", interval {interval}" if interval else "")
-                + (f", p {figures.p(test['p'])}" if test.get("p") is not None else "")
-                + ".",
-            )
-    missing = [label for label, found in parity.items() if not found]
+    for label, found in agreements.items():
+        test = found.equivalence
+        interval = figures.interval(test.low, test.high)
+        verdict = "is equivalent to" if test.equivalent else "is not shown to be equivalent to"
+        yield tag(
+            "p",
+            f"{label} {verdict} {compared.baseline} in {test.measure} within \u00b1{test.margin:g}: "
+            f"difference {figures.signed(test.mean)}"
+            + (f", interval {interval}" if interval else "")
+            + (f", p {figures.p(test.p)}" if test.p is not None else "")
+            + ".",
+        )
+    missing = [label for label, found in compared.parity.items() if not found]
     if missing:
         yield parts.note(f"Other candidates than the baseline's, or no scores to compare: {', '.join(missing)}.")
-    rows = [
-        [key.replace("_", " "), *(figures.plain(found[key]) if key in found else "" for found in facts.values())]
-        for key in dict.fromkeys(key for found in facts.values() for key in found)
-    ]
-    yield parts.table(["", *facts], rows, "Parity with the baseline")
+    rows = []
+    for name in (field.name for field in fields(Parity) if field.name != "per_query"):
+        values = [getattr(found, name) for found in agreements.values()]
+        if any(value is not None for value in values):
+            cells = ("" if value is None else figures.plain(value) for value in values)
+            rows.append([name.replace("_", " "), *cells])
+    yield parts.table(["", *agreements], rows, "Parity with the baseline")
 
 
-def _compared_queries(compared: Entry) -> Iterable[Markup]:
-    texts, lang = compared.get("queries") or {}, figures.lang(compared["slice"].get("lang"))
-    per_query = compared.get("per_query") or {}
-    for number, (name, systems) in enumerate(per_query.items()):
+def _compared_queries(compared: Comparison) -> Iterable[Markup]:
+    lang = figures.lang(compared.slice.lang)
+    for number, (name, systems) in enumerate(compared.per_query.items()):
         labels = list(systems)
         heads = [tag("th", "query", scope="col", data_column=0, data_text=True)]
         heads += [tag("th", head, scope="col", data_column=n) for n, head in enumerate([*labels, "spread"], 1)]
         bodies = []
-        for query_id in dict.fromkeys(query_id for values in systems.values() for query_id in values):
-            values = [systems[label].get(query_id) for label in labels]
-            known = [value for value in values if value is not None]
-            spread = max(known) - min(known) if known else None
-            text = tag("bdi", str(texts.get(query_id, query_id)), lang=lang)
-            shown = tag("th", text, tag("bdi", query_id, class_="id line"), scope="row")
+        for query_id, text in compared.queries.items():
+            values = [systems[label][query_id] for label in labels]
+            spread = max(values) - min(values)
+            shown = tag("th", tag("bdi", text, lang=lang), tag("bdi", query_id, class_="id line"), scope="row")
             row = tag("tr", shown, *(parts.cell(figures.value(value)) for value in [*values, spread]))
             bodies.append(tag("tbody", row))
         table = parts.searchable(tag("thead", tag("tr", *heads)), bodies, "one")
@@ -202,15 +185,13 @@ def _compared_queries(compared: Entry) -> Iterable[Markup]:
             yield table
 
 
-def _compared_origin(compared: Entry) -> Iterable[Markup | None]:
-    rows = [[str(s["label"]), str(s["where"])] for s in compared["systems"] if s.get("where")]
+def _compared_origin(compared: Comparison) -> Iterable[Markup | None]:
+    rows = [[system.label, system.where] for system in compared.systems]
     rows += [
-        [key, figures.plain(compared[key])]
-        for key in ("confidence", "resamples", "seed")
-        if compared.get(key) is not None
+        ["confidence", figures.plain(compared.confidence)],
+        ["resamples", figures.plain(compared.resamples)],
+        ["seed", figures.plain(compared.seed)],
     ]
     yield parts.facts(rows, "Origin")
-    yield parts.more(
-        "The slice",
-        parts.facts([[key, figures.plain(value)] for key, value in figures.flat(compared["slice"])], "Slice"),
-    )
+    facts = [[key, figures.plain(value)] for key, value in asdict(compared.slice).items()]
+    yield parts.more("The slice", parts.facts(facts, "Slice"))

@@ -3,11 +3,12 @@
 import functools
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, ParamSpec, TypeVar
 
 from evalkit.report.content.trial import device
+from evalkit.results.comparison_schema import ComparedSystem
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -238,10 +239,10 @@ def wrapped(text: str, width: float, size: float) -> str:
     return "\n".join(line.strip() for line in lines if line.strip())
 
 
-def with_device(systems: Sequence[Mapping[str, Any]]) -> list[str]:
+def with_device(systems: Sequence[ComparedSystem]) -> list[str]:
     """Return the systems' labels, with the device where there are several: their times and memories are not alike."""
-    several = len({s["cost"]["device"] for s in systems if s["cost"]}) > 1
-    return [f"{s['label']} on {device(s['cost'])}" if several and s["cost"] else str(s["label"]) for s in systems]
+    several = len({s.cost.device for s in systems if s.cost}) > 1
+    return [f"{s.label} on {device(s.cost)}" if several and s.cost else s.label for s in systems]
 
 
 @styled

@@ -1,40 +1,39 @@
 """Pictures of several systems on one slice: quality against time, and change with its interval."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from evalkit.report.plots import canvas
+from evalkit.results.comparison_schema import ComparedSystem, Comparison
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-System = Mapping[str, Any]
-
 
 @canvas.styled
-def tradeoff(systems: Sequence[System], measure: str) -> "Figure | None":
+def tradeoff(systems: Sequence[ComparedSystem], measure: str) -> "Figure | None":
     """Draw the mean of `measure` over the time of a query, and the Pareto front: none is faster and better.
 
-    `systems` are those of a comparison, with a reranker and without; those whose time is unknown, or without the
-    measure, are left out. The time is of the whole path; a line leads from each first stage to what is made of it, so
-    that its length is the time of reranking and its rise the gain. Where no first stage was timed, as in older
-    results, the time is that of reranking. None with fewer than two systems.
+    `systems` are those of a comparison, with a reranker and without; those whose time is unknown are left out. The time
+    is of the whole path; a line leads from each first stage to what is made of it, so that its length is the time of
+    reranking and its rise the gain. Where no first stage was timed, as in older results, the time is that of reranking.
+    None with fewer than two systems.
     """
     from matplotlib.lines import Line2D
 
     whole = any(_time(s, True) is not None for s in systems)
-    timed = [s for s in systems if _time(s, whole) is not None and measure in s["mean"]]
+    timed = [s for s in systems if _time(s, whole) is not None]
     if len(timed) < 2:
         return None
-    points = [(float(_time(s, whole) or 0.0), s["mean"][measure]) for s in timed]
+    points = [(float(_time(s, whole) or 0.0), s.mean[measure]) for s in timed]
     front = sorted({p for p in points if not any(_dominates(other, p) for other in points)})
     figure = canvas.sheet(3.6)
     axes = figure.subplots()
     axes.plot(*zip(*front, strict=True), color=canvas.BLUE, linewidth=1.4, drawstyle="steps-post", zorder=1)
-    at = {s["label"]: point for s, point in zip(timed, points, strict=True)}
-    lines = [(at[s["own_first_stage"]], at[s["label"]]) for s in timed if s.get("own_first_stage") in at]
+    at = {s.label: point for s, point in zip(timed, points, strict=True)}
+    lines = [(at[s.own_first_stage], at[s.label]) for s in timed if s.own_first_stage in at]
     for one, other in lines:
         axes.plot(*zip(one, other, strict=True), color=canvas.DARK, linewidth=1, linestyle=":", zorder=0)
     looks = [(_ON if p in front else _OFF) | _shape(s) for s, p in zip(timed, points, strict=True)]
@@ -62,72 +61,71 @@ def tradeoff(systems: Sequence[System], measure: str) -> "Figure | None":
         entries.append(
             (Line2D([], [], color=canvas.DARK, linewidth=1, linestyle=":"), "from a first stage to its reranking")
         )
-    if any(s.get("side") == "first_stage" for s in timed):
+    if any(s.side == "first_stage" for s in timed):
         entries.append((Line2D([], [], linestyle="none", **_OFF | {"marker": "s"}), "square: without a reranker"))
     canvas.legend(figure, entries, lower=True)
     _number(figure, axes, points)
     return figure
 
 
-def _time(system: System, whole: bool) -> float | None:
+def _time(system: ComparedSystem, whole: bool) -> float | None:
     """Return the time of a query in ms: of the whole path, or of reranking alone, all that older results know."""
     if whole:
-        total: float | None = (system.get("time") or {}).get("total_ms")
-        return total
-    reranking: float | None = (system["cost"] or {}).get("p50_ms")
-    return reranking
+        return system.time.total_ms
+    return system.cost.p50_ms if system.cost else None
 
 
-def _parts(system: System, x: float) -> str:
-    total = f"{_ms(x)} ms"
-    if system.get("side") != "reranked" or (system.get("time") or {}).get("total_ms") is None:
+def _parts(system: ComparedSystem, x: float) -> str:
+    total, time = f"{_ms(x)} ms", system.time
+    if system.side != "reranked" or time.first_stage_ms is None or time.reranking_p50_ms is None:
         return total
-    return f"{total} = {_ms(system['time']['first_stage_ms'])} + {_ms(system['time']['reranking_p50_ms'])}"
+    return f"{total} = {_ms(time.first_stage_ms)} + {_ms(time.reranking_p50_ms)}"
 
 
 def _ms(x: float) -> str:
     return f"{x:,.{0 if x >= 10 else 1 if x >= 0.1 else 3}f}"
 
 
-def _shape(system: System) -> dict[str, Any]:
-    return {"marker": "s"} if system.get("side") == "first_stage" else {}
+def _shape(system: ComparedSystem) -> dict[str, Any]:
+    return {"marker": "s"} if system.side == "first_stage" else {}
 
 
 @canvas.styled
-def forest(comparison: Mapping[str, Any], measure: str) -> "Figure | None":
+def forest(compared: Comparison, measure: str) -> "Figure | None":
     """Draw each system's change of `measure` against the baseline with its BCa interval, largest change on top.
 
     A filled marker stands for a Holm-adjusted p below 1 - confidence, an open one for all else. None without a system
-    beside the baseline that has the measure.
+    besides the baseline.
     """
     from matplotlib.lines import Line2D
 
-    known = {label: found[measure] for label, found in comparison["against_baseline"].items() if measure in found}
-    if not known:
+    order = sorted(
+        ((label, tests[measure]) for label, tests in compared.against_baseline.items()), key=lambda item: -item[1].mean
+    )
+    if not order:
         return None
-    order = sorted(known.items(), key=lambda item: -item[1]["mean"])
-    alpha = round(1 - comparison["confidence"], 9)
+    alpha = round(1 - compared.confidence, 9)
     placed = canvas.rows([label for label, _ in order])
-    title = f"{comparison['slice']['name']}: {comparison['slice']['queries']:,} queries"
+    title = f"{compared.slice.name}: {compared.slice.queries:,} queries"
     figure = canvas.sheet(placed.height + 0.8)
     axes = figure.subplots()
     ends = [0.0]
     axes.axvline(0, color=canvas.BLACK, linewidth=0.8)
     for (_, found), y in zip(order, placed.centres, strict=True):
-        told = f"{found['mean']:+z.3f}"
-        ends.append(found["mean"])
-        if found["bca_low"] is not None:
-            low, high = found["bca_low"], found["bca_high"]
+        told = f"{found.mean:+z.3f}"
+        ends.append(found.mean)
+        low, high = found.bca_low, found.bca_high
+        if low is not None and high is not None:
             axes.plot([low, high], [y, y], color=canvas.BLUE, linewidth=2, zorder=1)
             told += f" [{low:+z.3f}, {high:+z.3f}]"
             ends += [low, high]
-        sure = found["holm_p"] is not None and found["holm_p"] < alpha
-        axes.plot([found["mean"]], [y], linestyle="none", **(_ON if sure else _OFF))
+        sure = found.holm_p is not None and found.holm_p < alpha
+        axes.plot([found.mean], [y], linestyle="none", **(_ON if sure else _OFF))
         canvas.beside(axes, y, told)
     canvas.label_rows(axes, placed)
     axes.set_xlim(*canvas.room(ends, 0.02))
     canvas.few_ticks(axes.xaxis)
-    against = canvas.wrapped(f"change of {measure} against {comparison['baseline']}", 5.5, 11)
+    against = canvas.wrapped(f"change of {measure} against {compared.baseline}", 5.5, 11)
     figure.supxlabel(against, fontsize=11)
     canvas.grow(figure, 0.2 * against.count("\n"))
     canvas.legend(
@@ -137,7 +135,7 @@ def forest(comparison: Mapping[str, Any], measure: str) -> "Figure | None":
             (Line2D([], [], **_OFF, linestyle="none"), "not clear"),
             (
                 Line2D([], [], color=canvas.BLUE, linewidth=2),
-                f"{comparison['confidence'] * 100:g} % interval (bootstrap, BCa)",
+                f"{compared.confidence * 100:g} % interval (bootstrap, BCa)",
             ),
         ],
         title,

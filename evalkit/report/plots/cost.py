@@ -1,12 +1,13 @@
 """Pictures of cost: how latencies are spread, how they grow with depth and length, and what each system costs."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from evalkit.report.content import numbers, trial
 from evalkit.report.plots import canvas
 from evalkit.report.plots.titles import title
+from evalkit.results.comparison_schema import Comparison, CostFigures
 from evalkit.results.result import Result
 
 if TYPE_CHECKING:
@@ -155,7 +156,7 @@ def latency_grid(result: Result) -> "Figure | None":
 
 
 @canvas.styled
-def costs(compared: Mapping[str, Any], measure: str) -> "Figure | None":
+def costs(compared: Comparison, measure: str) -> "Figure | None":
     """Draw what the systems of a comparison cost, row by row: throughput, latency, memory, and the change of `measure`.
 
     Systems without a cost are left out. None with fewer than two that have one.
@@ -163,65 +164,65 @@ def costs(compared: Mapping[str, Any], measure: str) -> "Figure | None":
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
-    systems = [system for system in compared["systems"] if system.get("cost")]
+    systems = [(system, system.cost) for system in compared.systems if system.cost]
     if len(systems) < 2:
         return None
     figure = canvas.sheet(2 * (0.34 * len(systems) + 0.85))
     panels = figure.subplots(2, 2).ravel()
     rows = list(range(len(systems), 0, -1))
-    for axes, (key, tick, label) in zip(panels, _BARS):
-        for y, system in zip(rows, systems, strict=True):
-            value, end = system["cost"].get(key), system["cost"].get(tick)
+    for axes, (ends_of, label) in zip(panels, _BARS):
+        ends = [ends_of(cost) for _, cost in systems]
+        for y, (value, end) in zip(rows, ends, strict=True):
             if value is not None:
                 axes.barh(y, value, 0.5, color=canvas.LIGHT)
             if end is not None:
                 axes.vlines(end, y - 0.36, y + 0.36, color=canvas.BLACK, linewidth=2)
             canvas.beside(axes, y, " / ".join(numbers.amount(v) for v in (value, end) if v is not None))
-        known = [v for s in systems for v in (s["cost"].get(key), s["cost"].get(tick)) if v is not None]
+        known = [v for pair in ends for v in pair if v is not None]
         axes.set_xlim(0, max(known, default=0) * 1.04 or 1)
         canvas.few_ticks(axes.xaxis, 3, thousands=True)
         axes.set_title(label, loc="left", fontsize=canvas.SMALL)
-    _changes(panels[-1], compared, measure, list(zip(rows, systems, strict=True)))
+    _changes(panels[-1], compared, measure, [(y, system.label) for y, (system, _) in zip(rows, systems, strict=True)])
     for axes in panels:
         axes.set_ylim(0.4, len(systems) + 0.6)
         axes.set_yticks(rows, [str(n) for n in range(1, len(systems) + 1)], fontsize=canvas.SMALL)
         axes.tick_params(axis="y", length=0)
         axes.grid(axis="x")
-    labels = canvas.with_device(systems)
+    labels = canvas.with_device([system for system, _ in systems])
     canvas.legend(
         figure,
         [
-            (Line2D([], [], linestyle="none"), f"{n}. {label}{' (baseline)' * (s['label'] == compared['baseline'])}")
-            for n, (label, s) in enumerate(zip(labels, systems, strict=True), 1)
+            (Line2D([], [], linestyle="none"), f"{n}. {label}{' (baseline)' * (s.label == compared.baseline)}")
+            for n, (label, (s, _)) in enumerate(zip(labels, systems, strict=True), 1)
         ],
-        f"{compared['slice']['name']}: {compared['slice']['queries']:,} queries",
+        f"{compared.slice.name}: {compared.slice.queries:,} queries",
     )
     canvas.legend(
         figure,
         [
             (Patch(color=canvas.LIGHT), "first figure"),
             (Line2D([], [], color=canvas.BLACK, linewidth=2, marker="|", linestyle="none"), "second figure"),
-            (Line2D([], [], **_INTERVAL), f"{100 * compared['confidence']:g} % interval of the change"),
+            (Line2D([], [], **_INTERVAL), f"{100 * compared.confidence:g} % interval of the change"),
         ],
         lower=True,
     )
     return figure
 
 
-def _changes(axes: "Axes", compared: Entry, measure: str, rows: Sequence[tuple[int, Entry]]) -> None:
+def _changes(axes: "Axes", compared: Comparison, measure: str, rows: Sequence[tuple[int, str]]) -> None:
     ends = [0.0]
     axes.axvline(0, color=canvas.BLACK, linewidth=0.8)
-    for y, system in rows:
-        test = compared["against_baseline"].get(system["label"], {}).get(measure)
-        if test is None:
-            canvas.beside(axes, y, "baseline" if system["label"] == compared["baseline"] else "")
+    for y, label in rows:
+        if label == compared.baseline:
+            canvas.beside(axes, y, "baseline")
             continue
-        if test["low"] is not None:
-            axes.plot([test["low"], test["high"]], [y, y], **_INTERVAL)
-            ends += [test["low"], test["high"]]
-        axes.plot([test["mean"]], [y], **_POINT)
-        ends.append(test["mean"])
-        canvas.beside(axes, y, f"{test['mean']:+z.4f}")
+        test = compared.against_baseline[label][measure]
+        if test.low is not None and test.high is not None:
+            axes.plot([test.low, test.high], [y, y], **_INTERVAL)
+            ends += [test.low, test.high]
+        axes.plot([test.mean], [y], **_POINT)
+        ends.append(test.mean)
+        canvas.beside(axes, y, f"{test.mean:+z.4f}")
     axes.set_xlim(*canvas.room(ends, 0.002))
     canvas.few_ticks(axes.xaxis, 3)
     axes.set_title(f"change of {canvas.readable(measure)}", loc="left", fontsize=canvas.SMALL)
@@ -268,11 +269,12 @@ _PERCENTILES = ("p50", "p90", "p95", "p99")
 _OF_GRID = {"depth": "passages of a query", "length": "tokens a pair"}
 """What the cells of a grid differ in, and what their axes say."""
 _UNITS = {"depth": "passages", "length": "tokens a pair"}
-_BARS = (
-    ("pairs_per_s", "", "pairs/s, end to end"),
-    ("p50_ms", "p99_ms", "latency of a query, ms: p50 / p99"),
-    ("peak_mb", "weights_mb", "memory, MiB: peak / weights"),
+_BARS: tuple[tuple[Callable[[CostFigures], tuple[float | None, float | None]], str], ...] = (
+    (lambda cost: (cost.pairs_per_s, None), "pairs/s, end to end"),
+    (lambda cost: (cost.p50_ms, cost.p99_ms), "latency of a query, ms: p50 / p99"),
+    (lambda cost: (cost.peak_mb, cost.weights_mb), "memory, MiB: peak / weights"),
 )
+"""Each panel's bar and tick, and its title."""
 _INTERVAL: dict[str, Any] = {"color": canvas.BLUE, "linewidth": 2, "zorder": 1}
 _SPAN: dict[str, Any] = {"color": canvas.DARK, "linewidth": 2, "zorder": 1}
 _OPEN: dict[str, Any] = {"color": canvas.DARK, "linewidth": 1.5, "linestyle": ":", "zorder": 1}

@@ -3,22 +3,26 @@
 It holds neither times nor paths nor dates, so that a baseline from one machine holds on another.
 """
 
+import functools
 import hashlib
 import json
 import math
 import os
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from evalkit.boundary.atomic import write_whole
+from pydantic import ConfigDict, Field, TypeAdapter
+
+from evalkit.boundary.atomic import write_atomically
 from evalkit.boundary.text import quoted
-from evalkit.boundary.validation import COUNT, ID, Each, Limited, Many, misfit
+from evalkit.boundary.typed import Count, Id, Integer, NonNegative, Number, Share, typed
 from evalkit.errors import EvalkitError
 from evalkit.evaluation.measures import parse
-from evalkit.results.gate.limits import CHECKS, STORED
+from evalkit.results.gate.limits import CHECKS
 from evalkit.results.reading import Finished, read_json
+from evalkit.results.same_data import SliceIdentity, slice_identity
 from evalkit.types import SCHEMA_VERSION, Hit, Settings
 
 PerQuery = Mapping[str, Mapping[str, float]]
@@ -30,15 +34,83 @@ _SYSTEM_KEYS = (
     "name", "method", "k1", "b", "analysis", "architecture", "layers", "hidden", "parameters", "revision", "pooling",
     "normalize", "query_prefix", "doc_prefix", "prompt", "max_length", "truncation", "precision", "dtype", "tag",
 )  # fmt: skip
-"""What makes a system, out of what a first stage or a reranker says of itself: nothing that a machine makes."""
+"""What makes a system, of the settings of a first stage or a reranker: nothing that depends on the machine."""
+_SIDES: tuple[Literal["query", "passage"], ...] = ("query", "passage")
+
+
+@dataclass(frozen=True)
+class ScoringCounts:
+    """How many pairs were scored and how many queries reordered, and what was amiss with them."""
+
+    pairs: Count
+    pairs_unscored: Count
+    truncated_pairs: Count
+    tied_pairs: Count
+    queries_with_constant_score: Count
+    queries_reordered: Count
+    queries_without_hits: Count
+
+
+@dataclass(frozen=True)
+class OwnLimits:
+    """Limits of the gate that a baseline needs and that are not the defaults; None where the default holds."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")  # a limit that is not known would silently not hold
+
+    max_tied_share: NonNegative | None = None
+    max_below_first_stage: NonNegative | None = None
+    max_truncated_share: NonNegative | None = None
+    max_unknown_share: NonNegative | None = None
+    max_latency_ratio: NonNegative | None = None
+    max_scoring_ratio: NonNegative | None = None
+    max_memory_ratio: NonNegative | None = None
+    skip: Sequence[str] = ()
+    """Checks that cannot pass."""
+
+
+@dataclass(frozen=True)
+class Means:
+    """Means of one measure over the queries."""
+
+    first_stage: Share
+    reranked: Share
+    ceiling: Share
+    """Over perfect orders of the candidates."""
+
+
+@dataclass(frozen=True)
+class QueryEntry:
+    """One query: its values by measure, and the best passages with their logits."""
+
+    first_stage: Mapping[str, Share]
+    reranked: Mapping[str, Share]
+    top: Sequence[tuple[Id, Number]]
+
+
+@dataclass(frozen=True)
+class BaselineFile:
+    """The definition of a baseline's file; what is None is not written."""
+
+    checksum: str
+    schema_version: Integer
+    slice: SliceIdentity
+    depth: Annotated[Integer, Field(gt=0)]
+    first_stage: Settings
+    reranker: Settings
+    measures: Sequence[str]
+    means: Mapping[str, Means]
+    per_query: Mapping[Id, QueryEntry]
+    scoring: ScoringCounts
+    unjudged_at_10: Share
+    unknown: Mapping[Literal["query", "passage"], Share] | None = None
+    limits: OwnLimits | None = None
 
 
 @dataclass(frozen=True)
 class Baseline:
-    """What the gate compares; a new result is brought into the same form, with the same rounding."""
+    """What the gate compares: the same values, by measure; a new result is brought into the same form."""
 
-    slice: Settings
-    """name, lang, relevance_level, and the fingerprints of queries, docs and judgments."""
+    slice: SliceIdentity
     depth: int
     first_stage: Settings
     reranker: Settings
@@ -48,30 +120,29 @@ class Baseline:
     """Mean of each measure over perfect orders of the candidates."""
     unjudged_at_10: float
     """Of the reranked list."""
-    scoring: Mapping[str, int]
-    """Counts: pairs, and how many of them are tied, truncated or unscored; queries without hits or with one score."""
+    scoring: ScoringCounts
     top: Mapping[str, tuple[Hit, ...]]
     """query_id -> the best `KEPT_HITS` reranked passages with their logits."""
-    unknown: Mapping[str, float] = field(default_factory=dict)
-    """query, passage -> share of tokens that the model's vocabulary lacks, of a result that says so."""
+    unknown: Mapping[Literal["query", "passage"], float] = field(default_factory=dict)
+    """Share of tokens that the model's vocabulary lacks, where the result has it."""
     limits: Settings = field(default_factory=dict)
     """Limits of the gate that this baseline needs and that are not the defaults; see `own_limits.py`."""
 
-    def mean(self, label: str, measure: str) -> float:
-        """Return the mean over queries of ``first`` or ``reranked``."""
-        values = getattr(self, label)[measure].values()
+    def mean(self, label: Literal["first", "reranked"], measure: str) -> float:
+        """Return the mean of one measure over the queries, before or after reranking."""
+        values = (self.first if label == "first" else self.reranked)[measure].values()
         return math.fsum(values) / len(values)
 
 
 def of(finished: Finished) -> Baseline:
-    """Return what a baseline keeps of a finished trial: measures to 6 decimals, logits to 4.
+    """Return the baseline of a finished trial: measures with 6 decimals, logits with 4.
 
     Raises:
         EvalkitError: the result lacks a part.
     """
     try:
         effective, effect = finished.result["effective"], finished.result["effectiveness"]
-        facts, depth = effective["slice"], int(effective["depth"])
+        depth = int(effective["depth"])
         per_query = {
             label: {
                 measure: {query_id: round(float(value), 6) for query_id, value in sorted(values.items())}
@@ -80,7 +151,7 @@ def of(finished: Finished) -> Baseline:
             for label in ("first_stage", "reranked")
         }
         new = Baseline(
-            slice={key: facts[key] for key in ("name", "lang", "relevance_level", "fingerprints")},
+            slice=slice_identity(effective["slice"]),
             depth=depth,
             first_stage=_system(effective["first_stage"]),
             reranker=_system(effective["reranker"]),
@@ -88,7 +159,7 @@ def of(finished: Finished) -> Baseline:
             reranked=per_query["reranked"],
             ceiling={measure: round(float(value), 6) for measure, value in effect["ceiling"]["mean"].items()},
             unjudged_at_10=round(float(effect["unjudged_at_10"]["reranked"]), 6),
-            scoring={key: int(effective["scoring"][key]) for key in _COUNTS},
+            scoring=ScoringCounts(**{one.name: effective["scoring"][one.name] for one in fields(ScoringCounts)}),
             top={
                 query_id: tuple(
                     Hit(hit.doc_id, round(hit.score, 4))
@@ -98,14 +169,19 @@ def of(finished: Finished) -> Baseline:
             },
             unknown={
                 side: round(float(share), 6)
-                for side in ("query", "passage")
+                for side in _SIDES
                 if (share := effective["scoring"].get(f"unknown_{side}_share")) is not None
             },
         )
         ranked = sum(min(len(hits), depth) for hits in finished.reranked.rankings.values())
-        if ranked != new.scoring["pairs"]:
-            raise ValueError(f"reranked.trec ranks {ranked} of {new.scoring['pairs']} candidates")
-        _check(new)
+        if ranked != new.scoring.pairs:
+            raise ValueError(f"reranked.trec ranks {ranked} of {new.scoring.pairs} candidates")
+        if new.first.keys() != new.reranked.keys():
+            raise ValueError("it has other measures before reranking than after it")
+        for measure, values in (*new.first.items(), *new.reranked.items()):
+            if values.keys() != new.top.keys():
+                raise ValueError(f"{measure} does not have one value for each query")
+        _refuse_unlike_parts(typed(_file_type(), _content(new) | {"checksum": ""}))
         return new
     except (EvalkitError, KeyError, TypeError, ValueError, AttributeError, StopIteration, OverflowError) as error:
         raise EvalkitError(
@@ -114,38 +190,21 @@ def of(finished: Finished) -> Baseline:
         ) from None
 
 
-_COUNTS = (
-    "pairs", "pairs_unscored", "truncated_pairs", "tied_pairs", "queries_with_constant_score", "queries_reordered",
-    "queries_without_hits",
-)  # fmt: skip
-
-
-def _check(baseline: Baseline) -> None:
-    """Raise a KeyError or ValueError where parts do not fit one another: nothing below looks twice."""
-    if not baseline.reranked or not baseline.top:
+def _refuse_unlike_parts(content: BaselineFile) -> None:
+    """Raise a ValueError or an EvalkitError where parts contradict one another."""
+    if not content.measures or not content.per_query:
         raise ValueError("it has no measures or no queries")
-    if not all(0 <= count < 2**63 for count in baseline.scoring.values()):
-        raise ValueError("a count is below 0, or beyond 64 bits")
-    for part in ("queries", "docs", "judgments"):
-        _ = baseline.slice["fingerprints"][part]
-    _ = baseline.slice["name"], baseline.slice["relevance_level"]
-    if not (baseline.first.keys() == baseline.reranked.keys() == baseline.ceiling.keys()):
-        raise ValueError("its lists have different measures")
-    for label in (baseline.first, baseline.reranked):
-        for measure, values in label.items():
-            parse(measure, baseline.depth)
-            if values.keys() != baseline.top.keys():
-                raise ValueError(f"{measure} is not there for each query")
-            if not all(0 <= value <= 1 for value in values.values()):  # false for NaN too
-                raise ValueError(f"{measure} is not between 0 and 1 for each query")
-    if not all(math.isfinite(hit.score) for hits in baseline.top.values() for hit in hits):
-        raise ValueError("a logit is not a finite number")
-    if not all(0 <= value <= 1 for value in (*baseline.ceiling.values(), baseline.unjudged_at_10)):
-        raise ValueError("a mean is not between 0 and 1")
-    if not all(0 <= value <= 1 for value in baseline.unknown.values()):
-        raise ValueError("a share of unknown tokens is not between 0 and 1")
-    if not set(baseline.limits.get("skip", ())) <= set(CHECKS) - {"logits_finite"}:
-        raise ValueError("its limits skip a check that there is not, or that cannot be skipped")
+    if different := set(content.measures) ^ content.means.keys():
+        raise ValueError(f"measures and means differ in {', '.join(map(quoted, sorted(different)[:5]))}")
+    for measure in content.measures:
+        parse(measure, content.depth)
+    for query_id, entry in content.per_query.items():
+        for side, values in (("first_stage", entry.first_stage), ("reranked", entry.reranked)):
+            if missing := set(content.measures) - values.keys():
+                raise ValueError(f"per_query.{query_id}.{side} has no {quoted(min(missing))}"[:200])
+    for check in content.limits.skip if content.limits else ():
+        if check not in CHECKS or check == "logits_finite":
+            raise ValueError(f"limits.skip has {quoted(check)}, which is no check that can be skipped")
 
 
 def _system(facts: Settings) -> dict[str, Any]:
@@ -171,29 +230,51 @@ def _line(key: str, value: Any, indent: str) -> str:
 
 
 def _content(baseline: Baseline) -> dict[str, Any]:
-    entries = asdict(baseline) | {"schema_version": SCHEMA_VERSION}
-    first, reranked, ceiling, top = (entries.pop(key) for key in ("first", "reranked", "ceiling", "top"))
-    for optional in ("unknown", "limits"):  # what a baseline does not need is not in its file
-        if not entries[optional]:
+    """Return the content of the file without its checksum, sorted by name."""
+    found = BaselineFile(
+        checksum="",
+        schema_version=SCHEMA_VERSION,
+        slice=baseline.slice,
+        depth=baseline.depth,
+        first_stage=baseline.first_stage,
+        reranker=baseline.reranker,
+        measures=list(baseline.first),
+        means={
+            measure: Means(
+                first_stage=round(baseline.mean("first", measure), 6),
+                reranked=round(baseline.mean("reranked", measure), 6),
+                ceiling=baseline.ceiling[measure],
+            )
+            for measure in baseline.first
+        },
+        per_query={
+            query_id: QueryEntry(
+                first_stage={measure: values[query_id] for measure, values in baseline.first.items()},
+                reranked={measure: values[query_id] for measure, values in baseline.reranked.items()},
+                top=[(hit.doc_id, hit.score) for hit in hits],
+            )
+            for query_id, hits in baseline.top.items()
+        },
+        scoring=baseline.scoring,
+        unjudged_at_10=baseline.unjudged_at_10,
+        unknown=baseline.unknown or None,
+        limits=OwnLimits(**baseline.limits) if baseline.limits else None,
+    )
+    entries = asdict(found)
+    del entries["checksum"]
+    for optional in ("unknown", "limits"):
+        if entries[optional] is None:
             del entries[optional]
-    entries["means"] = {
-        measure: {
-            "first_stage": round(baseline.mean("first", measure), 6),
-            "reranked": round(baseline.mean("reranked", measure), 6),
-            "ceiling": ceiling[measure],
-        }
-        for measure in first
-    }
-    entries["measures"] = list(first)
-    entries["per_query"] = {
-        query_id: {
-            "first_stage": {measure: values[query_id] for measure, values in first.items()},
-            "reranked": {measure: values[query_id] for measure, values in reranked.items()},
-            "top": [[hit[0], hit[1]] for hit in top[query_id]],
-        }
-        for query_id in top
-    }
+    if found.slice.fingerprints.excluded is None:
+        del entries["slice"]["fingerprints"]["excluded"]
+    if found.limits:
+        entries["limits"] = _stated(found.limits)
     return dict(sorted(entries.items()))
+
+
+def _stated(limits: OwnLimits) -> dict[str, Any]:
+    """Return the limits that are not the default's."""
+    return {name: value for name, value in asdict(limits).items() if value is not None and value != ()}
 
 
 def _checksum(content: Mapping[str, Any]) -> str:
@@ -230,61 +311,35 @@ def read(path: Path) -> Baseline:
             "python -m evalkit baseline RESULT"
         )
     try:
-        if wrong := misfit(content, _SHAPE, "it"):
-            raise ValueError(wrong)
-        per_query = content["per_query"]
-
-        def values(label: str) -> dict[str, dict[str, float]]:
-            return {m: {q: float(entry[label][m]) for q, entry in per_query.items()} for m in content["measures"]}
-
-        found = Baseline(
-            slice=dict(content["slice"]),
-            depth=content["depth"],
-            first_stage=dict(content["first_stage"]),
-            reranker=dict(content["reranker"]),
-            first=values("first_stage"),
-            reranked=values("reranked"),
-            ceiling={measure: float(entry["ceiling"]) for measure, entry in content["means"].items()},
-            unjudged_at_10=float(content["unjudged_at_10"]),
-            scoring={key: content["scoring"][key] for key in _COUNTS},
-            top={q: tuple(Hit(d, float(score)) for d, score in entry["top"]) for q, entry in per_query.items()},
-            unknown={side: float(share) for side, share in content.get("unknown", {}).items()},
-            limits=dict(content.get("limits", {})),
-        )
-        _check(found)
-        return found
-    except (EvalkitError, KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
+        return _of_file(typed(_file_type(), content | {"checksum": stated}))
+    except (EvalkitError, ValueError, RecursionError) as error:
         raise EvalkitError(
-            f"{path} is no whole baseline ({type(error).__name__}: {str(error)[:200]}); write it anew with "
-            "python -m evalkit baseline RESULT"
+            f"{path} is no whole baseline ({str(error)[:300]}); write it anew with python -m evalkit baseline RESULT"
         ) from None
 
 
-_FROM_0 = Limited(float, lambda number: number >= 0, "a number from 0 up")
-_SHAPE = {
-    "slice": {
-        "name": str,
-        "relevance_level": int,
-        "fingerprints": dict.fromkeys(("queries", "docs", "judgments"), str),
-    },
-    "depth": Limited(int, lambda number: number > 0, "1 or more"),
-    "first_stage": Each(Any),
-    "reranker": Each(Any),
-    "measures": list[str],
-    "means": Each({"ceiling": float}),
-    "unjudged_at_10": float,
-    "scoring": dict.fromkeys(_COUNTS, COUNT),
-    "unknown?": {"query?": float, "passage?": float},
-    "limits?": {**dict.fromkeys((f"{name}?" for name in STORED), _FROM_0), "skip?": list[str]},
-    "per_query": Each(
-        {
-            "first_stage": Each(float),
-            "reranked": Each(float),
-            "top": Many(Limited(list, lambda hit: len(hit) == 2 and not misfit(hit[0], ID, ""), "an id and a score")),
-        },
-        ID,
-    ),
-}
+@functools.cache
+def _file_type() -> TypeAdapter[BaselineFile]:
+    return TypeAdapter(BaselineFile)
+
+
+def _of_file(content: BaselineFile) -> Baseline:
+    _refuse_unlike_parts(content)
+    entries = content.per_query.items()
+    return Baseline(
+        slice=content.slice,
+        depth=content.depth,
+        first_stage=content.first_stage,
+        reranker=content.reranker,
+        first={m: {query_id: entry.first_stage[m] for query_id, entry in entries} for m in content.measures},
+        reranked={m: {query_id: entry.reranked[m] for query_id, entry in entries} for m in content.measures},
+        ceiling={measure: means.ceiling for measure, means in content.means.items()},
+        unjudged_at_10=content.unjudged_at_10,
+        scoring=content.scoring,
+        top={query_id: tuple(Hit(doc_id, score) for doc_id, score in entry.top) for query_id, entry in entries},
+        unknown=content.unknown or {},
+        limits=_stated(content.limits) if content.limits else {},
+    )
 
 
 def write(baseline: Baseline, path: Path) -> None:
@@ -295,6 +350,6 @@ def write(baseline: Baseline, path: Path) -> None:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, dump(baseline))
+        write_atomically(path, dump(baseline))
     except OSError as error:
         raise EvalkitError(f"cannot write {path}: {error.strerror or error}; name another file with --output") from None

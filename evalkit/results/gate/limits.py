@@ -33,9 +33,9 @@ class Limits:
     false_alarms: float = 0.05
     """Chance that any of the measures is called worse where none is: over all of them, corrected for their number."""
     confidence: float = 0.95
-    """Of the lower bound of the mean change, by which a measure is called not worse."""
+    """Confidence of the lower bound of the mean change, which decides whether a measure is called not worse."""
     power: float = 0.8
-    """Probability with which the smallest detectable drop, which is printed, would be seen."""
+    """Probability of detecting a true drop of the size that is printed as the smallest detectable one."""
     tolerance: dict[str, float] = field(default_factory=lambda: _each(0.02, RR=0.04, Success=0.04))
     """The drop that the lower bound has to rule out, by measure (nDCG@10) or kind of measure (nDCG)."""
     require: str = NO_SHOWN_DROP
@@ -43,18 +43,19 @@ class Limits:
     max_drop: dict[str, float | None] = field(default_factory=lambda: _no_limits())
     """A hard limit for the fall of the mean, by measure or kind of measure: chance alone can exceed it."""
     max_recall_drop: float | None = 0.01
-    """Of the first stage, at the largest cutoff measured; where no recall is measured, of the ceiling."""
+    """Drop of the first stage's recall at the largest cutoff measured; where no recall is measured, of the ceiling."""
     max_tied_share: float | None = 0.05
-    """Of pairs that share their score with another one of their query."""
+    """Share of pairs that have the same score as another pair of their query."""
     max_below_first_stage: float | None = 0.0
     """How far the mean after reranking may be below that before it, in the first measure."""
     max_truncated_share: float | None = 0.1
+    """Share of pairs that are truncated, as they are longer than reranker.max_length."""
     max_unknown_share: float | None = 0.1
-    """Of the tokens of queries, and of those of passages, that the model's vocabulary lacks."""
+    """Share of the tokens of queries, and of those of passages, that the model's vocabulary lacks."""
     max_unscored_rise: float | None = 0.01
-    """In the share of candidates that the reranker says nothing of."""
+    """Rise of the share of candidates that the reranker gives no score."""
     max_unjudged_rise: float | None = 0.1
-    """In the share of unjudged passages in the reranked top 10."""
+    """Rise of the share of unjudged passages in the reranked top 10."""
     max_score_drift: float | None = 0.02
     """Largest change of a stored logit, where the ranking is as stored."""
     max_latency_ratio: float | None = None
@@ -64,14 +65,19 @@ class Limits:
     max_memory_ratio: float | None = None
     """Peak memory of the trial over that of the calibration workload, both above what the process held before."""
     max_p50_ms: float | None = None
+    """Median latency of a query, in milliseconds; it holds on one machine only, as do the four below."""
     max_p99_ms: float | None = None
+    """99th percentile of the latency of a query, in milliseconds."""
     min_pairs_per_s: float | None = None
+    """Pairs scored in a second, when all are scored at once."""
     max_rss_mb: float | None = None
+    """Peak resident memory of the trial's process, in MiB."""
     max_cuda_mb: float | None = None
+    """Peak GPU memory that torch allocated, in MiB."""
     skip: list[str] = field(default_factory=list)
     """Names of checks that are not to fail the gate."""
     worst: int = 5
-    """How many of the queries that lost most are listed."""
+    """How many of the queries that lost most are printed."""
 
     def check(self) -> None:
         """Raise an EvalkitError for a limit that is negative, no number, or out of its range."""

@@ -36,15 +36,15 @@ def failing(new: Baseline, finished: Finished, limits: Limits) -> tuple[Check, .
 
 def needed(new: Baseline, finished: Finished, limits: Limits, checks: Collection[Check]) -> dict[str, Any]:
     """Return the settings with which `checks`, all those that fail, pass: limits, or a check to be skipped."""
-    pairs = max(new.scoring["pairs"], 1)
+    pairs = max(new.scoring.pairs, 1)
     measure = next(iter(new.reranked))
     below = new.mean("first", measure) - new.mean("reranked", measure)
     ratios = figures(finished.result.get("cost"))
     found = {
-        "max_tied_share": _up(new.scoring["tied_pairs"] / pairs, 2),
+        "max_tied_share": _up(new.scoring.tied_pairs / pairs, 2),
         # With the room that the measure itself has, or the next run of the same system would fail by chance.
         "max_below_first_stage": _up(below + limits.of(limits.tolerance, measure), 3),
-        "max_truncated_share": _up(new.scoring["truncated_pairs"] / pairs, 2),
+        "max_truncated_share": _up(new.scoring.truncated_pairs / pairs, 2),
         "max_unknown_share": _up(max(new.unknown.values(), default=0.0), 2),
         **{name: _up(_ROOM * ratios.get(STORED[name], 0.0), 1) for name in RATIOS},
     }

@@ -18,7 +18,7 @@ def first_stage(baseline: Baseline, now: Baseline, limits: Limits) -> Check:
         name = next(iter(now.ceiling))
         before, after = baseline.ceiling[name], now.ceiling[name]
         name = f"ceiling of {name}"
-    lost = now.scoring["queries_without_hits"] - baseline.scoring["queries_without_hits"]
+    lost = now.scoring.queries_without_hits - baseline.scoring.queries_without_hits
     figures = f"{name} of the first stage {before:.4f} -> {after:.4f}"
     if lost > 0:
         figures += f", and {lost} more queries find nothing"
@@ -35,8 +35,8 @@ def first_stage(baseline: Baseline, now: Baseline, limits: Limits) -> Check:
 
 def scores(baseline: Baseline, now: Baseline, limits: Limits) -> Iterator[Check]:
     """Yield what is wrong with scores whatever they do to the measures, each with its own message."""
-    counts, pairs = now.scoring, max(now.scoring["pairs"], 1)
-    constant = counts["queries_with_constant_score"] - baseline.scoring["queries_with_constant_score"]
+    counts, pairs = now.scoring, max(now.scoring.pairs, 1)
+    constant = counts.queries_with_constant_score - baseline.scoring.queries_with_constant_score
     if constant > 0:
         yield Check(
             "scores_vary",
@@ -47,7 +47,7 @@ def scores(baseline: Baseline, now: Baseline, limits: Limits) -> Iterator[Check]
     else:
         yield _share(
             "scores_vary",
-            counts["tied_pairs"] / pairs,
+            counts.tied_pairs / pairs,
             limits.max_tied_share,
             "max_tied_share",
             "of the pairs share their score with another one of their query: scores were rounded, clipped or lost",
@@ -56,7 +56,7 @@ def scores(baseline: Baseline, now: Baseline, limits: Limits) -> Iterator[Check]
     yield _above(now, limits)
     yield _share(
         "truncated",
-        counts["truncated_pairs"] / pairs,
+        counts.truncated_pairs / pairs,
         limits.max_truncated_share,
         "max_truncated_share",
         f"of the pairs were cut to {now.reranker.get('max_length', 'the maximum number of')} tokens",
@@ -65,8 +65,8 @@ def scores(baseline: Baseline, now: Baseline, limits: Limits) -> Iterator[Check]
         yield _unknown(baseline, now, limits)
     yield _rise(
         "unscored",
-        baseline.scoring["pairs_unscored"] / max(baseline.scoring["pairs"], 1),
-        counts["pairs_unscored"] / pairs,
+        baseline.scoring.pairs_unscored / max(baseline.scoring.pairs, 1),
+        counts.pairs_unscored / pairs,
         limits.max_unscored_rise,
         "max_unscored_rise",
         "share of candidates without a score",
@@ -82,7 +82,7 @@ def scores(baseline: Baseline, now: Baseline, limits: Limits) -> Iterator[Check]
 
 
 def _order(baseline: Baseline, now: Baseline) -> Check:
-    if changed := now.scoring["queries_reordered"]:
+    if changed := now.scoring.queries_reordered:
         return Check("order_changed", "passed", f"the reranker changed the order of {changed} queries")
     if baseline.reranker.get("name") == now.reranker.get("name") == "none":
         return Check("order_changed", "passed", "there is no reranker, as in the baseline")

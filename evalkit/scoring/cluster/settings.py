@@ -1,4 +1,4 @@
-"""What a user says of a cluster, and what is wrong with it, before anything is started; nothing here needs Ray."""
+"""The settings of a Ray cluster, and the checks of them before anything is started; nothing here needs Ray."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,24 +8,26 @@ from typing import Any
 from evalkit.errors import EvalkitError
 
 
-@dataclass(frozen=True)
+@dataclass  # not frozen: it is the configuration's schema too, and OmegaConf sets no field of a frozen one
 class RaySettings:
-    """How many workers there are, what each of them gets, and what happens when one is lost."""
+    """The configuration's group ``executor`` for Ray: workers, the resources of each, and what to do when one dies."""
 
+    name: str = "ray"
+    """The executor: ``ray``."""
     workers: int | None = None
-    """Actors, each with a model of its own; None for as many as the cluster has room for."""
-    num_gpus: float = 1
+    """Number of workers (Ray actors), each with its own copy of the model; None for as many as the cluster has room."""
+    num_gpus: float = 1.0
     """GPUs of each worker; 0 for workers that compute on CPUs."""
-    num_cpus: float = 0
-    """CPUs of each worker that has no GPU, and threads of its torch."""
+    num_cpus: float = 0.0
+    """CPUs of each worker without a GPU, and the number of its torch threads."""
     address: str = "local"
-    """``local`` starts Ray on this machine alone; ``auto`` or an address joins a cluster that is there."""
+    """``local`` starts Ray on this machine only; ``auto`` or HOST:PORT joins a running cluster."""
     batches_per_block: int = 8
-    """Batches that travel and are lost together; fewer of them keep Ray's scheduler busier."""
+    """Batches sent together, and lost together if a worker dies; fewer per block mean more work for Ray's scheduler."""
     retries: int = 3
-    """How often a block is given to a worker again after one has died over it."""
+    """How often a block is sent to another worker after the one that had it died."""
     timeout_s: float = 1800.0
-    """How long to wait while nothing at all comes back; loading the model counts."""
+    """Seconds to wait while no result at all comes back, loading the model included."""
 
     @classmethod
     def of(cls, executor: Mapping[str, Any]) -> "RaySettings":
@@ -36,7 +38,7 @@ class RaySettings:
         """
         if executor["name"] != "ray":
             raise EvalkitError(f"executor={executor['name']}: there is local and ray")
-        return cls(**{key: value for key, value in executor.items() if key != "name"})
+        return cls(**executor)
 
     @property
     def device(self) -> str:

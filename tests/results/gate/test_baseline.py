@@ -1,7 +1,7 @@
 import hashlib
 import json
 import os
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evalkit.boundary.text import storable_id
+from evalkit.boundary.text import escape_id
 from evalkit.errors import EvalkitError
 from evalkit.rerankers.trec_run import TrecRun
 from evalkit.results.gate import baseline
+from evalkit.results.gate.limits import STORED
 from evalkit.results.reading import Finished
 from evalkit.types import Hit, Run
 from tests.conftest import REPOSITORY
@@ -56,7 +57,7 @@ def test_a_baseline_has_the_promised_form_whatever_the_order_of_queries() -> Non
     assert means["RR@10"] == {"first_stage": 0.611111, "reranked": 0.777778, "ceiling": 1.0}  # 11/18, 7/9
 
 
-ids = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=5).map(storable_id) | st.just("ق-1")
+ids = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=5).map(escape_id) | st.just("ق-1")
 shares = st.integers(0, 10**6).map(lambda n: n / 10**6)
 facts = st.dictionaries(ids, st.none() | st.booleans() | shares | ids | st.dictionaries(ids, ids, max_size=2))
 
@@ -75,7 +76,7 @@ def baselines(draw: Any) -> Any:
         ceiling=ceiling,
         top=top,
         unjudged_at_10=draw(shares),
-        slice={**SMALL.slice, "name": draw(ids)},
+        slice=replace(SMALL.slice, name=draw(ids)),
         reranker=draw(facts) | {"name": draw(ids)},
     )
 
@@ -197,6 +198,50 @@ def gone_or_changed(parts: str) -> pytest.MarkDecorator:
 )
 def test_a_baseline_without_a_part_is_refused_though_its_checksum_is_right(tmp_path: Path, case: Any) -> None:
     refused(tmp_path / "ci.json", edited(case))
+
+
+@pytest.mark.parametrize(
+    ("case", "why"),
+    [
+        ("depth", "it has no 'depth'"),
+        ('depth="three"', "depth is 'three', and has to be an integer"),
+        ("depth=true", "depth is True, and has to be an integer"),
+        ("depth=0", "depth is 0, and has to be above 0"),
+        ("slice.name=3", "slice.name is 3, and has to be a text"),
+        ("slice.fingerprints.docs", "slice.fingerprints has no 'docs'"),
+        ("scoring.pairs=-1", "scoring.pairs is -1, and has to be 0 or more"),
+        ("scoring.pairs=9223372036854775808", "9223372036854775808, and has to be an integer of 64 bits"),
+        ("per_query.q1=[]", "per_query.q1 is a list, and has to be a mapping"),
+        ("per_query.q1.reranked.RR@10", "per_query.q1.reranked has no 'RR@10'"),
+        ("per_query.q1.reranked.RR@10=1.5", "per_query.q1.reranked.RR@10 is 1.5, and has to be 1 or less"),
+        ('per_query.q1.top=[["a b", 1]]', "per_query.q1.top.0.0 is 'a b', and has to be an id without white space"),
+        ('per_query.q1.top=[["a"]]', "per_query.q1.top.0 has too few values"),
+        ("means.RR@10", "measures and means differ in 'RR@10'"),
+        ('unknown={"title": 0.5}', "a name in unknown is 'title', and has to be 'query' or 'passage'"),
+        ('limits={"skip": "x"}', "limits.skip is 'x', and has to be a list"),
+        ('limits={"skip": ["x"]}', "limits.skip has 'x', which is no check that can be skipped"),
+        ('limits={"max_of_2031": 3}', "limits has 'max_of_2031', which this version does not know"),
+    ],
+)
+def test_a_damaged_field_is_named_with_what_it_is_and_what_it_has_to_be(tmp_path: Path, case: Any, why: Any) -> None:
+    path = tmp_path / "ci.json"
+    assert refused(path, edited(case)).startswith(f"{path} is no whole baseline (")
+    assert f"{why}); write it anew with python -m evalkit baseline RESULT" in refused(path)
+
+
+def test_fields_of_a_newer_version_are_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "ci.json"
+    path.write_text(edited('seen_by="2031"'), "utf-8")
+    assert baseline.read(path) == SMALL
+
+
+def test_the_limits_that_a_baseline_can_hold_are_those_that_need_no_comparison() -> None:
+    assert {field.name for field in fields(baseline.OwnLimits)} == {*STORED, "skip"}
+
+
+def test_the_baseline_in_the_repository_is_read_and_written_as_it_is() -> None:
+    path = REPOSITORY / "reports" / "baselines" / "ci.json"
+    assert baseline.dump(baseline.read(path)) == path.read_text("utf-8")
 
 
 @gone_or_changed(

@@ -480,12 +480,12 @@ def base(**changes: Any) -> Baseline:
 
 
 def test_the_same_data_under_another_name_can_be_compared() -> None:
-    refuse_unlike(base(), base(slice={**base().slice, "name": "elsewhere"}))
+    refuse_unlike(base(), base(slice=replace(base().slice, name="elsewhere")))
 
 
 def test_another_relevance_level_cannot() -> None:
     with pytest.raises(EvalkitError, match="counts grade 1 and above as relevant, the result 2 and above"):
-        refuse_unlike(base(), base(slice={**base().slice, "relevance_level": 2}))
+        refuse_unlike(base(), base(slice=replace(base().slice, relevance_level=2)))
 
 
 def test_another_reranker_can_be_compared_and_is_named() -> None:

@@ -194,7 +194,7 @@ def test_a_result_that_fails_its_own_gate_is_refused_with_the_settings_that_it_n
 def test_limits_that_are_accepted_are_in_the_file_and_in_the_verdict_and_the_gate_holds(place: Any) -> None:
     done = run_here("baseline", "out", "--output", "own.json", "--accept-limits", cwd=place)
     assert done.returncode == 0, done.stderr
-    assert "limits of its own, by which each gate against it judges where it sets no others: gate.max_" in done.stderr
+    assert "limits stored in the baseline, which hold where a gate sets no others: gate.max_" in done.stderr
     stored = json.loads((place / "own.json").read_text())["limits"]
     assert 0.1 < stored["max_truncated_share"] <= 1
     held = run_here("gate", "out", "--baseline", "own.json", "--junit", "own.xml", cwd=place)

@@ -517,13 +517,13 @@ def test_the_store_lies_in_the_cache_unless_told_otherwise(monkeypatch: pytest.M
     for name in ("EVALKIT_HOME", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert cache_dirs.default_path() == tmp_path / ".cache" / "evalkit" / "scores.sqlite"
+    assert cache_dirs.default_store_path() == tmp_path / ".cache" / "evalkit" / "scores.sqlite"
     monkeypatch.setenv("XDG_CACHE_HOME", "relative")
-    assert cache_dirs.default_path() == tmp_path / ".cache" / "evalkit" / "scores.sqlite"
+    assert cache_dirs.default_store_path() == tmp_path / ".cache" / "evalkit" / "scores.sqlite"
     monkeypatch.setenv("XDG_CACHE_HOME", "/cache")
-    assert cache_dirs.default_path() == Path("/cache/evalkit/scores.sqlite")
+    assert cache_dirs.default_store_path() == Path("/cache/evalkit/scores.sqlite")
     monkeypatch.setenv("EVALKIT_HOME", "~/kept")
-    assert cache_dirs.default_path() == tmp_path / "kept" / "scores.sqlite"
+    assert cache_dirs.default_store_path() == tmp_path / "kept" / "scores.sqlite"
 
 
 @pytest.fixture
@@ -580,7 +580,7 @@ def test_indexes_are_shown_and_pruned_with_the_scores(path: Any, run: Any) -> No
     def keep(name: Any, days: Any) -> Any:
         kept = Cache(path.parent / "first_stage", is_shared=True)
         kept.get("bm25", {"name": name}, {"d": name}, lambda: None, lambda _: {"a": np.zeros(125_000)}, lambda _: None)
-        [index] = [index for index in cache.contents(kept.folder) if index.folder not in there]
+        [index] = [index for index in cache.list_entries(kept.folder) if index.folder not in there]
         os.utime(index.folder / "manifest.json", (time.time() - days * 86400,) * 2)
         return there.setdefault(index.folder, days)
 
@@ -593,7 +593,7 @@ def test_indexes_are_shown_and_pruned_with_the_scores(path: Any, run: Any) -> No
     old = min(there, key=lambda folder: -there[folder])
     assert index.startswith(f"  {old.name}  1.0 MB, last used ")
     run("prune", "--space", maintenance.contents(path)[0].digest)
-    assert len(cache.contents(path.parent / "first_stage")) == 1
+    assert len(cache.list_entries(path.parent / "first_stage")) == 1
     keep("new again", 0)
     assert run("prune", "--all")[1][1] == "removed 2 indexes, 2.0 MB"
     assert not any((path.parent / "first_stage").iterdir())
@@ -603,7 +603,7 @@ def test_an_index_that_is_read_is_used(path: Any) -> None:
     kept = Cache(path.parent / "first_stage", is_shared=True)
     for _ in range(2):
         kept.get("bm25", {}, {"d": "x"}, lambda: None, lambda _: {"a": np.zeros(9)}, lambda _: None)
-        [index] = cache.contents(kept.folder)
+        [index] = cache.list_entries(kept.folder)
         assert time.time() - index.used_s < 3600
         os.utime(index.folder / "manifest.json", (0, 0))
 
@@ -619,7 +619,7 @@ def test_a_space_pruned_under_a_running_writer_comes_back_with_its_next_batch(pa
 def test_checking_ends_with_0_if_all_is_well_and_with_1_if_not(path: Any, run: Any) -> None:
     assert run("check") == (0, [f"there is no score store at {path} yet"])
     filled(path)
-    assert run("check") == (0, [f"{path}: all scores are as they were written"])
+    assert run("check") == (0, [f"{path}: all scores are intact"])
     change(path, "UPDATE batches SET checksum = 1 WHERE id < 4")
     code, (line,) = run("check")
     assert code == 1

@@ -1,4 +1,4 @@
-"""What ir_datasets' documentation of a collection says of how it is measured: official measures, relevant grades."""
+"""The official measures of a collection, and the relevance level they imply, from ir_datasets' documentation."""
 
 import re
 from collections.abc import Mapping
@@ -6,34 +6,34 @@ from typing import Any, NamedTuple
 
 
 class Level(NamedTuple):
-    """The lowest grade that counts as relevant, and where that comes from."""
+    """The lowest grade that counts as relevant, and its source."""
 
     level: int
     source: str
     """``setting``, ``official_measures`` (of ir_datasets' documentation), or ``default``."""
 
 
-def level(data: Any) -> Level:
-    """Return the one level that the official measures of an ir_datasets id state, as in RR(rel=2), else 1.
+def relevance_level(data: Any) -> Level:
+    """Return the relevance level in the official measures of an ir_datasets id, as in RR(rel=2).
 
-    Where they state several, none of them can be that of all measures, and it is 1.
+    It is 1 where they have none, or several.
     """
-    stated = {int(found[1]) for name in measures(data) if (found := re.search(r"\brel=(\d+)", name))} - {0}
+    stated = {int(found[1]) for name in official_measures(data) if (found := re.search(r"\brel=(\d+)", name))} - {0}
     return Level(stated.pop(), "official_measures") if len(stated) == 1 else Level(1, "default")
 
 
-def measures(data: Any) -> list[str]:
-    """Return the official measures of an ir_datasets id in the notation of ir_measures; none where it states none."""
+def official_measures(data: Any) -> list[str]:
+    """Return the official measures of an ir_datasets id in the notation of ir_measures; empty if it has none."""
     documentation = data.documentation() if hasattr(data, "documentation") else None
     return [str(name) for name in (documentation or {}).get("official_measures") or ()]
 
 
 def facts(data: Any, qrels: Mapping[str, Mapping[str, int]], used: int) -> dict[str, Any]:
-    """Return what a result says of the documentation: official measures, another level, what the lowest grade means."""
+    """Return what a result records: official measures, a level other than `used`, the meaning of the lowest grade."""
     found: dict[str, Any] = {}
-    if official := measures(data):
+    if official := official_measures(data):
         found["official_measures"] = official
-    documented = level(data)
+    documented = relevance_level(data)
     if documented.source == "official_measures" and documented.level != used:
         found["official_relevance_level"] = documented.level
     lowest = min((grade for grades in qrels.values() for grade in grades.values()), default=0)
