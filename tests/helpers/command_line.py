@@ -51,7 +51,7 @@ def run_here(*arguments: str | Path, cwd: Path, **environment: str) -> Finished:
             patch.setenv(name, value)
         patch.setattr(sys, "path", [*filter(None, environment.get("PYTHONPATH", "").split(os.pathsep)), *sys.path])
         patch.setattr(sys, "argv", [str(main_file), *map(str, arguments)])
-        for name in ("in_fresh_process", "in_kept_process"):
+        for name in ("in_fresh_process", "in_shared_process"):
             patch.setattr(process, name, _called)
         patch.setattr(plots, "save", _saved_blank)
         with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as ended:
