@@ -30,8 +30,8 @@ def where(tmp_path_factory: pytest.TempPathFactory) -> Any:
         (folder / path).parent.mkdir(exist_ok=True)
         (folder / path).write_text(text, "utf-8")
     (folder / "faq.tsv").write_text(FAQ, "utf-8")
-    for name, run in (("mine", run_evalkit), ("packaged", run_here)):
-        trial = (f"reranker={name}", "slice.queries=12", "depth=10", "protocol=quick", f"out_dir={name}")
+    for name, protocol, run in (("mine", "quick", run_evalkit), ("packaged", "none", run_here)):
+        trial = (f"reranker={name}", "slice.queries=12", "depth=10", f"protocol={protocol}", f"out_dir={name}")
         done = evalkit(folder, *trial, run=run)
         assert done.returncode == 0, done.stderr
     return folder

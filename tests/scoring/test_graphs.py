@@ -61,12 +61,19 @@ def scorer(request: pytest.FixtureRequest) -> Any:
     return load(request.getfixturevalue(request.param), batch_tokens=None)
 
 
-@pytest.fixture
-def graphed(scorer: Any) -> Any:
+@pytest.fixture(scope="module")
+def traced(scorer: Any) -> tuple[GraphedModel, Traced]:
     packed = PackedModel(scorer.model, CPU, PRECISIONS["fp32"])
     packed.kernel = Kernel("masked", masked)
     record = Traced()
     return GraphedModel(packed, 1500, record), record
+
+
+@pytest.fixture
+def graphed(traced: tuple[GraphedModel, Traced]) -> tuple[GraphedModel, Traced]:
+    """A model whose graphs were recorded once for all tests, and none replayed yet."""
+    traced[1].replayed.clear()
+    return traced
 
 
 def test_rooms_go_up_to_the_budget_and_no_further_than_pays() -> None:

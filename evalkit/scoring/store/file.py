@@ -243,8 +243,8 @@ def stored_batches(connection: sqlite3.Connection, digest: str) -> Iterator[tupl
         "SELECT id, checksum, records FROM batches WHERE space = (SELECT id FROM spaces WHERE digest = ?) ORDER BY id",
         (digest,),
     )
-    for number, checksum, blob in rows:
-        sound = isinstance(blob, bytes) and len(blob) % RECORD.itemsize == 0 and checksum == checksum(digest, blob)
+    for number, written, blob in rows:
+        sound = isinstance(blob, bytes) and len(blob) % RECORD.itemsize == 0 and written == checksum(digest, blob)
         yield number, blob, sound
 
 

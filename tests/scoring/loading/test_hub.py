@@ -125,7 +125,7 @@ def test_the_variables_of_the_hub_are_heeded(bert_folder: Path, tmp_path: Path) 
     """In a process of its own, since the library reads them when it is imported."""
     script = """
 from evalkit.scoring.loading.model_config import check_classifier
-print(check_classifier("acme/small", None, "reranker.model")[1].commit)
+print(check_classifier("acme/small", None, "reranker.model"))
 """
     with serving(model("acme/small", bert_folder)) as (address, _):
         hub = {"HF_ENDPOINT": address, "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "0", "NO_PROXY": "127.0.0.1",
