@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from evalkit.errors import EvalkitError
 
 if TYPE_CHECKING:
-    from evalkit.scoring.loading.model_files import ModelFiles
+    from evalkit.scoring.loading.sbert_config import SbertConfig
 
 _MAX_LENGTH = 512
 """Tokens of a text, where neither settings nor the model's files state a maximum and it has as many positions."""
@@ -38,7 +38,7 @@ class Used:
     """A sentence on each setting that the model's files contradict, and on what in them was not used."""
 
 
-def used(asked: Asked, files: "ModelFiles", positions: int | None, where: str) -> Used:
+def used(asked: Asked, files: "SbertConfig", positions: int | None, where: str) -> Used:
     """Return how texts become vectors; `positions` is the longest text the model has room for, None if not known yet.
 
     `where` begins each message.
@@ -80,11 +80,11 @@ def used(asked: Asked, files: "ModelFiles", positions: int | None, where: str) -
     )
 
 
-def _stated(files: "ModelFiles") -> dict[str, object]:
+def _stated(files: "SbertConfig") -> dict[str, object]:
     return {"pooling": files.pooling, "normalize": files.normalize, "max_length": files.max_length}
 
 
-def _document(files: "ModelFiles") -> str:
+def _document(files: "SbertConfig") -> str:
     return next((files.prompts[name] for name in _DOCUMENT if name in files.prompts), "")
 
 
@@ -102,13 +102,13 @@ def _shown(value: object) -> str:
     return repr(value) if value == "" or " " in str(value) else str(value)
 
 
-def _other_prompts(files: "ModelFiles") -> list[str]:
+def _other_prompts(files: "SbertConfig") -> list[str]:
     """Return the names of stored prompts, where none of them says that it is for queries or for passages."""
     named = {name for name, text in files.prompts.items() if text}
     return [] if named & {"query", *_DOCUMENT} else sorted(named)
 
 
-def _check_default_prompt(asked: Asked, files: "ModelFiles", where: str) -> None:
+def _check_default_prompt(asked: Asked, files: "SbertConfig", where: str) -> None:
     open_sides = None in (asked.query_prefix, asked.doc_prefix)
     if open_sides and files.default_prompt_name in _other_prompts(files):
         raise EvalkitError(
@@ -118,7 +118,7 @@ def _check_default_prompt(asked: Asked, files: "ModelFiles", where: str) -> None
         )
 
 
-def _unused(asked: Asked, files: "ModelFiles") -> list[str]:
+def _unused(asked: Asked, files: "SbertConfig") -> list[str]:
     others = _other_prompts(files)
     if not others or None not in (asked.query_prefix, asked.doc_prefix):
         return []

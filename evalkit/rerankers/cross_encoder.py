@@ -16,11 +16,12 @@ from evalkit.rerankers.base import Engine, EngineFacts, Reranker, check_texts
 from evalkit.types import Pair, Scores, Settings
 
 if TYPE_CHECKING:
-    from evalkit.scoring.cluster.runner import RayRunner
-    from evalkit.scoring.pool import DevicePool
+    from evalkit.scoring.cluster.ray_runner import RayRunner
+    from evalkit.scoring.device_pool import DevicePool
     from evalkit.scoring.runner import Runner
-    from evalkit.scoring.scorer import Scored, Scorer
-    from evalkit.scoring.spec import Built, ScorerSpec
+    from evalkit.scoring.scored_pairs import ScoredPairs
+    from evalkit.scoring.scorer import Scorer
+    from evalkit.scoring.spec import BuiltScorer, ScorerSpec
 
 PACKAGED = "packaged"
 """The name, as `reranker.model`, of the small cross-encoder that comes with evalkit."""
@@ -56,7 +57,7 @@ class CrossEncoder(Reranker):
     computes = True
     check_s: float = field(default=0.0, init=False)
     """Seconds of the last `load` that went into checks: no part of the time to load."""
-    _built: "Built | None" = field(default=None, repr=False)
+    _built: "BuiltScorer | None" = field(default=None, repr=False)
     _pool: "DevicePool | None" = field(default=None, repr=False)
     _cluster: "RayRunner | None" = field(default=None, repr=False)
 
@@ -76,12 +77,12 @@ class CrossEncoder(Reranker):
         Raises:
             EvalkitError: one of them cannot be had.
         """
+        from evalkit.scoring.cuda_graphs import check_cuda_graphs
         from evalkit.scoring.device import resolve_device, resolve_precision
-        from evalkit.scoring.graphs import check_cuda_graphs
-        from evalkit.scoring.loading.model_config import check_classifier, is_proven
-        from evalkit.scoring.scorer import check_path
+        from evalkit.scoring.forward_path import check_path
+        from evalkit.scoring.loading.model_checks import check_classifier, is_packable_checkpoint
+        from evalkit.scoring.pair_tokenizer import check_truncation
         from evalkit.scoring.spec import build_scorer
-        from evalkit.scoring.tokenize import check_truncation
 
         if self.remote:
             self._check_remote()
@@ -92,13 +93,13 @@ class CrossEncoder(Reranker):
         check_truncation(self.truncation)
         check_path(self.path)
         commit = check_classifier(self._where(), self.revision, "reranker.model")
-        if not self.remote and not is_proven(self._where(), commit, "reranker.model"):
+        if not self.remote and not is_packable_checkpoint(self._where(), commit, "reranker.model"):
             with stage("trying the model, of an architecture or with weights that are not evalkit's own path"):
                 build_scorer(self._spec(self.device))
         if self.store != "off":
-            from evalkit.scoring.store.file import check_place
+            from evalkit.scoring.store.database import check_writable
 
-            check_place(store_path(self.store))
+            check_writable(store_path(self.store))
 
     def _check_remote(self) -> None:
         from evalkit.scoring.cluster.settings import RaySettings
@@ -126,7 +127,7 @@ class CrossEncoder(Reranker):
             EvalkitError: model, device or precision cannot be had, or the settings do not fit the model.
         """
         from evalkit.scoring.device import resolve_devices
-        from evalkit.scoring.pool import DevicePool
+        from evalkit.scoring.device_pool import DevicePool
         from evalkit.scoring.spec import build_scorer
 
         if self.remote:
@@ -142,15 +143,15 @@ class CrossEncoder(Reranker):
     def _load_remote(self) -> None:
         import torch
 
-        from evalkit.scoring.cluster.runner import RayRunner
+        from evalkit.scoring.cluster.ray_runner import RayRunner
         from evalkit.scoring.cluster.settings import RaySettings
-        from evalkit.scoring.spec import build_planner, planned
+        from evalkit.scoring.planner import build_planner, with_planned_budget
 
         assert self.executor is not None
         settings = RaySettings.of(self.executor)
         spec = self._spec(settings.device)
         self._built = build_planner(spec, torch.device("cpu"))
-        self._cluster = RayRunner(planned(spec, self._built), settings)
+        self._cluster = RayRunner(with_planned_budget(spec, self._built), settings)
         self._cluster.start()
 
     def check_protocol(self, protocol: Mapping[str, Any]) -> None:
@@ -183,7 +184,7 @@ class CrossEncoder(Reranker):
         from evalkit.scoring.device import device_name
 
         dtype = str(next(self._built.pretrained.model.parameters()).dtype).removeprefix("torch.")
-        place, scorer = self._cluster.place if self._cluster else None, self.scorer
+        place, scorer = self._cluster.environment if self._cluster else None, self.scorer
         devices = self._cluster.workers if self._cluster else len(self._pool) + 1 if self._pool else 1
         facts = EngineFacts(
             dtype=dtype,
@@ -248,23 +249,23 @@ class CrossEncoder(Reranker):
         texts = self._texts(pairs, queries, docs)
         if self.store == "off":
             return _scores(self.scorer.score(texts, on_progress, runner=self._runner, repeatable=True))
-        from evalkit.scoring.store.scores import ScoreStore, pair_keys
+        from evalkit.scoring.store.score_store import ScoreStore, pair_keys
 
         path = store_path(self.store)
         keys = pair_keys(texts)
         with ScoreStore(path, self._space()) as store:
-            known = store.known(keys)
+            known = store.look_up(keys)
             there = int(np.isfinite(known.logits).sum())
             say(f"  {there:,} of {len(texts):,} scores are in the store ({path})")
             if there == len(texts):
                 on_progress(there)
                 return Scores(tuple(known.logits.tolist()), int(known.truncated.sum()), computed_pairs=0,
-                              from_store=there, **asdict(self.scorer.text_facts(texts)))  # fmt: skip
+                              from_store=there, **asdict(self.scorer.text_statistics(texts)))  # fmt: skip
             scored = self.scorer.score(
                 texts,
                 on_progress,
                 known.logits,
-                lambda done: store.keep(keys[done.rows], done.logits, done.cut, done.lengths),
+                lambda done: store.add(keys[done.rows], done.logits, done.truncated, done.lengths),
                 self._runner,
                 repeatable=True,
             )
@@ -275,7 +276,7 @@ class CrossEncoder(Reranker):
         """Return what stands before each query, as sentence-transformers' CrossEncoder puts it: before the text."""
         if self.prompt is not None:
             return self.prompt
-        return self._built.pretrained.files.prompt if self._built else ""
+        return self._built.pretrained.sbert_config.prompt if self._built else ""
 
     def _texts(
         self, pairs: Sequence[Pair], queries: Mapping[str, str], docs: Mapping[str, str]
@@ -308,7 +309,7 @@ class CrossEncoder(Reranker):
         import torch
 
         from evalkit.scoring.device import device_name
-        from evalkit.scoring.loading.model_place import short_name
+        from evalkit.scoring.loading.model_location import short_name
 
         assert self._built is not None, "load() comes first"
         pretrained, device, precision = self._built.pretrained, self._built.device, self._built.precision
@@ -322,7 +323,7 @@ class CrossEncoder(Reranker):
             "hidden": config.hidden_size,
             "parameters": self.scorer.shape.parameters,
             "tokenizer": type(pretrained.tokenizer).__name__,
-            "tokenizer_source": pretrained.tokenizer_source.says,
+            "tokenizer_source": pretrained.tokenizer_source.description,
             "weights_ignored": list(pretrained.weights_ignored),
             "max_length": self.max_length,
             "truncation": self.truncation,
@@ -344,13 +345,13 @@ class CrossEncoder(Reranker):
         """Return what the self-check compared, or who made it; None where it was left out."""
         if self.remote and self.self_check:
             return {"made_by": "each worker"}
-        checked = self._built.checked if self._built else None
+        checked = self._built.self_check if self._built else None
         return None if checked is None else {**asdict(checked), "ways": list(checked.ways)}
 
     def _describe_files(self) -> Settings:
         """Return what was taken from the files beside the weights, and a sentence on each thing that was not."""
         assert self._built is not None, "load() comes first"
-        files = self._built.pretrained.files
+        files = self._built.pretrained.sbert_config
         notes = list(files.notes)
         if self.prompt is not None and self.prompt != files.prompt and files.prompt:
             notes.append(f"reranker.prompt={self.prompt!r} was used, and the reranker's own files say {files.prompt!r}")
@@ -371,7 +372,7 @@ class CrossEncoder(Reranker):
         """Return what differs from here where others compute; nothing where nobody does."""
         if self._cluster is None:
             return {}
-        place = self._cluster.place
+        place = self._cluster.environment
         return {
             "device": place.device,
             "device_name": place.device_name,
@@ -388,7 +389,7 @@ def store_path(asked: str) -> Path:
     return default_path() if asked == "auto" else user_path(asked)
 
 
-def _scores(scored: "Scored", from_store: int = 0) -> Scores:
+def _scores(scored: "ScoredPairs", from_store: int = 0) -> Scores:
     return Scores(
         tuple(scored.logits.tolist()),
         scored.truncated_pairs,
@@ -400,5 +401,5 @@ def _scores(scored: "Scored", from_store: int = 0) -> Scores:
         from_store=from_store,
         budget_halvings=scored.events,
         flops=scored.flops,
-        **asdict(scored.texts),
+        **asdict(scored.text_statistics),
     )
