@@ -16,8 +16,8 @@ from evalkit.types import Hit, Run, Settings, Slice
 if TYPE_CHECKING:
     import torch
 
-    from evalkit.scoring.embedding import Head
-    from evalkit.scoring.loading.model_files import ModelFiles
+    from evalkit.scoring.embedding import EmbeddingHead
+    from evalkit.scoring.loading.sbert_config import SbertConfig
 
 _CHUNK = 100_000
 """Texts tokenized, and passages compared with the queries, at a time."""
@@ -66,8 +66,8 @@ class Dense(FirstStage):
             EvalkitError: one of them is invalid or not available.
         """
         from evalkit.scoring.device import resolve_device, resolve_precision
-        from evalkit.scoring.loading.model_config import check_encoder
-        from evalkit.scoring.loading.model_files import POOLINGS
+        from evalkit.scoring.loading.model_checks import check_encoder
+        from evalkit.scoring.loading.sbert_encoder import POOLINGS
 
         index_cache.check(self.cache)
         if self.pooling not in (None, *POOLINGS):
@@ -76,7 +76,7 @@ class Dense(FirstStage):
         _, files = check_encoder(self.model, self.revision, "first_stage.model")
         self._used(files, None)
 
-    def _used(self, files: "ModelFiles", positions: int | None) -> Resolved:
+    def _used(self, files: "SbertConfig", positions: int | None) -> Resolved:
         asked = Requested(self.pooling, self.normalize, self.max_length, self.query_prefix, self.doc_prefix)
         return resolve(asked, files, positions, f"first_stage.model={self.model}")
 
@@ -91,21 +91,21 @@ class Dense(FirstStage):
         import torch
 
         from evalkit.scoring.device import device_name, resolve_device, resolve_precision
-        from evalkit.scoring.embedding import Head
+        from evalkit.scoring.embedding import EmbeddingHead
         from evalkit.scoring.loading.pretrained import load_encoder
 
         began = time.perf_counter()
         device = resolve_device(self.device)
         precision = resolve_precision(self.precision, device)
         encoder = load_encoder(self.model, self.revision, device, precision, "first_stage.model")
-        how = self._used(encoder.files, encoder.max_tokens)
+        how = self._used(encoder.sbert_config, encoder.max_tokens)
         encoder.check_length(how.max_length, "first_stage.max_length")
         if self.batch_tokens < how.max_length:
             raise EvalkitError(
                 f"first_stage.batch_tokens={self.batch_tokens} is smaller than one text of first_stage.max_length="
                 f"{how.max_length} tokens; give {how.max_length} or more, or a smaller first_stage.max_length"
             )
-        head = Head(encoder.files.layers_for(how.normalize), device, f"first_stage.model={self.model}")
+        head = EmbeddingHead(encoder.sbert_config.layers_for(how.normalize), device, f"first_stage.model={self.model}")
         embed = _Embedder(encoder, head, how, device, self.batch_tokens)
         doc_ids = list(data.docs)
         try:
@@ -124,9 +124,9 @@ class Dense(FirstStage):
         self._facts = {
             **{key: getattr(how, key) for key in _USED},
             "notes": list(how.notes),
-            "model_files": encoder.files.as_settings(),
+            "model_files": encoder.sbert_config.as_settings(),
             "padding": "right",
-            "tokenizer_source": encoder.tokenizer_source.says,
+            "tokenizer_source": encoder.tokenizer_source.description,
             "revision": encoder.revision,
             "dimensions": docs.shape[1],
             "device": str(device),
@@ -175,7 +175,7 @@ class Dense(FirstStage):
         return {"name": self._label(), **{key: getattr(self, key) for key in asked}, **self._facts}
 
     def _label(self) -> str:
-        from evalkit.scoring.loading.model_place import short_name
+        from evalkit.scoring.loading.model_location import short_name
 
         return self.name or short_name(self.model)
 
@@ -188,7 +188,7 @@ class _Embedder:
     """Turns texts into vectors."""
 
     encoder: Any
-    head: "Head"
+    head: "EmbeddingHead"
     how: Resolved
     device: "torch.device"
     batch_tokens: int
@@ -199,7 +199,7 @@ class _Embedder:
         """Return fp32 embeddings on the CPU, shape (len(texts), dimensions)."""
         import torch
 
-        from evalkit.scoring.batching import batches
+        from evalkit.scoring.batching import plan_batches
 
         encoder, most = self.encoder, self.how.max_length
         unknown, total, of_unknown = 0, 0, encoder.tokenizer.unk_token_id
@@ -210,7 +210,7 @@ class _Embedder:
                 tokens = encoder.tokenizer(chunk, truncation=True, max_length=most)["input_ids"]
                 total += sum(map(len, tokens))
                 unknown += sum(ids.count(of_unknown) for ids in tokens)
-                for rows in batches([len(ids) for ids in tokens], self.batch_tokens):
+                for rows in plan_batches([len(ids) for ids in tokens], self.batch_tokens):
                     vectors = self._vectors([tokens[row] for row in rows])
                     if out is None:
                         out = torch.empty((len(texts), vectors.shape[1]))
@@ -226,25 +226,25 @@ class _Embedder:
         Raises:
             EvalkitError: it does, or the model cannot embed a text.
         """
-        from evalkit.scoring.self_check import check_vectors
+        from evalkit.scoring.self_check import check_embeddings_agree
 
         def vectors(texts: Sequence[str]) -> "torch.Tensor":
             tokens = self.encoder.tokenizer(list(texts), truncation=True, max_length=self.how.max_length)["input_ids"]
             return self._vectors(tokens)
 
         architecture = type(self.encoder.model).__name__
-        check_vectors(vectors, precision, f"first_stage.model={self.encoder.name}: {architecture}")
+        check_embeddings_agree(vectors, precision, f"first_stage.model={self.encoder.name}: {architecture}")
 
     def _vectors(self, tokens: "Sequence[Sequence[int]]") -> "torch.Tensor":
         import torch
 
-        from evalkit.scoring.embedding import pool, right_padded
+        from evalkit.scoring.embedding import pad_right, pool_states
 
-        padded = right_padded(tokens, self.encoder.model.config, self.encoder.tokenizer)
+        padded = pad_right(tokens, self.encoder.model.config, self.encoder.tokenizer)
         batch = {key: ids.to(self.device) for key, ids in padded.items()}
         states = self.encoder.model(**batch).last_hidden_state.float()
-        vectors = self.head(pool(states, batch["attention_mask"], self.how.pooling))
-        vectors = vectors[:, : self.encoder.files.truncate_dim]
+        vectors = self.head(pool_states(states, batch["attention_mask"], self.how.pooling))
+        vectors = vectors[:, : self.encoder.sbert_config.truncate_dim]
         return torch.nn.functional.normalize(vectors, dim=1) if self.how.normalize else vectors
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from evalkit.errors import EvalkitError
 
 if TYPE_CHECKING:
-    from evalkit.scoring.loading.model_files import ModelFiles
+    from evalkit.scoring.loading.sbert_config import SbertConfig
 
 _MAX_LENGTH = 512
 """Maximum tokens of a text, if neither the settings nor the model's files state one."""
@@ -38,7 +38,7 @@ class Resolved:
     """One sentence for each setting that contradicts the model's files, and for what in them was not used."""
 
 
-def resolve(asked: Requested, files: "ModelFiles", positions: int | None, where: str) -> Resolved:
+def resolve(asked: Requested, files: "SbertConfig", positions: int | None, where: str) -> Resolved:
     """Return how texts become vectors.
 
     Args:
@@ -84,11 +84,11 @@ def resolve(asked: Requested, files: "ModelFiles", positions: int | None, where:
     )
 
 
-def _stated(files: "ModelFiles") -> dict[str, object]:
+def _stated(files: "SbertConfig") -> dict[str, object]:
     return {"pooling": files.pooling, "normalize": files.normalize, "max_length": files.max_length}
 
 
-def _document(files: "ModelFiles") -> str:
+def _document(files: "SbertConfig") -> str:
     return next((files.prompts[name] for name in _DOCUMENT if name in files.prompts), "")
 
 
@@ -106,13 +106,13 @@ def _shown(value: object) -> str:
     return repr(value) if value == "" or " " in str(value) else str(value)
 
 
-def _other_prompts(files: "ModelFiles") -> list[str]:
+def _other_prompts(files: "SbertConfig") -> list[str]:
     """Return the names of stored prompts if none of them is named for queries or passages; else an empty list."""
     named = {name for name, text in files.prompts.items() if text}
     return [] if named & {"query", *_DOCUMENT} else sorted(named)
 
 
-def _check_default_prompt(asked: Requested, files: "ModelFiles", where: str) -> None:
+def _check_default_prompt(asked: Requested, files: "SbertConfig", where: str) -> None:
     open_sides = None in (asked.query_prefix, asked.doc_prefix)
     if open_sides and files.default_prompt_name in _other_prompts(files):
         raise EvalkitError(
@@ -122,7 +122,7 @@ def _check_default_prompt(asked: Requested, files: "ModelFiles", where: str) -> 
         )
 
 
-def _unused(asked: Requested, files: "ModelFiles") -> list[str]:
+def _unused(asked: Requested, files: "SbertConfig") -> list[str]:
     others = _other_prompts(files)
     if not others or None not in (asked.query_prefix, asked.doc_prefix):
         return []

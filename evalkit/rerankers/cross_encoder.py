@@ -14,11 +14,12 @@ from evalkit.rerankers.base import Engine, EngineFacts, Reranker, check_texts
 from evalkit.types import Pair, Scores, Settings
 
 if TYPE_CHECKING:
-    from evalkit.scoring.cluster.runner import RayRunner
-    from evalkit.scoring.pool import DevicePool
+    from evalkit.scoring.cluster.ray_runner import RayRunner
+    from evalkit.scoring.device_pool import DevicePool
     from evalkit.scoring.runner import Runner
-    from evalkit.scoring.scorer import Scored, Scorer
-    from evalkit.scoring.spec import Built, ScorerSpec
+    from evalkit.scoring.scored_pairs import ScoredPairs
+    from evalkit.scoring.scorer import Scorer
+    from evalkit.scoring.spec import BuiltScorer, ScorerSpec
 
 PACKAGED = "packaged"
 """Value of `reranker.model` for the small cross-encoder that comes with evalkit."""
@@ -66,7 +67,7 @@ class CrossEncoder(Reranker):
     computes = True
 
     def __post_init__(self) -> None:
-        self._built: Built | None = None
+        self._built: BuiltScorer | None = None
         self._pool: DevicePool | None = None
         self._cluster: RayRunner | None = None
 
@@ -86,12 +87,12 @@ class CrossEncoder(Reranker):
         Raises:
             EvalkitError: one of them is invalid or not available.
         """
+        from evalkit.scoring.cuda_graphs import check_cuda_graphs
         from evalkit.scoring.device import resolve_device, resolve_precision
-        from evalkit.scoring.graphs import check_cuda_graphs
-        from evalkit.scoring.loading.model_config import check_classifier, is_proven
-        from evalkit.scoring.scorer import check_path
+        from evalkit.scoring.forward_path import check_path
+        from evalkit.scoring.loading.model_checks import check_classifier, is_packable_checkpoint
+        from evalkit.scoring.pair_tokenizer import check_truncation
         from evalkit.scoring.spec import build_scorer
-        from evalkit.scoring.tokenize import check_truncation
 
         if self.remote:
             self._check_remote()
@@ -102,13 +103,13 @@ class CrossEncoder(Reranker):
         check_truncation(self.truncation)
         check_path(self.path)
         commit = check_classifier(self._where(), self.revision, "reranker.model")
-        if not self.remote and not is_proven(self._where(), commit, "reranker.model"):
+        if not self.remote and not is_packable_checkpoint(self._where(), commit, "reranker.model"):
             with stage("loading the model once, as its architecture or weights are not known to work"):
                 build_scorer(self._spec(self.device))
         if self.store != "off":
-            from evalkit.scoring.store.file import check_place
+            from evalkit.scoring.store.database import check_writable
 
-            check_place(store_path(self.store))
+            check_writable(store_path(self.store))
 
     def _check_remote(self) -> None:
         from evalkit.scoring.cluster.settings import RaySettings
@@ -136,7 +137,7 @@ class CrossEncoder(Reranker):
             EvalkitError: model, device or precision are not available, or the settings do not fit the model.
         """
         from evalkit.scoring.device import resolve_devices
-        from evalkit.scoring.pool import DevicePool
+        from evalkit.scoring.device_pool import DevicePool
         from evalkit.scoring.spec import build_scorer
 
         if self.remote:
@@ -152,15 +153,15 @@ class CrossEncoder(Reranker):
     def _load_remote(self) -> None:
         import torch
 
-        from evalkit.scoring.cluster.runner import RayRunner
+        from evalkit.scoring.cluster.ray_runner import RayRunner
         from evalkit.scoring.cluster.settings import RaySettings
-        from evalkit.scoring.spec import build_planner, planned
+        from evalkit.scoring.planner import build_planner, with_planned_budget
 
         assert self.executor is not None
         settings = RaySettings.of(self.executor)
         spec = self._spec(settings.device)
         self._built = build_planner(spec, torch.device("cpu"))
-        self._cluster = RayRunner(planned(spec, self._built), settings)
+        self._cluster = RayRunner(with_planned_budget(spec, self._built), settings)
         self._cluster.start()
 
     def check_protocol(self, protocol: Mapping[str, Any]) -> None:
@@ -193,7 +194,7 @@ class CrossEncoder(Reranker):
         from evalkit.scoring.device import device_name
 
         dtype = str(next(self._built.pretrained.model.parameters()).dtype).removeprefix("torch.")
-        place, scorer = self._cluster.place if self._cluster else None, self.scorer
+        place, scorer = self._cluster.environment if self._cluster else None, self.scorer
         devices = self._cluster.workers if self._cluster else len(self._pool) + 1 if self._pool else 1
         facts = EngineFacts(
             dtype=dtype,
@@ -261,23 +262,23 @@ class CrossEncoder(Reranker):
             return _scores(self.scorer.score(texts, on_progress, runner=self._runner, repeatable=True))
         import numpy as np
 
-        from evalkit.scoring.store.scores import ScoreStore, pair_keys
+        from evalkit.scoring.store.score_store import ScoreStore, pair_keys
 
         path = store_path(self.store)
         keys = pair_keys(texts)
         with ScoreStore(path, self._space()) as store:
-            known = store.known(keys)
+            known = store.look_up(keys)
             there = int(np.isfinite(known.logits).sum())
             say(f"  {there:,} of {len(texts):,} scores are in the store ({path})")
             if there == len(texts):
                 on_progress(there)
                 return Scores(tuple(known.logits.tolist()), int(known.truncated.sum()), computed_pairs=0,
-                              from_store=there, **asdict(self.scorer.text_facts(texts)))  # fmt: skip
+                              from_store=there, **asdict(self.scorer.text_statistics(texts)))  # fmt: skip
             scored = self.scorer.score(
                 texts,
                 on_progress,
                 known.logits,
-                lambda done: store.keep(keys[done.rows], done.logits, done.cut, done.lengths),
+                lambda done: store.add(keys[done.rows], done.logits, done.truncated, done.lengths),
                 self._runner,
                 repeatable=True,
             )
@@ -288,7 +289,7 @@ class CrossEncoder(Reranker):
         """Return the text in front of each query, as in sentence-transformers' CrossEncoder."""
         if self.prompt is not None:
             return self.prompt
-        return self._built.pretrained.files.prompt if self._built else ""
+        return self._built.pretrained.sbert_config.prompt if self._built else ""
 
     def _texts(
         self, pairs: Sequence[Pair], queries: Mapping[str, str], docs: Mapping[str, str]
@@ -321,7 +322,7 @@ class CrossEncoder(Reranker):
         import torch
 
         from evalkit.scoring.device import device_name
-        from evalkit.scoring.loading.model_place import short_name
+        from evalkit.scoring.loading.model_location import short_name
 
         assert self._built is not None, "load() comes first"
         pretrained, device, precision = self._built.pretrained, self._built.device, self._built.precision
@@ -335,7 +336,7 @@ class CrossEncoder(Reranker):
             "hidden": config.hidden_size,
             "parameters": self.scorer.shape.parameters,
             "tokenizer": type(pretrained.tokenizer).__name__,
-            "tokenizer_source": pretrained.tokenizer_source.says,
+            "tokenizer_source": pretrained.tokenizer_source.description,
             "weights_ignored": list(pretrained.weights_ignored),
             "max_length": self.max_length,
             "truncation": self.truncation,
@@ -357,13 +358,13 @@ class CrossEncoder(Reranker):
         """Return what the self-check compared, or that each worker made it; None if it was skipped."""
         if self.remote and self.self_check:
             return {"made_by": "each worker"}
-        checked = self._built.checked if self._built else None
+        checked = self._built.self_check if self._built else None
         return None if checked is None else {**asdict(checked), "ways": list(checked.ways)}
 
     def _describe_files(self) -> Settings:
         """Return what was taken from the model's files, and a note for each setting that overrides them."""
         assert self._built is not None, "load() comes first"
-        files = self._built.pretrained.files
+        files = self._built.pretrained.sbert_config
         notes = list(files.notes)
         if self.prompt is not None and self.prompt != files.prompt and files.prompt:
             notes.append(
@@ -386,7 +387,7 @@ class CrossEncoder(Reranker):
         """Return the facts of remote workers that replace those of this machine; empty without workers."""
         if self._cluster is None:
             return {}
-        place = self._cluster.place
+        place = self._cluster.environment
         return {
             "device": place.device,
             "device_name": place.device_name,
@@ -403,7 +404,7 @@ def store_path(asked: str) -> Path:
     return default_store_path() if asked == "auto" else user_path(asked)
 
 
-def _scores(scored: "Scored", from_store: int = 0) -> Scores:
+def _scores(scored: "ScoredPairs", from_store: int = 0) -> Scores:
     return Scores(
         tuple(scored.logits.tolist()),
         scored.truncated_pairs,
@@ -415,5 +416,5 @@ def _scores(scored: "Scored", from_store: int = 0) -> Scores:
         from_store=from_store,
         budget_halvings=scored.events,
         flops=scored.flops,
-        **asdict(scored.texts),
+        **asdict(scored.text_statistics),
     )

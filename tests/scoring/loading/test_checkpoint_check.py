@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from evalkit.errors import EvalkitError
 from evalkit.rerankers.cross_encoder import CrossEncoder
 from evalkit.scoring.device import PRECISIONS
-from evalkit.scoring.loading.model_config import is_proven
+from evalkit.scoring.loading.model_checks import is_packable_checkpoint
 from evalkit.scoring.loading.pretrained import load_classifier, load_encoder
 
 CPU = torch.device("cpu")
@@ -85,7 +85,7 @@ def test_position_indices_and_heads_of_pre_training_are_harmless(bert: Any) -> N
 @pytest.mark.parametrize(("key", "proven"), [("bert.embeddings.position_ids", True), ("bert.more", False)])
 def test_a_model_with_harmless_weights_alone_needs_no_trial_before_the_work(bert: Any, key: Any, proven: Any) -> None:
     add(bert, **{key: torch.zeros(2)})
-    assert is_proven(str(bert), None, "reranker.model") is proven
+    assert is_packable_checkpoint(str(bert), None, "reranker.model") is proven
 
 
 def test_a_pooler_beside_a_model_without_one_is_harmless(xlmr: Any) -> None:

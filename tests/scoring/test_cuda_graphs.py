@@ -17,10 +17,9 @@ from hypothesis import strategies as st
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from evalkit.errors import EvalkitError
-from evalkit.scoring import graphs
 from evalkit.scoring.attention import Kernel
+from evalkit.scoring.cuda_graphs import GraphedModel, check_cuda_graphs, rooms
 from evalkit.scoring.device import PRECISIONS
-from evalkit.scoring.graphs import GraphedModel, Room, check_cuda_graphs, rooms
 from evalkit.scoring.loading.pretrained import load_classifier
 from evalkit.scoring.packed import PackedModel
 from evalkit.scoring.scorer import Scorer
@@ -77,12 +76,12 @@ def graphed(traced: tuple[GraphedModel, Traced]) -> tuple[GraphedModel, Traced]:
 
 
 def test_rooms_go_up_to_the_budget_and_no_further_than_pays() -> None:
-    assert rooms(1500) == [Room(512, 16), Room(1024, 32), Room(2048, 64)]
+    assert rooms(1500) == [GraphShape(512, 16), GraphShape(1024, 32), GraphShape(2048, 64)]
     assert [room.tokens for room in rooms(65536)] == [512, *range(1024, 16385, 1024)]
 
 
 def test_a_room_holds_what_leaves_a_token_for_each_pair_that_is_not_there() -> None:
-    room = Room(512, 16)
+    room = GraphShape(512, 16)
     assert room.holds(1, 497)  # 497 + 15
     assert not room.holds(1, 498)
     assert room.holds(16, 16 * 32)

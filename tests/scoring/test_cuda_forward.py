@@ -20,11 +20,11 @@ from transformers import (
 from evalkit.cost.memory import MemoryWatch
 from evalkit.scoring import attention
 from evalkit.scoring.attention import Segments
+from evalkit.scoring.cuda_graphs import GraphShape
 from evalkit.scoring.device import PRECISIONS
-from evalkit.scoring.graphs import Room
-from evalkit.scoring.packed import PackedModel, views
-from evalkit.scoring.runner import DeviceModel
-from evalkit.scoring.token_table import Batch
+from evalkit.scoring.device_runner import DeviceRunner
+from evalkit.scoring.packed import PackedModel, split_buffer
+from evalkit.scoring.tokenized_pairs import Batch
 
 CUDA = torch.device("cuda", 0)
 MODELS = {
@@ -116,7 +116,7 @@ def launched(monkeypatch: pytest.MonkeyPatch) -> Any:
         packed.device = torch.device("meta")  # where there is no memory to be pinned
         if room:
             values = packed.values(batch_of(LENGTHS), room.tokens, room.pairs)
-            inputs, segments = views(values, room.tokens, np.full(room.pairs, 512, np.int32))
+            inputs, segments = split_buffer(values, room.tokens, np.full(room.pairs, 512, np.int32))
         else:
             inputs, segments = packed.inputs(batch_of(LENGTHS))
         with pretending, Indexing(), torch.inference_mode(), Recording() as seen:
@@ -183,7 +183,7 @@ def test_memory_efficient_attention_gets_what_it_asks_for(launched: Any) -> None
 @pytest.mark.parametrize("precision", PRECISIONS.values(), ids=list(PRECISIONS))
 def test_what_is_recorded_for_a_room_has_its_shapes_and_waits_for_nothing(launched: Any, precision: Any) -> None:
     """The starts on the device say which of the 16 pairs there are; what the host says holds for every batch."""
-    _, logits, seen = launched("xlmr", precision, Room(512, 16))
+    _, logits, seen = launched("xlmr", precision, GraphShape(512, 16))
     assert (logits.device, tuple(logits.shape)) == (CUDA, (16,))
     assert not WAITING & {called for called, _, _ in seen.calls}
     flash = [args[3:7] for args in seen.of("_varlen_attn")]
@@ -283,7 +283,7 @@ def test_logits_are_read_when_their_copy_is_done_and_batches_are_launched_ahead(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     card = Card(monkeypatch)
-    done = list(DeviceModel(card, advice="").run(batch_of([length]) for length in (5, 4, 3, 2)))
+    done = list(DeviceRunner(card, advice="").run(batch_of([length]) for length in (5, 4, 3, 2)))
     assert [float(one.logits[0]) for one in done] == [5, 4, 3, 2]
     assert {one.forward_s for one in done} == {0.25}
     assert card.log == ["launch", "launch", "launch", "wait", "launch", "wait", "wait", "wait"]

@@ -23,12 +23,11 @@ from omegaconf import OmegaConf
 import evalkit
 from evalkit.errors import EvalkitError
 from evalkit.rerankers.cross_encoder import CrossEncoder
-from evalkit.scoring.batching import batches
 from evalkit.scoring.cluster import blocks, runner
 from evalkit.scoring.cluster.settings import RaySettings, check_launcher, check_protocol
-from evalkit.scoring.runner import Done
+from evalkit.scoring.runner import ScoredBatch
 from evalkit.scoring.spec import ScorerSpec, build_planner, build_scorer, place_of, planned
-from evalkit.scoring.token_table import Batch
+from evalkit.scoring.tokenized_pairs import Batch
 from evalkit.types import Pair
 from tests.conftest import compose
 
@@ -79,7 +78,7 @@ def test_a_block_comes_out_as_it_went_in(number: Any, packed: Any) -> None:
 def test_what_was_scored_comes_back_as_it_was() -> None:
     import pyarrow as pa
 
-    done = Done(
+    done = ScoredBatch(
         rows=np.array([7, 2**40]),
         logits=np.array([0.1, -3.5], dtype=np.float32),
         lengths=np.array([4, 9], dtype=np.int32),

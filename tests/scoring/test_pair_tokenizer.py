@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
 from evalkit.errors import EvalkitError
-from evalkit.scoring.token_table import TokenTable
-from evalkit.scoring.tokenize import PairTokenizer
+from evalkit.scoring.pair_tokenizer import PairTokenizer
+from evalkit.scoring.token_cache import TokenCache
 
 SNIPPETS = st.sampled_from(
     [
@@ -49,7 +49,7 @@ class Joined(NamedTuple):
 
 
 def joined(pairs: PairTokenizer, query: str, passage: str) -> Joined:
-    batch = TokenTable(pairs).tokenize([(query, passage)]).batch([0])
+    batch = TokenCache(pairs).tokenize([(query, passage)]).batch([0])
     return Joined(batch.ids.tolist(), batch.type_ids.tolist(), bool(batch.cut[0]))
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from evalkit.scoring.store.scores import SPACE, ScoreStore, pair_keys
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -23,7 +24,6 @@ from evalkit.errors import EvalkitError
 from evalkit.first_stage import cache
 from evalkit.first_stage.cache import Cache
 from evalkit.scoring.store import file, maintenance, scores
-from evalkit.scoring.store.scores import SPACE, ScoreStore, pair_keys
 from tests.conftest import REPOSITORY
 
 FACTS = {
