@@ -60,7 +60,7 @@ from evalkit.cost.memory import measure_memory
 from evalkit.errors import EvalkitError
 from evalkit.scoring.device import device_name, resolve_device, resolve_precision
 from evalkit.scoring.flops import forward_flops
-from evalkit.scoring.tokenize import TRUNCATIONS
+from evalkit.scoring.pair_tokenizer import TRUNCATIONS
 from evalkit.types import Latency, MemoryPass
 
 LATENCY_REPETITIONS, LATENCY_S = 10, 10.0
@@ -286,7 +286,7 @@ def compare_ids(job: Job) -> Compared:
         rule = expected[engine.truncation]
         _, got = engine.tokenize(job.pairs)
         equal = [np.array_equal(a, b) for a, b in zip(got, ids_of(rule), strict=True)]
-        found[name] = Ids(engine.truncation, equal.count(False), rule.truncated)
+        found[name] = Ids(engine.truncation, equal.count(False), int(rule.truncated.sum()))
         same &= equal
     rows = np.flatnonzero(same)
     lengths = expected["longest_first"].lengths[rows]

@@ -23,9 +23,10 @@ from evalkit.errors import EvalkitError, nearest
 from evalkit.scoring.device import PRECISIONS, Precision, apply_precision, synchronize
 from evalkit.scoring.flops import predicted_peak_mb
 from evalkit.scoring.loading.pretrained import load_classifier
+from evalkit.scoring.pair_tokenizer import PairTokenizer
 from evalkit.scoring.scorer import Scorer
-from evalkit.scoring.token_table import TokenizedPairs, TokenTable
-from evalkit.scoring.tokenize import PairTokenizer
+from evalkit.scoring.token_cache import TokenCache
+from evalkit.scoring.tokenized_pairs import TokenizedPairs
 
 Logits = npt.NDArray[np.float32]
 Ids = npt.NDArray[np.integer]
@@ -277,7 +278,7 @@ def load(names: Sequence[str], setting: Setting) -> dict[str, Engine]:
 
 def evalkit_pairs(setting: Setting, tokenizer: Any, truncation: str, pairs: Pairs) -> TokenizedPairs:
     """Return the pairs as evalkit tokenizes them under the truncation rule named."""
-    return TokenTable(PairTokenizer(tokenizer, setting.max_length, truncation)).tokenize(pairs)
+    return TokenCache(PairTokenizer(tokenizer, setting.max_length, truncation)).tokenize(pairs)
 
 
 def ids_of(tokenized: TokenizedPairs) -> list[Ids]:

@@ -25,14 +25,16 @@ import torch
 from model_folder import PACKAGED
 from msmarco_pairs import Pairs, drawn_pairs, find_texts, real_pairs
 
-from evalkit.scoring.batching import batches
-from evalkit.scoring.cluster import blocks, runner
+from evalkit.scoring.batching import plan_batches
+from evalkit.scoring.cluster import block_format, ray_runner
 from evalkit.scoring.cluster.settings import RaySettings
-from evalkit.scoring.runner import Done
+from evalkit.scoring.planner import build_planner
+from evalkit.scoring.runner import ScoredBatch, concatenate
 from evalkit.scoring.scorer import Scorer
-from evalkit.scoring.spec import ScorerSpec, build_planner
-from evalkit.scoring.store.scores import SPACE, ScoreStore, pair_keys
-from evalkit.scoring.token_table import Batch, TokenTable
+from evalkit.scoring.spec import ScorerSpec
+from evalkit.scoring.store.score_store import SPACE, ScoreStore, pair_keys
+from evalkit.scoring.token_cache import TokenCache
+from evalkit.scoring.tokenized_pairs import Batch
 
 
 class Collecting:
@@ -41,19 +43,19 @@ class Collecting:
     def __init__(self) -> None:
         self.batches: list[Batch] = []
 
-    def run(self, batches: Iterable[Batch]) -> Iterator[Done]:
+    def run(self, batches: Iterable[Batch]) -> Iterator[ScoredBatch]:
         """Take all batches, and yield nothing."""
         self.batches = list(batches)
         return iter(())
 
 
-def unscored(batch: Batch) -> Done:
+def unscored(batch: Batch) -> ScoredBatch:
     """Return a batch as if it were scored."""
     logits = np.zeros(len(batch.rows), dtype=np.float32)
-    return Done(batch.rows, logits, batch.lengths, batch.cut, 0.0, int(batch.lengths.sum()))
+    return ScoredBatch(batch.rows, logits, batch.lengths, batch.truncated, 0.0, int(batch.lengths.sum()))
 
 
-class Answering(runner._Worker):  # Ray Data shows the class by name, and gives it what it gives the real one
+class Answering(ray_runner.ScoringWorker):  # Ray Data shows the class by name, and gives it what it gives the real one
     """A worker that answers without scoring."""
 
     def __init__(self, *given: object) -> None:
@@ -61,8 +63,8 @@ class Answering(runner._Worker):  # Ray Data shows the class by name, and gives 
 
     def __call__(self, table: object) -> object:
         """Return an answer to a block."""
-        number, found = blocks.batches_of(table)
-        return blocks.answer(number, runner.joined([unscored(batch) for batch in found]))
+        number, found = block_format.decode_block(table)
+        return block_format.encode_scores(number, concatenate([unscored(batch) for batch in found]))
 
 
 def measure(scorer: Scorer, texts: Pairs, size: int, folder: Path) -> dict[str, float]:
@@ -73,25 +75,31 @@ def measure(scorer: Scorer, texts: Pairs, size: int, folder: Path) -> dict[str, 
     plan_s, plan_busy_s = time.perf_counter() - clock, time.process_time() - busy
     distinct = list(dict.fromkeys(text for pair in texts for text in pair))
     busy = time.process_time()
-    scorer.pairs.encode(distinct)
+    scorer.pair_tokenizer.encode(distinct)
     encode_busy_s = time.process_time() - busy
-    table = TokenTable(scorer.pairs)
+    table = TokenCache(scorer.pair_tokenizer)
     table.tokenize(texts)
     busy = time.process_time()
     tokenized = table.tokenize(texts)  # no text is new to it
-    for rows in batches(tokenized.lengths.tolist(), scorer.budget.tokens, padded=False):
+    for rows in plan_batches(tokenized.lengths.tolist(), scorer.budget.tokens, padded=False):
         tokenized.batch(rows)
     assemble_busy_s = time.process_time() - busy
     busy = time.process_time()
-    tables = [blocks.block(n, group) for n, group in enumerate(blocks.grouped(collecting.batches, size))]
-    back = [blocks.answer(0, runner.joined([unscored(b) for b in blocks.batches_of(table)[1]])) for table in tables]
-    done = [done for table in back for _, done in blocks.answers(table)]
+    tables = [
+        block_format.encode_block(n, group)
+        for n, group in enumerate(block_format.group_batches(collecting.batches, size))
+    ]
+    back = [
+        block_format.encode_scores(0, concatenate([unscored(b) for b in block_format.decode_block(table)[1]]))
+        for table in tables
+    ]
+    done = [done for table in back for _, done in block_format.decode_scores(table)]
     pack_busy_s = time.process_time() - busy
     keys = pair_keys(texts)
     clock, busy = time.perf_counter(), time.process_time()
     with ScoreStore(folder / f"{time.time_ns()}.sqlite", dict.fromkeys(SPACE, "benchmark")) as store:
         for one in done:
-            store.keep(keys[one.rows], one.logits, one.cut, one.lengths)
+            store.add(keys[one.rows], one.logits, one.truncated, one.lengths)
     return {
         "plan_pairs_per_s": pairs / plan_s,
         "plan_us": plan_busy_s / pairs * 1e6,
@@ -111,8 +119,8 @@ def measure(scorer: Scorer, texts: Pairs, size: int, folder: Path) -> dict[str, 
 def over_ray(spec: ScorerSpec, planned: list[Batch], workers: int, size: int) -> dict[str, float]:
     """Return blocks a second once the workers are there: from the first answer to the last."""
     settings = RaySettings(workers=workers, num_gpus=0, num_cpus=1, batches_per_block=size)
-    runner._Worker = Answering  # type: ignore[misc]
-    ray, times = runner.RayRunner(spec, settings), []
+    ray_runner.ScoringWorker = Answering  # type: ignore[misc]
+    ray, times = ray_runner.RayRunner(spec, settings), []
     ray.start()
     started = time.perf_counter()
     for _ in ray.run(planned):
@@ -135,7 +143,7 @@ def main() -> None:
     spec = ScorerSpec(str(asked.model), "cpu", "fp32", 256, "longest_first", asked.batch_tokens)
     scorer = build_planner(spec, torch.device("cpu")).scorer
     found = find_texts(asked.texts)
-    texts = real_pairs(found, asked.pairs) if found else drawn_pairs(asked.pairs, scorer.pairs.tokenizer)
+    texts = real_pairs(found, asked.pairs) if found else drawn_pairs(asked.pairs, scorer.pair_tokenizer.tokenizer)
     with tempfile.TemporaryDirectory() as folder:
         rounds = [measure(scorer, texts, asked.batches_per_block, Path(folder)) for _ in range(asked.rounds)]
     figures = {name: statistics.median(one[name] for one in rounds) for name in rounds[0]}

@@ -5,7 +5,7 @@
 Keeps the same pairs in batches of `--batch`, one transaction each, in an order that has nothing to do with their
 queries, as batches sorted by length have; then looks all of them up. Once a round each, in turn:
 
-- evalkit: a row for each batch (evalkit/scoring/store/scores.py)
+- evalkit: a row for each batch (evalkit/scoring/store/database.py)
 - clustered: a row for each pair, WITHOUT ROWID, by space, query hash and passage hash
 - plain: a row for each pair, and an index over both hashes
 
@@ -28,7 +28,7 @@ from pathlib import Path
 
 import numpy as np
 
-from evalkit.scoring.store.scores import SPACE, ScoreStore, pair_keys
+from evalkit.scoring.store.score_store import SPACE, ScoreStore, pair_keys
 
 SPACE_OF_ALL = dict.fromkeys(SPACE, "benchmark")
 TABLES = {
@@ -89,11 +89,11 @@ def by_evalkit(path: Path, hashes: np.ndarray, logits: np.ndarray, tokens: np.nd
     with ScoreStore(path, SPACE_OF_ALL) as store:
         clock = Clock()
         for rows in slices(len(keys), batch):
-            store.keep(keys[rows], logits[rows], truncated[rows], tokens[rows])
+            store.add(keys[rows], logits[rows], truncated[rows], tokens[rows])
         keep = clock.stop(len(keys))
     clock = Clock()
     with ScoreStore(path, SPACE_OF_ALL) as store:
-        known = store.known(keys)
+        known = store.look_up(keys)
     look_up = clock.stop(len(keys))
     assert known.logits.tobytes() == logits.tobytes()
     return Sample(keep, look_up, path.stat().st_size / len(keys))

@@ -52,6 +52,10 @@ def _of_the_trial() -> Iterator[str]:
     yield from _settings(Config, composed, [field for field in fields(Config) if field.name not in GROUPS])
 
 
+def _schema(node: Any) -> type:
+    return OmegaConf.get_type(node) or dict
+
+
 def _of_group(group: str) -> Iterator[str]:
     yield f"## {group}"
     chosen = describe.defaults().get(group)
@@ -65,11 +69,11 @@ def _of_group(group: str) -> Iterator[str]:
     nodes = {name: hydra_limits.composed([f"{group}={name}"], None)[group] for name in choices}
     schemas: dict[type, list[str]] = {}
     for name, node in nodes.items():
-        schemas.setdefault(OmegaConf.get_type(node), []).append(name)
+        schemas.setdefault(_schema(node), []).append(name)
     yield from _table(
         (f"`{group}=`", "what it is", "what it sets"),
         (
-            (f"`{name}`", one.summary, _changed(_plain(nodes[name]), OmegaConf.get_type(nodes[name])))
+            (f"`{name}`", one.summary, _changed(_plain(nodes[name]), _schema(nodes[name])))
             for name, one in choices.items()
         ),
     )

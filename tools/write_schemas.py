@@ -15,10 +15,15 @@ from pydantic import ConfigDict, TypeAdapter
 
 from evalkit.results.comparison_schema import Comparison
 from evalkit.results.gate.baseline import BaselineFile
+from evalkit.results.schema import Result, Unfinished
 
 FOLDER = Path(__file__).parents[1] / "docs" / "schemas"
-FILES: dict[str, Any] = {"baseline": BaselineFile, "comparison": Comparison}
-"""Name of a schema -> definition of the file."""
+FILES: dict[str, Any] = {
+    "baseline": BaselineFile,
+    "comparison": Comparison,
+    "result": Result | Unfinished,
+}
+"""Name of a schema -> definition of the file; sweep.json is a list of results."""
 
 
 def schema(definition: Any) -> str:

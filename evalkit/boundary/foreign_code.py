@@ -104,6 +104,15 @@ class ForeignComponent:
             raise EvalkitError(wrong)
         return to_plain(value)
 
+    def attribute(self, name: str) -> Any:
+        """Return the component's attribute, or None where it has none.
+
+        Raises:
+            EvalkitError: a property of this name raised an exception.
+        """
+        with errors_as_one_sentence(self.where, name):
+            return getattr(self.object, name, None)
+
     def label(self) -> str:
         """Return the component's `name`, or else the name of its class."""
         return str(self.value("name", None, _LINE_OR_NONE) or type(self.object).__name__)

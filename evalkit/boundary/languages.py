@@ -90,7 +90,7 @@ def canonical(lang: str) -> str:
         return _CODES[code]
     if len(code) == 3:
         return code
-    raise EvalkitError(f"slice.lang={quoted(lang)} is no ISO 639-1 code such as en, zh or sw{_meant(lang, code)}")
+    raise EvalkitError(f"slice.lang={quoted(lang)} is not an ISO 639-1 code such as en, zh or sw{_meant(lang, code)}")
 
 
 def has_two_letter_code(code: str) -> bool:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import NoneType, UnionType
 from typing import Any, NamedTuple, Union, get_args, get_origin
 
-from evalkit.boundary.text import escape_id, quoted
+from evalkit.boundary.text import quoted
 
 Shape = Any
 """A class or another type hint, one of the shapes below, or a table of name -> shape.
@@ -35,12 +35,6 @@ class Many(NamedTuple):
     of: Shape
 
 
-class Maybe(NamedTuple):
-    """A value of the shape `of`, or null."""
-
-    of: Shape
-
-
 def find_mismatch(value: object, shape: Shape, where: str) -> str | None:
     """Return the first mismatch as ``WHERE is VALUE, and has to be SHAPE``; None if `value` has the shape.
 
@@ -65,8 +59,6 @@ def find_mismatch(value: object, shape: Shape, where: str) -> str | None:
         if not isinstance(value, list | tuple):
             return _mismatch(where, value, "a list")
         return next(filter(None, (find_mismatch(one, shape.of, where) for one in value)), None)
-    if isinstance(shape, Maybe):
-        return None if value is None else find_mismatch(value, shape.of, where)
     if isinstance(shape, Mapping):
         if not isinstance(value, Mapping):
             return _mismatch(where, value, "a mapping")
@@ -105,10 +97,8 @@ def _mismatch(where: str, value: object, words: str) -> str:
     return f"{where[:200]} is {quoted(value)}, and has to be {words}"
 
 
-ID = Limited(str, lambda text: text != "" and escape_id(text) == text, "an id without white space")
 LINE = Limited(str, lambda text: "\n" not in text and "\r" not in text, "a text of one line")
 COUNT = Limited(int, lambda number: number >= 0, "0 or more")
-SHARE = Limited(float, lambda number: -1e-9 <= number <= 1 + 1e-9, "between 0 and 1")  # and what rounding adds to it
 
 _FITS: dict[Any, Callable[[Any], bool]] = {
     str: lambda value: isinstance(value, str),

@@ -11,7 +11,8 @@ from evalkit.boundary.text import user_path
 from evalkit.errors import EvalkitError
 from evalkit.first_stage import cache
 from evalkit.report import terminal
-from evalkit.scoring.store import file, maintenance, scores
+from evalkit.scoring.store import database, maintenance
+from evalkit.scoring.store.score_store import SPACE
 
 
 def run(parsed: argparse.Namespace) -> bool:
@@ -44,18 +45,18 @@ def _check(parsed: argparse.Namespace) -> None:
 
 
 def _check_scores(path: Path) -> bool:
-    if not file.size_bytes(path):
+    if not database.size_bytes(path):
         terminal.show_lines([_nothing(path)])
         return False
-    found = maintenance.check(path)
+    found = maintenance.find_errors(path)
     terminal.show_lines(found or [f"{path}: all scores are intact"])
     return bool(found)
 
 
 def _show(path: Path, indexes: Path | None) -> list[str]:
     lines = [_nothing(path)]
-    if size := file.size_bytes(path):
-        spaces = maintenance.contents(path)
+    if size := database.size_bytes(path):
+        spaces = maintenance.list_spaces(path)
         pairs = sum(space.pairs for space in spaces)
         lines = [f"{path}: {pairs:,} pairs in {_count(spaces, 'space')}, {_mb(size)}", *map(_space_line, spaces)]
     if indexes and (there := cache.list_entries(indexes)):
@@ -66,7 +67,7 @@ def _show(path: Path, indexes: Path | None) -> list[str]:
 
 def _prune(parsed: argparse.Namespace, path: Path, indexes: Path | None) -> list[str]:
     lines = [_nothing(path)]
-    if file.size_bytes(path):
+    if database.size_bytes(path):
         pruned = maintenance.prune(path, parsed.older_than, parsed.space)
         gone = sum(space.pairs for space in pruned.spaces)
         head = f"removed {gone:,} pairs from {_count(pruned.spaces, 'space')}, {_mb(pruned.freed_bytes)}"
@@ -82,7 +83,7 @@ def _nothing(path: Path) -> str:
 
 
 def _space_line(space: maintenance.Space) -> str:
-    facts = {part: space.facts[part] for part in scores.SPACE if part in space.facts} | dict(space.facts)
+    facts = {part: space.conditions[part] for part in SPACE if part in space.conditions} | dict(space.conditions)
     described = " ".join(f"{_plain(part)}={_plain(str(value))}" for part, value in facts.items()) or "damaged"
     return f"  {_plain(space.digest[:12])}  {space.pairs:,} pairs, last used {_day(space.used_s)}: {described}"
 

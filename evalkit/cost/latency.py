@@ -1,4 +1,4 @@
-"""Latency: pieces of work timed one by one, with percentiles and intervals."""
+"""Latency of single queries, with percentiles and their confidence intervals."""
 
 import math
 import time
@@ -8,22 +8,32 @@ from evalkit.types import Interval, Latency
 
 
 def percentile(samples: Sequence[float], percent: float) -> float:
-    """Return the smallest sample that at least `percent` percent of the samples do not exceed (nearest rank).
+    """Return a percentile by nearest rank: the smallest sample that at least `percent` percent do not exceed.
 
-    A latency that was really seen, where interpolation would invent one between two.
+    It is always a measured latency; interpolation would give one that did not occur.
+
+    Args:
+        samples: one or more, in any order.
+        percent: from 0 to 100.
     """
     ordered = sorted(samples)
     return ordered[max(math.ceil(percent / 100 * len(ordered)), 1) - 1]
 
 
 def percentile_interval(samples: Sequence[float], percent: float, confidence: float = 0.95) -> Interval:
-    """Return two samples that enclose the percentile of what the samples were drawn from, with `confidence`.
+    """Return a distribution-free confidence interval of a percentile: two of the samples.
 
-    Order statistics: how many of n independent samples lie below the percentile is binomial, whatever their
-    distribution, so each end is the outermost rank that leaves (1 - confidence) / 2 beyond it (Hahn and Meeker,
-    Statistical Intervals, 1991, section 5.2). Nothing is assumed and nothing interpolated: where even the smallest
-    or the largest sample leaves more than that, this end is None. Samples of few queries, timed again and again, are
-    draws from these queries: the interval is for them.
+    The number of n independent samples below the percentile is binomial for any distribution, so each end is the
+    innermost order statistic with a probability of at most (1 - confidence) / 2 beyond it (Hahn and Meeker, Statistical
+    Intervals, 1991, section 5.2). If few queries are timed repeatedly, the interval holds for these queries.
+
+    Args:
+        samples: one or more, in any order.
+        percent: strictly between 0 and 100.
+        confidence: in (0, 1).
+
+    Returns:
+        Lower and upper end; None for an end that even the smallest or largest sample does not guarantee.
     """
     ordered, tail = sorted(samples), (1 - confidence) / 2
     low = high = None
@@ -48,7 +58,7 @@ def _binomial_cdf(n: int, p: float) -> list[float]:
 
 
 def time_ms(work: Callable[[], object]) -> float:
-    """Return how long `work` takes in milliseconds by the clock on the wall."""
+    """Return the wall-clock time of `work` in milliseconds."""
     started = time.perf_counter()
     work()
     return round((time.perf_counter() - started) * 1000, 4)  # 0.1 microseconds: finer is noise
@@ -61,11 +71,14 @@ def measure_latency(
     min_s: float = 0.0,
     between: Callable[[], None] = lambda: None,
 ) -> Latency:
-    """Time each piece of work: one query with its candidates, as a user would wait for it.
+    """Time single queries, each with its candidates, as a user would wait for them.
 
-    A piece ends when its scores are on the host: the device has finished by then. All pieces are done once, and all
-    of them again until there are `min_repetitions` samples that took `min_s` seconds together. `between` runs before
-    each, where no clock does.
+    Args:
+        work: one function for each query; it returns when the scores are on the host, so the device has finished.
+        pairs_per_query: mean number of candidates, for the result.
+        min_repetitions: all queries are timed again until there are so many samples,
+        min_s: and until the samples took so many seconds together.
+        between: runs before each query, outside of the timing.
     """
     samples: list[float] = []
     while not samples or len(samples) < min_repetitions or sum(samples) < min_s * 1000:
@@ -76,7 +89,7 @@ def measure_latency(
 
 
 def summarize(samples_ms: Sequence[float], queries: int, pairs_per_query: float) -> Latency:
-    """Return samples with their percentiles and how sure these are."""
+    """Return samples with their percentiles and the confidence intervals of these."""
     return Latency(
         samples_ms=tuple(samples_ms),
         p50_ms=percentile(samples_ms, 50),

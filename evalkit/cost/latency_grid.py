@@ -1,7 +1,7 @@
-"""Latency as a function of depth and of length: one query with so many passages, each pair about so many tokens long.
+"""Latency of one query by the number of its passages (depth) and the tokens of its pairs (length).
 
-The passages are made of real texts: as many of the slice's, one after the other, as fill the length, cut where it is
-reached. Random tokens would be as fast, but a tokenizer's work is part of the latency.
+The passages are built from texts of the slice: concatenated until they fill the length, and cut there. The model would
+take as long for random tokens, but tokenization is part of the latency.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,9 +15,9 @@ from evalkit.cost.latency import summarize, time_ms
 from evalkit.types import GridCell, LatencyGrid
 
 Lengths = Callable[[Sequence[tuple[str, str]]], npt.NDArray[np.integer]]
-"""Says how many tokens each (query, passage) is, special tokens included, after truncation."""
+"""Returns the tokens of each (query, passage) after truncation, special tokens included, shape (n,)."""
 Score = Callable[[str, Sequence[str]], int]
-"""Scores a query with its passages, and returns how many tokens these pairs are."""
+"""Scores a query with its passages, and returns the number of tokens of these pairs."""
 
 
 @dataclass
@@ -39,11 +39,21 @@ def measure(
     repetitions: int,
     cell_s: float,
 ) -> LatencyGrid:
-    """Time every depth with every length: once to warm up, then `repetitions` times or until `cell_s` have passed.
+    """Time every depth with every length: once to warm up, then several times.
 
-    The cells take turns, so that a machine that slows down slows all of them. A cell that takes longer than `cell_s`
-    is not done a second time: what it took to warm up is its one sample. `texts` are what passages are made of, at
-    least one of which is not empty.
+    The cells are timed in turn, so that a machine that slows down affects all of them. A cell that takes longer than
+    `cell_s` is not timed again: its warm-up is its only sample.
+
+    Args:
+        query: the query of all pairs.
+        texts: what passages are built from; at least one is not empty.
+        depths: numbers of passages.
+        lengths: tokens of a pair; those above `max_length` are reduced to it.
+        max_length: tokens at which the reranker truncates a pair.
+        tokens_of: counts the tokens of pairs.
+        score: the work that is timed.
+        repetitions: samples of each cell,
+        cell_s: or as many as begin within so many seconds.
     """
     fitting, notes = clip_lengths(lengths, max_length)
     made = {length: make_passages(query, texts, max(depths), length, tokens_of) for length in fitting}
@@ -53,7 +63,7 @@ def measure(
         cell.tokens = score(query, cell.passages)
 
     for cell in cells:
-        took_ms = time_ms(partial(once, cell))  # a shape that the device has not seen yet
+        took_ms = time_ms(partial(once, cell))  # warm-up: the first run of a shape is slower
         if took_ms > cell_s * 1000:
             cell.samples_ms.append(took_ms)
             notes.append(
@@ -72,18 +82,20 @@ def _finished(cell: _Cell) -> GridCell:
 
 
 def clip_lengths(lengths: Sequence[int], max_length: int) -> tuple[list[int], list[str]]:
-    """Return the lengths that the reranker can have, those above its maximum made that, and what was changed."""
+    """Return ascending lengths with `max_length` as their upper limit, and a note for each that was changed."""
     beyond = sorted({length for length in lengths if length > max_length})
     fitting = sorted({min(length, max_length) for length in lengths})
-    notes = [f"length {length} is above reranker.max_length={max_length}, where pairs are cut" for length in beyond]
+    notes = [
+        f"length {length} is above reranker.max_length={max_length}, where pairs are truncated" for length in beyond
+    ]
     return fitting, notes
 
 
 def make_passages(query: str, texts: Sequence[str], count: int, length: int, tokens_of: Lengths) -> list[str]:
-    """Return `count` passages that make pairs of about `length` tokens with the query: the least that reaches it.
+    """Return `count` passages, each the shortest that gives a pair of at least `length` tokens with the query.
 
-    Passage i begins with text i and goes on with those after it, the first again after the last. Where the query
-    alone is that long, a passage is one character.
+    Passage i consists of text i and the texts after it, cyclically. Where the query alone has `length` tokens,
+    a passage is one character.
     """
     sources = [text.strip() for text in texts if text.strip()]
     whole = _long_enough(query, sources, count, length, tokens_of)
@@ -97,9 +109,9 @@ def make_passages(query: str, texts: Sequence[str], count: int, length: int, tok
 
 
 def _long_enough(query: str, texts: Sequence[str], count: int, length: int, tokens_of: Lengths) -> list[str]:
-    """Return joined texts that reach `length` tokens with the query, or that have 1,000 characters for each of them.
+    """Return joined texts that reach `length` tokens with the query, or have 1,000 characters for each token.
 
-    A text may be of characters that a tokenizer drops.
+    The limit is for texts of characters that the tokenizer drops.
     """
     characters = 4 * length
     while True:

@@ -1,4 +1,4 @@
-"""How fast this device multiplies matrices at one precision: what a model's own rate is held against."""
+"""The rate of matrix products on a device at one precision, with which the rate of a model is compared."""
 
 import time
 from collections.abc import Callable
@@ -9,15 +9,19 @@ from torch.nn import functional
 from evalkit.cost.latency import percentile
 
 SIDES = {"cuda": (4096, 8192), "cpu": (512, 1024, 2048)}
-"""Sides of the square products: on each kind of device some are faster than others, and the fastest counts."""
+"""Sides of the square matrices for each kind of device; the fastest one counts."""
 
 
 def matrix_flops_per_s(device: str, dtype: str, seconds: float) -> float:
-    """Return the floating point operations a second of the fastest square product, measured for some `seconds`.
+    """Return the floating point operations a second of the fastest square matrix product.
 
-    A linear layer as a model has it (x times W transposed), on random numbers: zeros would be faster, since switching
-    bits is what heats the chip and slows its clock. `dtype` is torch's name (``float16``); products of fp32 round to
-    TF32 or do not as the process is set. `device` is ``cpu`` or ``cuda:N``.
+    The product is that of a linear layer (x times W transposed) with 2 n^3 operations. The numbers are random: zeros
+    would be faster, as bits that change heat the chip and lower its clock.
+
+    Args:
+        device: ``cpu`` or ``cuda:N``.
+        dtype: torch's name of the type, such as ``float16``; whether float32 uses TF32 is a setting of the process.
+        seconds: duration of the measurement, about.
     """
     where = torch.device(device)
     sides = SIDES[where.type]
@@ -42,7 +46,7 @@ def _rate(device: torch.device, dtype: torch.dtype, side: int, seconds: float) -
 
 
 def _seconds(device: torch.device, products: Callable[[int], None], times: int) -> float:
-    """Return the time of so many products: by events on a GPU, where launching runs ahead of computing."""
+    """Return the seconds of `times` products: by events on a GPU, where launches are asynchronous."""
     if device.type != "cuda":
         started = time.perf_counter()
         products(times)
@@ -57,4 +61,4 @@ def _seconds(device: torch.device, products: Callable[[int], None], times: int) 
 
 
 _CHUNK_S = 0.02
-"""About how long the products of one sample take together: long beside a launch, short beside the whole."""
+"""Seconds that the products of one sample take together: long compared with a launch, short compared with the rest."""

@@ -1,9 +1,8 @@
-"""A fixed piece of work, timed beside the reranker: its time says how fast the machine is at that moment.
+"""A fixed workload that is timed along with the reranker, and shows how fast the machine is at that moment.
 
-A ratio of the reranker's time to this one is about the same on a slow machine and on a fast one, where milliseconds
-are not. The work is what a cross-encoder does: an encoder of six layers and 384 dimensions (the shape of MiniLM-L6)
-over 16 sequences of 64 tokens, with seeded weights, in fp32. It must never change: ratios measured with another
-work are other numbers.
+The ratio of the reranker's time to that of the workload is about the same on a slow and on a fast machine. The workload
+is that of a cross-encoder: an encoder of six layers and 384 dimensions (the shape of MiniLM-L6) over 16 sequences of 64
+tokens, with seeded weights, in fp32. It must never change, as ratios to different workloads cannot be compared.
 """
 
 import time
@@ -29,10 +28,10 @@ class _Layer:
 
 
 class Workload:
-    """The fixed work, ready to run on one device."""
+    """The workload on one device."""
 
     def __init__(self, device: str) -> None:
-        """Draw the weights and the input, and run once: the first run allocates. `device` is ``cpu`` or ``cuda:N``."""
+        """Draw weights and input, and run once, as the first run allocates; `device` is ``cpu`` or ``cuda:N``."""
         self.device = torch.device(device)
         random = torch.Generator().manual_seed(0)
 
@@ -49,9 +48,9 @@ class Workload:
         self.run_ms()
 
     def run_ms(self) -> float:
-        """Do the work once and return its wall-clock time in milliseconds."""
+        """Run the workload once and return its wall-clock time in milliseconds."""
         asked = torch.get_float32_matmul_precision()
-        torch.set_float32_matmul_precision("highest")  # the yardstick is fp32 whatever is measured with it
+        torch.set_float32_matmul_precision("highest")  # fp32 at any precision of the reranker
         try:
             synchronize(self.device)
             started = time.perf_counter()
@@ -80,10 +79,10 @@ class Workload:
 
 
 class ReferenceTimer:
-    """The workload around a trial: its memory before the model is there, its time before, beside and after it."""
+    """Times the workload before, during and after the timed passes, and measures its memory before loading."""
 
     def __init__(self, device: str) -> None:
-        """Run it a few times on ``cpu`` or ``cuda:N`` and let it go again: the trial's memory is measured next."""
+        """Run the workload a few times on ``cpu`` or ``cuda:N``, and free it before the reranker is loaded."""
         self._device = device
         self._samples_ms: list[float] = []
         watch = MemoryWatch(device)
@@ -93,12 +92,12 @@ class ReferenceTimer:
         self._workload = None
 
     def measure(self) -> None:
-        """Run it once more, as before each query that is timed: what slows one slows the other."""
+        """Run the workload once more, as before each timed query, so that both see the machine at the same speed."""
         self._workload = self._workload or Workload(self._device)
         self._samples_ms.append(self._workload.run_ms())
 
     def read(self) -> Calibration:
-        """Run it a few times more and return all that was seen."""
+        """Run the workload a few times more, and return all samples."""
         self._measure_some()
         return Calibration(
             tuple(self._samples_ms),
@@ -114,4 +113,4 @@ class ReferenceTimer:
 
 
 _REPETITIONS = 5
-"""At the start and at the end, besides the one before each timed query."""
+"""Runs at the start and at the end, in addition to one before each timed query."""

@@ -1,4 +1,4 @@
-"""Makes a first stage that is not evalkit's own fit the contract, or explains in one sentence why it does not."""
+"""Adapts a first stage that is not evalkit's own to the contract, or explains in one sentence why it cannot."""
 
 import math
 from collections.abc import Iterable, Mapping, Set
@@ -20,10 +20,10 @@ from evalkit.types import Hit, Run, Settings, Slice
 
 
 def adapt_first_stage(component: object, where: str | None = None) -> FirstStage:
-    """Return a first stage that keeps the contract, whatever the component returns; `where` names it in messages.
+    """Return a first stage that satisfies the contract; `where` names it in messages.
 
     Raises:
-        EvalkitError: it lacks `search`, or a member of it is of the wrong kind.
+        EvalkitError: it lacks `search`, or one of its members has the wrong type.
     """
     if isinstance(component, _AdaptedFirstStage) or (isinstance(component, FirstStage) and is_ours(component)):
         return component
@@ -31,7 +31,7 @@ def adapt_first_stage(component: object, where: str | None = None) -> FirstStage
 
 
 class _AdaptedFirstStage(FirstStage):
-    """A first stage of somebody else's, whether or not it inherits."""
+    """A first stage that is not evalkit's own, whether or not it inherits."""
 
     def __init__(self, component: object, where: str) -> None:
         self._of = ForeignComponent(component, where, FirstStage, {"search": "(slice, depth)"})
@@ -62,7 +62,7 @@ def _run(value: object, data: Slice, name: str, where: str) -> Run:
             "first"
         )
     if strange := [query_id for query_id in rankings if query_id not in data.queries]:
-        raise EvalkitError(f"{where} returned hits for {quoted(strange[0])}, which is no query of the slice")
+        raise EvalkitError(f"{where} returned hits for {quoted(strange[0])}, which is not a query of the slice")
     return Run(
         value.name if isinstance(value, Run) and isinstance(value.name, str) else name,
         {query_id: _hits(rankings.get(query_id, ()), query_id, where) for query_id in data.queries},

@@ -1,9 +1,9 @@
-"""Text analysis for BM25: which tokens a text has, chosen by language and written into the result.
+"""Text analysis for BM25: the tokens of a text, by language.
 
-"words" drops stopwords and stems where the language has the means; "folded" takes the accents and tone marks off as
-well; "bigrams" are overlapping pairs of characters, for scripts without spaces between words (and for Korean, whose
-words carry their particles with them), after Lucene's CJKAnalyzer; "whitespace" splits at spaces and does no more.
-"auto" refuses a code that it knows no language by; any other kind takes it.
+"words" removes stopwords and stems, where the language has a list and a stemmer; "folded" also removes accents and tone
+marks; "bigrams" are overlapping pairs of characters, for scripts without spaces between words (and for Korean,
+whose particles are attached to words), as in Lucene's CJKAnalyzer; "whitespace" only splits at white space. "auto"
+selects by language and refuses an unknown language code; the other kinds accept it.
 """
 
 import unicodedata
@@ -28,8 +28,8 @@ KINDS = ("auto", "words", "folded", "bigrams", "whitespace")
 
 
 WHITESPACE_LANGS = ("sw", "yo")
-"""Languages for which Lucene has no analyzer: the published MIRACL baselines (Pyserini) split them at white space, and
-so does "auto". Whoever wants the stronger first stage asks for "words" or "folded"."""
+"""Languages without an analyzer in Lucene: the published MIRACL baselines (Pyserini) split them at white space, and so
+does "auto". "words" and "folded" give a stronger first stage."""
 STEMMERS = {
     "ar": "arabic", "ca": "catalan", "da": "danish", "de": "german", "el": "greek", "en": "english",
     "es": "spanish", "eu": "basque", "fi": "finnish", "fr": "french", "ga": "irish", "hi": "hindi",
@@ -46,13 +46,14 @@ STOPWORDS = {
 
 @dataclass(frozen=True)
 class Analysis:
-    """A way from text to tokens, with what it is made of."""
+    """A mapping from a text to its tokens."""
 
     split: Callable[[str], list[str]]
     """The pieces of a text."""
     token: Callable[[str], str | None]
-    """What a piece is indexed as, its stem for one; None for a stopword. It depends on nothing but the piece."""
+    """The token of a piece, such as its stem; None for a stopword. It depends on the piece alone."""
     facts: Settings
+    """Kind, language, stopwords and stemmer, for the result."""
 
     def tokens(self, text: str) -> list[str]:
         """Return the tokens of `text`."""
@@ -60,20 +61,24 @@ class Analysis:
 
 
 def select_analysis(kind: str, lang: str) -> Analysis:
-    """Return the analysis `kind` for a language code; "auto" is bigrams, white space or words, by language.
+    """Return the text analysis of a language.
+
+    Args:
+        kind: one of `KINDS`; "auto" is "bigrams", "whitespace" or "words", by language.
+        lang: language code.
 
     Raises:
-        EvalkitError: there is no such kind, `lang` is no language code, or "auto" knows no language by it.
+        EvalkitError: `kind` is not valid, `lang` is not a language code, or "auto" does not know the language.
     """
     if kind not in KINDS:
         raise EvalkitError(f"first_stage.analysis={kind!r}: choose from {', '.join(KINDS)}")
     if not (lang.isascii() and lang.isalpha() and lang.islower() and len(lang) in (2, 3)):
-        raise EvalkitError(f"slice.lang={lang!r} is no ISO 639-1 code such as en, zh or sw")
+        raise EvalkitError(f"slice.lang={lang!r} is not an ISO 639-1 code such as en, zh or sw")
     lang = languages.canonical(lang)
     if kind == "auto":
         if not languages.has_two_letter_code(lang):
             raise EvalkitError(
-                f"slice.lang={lang}: no language with an ISO 639-1 code has this one, so first_stage.analysis=auto "
+                f"slice.lang={lang}: this is not the code of a language in ISO 639-1, so first_stage.analysis=auto "
                 "cannot choose; set first_stage.analysis to words (splits at all but letters and digits), folded, "
                 "whitespace, or bigrams (for scripts without spaces)"
             )
@@ -99,13 +104,13 @@ def select_analysis(kind: str, lang: str) -> Analysis:
 
 
 def fold_marks(text: str) -> str:
-    """Return `text` without its combining marks: accents, tones, vowel signs."""
+    """Return `text` without combining marks: accents, tones, vowel signs."""
     return str(_MARKS.sub("", unicodedata.normalize("NFD", text)))
 
 
 def bigrams(text: str) -> list[str]:
-    """Return overlapping pairs of characters within runs of unspaced scripts, and whole words of other scripts."""
-    folded_width = unicodedata.normalize("NFKC", text).lower()  # half-width katakana and decomposed kana in one form
+    """Return overlapping pairs of characters in runs of unspaced scripts, and complete words of other scripts."""
+    folded_width = unicodedata.normalize("NFKC", text).lower()  # unifies half-width katakana and decomposed kana
     return [token for run in _UNSPACED.findall(folded_width) for token in _pieces(run)]
 
 

@@ -1,4 +1,4 @@
-"""What a first stage is: the contract, with a default for all but `search`."""
+"""The base class of first stages: everything but `search` has a default."""
 
 from abc import ABC, abstractmethod
 
@@ -7,41 +7,44 @@ from evalkit.types import Run, Settings, Slice
 
 
 class FirstStage(ABC):
-    """Finds candidates: `search` is all that has to be written.
+    """Finds candidates. Only `search` has to be implemented.
 
-    A class that has `search` without inheriting is as good: what else it lacks is as here. An instance is made once for
-    each trial, from the settings of its YAML; then `check`, `search` and `describe` are called, once each, in this
-    order. An EvalkitError may be raised anywhere, and is shown as one sentence.
+    A class does not have to inherit: members that it lacks have the defaults below. For each trial an instance is
+    created from the settings of its YAML; then `check`, `search` and `describe` are called once each, in this order.
+    Any method may raise an EvalkitError, which is shown as one sentence.
     """
 
     name: str | None = default(None)
-    """What results and reports call it; None for the class's name."""
+    """Name in results and reports; None for the name of the class."""
     index_s: float | None = default(None)
-    """Seconds of the last `search` until the first query was searched: an index is made or read; None if unknown."""
+    """Seconds of the last `search` before the first query, to build or read an index; None if unknown."""
     cache_s: float = default(0.0)
-    """Seconds of the last `search` that went into keeping an index for later runs, and are no part of its cost."""
+    """Seconds of the last `search` spent on caching an index for later runs, which are not part of its cost."""
 
     @property
     def label(self) -> str:
-        """What it is called in a result where `describe` gives no ``name``."""
+        """The name in a result if `describe` returns no ``name``."""
         return self.name or type(self).__name__
 
     def check(self) -> None:
-        """Find what is wrong with the settings, before any work is done.
+        """Check the settings before any work is done.
 
         Raises:
-            EvalkitError: a setting cannot be had; the sentence says what can.
+            EvalkitError: a setting is invalid or not available; the message names the valid ones.
         """
 
     def check_language(self, lang: str) -> None:
-        """Find what is wrong with the slice's language, where the configuration names it, before the slice is read.
+        """Check a language that the configuration names, before the slice is read.
+
+        Args:
+            lang: language code of the slice.
 
         Raises:
-            EvalkitError: this first stage cannot search texts of that language as it is set up.
+            EvalkitError: this first stage cannot search texts of the language with its settings.
         """
 
     def max_hits(self) -> int | None:
-        """Return how many passages a finished run has of the query that has most; None for what is no finished run."""
+        """Return the largest number of hits of a query in a finished run; None for a first stage that searches."""
         return None
 
     @abstractmethod
@@ -49,17 +52,17 @@ class FirstStage(ABC):
         """Return the best `depth` passages of each query of the slice.
 
         Args:
-            data: ``data.queries`` (query_id -> text) and ``data.docs`` (doc_id -> text). Never look at ``data.qrels``.
-            depth: the most hits a query, 1 or more.
+            data: ``data.queries`` (query_id -> text) and ``data.docs`` (doc_id -> text); do not use ``data.qrels``.
+            depth: the largest number of hits of a query, 1 or more.
 
         Returns:
-            A `Run`: query_id -> hits ``(doc_id, score)``, best first, no passage twice, scores finite and not rising.
-            A query without hits has ``()``, and so has one that is left out.
+            A `Run`: query_id -> hits ``(doc_id, score)``, best first, no passage twice, scores finite and not
+            increasing. A query that is missing counts as one without hits, ``()``.
 
         Raises:
-            EvalkitError: there is nothing to search, or it cannot be searched.
+            EvalkitError: the slice cannot be searched.
         """
 
     def describe(self) -> Settings:
-        """Return what was really done, after `search`, for the result: JSON-ready values, by default nothing."""
+        """Return what was really done, for the result: JSON-ready values, by default none. Called after `search`."""
         return {}

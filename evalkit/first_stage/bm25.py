@@ -1,4 +1,4 @@
-"""BM25 by bm25s, with k1, b and the text analysis set openly."""
+"""BM25 by bm25s, with explicit k1, b and text analysis."""
 
 import time
 import unicodedata
@@ -12,23 +12,23 @@ from evalkit.boundary.progress import stage, track
 from evalkit.errors import EvalkitError
 from evalkit.evaluation import ranking
 from evalkit.first_stage import analysis as text_analysis
-from evalkit.first_stage import cache as kept
+from evalkit.first_stage import cache as index_cache
 from evalkit.first_stage.analysis import Analysis, select_analysis
 from evalkit.first_stage.base import FirstStage
 from evalkit.types import Hit, Run, Settings, Slice
 
 METHODS = ("lucene", "robertson", "atire")
-"""bm25s's methods in which a passage without any query term scores 0, and so is no hit."""
+"""Methods of bm25s in which a passage without any query term scores 0, and is not a hit."""
 
 _CHUNK = 1 << 20
-"""Scores computed at a time, in double precision on the way."""
-_KEPT_FROM = 200_000
-"""Passages from which on an index is kept unasked: it takes some seconds to make, by language."""
+"""Scores computed at a time, as intermediate results are in double precision."""
+_CACHED_FROM = 200_000
+"""Passages from which ``first_stage_cache=auto`` caches an index, which then takes some seconds to build."""
 
 
 @dataclass
 class BM25(FirstStage):
-    """BM25 in bm25s's `method`; "lucene" with k1 0.9 and b 0.4 are Anserini's MS MARCO settings."""
+    """BM25; "lucene" with k1 0.9 and b 0.4 are Anserini's settings for MS MARCO."""
 
     k1: float = 0.9
     """Term frequency saturation, 0 or more."""
@@ -53,27 +53,27 @@ class BM25(FirstStage):
             EvalkitError: one of them is out of range.
         """
         select_analysis(self.analysis, "en")
-        kept.check(self.cache)
+        index_cache.check(self.cache)
         if self.method not in METHODS:
             raise EvalkitError(f"first_stage.method={self.method}: choose from {', '.join(METHODS)}")
         if self.k1 < 0 or not 0 <= self.b <= 1:
             raise EvalkitError(f"first_stage.k1={self.k1}, first_stage.b={self.b}: k1 is 0 or more, b between 0 and 1")
 
     def check_language(self, lang: str) -> None:
-        """Check that the analysis can be had for a language.
+        """Check that the text analysis is available for a language.
 
         Raises:
-            EvalkitError: it cannot (see `evalkit.first_stage.analysis.select_analysis`).
+            EvalkitError: it is not (see `evalkit.first_stage.analysis.select_analysis`).
         """
         select_analysis(self.analysis, languages.canonical(lang))
 
     def search(self, data: Slice, depth: int) -> Run:
-        """Index the slice and return the best `depth` passages of each query; a passage that scores 0 is no hit.
+        """Index the slice and return the best `depth` passages of each query; a passage that scores 0 is not a hit.
 
-        An index that the cache has is not made again (see `evalkit.first_stage.cache`).
+        A cached index is reused (see `evalkit.first_stage.cache`).
 
         Raises:
-            EvalkitError: the analysis finds no token in the whole slice.
+            EvalkitError: no passage of the slice has a token.
         """
         began = time.perf_counter()
         got = self._index(data)
@@ -87,31 +87,31 @@ class BM25(FirstStage):
         queries = track(data.queries.items(), "searching", "queries", len(data.queries))
         return Run(self.name, {query_id: index.search(text, depth) for query_id, text in queries})
 
-    def _index(self, data: Slice) -> "kept.CacheResult[Index]":
-        place = kept.open_cache(self.cache, len(data.docs), _KEPT_FROM)
+    def _index(self, data: Slice) -> "index_cache.CacheResult[Index]":
+        place = index_cache.open_cache(self.cache, len(data.docs), _CACHED_FROM)
         if place is None:
-            return kept.CacheResult(self.index(data), False, 0.0)
+            return index_cache.CacheResult(self.index(data), False, 0.0)
         how = select_analysis(self.analysis, data.lang)
         facts = {
             "method": self.method,
             "k1": self.k1,
             "b": self.b,
             "analysis": {**how.facts, "unicode": unicodedata.unidata_version},
-            "code": kept.hash_code(__file__, text_analysis.__file__, words.__file__),
-            "versions": kept.package_versions("bm25s", "numpy", "scipy", "PyStemmer", "regex"),
+            "code": index_cache.hash_code(__file__, text_analysis.__file__, words.__file__),
+            "versions": index_cache.package_versions("bm25s", "numpy", "scipy", "PyStemmer", "regex"),
         }
-        return place.get(
-            "bm25", facts, data.docs, lambda: self.index(data), _packed, lambda arrays: self._unpacked(arrays, how)
+        return place.get_or_create(
+            "bm25", facts, data.docs, lambda: self.index(data), _pack, lambda arrays: self._unpack(arrays, how)
         )
 
-    def _unpacked(self, arrays: kept.Arrays, how: Analysis) -> "Index":
-        """Return the index that `_packed` packed.
+    def _unpack(self, arrays: index_cache.Arrays, how: Analysis) -> "Index":
+        """Return the index that `_pack` packed.
 
         Raises:
             ValueError: the arrays do not fit together.
         """
-        doc_ids = tuple(kept.unpack_texts(arrays, "doc_ids"))
-        vocabulary = {token: number for number, token in enumerate(kept.unpack_texts(arrays, "tokens"), 1)}
+        doc_ids = tuple(index_cache.unpack_texts(arrays, "doc_ids"))
+        vocabulary = {token: number for number, token in enumerate(index_cache.unpack_texts(arrays, "tokens"), 1)}
         data, rows, ends = (arrays[name] for name in ("scores", "rows", "columns"))
         if len(ends) != len(vocabulary) + 2 or not ends[-1] == len(data) == len(rows) or rows.max() >= len(doc_ids):
             raise ValueError("its arrays do not fit together")
@@ -130,13 +130,13 @@ class BM25(FirstStage):
         """Analyse and index the passages of the slice.
 
         Raises:
-            EvalkitError: the analysis finds no token in the whole slice.
+            EvalkitError: no passage of the slice has a token.
         """
         import numpy as np
 
         how = select_analysis(self.analysis, data.lang)
         ids = _Ids(how)
-        tokens = array("i")  # of all passages, one after the other: 8.8 million of MS MARCO take 1.4 GB
+        tokens = array("i")  # of all passages, concatenated: the 8.8 million of MS MARCO take 1.4 GB
         ends = array("q", [0])
         for text in track(data.docs.values(), "analysing passages", "passages", len(data.docs)):
             tokens.extend(filter(None, map(ids.__getitem__, how.split(text))))
@@ -145,14 +145,14 @@ class BM25(FirstStage):
             raise EvalkitError(f"{data.name}: first_stage.analysis={self.analysis} finds no token in any passage")
         engine = self._engine()
         with stage("indexing"):
-            # What engine.index leaves behind, bit for bit, without its loops over passages: seven times as fast.
+            # Bit for bit what engine.index computes, without its loops over passages: seven times as fast.
             engine.scores = _scores(
                 engine, np.frombuffer(tokens, np.int32), np.frombuffer(ends, np.int64), len(ids.of_token) + 1
             )
         return Index(tuple(data.docs), ids.of_token, how, engine, round(len(tokens) / len(data.docs), 1))
 
     def describe(self) -> Settings:
-        """Return the parameters in force and the text analysis that the slice's language got."""
+        """Return the parameters, and the text analysis that was selected for the slice's language."""
         from importlib.metadata import version
 
         return {
@@ -173,17 +173,17 @@ class Index:
     vocabulary: Mapping[str, int]
     analysis: Analysis
     engine: Any
-    """A `bm25s.BM25` with its score of each token in each passage."""
+    """A `bm25s.BM25` with the score of each token in each passage."""
     tokens_per_doc: float
 
     def search(self, query: str, depth: int) -> tuple[Hit, ...]:
-        """Return the best `depth` passages, without those that score 0."""
+        """Return the best `depth` passages that score above 0."""
         known = [self.vocabulary[token] for token in self.analysis.tokens(query) if token in self.vocabulary]
         return _top(self.doc_ids, self.engine.get_scores_from_ids(known), depth) if known else ()
 
 
 class _Ids(dict[str, int]):
-    """Pieces of text to the ids of their tokens, from 1 on, 0 for a stopword; each is looked into once only."""
+    """Maps pieces of text to the ids of their tokens, from 1, or 0 for a stopword; each piece is analysed once."""
 
     def __init__(self, analysis: Analysis) -> None:
         self.of_token: dict[str, int] = {}
@@ -195,13 +195,13 @@ class _Ids(dict[str, int]):
         return self[piece]
 
 
-def _packed(index: Index) -> dict[str, Any]:
+def _pack(index: Index) -> dict[str, Any]:
     import numpy as np
 
     scores = index.engine.scores
     return {
-        **kept.pack_texts(index.doc_ids, "doc_ids"),
-        **kept.pack_texts(index.vocabulary, "tokens"),
+        **index_cache.pack_texts(index.doc_ids, "doc_ids"),
+        **index_cache.pack_texts(index.vocabulary, "tokens"),
         "scores": scores["data"],
         "rows": scores["indices"],
         "columns": scores["indptr"],
@@ -210,9 +210,13 @@ def _packed(index: Index) -> dict[str, Any]:
 
 
 def _scores(engine: Any, tokens: Any, ends: Any, vocabulary: int) -> dict[str, Any]:
-    """Return bm25s's score of each token in each passage, by token: a sparse matrix in columns.
+    """Return bm25s's score of each token in each passage as a sparse matrix in columns, one for each token.
 
-    `tokens` are the ids of all passages one after the other, `ends` where each passage ends, after a 0.
+    Args:
+        engine: the `bm25s.BM25` with its parameters.
+        tokens: token ids of all passages, concatenated, shape (tokens,).
+        ends: 0, and the end of each passage in `tokens`, shape (passages + 1,).
+        vocabulary: number of token ids, 0 included.
     """
     import numpy as np
     from bm25s.scoring import _select_idf_scorer, _select_tfc_scorer
@@ -236,7 +240,7 @@ def _scores(engine: Any, tokens: Any, ends: Any, vocabulary: int) -> dict[str, A
 
 
 def _top(doc_ids: Sequence[str], scores: Any, depth: int) -> tuple[Hit, ...]:
-    """Return the best `depth` positive scores; all that tie with the last one compete for it by our own order."""
+    """Return the best `depth` passages with a positive score; ties at the end are broken by `ranking.order`."""
     import numpy as np
 
     least = np.partition(scores, -depth)[-depth] if depth < len(scores) else 0.0

@@ -1,7 +1,7 @@
-"""Indexes and embeddings, kept on disk by a fingerprint of all that shapes them: whole and unharmed, or made anew.
+"""A cache of indexes and embeddings on disk, keyed by a fingerprint of everything they depend on.
 
-A folder each, of plain arrays and a manifest with their checksums. It is written under another name and renamed, so
-that no half of one is ever found; and nothing in it is code (no pickle).
+An entry is a folder of plain arrays and a manifest with their checksums. It is written under another name and then
+renamed, so an incomplete entry is never read; it contains no code (no pickle). A damaged entry is rebuilt.
 """
 
 import hashlib
@@ -31,38 +31,38 @@ Arrays = Mapping[str, "np.ndarray[Any, Any]"]
 _LAYOUT = 1
 _MANIFEST = "manifest.json"
 _OF_FREE = 0.1
-"""The part of the free space that an index may take without being asked for."""
+"""The share of free disk space that an entry of ``first_stage_cache=auto`` may take."""
 
 
 @dataclass(frozen=True)
 class CacheResult(Generic[T]):
-    """An index, and where it came from."""
+    """An index, and whether it was read from the cache."""
 
     value: T
     from_cache: bool
     cache_s: float
-    """Time spent on the cache beside reading from it: fingerprint and writing. No part of what a first stage costs."""
+    """Seconds spent on fingerprint and writing, which are not part of the cost of a first stage."""
 
 
 @dataclass(frozen=True)
 class CacheEntry:
-    """An index on disk."""
+    """An index in the cache."""
 
     folder: Path
     size_bytes: int
     used_s: float
-    """When a run last made or read it, as a Unix time."""
+    """When a run last wrote or read it, as Unix time."""
 
 
 @dataclass(frozen=True)
 class Cache:
-    """Where indexes are kept."""
+    """A folder of cached indexes."""
 
     folder: Path
     is_shared: bool
-    """Whether the place was not asked for, so that no large part of the disk is taken."""
+    """Whether the folder is the default one, of whose disk only a small share may be used."""
 
-    def get(
+    def get_or_create(
         self,
         kind: str,
         facts: Mapping[str, Any],
@@ -71,9 +71,17 @@ class Cache:
         pack: Callable[[T], Arrays],
         unpack: Callable[[Arrays], T],
     ) -> CacheResult[T]:
-        """Return what is kept under these facts and texts, or make it and keep it.
+        """Return the index of these facts and texts from the cache, or create and cache it.
 
-        What cannot be read or kept is said aloud and is no error: a cache is not what the work depends on.
+        An entry that cannot be read or written is reported on the terminal and is not an error.
+
+        Args:
+            kind: of the index, such as ``bm25``.
+            facts: everything that the index depends on besides the texts, JSON-ready.
+            docs: doc_id -> text.
+            make: creates the index.
+            pack: turns an index into named arrays.
+            unpack: the reverse; it may raise any exception for damaged arrays.
         """
         started = time.perf_counter()
         with stage("taking the fingerprint of the passages"):
@@ -85,40 +93,40 @@ class Cache:
             try:
                 with stage("reading the index from the cache"):
                     value = unpack(_read(where, described))
-            except Exception as error:  # garbage ends in any of a dozen types
-                say(f"  the index in {where} is damaged ({error}); it is made anew")
+            except Exception as error:  # damaged arrays raise many types
+                say(f"  the index in {where} is damaged ({error}); it is rebuilt")
                 _remove(where)
             else:
                 say(f"  index from the cache: {where}")
-                with suppress(OSError):  # a cache that others fill
+                with suppress(OSError):  # a read-only cache
                     os.utime(where / _MANIFEST)
                 return CacheResult(value, True, cache_s)
         value = make()
         started = time.perf_counter()
-        self._keep(where, described, pack(value))
+        self._store(where, described, pack(value))
         return CacheResult(value, False, cache_s + time.perf_counter() - started)
 
-    def _keep(self, where: Path, described: Mapping[str, Any], arrays: Arrays) -> None:
+    def _store(self, where: Path, described: Mapping[str, Any], arrays: Arrays) -> None:
         size = sum(array.nbytes for array in arrays.values())
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             free = shutil.disk_usage(self.folder).free
             if size > free * (_OF_FREE if self.is_shared else 1):
-                say(f"  index not kept: it takes {_mb(size)}, and {_mb(free)} are free in {self.folder}")
+                say(f"  index not cached: it takes {_mb(size)}, and {_mb(free)} are free in {self.folder}")
                 return
-            with stage("keeping the index"):
+            with stage("writing the index to the cache"):
                 _write(where, described, arrays)
         except OSError as error:
-            say(f"  index not kept in {self.folder}: {error.strerror or error}")
+            say(f"  index not cached in {self.folder}: {error.strerror or error}")
         else:
-            say(f"  index kept, {_mb(size)}: {where}")
+            say(f"  index cached, {_mb(size)}: {where}")
 
 
 def check(setting: str) -> None:
     """Check the setting ``first_stage_cache``.
 
     Raises:
-        EvalkitError: it is no folder, and neither ``auto`` nor ``off``.
+        EvalkitError: it is neither a folder nor ``auto`` nor ``off``.
     """
     if setting not in ("auto", "off") and os.sep not in setting and not Path(setting).is_dir():
         raise EvalkitError(
@@ -128,10 +136,13 @@ def check(setting: str) -> None:
 
 
 def open_cache(setting: str, docs: int, least: int) -> Cache | None:
-    """Return the cache that a setting asks for, or None: where it is off, and for fewer than `least` passages.
+    """Return the cache of a setting, or None for no cache.
 
-    A folder that was named keeps indexes of any size; ``auto`` is ``first_stage`` beside the score store, and keeps
-    what takes longer to make than to read.
+    Args:
+        setting: ``off``; a folder, which caches indexes of any size; or ``auto`` for the default folder, which caches
+            indexes that take longer to build than to read.
+        docs: number of passages.
+        least: with ``auto``, the number of passages from which an index is cached.
     """
     if setting == "off" or (setting == "auto" and docs < least):
         return None
@@ -142,57 +153,63 @@ def open_cache(setting: str, docs: int, least: int) -> Cache | None:
     try:
         return Cache(default_folder(default_store_path()), is_shared=True)
     except EvalkitError:
-        say("  index not kept: there is no home to keep it in; EVALKIT_HOME=DIR names a folder")
+        say("  index not cached: there is no home folder; set EVALKIT_HOME=DIR")
         return None
 
 
 def default_folder(store: Path) -> Path:
-    """Return the folder of ``first_stage_cache=auto``, which is beside the score store."""
+    """Return the folder of ``first_stage_cache=auto``: ``first_stage`` next to the score store."""
     return store.parent / "first_stage"
 
 
 def list_entries(folder: Path) -> list[CacheEntry]:
-    """Return what is kept in a folder, last used first; what is no index is left out."""
+    """Return the entries in a folder, last used first."""
     found = []
     for manifest in folder.glob(f"*/{_MANIFEST}"):
-        if manifest.parent.suffix == ".part":  # being written, or removed
+        if manifest.parent.suffix == ".part":  # being written or removed
             continue
-        with suppress(OSError):  # another process just removed it
+        with suppress(OSError):  # removed by another process
             size = sum(path.stat().st_size for path in manifest.parent.iterdir())
             found.append(CacheEntry(manifest.parent, size, manifest.stat().st_mtime))
-    return sorted(found, key=lambda kept: (-kept.used_s, kept.folder.name))
+    return sorted(found, key=lambda entry: (-entry.used_s, entry.folder.name))
 
 
 def prune(folder: Path, older_than_days: float | None = None) -> list[CacheEntry]:
-    """Remove what no run has used for so many days, or everything; return what is gone.
+    """Remove entries from a cache folder, and return them.
 
-    A run that has an index open keeps it: its files stay until they are closed.
+    A run that has an index open can continue: its files exist until they are closed.
+
+    Args:
+        folder: the cache.
+        older_than_days: remove only entries that no run has used for so many days; None for all.
     """
     before_s = time.time() - (older_than_days or 0) * 86400
-    gone = [kept for kept in list_entries(folder) if older_than_days is None or kept.used_s < before_s]
-    for kept in gone:
-        _remove(kept.folder)
+    gone = [entry for entry in list_entries(folder) if older_than_days is None or entry.used_s < before_s]
+    for entry in gone:
+        _remove(entry.folder)
     _remove_dead(folder)
     return gone
 
 
 def hash_texts(docs: Mapping[str, str]) -> str:
-    """Return the SHA-256 over ids and texts in their order, which is the order of the rows."""
+    """Return the SHA-256 over ids and texts in order, which is that of the rows of the index."""
     digest = hashlib.sha256()
     for item in docs.items():
         for field in item:
             data = field.encode("utf-8", "surrogatepass")
-            digest.update(len(data).to_bytes(8, "little") + data)  # lengths: no two collections write the same bytes
+            digest.update(
+                len(data).to_bytes(8, "little") + data
+            )  # lengths, so that different collections cannot give the same bytes
     return digest.hexdigest()
 
 
 def hash_code(*files: str) -> str:
-    """Return the SHA-256 over source files of ours: another way to make an index makes another index."""
+    """Return the SHA-256 over source files, so that an index of other code is not reused."""
     return hashlib.sha256(b"\0".join(Path(file).read_bytes() for file in files)).hexdigest()
 
 
 def package_versions(*packages: str) -> dict[str, str | None]:
-    """Return the versions of packages, None for one that is not installed."""
+    """Return package -> version, None for one that is not installed."""
     found: dict[str, str | None] = dict.fromkeys(packages)
     for name in packages:
         with suppress(PackageNotFoundError):
@@ -201,7 +218,7 @@ def package_versions(*packages: str) -> dict[str, str | None]:
 
 
 def pack_texts(texts: Iterable[str], name: str) -> dict[str, Any]:
-    """Return texts as two arrays: their bytes one after the other, and where each ends, after a 0."""
+    """Return texts as two arrays: their concatenated bytes, and 0 followed by the end of each text."""
     import numpy as np
 
     data = [text.encode("utf-8", "surrogatepass") for text in texts]
@@ -240,28 +257,28 @@ def _write(where: Path, described: Mapping[str, Any], arrays: Arrays) -> None:
         except OSError:
             if not where.is_dir():
                 raise
-            return  # another process was faster
+            return  # another process wrote the same entry first
         fsync(where.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _read(where: Path, described: Mapping[str, Any]) -> Arrays:
-    """Return the arrays of a folder.
+    """Return the arrays of an entry.
 
     Raises:
-        OSError: a file is not there, or cannot be read.
-        ValueError: a file is not what was written.
+        OSError: a file is missing or cannot be read.
+        ValueError: a file is not as it was written.
     """
     import numpy as np
 
     manifest = json.loads((where / _MANIFEST).read_text("utf-8"))
     if manifest["of"] != json.loads(json.dumps(described)):
-        raise ValueError("its manifest is of another one")
+        raise ValueError("its manifest is that of another index")
     for name, checksum in manifest["sha256"].items():
         if _checksum(where / Path(name).name) != checksum:
-            raise ValueError(f"{name} does not fit its checksum")
-    # Mapped, not read: embeddings may be larger than what is free of the memory. Changes stay in this process.
+            raise ValueError(f"{name} does not match its checksum")
+    # Memory-mapped: embeddings may be larger than free memory. Changes stay in this process (copy on write).
     return {
         Path(name).stem: np.asarray(np.load(where / Path(name).name, mmap_mode="c", allow_pickle=False))
         for name in manifest["sha256"]
@@ -274,7 +291,7 @@ def _checksum(path: Path) -> str:
 
 
 def _remove(where: Path) -> None:
-    """Take a folder out of the way at once, and then remove it."""
+    """Rename a folder, so that it is not found any more, and then remove it."""
     gone = where.with_name(f"{where.name}.{socket.gethostname()}.{os.getpid()}.part")
     with suppress(OSError):
         where.rename(gone)
@@ -282,7 +299,7 @@ def _remove(where: Path) -> None:
 
 
 def _remove_dead(folder: Path) -> None:
-    """Remove what processes of this machine that are no more have left half written."""
+    """Remove incomplete entries of processes of this machine that do not run any more."""
     for path in folder.glob(f"*.{socket.gethostname()}.*.part"):
         number = path.name.split(".")[-2]
         if number.isdecimal() and not _is_alive(int(number)):

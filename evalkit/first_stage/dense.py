@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from evalkit.boundary.progress import stage
 from evalkit.errors import EvalkitError
 from evalkit.evaluation import ranking
-from evalkit.first_stage import cache as kept
+from evalkit.first_stage import cache as index_cache
 from evalkit.first_stage.base import FirstStage
 from evalkit.first_stage.dense_settings import Requested, Resolved, resolve
 from evalkit.types import Hit, Run, Settings, Slice
@@ -16,20 +16,20 @@ from evalkit.types import Hit, Run, Settings, Slice
 if TYPE_CHECKING:
     import torch
 
-    from evalkit.scoring.embedding import Head
-    from evalkit.scoring.loading.model_files import ModelFiles
+    from evalkit.scoring.embedding import EmbeddingHead
+    from evalkit.scoring.loading.sbert_config import SbertConfig
 
 _CHUNK = 100_000
 """Texts tokenized, and passages compared with the queries, at a time."""
-_KEPT_FROM = 1_000
-"""Passages from which on embeddings are kept unasked: without a GPU, these take half a minute."""
+_CACHED_FROM = 1_000
+"""Passages from which ``first_stage_cache=auto`` caches embeddings: without a GPU, these take half a minute."""
 _PRODUCTS = 1 << 26
-"""At most so many products of queries and passages at a time (256 MiB): many queries take smaller chunks."""
+"""The most products of queries and passages at a time (256 MiB): with many queries, chunks are smaller."""
 
 
 @dataclass
 class Dense(FirstStage):
-    """The encoder `model`; None for pooling, normalisation, length or a prefix is what the model's own files say."""
+    """The encoder `model`; a setting that is None is taken from the model's own files."""
 
     model: str
     """Hub id or local folder of the encoder."""
@@ -60,52 +60,52 @@ class Dense(FirstStage):
         self._facts: dict[str, Any] = {}
 
     def check(self) -> None:
-        """Check settings, device, precision, that the model is there, and what its files say of its use.
+        """Check settings, device, precision, and that the model and the files that describe its use exist.
 
         Raises:
-            EvalkitError: one of them cannot be had.
+            EvalkitError: one of them is invalid or not available.
         """
         from evalkit.scoring.device import resolve_device, resolve_precision
-        from evalkit.scoring.loading.model_config import check_encoder
-        from evalkit.scoring.loading.model_files import POOLINGS
+        from evalkit.scoring.loading.model_checks import check_encoder
+        from evalkit.scoring.loading.sbert_encoder import POOLINGS
 
-        kept.check(self.cache)
+        index_cache.check(self.cache)
         if self.pooling not in (None, *POOLINGS):
             raise EvalkitError(f"first_stage.pooling={self.pooling}: choose from {', '.join(POOLINGS)}")
         resolve_precision(self.precision, resolve_device(self.device))
         _, files = check_encoder(self.model, self.revision, "first_stage.model")
         self._used(files, None)
 
-    def _used(self, files: "ModelFiles", positions: int | None) -> Resolved:
+    def _used(self, files: "SbertConfig", positions: int | None) -> Resolved:
         asked = Requested(self.pooling, self.normalize, self.max_length, self.query_prefix, self.doc_prefix)
         return resolve(asked, files, positions, f"first_stage.model={self.model}")
 
     def search(self, data: Slice, depth: int) -> Run:
         """Embed queries and passages and return the best `depth` passages of each query.
 
-        Passages whose embeddings the cache has are not embedded again (see `evalkit.first_stage.cache`); queries are.
+        Cached embeddings of passages are reused (see `evalkit.first_stage.cache`); queries are always embedded.
 
         Raises:
-            EvalkitError: model, device or precision cannot be had, or the memory does not suffice.
+            EvalkitError: model, device or precision are not available, or memory does not suffice.
         """
         import torch
 
         from evalkit.scoring.device import device_name, resolve_device, resolve_precision
-        from evalkit.scoring.embedding import Head
+        from evalkit.scoring.embedding import EmbeddingHead
         from evalkit.scoring.loading.pretrained import load_encoder
 
         began = time.perf_counter()
         device = resolve_device(self.device)
         precision = resolve_precision(self.precision, device)
         encoder = load_encoder(self.model, self.revision, device, precision, "first_stage.model")
-        how = self._used(encoder.files, encoder.max_tokens)
+        how = self._used(encoder.sbert_config, encoder.max_tokens)
         encoder.check_length(how.max_length, "first_stage.max_length")
         if self.batch_tokens < how.max_length:
             raise EvalkitError(
                 f"first_stage.batch_tokens={self.batch_tokens} is smaller than one text of first_stage.max_length="
                 f"{how.max_length} tokens; give {how.max_length} or more, or a smaller first_stage.max_length"
             )
-        head = Head(encoder.files.layers_for(how.normalize), device, f"first_stage.model={self.model}")
+        head = EmbeddingHead(encoder.sbert_config.layers_for(how.normalize), device, f"first_stage.model={self.model}")
         embed = _Embedder(encoder, head, how, device, self.batch_tokens)
         doc_ids = list(data.docs)
         try:
@@ -124,9 +124,9 @@ class Dense(FirstStage):
         self._facts = {
             **{key: getattr(how, key) for key in _USED},
             "notes": list(how.notes),
-            "model_files": encoder.files.as_settings(),
+            "model_files": encoder.sbert_config.as_settings(),
             "padding": "right",
-            "tokenizer_source": encoder.tokenizer_source.says,
+            "tokenizer_source": encoder.tokenizer_source.description,
             "revision": encoder.revision,
             "dimensions": docs.shape[1],
             "device": str(device),
@@ -142,7 +142,7 @@ class Dense(FirstStage):
         }
         return Run(self._label(), rankings)
 
-    def _passages(self, embed: "_Embedder", docs: Mapping[str, str]) -> "kept.CacheResult[torch.Tensor]":
+    def _passages(self, embed: "_Embedder", docs: Mapping[str, str]) -> "index_cache.CacheResult[torch.Tensor]":
         import torch
 
         from evalkit.scoring import embedding
@@ -151,31 +151,31 @@ class Dense(FirstStage):
         def vectors() -> "torch.Tensor":
             return embed(embed.how.doc_prefix, list(docs.values()), "passages")
 
-        def unpack(arrays: kept.Arrays) -> "torch.Tensor":
+        def unpack(arrays: index_cache.Arrays) -> "torch.Tensor":
             if arrays["embeddings"].shape[0] != len(docs):
-                raise ValueError("it has other rows than there are passages")
+                raise ValueError("its number of rows is not the number of passages")
             return torch.from_numpy(arrays["embeddings"])
 
-        place = kept.open_cache(self.cache, len(docs), _KEPT_FROM)
+        place = index_cache.open_cache(self.cache, len(docs), _CACHED_FROM)
         if place is None:
-            return kept.CacheResult(vectors(), False, 0.0)
+            return index_cache.CacheResult(vectors(), False, 0.0)
         facts = {
             **{key: getattr(embed.how, key) for key in ("pooling", "normalize", "max_length", "doc_prefix")},
             **{key: getattr(self, key) for key in ("batch_tokens", "precision")},
             "revision": embed.encoder.revision,
             "device": f"{embed.device.type}, {device_name(embed.device)}",
-            "code": kept.hash_code(__file__, embedding.__file__),
-            "versions": kept.package_versions("torch", "transformers", "tokenizers", "numpy"),
+            "code": index_cache.hash_code(__file__, embedding.__file__),
+            "versions": index_cache.package_versions("torch", "transformers", "tokenizers", "numpy"),
         }
-        return place.get("dense", facts, docs, vectors, lambda tensor: {"embeddings": tensor.numpy()}, unpack)
+        return place.get_or_create("dense", facts, docs, vectors, lambda tensor: {"embeddings": tensor.numpy()}, unpack)
 
     def describe(self) -> Settings:
-        """Return the model, its revision and all that shapes its embeddings."""
+        """Return the model, its revision and everything that its embeddings depend on."""
         asked = ("model", *_USED, "batch_tokens", "precision")
         return {"name": self._label(), **{key: getattr(self, key) for key in asked}, **self._facts}
 
     def _label(self) -> str:
-        from evalkit.scoring.loading.model_place import short_name
+        from evalkit.scoring.loading.model_location import short_name
 
         return self.name or short_name(self.model)
 
@@ -188,7 +188,7 @@ class _Embedder:
     """Turns texts into vectors."""
 
     encoder: Any
-    head: "Head"
+    head: "EmbeddingHead"
     how: Resolved
     device: "torch.device"
     batch_tokens: int
@@ -199,7 +199,7 @@ class _Embedder:
         """Return fp32 embeddings on the CPU, shape (len(texts), dimensions)."""
         import torch
 
-        from evalkit.scoring.batching import batches
+        from evalkit.scoring.batching import plan_batches
 
         encoder, most = self.encoder, self.how.max_length
         unknown, total, of_unknown = 0, 0, encoder.tokenizer.unk_token_id
@@ -210,7 +210,7 @@ class _Embedder:
                 tokens = encoder.tokenizer(chunk, truncation=True, max_length=most)["input_ids"]
                 total += sum(map(len, tokens))
                 unknown += sum(ids.count(of_unknown) for ids in tokens)
-                for rows in batches([len(ids) for ids in tokens], self.batch_tokens):
+                for rows in plan_batches([len(ids) for ids in tokens], self.batch_tokens):
                     vectors = self._vectors([tokens[row] for row in rows])
                     if out is None:
                         out = torch.empty((len(texts), vectors.shape[1]))
@@ -221,37 +221,37 @@ class _Embedder:
         return out
 
     def check(self, precision: str) -> None:
-        """Check that a text has one vector, whatever stands beside it in a batch.
+        """Check that the vector of a text does not depend on the other texts of its batch.
 
         Raises:
-            EvalkitError: it has not, or the model cannot embed a text at all.
+            EvalkitError: it does, or the model cannot embed a text.
         """
-        from evalkit.scoring.self_check import check_vectors
+        from evalkit.scoring.self_check import check_embeddings_agree
 
         def vectors(texts: Sequence[str]) -> "torch.Tensor":
             tokens = self.encoder.tokenizer(list(texts), truncation=True, max_length=self.how.max_length)["input_ids"]
             return self._vectors(tokens)
 
         architecture = type(self.encoder.model).__name__
-        check_vectors(vectors, precision, f"first_stage.model={self.encoder.name}: {architecture}")
+        check_embeddings_agree(vectors, precision, f"first_stage.model={self.encoder.name}: {architecture}")
 
     def _vectors(self, tokens: "Sequence[Sequence[int]]") -> "torch.Tensor":
         import torch
 
-        from evalkit.scoring.embedding import pool, right_padded
+        from evalkit.scoring.embedding import pad_right, pool_states
 
-        padded = right_padded(tokens, self.encoder.model.config, self.encoder.tokenizer)
+        padded = pad_right(tokens, self.encoder.model.config, self.encoder.tokenizer)
         batch = {key: ids.to(self.device) for key, ids in padded.items()}
         states = self.encoder.model(**batch).last_hidden_state.float()
-        vectors = self.head(pool(states, batch["attention_mask"], self.how.pooling))
-        vectors = vectors[:, : self.encoder.files.truncate_dim]
+        vectors = self.head(pool_states(states, batch["attention_mask"], self.how.pooling))
+        vectors = vectors[:, : self.encoder.sbert_config.truncate_dim]
         return torch.nn.functional.normalize(vectors, dim=1) if self.how.normalize else vectors
 
 
 def _top(
     queries: "torch.Tensor", docs: "torch.Tensor", k: int, device: "torch.device"
 ) -> tuple[list[list[float]], list[list[int]]]:
-    """Return the `k` largest products of each query and their rows in `docs`, comparing a chunk of `docs` at a time."""
+    """Return the `k` largest products of each query and their rows in `docs`, computed in chunks of `docs`."""
     import torch
 
     on_device = queries.to(device)

@@ -1,4 +1,4 @@
-"""How an embedding model is used: the settings, else what its own files say; what contradicts is used and said."""
+"""How an embedding model is used: by the settings, else by its own files; contradictions are noted."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -6,17 +6,17 @@ from typing import TYPE_CHECKING
 from evalkit.errors import EvalkitError
 
 if TYPE_CHECKING:
-    from evalkit.scoring.loading.model_files import ModelFiles
+    from evalkit.scoring.loading.sbert_config import SbertConfig
 
 _MAX_LENGTH = 512
-"""Tokens of a text, where neither settings nor the model's files state a maximum and it has as many positions."""
+"""Maximum tokens of a text, if neither the settings nor the model's files state one."""
 _DOCUMENT = ("document", "passage", "corpus")
 """Names of the prompt of passages, in the order in which sentence-transformers' encode_document looks for one."""
 
 
 @dataclass(frozen=True)
 class Requested:
-    """What was set; None for what the model's own files say."""
+    """The settings; None for what the model's own files state."""
 
     pooling: str | None
     normalize: bool | None
@@ -35,25 +35,29 @@ class Resolved:
     query_prefix: str
     doc_prefix: str
     notes: tuple[str, ...]
-    """A sentence on each setting that the model's files contradict, and on what in them was not used."""
+    """One sentence for each setting that contradicts the model's files, and for what in them was not used."""
 
 
-def resolve(asked: Requested, files: "ModelFiles", positions: int | None, where: str) -> Resolved:
-    """Return how texts become vectors; `positions` is the longest text the model has room for, None if not known yet.
+def resolve(asked: Requested, files: "SbertConfig", positions: int | None, where: str) -> Resolved:
+    """Return how texts become vectors.
 
-    `where` begins each message.
+    Args:
+        asked: the settings.
+        files: what the model's own files state.
+        positions: the longest text that the model supports, in tokens; None if unknown yet.
+        where: the beginning of each message.
 
     Raises:
-        EvalkitError: neither settings nor files state the pooling, or the files state what evalkit does not do.
+        EvalkitError: neither settings nor files state the pooling, or the files require what evalkit does not support.
     """
     pooling = asked.pooling or files.pooling
     if pooling is None:
         raise EvalkitError(
-            f"{where}: the model's own files do not say how it pools (no modules.json); add first_stage.pooling=cls, "
+            f"{where}: the model's own files do not state the pooling (no modules.json); add first_stage.pooling=cls, "
             "mean or another one, as its model card states it"
         )
     far = files.similarity in ("euclidean", "manhattan")
-    # Of vectors of length 1, the nearest one is the one with the largest product.
+    # Among vectors of length 1, the nearest has the largest dot product.
     if far and asked.normalize is None and (files.similarity == "manhattan" or not files.normalize):
         raise EvalkitError(
             f"{where}: its own files compare vectors by {files.similarity} distance, and evalkit by cosine or dot "
@@ -66,7 +70,7 @@ def resolve(asked: Requested, files: "ModelFiles", positions: int | None, where:
     if not files.pools_prompt and (query or doc):
         raise EvalkitError(
             f"{where}: its own files leave the prompt's tokens out of the pooling (include_prompt=false), which "
-            "evalkit does not do; search with sentence-transformers and give the ranking: first_stage=trec_run "
+            "evalkit does not support; search with sentence-transformers and give the ranking: first_stage=trec_run "
             "first_stage.path=RUN"
         )
     normalize = files.normalize if asked.normalize is None else asked.normalize
@@ -80,17 +84,17 @@ def resolve(asked: Requested, files: "ModelFiles", positions: int | None, where:
     )
 
 
-def _stated(files: "ModelFiles") -> dict[str, object]:
+def _stated(files: "SbertConfig") -> dict[str, object]:
     return {"pooling": files.pooling, "normalize": files.normalize, "max_length": files.max_length}
 
 
-def _document(files: "ModelFiles") -> str:
+def _document(files: "SbertConfig") -> str:
     return next((files.prompts[name] for name in _DOCUMENT if name in files.prompts), "")
 
 
 def _contradicted(asked: Requested, stated: dict[str, object]) -> list[str]:
     return [
-        f"first_stage.{key}={_shown(value)} was used, and the embedding model's own files say {_shown(own)}"
+        f"first_stage.{key}={_shown(value)} was used, but the embedding model's own files state {_shown(own)}"
         for key, own in stated.items()
         if own not in (None, "") and (value := getattr(asked, key)) is not None and value != own
     ]
@@ -102,27 +106,27 @@ def _shown(value: object) -> str:
     return repr(value) if value == "" or " " in str(value) else str(value)
 
 
-def _other_prompts(files: "ModelFiles") -> list[str]:
-    """Return the names of stored prompts, where none of them says that it is for queries or for passages."""
+def _other_prompts(files: "SbertConfig") -> list[str]:
+    """Return the names of stored prompts if none of them is named for queries or passages; else an empty list."""
     named = {name for name, text in files.prompts.items() if text}
     return [] if named & {"query", *_DOCUMENT} else sorted(named)
 
 
-def _check_default_prompt(asked: Requested, files: "ModelFiles", where: str) -> None:
+def _check_default_prompt(asked: Requested, files: "SbertConfig", where: str) -> None:
     open_sides = None in (asked.query_prefix, asked.doc_prefix)
     if open_sides and files.default_prompt_name in _other_prompts(files):
         raise EvalkitError(
-            f"{where}: its own files have the default prompt {files.default_prompt_name!r}, and do not say whether "
-            "that is for queries or for passages; state both, first_stage.query_prefix=... and "
+            f"{where}: its own files have the default prompt {files.default_prompt_name!r}, and do not state whether "
+            "it is for queries or for passages; set both, first_stage.query_prefix=... and "
             "first_stage.doc_prefix=... ('' for none)"
         )
 
 
-def _unused(asked: Requested, files: "ModelFiles") -> list[str]:
+def _unused(asked: Requested, files: "SbertConfig") -> list[str]:
     others = _other_prompts(files)
     if not others or None not in (asked.query_prefix, asked.doc_prefix):
         return []
     return [
-        f"the embedding model's own files have prompts ({', '.join(map(repr, others))[:120]}), of which none is named "
-        "query, document or passage: none was used, and first_stage.query_prefix and first_stage.doc_prefix set them"
+        f"the embedding model's own files have prompts ({', '.join(map(repr, others))[:120]}), none of which is named "
+        "query, document or passage: none was used; first_stage.query_prefix and first_stage.doc_prefix set them"
     ]

@@ -1,4 +1,4 @@
-"""Searches until each query has `depth` passages that may be retrieved: the depth counts no others."""
+"""Searches deep enough that excluded passages do not count towards the depth."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,11 +7,19 @@ from evalkit.types import Hit, Run, Slice
 
 
 def search(searched: Callable[[Slice, int], Run], data: Slice, depth: int) -> tuple[Run, dict[str, Any]]:
-    """Return the best `depth` passages of each query, without those that the slice excludes or has no text of.
+    """Return the best `depth` passages of each query, without excluded and empty ones.
 
-    `searched` is a first stage's own search. It is asked for more than `depth`, by the longest list of excluded
-    passages, and again where a finished run ranks empty ones. The facts count what stood within `depth` and was left
-    out (``excluded_hits``, ``empty_hits``); they are empty where nothing did.
+    The first stage is asked for as many more hits as the longest list of excluded passages has, and again where a
+    finished run ranks empty passages.
+
+    Args:
+        searched: `FirstStage.search`.
+        data: the slice.
+        depth: passages of each query, 1 or more.
+
+    Returns:
+        The run, and counts of the hits within `depth` that were removed (``excluded_hits``, ``empty_hits``), without
+        those that are 0.
     """
     more = max(map(len, data.excluded.values()), default=0)
     while True:

@@ -13,7 +13,7 @@ from evalkit.types import Hit, Run, Settings, Slice
 
 @dataclass
 class TrecRun(FirstStage):
-    """The run file at `path`, in the order in which trec_eval reads it: by score, held in 32 bits, then by doc_id."""
+    """The run file at `path`, in trec_eval's order: by descending 32-bit score, then by descending doc_id."""
 
     path: str
     """The run file, in TREC's format of six columns."""
@@ -29,24 +29,24 @@ class TrecRun(FirstStage):
         """Read the file.
 
         Raises:
-            EvalkitError: the file is broken (see `evalkit.evaluation.trec.read_run`), or `order` is none.
+            EvalkitError: the file is malformed (see `evalkit.evaluation.trec.read_run`), or `order` is not valid.
         """
         check_order("first_stage.order", self.order)
         _ = self._file
 
     def max_hits(self) -> int:
-        """Return how many passages the file has for the query that has most.
+        """Return the largest number of hits of a query in the file.
 
         Raises:
-            EvalkitError: the file is broken (see `evalkit.evaluation.trec.read_run`).
+            EvalkitError: the file is malformed (see `evalkit.evaluation.trec.read_run`).
         """
         return self._file.max_hits
 
     def search(self, data: Slice, depth: int) -> Run:
-        """Return the file's best `depth` hits for the slice's queries; a query that it lacks gets none.
+        """Return the file's best `depth` hits of the slice's queries; a query that it lacks has none.
 
         Raises:
-            EvalkitError: the file is broken (see `evalkit.evaluation.trec.read_run`) or shares no query with the slice.
+            EvalkitError: the file is malformed (see `evalkit.evaluation.trec.read_run`), or has no query of the slice.
         """
         file = self._file
         found = file.run.rankings
@@ -72,11 +72,11 @@ class TrecRun(FirstStage):
         })  # fmt: skip
 
     def describe(self) -> Settings:
-        """Return the file, its tag, and what did not match the slice."""
+        """Return the file, its tag, and counts of queries that do not match the slice."""
         return {"name": self._label(), "path": self.path, **self._facts}
 
     def _label(self) -> str:
-        return self.name or Path(self.path).stem  # the tag inside is often no name: "rank", "run"
+        return self.name or Path(self.path).stem  # the tag in the file is often not a name: "rank", "run"
 
     @cached_property
     def _file(self) -> RunFile:

@@ -1,4 +1,4 @@
-"""Makes a reranker that is not evalkit's own fit the contract, or explains in one sentence why it does not."""
+"""Adapts a reranker that is not evalkit's own to the contract, or explains in one sentence why it cannot."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
@@ -26,22 +26,22 @@ Progress = Callable[[int], None]
 
 
 def adapt_reranker(component: object, where: str | None = None) -> Reranker:
-    """Return a reranker that keeps the contract, whatever the component returns; `where` names it in messages.
+    """Return a reranker that satisfies the contract; `where` names it in messages.
 
     Raises:
-        EvalkitError: it lacks `score`, or a member of it is of the wrong kind.
+        EvalkitError: it lacks `score`, or one of its members has the wrong type.
     """
     if isinstance(component, _AdaptedReranker) or (isinstance(component, Reranker) and is_ours(component)):
         return component
     return _AdaptedReranker(component, where or class_path(component))
 
 
-def _unseen(done: int) -> None:
-    """Take no note of progress."""
+def _ignore_progress(done: int) -> None:
+    """Do nothing: the default for `on_progress`."""
 
 
 class _AdaptedReranker(Reranker):
-    """A reranker of somebody else's, whether or not it inherits."""
+    """A reranker that is not evalkit's own, whether or not it inherits."""
 
     def __init__(self, component: object, where: str) -> None:
         self._of = ForeignComponent(component, where, Reranker, {"score": "(pairs, queries, docs)"})
@@ -53,14 +53,16 @@ class _AdaptedReranker(Reranker):
             self._takes_progress(method)
 
     @property
-    def engine(self) -> Engine | None:  # type: ignore[override]  # the component's own, which may come with loading
-        engine = getattr(self._of.object, "engine", None)
+    def engine(self) -> Engine | None:  # type: ignore[override]  # the component's own, which may exist only after loading
+        engine = self._of.attribute("engine")
         if engine is not None and not isinstance(engine, Engine) and isinstance(self._of.object, Reranker):
             raise EvalkitError(
                 f"{self._of.where}: engine is {describe_type(engine)}, and has to have facts, tokenize, weights_mb and "
                 "predicted_peak_mb (evalkit.rerankers.base.Engine)"
             )
-        return engine if isinstance(engine, Engine) else None  # without inheriting, the name may mean something else
+        return (
+            engine if isinstance(engine, Engine) else None
+        )  # without inheriting, the attribute may mean something else
 
     def check(self) -> None:
         self._of.call("check")
@@ -76,7 +78,7 @@ class _AdaptedReranker(Reranker):
         pairs: Sequence[Pair],
         queries: Mapping[str, str],
         docs: Mapping[str, str],
-        on_progress: Progress = _unseen,
+        on_progress: Progress = _ignore_progress,
     ) -> Scores:
         scores = self._scored("score", pairs, queries, docs, on_progress)
         if scores.from_store:
@@ -91,7 +93,7 @@ class _AdaptedReranker(Reranker):
         pairs: Sequence[Pair],
         queries: Mapping[str, str],
         docs: Mapping[str, str],
-        on_progress: Progress = _unseen,
+        on_progress: Progress = _ignore_progress,
     ) -> Scores:
         name = "score" if self._of.method("score_all") is None else "score_all"
         return self._scored(name, pairs, queries, docs, on_progress)
@@ -100,7 +102,7 @@ class _AdaptedReranker(Reranker):
         return self._of.facts(_RERANKER_FACTS)
 
     def _takes_progress(self, name: str) -> bool:
-        """Return whether a method takes `on_progress`; it is given by this name only, as a fourth may be another.
+        """Return whether a method takes `on_progress`, which is passed by name only.
 
         Raises:
             EvalkitError: it does not take pairs, queries and docs.
@@ -124,10 +126,10 @@ class _AdaptedReranker(Reranker):
         where, method = f"{self._of.where}: {name}", self._of.method(name)
         assert method is not None
         more = {}
-        if on_progress is not _unseen and self._takes_progress(name):
+        if on_progress is not _ignore_progress and self._takes_progress(name):
             more = {"on_progress": lambda n: on_progress(int(n))}
         with errors_as_one_sentence(self._of.where, name):
-            # A copy: what is sorted or emptied there stays whole here.
+            # A copy, so that the component cannot change the list.
             found = refuse_awaitable(method(list(pairs), queries, docs, **more), where)
             scores = _scores(found, where)
         if len(scores.logits) != len(pairs):
@@ -141,7 +143,7 @@ class _AdaptedReranker(Reranker):
 
 
 def _device(component: ForeignComponent) -> str:
-    """Return where a reranker computes; an attribute of this name that is no device means something else."""
+    """Return where a reranker computes; without inheriting, a `device` that is not a text is ignored."""
     device = component.value("device", "cpu", object)
     device = str(device) if type(device).__name__ == "device" else device
     if not isinstance(device, str) and not isinstance(component.object, Reranker):
@@ -170,11 +172,13 @@ def _scores(value: object, where: str) -> Scores:
 
 
 def _numbers(value: object, where: str) -> tuple[float | None, ...]:
-    """Return the numbers of a list, an array or a tensor; NaN and infinity are not looked at here."""
+    """Return the numbers of a list, an array or a tensor; NaN and infinity are checked later."""
     shape = getattr(value, "shape", None)
     if shape is not None and hasattr(value, "tolist"):
         if len(shape) != 1:
-            raise EvalkitError(f"{where} returned an array of shape {tuple(shape)}, and one number a pair is needed")
+            raise EvalkitError(
+                f"{where} returned an array of shape {tuple(shape)}, and has to return one number for each pair"
+            )
         value = value.tolist()
     if isinstance(value, str | bytes | Mapping | Set) or not isinstance(value, Iterable):
         raise EvalkitError(
@@ -198,4 +202,4 @@ _RERANKER_FACTS = {
     "batch_tokens?": int | None,
     "max_length?": int | None,
 }
-"""What reports and the gate read of what a reranker describes."""
+"""What reports and the gate read from `describe`."""

@@ -1,4 +1,4 @@
-"""What a reranker is: the contract, with a default for all but `score`."""
+"""The base class of rerankers: everything but `score` has a default."""
 
 import math
 from abc import ABC, abstractmethod
@@ -18,13 +18,13 @@ class EngineFacts:
     dtype: str
     """Type of the weights as torch names it, such as ``float32``."""
     max_length: int
-    """Tokens of a pair, beyond which it is cut."""
+    """Tokens beyond which a pair is truncated."""
     batch_tokens: int | None
-    """The most tokens that are computed at a time; None where there is no such limit."""
+    """The most tokens in a batch, padding included; None without a limit."""
     devices: int
     """How many devices share the scoring of all pairs."""
     device_name: str
-    """The device as its maker names it."""
+    """The name of the device by its manufacturer."""
     attention: str
     """The implementation of attention in use."""
     prompt: str = ""
@@ -33,79 +33,90 @@ class EngineFacts:
 
 @runtime_checkable
 class Engine(Protocol):
-    """A model of one's own that can be measured more closely: tokens, weights, activations.
+    """A model whose tokens, weights and activations can be measured.
 
-    A reranker without one is timed end to end, and its memory is that of the process.
+    A reranker without an engine is timed end to end, and its memory is that of the process.
     """
 
     @property
     def facts(self) -> EngineFacts:
-        """What it computes with."""
+        """The settings it computes with."""
 
     def tokenize(self, texts: Sequence[tuple[str, str]]) -> Any:
-        """Return (query, passage) texts as an object with ``lengths`` (tokens of each) and ``batch(rows)``."""
+        """Tokenize pairs.
+
+        Args:
+            texts: (query, passage), n of them; the query already has the prompt of `EngineFacts`.
+
+        Returns:
+            An object with ``lengths``, the tokens of each pair after truncation, shape (n,), and ``batch(rows)``, which
+            returns the model's input for some of the pairs.
+        """
 
     def weights_mb(self) -> float:
         """Return the size of parameters and buffers in MiB."""
 
     def predicted_peak_mb(self, batch_tokens: int) -> float:
-        """Return weights and activations in MiB, by arithmetic, for a batch of so many tokens."""
+        """Return the size of weights and activations in MiB, by arithmetic, for a batch of `batch_tokens` tokens."""
 
 
 class Reranker(ABC):
-    """Scores candidates: `score` is all that has to be written.
+    """Scores candidates. Only `score` has to be implemented.
 
-    A class that has `score` without inheriting is as good: what else it lacks is as here. An instance is made once for
-    each trial, from the settings of its YAML; then `check`, `load`, `score` and `describe` are called, in this order,
-    `score` several times. An EvalkitError may be raised anywhere, and is shown as one sentence.
+    A class does not have to inherit: members that it lacks have the defaults below. For each trial an instance is
+    created from the settings of its YAML; then `check`, `load`, `score` and `describe` are called in this order,
+    `score` several times. Any method may raise an EvalkitError, which is shown as one sentence.
     """
 
     name: str | None = default(None)
-    """What results and reports call it; None for the class's name."""
+    """Name in results and reports; None for the name of the class."""
     computes: bool = default(True)
-    """Whether scoring is work, whose time and memory are worth measuring; False where scores are looked up."""
+    """Whether scores are computed, so that time and memory are measured; False where they are looked up."""
     reranks: bool = default(True)
-    """Whether there is a reranker at all; False leaves the first stage's order, and nothing is loaded or scored."""
+    """False for no reranking: the first stage's order stays, and nothing is loaded."""
     check_s: float = default(0.0)
-    """Seconds of the last `load` that went into checks, and are no part of the time to load."""
+    """Seconds of the last `load` spent on checks, which are not part of the loading time."""
     device: str = default("cpu")
-    """Where it computes, ``cpu``, ``cuda``, ``cuda:N`` or ``auto``: the device whose memory is measured."""
+    """The device whose memory is measured: ``cpu``, ``cuda``, ``cuda:N`` or ``auto``."""
     remote: bool = default(False)
-    """Whether other machines compute, whose memory, latency and energy cannot be measured from here."""
+    """Whether other machines compute, whose memory, latency and energy this process cannot measure."""
     engine: Engine | None = default(None)
-    """After `load`: a model whose tokens and weights can be asked for; None where there is none, or it is unknown."""
+    """The loaded model, for closer measurement; None before `load`, or where it cannot be measured."""
 
     @property
     def label(self) -> str:
-        """What it is called while it loads, and in a result where `describe` gives no ``name``."""
+        """The name while loading, and in a result if `describe` returns no ``name``."""
         return self.name or type(self).__name__
 
     def check(self) -> None:
-        """Find what is wrong with the settings, before any work is done.
+        """Check the settings before any work is done.
 
         Raises:
-            EvalkitError: a setting cannot be had; the sentence says what can.
+            EvalkitError: a setting is invalid or not available; the message names the valid ones.
         """
 
     def check_protocol(self, protocol: Mapping[str, Any]) -> None:
-        """Refuse a cost protocol (the configuration's group ``protocol``) that this reranker cannot be measured by.
+        """Refuse a cost protocol that this reranker cannot be measured with.
+
+        Args:
+            protocol: the configuration's group ``protocol``.
 
         Raises:
-            EvalkitError: it cannot.
+            EvalkitError: the reranker does not support it.
         """
 
     def max_hits(self) -> int | None:
-        """Return how many passages a finished run ranks of the query that has most; None for what is no finished run.
+        """Return the largest number of passages of a query in a finished run; None for a reranker that scores.
 
-        Called after `check`; the depth is that where the user names none.
+        Called after `check`; it is the depth if the user sets none.
         """
         return None
 
     def load(self) -> None:
-        """Get ready to score; its time is measured apart from scoring.
+        """Prepare for scoring, such as loading a model; the time is measured apart from scoring.
 
         Raises:
-            EvalkitError: what is needed cannot be had.
+            EvalkitError: something that is needed is not available.
         """
 
     @abstractmethod
@@ -116,21 +127,21 @@ class Reranker(ABC):
         docs: Mapping[str, str],
         on_progress: Callable[[int], None] = lambda n: None,
     ) -> Scores:
-        """Return a score for each pair, computed now: this is what is timed.
+        """Compute a score for each pair; this call is timed, so scores must not be cached.
 
         Args:
-            pairs: (query_id, doc_id), n of them, each once; those of a query follow one another, in first-stage order.
+            pairs: n distinct (query_id, doc_id); those of a query are consecutive, in first-stage order.
             queries: query_id -> text.
             docs: doc_id -> text, the title joined in front.
-            on_progress: takes how many more pairs are done; a `score` without this parameter is not given it.
+            on_progress: call it with the number of pairs just scored; optional, as `score` may lack this parameter.
 
         Returns:
-            n scores in the order of `pairs`, higher is better, comparable within a query; None for a pair that has
-            none, which then follows the scored ones in first-stage order. A component of yours may return a list, an
-            array or a tensor of n numbers instead of `Scores`, which has room for counts of tokens and times too.
+            n scores in the order of `pairs`; higher is better, and only scores of the same query are compared. A pair
+            with None follows the scored ones in first-stage order. A list, array or tensor of n numbers is accepted in
+            place of `Scores`, which also has fields for token counts and times.
 
         Raises:
-            EvalkitError: the pairs cannot be scored. A score that is NaN or infinite ends the trial.
+            EvalkitError: the pairs cannot be scored. A NaN or infinite score ends the trial with an error.
         """
 
     def score_all(
@@ -140,14 +151,14 @@ class Reranker(ABC):
         docs: Mapping[str, str],
         on_progress: Callable[[int], None] = lambda n: None,
     ) -> Scores:
-        """Return a score for each pair, as `score` does, by any means: from a store, or on several devices."""
+        """Return a score for each pair as `score` does, but possibly from a store or by several devices."""
         return self.score(pairs, queries, docs, on_progress)
 
     def describe(self) -> Settings:
-        """Return what was really done, for the result: JSON-ready values, by default nothing.
+        """Return what was really done, for the result: JSON-ready values, by default none.
 
-        Called after `load` and again after `score`. Reports show ``name``, ``model``, ``precision``, ``device_name``,
-        ``max_length`` and ``batch_tokens``, those that are there.
+        Called after `load` and again after `score`. Reports show those of ``name``, ``model``, ``precision``,
+        ``device_name``, ``max_length`` and ``batch_tokens`` that exist.
         """
         return {}
 
@@ -156,13 +167,13 @@ def check_texts(pairs: Sequence[Pair], docs: Mapping[str, str]) -> None:
     """Check that each passage has a text.
 
     Raises:
-        EvalkitError: one has none, as where the run of another collection is the first stage.
+        EvalkitError: a passage has none, for example because the first stage is a run of another collection.
     """
     absent = {pair.doc_id for pair in pairs if pair.doc_id not in docs}
     if absent:
         raise EvalkitError(
             f"{len(absent)} passages of the first stage have no text in this slice (e.g. {min(absent)!r}), so they "
-            "cannot be scored; give the run of this very corpus, or, where it is cut, all of it (slice.corpus=full)"
+            "cannot be scored; give a run of the same corpus, or use the full corpus (slice.corpus=full)"
         )
 
 

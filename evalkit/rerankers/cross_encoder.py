@@ -1,4 +1,4 @@
-"""A cross-encoder as the reranker: BGE and kin, or any sequence classifier with one label."""
+"""A cross-encoder as the reranker: BGE and similar models, or any sequence classifier with one label."""
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
@@ -14,14 +14,15 @@ from evalkit.rerankers.base import Engine, EngineFacts, Reranker, check_texts
 from evalkit.types import Pair, Scores, Settings
 
 if TYPE_CHECKING:
-    from evalkit.scoring.cluster.runner import RayRunner
-    from evalkit.scoring.pool import DevicePool
+    from evalkit.scoring.cluster.ray_runner import RayRunner
+    from evalkit.scoring.device_pool import DevicePool
     from evalkit.scoring.runner import Runner
-    from evalkit.scoring.scorer import Scored, Scorer
-    from evalkit.scoring.spec import Built, ScorerSpec
+    from evalkit.scoring.scored_pairs import ScoredPairs
+    from evalkit.scoring.scorer import Scorer
+    from evalkit.scoring.spec import BuiltScorer, ScorerSpec
 
 PACKAGED = "packaged"
-"""The name, as `reranker.model`, of the small cross-encoder that comes with evalkit."""
+"""Value of `reranker.model` for the small cross-encoder that comes with evalkit."""
 _PACKAGED_FOLDER = Path(__file__).parent / "packaged"
 
 
@@ -66,32 +67,32 @@ class CrossEncoder(Reranker):
     computes = True
 
     def __post_init__(self) -> None:
-        self._built: Built | None = None
+        self._built: BuiltScorer | None = None
         self._pool: DevicePool | None = None
         self._cluster: RayRunner | None = None
 
     @property
     def label(self) -> str:
-        """Return the model, as it was asked for."""
+        """Return the model as configured."""
         return self.model
 
     @property
-    def remote(self) -> bool:  # type: ignore[override]  # it follows from the executor
-        """Return whether other machines compute, of which this one cannot measure memory, latency or energy."""
+    def remote(self) -> bool:  # type: ignore[override]  # derived from the executor
+        """Return whether other machines compute, whose memory, latency and energy this one cannot measure."""
         return self.executor is not None and self.executor["name"] != "local"
 
     def check(self) -> None:
-        """Check settings, device, precision, and that the model is there and a reranker.
+        """Check settings, device, precision, and that the model exists and is a reranker.
 
         Raises:
-            EvalkitError: one of them cannot be had.
+            EvalkitError: one of them is invalid or not available.
         """
+        from evalkit.scoring.cuda_graphs import check_cuda_graphs
         from evalkit.scoring.device import resolve_device, resolve_precision
-        from evalkit.scoring.graphs import check_cuda_graphs
-        from evalkit.scoring.loading.model_config import check_classifier, is_proven
-        from evalkit.scoring.scorer import check_path
+        from evalkit.scoring.forward_path import check_path
+        from evalkit.scoring.loading.model_checks import check_classifier, is_packable_checkpoint
+        from evalkit.scoring.pair_tokenizer import check_truncation
         from evalkit.scoring.spec import build_scorer
-        from evalkit.scoring.tokenize import check_truncation
 
         if self.remote:
             self._check_remote()
@@ -102,13 +103,13 @@ class CrossEncoder(Reranker):
         check_truncation(self.truncation)
         check_path(self.path)
         commit = check_classifier(self._where(), self.revision, "reranker.model")
-        if not self.remote and not is_proven(self._where(), commit, "reranker.model"):
-            with stage("trying the model, of an architecture or with weights that are not evalkit's own path"):
+        if not self.remote and not is_packable_checkpoint(self._where(), commit, "reranker.model"):
+            with stage("loading the model once, as its architecture or weights are not known to work"):
                 build_scorer(self._spec(self.device))
         if self.store != "off":
-            from evalkit.scoring.store.file import check_place
+            from evalkit.scoring.store.database import check_writable
 
-            check_place(store_path(self.store))
+            check_writable(store_path(self.store))
 
     def _check_remote(self) -> None:
         from evalkit.scoring.cluster.settings import RaySettings
@@ -119,24 +120,24 @@ class CrossEncoder(Reranker):
         settings.check()
         if self.device not in ("auto", settings.device):
             raise EvalkitError(
-                f"reranker.device={self.device}: with executor=ray a worker computes on what executor.num_gpus or "
-                f"executor.num_cpus gives it, which is {settings.device} here; use reranker.device=auto"
+                f"reranker.device={self.device}: with executor=ray a worker's device follows from executor.num_gpus or "
+                f"executor.num_cpus, here {settings.device}; use reranker.device=auto"
             )
         if self.cuda_graphs:
             raise EvalkitError(
-                "reranker.cuda_graphs=true makes a single query faster, which executor=ray does not measure; use "
+                "reranker.cuda_graphs=true speeds up single queries, which executor=ray does not measure; use "
                 "reranker.cuda_graphs=false"
             )
-        named_precision(self.precision)  # whether the workers' device can do it is theirs to say
+        named_precision(self.precision)  # only the workers can check whether their device supports it
 
     def load(self) -> None:
-        """Load model and tokenizer onto the device, or find workers that will load them onto theirs.
+        """Load model and tokenizer onto the device, or start workers that load them.
 
         Raises:
-            EvalkitError: model, device or precision cannot be had, or the settings do not fit the model.
+            EvalkitError: model, device or precision are not available, or the settings do not fit the model.
         """
         from evalkit.scoring.device import resolve_devices
-        from evalkit.scoring.pool import DevicePool
+        from evalkit.scoring.device_pool import DevicePool
         from evalkit.scoring.spec import build_scorer
 
         if self.remote:
@@ -152,22 +153,22 @@ class CrossEncoder(Reranker):
     def _load_remote(self) -> None:
         import torch
 
-        from evalkit.scoring.cluster.runner import RayRunner
+        from evalkit.scoring.cluster.ray_runner import RayRunner
         from evalkit.scoring.cluster.settings import RaySettings
-        from evalkit.scoring.spec import build_planner, planned
+        from evalkit.scoring.planner import build_planner, with_planned_budget
 
         assert self.executor is not None
         settings = RaySettings.of(self.executor)
         spec = self._spec(settings.device)
         self._built = build_planner(spec, torch.device("cpu"))
-        self._cluster = RayRunner(planned(spec, self._built), settings)
+        self._cluster = RayRunner(with_planned_budget(spec, self._built), settings)
         self._cluster.start()
 
     def check_protocol(self, protocol: Mapping[str, Any]) -> None:
-        """Refuse a protocol that would measure this machine where others compute.
+        """Refuse a protocol that measures this machine if others compute.
 
         Raises:
-            EvalkitError: something is to be timed besides the scoring of all pairs.
+            EvalkitError: the protocol times something besides the scoring of all pairs.
         """
         if self.remote:
             from evalkit.scoring.cluster.settings import check_protocol
@@ -180,20 +181,20 @@ class CrossEncoder(Reranker):
 
     @property
     def scorer(self) -> "Scorer":
-        """Return the engine; there is one after `load`."""
+        """Return the scoring engine, which exists after `load`."""
         assert self._built is not None, "load() comes first"
         return self._built.scorer
 
     @property
-    def engine(self) -> Engine | None:  # type: ignore[override]  # it is there once the model is
-        """Return the loaded model as what is measured; None before `load`."""
+    def engine(self) -> Engine | None:  # type: ignore[override]  # it exists after loading
+        """Return the loaded model for measurement; None before `load`."""
         if self._built is None:
             return None
         from evalkit.rerankers.local_engine import LocalEngine
         from evalkit.scoring.device import device_name
 
         dtype = str(next(self._built.pretrained.model.parameters()).dtype).removeprefix("torch.")
-        place, scorer = self._cluster.place if self._cluster else None, self.scorer
+        place, scorer = self._cluster.environment if self._cluster else None, self.scorer
         devices = self._cluster.workers if self._cluster else len(self._pool) + 1 if self._pool else 1
         facts = EngineFacts(
             dtype=dtype,
@@ -234,10 +235,10 @@ class CrossEncoder(Reranker):
         docs: Mapping[str, str],
         on_progress: Callable[[int], None] = lambda n: None,
     ) -> Scores:
-        """Return the logit of each pair, all of them computed, on one device: what is to be timed (not so if `remote`).
+        """Compute the logit of each pair, on one device unless `remote`.
 
         Raises:
-            EvalkitError: a passage has no text, out of memory, or a logit that is not a finite number.
+            EvalkitError: a passage has no text, memory does not suffice, or a logit is NaN or infinite.
         """
         return _scores(self.scorer.score(self._texts(pairs, queries, docs), on_progress, runner=self._cluster))
 
@@ -248,36 +249,36 @@ class CrossEncoder(Reranker):
         docs: Mapping[str, str],
         on_progress: Callable[[int], None] = lambda n: None,
     ) -> Scores:
-        """Return the logit of each pair, on all devices, those that the store knows from there.
+        """Return the logit of each pair, computed on all devices unless the store has it.
 
-        A run that died goes on where it stopped: what it had scored is in the store. Pairs of the same two texts, as of
-        a passage that is there twice, are computed once, with a store and without.
+        An interrupted run continues where it stopped, as its scores are in the store. Pairs with the same two texts, as
+        of a duplicate passage, are computed once, also without a store.
 
         Raises:
-            EvalkitError: as `score`, or the store cannot be used.
+            EvalkitError: as for `score`, or the store cannot be used.
         """
         texts = self._texts(pairs, queries, docs)
         if self.store == "off":
             return _scores(self.scorer.score(texts, on_progress, runner=self._runner, repeatable=True))
         import numpy as np
 
-        from evalkit.scoring.store.scores import ScoreStore, pair_keys
+        from evalkit.scoring.store.score_store import ScoreStore, pair_keys
 
         path = store_path(self.store)
         keys = pair_keys(texts)
         with ScoreStore(path, self._space()) as store:
-            known = store.known(keys)
+            known = store.look_up(keys)
             there = int(np.isfinite(known.logits).sum())
             say(f"  {there:,} of {len(texts):,} scores are in the store ({path})")
             if there == len(texts):
                 on_progress(there)
                 return Scores(tuple(known.logits.tolist()), int(known.truncated.sum()), computed_pairs=0,
-                              from_store=there, **asdict(self.scorer.text_facts(texts)))  # fmt: skip
+                              from_store=there, **asdict(self.scorer.text_statistics(texts)))  # fmt: skip
             scored = self.scorer.score(
                 texts,
                 on_progress,
                 known.logits,
-                lambda done: store.keep(keys[done.rows], done.logits, done.cut, done.lengths),
+                lambda done: store.add(keys[done.rows], done.logits, done.truncated, done.lengths),
                 self._runner,
                 repeatable=True,
             )
@@ -285,10 +286,10 @@ class CrossEncoder(Reranker):
 
     @property
     def _prompt(self) -> str:
-        """Return what stands before each query, as sentence-transformers' CrossEncoder puts it: before the text."""
+        """Return the text in front of each query, as in sentence-transformers' CrossEncoder."""
         if self.prompt is not None:
             return self.prompt
-        return self._built.pretrained.files.prompt if self._built else ""
+        return self._built.pretrained.sbert_config.prompt if self._built else ""
 
     def _texts(
         self, pairs: Sequence[Pair], queries: Mapping[str, str], docs: Mapping[str, str]
@@ -298,13 +299,13 @@ class CrossEncoder(Reranker):
         return [(prompt + queries[pair.query_id], docs[pair.doc_id]) for pair in pairs]
 
     def _space(self) -> dict[str, Any]:
-        """Return all that a score depends on, besides its two texts."""
+        """Return everything that a score depends on besides the two texts: the key of a space in the store."""
         import evalkit
 
         facts = self.describe()
         words = self._built.pretrained.tokenizer.backend_tokenizer.to_str() if self._built else ""
         return {
-            # The hash of a folder says all; its path may differ from machine to machine.
+            # A folder is identified by its hash; its path may differ between machines.
             "model": "folder" if str(facts["revision"]).startswith("sha256:") else self.model,
             "revision": facts["revision"],
             "tokenizer": hashlib.sha256(words.encode()).hexdigest(),
@@ -317,11 +318,11 @@ class CrossEncoder(Reranker):
         }  # fmt: skip
 
     def describe(self) -> Settings:
-        """Return the model, its revision, and the precision, device and limits in force."""
+        """Return the model, its revision, and the precision, device and limits that were used."""
         import torch
 
         from evalkit.scoring.device import device_name
-        from evalkit.scoring.loading.model_place import short_name
+        from evalkit.scoring.loading.model_location import short_name
 
         assert self._built is not None, "load() comes first"
         pretrained, device, precision = self._built.pretrained, self._built.device, self._built.precision
@@ -335,7 +336,7 @@ class CrossEncoder(Reranker):
             "hidden": config.hidden_size,
             "parameters": self.scorer.shape.parameters,
             "tokenizer": type(pretrained.tokenizer).__name__,
-            "tokenizer_source": pretrained.tokenizer_source.says,
+            "tokenizer_source": pretrained.tokenizer_source.description,
             "weights_ignored": list(pretrained.weights_ignored),
             "max_length": self.max_length,
             "truncation": self.truncation,
@@ -354,22 +355,24 @@ class CrossEncoder(Reranker):
         }
 
     def _describe_check(self) -> Settings | None:
-        """Return what the self-check compared, or who made it; None where it was left out."""
+        """Return what the self-check compared, or that each worker made it; None if it was skipped."""
         if self.remote and self.self_check:
             return {"made_by": "each worker"}
-        checked = self._built.checked if self._built else None
+        checked = self._built.self_check if self._built else None
         return None if checked is None else {**asdict(checked), "ways": list(checked.ways)}
 
     def _describe_files(self) -> Settings:
-        """Return what was taken from the files beside the weights, and a sentence on each thing that was not."""
+        """Return what was taken from the model's files, and a note for each setting that overrides them."""
         assert self._built is not None, "load() comes first"
-        files = self._built.pretrained.files
+        files = self._built.pretrained.sbert_config
         notes = list(files.notes)
         if self.prompt is not None and self.prompt != files.prompt and files.prompt:
-            notes.append(f"reranker.prompt={self.prompt!r} was used, and the reranker's own files say {files.prompt!r}")
+            notes.append(
+                f"reranker.prompt={self.prompt!r} was used, but the reranker's own files state {files.prompt!r}"
+            )
         if files.max_length is not None and files.max_length != self.max_length:
             notes.append(
-                f"reranker.max_length={self.max_length} was used, and the reranker's own files say {files.max_length}"
+                f"reranker.max_length={self.max_length} was used, but the reranker's own files state {files.max_length}"
             )
         own = "config_sentence_transformers.json" if files.prompt else None
         return {
@@ -381,10 +384,10 @@ class CrossEncoder(Reranker):
         }
 
     def _describe_workers(self) -> Settings:
-        """Return what differs from here where others compute; nothing where nobody does."""
+        """Return the facts of remote workers that replace those of this machine; empty without workers."""
         if self._cluster is None:
             return {}
-        place = self._cluster.place
+        place = self._cluster.environment
         return {
             "device": place.device,
             "device_name": place.device_name,
@@ -395,13 +398,13 @@ class CrossEncoder(Reranker):
 
 
 def store_path(asked: str) -> Path:
-    """Return the file of the store that is asked for, ``auto`` or a path."""
+    """Return the file of the score store for the setting `store`: ``auto`` or a path."""
     from evalkit.boundary.cache_dirs import default_store_path
 
     return default_store_path() if asked == "auto" else user_path(asked)
 
 
-def _scores(scored: "Scored", from_store: int = 0) -> Scores:
+def _scores(scored: "ScoredPairs", from_store: int = 0) -> Scores:
     return Scores(
         tuple(scored.logits.tolist()),
         scored.truncated_pairs,
@@ -413,5 +416,5 @@ def _scores(scored: "Scored", from_store: int = 0) -> Scores:
         from_store=from_store,
         budget_halvings=scored.events,
         flops=scored.flops,
-        **asdict(scored.texts),
+        **asdict(scored.text_statistics),
     )

@@ -1,4 +1,4 @@
-"""A cross-encoder's engine as the measurement sees it: tokens, weights and activations of a loaded model."""
+"""The `Engine` of a loaded cross-encoder, through which its tokens, weights and activations are measured."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ class LocalEngine:
         return weights_mb(self.scorer.model)
 
     def predicted_peak_mb(self, batch_tokens: int) -> float:
-        """Return weights and activations in MiB for a batch of so many tokens (`scoring.flops.predicted_peak_mb`)."""
+        """Return weights and activations in MiB for a batch of `batch_tokens` (`scoring.flops.predicted_peak_mb`)."""
         from evalkit.scoring.flops import predicted_peak_mb
 
         element_bytes = next(iter(self.scorer.model.parameters())).element_size()

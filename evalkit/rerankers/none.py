@@ -1,4 +1,4 @@
-"""No reranker: the first stage's order stays, so that a first stage can be measured, and compared, by itself."""
+"""No reranking: the first stage's order stays, so that first stages can be measured and compared."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,6 @@ class NoReranker(Reranker):
     name = "none"
     computes = False
     reranks = False
-    """Nothing is loaded or scored, and no progress speaks of it."""
 
     def score(
         self,

@@ -1,4 +1,4 @@
-"""Is the model alive? One query with three passages, in English and in Chinese, scored at once and one by one."""
+"""A quick check of a model: a query with three passages, in English and Chinese, scored in a batch and one by one."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -9,9 +9,9 @@ from evalkit.rerankers.base import Reranker
 from evalkit.types import Hit, Pair
 
 AGREEMENT = {"float32": 1e-4, "bfloat16": 0.25, "float16": 0.03}
-"""How far a logit may move between a padded batch and a single pair, by type of the weights: some 8 units in the last
-place of a logit of 8, at 23, 7 and 10 bits of fraction, with room for the sums on the way. Of a reranker
-whose type is not known, the widest is asked."""
+"""The largest difference of a logit between a padded batch and a single pair, by type of the weights: some 8 units in
+the last place of a logit of 8, at 23, 7 and 10 bits of fraction, with room for accumulated rounding. For an unknown
+type the largest one applies."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,18 @@ CHECKS = (
 
 
 def run(reranker: Reranker) -> dict[str, Any]:
-    """Load the model, score every pair in one batch and again alone, and return both with ranks."""
+    """Load a reranker, and score every pair in one batch and again one by one.
+
+    Args:
+        reranker: one that has been checked and not loaded.
+
+    Returns:
+        JSON-ready: the reranker's description, ranks and logits of each query, the largest difference between batch and
+        single pairs, and whether it is within `AGREEMENT`.
+
+    Raises:
+        EvalkitError: whatever the reranker refuses.
+    """
     reranker = adapt_reranker(reranker)
     reranker.load()
     queries = {check.lang: check.query for check in CHECKS}

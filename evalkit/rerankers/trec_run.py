@@ -1,4 +1,4 @@
-"""A finished TREC run as the reranker, so that somebody else's reranking can be judged."""
+"""A finished TREC run as the reranker, so that any reranking can be evaluated."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,9 +15,9 @@ from evalkit.types import Pair, Scores, Settings
 
 @dataclass
 class TrecRun(Reranker):
-    """The run file at `path`: a passage's "logit" is minus its rank there, which passages of one score share.
+    """The run file at `path`: the "logit" of a passage is its negative rank, and equal scores share a rank.
 
-    Ranks are those of the order in which trec_eval reads it: by score, held in 32 bits, then by falling doc_id.
+    Ranks are in trec_eval's order: by descending 32-bit score, then by descending doc_id.
     """
 
     path: str
@@ -87,7 +87,7 @@ class TrecRun(Reranker):
         docs: Mapping[str, str],
         on_progress: Callable[[int], None] = lambda n: None,
     ) -> Scores:
-        """Return minus the rank of each pair, None where the run lacks it, and how the run orders tied ones.
+        """Return the negative rank of each pair, None where the run lacks it, and the run's order of ties.
 
         Raises:
             EvalkitError: the run has none of the pairs.
@@ -111,7 +111,7 @@ class TrecRun(Reranker):
         return Scores(logits, tie_order=self._places)
 
     def describe(self) -> Settings:
-        """Return the file, its tag, and what did not match the first stage's candidates."""
+        """Return the file, its tag, and counts of passages that do not match the candidates."""
         return {"name": self.name or Path(self.path).stem, "path": self.path, **self._facts}
 
     @cached_property

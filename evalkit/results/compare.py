@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
+from typing import Any
 
 from evalkit.errors import EvalkitError
 from evalkit.evaluation import significance

@@ -1,4 +1,4 @@
-"""The engine under the cross-encoder: pairs of texts in, logits out.
+"""The scoring engine of the cross-encoder: pairs of texts in, logits out.
 
-It stands alone: nothing here imports more than torch, transformers, numpy and `evalkit.errors`.
+It can be imported with torch, transformers, numpy and `evalkit.errors` alone (`cluster/` also needs Ray when it runs).
 """

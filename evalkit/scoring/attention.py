@@ -1,4 +1,4 @@
-"""Attention over packed pairs: each pair's tokens see their own pair and no other, and nothing is padded."""
+"""Attention kernels over packed pairs: a token attends to the tokens of its own pair only, without padding."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,12 +14,12 @@ from evalkit.scoring.device import Precision
 
 @dataclass(frozen=True)
 class Segments:
-    """Where the pairs of a packed batch begin and end."""
+    """The boundaries of the pairs in a packed batch."""
 
     lengths: npt.NDArray[np.int32]
     """Tokens of each pair, on the host."""
     starts: torch.Tensor
-    """(pairs + 1,) int32 on the device: the first token of each pair, and the number of all tokens."""
+    """Cumulative lengths, (pairs + 1,) int32 on the device: the first token of each pair, and the total of tokens."""
 
     @cached_property
     def longest(self) -> int:
@@ -28,7 +28,7 @@ class Segments:
 
     @cached_property
     def groups(self) -> list[tuple[int, int, int, int]]:
-        """Return runs of neighbours of one length: first pair, pairs, first token, tokens of each."""
+        """Return runs of consecutive pairs of equal length: (first pair, pairs, first token, tokens of each pair)."""
         edges = np.flatnonzero(np.diff(self.lengths)) + 1
         found, token = [], 0
         for first, end in zip([0, *edges.tolist()], [*edges.tolist(), len(self.lengths)], strict=True):
@@ -39,13 +39,13 @@ class Segments:
 
 
 Attention = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, Segments, bool], torch.Tensor]
-"""(query, key, value, segments, first_only) -> mixed values, all (tokens, heads, head size).
+"""(query, key, value, segments, first_only) -> attention output; all (tokens, heads, head size).
 
-With `first_only` the query holds the first token of each pair alone, (pairs, heads, head size), and so does the result.
+With `first_only` the query is the first token of each pair only, (pairs, heads, head size), and so is the output.
 """
 
-OverStates = Callable[[torch.Tensor, torch.Tensor, Segments, float], torch.Tensor]
-"""(query, states, segments, scale) -> mixed states: for each pair and head one query over the pair's own states.
+StateAttention = Callable[[torch.Tensor, torch.Tensor, Segments, float], torch.Tensor]
+"""(query, states, segments, scale) -> weighted states: each pair and head has one query over the pair's hidden states.
 
 Query and result are (pairs, heads, hidden), states (tokens, hidden).
 """
@@ -53,27 +53,33 @@ Query and result are (pairs, heads, hidden), states (tokens, hidden).
 
 @dataclass(frozen=True)
 class Kernel:
-    """One way to compute it, under the name that goes into a result."""
+    """An implementation of attention, with the name under which results record it."""
 
     name: str
     attend: Attention
-    over_states: OverStates | None = None
-    """Where a head may be as wide as the model: what spares the last layer its keys and values."""
-    reads_starts: bool = True
-    """Whether it takes a batch's pairs from `Segments.starts` alone, on the device: only then can it be replayed."""
+    attend_states: StateAttention | None = None
+    """Attention over hidden states, which saves the last layer its keys and values; None if the kernel's heads cannot
+    be as wide as the model."""
+    graph_capturable: bool = True
+    """Whether it reads the pairs from `Segments.starts` on the device only, as capture in a CUDA graph requires."""
 
 
-def choose(device: torch.device, precision: Precision, head_size: int) -> Kernel:
-    """Return the kernel for this device, precision and size of a head.
+def choose_kernel(device: torch.device, precision: Precision, head_size: int) -> Kernel:
+    """Return the attention kernel for a device, a precision and a head size.
 
-    On CUDA, half precision takes torch's own variable-length FlashAttention where torch and the device have it
-    (torch 2.10, compute capability 8.0, heads of up to 256), all else its memory-efficient attention. Heads that are no
-    multiple of 8 suit neither, and a CPU has none of them: pairs of equal length are taken together.
+    On CUDA, half precision uses torch's variable-length FlashAttention if torch and the device have it (torch 2.10,
+    compute capability 8.0, head size up to 256), and torch's memory-efficient attention otherwise. Neither supports
+    head sizes that are not a multiple of 8, nor a CPU: there, pairs of equal length are computed together.
+
+    Args:
+        device: Where the model computes.
+        precision: The precision of the model.
+        head_size: Dimensions of one head.
     """
     if device.type == "cpu":
-        return Kernel("packed, sdpa by equal length, last layer over states", _by_equal_length, _over_states, False)
+        return Kernel("packed, sdpa by equal length, last layer over states", _by_equal_length, _attend_states, False)
     if head_size % 8:
-        return Kernel("packed, sdpa by equal length", _by_equal_length, reads_starts=False)
+        return Kernel("packed, sdpa by equal length", _by_equal_length, graph_capturable=False)
     half = precision.dtype in (torch.float16, torch.bfloat16) and head_size <= 256
     if half and torch.cuda.get_device_capability(device) >= (8, 0) and _has_varlen():
         return Kernel("packed, varlen_attn (FlashAttention)", _varlen)
@@ -83,27 +89,27 @@ def choose(device: torch.device, precision: Precision, head_size: int) -> Kernel
 def _by_equal_length(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, segments: Segments, first_only: bool
 ) -> torch.Tensor:
-    mixed = torch.empty_like(query)
+    output = torch.empty_like(query)
     heads, size = query.shape[1:]
     for first, pairs, token, length in segments.groups:
         rows = slice(first, first + pairs) if first_only else slice(token, token + pairs * length)
         tokens = slice(token, token + pairs * length)
-        of_group = functional.scaled_dot_product_attention(
+        group_output = functional.scaled_dot_product_attention(
             query[rows].reshape(pairs, -1, heads, size).transpose(1, 2),
             key[tokens].reshape(pairs, length, heads, size).transpose(1, 2),
             value[tokens].reshape(pairs, length, heads, size).transpose(1, 2),
         )
-        mixed[rows].view(pairs, -1, heads, size).copy_(of_group.transpose(1, 2))
-    return mixed
+        output[rows].view(pairs, -1, heads, size).copy_(group_output.transpose(1, 2))
+    return output
 
 
-def _over_states(query: torch.Tensor, states: torch.Tensor, segments: Segments, scale: float) -> torch.Tensor:
-    mixed = torch.empty_like(query)
+def _attend_states(query: torch.Tensor, states: torch.Tensor, segments: Segments, scale: float) -> torch.Tensor:
+    output = torch.empty_like(query)
     for first, pairs, token, length in segments.groups:
         rows = slice(first, first + pairs)
-        of_group = states[token : token + pairs * length].view(pairs, 1, length, -1)
-        mixed[rows] = functional.scaled_dot_product_attention(query[rows, None], of_group, of_group, scale=scale)[:, 0]
-    return mixed
+        group = states[token : token + pairs * length].view(pairs, 1, length, -1)
+        output[rows] = functional.scaled_dot_product_attention(query[rows, None], group, group, scale=scale)[:, 0]
+    return output
 
 
 def _varlen(
@@ -112,27 +118,27 @@ def _varlen(
     from torch.nn.attention.varlen import varlen_attn
 
     starts, longest = segments.starts, segments.longest
-    mixed = varlen_attn(
-        query, key, value, _each(query, segments) if first_only else starts, starts, 1 if first_only else longest,
-        longest,
+    output = varlen_attn(
+        query, key, value, _one_token_starts(query, segments) if first_only else starts, starts,
+        1 if first_only else longest, longest,
     )  # fmt: skip
-    assert isinstance(mixed, torch.Tensor)  # a pair only where the log-sum-exp is asked for too
-    return mixed
+    assert isinstance(output, torch.Tensor)  # a tuple only if the log-sum-exp is requested too
+    return output
 
 
 def _efficient(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, segments: Segments, first_only: bool
 ) -> torch.Tensor:
     starts, longest = segments.starts, segments.longest
-    mixed: torch.Tensor = torch.ops.aten._efficient_attention_forward(
-        query[None], key[None], value[None], None, _each(query, segments) if first_only else starts, starts,
-        1 if first_only else longest, longest, 0.0, 0,
+    output: torch.Tensor = torch.ops.aten._efficient_attention_forward(
+        query[None], key[None], value[None], None, _one_token_starts(query, segments) if first_only else starts,
+        starts, 1 if first_only else longest, longest, 0.0, 0,
     )[0][0]  # fmt: skip
-    return mixed
+    return output
 
 
-def _each(query: torch.Tensor, segments: Segments) -> torch.Tensor:
-    """Return the starts of segments of one query token each."""
+def _one_token_starts(query: torch.Tensor, segments: Segments) -> torch.Tensor:
+    """Return `Segments.starts` for one query token per pair."""
     return torch.arange(len(segments.lengths) + 1, dtype=torch.int32, device=query.device)
 
 

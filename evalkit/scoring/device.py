@@ -1,6 +1,7 @@
-"""Devices and precisions: what was asked for is what is used, or the error says what can be had."""
+"""Devices and precisions: the one that was requested is used, or an error names those that are available."""
 
 import os
+import platform
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,14 +10,14 @@ import torch
 
 from evalkit.errors import EvalkitError, nearest
 
-# torch looks at it once, at the first matrix product on CUDA: what runs before a deterministic scorer, as calibration
-# does, would make that one an error. 32 MiB, as torch takes on Hopper anyway.
+# torch reads this once, at the first matrix product on CUDA. It is set at import, since a product before the first
+# deterministic scorer (the reference workload's, say) would make that scorer fail. 32 MiB are torch's default on Hopper
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 
 @dataclass(frozen=True)
 class Precision:
-    """A named way to compute: the type of the weights, and whether fp32 products may round to TF32."""
+    """A named numeric mode: the type of the weights, and whether fp32 matrix products may use TF32."""
 
     name: str
     dtype: torch.dtype
@@ -39,46 +40,54 @@ _CPU_FLAGS = {"bf16": ("amx_bf16", "avx512_bf16"), "fp16": ("amx_fp16", "avx512_
 """Processor features (as in /proc/cpuinfo) without which half precision is emulated, 5 to 6 times slower than fp32."""
 
 
-def resolve_device(asked: str) -> torch.device:
-    """Return the device for ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``cuda:all``.
+def resolve_device(requested: str) -> torch.device:
+    """Return the device of a name.
 
-    auto is the first CUDA device, else the CPU; of ``cuda:all`` the first one, for what runs on a single device.
+    Args:
+        requested: ``cpu``; ``cuda`` or ``cuda:N``; ``auto`` for the first CUDA device, or the CPU if there is none; or
+            ``cuda:all``, of which the first device is returned, for work that runs on one.
 
     Raises:
-        EvalkitError: the name is none of these, or that device is not there.
+        EvalkitError: there is no such name, or that device is not available.
     """
-    if asked == "cpu":
+    if requested == "cpu":
         return torch.device("cpu")
-    if asked == "auto":
+    if requested == "auto":
         return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
-    match = re.fullmatch(r"cuda(?::(\d+|all))?", asked)
+    match = re.fullmatch(r"cuda(?::(\d+|all))?", requested)
     if not match:
-        raise EvalkitError(f"device={asked}: there is auto, cpu, cuda, cuda:N and cuda:all")
+        raise EvalkitError(f"device={requested}: there is auto, cpu, cuda, cuda:N and cuda:all")
     if not torch.cuda.is_available():
         why = "this torch was built without CUDA" if torch.version.cuda is None else "torch sees no CUDA device"
         raise EvalkitError(
-            f"device={asked}: {why}; use device=cpu with precision=fp32, or install a CUDA build of torch"
+            f"device={requested}: {why}; use device=cpu with precision=fp32, or install a CUDA build of torch"
         )
     index = int(match[1] or 0) if match[1] != "all" else 0
     if index >= torch.cuda.device_count():
-        raise EvalkitError(f"device={asked}: there are {torch.cuda.device_count()} CUDA devices, counted from 0")
+        raise EvalkitError(f"device={requested}: there are {torch.cuda.device_count()} CUDA devices, counted from 0")
     return torch.device("cuda", index)
 
 
-def resolve_devices(asked: str) -> list[torch.device]:
-    """Return all the devices that are asked for: every CUDA device for ``cuda:all``, else the one of `resolve_device`.
+def resolve_devices(requested: str) -> list[torch.device]:
+    """Return the devices of a name: every CUDA device for ``cuda:all``, else the one of `resolve_device`.
+
+    Args:
+        requested: As for `resolve_device`.
 
     Raises:
-        EvalkitError: as `resolve_device`.
+        EvalkitError: as for `resolve_device`.
     """
-    first = resolve_device(asked)
-    if asked != "cuda:all":
+    first = resolve_device(requested)
+    if requested != "cuda:all":
         return [first]
     return [torch.device("cuda", index) for index in range(torch.cuda.device_count())]
 
 
 def named_precision(name: str) -> Precision:
-    """Return the precision of this name, whether or not the device here could do it.
+    """Return a precision, whether or not a device on this machine supports it.
+
+    Args:
+        name: A key of `PRECISIONS`.
 
     Raises:
         EvalkitError: there is no such precision.
@@ -88,55 +97,70 @@ def named_precision(name: str) -> Precision:
     return PRECISIONS[name]
 
 
-def resolve_precision(asked: str, device: torch.device) -> Precision:
-    """Return the named precision if `device` does it well.
+def resolve_precision(name: str, device: torch.device) -> Precision:
+    """Return a precision that a device supports in hardware; there is no fallback to another one.
+
+    Args:
+        name: A key of `PRECISIONS`.
+        device: Where the model is to compute.
 
     Raises:
-        EvalkitError: no such precision, or the device has no hardware for it; nothing is substituted.
+        EvalkitError: there is no such precision, or the device has no hardware for it.
     """
-    precision = named_precision(asked)
+    precision = named_precision(name)
     if device.type == "cpu":
         if precision.tf32:
             raise EvalkitError(
                 "precision=tf32 is a mode of CUDA matrix units and does not exist on a CPU; "
                 "use precision=fp32, or a CUDA device"
             )
-        needed = _CPU_FLAGS.get(asked)
+        needed = _CPU_FLAGS.get(name)
         if needed and not _cpu_flags() & set(needed):
             raise EvalkitError(
-                f"precision={asked} on this CPU would be emulated, several times slower than fp32 (it has "
+                f"precision={name} on this CPU would be emulated, several times slower than fp32 (it has "
                 f"none of {', '.join(needed)}); use precision=fp32, or a CUDA device"
             )
         return precision
     capability = torch.cuda.get_device_capability(device)
     if capability < precision.min_capability:
+        needed_version, version = (".".join(map(str, each)) for each in (precision.min_capability, capability))
         raise EvalkitError(
-            f"precision={asked} needs CUDA compute capability {_dotted(precision.min_capability)}, and "
-            f"{torch.cuda.get_device_name(device)} has {_dotted(capability)}; use precision=fp32"
+            f"precision={name} needs CUDA compute capability {needed_version}, and "
+            f"{torch.cuda.get_device_name(device)} has {version}; use precision=fp32"
         )
     return precision
 
 
 def apply_precision(precision: Precision) -> None:
-    """Set the process-wide mode of fp32 matrix products: full for all but tf32."""
+    """Set how torch computes fp32 matrix products in this process: with TF32 for tf32, else in full.
+
+    Args:
+        precision: The precision of the model.
+    """
     torch.set_float32_matmul_precision("high" if precision.tf32 else "highest")
 
 
 def synchronize(device: torch.device) -> None:
-    """Wait until the device has done all that was asked of it; a clock read before that shows launches only."""
+    """Wait until a device has finished all work, so that a clock read afterwards includes it.
+
+    Args:
+        device: A CUDA device, or the CPU, where there is nothing to wait for.
+    """
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 def device_name(device: torch.device) -> str:
-    """Return the device as its maker names it."""
+    """Return the vendor's name of a device, such as "NVIDIA H100 80GB HBM3".
+
+    Args:
+        device: A CUDA device, or the CPU.
+    """
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     for line in _cpuinfo():
         if line.startswith("model name"):
             return line.partition(":")[2].strip()
-    import platform
-
     return platform.processor() or platform.machine()
 
 
@@ -149,7 +173,3 @@ def _cpuinfo() -> list[str]:
         return Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         return []
-
-
-def _dotted(capability: tuple[int, int]) -> str:
-    return f"{capability[0]}.{capability[1]}"

@@ -1,4 +1,4 @@
-"""From the states of tokens to the vector of a text: right padding, pooling, and the layers behind it."""
+"""From hidden states to the embedding of a text: padding, pooling, and the layers after it."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,18 +8,26 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from evalkit.errors import EvalkitError
-from evalkit.scoring.loading.model_files import Layer
+from evalkit.scoring.loading.sbert_config import HeadLayer
 
 
-def right_padded(tokens: Sequence[Sequence[int]], config: Any, tokenizer: Any) -> dict[str, torch.Tensor]:
-    """Return ids and attention mask, (texts, longest), padded on the right whatever the tokenizer's side is.
+def pad_right(tokens: Sequence[Sequence[int]], config: Any, tokenizer: Any) -> dict[str, torch.Tensor]:
+    """Return ids and attention mask, padded on the right even if the tokenizer's padding side is left.
 
-    Padding on the left moves a text's tokens to other positions in a longer batch: its vector would depend on the
-    texts beside it. The id that pads is never seen, so that a tokenizer without one does as well.
+    Padding on the left shifts a text's positions in a batch with a longer text, so that its embedding would depend on
+    the batch. The padding id is masked, so that any valid id serves if the model has none.
+
+    Args:
+        tokens: The ids of each text, special tokens included.
+        config: The configuration of a transformers model.
+        tokenizer: Its tokenizer.
+
+    Returns:
+        `input_ids` and `attention_mask`, each (texts, tokens of the longest text).
     """
-    words = int(getattr(config, "vocab_size", 1))
-    pads = (getattr(config, "pad_token_id", None), tokenizer.pad_token_id, 0)
-    pad = next(int(pad) for pad in pads if isinstance(pad, int) and 0 <= pad < words)
+    vocabulary = int(getattr(config, "vocab_size", 1))
+    candidates = (getattr(config, "pad_token_id", None), tokenizer.pad_token_id, 0)
+    pad = next(int(pad) for pad in candidates if isinstance(pad, int) and 0 <= pad < vocabulary)
     longest = max(len(ids) for ids in tokens)
     input_ids = torch.full((len(tokens), longest), pad)
     mask = torch.zeros((len(tokens), longest), dtype=torch.long)
@@ -29,12 +37,15 @@ def right_padded(tokens: Sequence[Sequence[int]], config: Any, tokenizer: Any) -
     return {"input_ids": input_ids, "attention_mask": mask}
 
 
-def pool(states: torch.Tensor, mask: torch.Tensor, pooling: str) -> torch.Tensor:
-    """Return one vector a text, (texts, hidden), of fp32 states (texts, longest, hidden) that are padded on the right.
+def pool_states(states: torch.Tensor, mask: torch.Tensor, pooling: str) -> torch.Tensor:
+    """Return one vector for each text, (texts, hidden), by the rules of sentence-transformers' Pooling.
 
-    The rules are those of sentence-transformers' Pooling: ``cls`` the first token, ``lasttoken`` the last one,
-    ``mean`` and ``max`` over all, ``weightedmean`` with weights 1, 2, 3 ..., ``mean_sqrt_len_tokens`` the sum over the
-    root of their number.
+    Args:
+        states: Hidden states of the last layer in fp32, (texts, tokens, hidden), padded on the right.
+        mask: 1 for tokens and 0 for padding, (texts, tokens).
+        pooling: ``cls``: the first token; ``lasttoken``: the last one; ``mean`` and ``max``: over all tokens;
+            ``weightedmean``: with weights 1, 2, 3, ...; ``mean_sqrt_len_tokens``: the sum, divided by the square root
+            of the number of tokens.
     """
     if pooling == "cls":
         return states[:, 0]
@@ -59,19 +70,28 @@ _ACTIVATIONS = {
 }
 
 
-class Head:
-    """The layers behind the pooling, with their weights in fp32."""
+class EmbeddingHead:
+    """The layers after the pooling, with their weights in fp32."""
 
-    def __init__(self, layers: Sequence[Layer], device: torch.device, where: str) -> None:
-        """Read the weights; `where` begins each message.
+    def __init__(self, layers: Sequence[HeadLayer], device: torch.device, prefix: str) -> None:
+        """Read the weights.
+
+        Args:
+            layers: The layers, in order.
+            device: Where they compute.
+            prefix: The beginning of messages: the setting and the model.
 
         Raises:
-            EvalkitError: weights cannot be read, or are not those that the layer's configuration states.
+            EvalkitError: weights cannot be read, or their shapes are not those of the layer's configuration.
         """
-        self._layers = [(layer, _weights(layer, device, where)) for layer in layers]
+        self._layers = [(layer, _load_weights(layer, device, prefix)) for layer in layers]
 
     def __call__(self, vectors: torch.Tensor) -> torch.Tensor:
-        """Return the vectors, (texts, out), of pooled ones, (texts, in)."""
+        """Return the embeddings of texts, (texts, size of the last layer).
+
+        Args:
+            vectors: Pooled vectors, (texts, hidden).
+        """
         for layer, weights in self._layers:
             if layer.kind == "Normalize":
                 vectors = torch.nn.functional.normalize(vectors, dim=1)
@@ -79,16 +99,16 @@ class Head:
                 shape = (layer.size_in,)
                 vectors = torch.nn.functional.layer_norm(vectors, shape, weights["norm.weight"], weights["norm.bias"])
             else:
-                out = torch.nn.functional.linear(vectors, weights["linear.weight"], weights.get("linear.bias"))
-                out = _ACTIVATIONS[layer.activation](out)
+                output = torch.nn.functional.linear(vectors, weights["linear.weight"], weights.get("linear.bias"))
+                output = _ACTIVATIONS[layer.activation](output)
                 if layer.residual:
                     same = layer.size_in == layer.size_out
-                    out = out + (vectors if same else vectors @ weights["residual.weight"].T)
-                vectors = out
+                    output = output + (vectors if same else vectors @ weights["residual.weight"].T)
+                vectors = output
         return vectors
 
 
-def _weights(layer: Layer, device: torch.device, where: str) -> dict[str, torch.Tensor]:
+def _load_weights(layer: HeadLayer, device: torch.device, prefix: str) -> dict[str, torch.Tensor]:
     if layer.weights is None:
         return {}
     expected: dict[str, tuple[int, ...]]
@@ -105,16 +125,16 @@ def _weights(layer: Layer, device: torch.device, where: str) -> dict[str, torch.
     except (OSError, ValueError, SafetensorError) as error:
         first = (str(error).strip().splitlines() or ["no message"])[0][:200]
         raise EvalkitError(
-            f"{where}: {layer.path}/model.safetensors cannot be read ({first}); copy or download the whole folder"
+            f"{prefix}: {layer.path}/model.safetensors cannot be read ({first}); copy or download the whole folder"
         ) from None
     shapes = {name: tuple(tensor.shape) for name, tensor in found.items()}
     if shapes != expected:
         raise EvalkitError(
-            f"{where}: {layer.path}/model.safetensors holds {_shown(shapes)}, and its config.json states "
-            f"{_shown(expected)}; they belong to different models"
+            f"{prefix}: {layer.path}/model.safetensors holds {_format_shapes(shapes)}, and its config.json states "
+            f"{_format_shapes(expected)}; they belong to different models"
         )
     return {name: tensor.to(device, torch.float32) for name, tensor in found.items()}
 
 
-def _shown(shapes: dict[str, tuple[int, ...]]) -> str:
+def _format_shapes(shapes: dict[str, tuple[int, ...]]) -> str:
     return ", ".join(f"{name} {'x'.join(map(str, shape))}" for name, shape in sorted(shapes.items()))[:200] or "nothing"

@@ -14,7 +14,7 @@ _MIB = 2**20
 
 @dataclass(frozen=True)
 class ModelShape:
-    """What of an encoder's configuration decides how much work a token is."""
+    """The sizes of an encoder that determine the work per token."""
 
     layers: int
     hidden: int
@@ -29,10 +29,13 @@ class ModelShape:
 
 
 def shape_of(model: Any) -> ModelShape:
-    """Read the sizes off a transformers model.
+    """Return the sizes of a transformers model.
+
+    Args:
+        model: A model whose configuration has `num_hidden_layers`, `hidden_size` and `num_attention_heads`.
 
     Raises:
-        EvalkitError: its configuration does not state them: it is no transformer of equal layers.
+        EvalkitError: its configuration lacks them: it is not an encoder of equal layers.
     """
     config = model.config
     try:
@@ -51,12 +54,17 @@ def shape_of(model: Any) -> ModelShape:
 
 
 def forward_flops(shape: ModelShape, lengths: Sequence[int] | npt.NDArray[np.integer]) -> float:
-    """Return the floating-point operations of one forward over pairs of these lengths in tokens.
+    """Return the floating-point operations of one forward pass over pairs, without padding.
 
-    A pair of L tokens takes layers * (L * 2 * (4 h^2 + 2 h f) + 4 L^2 h): the four projections and the two of the
-    feed-forward, a multiplication and an addition each, and attention's two products over all pairs of tokens.
-    Embeddings, norms, activations and the head are left out: under 1 %. All layers count whole, also where the engine
-    computes less of the last one: what a model costs does not depend on who runs it.
+    A pair of L tokens takes layers * (L * 2 * (4 h^2 + 2 h f) + 4 L^2 h) operations, with h the hidden size and f that
+    of the feed-forward: four projections and two feed-forward products at one multiplication and one addition per
+    weight, and attention's two products over all pairs of tokens. Embeddings, norms, activations and the head are left
+    out (under 1 %). All layers are counted in full, even where the engine computes less of the last one, so that the
+    figure depends on the model and not on the engine.
+
+    Args:
+        shape: The model's sizes.
+        lengths: Tokens of each pair.
     """
     tokens = np.asarray(lengths, dtype=np.float64)
     h, f = shape.hidden, shape.feed_forward
@@ -64,20 +72,34 @@ def forward_flops(shape: ModelShape, lengths: Sequence[int] | npt.NDArray[np.int
 
 
 def activation_bytes(shape: ModelShape, element_bytes: int) -> int:
-    """Return the bytes that one token takes in the layers at the widest point, attention's own buffers aside.
+    """Return the peak bytes of activations per token, without attention's buffers.
 
-    In the feed-forward there are alive: the layer's input, the widened states before and after the activation, and
-    the narrowed ones: 2 h + 2 f values, 10 h for the usual f = 4 h.
+    The peak is in the feed-forward, which holds the layer's input, the intermediate states before and after the
+    activation, and the output: 2 h + 2 f values, which is 10 h for the usual f = 4 h.
+
+    Args:
+        shape: The model's sizes.
+        element_bytes: Bytes of a value.
     """
     return (2 * shape.hidden + 2 * shape.feed_forward) * element_bytes
 
 
 def predicted_peak_mb(shape: ModelShape, element_bytes: int, batch_tokens: int) -> float:
-    """Return the memory in MiB that weights and activations of a batch of `batch_tokens` should take at most."""
+    """Return the predicted peak memory in MiB of weights and activations.
+
+    Args:
+        shape: The model's sizes.
+        element_bytes: Bytes of a weight and of an activation.
+        batch_tokens: Tokens of a batch.
+    """
     return (shape.parameters * element_bytes + activation_bytes(shape, element_bytes) * batch_tokens) / _MIB
 
 
 def weights_mb(model: Any) -> float:
-    """Return the size of a torch model's parameters and buffers in MiB, shared ones counted once."""
+    """Return the size of a torch model's parameters and buffers in MiB; shared tensors are counted once.
+
+    Args:
+        model: A torch module.
+    """
     tensors = {tensor.data_ptr(): tensor for tensor in (*model.parameters(), *model.buffers())}
     return float(sum(tensor.numel() * tensor.element_size() for tensor in tensors.values()) / _MIB)

@@ -1,4 +1,4 @@
-"""Before a model scores anything: a pair has to get the same logit in every way that it can be computed."""
+"""The self-check: a pair must get the same logit in every way in which it can be computed."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -10,26 +10,27 @@ import numpy.typing as npt
 import torch
 
 from evalkit.errors import EvalkitError, NotFiniteError
+from evalkit.scoring.device_runner import DeviceRunner
 from evalkit.scoring.loading.pretrained import Pretrained
-from evalkit.scoring.runner import DeviceModel
+from evalkit.scoring.runner import Runner
 from evalkit.scoring.scorer import Scorer
-from evalkit.scoring.token_table import Batch, TokenizedPairs
+from evalkit.scoring.tokenized_pairs import Batch, TokenizedPairs
 
 _PAIRS = (
     ("capital of France", "Paris is the capital."),
     ("why is the sky blue", "Air scatters short waves of sunlight more than long ones, so blue comes from all sides."),
     ("首都はどこ", "東京は日本の首都である。"),
 )
-"""Of different lengths, so that a batch of them is padded."""
+"""They differ in length, so that a batch of them is padded."""
 
 _TOLERANCE = {"fp32": 5e-4, "tf32": 2e-2, "fp16": 2e-2, "bf16": 1e-1}
-"""By which share of the largest logit (1 at least) two ways may differ by rounding alone. Other token types, a missing
-prompt or attention to padding move logits by a tenth of it and more."""
+"""The difference that rounding may cause, as a share of the largest logit (of 1 at least). Wrong token types, a missing
+prompt or attention to padding change logits by a tenth and more."""
 
 
 @dataclass(frozen=True)
 class SelfCheck:
-    """What was compared, and how far the logits of one pair lay apart at most."""
+    """What was compared, and the largest difference between two logits of one pair."""
 
     ways: tuple[str, ...]
     pairs: int
@@ -38,39 +39,44 @@ class SelfCheck:
     seconds: float
 
 
-def check_scores(scorer: Scorer, pretrained: Pretrained, precision: str) -> SelfCheck:
-    """Score a handful of pairs in every way and hold the logits against each other.
+def check_scores_agree(scorer: Scorer, pretrained: Pretrained, precision: str) -> SelfCheck:
+    """Score a few pairs in several ways and compare their logits.
 
-    The ways: as the engine is set up, in a batch and each pair alone; padded, in a batch; and by transformers' own call
-    of tokenizer and model.
+    The ways: by the scorer's forward path, in a batch and one by one; padded, in a batch; and by transformers' own call
+    of tokenizer and model. A model without a table of positions is also tried at the maximum length.
+
+    Args:
+        scorer: The scorer to check.
+        pretrained: Its model.
+        precision: The name of its precision, which determines the tolerance.
 
     Raises:
-        EvalkitError: a pair has different logits on two of them, or the model cannot score a pair at all.
+        EvalkitError: a pair has different logits, or the model cannot score a pair at all.
+        NotFiniteError: a logit is NaN or infinite.
     """
     began = time.perf_counter()
     name = pretrained.name
     pairs = scorer.tokenize(_PAIRS)
-    every = list(range(len(pairs)))
-    padded = DeviceModel(scorer.padded(), advice="use a smaller model")
+    rows = list(range(len(pairs)))
+    padded = DeviceRunner(scorer.padded_model(), out_of_memory_advice="use a smaller model")
     try:
-        found = {
-            f"{scorer.path}, in a batch": _logits(scorer.runner, [pairs.batch(every)]),
-            f"{scorer.path}, alone": _logits(scorer.runner, [pairs.batch([row]) for row in every]),
+        logits_by_way = {
+            f"{scorer.path}, in a batch": _logits(scorer.runner, [pairs.batch(rows)]),
+            f"{scorer.path}, alone": _logits(scorer.runner, [pairs.batch([row]) for row in rows]),
         }
         if scorer.path == "packed":
-            found["padded, in a batch"] = _logits(padded, [pairs.batch(every)])
-        found["by transformers' own call"] = _own(scorer, pairs)
+            logits_by_way["padded, in a batch"] = _logits(padded, [pairs.batch(rows)])
+        logits_by_way["by transformers' own call"] = _transformers_logits(scorer, pairs)
         if pretrained.max_tokens is None:
-            _try_longest(scorer, name)
+            _check_longest_pair(scorer, name)
     except (torch.OutOfMemoryError, EvalkitError):
         raise
-    except Exception as error:  # whatever a model of any architecture may raise
+    except Exception as error:  # architectures raise errors of any type
         raise EvalkitError(
-            f"reranker.model={name}: {type(pretrained.model).__name__} cannot score a pair "
-            f"({type(error).__name__}: {str(error).strip().partition(chr(10))[0][:160]}); its files do not fit each "
-            "other, or this architecture is none that evalkit can score with"
+            f"reranker.model={name}: {type(pretrained.model).__name__} cannot score a pair ({_first_line(error)}); "
+            "its files do not fit each other, or evalkit does not support this architecture"
         ) from None
-    logits = np.stack(list(found.values()))
+    logits = np.stack(list(logits_by_way.values()))
     if broken := np.count_nonzero(~np.isfinite(logits).all(axis=0)):
         raise NotFiniteError(
             f"reranker.model={name}: the model gave {logits[~np.isfinite(logits)][0]} as logit for {broken} of "
@@ -79,73 +85,81 @@ def check_scores(scorer: Scorer, pretrained: Pretrained, precision: str) -> Self
     spread = logits.max(axis=0) - logits.min(axis=0)
     scale = max(1.0, float(np.abs(logits).max()))
     tolerance = _TOLERANCE[precision] * scale
-    if not np.all(spread <= tolerance):  # NaN among them
-        raise EvalkitError(_disagreement(name, type(pretrained.model).__name__, list(found), logits, spread))
-    return SelfCheck(tuple(found), len(pairs), float(spread.max()), tolerance, time.perf_counter() - began)
+    if not np.all(spread <= tolerance):  # also true for NaN
+        raise EvalkitError(_disagreement(name, type(pretrained.model).__name__, list(logits_by_way), logits, spread))
+    return SelfCheck(tuple(logits_by_way), len(pairs), float(spread.max()), tolerance, time.perf_counter() - began)
 
 
-def check_vectors(vectors: Callable[[Sequence[str]], torch.Tensor], precision: str, who: str) -> None:
-    """Check that texts have the same vectors in a batch and alone; `vectors` gives those of texts, (texts, dimensions).
+def check_embeddings_agree(embed: Callable[[Sequence[str]], torch.Tensor], precision: str, prefix: str) -> None:
+    """Check that texts have the same vectors in a batch and one by one.
 
-    `who` begins the message: the setting, and the architecture.
+    Args:
+        embed: Returns the vectors of texts, (texts, dimensions).
+        precision: The name of the model's precision, which determines the tolerance.
+        prefix: The beginning of messages: the setting and the architecture.
 
     Raises:
         EvalkitError: a text has another vector alone, or the model cannot embed a text at all.
     """
     texts = [passage for _, passage in _PAIRS]
     try:
-        batch, alone = vectors(texts).float(), torch.cat([vectors([text]) for text in texts]).float()
+        batch, alone = embed(texts).float(), torch.cat([embed([text]) for text in texts]).float()
     except (torch.OutOfMemoryError, EvalkitError):
         raise
-    except Exception as error:  # whatever a model of any architecture may raise
+    except Exception as error:  # architectures raise errors of any type
         raise EvalkitError(
-            f"{who} cannot embed a text ({type(error).__name__}: {str(error).strip().partition(chr(10))[0][:160]}); "
-            "its files do not fit each other, or this architecture is none that evalkit can embed with"
+            f"{prefix} cannot embed a text ({_first_line(error)}); its files do not fit each other, or evalkit does "
+            "not support this architecture"
         ) from None
-    apart = (batch - alone).norm(dim=1) / alone.norm(dim=1).clamp_min(1e-12)
-    if not torch.all(apart <= 2 * _TOLERANCE[precision]):  # NaN among them
-        worst = int(apart.nan_to_num(torch.inf).argmax())
+    distance = (batch - alone).norm(dim=1) / alone.norm(dim=1).clamp_min(1e-12)
+    if not torch.all(distance <= 2 * _TOLERANCE[precision]):  # also true for NaN
+        worst = int(distance.nan_to_num(torch.inf).argmax())
         cosine = torch.nn.functional.cosine_similarity(batch[worst], alone[worst], dim=0)
         raise EvalkitError(
-            f"{who} gives one text other vectors alone and in a batch (cosine {float(cosine):.3f}): they depend on "
-            "what is embedded beside it; take another model, or search with it elsewhere and give the ranking: "
+            f"{prefix} gives one text different vectors alone and in a batch (cosine {float(cosine):.3f}): they depend "
+            "on the other texts of the batch; use another model, or search with it elsewhere and give the ranking: "
             "first_stage=trec_run first_stage.path=RUN"
         )
 
 
-def _logits(model: DeviceModel, batches: Sequence[Batch]) -> npt.NDArray[np.float32]:
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0][:160]}"
+
+
+def _logits(runner: Runner, batches: Sequence[Batch]) -> npt.NDArray[np.float32]:
     logits = np.full(len(_PAIRS), np.nan, dtype=np.float32)
-    for done in model.run(batches):
-        logits[done.rows] = done.logits
+    for scored in runner.run(batches):
+        logits[scored.rows] = scored.logits
     return logits
 
 
 @torch.inference_mode()
-def _own(scorer: Scorer, pairs: TokenizedPairs) -> npt.NDArray[np.float32]:
-    tokenizer, logits = scorer.pairs.tokenizer, np.empty(len(_PAIRS), dtype=np.float32)
+def _transformers_logits(scorer: Scorer, pairs: TokenizedPairs) -> npt.NDArray[np.float32]:
+    tokenizer, use_types = scorer.pair_tokenizer.tokenizer, scorer.pair_tokenizer.token_types.used
+    logits = np.empty(len(_PAIRS), dtype=np.float32)
     for row, texts in enumerate(_PAIRS):
-        if pairs.cut[row]:  # by a rule that the call does not know
+        if pairs.truncated[row]:  # perhaps by a rule that is no option of the tokenizer's call
             inputs: Any = {"input_ids": torch.from_numpy(pairs.batch([row]).ids).long()[None]}
-            if scorer.pairs.types.used:
+            if use_types:
                 inputs["token_type_ids"] = torch.from_numpy(pairs.batch([row]).type_ids).long()[None]
         else:
-            inputs = dict(tokenizer(*texts, return_tensors="pt", return_token_type_ids=scorer.pairs.types.used))
-        found = scorer.model(**{key: value.to(scorer.device) for key, value in inputs.items()}).logits
-        logits[row] = found.float().flatten().cpu().numpy()[0]
+            inputs = dict(tokenizer(*texts, return_tensors="pt", return_token_type_ids=use_types))
+        output = scorer.model(**{key: value.to(scorer.device) for key, value in inputs.items()}).logits
+        logits[row] = output.float().flatten().cpu().numpy()[0]
     return logits
 
 
-def _try_longest(scorer: Scorer, name: str) -> None:
-    text = "word " * scorer.pairs.max_length
-    pair = scorer.tokenize([("word", text)])
+def _check_longest_pair(scorer: Scorer, name: str) -> None:
+    max_length = scorer.pair_tokenizer.max_length
+    pair = scorer.tokenize([("word", "word " * max_length)])
     try:
         list(scorer.runner.run([pair.batch([0])]))
     except EvalkitError:
         raise
-    except Exception as error:  # as above
+    except Exception as error:  # architectures raise errors of any type
         raise EvalkitError(
-            f"reranker.max_length={scorer.pairs.max_length}: {name} cannot take a pair of so many "
-            f"tokens ({type(error).__name__}: {str(error).strip().partition(chr(10))[0][:160]}); lower it"
+            f"reranker.max_length={max_length}: {name} cannot take a pair of so many tokens ({_first_line(error)}); "
+            "lower it"
         ) from None
 
 
@@ -153,15 +167,15 @@ def _disagreement(
     name: str, architecture: str, ways: Sequence[str], logits: npt.NDArray[np.float32], spread: npt.NDArray[np.float32]
 ) -> str:
     pair = int(np.nanargmax(np.where(np.isfinite(spread), spread, np.inf)))
-    of_pair = dict(zip(ways, logits[:, pair].tolist(), strict=True))
-    values = ", ".join(f"{value:.4g} {way}" for way, value in of_pair.items())
-    packed = [value for way, value in of_pair.items() if way.startswith("packed")]
-    others = [value for way, value in of_pair.items() if not way.startswith("packed")]
+    by_way = dict(zip(ways, logits[:, pair].tolist(), strict=True))
+    values = ", ".join(f"{value:.4g} {way}" for way, value in by_way.items())
+    packed = [value for way, value in by_way.items() if way.startswith("packed")]
+    others = [value for way, value in by_way.items() if not way.startswith("packed")]
     if packed and max(others) - min(others) <= np.ptp(packed) + abs(packed[0] - others[0]) / 10:
         advice = "the packed path does not compute what this model does: use reranker.path=padded"
     else:
         advice = (
-            "its scores depend on what stands in the same batch, so they are none of the pair's own; take another "
-            "model, or its scores from where it runs (reranker=trec_run)"
+            "its scores depend on the other pairs of a batch; use another model, or score with it elsewhere and give "
+            "the ranking (reranker=trec_run)"
         )
     return f"reranker.model={name}: {architecture} scores one pair in different ways ({values}): {advice}"

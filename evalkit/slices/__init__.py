@@ -1,1 +1,1 @@
-"""Sources of queries, passages and judgments; the `load` function of each module returns a `Slice`."""
+"""Collections: a module for each source, whose `load` returns queries, passages and judgments as a `Slice`."""

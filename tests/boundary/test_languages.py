@@ -49,7 +49,7 @@ def test_codes_of_one_language_are_one(given: Any, code: Any) -> None:
 def test_what_is_no_code_is_refused_with_what_was_probably_meant(given: Any, meant: Any) -> None:
     with pytest.raises(EvalkitError) as caught:
         languages.canonical(given)
-    assert f"slice.lang={given!r} is no ISO 639-1 code" in str(caught.value)
+    assert f"slice.lang={given!r} is not an ISO 639-1 code" in str(caught.value)
     assert meant in str(caught.value)
 
 
@@ -122,7 +122,7 @@ def test_lao_khmer_and_burmese_have_no_spaces_and_become_bigrams(lang: Any, text
 def test_a_language_that_nothing_knows_is_refused_before_anything_is_read(tmp_path: Path) -> None:
     refused = run_here("slice=beir", "slice.path=nowhere", "slice.lang=ceb", "out_dir=out", cwd=tmp_path)
     assert refused.returncode == 2
-    assert sentence(refused.stderr).startswith("slice.lang=ceb: no language with an ISO 639-1 code has this one")
+    assert sentence(refused.stderr).startswith("slice.lang=ceb: this is not the code of a language in ISO 639-1")
 
 
 @pytest.mark.parametrize(

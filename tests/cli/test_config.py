@@ -102,7 +102,13 @@ def test_every_measure_of_every_choice_is_known() -> None:
         assert [str(parse(name, 20)) for name in compose(f"measures={choice}").measures.names]
 
 
-def component(target: str) -> Any:
+def plain(cfg: Any, resolve: bool = False) -> dict[str, Any]:
+    found = OmegaConf.to_container(cfg, resolve=resolve)
+    assert isinstance(found, dict)
+    return {str(key): value for key, value in found.items()}
+
+
+def component(target: Any) -> Any:
     module, _, name = target.rpartition(".")
     return getattr(import_module(module), name)
 
@@ -152,20 +158,18 @@ def test_a_schema_points_at_what_it_describes(schema: Any) -> None:
 def test_the_settings_of_a_cluster_have_one_definition() -> None:
     cfg = compose("executor=ray")
     assert OmegaConf.get_type(cfg.executor) is RaySettings
-    settings_: Any = OmegaConf.to_container(cfg.executor, resolve=True)
-    assert RaySettings(**settings_) == RaySettings()
+    assert RaySettings(**plain(cfg.executor, resolve=True)) == RaySettings()
 
 
 def test_the_gates_yaml_states_the_defaults_of_its_limits() -> None:
-    settings: Any = OmegaConf.to_container(compose().gate)
+    settings = plain(compose().gate)
     limits = Limits(**{key: value for key, value in settings.items() if key not in ("baseline", "junit")})
     assert limits == Limits()
     assert settings["baseline"] == "reports/baselines/ci.json"
 
 
 def test_what_a_configuration_names_can_be_built(bert_folder: Any) -> None:
-    settings: Any = OmegaConf.to_container(compose(f"reranker.model={bert_folder}").reranker, resolve=True)
-    reranker = build(settings)
+    reranker = build(plain(compose(f"reranker.model={bert_folder}").reranker, resolve=True))
     assert (type(reranker).__name__, reranker.max_length, reranker.precision) == ("CrossEncoder", 256, "fp32")
 
 

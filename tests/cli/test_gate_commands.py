@@ -25,7 +25,7 @@ def place(bert_folder: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     written = run_here("baseline", "out", "--output", "base.json", cwd=where)
     assert written.returncode == 0, written.stderr
     assert "wrote base.json: dev/en, 4 queries, nDCG@10 0." in written.stderr
-    assert "settings that its own run gave the gate: 'gate.skip=[above_first_stage]'" in written.stderr
+    assert "judged by the gate settings of its own run: 'gate.skip=[above_first_stage]'" in written.stderr
     return where
 
 

@@ -65,7 +65,7 @@ def test_a_passage_is_the_shortest_that_reaches_the_length(texts: Any, count: An
 def test_lengths_beyond_the_models_become_its_maximum_and_it_is_said() -> None:
     assert clip_lengths([64, 128, 256, 512], 256) == (
         [64, 128, 256],
-        ["length 512 is above reranker.max_length=256, where pairs are cut"],
+        ["length 512 is above reranker.max_length=256, where pairs are truncated"],
     )
     assert clip_lengths([512, 64], 512) == ([64, 512], [])
 
@@ -81,7 +81,7 @@ def test_every_depth_is_timed_with_every_length() -> None:
     assert [(cell.depth, cell.length, cell.tokens_per_pair) for cell in grid.cells] == [
         (1, 10, 10), (1, 40, 40), (3, 10, 10), (3, 40, 40)
     ]  # fmt: skip
-    assert grid.notes == ("length 100 is above reranker.max_length=40, where pairs are cut",)
+    assert grid.notes == ("length 100 is above reranker.max_length=40, where pairs are truncated",)
     # Once to warm up, and twice timed, in turn; 10 tokens a pair are 5 words of passage, 40 are 35.
     assert scored == [(1, 5), (1, 35), (3, 5), (3, 35)] * 3
     assert [(cell.latency.repetitions, cell.latency.pairs_per_query) for cell in grid.cells] == [

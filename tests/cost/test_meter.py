@@ -280,7 +280,7 @@ def test_the_grid_is_of_texts_of_the_slice_at_the_lengths_that_were_asked(clock:
     ]  # fmt: skip
     assert [cell.latency.p50_ms for cell in cells] == pytest.approx([200] * 3 + [400] * 3)
     assert {cell.latency.repetitions for cell in cells} == {3}
-    assert found.latency_grid.notes == ("length 99 is above reranker.max_length=16, where pairs are cut",)
+    assert found.latency_grid.notes == ("length 99 is above reranker.max_length=16, where pairs are truncated",)
 
 
 # --- energy, price, environment ---------------------------------------------------------------------------------------

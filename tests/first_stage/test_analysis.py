@@ -60,13 +60,13 @@ def test_every_stemmer_and_stopword_list_that_is_named_is_there(lang: Any) -> No
 
 @pytest.mark.parametrize("kind", ["word", "", "Words", "n-grams"])
 def test_an_unknown_kind_is_refused_with_those_there_are(kind: Any) -> None:
-    with pytest.raises(EvalkitError, match="there is auto, words, folded, bigrams, whitespace"):
+    with pytest.raises(EvalkitError, match="choose from auto, words, folded, bigrams, whitespace"):
         select_analysis(kind, "en")
 
 
 @pytest.mark.parametrize("lang", ["english", "EN", "", "e", "zh-CN", "中文", "e1"])
 def test_a_language_that_is_no_code_is_refused(lang: Any) -> None:
-    with pytest.raises(EvalkitError, match="is no ISO 639-1 code such as en, zh or sw"):
+    with pytest.raises(EvalkitError, match="is not an ISO 639-1 code such as en, zh or sw"):
         select_analysis("auto", lang)
 
 

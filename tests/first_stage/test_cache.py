@@ -67,7 +67,7 @@ def test_it_is_said_where_an_index_came_from_and_where_it_is_kept(
     searched(tmp_path)
     told = capsys.readouterr().err
     (where,) = kept(tmp_path)
-    assert f"index kept, 0.0 MB: {where}\n" in told
+    assert f"index cached, 0.0 MB: {where}\n" in told
     assert "analysing passages" in told
     searched(tmp_path)
     told = capsys.readouterr().err
@@ -212,7 +212,7 @@ def test_what_cannot_be_kept_ends_no_work_and_is_said(tmp_path: Path, capsys: py
     rankings, from_cache = searched(tmp_path / "file" / "below")
     assert from_cache is False
     assert rankings == BM25().search(DATA, 10).rankings
-    assert f"index not kept in {tmp_path}/file/below: Not a directory" in capsys.readouterr().err
+    assert f"index not cached in {tmp_path}/file/below: Not a directory" in capsys.readouterr().err
 
 
 def test_a_full_disk_is_said_and_left_as_it_was(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -223,7 +223,7 @@ def test_a_full_disk_is_said_and_left_as_it_was(tmp_path: Path, capsys: pytest.C
         pytest.skip("no small disk can be mounted here")
     try:
         assert searched(disk)[1] is False
-        assert f"index not kept in {disk}: No space left on device" in capsys.readouterr().err
+        assert f"index not cached in {disk}: No space left on device" in capsys.readouterr().err
         assert list(disk.iterdir()) == []
     finally:
         subprocess.run(["umount", str(disk)], check=True)
@@ -238,7 +238,7 @@ def test_unasked_no_large_part_of_the_disk_is_taken(tmp_path: Path, capsys: pyte
     )
     assert got.value is huge
     assert list((tmp_path / "cache").iterdir()) == []
-    assert "index not kept: it takes " in capsys.readouterr().err
+    assert "index not cached: it takes " in capsys.readouterr().err
 
 
 # --- when it is kept
@@ -248,19 +248,19 @@ def test_what_is_made_in_no_time_is_not_kept_unasked(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("EVALKIT_HOME", str(tmp_path))
     assert searched("auto")[1] is False
     assert list(tmp_path.iterdir()) == []
-    monkeypatch.setattr(bm25, "_KEPT_FROM", len(DATA.docs))
+    monkeypatch.setattr(bm25, "_CACHED_FROM", len(DATA.docs))
     assert [searched("auto")[1] for _ in range(2)] == [False, True]
     assert len(kept(tmp_path / "first_stage")) == 1
 
 
 def test_off_is_off(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("EVALKIT_HOME", str(tmp_path))
-    monkeypatch.setattr(bm25, "_KEPT_FROM", 1)
+    monkeypatch.setattr(bm25, "_CACHED_FROM", 1)
     assert [searched("off")[1] for _ in range(2)] == [False, False]
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(("setting", "hint"), [("atuo", "did you mean auto?"), ("true", "there is auto, off")])
+@pytest.mark.parametrize(("setting", "hint"), [("atuo", "did you mean auto?"), ("true", "choose from auto, off")])
 def test_a_word_that_is_no_folder_is_met_with_the_right_ones(setting: Any, hint: Any) -> None:
     with pytest.raises(EvalkitError, match=f"first_stage_cache={setting}: choose auto, off, or a folder") as caught:
         BM25(cache=setting).check()
@@ -307,4 +307,4 @@ def test_embeddings_from_the_cache_find_the_same_and_queries_are_embedded_anew(
     assert (other["q"][0].doc_id, from_cache) == ("d3", True)
     assert embedded(plain, doc_prefix="passage: ")[1] is False
     assert embedded(plain, query_prefix="query: ")[1] is True  # of no passage
-    assert dense._KEPT_FROM < bm25._KEPT_FROM  # to embed takes longer than to index
+    assert dense._CACHED_FROM < bm25._CACHED_FROM  # to embed takes longer than to index

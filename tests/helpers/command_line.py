@@ -37,9 +37,11 @@ def run_evalkit(*arguments: str | Path, cwd: Path, **environment: str) -> Finish
 def run_here(*arguments: str | Path, cwd: Path, **environment: str) -> Finished:
     """Do as `run_evalkit`, in this process: a trial then takes a second instead of ten, for all imports are done.
 
-    The trial's own process is left out too. What a test says of processes, imports or signals needs `run_evalkit`.
+    The trial's own process is left out too, and pictures are blank, for drawing takes longer than all the rest. What
+    a test says of processes, imports, signals or pictures needs `run_evalkit`.
     """
     from evalkit.cli import app, process
+    from evalkit.report import plots
 
     out, err = StringIO(), StringIO()
     main_file = Path(app.__file__).parents[1] / "__main__.py"
@@ -49,8 +51,9 @@ def run_here(*arguments: str | Path, cwd: Path, **environment: str) -> Finished:
             patch.setenv(name, value)
         patch.setattr(sys, "path", [*filter(None, environment.get("PYTHONPATH", "").split(os.pathsep)), *sys.path])
         patch.setattr(sys, "argv", [str(main_file), *map(str, arguments)])
-        for name in ("in_fresh_process", "in_kept_process"):
+        for name in ("in_fresh_process", "in_shared_process"):
             patch.setattr(process, name, _called)
+        patch.setattr(plots, "save", _saved_blank)
         with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as ended:
             app.main()
     code = ended.value.code
@@ -64,6 +67,14 @@ def sentence(stderr: str) -> str:
     found = [line for line in stderr.splitlines() if line.startswith("evalkit: ")]
     assert len(found) == 1, stderr
     return found[0].removeprefix("evalkit: ")
+
+
+def _saved_blank(figure: Any, stem: Path) -> list[Path]:
+    files = [stem.with_name(f"{stem.name}.{kind}") for kind in ("png", "svg")]
+    for file in files:
+        file.write_text('<svg xmlns="http://www.w3.org/2000/svg"/>\n', "utf-8")
+    figure.clear()
+    return files
 
 
 def _called(job: Callable[..., T], *arguments: Any, time_limit_s: float | None = None, environment: object = None) -> T:

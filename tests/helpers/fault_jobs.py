@@ -74,4 +74,4 @@ def die_while_keeping(folder: str) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
     place = cache.Cache(Path(folder), is_shared=False)
-    place.get("test", {}, {"d": "text"}, make, lambda arrays: arrays, lambda arrays: arrays)
+    place.get_or_create("test", {}, {"d": "text"}, make, lambda arrays: arrays, lambda arrays: arrays)

@@ -19,7 +19,7 @@ from evalkit.errors import EvalkitError
 from evalkit.results import published
 from evalkit.results.gate.limits import CHECKS, Limits
 from tests.conftest import REPOSITORY, compose
-from tests.helpers.command_line import run_evalkit
+from tests.helpers.command_line import run_here
 
 PAGES = {path: path.read_text("utf-8") for path in (REPOSITORY / "README.md", *REPOSITORY.glob("docs/**/*.md"))}
 OTHERS = ("SECURITY.md", "CHANGELOG.md", "CONTRIBUTING.md", "benchmarks/README.md", "reports/README.md")
@@ -99,7 +99,7 @@ def test_a_slice_with_published_figures_composes_as_the_page_has_it(tmp_path: Pa
     text = next(block for _, block in BLOCK.findall(PAGES[REPOSITORY / "docs/own-data.md"]) if "reference:" in block)
     (tmp_path / "slice").mkdir()
     (tmp_path / "slice" / "mine.yaml").write_text(text, "utf-8")
-    done = run_evalkit("--config-dir", str(tmp_path), "slice=mine", "--cfg", "job", cwd=tmp_path)
+    done = run_here("--config-dir", str(tmp_path), "slice=mine", "--cfg", "job", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     composed = yaml.safe_load(done.stdout)["slice"]
     assert composed["_target_"] == "evalkit.slices.beir.load"

@@ -30,8 +30,8 @@ def where(tmp_path_factory: pytest.TempPathFactory) -> Any:
         (folder / path).parent.mkdir(exist_ok=True)
         (folder / path).write_text(text, "utf-8")
     (folder / "faq.tsv").write_text(FAQ, "utf-8")
-    for name, run in (("mine", run_evalkit), ("packaged", run_here)):
-        trial = (f"reranker={name}", "slice.queries=12", "depth=10", "protocol=quick", f"out_dir={name}")
+    for name, protocol, run in (("mine", "quick", run_evalkit), ("packaged", "none", run_here)):
+        trial = (f"reranker={name}", "slice.queries=12", "depth=10", f"protocol={protocol}", f"out_dir={name}")
         done = evalkit(folder, *trial, run=run)
         assert done.returncode == 0, done.stderr
     return folder
@@ -151,8 +151,8 @@ def test_where_its_module_is_not_found_it_is_said_how_it_would_be(where: Any, tm
     )  # fmt: skip
     assert done.returncode == 2
     assert sentence(done.stderr) == (
-        "_target_=mine.Overlap: there is no such component (No module named 'mine'); a module of your own is found "
-        "where it is installed, or with PYTHONPATH=DIR in the environment"
+        "_target_=mine.Overlap: there is no such component (No module named 'mine'); a module of your own has to be "
+        "installed, or in a folder of PYTHONPATH"
     )
 
 

@@ -28,7 +28,7 @@ CELLS = [
      LATENCY | {"samples_ms": [6000.0], "p50_ms": 6000.0}}
     for depth in (10, 100) for length in (64, 512)
 ]  # fmt: skip
-COST = {
+COST: dict[str, Any] = {
     "first_stage_s": 0.5, "load_s": 4.0, "first_forward_ms": 900.0, "warmup_s": 1.5, "pairs": 4300,
     "computed_pairs": 4300, "scoring_s": 2.0, "pairs_per_s": 2150.0, "tokenize_s": 0.25, "forward_s": 1.6,
     "throughput": {
@@ -73,7 +73,7 @@ def changed(**paths: Any) -> Any:
     found = copy.deepcopy(FULL)
     for path, value in paths.items():
         *parents, last = path.split("__")
-        inner = found["cost"]
+        inner: Any = found["cost"]
         for parent in parents:
             inner = inner[parent]
         inner[last] = value

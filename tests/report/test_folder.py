@@ -18,7 +18,7 @@ from evalkit.report import folder as results
 from evalkit.report import markdown, terminal, tex
 from evalkit.report.content import trial as tables
 from evalkit.rerankers.none import NoReranker
-from evalkit.results.result import effectiveness, failed, finished
+from evalkit.results.result import Result, effectiveness, failed, finished, write_result
 from evalkit.slices.assemble import assemble
 from evalkit.trial import Plan
 from evalkit.types import Effectiveness, Hit, Run, Scores, Trial
@@ -89,14 +89,15 @@ def make_trial(
         2,
         {"source": "tests", "corpus": "full"},
     )
-    first = FixedFirstStage({"q1": ranked("a", "b", "c"), "q2": ranked("e", "d"), "q3": ()}, first_name)
+    first: Any = FixedFirstStage({"q1": ranked("a", "b", "c"), "q2": ranked("e", "d"), "q3": ()}, first_name)
     logits = {("q1", "a"): 1.5, ("q1", "b"): 2.5, ("q1", "c"): 1.5, ("q2", "d"): 0.5, ("q2", "e"): -0.5}
+    second: Any = FixedReranker(logits, second_name, **reranker)
     plan = Plan(name, 3, ["nDCG@10", "RR@10", "R@depth"], CostProtocol(1, 5))
     return trial.run(
         plan,
         data,
         first,
-        FixedReranker(logits, second_name, **reranker),
+        second,
         {"name": name, "precision": {"name": "fp32"}, "depth": 3},
         {"command": ["python -m evalkit", f"name={name}"], "commit": None},
     )
@@ -149,7 +150,7 @@ def test_the_means_are_those_of_the_per_query_values(done: Any) -> None:
 def test_a_finished_result_has_the_promised_keys(done: Any) -> None:
     """The parts that do not depend on slice, first stage and reranker; test_app compares all of a real run's."""
     golden = json.loads(GOLDEN.read_text("utf-8"))
-    ours = key_tree(finished(done))
+    ours: Any = key_tree(finished(done))
     assert list(ours) == list(golden)
     for part in ("throughput", "memory"):  # a reranker without a model of its own leaves some of them null
         assert ours["cost"].pop(part).keys() == golden["cost"].pop(part).keys()
@@ -243,7 +244,7 @@ def test_the_table_per_query_has_a_row_for_each_query(written: Any) -> None:
     assert {q3[column] for column in expected} == {"0.000000"}
 
 
-def with_deltas(done: Trial, before: list[float], after: list[float]) -> dict:
+def with_deltas(done: Trial, before: list[float], after: list[float]) -> Result:
     """The result of `done` with other values: as many queries as there are numbers."""
     values = [{f"q{i}": v for i, v in enumerate(numbers)} for numbers in (before, after, [1.0] * len(before))]
     others = {label: Effectiveness({"nDCG@10": v}) for label, v in zip(("first_stage", "reranked", "ceiling"), values)}
@@ -293,7 +294,7 @@ def test_the_cost_line_names_machine_precision_time_and_memory(done: Any) -> Non
     )
     on_gpu = dataclasses.replace(cost.memory, cuda_allocated_peak_mb=1000.4, cuda_reserved_peak_mb=1200.0)
     line = tables.cost_line(finished(dataclasses.replace(done, cost=dataclasses.replace(cost, memory=on_gpu))))
-    assert "peak GPU memory 1,000 MiB allocated, 1,200 reserved; peak process memory" in line
+    assert "peak GPU memory 1,000 MiB allocated, 1,200 reserved; peak process memory" in str(line)
 
 
 def test_only_queries_with_candidates_are_timed(done: Any) -> None:
@@ -317,13 +318,13 @@ def test_the_report_tells_the_story(done: Any) -> None:
     assert "| scoring.padding_share | 0.2 |" in report
     assert "Command: `python -m evalkit name=tiny`" in report
     assert "samples_ms" not in report  # the raw samples are for result.json
-    assert tex.escape(tables.cost_line(finished(done))) in tex.trial(finished(done))
+    assert tex.escape(str(tables.cost_line(finished(done)))) in tex.trial(finished(done))
 
 
 def make_alone() -> Trial:
     """The three queries of `make_trial` as the first stage left them; most of what it found is unjudged."""
     data = make_trial().slice
-    first = FixedFirstStage({"q1": ranked("c", "d", "e"), "q2": ranked("e", "d"), "q3": ()})
+    first: Any = FixedFirstStage({"q1": ranked("c", "d", "e"), "q2": ranked("e", "d"), "q3": ()})
     plan = Plan("tiny", 3, ["nDCG@10", "RR@10", "R@depth"], CostProtocol(0, 0))
     asked = {"name": "tiny", "precision": {"name": "fp32"}, "depth": 3}
     return trial.run(plan, data, first, NoReranker(), asked, {"command": ["python -m evalkit"], "commit": None})
@@ -566,5 +567,5 @@ def test_a_value_that_json_has_no_word_for_is_never_written(done: Any, tmp_path:
     result = finished(done)
     result["cost"]["pairs_per_s"] = math.inf
     with pytest.raises(ValueError, match="Out of range float"):
-        result.write_result(result, tmp_path)
+        write_result(result, tmp_path)
     assert list(tmp_path.iterdir()) == []

@@ -37,7 +37,10 @@ class Page(HTMLParser):
 
     def __init__(self, page: Any) -> None:
         super().__init__(convert_charrefs=True)
-        self.open, self.elements, self.words, self.raw = [], [], [], {}
+        self.open: list[Any] = []
+        self.elements: list[Any] = []
+        self.words: list[str] = []
+        self.raw: dict[str, str] = {}
         self.feed(page)
         self.close()
         assert not self.open
@@ -489,7 +492,9 @@ def sections(page: Any) -> Any:
     class Sections(HTMLParser):
         def __init__(self) -> None:
             super().__init__(convert_charrefs=True)
-            self.found, self.inside, self.heading = {}, [], None
+            self.found: dict[Any, list[Any]] = {}
+            self.inside: list[Any] = []
+            self.heading: list[Any] | None = None
 
         def handle_starttag(self, name: Any, attributes: Any) -> None:
             if name == "section":

@@ -40,7 +40,7 @@ def ask(page: Any, tmp_path: Path, script: Any, width: Any = 390) -> Any:
     )
     file = tmp_path / "frame.html"
     file.write_text(f'<!DOCTYPE html><meta charset="utf-8"><body>{frame}{asked}</body>', "utf-8")
-    command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}",
+    command = [str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}",
                "--virtual-time-budget=5000", "--dump-dom", file.as_uri()]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     answer = re.search("ANSWER(.*?)END", done.stdout)

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evalkit.report import plots
+from evalkit.report import plots as drawing
 from evalkit.report.content import trends
 from evalkit.report.plots import canvas
 from evalkit.results.comparison_schema import ComparedSystem, Comparison, QueryTime
@@ -25,6 +25,7 @@ from tests.helpers.comparisons import paired
 
 LONG = "an-organisation-with-a-name/multilingual-reranker-large-v2.5_instruct at bf16 + hybrid_of_bm25_and_dense {}"
 MEASURES = ("nDCG@10", "RR@10")
+plots: Any = drawing  # a picture is read by matplotlib's getters, which are typed as all that they could return
 
 
 def result(
@@ -38,9 +39,13 @@ def result(
     before = {f"q{n}": 0.5 for n in range(len(changes))}
     after = {f"q{n}": 0.5 + change for n, change in enumerate(changes)}
     mean = sum(changes) / len(changes)
-    each = lambda value: dict.fromkeys(MEASURES, value)  # noqa: E731
-    low, high = interval if len(changes) > 1 else (None, None)
-    verdict = "made no clear difference" if low is None or low <= 0 <= high else "helped" if low > 0 else "hurt"
+
+    def each(value: Any) -> dict[str, Any]:
+        return dict.fromkeys(MEASURES, value)
+
+    bounds: Any = interval if len(changes) > 1 else (None, None)
+    low, high = bounds
+    verdict = "made no clear difference" if None in (low, high) or low <= 0 <= high else "helped" if low > 0 else "hurt"
     return {
         "status": "finished",
         "name": name,
@@ -212,7 +217,7 @@ def texts(figure: Any) -> list[str]:
 
 
 @canvas.styled
-def boxes(figure: Any) -> list:
+def boxes(figure: Any) -> list[Any]:
     """Text and rectangle in pixels of everything that is written in a picture."""
     from matplotlib.text import Text
 
@@ -415,7 +420,9 @@ def test_no_interval_leads_out_of_the_measure_s_bounds(
     first, ceiling = sorted((first, ceiling))
     delta = share * ceiling - first  # the reranked mean lies between 0 and the ceiling
     whole = (delta - below, delta + above)
-    low, high = trends.within(whole, delta, first, ceiling)
+    clipped = trends.within(whole, delta, first, ceiling)
+    assert clipped is not None
+    low, high = clipped
     assert low <= delta <= high
     assert first + low >= -1e-12
     assert first + high <= ceiling + 1e-12
@@ -727,7 +734,7 @@ def test_colours_differ_in_grey_print() -> None:
 
 
 def test_better_and_worse_are_the_colours_of_the_page() -> None:
-    style = (resources.files("evalkit.report.page") / "page.css").read_text("utf-8")
+    style = (resources.files("evalkit.report.html") / "page.css").read_text("utf-8")
     assert f"--up: {canvas.BETTER.lower()}; --down: {canvas.WORSE.lower()};" in style
 
 

@@ -166,7 +166,7 @@ def test_without_a_test_no_test_is_spoken_of() -> None:
 
 
 def test_without_a_reranker_there_is_one_system() -> None:
-    result = deepcopy(TRIAL)
+    result: Any = deepcopy(TRIAL)
     result["effective"]["reranker"] = {"name": "none", "reranks": False}
     table = tex.trial(result)
     assert list(cells(table)) == ["System", "bm25", "best possible order"]
@@ -202,7 +202,7 @@ def test_no_text_breaks_a_table(text: Any) -> None:
 
 @given(any_text, any_text)
 def test_no_name_and_no_command_leave_their_place(name: Any, other: Any) -> None:
-    result = deepcopy(TRIAL)
+    result: Any = deepcopy(TRIAL)
     result["name"] = result["provenance"]["command"][1] = name
     result["effective"]["first_stage"]["name"] = name
     result["effective"]["reranker"]["name"] = other
@@ -211,12 +211,12 @@ def test_no_name_and_no_command_leave_their_place(name: Any, other: Any) -> None
     assert len(table.splitlines()) == len(tex.trial(TRIAL).splitlines())
     assert depths(code(table))[-1] == 0
     assert sum(line.startswith("%") for line in table.splitlines()) == 3
-    assert re.fullmatch(r"tab:[a-z0-9-]*", re.search(r"\\label\{(.*)\}", table)[1])
+    assert re.search(r"\\label\{tab:[a-z0-9-]*\}", table)
 
 
 @pytest.mark.skipif(not shutil.which("pdflatex"), reason="there is no pdflatex")
 def test_latex_takes_the_tables(tmp_path: Path) -> None:
-    ugly = deepcopy(TRIAL)
+    ugly: Any = deepcopy(TRIAL)
     ugly["effective"]["first_stage"]["name"] = "[2pt] \\x{ % & $ # _ ~ ^ < | > `` -- é \x00\n\n" + SPECIAL
     ugly["effective"]["reranker"]["name"] = "*\\end{table}"
     ugly["name"] = "ugly"

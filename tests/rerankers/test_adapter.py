@@ -88,8 +88,14 @@ def test_a_score_is_what_was_returned_and_none_stays_none(found: Any) -> None:
         ([1.0, 2.0], "mine.Mine: score returned 2 scores for 3 pairs; it has to return one for each, in their order"),
         ([], "mine.Mine: score returned 0 scores for 3 pairs"),
         (Scores((1.0,) * 4), "mine.Mine: score returned 4 scores for 3 pairs"),
-        (np.zeros((3, 1)), "mine.Mine: score returned an array of shape (3, 1), and one number a pair is needed"),
-        (torch.tensor(1.0), "mine.Mine: score returned an array of shape (), and one number a pair is needed"),
+        (
+            np.zeros((3, 1)),
+            "mine.Mine: score returned an array of shape (3, 1), and has to return one number for each pair",
+        ),
+        (
+            torch.tensor(1.0),
+            "mine.Mine: score returned an array of shape (), and has to return one number for each pair",
+        ),
         (None, "mine.Mine: score returned nothing, and has to return a list of numbers, one for each pair"),
         ({"d0": 1.0}, "mine.Mine: score returned a dict, and has to return a list of numbers"),
         ("abc", "mine.Mine: score returned a str, and has to return a list of numbers"),
@@ -350,7 +356,7 @@ def test_hits_may_be_lists_and_numbers_of_numpy_and_a_query_may_be_left_out() ->
     ("found", "told"),
     [
         (None, "search returned nothing, and has to return a Run (evalkit.types): query_id -> hits, best first"),
-        ({"q9": []}, "search returned hits for 'q9', which is no query of the slice"),
+        ({"q9": []}, "search returned hits for 'q9', which is not a query of the slice"),
         ({"q0": [("d0", 1.0), ("d1", 2.0)]},
          "search: hit 2 of query 'q0' has a higher score (2) than the hit before it (1); hits are given best first"),
         ({"q0": ["d0", "d1"]}, "search: hit 1 of query 'q0' is a str, and has to be (doc_id, score)"),

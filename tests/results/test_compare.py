@@ -78,6 +78,7 @@ def test_a_result_against_itself_differs_by_nothing(results: Any, tmp_path: Path
         (0.0, 1.0, 1.0, 1.0)
     }
     parity = found.parity["bm25 + tiny at fp32, twin"]
+    assert parity is not None
     assert (parity.max_abs, parity.kendall_tau, parity.rbo) == (0.0, 1.0, 1.0)
     assert parity.equivalence.equivalent
     json.dumps(asdict(found), allow_nan=False)
@@ -272,6 +273,7 @@ def test_a_reranker_that_is_worse_than_its_own_first_stage_is_said_to_be(
         results["rounded"], "spoiled", first_stage={"name": "minilm"}, means={"first_stage": 0.9, "reranked": 0.7}
     )
     found = side_by_side([bm25, lifted, spoiled], resamples=9999)
+    assert found.best is not None
     assert found.best.without_reranker == "minilm"
     assert found.best.with_reranker == "minilm + tiny at fp32"
     claim = "minilm without a reranker is better than every system with one"

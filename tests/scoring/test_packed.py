@@ -14,7 +14,7 @@ from evalkit.errors import EvalkitError
 from evalkit.scoring.attention import Kernel
 from evalkit.scoring.device import PRECISIONS
 from evalkit.scoring.loading.pretrained import load_classifier
-from evalkit.scoring.packed import PackedModel, why_not
+from evalkit.scoring.packed import PackedModel, reason_not_packable
 from tests.conftest import DEV
 from tests.scoring.test_scorer import CPU, PAIRS, copied, load, own_logits
 
@@ -113,9 +113,9 @@ def test_a_model_that_is_no_bert_and_no_roberta_takes_the_padded_path_and_the_re
 
 def test_what_cannot_be_packed_is_named(bert_folder: Any) -> None:
     model = AutoModelForSequenceClassification.from_pretrained(bert_folder)
-    assert why_not(model) is None
+    assert reason_not_packable(model) is None
     model.config.is_decoder = True
-    assert why_not(model) == "it is a decoder"
+    assert reason_not_packable(model) == "it is a decoder"
 
 
 def test_a_path_that_does_not_exist_and_a_compiled_padded_path_are_refused(bert_folder: Any) -> None:

@@ -13,7 +13,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from evalkit.errors import EvalkitError
 from evalkit.rerankers.cross_encoder import CrossEncoder
 from evalkit.scoring.packed import PackedModel
-from evalkit.scoring.spec import Built, ScorerSpec, build_scorer
+from evalkit.scoring.spec import BuiltScorer, ScorerSpec, build_scorer
 
 PAIRS = [
     ("what is a cat", "a cat is a small animal"),
@@ -29,7 +29,7 @@ def spec(folder: Path, **more: Any) -> ScorerSpec:
     return ScorerSpec(**settings | more)
 
 
-def built(folder: Path, **more: Any) -> Built:
+def built(folder: Path, **more: Any) -> BuiltScorer:
     return build_scorer(spec(folder, **more))
 
 
@@ -135,7 +135,7 @@ def test_a_tokenizer_of_no_models_class_gave_token_types_up_to_transformers_4(
     typed = own_logits(bert)
     edit(bert / "tokenizer_config.json", tokenizer_class="PreTrainedTokenizerFast", do_lower_case=...)
     edit(bert / "config.json", transformers_version=version)
-    assert built(bert).scorer.pairs.types.used is used
+    assert built(bert).scorer.pair_tokenizer.types.used is used
     np.testing.assert_allclose(logits(bert), typed if used else own_logits(bert), rtol=0, atol=1e-5)
 
 
@@ -155,8 +155,7 @@ def test_a_token_type_that_the_model_has_not_is_refused(bert: Any) -> None:
 def test_the_self_check_compares_packed_padded_alone_and_in_a_batch_with_transformers_own_call(
     bert_folder: Any,
 ) -> None:
-    checked = built(bert_folder).checked
-    assert checked is not None
+    checked = built(bert_folder).self_check
     assert checked.ways == ("packed, in a batch", "packed, alone", "padded, in a batch", "by transformers' own call")
     assert 0 <= checked.largest_difference < 1e-5 < checked.tolerance
 
@@ -169,9 +168,7 @@ def test_a_path_that_computes_something_else_is_refused_with_the_path_that_does_
     sentence = refusal(bert_folder)
     assert "BertForSequenceClassification scores one pair in different ways" in sentence
     assert sentence.endswith("the packed path does not compute what this model does: use reranker.path=padded")
-    checked = built(bert_folder, path="padded").checked
-    assert checked is not None
-    assert checked.ways[0] == "padded, in a batch"
+    assert built(bert_folder, path="padded").self_check.ways[0] == "padded, in a batch"
 
 
 @pytest.mark.parametrize("kind", ["fnet", "convbert", "nystromformer"])
@@ -199,8 +196,7 @@ def test_the_self_check_is_left_out_by_name_only_and_that_is_recorded(make: Any,
 
 def test_time_of_the_checks_is_known_apart_from_that_of_loading(bert_folder: Any) -> None:
     one = built(bert_folder)
-    assert one.checked is not None
-    assert one.check_s == one.pretrained.check_s + one.checked.seconds > 0
+    assert one.check_s == one.pretrained.check_s + one.self_check.seconds > 0
     assert built(bert_folder, self_check=False).check_s == pytest.approx(0, abs=one.check_s)
 
 

@@ -1,1 +1,1 @@
-"""Scoring past one machine: the same bits as on one, over the workers of a Ray cluster."""
+"""Scores on the workers of a Ray cluster, with the same bits as on one machine."""

@@ -31,10 +31,13 @@ class RaySettings:
 
     @classmethod
     def of(cls, executor: Mapping[str, Any]) -> "RaySettings":
-        """Return the settings of the configuration's group ``executor``.
+        """Return the settings in the configuration's group ``executor``.
+
+        Args:
+            executor: The group, with its ``name``.
 
         Raises:
-            EvalkitError: it is another executor.
+            EvalkitError: it is not Ray's.
         """
         if executor["name"] != "ray":
             raise EvalkitError(f"executor={executor['name']}: there is local and ray")
@@ -45,13 +48,18 @@ class RaySettings:
         """Return the device of each worker, ``cuda`` or ``cpu``."""
         return "cuda" if self.num_gpus else "cpu"
 
+    @property
+    def worker_resources(self) -> dict[str, float]:
+        """Return the resources of each worker: GPUs or CPUs, since Ray Data calls requests for both experimental."""
+        return {"num_gpus": self.num_gpus} if self.num_gpus else {"num_cpus": self.num_cpus}
+
     def check(self) -> None:
-        """Check that Ray is installed and that the numbers make sense.
+        """Check that Ray is installed and that the values are valid.
 
         Raises:
-            EvalkitError: they do not.
+            EvalkitError: it is not, or one is not.
         """
-        if not (_is_there("ray") and _is_there("pyarrow")):
+        if not (_is_installed("ray") and _is_installed("pyarrow")):
             raise EvalkitError("executor=ray needs Ray, which is not installed: pip install 'evalkit-rerank[ray]'")
         if (self.num_gpus > 0) == (self.num_cpus > 0) or min(self.num_gpus, self.num_cpus) < 0:
             raise EvalkitError(
@@ -67,7 +75,7 @@ class RaySettings:
             raise EvalkitError(f"executor.timeout_s={self.timeout_s:g}: give a number of seconds above 0")
 
 
-_NOT_FROM_HERE = {
+_OFF_BY_PARAMETER = {
     "warmup_queries": 0,
     "latency_queries": 0,
     "calibrate": False,
@@ -76,17 +84,20 @@ _NOT_FROM_HERE = {
     "grid_depths": [],
     "price_per_gpu_hour": None,
 }
-"""What of a protocol concerns the device that computes, and the value under which it is left out."""
+"""Parameters of a protocol that measure the device of this process, and the value that switches each one off."""
 
 
 def check_protocol(protocol: Mapping[str, Any]) -> None:
-    """Refuse a protocol that would measure the driver instead of the workers.
+    """Refuse a protocol that would measure this machine instead of the workers.
+
+    Args:
+        protocol: The configuration's group ``protocol``.
 
     Raises:
-        EvalkitError: something is to be timed besides the scoring of all pairs.
+        EvalkitError: it measures more than the time of scoring all pairs.
     """
-    for key, none in _NOT_FROM_HERE.items():
-        if (value := protocol.get(key, none)) != none:
+    for key, off in _OFF_BY_PARAMETER.items():
+        if (value := protocol.get(key, off)) != off:
             raise EvalkitError(
                 f"protocol.{key}={value}: executor=ray scores on other machines, where single queries, memory and "
                 "matrix rates cannot be measured from here; use protocol=none, or executor=local on one of them"
@@ -97,22 +108,25 @@ _LAUNCHERS = {
     "hydra_plugins.hydra_submitit_launcher": "hydra-submitit-launcher",
     "hydra_plugins.hydra_ray_launcher": "hydra-ray-launcher",
 }
-"""Where a launcher of Hydra comes from."""
+"""Module of a Hydra launcher -> the package that has it."""
 
 
 def check_launcher(target: str) -> None:
-    """Check that the launcher of a sweep is installed, which Hydra tells by a traceback.
+    """Check that the launcher of a sweep is installed; Hydra itself would end in a traceback.
+
+    Args:
+        target: The `_target_` of the launcher.
 
     Raises:
-        EvalkitError: it is not.
+        EvalkitError: it is not installed.
     """
     for module, package in _LAUNCHERS.items():
-        if target.startswith(f"{module}.") and not _is_there(module):
+        if target.startswith(f"{module}.") and not _is_installed(module):
             raise EvalkitError(f"hydra/launcher: {target.rpartition('.')[2]} is not installed: pip install {package}")
 
 
-def _is_there(module: str) -> bool:
+def _is_installed(module: str) -> bool:
     try:
         return find_spec(module) is not None
-    except ModuleNotFoundError:  # find_spec imports what stands before the last dot
+    except ModuleNotFoundError:  # find_spec imports the parent package
         return False

@@ -1,1 +1,1 @@
-"""A model and its tokenizer from a folder or the hub: checked, and refused by name, before anything is scored."""
+"""Loads a model and its tokenizer from a folder or the hub, and checks them before anything is scored."""

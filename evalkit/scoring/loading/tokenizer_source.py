@@ -1,7 +1,7 @@
-"""Which tokenizer is a model's own: its tokenizer.json, whatever class transformers would build in its place.
+"""Makes sure that a tokenizer gives the ids of its tokenizer.json, with which the model was trained.
 
-transformers 5 builds the tokenizers of many classes anew from the vocabulary, with the normalizer and the splitting of
-the class, and ignores what tokenizer.json states; the ids can then be others than those that the model was trained on.
+transformers 5 rebuilds the tokenizers of many classes from the vocabulary, with the normalizer and the pre-tokenizer of
+the class instead of those in tokenizer.json, which can change the ids.
 """
 
 import json
@@ -29,99 +29,111 @@ PROBES = (
     ),
     ("a", "b"),
 )
-"""Queries and passages on which tokenizers are compared: scripts, case, accents, white space, numbers, what looks like
-a token."""
+"""Queries and passages on which tokenizers are compared: scripts, case, accents, white space, numbers, and text that
+looks like a token."""
 
-_TOKENS = 4000
-"""Entries of the vocabulary that are compared too where the parts of two tokenizers differ and the probes do not."""
+_VOCABULARY_SAMPLE = 4000
+"""Entries of the vocabulary on which two tokenizers are compared as well if they agree on the probes, but not in all
+their components."""
 
 
 @dataclass(frozen=True)
-class Source:
-    """Where a tokenizer's ids come from."""
+class TokenizerSource:
+    """Which file or class determines a tokenizer's ids."""
 
-    says: str
-    """In words, for a result."""
+    description: str
+    """A phrase, for a result."""
     disagreed: bool = False
-    """Whether transformers' own class gives other ids than tokenizer.json, so that one of them had to be chosen."""
+    """Whether transformers' class gives other ids than tokenizer.json, so that one of them had to be chosen."""
 
 
-def settled(tokenizer: Any, location: str, commit: str | None, name: str, setting: str) -> tuple[Any, Source]:
-    """Return the tokenizer whose ids are the model's, and where they come from. `location` is a folder or a hub id.
+def choose_tokenizer(
+    tokenizer: Any, load_path: str, commit: str | None, name: str, setting: str
+) -> tuple[Any, TokenizerSource]:
+    """Return a tokenizer with the ids of tokenizer.json, and the source of its ids.
 
-    tokenizer.json decides. Two settings of tokenizer_config.json stand above it, since transformers has always applied
-    them to the file's tokenizer: BERT's `do_lower_case`, `strip_accents` and `tokenize_chinese_chars`, and
-    `add_prefix_space` of byte-level BPE.
+    Some settings of tokenizer_config.json override tokenizer.json, since every version of transformers applies them:
+    `do_lower_case`, `strip_accents` and `tokenize_chinese_chars` of BERT, and `add_prefix_space` of byte-level BPE.
+
+    Args:
+        tokenizer: The tokenizer that transformers loads.
+        load_path: A local folder, or a name on the hub.
+        commit: The hub's commit; None for a local folder.
+        name: The model, as configured.
+        setting: The configuration key that names it.
 
     Raises:
-        EvalkitError: no tokenizer with the file's ids can be built.
+        EvalkitError: no tokenizer with the ids of the file can be built.
     """
-    path = cached_file(location, "tokenizer.json", revision=commit, _raise_exceptions_for_missing_entries=False)
+    path = cached_file(load_path, "tokenizer.json", revision=commit, _raise_exceptions_for_missing_entries=False)
     if path is None:
-        return tokenizer, Source(f"no tokenizer.json; built by transformers' {type(tokenizer).__name__}")
-    file = Tokenizer.from_file(path)
-    file.no_truncation()
-    file.no_padding()
-    if _differing(tokenizer, file) is None:
-        return tokenizer, Source("tokenizer.json")
-    own_class = type(tokenizer).__name__
-    if applied := _apply_settings(file, _stated(Path(path).parent)):
-        if _differing(tokenizer, file) is None:
-            return tokenizer, Source(f"tokenizer.json, with {', '.join(applied)} of tokenizer_config.json", True)
-        file = Tokenizer.from_file(path)
-        file.no_truncation()
-        file.no_padding()
-    direct = PreTrainedTokenizerFast.from_pretrained(location, revision=commit)
-    direct.model_input_names = tokenizer.model_input_names  # whether the model gets token types is the class's to say
-    if probe := _differing(direct, file):
+        return tokenizer, TokenizerSource(f"no tokenizer.json; built by transformers' {type(tokenizer).__name__}")
+    file_tokenizer = _load_file(path)
+    if _find_difference(tokenizer, file_tokenizer) is None:
+        return tokenizer, TokenizerSource("tokenizer.json")
+    class_name = type(tokenizer).__name__
+    if applied := _apply_overrides(file_tokenizer, Path(path).parent):
+        if _find_difference(tokenizer, file_tokenizer) is None:
+            description = f"tokenizer.json, with {', '.join(applied)} of tokenizer_config.json"
+            return tokenizer, TokenizerSource(description, disagreed=True)
+        file_tokenizer = _load_file(path)
+    generic = PreTrainedTokenizerFast.from_pretrained(load_path, revision=commit)
+    generic.model_input_names = tokenizer.model_input_names  # the class determines whether the model gets token types
+    if text := _find_difference(generic, file_tokenizer):
         raise EvalkitError(
-            f"{setting}={name}: tokenizer.json and tokenizer_config.json disagree: {own_class} splits {probe[:60]!r} "
-            f"into other ids than tokenizer.json, and so does any tokenizer that transformers makes of both; mend "
-            "tokenizer_config.json, or save the tokenizer anew with the transformers that the model was trained with"
+            f"{setting}={name}: tokenizer.json and tokenizer_config.json disagree: {class_name} splits {text[:60]!r} "
+            "into other ids than tokenizer.json, and so does any tokenizer that transformers makes of both; correct "
+            "tokenizer_config.json, or save the tokenizer again with the transformers that the model was trained with"
         )
-    return direct, Source(f"tokenizer.json; transformers' {own_class} would give other ids", True)
+    return generic, TokenizerSource(f"tokenizer.json; transformers' {class_name} would give other ids", disagreed=True)
 
 
-def _stated(folder: Path) -> dict[str, Any]:
+def _load_file(path: str) -> Tokenizer:
+    tokenizer = Tokenizer.from_file(path)
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
+
+
+def _apply_overrides(tokenizer: Tokenizer, folder: Path) -> list[str]:
+    """Apply the settings of tokenizer_config.json that override tokenizer.json; return those that changed something."""
     try:
-        found = json.loads((folder / "tokenizer_config.json").read_text("utf-8"))
+        stated = json.loads((folder / "tokenizer_config.json").read_text("utf-8"))
     except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def _apply_settings(file: Tokenizer, stated: dict[str, Any]) -> list[str]:
-    """Apply the settings that stand above tokenizer.json to it, and return those that changed it."""
+        return []
+    if not isinstance(stated, dict):
+        return []
     changed = []
     for part, keys in (
         ("normalizer", {"do_lower_case": "lowercase", "strip_accents": "strip_accents",
                         "tokenize_chinese_chars": "handle_chinese_chars"}),
         ("pre_tokenizer", {"add_prefix_space": "add_prefix_space"}),
     ):  # fmt: skip
-        module = getattr(file, part)
+        module = getattr(tokenizer, part)
         if type(module).__name__ not in ("BertNormalizer", "ByteLevel"):
             continue
         for key, attribute in keys.items():
             if key in stated and hasattr(module, attribute) and getattr(module, attribute) != stated[key]:
                 setattr(module, attribute, stated[key])
                 changed.append(f"{key}={json.dumps(stated[key])}")
-        setattr(file, part, module)
+        setattr(tokenizer, part, module)
     return changed
 
 
-def _differing(tokenizer: Any, file: Tokenizer) -> str | None:
-    """Return a text that the two split into other ids, None where there is none to be found."""
+def _find_difference(tokenizer: Any, file_tokenizer: Tokenizer) -> str | None:
+    """Return a text for which the two give different ids, or None if none is found."""
     for query, passage in PROBES:
         for texts in ((query, passage), (passage,)):
-            if list(tokenizer(*texts)["input_ids"]) != file.encode(*texts).ids:
+            if list(tokenizer(*texts)["input_ids"]) != file_tokenizer.encode(*texts).ids:
                 return " | ".join(texts)
     backend = tokenizer.backend_tokenizer
     parts = ("normalizer", "pre_tokenizer", "post_processor")
-    if all(_state(getattr(backend, part)) == _state(getattr(file, part)) for part in parts):
+    if all(_state(getattr(backend, part)) == _state(getattr(file_tokenizer, part)) for part in parts):
         return None
-    return next(
-        (text for text in _vocabulary(file) if list(tokenizer(text)["input_ids"]) != file.encode(text).ids), None
-    )
+    for text in _vocabulary_texts(file_tokenizer):
+        if list(tokenizer(text)["input_ids"]) != file_tokenizer.encode(text).ids:
+            return text
+    return None
 
 
 def _state(part: Any) -> bytes | None:
@@ -129,8 +141,9 @@ def _state(part: Any) -> bytes | None:
     return state
 
 
-def _vocabulary(file: Tokenizer) -> Iterator[str]:
-    words = sorted(file.get_vocab())
-    chosen = words[:: max(len(words) // _TOKENS, 1)]
-    for start in range(0, len(chosen), 20):
-        yield " ".join(chosen[start : start + 20])
+def _vocabulary_texts(tokenizer: Tokenizer) -> Iterator[str]:
+    """Yield texts of 20 words each, evenly sampled from the vocabulary."""
+    words = sorted(tokenizer.get_vocab())
+    sample = words[:: max(len(words) // _VOCABULARY_SAMPLE, 1)]
+    for start in range(0, len(sample), 20):
+        yield " ".join(sample[start : start + 20])

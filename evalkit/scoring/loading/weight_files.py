@@ -1,11 +1,17 @@
-"""Which of a model's files hold its weights, and what to say where none is a model.safetensors."""
+"""Which of a model's files hold its weights, and what to do if there is no model.safetensors."""
 
 import re
 from collections.abc import Collection
 
+from evalkit.errors import EvalkitError
+from evalkit.scoring.loading import hub
+from evalkit.scoring.loading.model_location import MODEL_FILES
+
+SAFETENSORS = frozenset({"model.safetensors", "model.safetensors.index.json"})
+
 _SAVE = ".from_pretrained(NAME).save_pretrained(PATH) of model and tokenizer, and give that folder"
-_PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
-_OTHERS = (
+_PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+_OTHER_FORMATS = (
     (
         re.compile(r"\.gguf$"),
         "GGUF, llama.cpp's format of quantised weights",
@@ -18,27 +24,36 @@ _OTHERS = (
 )
 
 
-def pickles(names: Collection[str]) -> list[str]:
-    """Return the pickles among a model's top-level files."""
-    own = (name for name in names if "/" not in name and name.endswith(_PICKLES))
-    return sorted(name for name in own if not re.match(r"openvino_|training_args|optimizer|scheduler|rng_state", name))
+def pickle_files(names: Collection[str]) -> list[str]:
+    """Return the pickles with weights among a model's top-level files.
+
+    Args:
+        names: File names, relative to the model's folder.
+    """
+    pickles = (name for name in names if "/" not in name and name.endswith(_PICKLE_SUFFIXES))
+    other = r"openvino_|training_args|optimizer|scheduler|rng_state"
+    return sorted(name for name in pickles if not re.match(other, name))
 
 
-def what_instead(names: Collection[str]) -> str | None:
-    """Return which weights a model has instead of ``model.safetensors``, and the way out; None if that is there.
+def explain_other_weights(names: Collection[str]) -> str | None:
+    """Return which weights a model has instead of ``model.safetensors``, and how to convert them.
 
-    Also None where nothing can be told, and for pickles, whose message is another one. `names` are relative to the
-    model's folder.
+    Args:
+        names: File names, relative to the model's folder.
+
+    Returns:
+        Part of a message; None if there is a model.safetensors, if no known weights are found, and for pickles, which
+        have a message of their own (`pickle_error`).
     """
     top = sorted(name for name in names if "/" not in name)
-    if "model.safetensors" in top or "model.safetensors.index.json" in top:
+    if SAFETENSORS & set(top):
         return None
     tensors = [name for name in top if name.endswith(".safetensors") and name != "adapter_model.safetensors"]
     for name in tensors:
-        if found := re.fullmatch(r"model\.([\w-]+?)(-\d+-of-\d+)?\.safetensors", name):
+        if match := re.fullmatch(r"model\.([\w-]+?)(-\d+-of-\d+)?\.safetensors", name):
             return (
                 f"its weights are a variant ({name}), and evalkit reads model.safetensors; load it with transformers, "
-                f"variant={found[1]!r}, save it with save_pretrained(PATH) and give that folder"
+                f"variant={match[1]!r}, save it with save_pretrained(PATH) and give that folder"
             )
         if re.fullmatch(r"model-\d+-of-\d+\.safetensors", name):
             return (
@@ -47,12 +62,55 @@ def what_instead(names: Collection[str]) -> str | None:
             )
     if tensors:
         return (
-            f"its weights are {tensors[0][:80]}, and evalkit reads model.safetensors; where that is what it is, rename "
-            "it, else load it with what wrote it and save it with transformers' save_pretrained(PATH)"
+            f"its weights are {tensors[0][:80]}, and evalkit reads model.safetensors; if that is what it is, rename "
+            "it, else load it with the library that saved it and save it with transformers' save_pretrained(PATH)"
         )
-    if pickles(names):
+    if pickle_files(names):
         return None
-    for pattern, what, way in _OTHERS:
-        if found_names := sorted(name for name in names if pattern.search(name.rpartition("/")[2])):
-            return f"its weights are {found_names[0][:80]} alone ({what}), and evalkit reads model.safetensors; {way}"
+    for pattern, what, way in _OTHER_FORMATS:
+        if found := sorted(name for name in names if pattern.search(name.rpartition("/")[2])):
+            return f"its weights are {found[0][:80]} alone ({what}), and evalkit reads model.safetensors; {way}"
     return None
+
+
+def check_hub_weights(name: str, commit: str, setting: str) -> None:
+    """Check by the names of a hub model's files that its weights can be read; skipped if the names are not known.
+
+    Args:
+        name: The model's name on the hub.
+        commit: The hub's commit.
+        setting: The configuration key that names the model, for messages.
+
+    Raises:
+        EvalkitError: the weights are in another format, or a download was interrupted and the hub does not answer.
+    """
+    names, snapshot = hub.list_files(name, commit), hub.usable_snapshot(name, commit)
+    if names is None:
+        return
+    if other := explain_other_weights(names):
+        raise EvalkitError(f"{setting}={name}: {other}: {setting}=PATH")
+    safetensors = SAFETENSORS & set(names)
+    if pickles := [] if safetensors else pickle_files(names):
+        raise pickle_error(name, setting, f"the hub has its weights as a pickle ({pickles[0]}) and no safetensors")
+    if snapshot and (missing := hub.missing_shards(snapshot) or ([] if safetensors else ["model.safetensors"])):
+        begun = ", since its download was interrupted" if hub.was_interrupted(name) else ""
+        raise EvalkitError(
+            f"{setting}={name}: the hub's cache has its config.json and not its weights ({missing[0]}){begun}, and the "
+            f"hub cannot be asked for them; connect to the network, or give a local folder that holds {MODEL_FILES}: "
+            f"{setting}=PATH"
+        )
+
+
+def pickle_error(name: str, setting: str, problem: str) -> EvalkitError:
+    """Return the error for weights in a pickle.
+
+    Args:
+        name: The model.
+        setting: The configuration key that names it.
+        problem: What was found.
+    """
+    return EvalkitError(
+        f"{setting}={name}: {problem}, and a pickle can run code when it is read; convert a model that you trust with "
+        "transformers, .from_pretrained(NAME).save_pretrained(PATH) of model and tokenizer, and give the folder: "
+        f"{setting}=PATH"
+    )

@@ -1,1 +1,1 @@
-"""Scored pairs on disk: a run that died goes on where it stopped."""
+"""Scored pairs on disk, from which an interrupted run is resumed."""

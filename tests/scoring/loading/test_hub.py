@@ -19,8 +19,8 @@ from huggingface_hub import constants
 from evalkit.errors import EvalkitError
 from evalkit.scoring.device import PRECISIONS
 from evalkit.scoring.loading import hub as hub_
-from evalkit.scoring.loading.model_config import check_classifier, check_encoder
-from evalkit.scoring.loading.model_place import short_name
+from evalkit.scoring.loading.model_checks import check_classifier, check_encoder
+from evalkit.scoring.loading.model_location import short_name
 from evalkit.scoring.loading.pretrained import load_classifier
 from tests.helpers.command_line import run_here
 from tests.helpers.web import File, of_model, serving
@@ -125,7 +125,7 @@ def test_the_variables_of_the_hub_are_heeded(bert_folder: Path, tmp_path: Path) 
     """In a process of its own, since the library reads them when it is imported."""
     script = """
 from evalkit.scoring.loading.model_config import check_classifier
-print(check_classifier("acme/small", None, "reranker.model")[1].commit)
+print(check_classifier("acme/small", None, "reranker.model"))
 """
     with serving(model("acme/small", bert_folder)) as (address, _):
         hub = {"HF_ENDPOINT": address, "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "0", "NO_PROXY": "127.0.0.1",
@@ -185,6 +185,12 @@ def test_the_parts_of_an_embedding_model_come_from_the_hub_with_it(
     for path, content in own.items():
         for revision in ("main", COMMIT):
             files[f"/acme/parts/resolve/{revision}/{path}"] = of_model(COMMIT, json.dumps(content).encode())
+    script = """
+from evalkit.scoring.loading.model_checks import check_encoder
+files = check_encoder("acme/parts", None, "first_stage.model")[1]
+print(files.pooling, files.normalize, files.prompts["query"], len(files.notes))
+"""
+
     with serving(files) as (address, _):
         use_hub(address)
         found = check_encoder("acme/parts", None, "first_stage.model")[1]
@@ -253,7 +259,7 @@ def test_a_branch_without_a_network_is_what_the_cache_has_and_it_is_said(cached:
     cached(COMMIT, "main")
     found = loaded(None)
     assert found.revision == COMMIT
-    (note,) = found.files.notes
+    (note,) = found.sbert_config.notes
     assert note.startswith(
         "the Hugging Face hub did not give acme/small (OfflineModeIsEnabled): commit cccccccccccc was"
     )
@@ -264,7 +270,7 @@ def test_a_branch_without_a_network_is_what_the_cache_has_and_it_is_said(cached:
 def test_a_commit_in_the_cache_is_the_commit_whatever_the_network_says(cached: Any, revision: Any) -> None:
     cached(COMMIT, "main")
     found = loaded(revision)
-    assert (found.revision, found.files.notes) == (COMMIT, ())
+    assert (found.revision, found.sbert_config.notes) == (COMMIT, ())
 
 
 def test_a_whole_commit_asks_the_hub_nothing(cached: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -303,7 +309,7 @@ def test_a_download_that_was_interrupted_is_said_to_be(cached: Any) -> None:
 def test_what_a_cache_does_not_know_of_is_said(cached: Any) -> None:
     place = cached(COMMIT, "main")
     (place / ".no_exist" / COMMIT / "modules.json").unlink()
-    assert loaded(None).files.notes[1:] == (
+    assert loaded(None).sbert_config.notes[1:] == (
         "the hub's cache does not say whether acme/small has modules.json, and the hub did not answer: taken "
         "as not there",
     )

@@ -14,7 +14,7 @@ from evalkit.errors import EvalkitError
 from evalkit.rerankers.cross_encoder import CrossEncoder
 from evalkit.scoring.device import PRECISIONS
 from evalkit.scoring.loading.fingerprint import folder_hash
-from evalkit.scoring.loading.model_config import check_classifier
+from evalkit.scoring.loading.model_checks import check_classifier
 from evalkit.scoring.loading.pretrained import load_classifier, load_encoder
 from evalkit.types import Pair
 

@@ -14,10 +14,10 @@ from transformers import AutoTokenizer
 from evalkit.errors import EvalkitError
 from evalkit.scoring.device import PRECISIONS
 from evalkit.scoring.loading.pretrained import load_classifier
+from evalkit.scoring.pair_tokenizer import PairTokenizer
 from evalkit.scoring.scorer import Scorer
-from evalkit.scoring.token_check import check_ids
-from evalkit.scoring.token_table import TokenTable
-from evalkit.scoring.tokenize import PairTokenizer
+from evalkit.scoring.token_cache import TokenCache
+from evalkit.scoring.tokenizer_check import check_pair_encoding
 
 CPU = torch.device("cpu")
 PAIRS = [
@@ -52,7 +52,7 @@ def bert(bert_folder: Any, tmp_path: Path) -> Path:
 @pytest.mark.parametrize("folder", ["bert_folder", "xlmr_folder"])
 def test_a_tokenizer_that_agrees_with_its_file_is_taken_as_it_is(request: pytest.FixtureRequest, folder: Any) -> None:
     source = load(request.getfixturevalue(folder)).tokenizer_source
-    assert (source.says, source.disagreed) == ("tokenizer.json", False)
+    assert (source.description, source.disagreed) == ("tokenizer.json", False)
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_where_transformers_would_build_another_tokenizer_the_file_decides(
     assert any(rebuilt(*pair)["input_ids"] != file.encode(*pair).ids for pair in PAIRS)
     pretrained = load(xlmr)
     assert pretrained.tokenizer_source.disagreed
-    assert pretrained.tokenizer_source.says.startswith("tokenizer.json; transformers' ")
+    assert pretrained.tokenizer_source.description.startswith("tokenizer.json; transformers' ")
     assert [pretrained.tokenizer(*pair)["input_ids"] for pair in PAIRS] == [file.encode(*pair).ids for pair in PAIRS]
     np.testing.assert_allclose(scores(xlmr), right, rtol=0, atol=1e-6)
 
@@ -84,7 +84,9 @@ def test_a_setting_that_transformers_has_always_put_above_the_file_stays_above_i
     """tokenizer.json lowercases here, and tokenizer_config.json says not to."""
     edit(bert / "tokenizer_config.json", do_lower_case=False)
     pretrained = load(bert)
-    assert pretrained.tokenizer_source.says == "tokenizer.json, with do_lower_case=false of tokenizer_config.json"
+    assert (
+        pretrained.tokenizer_source.description == "tokenizer.json, with do_lower_case=false of tokenizer_config.json"
+    )
     assert pretrained.tokenizer("Cat")["input_ids"] == AutoTokenizer.from_pretrained(bert)("Cat")["input_ids"]
     assert pretrained.tokenizer("Cat")["input_ids"] != pretrained.tokenizer("cat")["input_ids"]
 
@@ -94,7 +96,7 @@ def test_a_folder_without_tokenizer_json_says_who_built_the_tokenizer(bert: Any)
     right = scores(bert)
     (bert / "tokenizer.json").unlink()
     (bert / "vocab.txt").write_text("\n".join(sorted(words, key=words.get)), "utf-8")
-    assert load(bert).tokenizer_source.says == "no tokenizer.json; built by transformers' BertTokenizer"
+    assert load(bert).tokenizer_source.description == "no tokenizer.json; built by transformers' BertTokenizer"
     np.testing.assert_allclose(scores(bert), right, rtol=0, atol=1e-6)
 
 
@@ -105,7 +107,7 @@ def test_texts_are_cut_on_the_side_that_the_tokenizer_names(bert: Any, rule: Any
     tokenizer = load(bert).tokenizer
     pairs = PairTokenizer(tokenizer, max_length, rule)
     query, passage = "one two", "a b c d e f g h i j k l m n o p q r s t u v w x y z"
-    found = TokenTable(pairs).tokenize([(query, passage)]).batch([0])
+    found = TokenCache(pairs).tokenize([(query, passage)]).batch([0])
     theirs = tokenizer(query, passage, truncation=rule, max_length=max_length)
     assert found.ids.tolist() == theirs["input_ids"]
     assert found.type_ids.tolist() == theirs["token_type_ids"]
@@ -124,13 +126,13 @@ def test_a_pair_that_is_put_together_in_another_way_than_its_parts_is_refused(be
 
     tokenizer.__class__ = Shouting
     with pytest.raises(EvalkitError, match=r"puts the pair .* together in another way than its parts"):
-        check_ids(pairs)
+        check_pair_encoding(pairs)
 
 
 def test_tokens_that_the_vocabulary_does_not_know_are_counted_a_side(bert_folder: Any) -> None:
     """By hand: 'cat' is known, '☃' and '♞' are not; a passage in two pairs counts once."""
     pairs = PairTokenizer(load(bert_folder).tokenizer, 64, "longest_first")
-    table = TokenTable(pairs)
+    table = TokenCache(pairs)
     table.tokenize([("☃ ♞ c a", "a"), ("a ☃ b c", "a"), ("☃ ♞ c a", "☃ a b c d e f g h")])
     facts = table.facts()
     assert facts.unknown_query_share == pytest.approx(3 / 8)
@@ -139,7 +141,7 @@ def test_tokens_that_the_vocabulary_does_not_know_are_counted_a_side(bert_folder
 
 
 def test_the_longest_pair_is_counted_before_it_is_cut(bert_folder: Any) -> None:
-    table = TokenTable(PairTokenizer(load(bert_folder).tokenizer, 8, "longest_first"))
+    table = TokenCache(PairTokenizer(load(bert_folder).tokenizer, 8, "longest_first"))
     assert table.tokenize([("a b", "a b c d e f g h i j"), ("a", "b")]).lengths.max() == 8
     assert table.facts().longest_pair_tokens == 2 + 10 + 3
 
@@ -149,5 +151,5 @@ def test_the_ids_of_a_public_report_are_those_of_the_file(shared: Path) -> None:
     folder = shared / "cases" / "models" / "xlmr-tokenizer-rebuilt"
     file = Tokenizer.from_file(str(folder / "tokenizer.json"))
     pairs = PairTokenizer(load(folder).tokenizer, 512, "longest_first")
-    found = TokenTable(pairs).tokenize(PAIRS)
+    found = TokenCache(pairs).tokenize(PAIRS)
     assert [found.batch([row]).ids.tolist() for row in range(3)] == [file.encode(*pair).ids for pair in PAIRS]
