@@ -22,7 +22,6 @@ from evalkit.cli.session import BAD_INPUT, FAILED
 from evalkit.errors import EvalkitError
 from evalkit.report import terminal
 from evalkit.report.folder import write_comparison, write_sweep
-from evalkit.results import compare, reading
 from evalkit.results.result import failed, not_begun
 from evalkit.results.schema import Unfinished
 
@@ -68,6 +67,8 @@ def _without(name: str, failure: str | None) -> Unfinished:
 
 
 def _compare(done: Sequence[Path], folder: Path) -> None:
+    from evalkit.results import compare, reading
+
     try:
         compared = compare.side_by_side([reading.read(where) for where in done])
     except EvalkitError as why:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from evalkit.boundary.text import escape_id, is_folder, quoted, read_text, user_path
-from evalkit.boundary.typed import typed_json
 from evalkit.boundary.validation import Many, find_mismatch
 from evalkit.errors import EvalkitError, NotFiniteError
 from evalkit.evaluation.trec import read_run
@@ -86,6 +85,8 @@ def parse(plain: Mapping[str, Any]) -> Result | Unfinished:
     Raises:
         ValueError: a field is missing or has another type, or fields contradict each other.
     """
+    from evalkit.boundary.typed import typed_json  # pydantic takes a tenth of a second, which --help need not wait for
+
     if "effectiveness" not in plain and plain.get("status") != "finished":
         return typed_json(_unfinished_type(), json.dumps(plain))
     return parse_finished(plain)
@@ -97,6 +98,8 @@ def parse_finished(plain: Mapping[str, Any]) -> Result:
     Raises:
         ValueError: a field is missing or has another type, or fields contradict each other.
     """
+    from evalkit.boundary.typed import typed_json
+
     result = typed_json(_result_type(), json.dumps(plain))
     _check(result)
     return result

@@ -137,6 +137,7 @@ def test_the_engine_and_the_clocks_stand_alone(path: Any) -> None:
         ("numba", ["evaluation/measures.py"]),
         ("hydra", ["cli"]),
         ("scipy", ["evaluation", "first_stage/bm25.py"]),
+        ("pydantic", ["boundary/typed.py", "results"]),
         ("ir_datasets", ["slices", "results/provenance.py"]),
         ("bm25s", ["first_stage"]),
         ("matplotlib", ["report"]),
@@ -160,6 +161,7 @@ HEAVY = [
     "matplotlib",
     "scipy",
     "pandas",
+    "pydantic",
 ]
 
 
