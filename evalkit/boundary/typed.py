@@ -1,14 +1,12 @@
 """A plain value, as JSON gives it, becomes the dataclass that defines it, or a sentence about the first misfit."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, AllowInfNan, Field, Strict, TypeAdapter, ValidationError
 
 from evalkit.boundary.text import escape_id, quoted
 
-if TYPE_CHECKING:
-    from pydantic_core import ErrorDetails
 
 T = TypeVar("T")
 
@@ -72,7 +70,7 @@ def typed_json(adapter: TypeAdapter[T], text: str) -> T:
     raise ValueError(_sentence(first))
 
 
-def _sentence(error: "ErrorDetails") -> str:
+def _sentence(error: Mapping[str, Any]) -> str:
     path = error["loc"]
     parents, last = path[:-1], path[-1] if path else ""
     if error["type"] == "missing":
@@ -89,7 +87,7 @@ def _path(parts: Sequence[int | str]) -> str:
     return found[:200] or "it"
 
 
-def _expected(error: "ErrorDetails") -> str:
+def _expected(error: Mapping[str, Any]) -> str:
     """Return what a value has to be, by the kind of pydantic's error."""
     kind, more = error["type"], error.get("ctx", {})
     if kind in _WORDS:
