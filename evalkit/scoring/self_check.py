@@ -116,7 +116,7 @@ def check_embeddings_agree(embed: Callable[[Sequence[str]], torch.Tensor], preci
         worst = int(distance.nan_to_num(torch.inf).argmax())
         cosine = torch.nn.functional.cosine_similarity(batch[worst], alone[worst], dim=0)
         raise EvalkitError(
-            f"{prefix} gives one text different vectors alone and in a batch (cosine {float(cosine):.3f}): they depend "
+            f"{prefix} gives one text other vectors alone and in a batch (cosine {float(cosine):.3f}): they depend "
             "on the other texts of the batch; use another model, or search with it elsewhere and give the ranking: "
             "first_stage=trec_run first_stage.path=RUN"
         )

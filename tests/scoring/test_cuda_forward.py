@@ -1,4 +1,4 @@
-"""What only a GPU runs is given to torch's own stand-ins for it: kernels get what they ask for, and nobody waits."""
+"""The forward pass on CUDA, run with torch's fake tensors: kernels get valid arguments, and nothing synchronizes."""
 
 import os
 from contextlib import contextmanager
@@ -37,8 +37,8 @@ FLASH, EFFICIENT, EQUAL = (
     "packed, efficient_attention",
     "packed, sdpa by equal length",
 )
-WAITING = {"_local_scalar_dense", "item", "nonzero", "equal", "is_nonzero", "masked_select", "unique"}
-"""Operations whose result, or its shape, the host has to wait for."""
+SYNCHRONIZING = {"_local_scalar_dense", "item", "nonzero", "equal", "is_nonzero", "masked_select", "unique"}
+"""Operations for which the host has to wait, since it needs the result or its shape."""
 
 
 def batch_of(lengths: Any) -> Batch:
@@ -48,7 +48,7 @@ def batch_of(lengths: Any) -> Batch:
 
 
 class Indexing(TorchFunctionMode):
-    """``x[...]`` by the operations it stands for: as it is, it asks a torch without CUDA for its CUDA."""
+    """Replaces ``x[...]`` by the operations behind it, since the original initializes CUDA."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is not torch.Tensor.__getitem__:
@@ -69,8 +69,8 @@ class Indexing(TorchFunctionMode):
         return x
 
 
-class Recording(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Keeps the operations and their arguments."""
+class Recording(TorchDispatchMode):
+    """Records the operations and their arguments."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -87,13 +87,13 @@ class Recording(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 @pytest.fixture
 def launched(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Return a function that runs the forward of a tiny model on tensors that pretend to be on CUDA.
+    """Return a function that runs the forward pass of a tiny model on fake CUDA tensors.
 
-    A tensor of another device, or of another dtype than its partner's, is an error there as it is on a GPU.
+    As on a GPU, operands on different devices or of different types are an error.
     """
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
 
-    def launch(name: Any, precision: Any, room: Any = None) -> Any:
+    def launch(name: Any, precision: Any, shape: Any = None) -> Any:
         kind, config, more = MODELS[name]
         with torch.device("meta"):
             model = kind(
@@ -103,24 +103,24 @@ def launched(monkeypatch: pytest.MonkeyPatch) -> Any:
                 )
             ).to(precision.dtype)  # fmt: skip
 
-        def there(like: Any) -> Any:
+        def on_cuda(like: Any) -> Any:
             return torch.empty(like.shape, dtype=like.dtype, device=CUDA)
 
-        pretending = FakeTensorMode()
-        with pretending, Indexing():
+        fake = FakeTensorMode()
+        with fake, Indexing():
             for module in model.modules():
                 for key, weight in module._parameters.items():
                     if weight is not None:
-                        module._parameters[key] = torch.nn.Parameter(there(weight), requires_grad=False)
+                        module._parameters[key] = torch.nn.Parameter(on_cuda(weight), requires_grad=False)
             packed = PackedModel(model.eval(), CUDA, precision)
-        packed.device = torch.device("meta")  # where there is no memory to be pinned
-        if room:
-            values = packed.values(batch_of(LENGTHS), room.tokens, room.pairs)
-            inputs, segments = split_buffer(values, room.tokens, np.full(room.pairs, 512, np.int32))
+        packed.device = torch.device("meta")  # which has no pinned memory
+        if shape:
+            buffer = packed.host_buffer(batch_of(LENGTHS), shape.tokens, shape.pairs)
+            inputs, segments = split_buffer(buffer, shape.tokens, np.full(shape.pairs, 512, np.int32))
         else:
             inputs, segments = packed.inputs(batch_of(LENGTHS))
-        with pretending, Indexing(), torch.inference_mode(), Recording() as seen:
-            logits = packed.forward(there(inputs), Segments(segments.lengths, there(segments.starts)))
+        with fake, Indexing(), torch.inference_mode(), Recording() as seen:
+            logits = packed.forward(on_cuda(inputs), Segments(segments.lengths, on_cuda(segments.starts)))
         return packed.kernel.name, logits, seen
 
     return launch
@@ -128,7 +128,7 @@ def launched(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 @pytest.mark.parametrize("name", list(MODELS))
 @pytest.mark.parametrize("precision", PRECISIONS.values(), ids=list(PRECISIONS))
-def test_every_precision_runs_through_its_kernel_to_fp32_logits_on_the_device(
+def test_each_precision_uses_its_kernel_and_gives_fp32_logits_on_the_device(
     launched: Any, name: Any, precision: Any
 ) -> None:
     kernel, logits, _ = launched(name, precision)
@@ -138,17 +138,17 @@ def test_every_precision_runs_through_its_kernel_to_fp32_logits_on_the_device(
 
 @pytest.mark.parametrize("name", list(MODELS))
 @pytest.mark.parametrize("precision", PRECISIONS.values(), ids=list(PRECISIONS))
-def test_nothing_in_a_forward_waits_for_the_device(launched: Any, name: Any, precision: Any) -> None:
+def test_the_forward_pass_does_not_synchronize(launched: Any, name: Any, precision: Any) -> None:
     _, _, seen = launched(name, precision)
-    assert not WAITING & {called for called, _, _ in seen.calls}
+    assert not SYNCHRONIZING & {called for called, _, _ in seen.calls}
     made = [one for _, _, found in seen.calls for one in (found if isinstance(found, tuple | list) else (found,))]
     assert {one.device for one in made if isinstance(one, torch.Tensor) and one.dim()} == {CUDA}
 
 
 @pytest.mark.skipif(not attention._has_varlen(), reason="this torch has no varlen_attn; 2.10 is the first that has")
 @pytest.mark.parametrize("precision", [PRECISIONS["fp16"], PRECISIONS["bf16"]], ids=["fp16", "bf16"])
-def test_flash_attention_gets_what_it_asks_for(launched: Any, precision: Any) -> None:
-    """mha_varlen_fwd of torch's flash_api.cpp checks this, which its stand-in does not."""
+def test_flash_attention_gets_valid_arguments(launched: Any, precision: Any) -> None:
+    """The checks of mha_varlen_fwd in torch's flash_api.cpp, which the fake implementation lacks."""
     calls = launched("xlmr", precision)[2].of("_varlen_attn")
     assert len(calls) == 3  # a layer each
     for query, key, value, starts_q, starts_k, longest_q, longest_k, is_causal, *_ in calls:
@@ -159,13 +159,13 @@ def test_flash_attention_gets_what_it_asks_for(launched: Any, precision: Any) ->
         assert starts_k.is_contiguous()
         assert starts_q.shape == starts_k.shape == (len(LENGTHS) + 1,)
         assert (longest_k, is_causal) == (max(LENGTHS), False)
-        # The last layer asks for the first token of each pair.
+        # The last layer computes the first token of each pair.
         assert (len(query), longest_q) in ((sum(LENGTHS), max(LENGTHS)), (len(LENGTHS), 1))
     assert len(calls[-1][0]) == len(LENGTHS)
 
 
-def test_memory_efficient_attention_gets_what_it_asks_for(launched: Any) -> None:
-    """As _efficient_attention_forward of torch's attention.cu checks it, and its kernel the alignment of 16 bytes."""
+def test_memory_efficient_attention_gets_valid_arguments(launched: Any) -> None:
+    """The checks of _efficient_attention_forward in torch's attention.cu, and its kernel's alignment of 16 bytes."""
     calls = launched("xlmr", PRECISIONS["fp32"])[2].of("_efficient_attention_forward")
     assert len(calls) == 3
     for query, key, value, bias, starts_q, starts_k, longest_q, longest_k, dropout, mask in calls:
@@ -181,11 +181,11 @@ def test_memory_efficient_attention_gets_what_it_asks_for(launched: Any) -> None
 
 
 @pytest.mark.parametrize("precision", PRECISIONS.values(), ids=list(PRECISIONS))
-def test_what_is_recorded_for_a_room_has_its_shapes_and_waits_for_nothing(launched: Any, precision: Any) -> None:
-    """The starts on the device say which of the 16 pairs there are; what the host says holds for every batch."""
+def test_capture_for_a_graph_has_its_shape_and_does_not_synchronize(launched: Any, precision: Any) -> None:
+    """Boundaries of the 16 pairs are on the device; values on the host are the same for every batch."""
     _, logits, seen = launched("xlmr", precision, GraphShape(512, 16))
     assert (logits.device, tuple(logits.shape)) == (CUDA, (16,))
-    assert not WAITING & {called for called, _, _ in seen.calls}
+    assert not SYNCHRONIZING & {called for called, _, _ in seen.calls}
     flash = [args[3:7] for args in seen.of("_varlen_attn")]
     efficient = [args[4:8] for args in seen.of("_efficient_attention_forward")]
     assert len(flash + efficient) == 3  # a layer each
@@ -201,19 +201,19 @@ def test_what_is_recorded_for_a_room_has_its_shapes_and_waits_for_nothing(launch
         ("fp16", 64, (7, 5), EFFICIENT),
         ("fp16", 256, (8, 0), FLASH),
         ("fp16", 264, (8, 0), EFFICIENT),
-        ("fp16", 26, (9, 0), EQUAL),  # TinyBERT's, which both kernels refuse
+        ("fp16", 26, (9, 0), EQUAL),  # TinyBERT's, which neither kernel supports
         ("fp32", 26, (9, 0), EQUAL),
     ],
 )
-def test_the_kernel_is_one_that_gpu_and_heads_allow(
+def test_the_kernel_is_chosen_by_gpu_precision_and_head_size(
     monkeypatch: pytest.MonkeyPatch, precision: Any, head_size: Any, capability: Any, kernel: Any
 ) -> None:
     monkeypatch.setattr(attention, "_has_varlen", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
-    assert attention.choose(CUDA, PRECISIONS[precision], head_size).name == kernel
+    assert attention.choose_kernel(CUDA, PRECISIONS[precision], head_size).name == kernel
 
 
-def test_a_torch_without_flash_attention_of_its_own_takes_the_memory_efficient_one(
+def test_a_torch_without_varlen_attention_uses_the_memory_efficient_one(
     launched: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(attention, "_has_varlen", lambda: False)
@@ -221,8 +221,8 @@ def test_a_torch_without_flash_attention_of_its_own_takes_the_memory_efficient_o
     assert (kernel, logits.dtype) == (EFFICIENT, torch.float32)
 
 
-class Card:
-    """A device that has done nothing before an event is waited for, and a model on it: a pair's logit is its length."""
+class FakeGpu:
+    """A device that copies results only when an event is waited for, with a model whose logit is a pair's length."""
 
     device = torch.device("cuda", 1)
 
@@ -279,23 +279,23 @@ class Event:
         return 250.0
 
 
-def test_logits_are_read_when_their_copy_is_done_and_batches_are_launched_ahead(
+def test_batches_are_launched_in_advance_and_logits_are_read_after_their_copy(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    card = Card(monkeypatch)
-    done = list(DeviceRunner(card, advice="").run(batch_of([length]) for length in (5, 4, 3, 2)))
+    card = FakeGpu(monkeypatch)
+    done = list(DeviceRunner(card, out_of_memory_advice="").run(batch_of([length]) for length in (5, 4, 3, 2)))
     assert [float(one.logits[0]) for one in done] == [5, 4, 3, 2]
     assert {one.forward_s for one in done} == {0.25}
     assert card.log == ["launch", "launch", "launch", "wait", "launch", "wait", "wait", "wait"]
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="CUDA may be at work already")
-def test_memory_can_be_watched_before_cuda_is_at_work() -> None:
-    """To reset the peaks of an allocator that is not there yet is an error of torch."""
+@pytest.mark.skipif(torch.cuda.is_available(), reason="CUDA may be initialized already")
+def test_memory_can_be_watched_before_cuda_is_initialized() -> None:
+    """torch raises an error if the peaks of an allocator are reset before it exists."""
     memory = MemoryWatch("cuda:0").read()
     assert (memory.cuda_allocated_peak_mb, memory.cuda_reserved_peak_mb) == (0, 0)
 
 
-def test_cublas_is_set_up_for_deterministic_scores_before_anything_is_multiplied() -> None:
-    """torch looks once, at the first product: a scorer that is deterministic may not be the first to multiply."""
+def test_cublas_is_set_up_for_deterministic_scores_at_import() -> None:
+    """torch reads the setting once, at the first matrix product, which may be before the first scorer."""
     assert os.environ["CUBLAS_WORKSPACE_CONFIG"] in (":4096:8", ":16:8")

@@ -1,8 +1,8 @@
-"""A batch that is replayed in a room larger than itself has the logits that it has by itself.
+"""A batch that is padded to a captured shape and replayed has the same logits as without a graph.
 
-Where there is no GPU, torch's own tracer stands for its recorder: it too keeps operations, shapes, numbers of the host
-and where tensors lie, and runs them again without the code that made them. Attention is masked, for what torch has for
-packed pairs on a CPU looks at lengths on the host.
+Without a GPU, torch's tracer replaces the capture: it also records operations, shapes, values on the host and the
+addresses of tensors, and replays them without the Python code. Attention is masked, since torch's attention for packed
+pairs on a CPU reads lengths on the host.
 """
 
 from contextlib import contextmanager
@@ -17,17 +17,18 @@ from hypothesis import strategies as st
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from evalkit.errors import EvalkitError
+from evalkit.scoring import cuda_graphs
 from evalkit.scoring.attention import Kernel
-from evalkit.scoring.cuda_graphs import GraphedModel, check_cuda_graphs, rooms
+from evalkit.scoring.cuda_graphs import GraphedModel, GraphShape, check_cuda_graphs, graph_shapes
 from evalkit.scoring.device import PRECISIONS
 from evalkit.scoring.loading.pretrained import load_classifier
 from evalkit.scoring.packed import PackedModel
 from evalkit.scoring.scorer import Scorer
-from tests.scoring.test_scorer import CPU, PAIRS, load
+from tests.helpers.scorers import CPU, PAIRS, load_scorer
 
 
 def masked(query: Any, key: Any, value: Any, segments: Any, first_only: Any) -> Any:
-    """Attention that knows of pairs what `segments.starts` says, and nothing else."""
+    """Attention that reads the pairs from `segments.starts` only."""
     pair = torch.bucketize(torch.arange(len(key)), segments.starts[1:].long(), right=True)
     of_query = torch.arange(len(query)) if first_only else pair
     weights = torch.einsum("qhs,khs->hqk", query, key) * query.shape[-1] ** -0.5
@@ -35,18 +36,17 @@ def masked(query: Any, key: Any, value: Any, segments: Any, first_only: Any) -> 
     return torch.einsum("hqk,khs->qhs", weights, value)
 
 
-class Traced:
-    """Records forwards as torch's tracer does, and counts replays."""
+class TracingCapture:
+    """Captures forward passes with torch's tracer, and counts replays."""
 
     def __init__(self) -> None:
-        self.recorded: list[Any] = []
-        self.replayed: list[Any] = []
+        self.captured, self.replayed = [], []
 
     def __call__(self, forward: Any) -> Any:
         logits = forward()
         run = make_fx(forward)()
-        size = forward.args[0].shape[1]  # tokens of the room
-        self.recorded.append(size)
+        size = forward.args[0].shape[1]  # tokens of the shape
+        self.captured.append(size)
 
         def replay() -> None:
             self.replayed.append(size)
@@ -57,40 +57,33 @@ class Traced:
 
 @pytest.fixture(scope="module", params=["bert_folder", "xlmr_folder"])
 def scorer(request: pytest.FixtureRequest) -> Any:
-    return load(request.getfixturevalue(request.param), batch_tokens=None)
+    return load_scorer(request.getfixturevalue(request.param), batch_tokens=None)
 
 
 @pytest.fixture(scope="module")
 def traced(scorer: Any) -> tuple[GraphedModel, Traced]:
     packed = PackedModel(scorer.model, CPU, PRECISIONS["fp32"])
     packed.kernel = Kernel("masked", masked)
-    record = Traced()
-    return GraphedModel(packed, 1500, record), record
+    capture = TracingCapture()
+    return GraphedModel(packed, 1500, capture), capture
 
 
-@pytest.fixture
-def graphed(traced: tuple[GraphedModel, Traced]) -> tuple[GraphedModel, Traced]:
-    """A model whose graphs were recorded once for all tests, and none replayed yet."""
-    traced[1].replayed.clear()
-    return traced
+def test_shapes_go_up_to_the_budget_or_to_16384_tokens() -> None:
+    assert graph_shapes(1500) == [GraphShape(512, 16), GraphShape(1024, 32), GraphShape(2048, 64)]
+    assert [shape.tokens for shape in graph_shapes(65536)] == [512, *range(1024, 16385, 1024)]
 
 
-def test_rooms_go_up_to_the_budget_and_no_further_than_pays() -> None:
-    assert rooms(1500) == [GraphShape(512, 16), GraphShape(1024, 32), GraphShape(2048, 64)]
-    assert [room.tokens for room in rooms(65536)] == [512, *range(1024, 16385, 1024)]
+def test_a_shape_needs_one_token_for_each_pair_that_a_batch_does_not_have() -> None:
+    shape = GraphShape(512, 16)
+    assert shape.holds(1, 497)  # 497 + 15
+    assert not shape.holds(1, 498)
+    assert shape.holds(16, 16 * 32)
+    assert not shape.holds(17, 17 * 4)
 
 
-def test_a_room_holds_what_leaves_a_token_for_each_pair_that_is_not_there() -> None:
-    room = GraphShape(512, 16)
-    assert room.holds(1, 497)  # 497 + 15
-    assert not room.holds(1, 498)
-    assert room.holds(16, 16 * 32)
-    assert not room.holds(17, 17 * 4)
-
-
-def test_replayed_logits_are_those_of_the_batch_by_itself(scorer: Any, graphed: Any) -> None:
-    model, record = graphed
-    assert record.recorded == [2048, 1024, 512]  # the largest first: the others use its memory
+def test_replayed_logits_are_those_without_a_graph(scorer: Any, graphed: Any) -> None:
+    model, capture = graphed
+    assert capture.captured == [2048, 1024, 512]  # the largest first: the others reuse its memory
     pairs = scorer.tokenize(PAIRS)
     seen = []
     with torch.inference_mode():
@@ -101,12 +94,12 @@ def test_replayed_logits_are_those_of_the_batch_by_itself(scorer: Any, graphed: 
             plain = PackedModel(scorer.model, CPU, PRECISIONS["fp32"])
             np.testing.assert_allclose(logits, plain.forward(*plain.inputs(batch)).numpy(), rtol=0, atol=1e-5)
             seen.append(model.computed_tokens(batch))
-    assert record.replayed == seen
+    assert capture.replayed == seen
     assert len(set(seen)) > 1
 
 
-def test_what_no_room_holds_runs_as_ever(scorer: Any, graphed: Any) -> None:
-    model, record = graphed
+def test_batches_that_fit_no_shape_run_without_a_graph(scorer: Any, graphed: Any) -> None:
+    model, capture = graphed
     pairs = scorer.tokenize(PAIRS)
     many = pairs.batch(list(range(len(pairs))))
     long = scorer.tokenize([PAIRS[0]]).batch([0])
@@ -115,30 +108,30 @@ def test_what_no_room_holds_runs_as_ever(scorer: Any, graphed: Any) -> None:
         logits = model.forward(*model.inputs(many)).numpy()
         model.inputs(long)
     np.testing.assert_allclose(logits, scorer.score(PAIRS).logits, rtol=0, atol=1e-5)
-    assert record.replayed == []
+    assert capture.replayed == []
     assert (model.computed_tokens(many), model.computed_tokens(long)) == (many.lengths.sum(), 513)
 
 
 @settings(deadline=None, max_examples=100)
 @given(lengths=st.lists(st.integers(3, 600), min_size=1, max_size=300))
-def test_a_batch_is_held_by_the_smallest_room_that_can(lengths: Any) -> None:
+def test_a_batch_gets_the_smallest_shape_that_holds_it(lengths: Any) -> None:
     model = GraphedModel.__new__(GraphedModel)
-    model._rooms = rooms(65536)
-    batch: Any = type("Batch", (), {"lengths": np.array(lengths, dtype=np.int32)})
-    room = model._room(batch)
-    fits = [room for room in model._rooms if room.holds(len(lengths), sum(lengths))]
-    assert room == (fits[0] if fits and max(lengths) <= 512 else None)
-    if room:
-        assert len(lengths) <= room.pairs
-        assert sum(lengths) + room.pairs - len(lengths) <= room.tokens
+    model._shapes = graph_shapes(65536)
+    batch = type("Batch", (), {"lengths": np.array(lengths, dtype=np.int32)})
+    shape = model._shape_for(batch)
+    fits = [each for each in model._shapes if each.holds(len(lengths), sum(lengths))]
+    assert shape == (fits[0] if fits and max(lengths) <= 512 else None)
+    if shape:
+        assert len(lengths) <= shape.pairs
+        assert sum(lengths) + shape.pairs - len(lengths) <= shape.tokens
 
 
-def test_recording_warms_up_first_and_keeps_to_one_stream_and_one_pool(monkeypatch: pytest.MonkeyPatch) -> None:
-    log: list[Any] = []
+def test_capture_warms_up_first_and_uses_one_stream_and_one_memory_pool(monkeypatch: pytest.MonkeyPatch) -> None:
+    log = []
 
     class Stream:
         def wait_stream(self, other: Any) -> None:
-            log.append(("waits", "ours" if self is ours else "theirs"))
+            log.append(("waits", "capture" if self is capture_stream else "current"))
 
     class Graph:
         def replay(self) -> None:
@@ -146,12 +139,12 @@ def test_recording_warms_up_first_and_keeps_to_one_stream_and_one_pool(monkeypat
 
     @contextmanager
     def current(stream: Any) -> Any:
-        log.append("warm-up" if stream is ours else "other stream")
+        log.append("warm-up" if stream is capture_stream else "other stream")
         yield
 
     @contextmanager
     def graph(made: Any, pool: Any, stream: Any, capture_error_mode: Any) -> Any:
-        log.append(("recording", pool, stream is ours))
+        log.append(("capture", pool, stream is capture_stream))
         yield
 
     @contextmanager
@@ -159,41 +152,37 @@ def test_recording_warms_up_first_and_keeps_to_one_stream_and_one_pool(monkeypat
         assert which == torch.device("cuda", 1)
         yield
 
-    ours, theirs = Stream(), Stream()
+    capture_stream, current_stream = Stream(), Stream()
     monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: "pool")
-    monkeypatch.setattr(torch.cuda, "Stream", lambda which: ours)
-    monkeypatch.setattr(torch.cuda, "current_stream", lambda: theirs)
+    monkeypatch.setattr(torch.cuda, "Stream", lambda which: capture_stream)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda: current_stream)
     monkeypatch.setattr(torch.cuda, "stream", current)
     monkeypatch.setattr(torch.cuda, "device", device)
     monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
     monkeypatch.setattr(torch.cuda, "graph", graph)
-    record = graphs._recorder(torch.device("cuda", 1))
-
-    def forward() -> torch.Tensor:
-        log.append("forward")
-        return torch.ones(1)
-
-    replay, logits = record(forward)
+    capture = cuda_graphs._cuda_capture(torch.device("cuda", 1))
+    replay, logits = capture(lambda: log.append("forward") or torch.ones(1))
     replay()
     assert logits == 1
     assert log == [
-        ("waits", "ours"), "warm-up", "forward", ("recording", "pool", True), "forward", ("waits", "theirs"), "replay",
+        ("waits", "capture"), "warm-up", "forward",
+        ("capture", "pool", True), "forward", ("waits", "current"), "replay",
     ]  # fmt: skip
 
 
-def test_what_cannot_be_replayed_says_what_to_use(bert_folder: Any) -> None:
+def test_unsupported_devices_paths_and_kernels_are_refused(bert_folder: Any) -> None:
     with pytest.raises(EvalkitError, match="cuda_graphs=true needs a CUDA device, and this is device=cpu; use "):
-        load(bert_folder, cuda_graphs=True)
+        load_scorer(bert_folder, cuda_graphs=True)
     with pytest.raises(EvalkitError, match="only the packed path is recorded, and this is the padded one; use "):
         check_cuda_graphs(True, torch.device("cuda", 0), "padded")
     check_cuda_graphs(False, CPU, "padded")
-    packed = PackedModel(load(bert_folder).model, CPU, PRECISIONS["fp32"])
+    packed = PackedModel(load_scorer(bert_folder).model, CPU, PRECISIONS["fp32"])
     with pytest.raises(EvalkitError, match=r"attention \(packed, sdpa by equal length.*\) .* cannot be replayed; use"):
         GraphedModel(packed, 1500)
 
 
-def test_graphs_that_do_not_fit_into_memory_say_what_to_change(graphed: Any) -> None:
-    def full(forward: Any) -> Any:
+def test_graphs_that_do_not_fit_into_memory_are_an_error(graphed: Any) -> None:
+    def full(forward: Any) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     with pytest.raises(EvalkitError, match=r"while CUDA graphs of up to 2048 tokens were recorded: lower .*false"):
@@ -203,15 +192,13 @@ def test_graphs_that_do_not_fit_into_memory_say_what_to_change(graphed: Any) -> 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
 @pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-5), ("tf32", 0.05), ("fp16", 0.05), ("bf16", 0.4)])
-def test_on_a_gpu_replayed_logits_are_those_of_the_plain_engine(
-    xlmr_folder: Any, precision: Any, tolerance: Any
-) -> None:
+def test_on_a_gpu_replayed_logits_are_those_without_graphs(xlmr_folder: Any, precision: Any, tolerance: Any) -> None:
     device = torch.device("cuda", 0)
     pretrained = load_classifier(str(xlmr_folder), None, device, PRECISIONS[precision], "reranker.model")
     plain = Scorer(pretrained, device, 512, "longest_first", 1024)
     replayed = Scorer(pretrained, device, 512, "longest_first", 1024, cuda_graphs=True)
     assert replayed.describe()["attention"] == f"{plain.kernel}, CUDA graphs"
-    texts = PAIRS * 20  # batches of several rooms, one behind the other
+    texts = PAIRS * 20  # consecutive batches of several shapes
     first = replayed.score(texts)
     assert first.padded_tokens > first.tokens
     np.testing.assert_allclose(first.logits, plain.score(texts).logits, rtol=0, atol=tolerance)

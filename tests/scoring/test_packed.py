@@ -1,4 +1,4 @@
-"""Packed pairs get the logits of padded ones: nothing of one pair leaks into another, and no work is left out."""
+"""Packed pairs get the logits of padded ones: no pair affects another, and nothing is left out."""
 
 import json
 import os
@@ -16,7 +16,7 @@ from evalkit.scoring.device import PRECISIONS
 from evalkit.scoring.loading.pretrained import load_classifier
 from evalkit.scoring.packed import PackedModel, reason_not_packable
 from tests.conftest import DEV
-from tests.scoring.test_scorer import CPU, PAIRS, copied, load, own_logits
+from tests.helpers.scorers import CPU, PAIRS, copy_folder, load_scorer, transformers_logits
 
 SCRIPTS = ("ar", "en", "hi", "ja", "ru")  # Arabic, Latin, Devanagari, Kana with Han, Cyrillic
 
@@ -33,7 +33,9 @@ def folder(request: pytest.FixtureRequest) -> Any:
 def test_packed_and_padded_logits_agree_in_five_scripts(folder: Any) -> None:
     pairs = [pair for lang in SCRIPTS for pair in zip(texts(lang, "queries"), texts(lang, "corpus"), strict=False)]
     pairs += [("", "")]  # the special tokens alone: three of BERT, four of XLM-RoBERTa
-    packed, padded = (load(folder, 512, batch_tokens=4000, path=path).score(pairs) for path in ("packed", "padded"))
+    packed, padded = (
+        load_scorer(folder, 512, batch_tokens=4000, path=path).score(pairs) for path in ("packed", "padded")
+    )
     assert padded.logits.std() > 0.1
     assert packed.padded_tokens == packed.tokens == padded.tokens < padded.padded_tokens
     np.testing.assert_allclose(packed.logits, padded.logits, rtol=0, atol=1e-5)
@@ -42,7 +44,7 @@ def test_packed_and_padded_logits_agree_in_five_scripts(folder: Any) -> None:
 @pytest.fixture(scope="module")
 def long_folder(xlmr_folder: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An XLM-RoBERTa with positions for 8,192 tokens, as bge-reranker-v2-m3 has."""
-    folder = copied(xlmr_folder, tmp_path_factory.mktemp("long") / "model")
+    folder = copy_folder(xlmr_folder, tmp_path_factory.mktemp("long") / "model")
     config = AutoConfig.from_pretrained(folder)
     config.max_position_embeddings = 8194
     with torch.random.fork_rng():
@@ -53,34 +55,34 @@ def long_folder(xlmr_folder: Any, tmp_path_factory: pytest.TempPathFactory) -> P
 
 def test_packed_and_padded_logits_agree_from_the_shortest_pair_to_8192_tokens(long_folder: Any) -> None:
     passage = " ".join(texts("ru", "corpus"))
-    # The last pair is cut to 8,192 tokens.
+    # The last pair is truncated to 8,192 tokens.
     pairs = [("", ""), ("a", ""), *(("что это", passage[:n]) for n in (1, 10, 100, 1000, 4000)), ("кто", passage * 4)]
-    packed, padded = (load(long_folder, 8192, batch_tokens=None, path=path) for path in ("packed", "padded"))
+    packed, padded = (load_scorer(long_folder, 8192, batch_tokens=None, path=path) for path in ("packed", "padded"))
     lengths = packed.tokenize(pairs).lengths
     assert (lengths.min(), lengths.max()) == (4, 8192)
     np.testing.assert_allclose(packed.score(pairs).logits, padded.score(pairs).logits, rtol=0, atol=1e-5)
 
 
-def test_a_text_that_spells_the_padding_token_out_is_scored_as_transformers_does(xlmr_folder: Any) -> None:
-    """Its positions stand still there, as XLM-RoBERTa counts them, and go on behind it."""
+def test_a_text_that_contains_the_padding_token_literally_gets_transformers_logits(xlmr_folder: Any) -> None:
+    """XLM-RoBERTa does not count positions at padding tokens."""
     pairs = [("what is <pad> this", "a <pad><pad> passage"), ("what is this", "a passage")]
-    got = load(xlmr_folder, path="packed")
+    got = load_scorer(xlmr_folder, path="packed")
     assert (got.tokenize(pairs).batch([0]).ids == 1).sum() == 3
     np.testing.assert_allclose(
-        got.score(pairs).logits, own_logits(xlmr_folder, pairs, "longest_first"), rtol=0, atol=1e-5
+        got.score(pairs).logits, transformers_logits(xlmr_folder, pairs, "longest_first"), rtol=0, atol=1e-5
     )
 
 
-def test_the_last_layer_over_states_has_the_logits_of_its_keys_and_values(folder: Any) -> None:
-    scorer = load(folder, path="packed")
-    model: Any = scorer.runner.model
-    assert model.kernel.over_states is not None
+def test_attention_over_hidden_states_in_the_last_layer_gives_the_same_logits(folder: Any) -> None:
+    scorer = load_scorer(folder, path="packed")
+    model = scorer.runner.model
+    assert model.kernel.attend_states is not None
     over_states = scorer.score(PAIRS).logits
-    model.kernel = Kernel("keys and values, as on CUDA", model.kernel.attend)
+    model.kernel = Kernel("with keys and values, as on CUDA", model.kernel.attend)
     np.testing.assert_allclose(over_states, scorer.score(PAIRS).logits, rtol=0, atol=1e-5)
 
 
-def test_packing_leaves_the_transformers_model_as_it_was_and_holds_nothing_twice(folder: Any) -> None:
+def test_packing_shares_its_weights_with_the_transformers_model(folder: Any) -> None:
     pretrained = load_classifier(str(folder), None, CPU, PRECISIONS["fp32"], "reranker.model")
     inputs = {"input_ids": torch.tensor([[5, 6, 7, 8]])}
     with torch.no_grad():
@@ -91,27 +93,27 @@ def test_packing_leaves_the_transformers_model_as_it_was_and_holds_nothing_twice
     assert attention.query.weight.data_ptr() == packed._layers[0].qkv[0].data_ptr()
 
 
-def test_a_model_that_is_no_bert_and_no_roberta_takes_the_padded_path_and_the_result_says_why(
+def test_another_architecture_takes_the_padded_path_with_the_reason_in_the_result(
     tmp_path: Path, bert_folder: Any
 ) -> None:
-    folder = copied(bert_folder, tmp_path / "electra")
+    folder = copy_folder(bert_folder, tmp_path / "electra")
     config = json.loads((folder / "config.json").read_text("utf-8"))
     settings = {key: config[key] for key in ("hidden_size", "num_hidden_layers", "num_attention_heads", "vocab_size",
                                              "intermediate_size", "max_position_embeddings")}  # fmt: skip
     AutoModelForSequenceClassification.from_config(
         AutoConfig.for_model("electra", **settings, num_labels=1, embedding_size=32)
     ).save_pretrained(folder)
-    scorer = load(folder)
+    scorer = load_scorer(folder)
     assert (scorer.path, scorer.describe()["attention"]) == ("padded", "padded, sdpa")
     assert scorer.describe()["path_reason"].startswith("ElectraForSequenceClassification is none of XLMRoberta")
     np.testing.assert_allclose(
-        scorer.score(PAIRS[:6]).logits, own_logits(folder, PAIRS[:6], "longest_first"), rtol=0, atol=1e-5
+        scorer.score(PAIRS[:6]).logits, transformers_logits(folder, PAIRS[:6], "longest_first"), rtol=0, atol=1e-5
     )
     with pytest.raises(EvalkitError, match=r"reranker\.path=packed: .*cannot be packed, for Electra.*path=padded"):
-        load(folder, path="packed")
+        load_scorer(folder, path="packed")
 
 
-def test_what_cannot_be_packed_is_named(bert_folder: Any) -> None:
+def test_a_decoder_cannot_be_packed(bert_folder: Any) -> None:
     model = AutoModelForSequenceClassification.from_pretrained(bert_folder)
     assert reason_not_packable(model) is None
     model.config.is_decoder = True
@@ -120,17 +122,17 @@ def test_what_cannot_be_packed_is_named(bert_folder: Any) -> None:
 
 def test_a_path_that_does_not_exist_and_a_compiled_padded_path_are_refused(bert_folder: Any) -> None:
     with pytest.raises(EvalkitError, match=r"reranker\.path=fast: there is auto, packed, padded"):
-        load(bert_folder, path="fast")
+        load_scorer(bert_folder, path="fast")
     with pytest.raises(EvalkitError, match=r"reranker\.compile=true: only the packed path"):
-        load(bert_folder, path="padded", compiled=True)
+        load_scorer(bert_folder, path="padded", compiled=True)
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(os.environ.get("EVALKIT_COMPILE") != "1", reason="compiles for a minute; EVALKIT_COMPILE=1 runs it")
 @pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # torch's own compiler still uses it
-def test_compiled_logits_are_those_of_the_plain_engine(folder: Any) -> None:
-    compiled = load(folder, compiled=True).score(PAIRS).logits
-    np.testing.assert_allclose(compiled, load(folder).score(PAIRS).logits, rtol=0, atol=1e-5)
+def test_compiled_logits_are_those_without_compilation(folder: Any) -> None:
+    compiled = load_scorer(folder, compiled=True).score(PAIRS).logits
+    np.testing.assert_allclose(compiled, load_scorer(folder).score(PAIRS).logits, rtol=0, atol=1e-5)
 
 
 @pytest.mark.gpu

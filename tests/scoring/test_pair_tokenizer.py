@@ -1,4 +1,4 @@
-"""A pair's tokens are those the model's own tokenizer would give, under either truncation rule."""
+"""Encoded pairs are those of the model's own tokenizer, under both truncation rules."""
 
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -42,19 +42,19 @@ def tokenizer(request: pytest.FixtureRequest) -> Any:
     return AutoTokenizer.from_pretrained(request.getfixturevalue(f"{request.param}_folder"))
 
 
-class Joined(NamedTuple):
+class EncodedPair(NamedTuple):
     ids: list[int]
     type_ids: list[int]
     truncated: bool
 
 
-def joined(pairs: PairTokenizer, query: str, passage: str) -> Joined:
+def encode_pair(pairs: PairTokenizer, query: str, passage: str) -> EncodedPair:
     batch = TokenCache(pairs).tokenize([(query, passage)]).batch([0])
-    return Joined(batch.ids.tolist(), batch.type_ids.tolist(), bool(batch.cut[0]))
+    return EncodedPair(batch.ids.tolist(), batch.type_ids.tolist(), bool(batch.truncated[0]))
 
 
 def own_pair(tokenizer: Any, query: str, passage: str, **rule: Any) -> Any:
-    """The tokenizer's own pair. In a batch, where an empty passage is one too; a lone "" would be none at all."""
+    """Return the pair by the tokenizer's own call, as a batch: alone, an empty passage would count as no passage."""
     own = tokenizer([query], [passage], return_token_type_ids=True, verbose=False, **rule)
     return own["input_ids"][0], own["token_type_ids"][0]
 
@@ -68,18 +68,20 @@ def own_ids(tokenizer: Any, text: str) -> list[int]:
 @example(query="", passage="", max_length=6)
 @example(query="a b c d e f g h", passage="a b c d e f g h", max_length=11)
 @example(query="a b c d e f g h", passage="a b c d e f g h", max_length=12)
-def test_longest_first_is_the_tokenizers_own_rule(tokenizer: Any, query: Any, passage: Any, max_length: Any) -> None:
-    pair = joined(PairTokenizer(tokenizer, max_length, "longest_first"), query, passage)
+def test_longest_first_gives_the_ids_of_the_tokenizers_own_call(
+    tokenizer: Any, query: Any, passage: Any, max_length: Any
+) -> None:
+    pair = encode_pair(PairTokenizer(tokenizer, max_length, "longest_first"), query, passage)
     own = own_pair(tokenizer, query, passage, truncation="longest_first", max_length=max_length)
     assert (pair.ids, pair.type_ids) == own
 
 
 @settings(deadline=None, max_examples=120)
 @given(query=TEXTS, passage=TEXTS, max_length=st.integers(20, 80))
-def test_only_second_is_flagrerankers_algorithm(tokenizer: Any, query: Any, passage: Any, max_length: Any) -> None:
+def test_only_second_gives_the_ids_of_flagreranker(tokenizer: Any, query: Any, passage: Any, max_length: Any) -> None:
     """FlagEmbedding's `FlagReranker`: the query's ids are cut at max_length * 3 // 4, the passage's at max_length, and
     `prepare_for_model(query, passage, truncation="only_second", max_length=max_length)` puts the pair together."""
-    pair = joined(PairTokenizer(tokenizer, max_length, "only_second"), query, passage)
+    pair = encode_pair(PairTokenizer(tokenizer, max_length, "only_second"), query, passage)
     q = own_ids(tokenizer, query)[: max_length * 3 // 4]
     d = own_ids(tokenizer, passage)[:max_length]
     special = tokenizer.num_special_tokens_to_add(pair=True)
@@ -94,11 +96,11 @@ def test_only_second_is_flagrerankers_algorithm(tokenizer: Any, query: Any, pass
 
 @settings(deadline=None, max_examples=50)
 @given(passage=TEXTS, max_length=st.integers(20, 80))
-def test_only_second_is_the_tokenizers_own_rule_where_the_query_is_short(
+def test_only_second_gives_the_ids_of_the_tokenizers_own_call_for_short_queries(
     tokenizer: Any, passage: Any, max_length: Any
 ) -> None:
     query = "capital of France"
-    pair = joined(PairTokenizer(tokenizer, max_length, "only_second"), query, passage)
+    pair = encode_pair(PairTokenizer(tokenizer, max_length, "only_second"), query, passage)
     own = own_pair(tokenizer, query, passage, truncation="only_second", max_length=max_length)
     assert (pair.ids, pair.type_ids) == own
 
@@ -107,10 +109,10 @@ def test_only_second_is_the_tokenizers_own_rule_where_the_query_is_short(
 @given(
     query=TEXTS, passage=TEXTS, max_length=st.integers(6, 80), rule=st.sampled_from(["only_second", "longest_first"])
 )
-def test_a_pair_is_never_longer_than_asked_and_says_whether_it_was_cut(
+def test_a_pair_is_within_the_maximum_length_and_truncation_is_flagged(
     tokenizer: Any, query: Any, passage: Any, max_length: Any, rule: Any
 ) -> None:
-    pair = joined(PairTokenizer(tokenizer, max_length, rule), query, passage)
+    pair = encode_pair(PairTokenizer(tokenizer, max_length, rule), query, passage)
     text = len(own_ids(tokenizer, query)) + len(own_ids(tokenizer, passage))
     special = tokenizer.num_special_tokens_to_add(pair=True)
     assert len(pair.ids) == len(pair.type_ids) <= max_length
@@ -121,40 +123,43 @@ def test_a_pair_is_never_longer_than_asked_and_says_whether_it_was_cut(
         assert len(pair.ids) == max_length
 
 
-def test_the_two_rules_share_the_room_as_counted_by_hand(bert_folder: Any) -> None:
+def test_remaining_lengths_under_the_two_rules(bert_folder: Any) -> None:
     tokenizer = AutoTokenizer.from_pretrained(bert_folder)
 
     def kept(rule: str, max_length: int, query: int, passage: int) -> tuple[int, int]:
-        return PairTokenizer(tokenizer, max_length, rule).kept(query, passage)
+        return PairTokenizer(tokenizer, max_length, rule).truncated_lengths(query, passage)
 
     # 16 tokens: three special ones leave room for 13.
     assert kept("only_second", 16, 10, 20) == (10, 3)  # the query stays whole: 10 <= 16 * 3 // 4 = 12
-    assert kept("longest_first", 16, 10, 20) == (6, 7)  # both longer than half: 6 each, the odd one to the longer
+    assert kept("longest_first", 16, 10, 20) == (
+        6,
+        7,
+    )  # both cut to 6, and the odd token goes to the longer
     assert kept("longest_first", 16, 4, 20) == (4, 9)
     assert kept("longest_first", 16, 10, 2) == (10, 2)
     assert kept("only_second", 12, 10, 20) == (9, 0)  # 12 * 3 // 4 = 9 fill the room of 9 alone
     assert kept("only_second", 40, 10, 20) == kept("longest_first", 40, 10, 20) == (10, 20)
 
 
-def test_more_room_never_drops_a_token(tokenizer: Any) -> None:
+def test_a_larger_maximum_length_never_removes_a_token(tokenizer: Any) -> None:
     query, passage = "how many people live in Paris " * 4, "Paris 巴黎 has two million inhabitants " * 6
     for rule in ("only_second", "longest_first"):
-        lengths = [len(joined(PairTokenizer(tokenizer, m, rule), query, passage).ids) for m in range(6, 120)]
+        lengths = [len(encode_pair(PairTokenizer(tokenizer, m, rule), query, passage).ids) for m in range(6, 120)]
         assert all(a <= b for a, b in pairwise(lengths))
 
 
 @pytest.mark.parametrize(("folder", "special"), [("bert_folder", 3), ("xlmr_folder", 4)])
-def test_a_max_length_without_room_for_text_is_refused(
+def test_a_maximum_length_without_room_for_text_is_refused(
     request: pytest.FixtureRequest, folder: Any, special: Any
 ) -> None:
     tokenizer = AutoTokenizer.from_pretrained(request.getfixturevalue(folder))
     least = special + 2
-    assert len(joined(PairTokenizer(tokenizer, least, "only_second"), "capital", "Paris").ids) == least
+    assert len(encode_pair(PairTokenizer(tokenizer, least, "only_second"), "capital", "Paris").ids) == least
     with pytest.raises(EvalkitError, match=rf"reranker\.max_length={least - 1} leaves no room .* {special} special"):
         PairTokenizer(tokenizer, least - 1, "only_second")
 
 
-def test_an_unknown_truncation_rule_names_those_there_are(tokenizer: Any) -> None:
+def test_an_unknown_truncation_rule_is_refused_with_the_known_ones(tokenizer: Any) -> None:
     with pytest.raises(EvalkitError, match=r"reranker\.truncation=only_first: there is only_second, longest_first"):
         PairTokenizer(tokenizer, 64, "only_first")
 
@@ -166,12 +171,12 @@ def test_a_tokenizer_that_puts_the_passage_first_is_refused(bert_folder: Any) ->
     tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
         single="$A", pair="$B [SEP] $A", special_tokens=[("[SEP]", tokenizer.sep_token_id)]
     )
-    with pytest.raises(EvalkitError, match="does not put a query before its passage"):
+    with pytest.raises(EvalkitError, match="does not put the query before the passage"):
         PairTokenizer(tokenizer, 64, "only_second")
 
 
-def test_what_the_tokenizer_was_told_before_does_not_leak_in(tokenizer: Any) -> None:
-    """A call with padding and truncation leaves both switched on in the backend."""
+def test_earlier_calls_of_the_tokenizer_have_no_effect(tokenizer: Any) -> None:
+    """A call with padding and truncation leaves both enabled in the backend."""
     long = "Paris is the capital and largest city of France. " * 5
     expected = [own_ids(tokenizer, text) for text in (long, "b")]
     assert len(expected[0]) > 16

@@ -1,4 +1,4 @@
-"""A model scores a pair alike on every way, or it is refused before anything else is done."""
+"""A model gives a pair the same score in every way of computing it, or it is refused before other work starts."""
 
 import json
 import shutil
@@ -58,7 +58,7 @@ def edit(path: Path, **changes: Any) -> None:
 
 
 def with_tokenizer_of(folder: Path, config: Any, target: Path, **words: Any) -> Path:
-    """A model of any architecture, random weights, with the words of another model."""
+    """A model of any architecture with random weights and the tokenizer of another model."""
     with torch.random.fork_rng():
         torch.manual_seed(5)
         model = AutoModelForSequenceClassification.from_config(config)
@@ -100,7 +100,7 @@ def make(bert_folder: Any, tmp_path: Path) -> Any:
 
 
 @pytest.mark.parametrize("path", ["packed", "padded"])
-def test_a_tokenizer_that_names_no_token_types_gets_none_on_either_path(bert: Any, path: Any) -> None:
+def test_token_types_are_0_on_both_paths_if_the_tokenizer_does_not_name_them(bert: Any, path: Any) -> None:
     typed = own_logits(bert)
     edit(bert / "tokenizer_config.json", model_input_names=["input_ids", "attention_mask"])
     assert np.abs(typed - own_logits(bert)).max() > 0.01
@@ -115,8 +115,8 @@ def test_token_types_are_those_of_the_tokenizers_own_call(bert: Any, path: Any) 
 
 
 @pytest.mark.parametrize("path", ["packed", "padded"])
-def test_a_model_of_one_token_type_takes_a_tokenizer_of_two(xlmr: Any, path: Any) -> None:
-    """transformers' own call ends in an IndexError there, so the model can have been trained with zeros only."""
+def test_token_types_are_0_if_the_model_has_one_type(xlmr: Any, path: Any) -> None:
+    """transformers' own call raises an IndexError with others, so that the model was trained with zeros."""
     before = logits(xlmr)
     tokenizer = json.loads((xlmr / "tokenizer.json").read_text("utf-8"))
     for piece in tokenizer["post_processor"]["pair"][-2:]:
@@ -129,17 +129,15 @@ def test_a_model_of_one_token_type_takes_a_tokenizer_of_two(xlmr: Any, path: Any
 
 
 @pytest.mark.parametrize(("version", "used"), [("4.57.1", True), ("5.2.0", False), (..., False)])
-def test_a_tokenizer_of_no_models_class_gave_token_types_up_to_transformers_4(
-    bert: Any, version: Any, used: Any
-) -> None:
+def test_the_generic_tokenizer_class_gave_token_types_up_to_transformers_4(bert: Any, version: Any, used: Any) -> None:
     typed = own_logits(bert)
     edit(bert / "tokenizer_config.json", tokenizer_class="PreTrainedTokenizerFast", do_lower_case=...)
     edit(bert / "config.json", transformers_version=version)
-    assert built(bert).scorer.pair_tokenizer.types.used is used
+    assert built(bert).scorer.pair_tokenizer.token_types.used is used
     np.testing.assert_allclose(logits(bert), typed if used else own_logits(bert), rtol=0, atol=1e-5)
 
 
-def test_a_token_type_that_the_model_has_not_is_refused(bert: Any) -> None:
+def test_a_token_type_beyond_those_of_the_model_is_refused(bert: Any) -> None:
     tokenizer = json.loads((bert / "tokenizer.json").read_text("utf-8"))
     for piece in tokenizer["post_processor"]["pair"][-2:]:
         next(iter(piece.values()))["type_id"] = 2
@@ -149,10 +147,10 @@ def test_a_token_type_that_the_model_has_not_is_refused(bert: Any) -> None:
     assert "gives tokens the type 2 and the model has 2 types, from 0 to 1" in refusal(bert)
 
 
-# Every way to the same logit
+# Ways of computing a logit
 
 
-def test_the_self_check_compares_packed_padded_alone_and_in_a_batch_with_transformers_own_call(
+def test_the_self_check_compares_packed_and_padded_with_transformers_own_call(
     bert_folder: Any,
 ) -> None:
     checked = built(bert_folder).self_check
@@ -160,7 +158,7 @@ def test_the_self_check_compares_packed_padded_alone_and_in_a_batch_with_transfo
     assert 0 <= checked.largest_difference < 1e-5 < checked.tolerance
 
 
-def test_a_path_that_computes_something_else_is_refused_with_the_path_that_does_not(
+def test_an_error_in_the_packed_path_is_refused_with_the_padded_path_as_advice(
     bert_folder: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     right = PackedModel._positions
@@ -174,17 +172,17 @@ def test_a_path_that_computes_something_else_is_refused_with_the_path_that_does_
 @pytest.mark.parametrize("kind", ["fnet", "convbert", "nystromformer"])
 def test_a_model_whose_scores_depend_on_padding_is_refused(make: Any, kind: Any) -> None:
     sentence = refusal(make(kind))
-    assert "its scores depend on what stands in the same batch" in sentence
+    assert "its scores depend on the other pairs of a batch" in sentence
     assert "reranker=trec_run" in sentence
 
 
-def test_what_fails_the_self_check_is_refused_before_anything_else_is_done(make: Any) -> None:
+def test_check_refuses_a_model_that_fails_the_self_check(make: Any) -> None:
     reranker = CrossEncoder(str(make("fnet")), 64, "longest_first", None, "cpu", "fp32")
     with pytest.raises(EvalkitError, match="scores one pair in different ways"):
         reranker.check()
 
 
-def test_the_self_check_is_left_out_by_name_only_and_that_is_recorded(make: Any, bert_folder: Any) -> None:
+def test_the_self_check_can_be_switched_off_which_is_recorded(make: Any, bert_folder: Any) -> None:
     left_out = CrossEncoder(str(make("fnet")), 64, "longest_first", None, "cpu", "fp32", self_check=False)
     left_out.check()
     left_out.load()
@@ -194,13 +192,13 @@ def test_the_self_check_is_left_out_by_name_only_and_that_is_recorded(make: Any,
     assert made.describe()["self_check"]["pairs"] == 3
 
 
-def test_time_of_the_checks_is_known_apart_from_that_of_loading(bert_folder: Any) -> None:
+def test_time_of_the_checks_is_separate_from_loading_time(bert_folder: Any) -> None:
     one = built(bert_folder)
     assert one.check_s == one.pretrained.check_s + one.self_check.seconds > 0
     assert built(bert_folder, self_check=False).check_s == pytest.approx(0, abs=one.check_s)
 
 
-# Architectures that transformers computes in the plain way only
+# Architectures that the packed path does not support
 
 
 @pytest.mark.parametrize(
@@ -222,19 +220,19 @@ def test_architectures_without_sdpa_are_scored_by_eager_attention(make: Any, kin
 
 
 @pytest.mark.parametrize("kind", ["distilbert", "modernbert", "electra", "albert"])
-def test_other_encoders_are_scored_as_transformers_does(make: Any, kind: Any) -> None:
+def test_other_encoders_get_transformers_logits(make: Any, kind: Any) -> None:
     sizes = {"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 64} if kind == "distilbert" else {}
     folder = make(kind, **sizes)
     np.testing.assert_allclose(logits(folder), own_logits(folder), rtol=0, atol=1e-5)
 
 
-def test_positions_behind_the_padding_index_are_counted_for_any_family(make: Any) -> None:
+def test_positions_start_after_the_padding_index_in_mpnet_too(make: Any) -> None:
     folder = make("mpnet", pad_token_id=1, max_position_embeddings=66)
     assert built(folder, max_length=64).pretrained.max_tokens == 64
     assert refusal(folder, max_length=65).endswith("has positions for 64 tokens")
 
 
-def test_a_family_without_a_table_of_positions_is_tried_at_the_maximum_length(
+def test_a_model_without_a_table_of_positions_is_tried_at_the_maximum_length(
     make: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = make("funnel", block_sizes=[1, 1], d_model=32, n_head=4, d_head=8, d_inner=64)
@@ -254,12 +252,12 @@ def test_a_family_without_a_table_of_positions_is_tried_at_the_maximum_length(
     assert "cannot take a pair of so many tokens (IndexError: index out of range in self); lower it" in sentence
 
 
-# The faults of folders seen in public
+# Folders from public bug reports
 
 
 @pytest.mark.shared
 @pytest.mark.parametrize("name", ["bert-without-token-types", "deberta-v2-classifier"])
-def test_the_folders_of_public_reports_score_as_transformers_does(shared: Path, name: Any) -> None:
+def test_folders_of_public_bug_reports_get_transformers_logits(shared: Path, name: Any) -> None:
     folder = shared / "cases" / "models" / name
     for path in ("auto", "padded"):
         np.testing.assert_allclose(logits(folder, path=path), own_logits(folder), rtol=0, atol=1e-5)

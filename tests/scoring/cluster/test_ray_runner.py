@@ -1,13 +1,13 @@
-"""executor=ray: what travels, what is planned without weights, what is refused; and two workers, one of them killed.
+"""executor=ray: block format, planning without weights, invalid settings, and a run in which a worker is killed.
 
 Ray takes a minute to start and to end on two busy cores, so the last part runs on request:
 
-    EVALKIT_RAY=1 python -m pytest tests/scoring/cluster/test_ray.py
+    EVALKIT_RAY=1 python -m pytest tests/scoring/cluster/test_ray_runner.py
 """
 
 import os
 import signal
-from dataclasses import asdict, fields
+from dataclasses import fields, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -20,13 +20,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-import evalkit
+from evalkit import __version__
 from evalkit.errors import EvalkitError
 from evalkit.rerankers.cross_encoder import CrossEncoder
-from evalkit.scoring.cluster import blocks, runner
+from evalkit.scoring.batching import plan_batches
+from evalkit.scoring.cluster import block_format, worker
+from evalkit.scoring.cluster.ray_session import count_workers
 from evalkit.scoring.cluster.settings import RaySettings, check_launcher, check_protocol
+from evalkit.scoring.planner import build_planner, environment_of, with_planned_budget
 from evalkit.scoring.runner import ScoredBatch
-from evalkit.scoring.spec import ScorerSpec, build_planner, build_scorer, place_of, planned
+from evalkit.scoring.spec import ScorerSpec, build_scorer
 from evalkit.scoring.tokenized_pairs import Batch
 from evalkit.types import Pair
 from tests.conftest import compose
@@ -45,7 +48,7 @@ def same(one: Any, other: Any) -> bool:
     )  # fmt: skip
 
 
-# --- what travels -----------------------------------------------------------------------------------------------------
+# --- the format of blocks ---------------------------------------------------------------------------------------------
 
 
 @st.composite
@@ -58,53 +61,53 @@ def batches_of_pairs(draw: Any) -> Batch:
         ids=np.array(ids, dtype=np.int32),
         type_ids=np.array(ids, dtype=np.int32) % 2,
         lengths=lengths,
-        cut=lengths % 2 == 0,
+        truncated=lengths % 2 == 0,
     )
 
 
 @needs_arrow
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 2**40), st.lists(batches_of_pairs(), min_size=1, max_size=4))
-def test_a_block_comes_out_as_it_went_in(number: Any, packed: Any) -> None:
-    table = blocks.block(number, packed)
+def test_a_block_is_decoded_to_its_batches(number: Any, packed: Any) -> None:
+    table = block_format.encode_block(number, packed)
     assert table.num_rows == 1
-    back, unpacked = blocks.batches_of(table)
+    back, unpacked = block_format.decode_block(table)
     assert back == number
     assert len(unpacked) == len(packed)
     assert all(map(same, packed, unpacked))
 
 
 @needs_arrow
-def test_what_was_scored_comes_back_as_it_was() -> None:
+def test_scores_are_decoded_unchanged_and_writable() -> None:
     import pyarrow as pa
 
     done = ScoredBatch(
         rows=np.array([7, 2**40]),
         logits=np.array([0.1, -3.5], dtype=np.float32),
         lengths=np.array([4, 9], dtype=np.int32),
-        cut=np.array([False, True]),
+        truncated=np.array([False, True]),
         forward_s=0.25,
         padded_tokens=13,
         events=("it was halved", "and again"),
     )
-    both = pa.concat_tables([blocks.answer(5, done), blocks.answer(6, done)])  # Ray may lay blocks together
-    (first, one), (second, other) = blocks.answers(both)
+    both = pa.concat_tables(
+        [block_format.encode_scores(5, done), block_format.encode_scores(6, done)]
+    )  # Ray may concatenate blocks
+    (first, one), (second, other) = block_format.decode_scores(both)
     assert (first, second) == (5, 6)
     assert same(done, one)
     assert same(done, other)
-    one.logits[0] = 1  # an array of its own: Ray's memory is for reading only
+    one.logits[0] = 1  # a copy, since Ray's memory is read-only
 
 
 @needs_arrow
-def test_what_a_worker_refuses_comes_back_as_its_sentence() -> None:
+def test_the_error_of_a_worker_is_raised_with_its_message() -> None:
     with pytest.raises(EvalkitError, match=r"^on a worker: no such precision$"):
-        list(blocks.answers(blocks.refusal(3, "on a worker: no such precision")))
+        list(block_format.decode_scores(block_format.encode_error(3, "on a worker: no such precision")))
 
 
-def test_batches_go_out_in_their_order_a_few_at_a_time() -> None:
-    batches: Any = iter("abcde")
-    found: Any = list(blocks.grouped(batches, 2))
-    assert found == [["a", "b"], ["c", "d"], ["e"]]
+def test_batches_are_grouped_in_order() -> None:
+    assert list(block_format.group_batches(iter("abcde"), 2)) == [["a", "b"], ["c", "d"], ["e"]]
 
 
 # --- planning without weights -----------------------------------------------------------------------------------------
@@ -118,51 +121,51 @@ def spec(folder: Path, **changes: Any) -> ScorerSpec:
     return ScorerSpec(str(folder), "cpu", "fp32", 64, "longest_first", **changes)
 
 
-def test_a_planner_has_no_weights_and_plans_what_the_workers_compute(bert_folder: Any) -> None:
+def test_a_planner_without_weights_plans_the_batches_of_the_workers(bert_folder: Any) -> None:
     texts = [("what is it", "a passage " * n) for n in range(1, 40)]
     planner = build_planner(spec(bert_folder, batch_tokens=128), torch.device("cpu"))
-    worker = build_scorer(planned(spec(bert_folder, batch_tokens=128), planner))
+    worker = build_scorer(with_planned_budget(spec(bert_folder, batch_tokens=128), planner))
     assert {weight.device.type for weight in planner.scorer.model.parameters()} == {"meta"}
-    here, there = planner.scorer.tokenize(texts), worker.scorer.tokenize(texts)
-    for rows in batches(here.lengths.tolist(), planner.scorer.budget.tokens, padded=False):
-        assert same(here.batch(rows), there.batch(rows))
+    here, remote = planner.scorer.tokenize(texts), worker.scorer.tokenize(texts)
+    for rows in plan_batches(here.lengths.tolist(), planner.scorer.budget.tokens, padded=False):
+        assert same(here.batch(rows), remote.batch(rows))
     assert planner.scorer.budget.tokens == worker.scorer.budget.tokens == 128
-    assert place_of(planner) == place_of(worker)  # as a worker looks around before it loads anything
+    assert environment_of(planner) == environment_of(worker)  # a worker is probed without loading weights
 
 
-def test_workers_may_have_different_numbers_of_cores_but_with_a_compiler(bert_folder: Any) -> None:
-    """Without one a batch belongs to one core; torch's compiler splits sums among them."""
+def test_workers_may_differ_in_their_number_of_cores_unless_the_model_is_compiled(bert_folder: Any) -> None:
+    """Without compilation one core computes a batch; compiled code splits sums among all cores."""
     planner = build_planner(spec(bert_folder), torch.device("cpu"))
-    before, places = torch.get_num_threads(), []
+    before, environments = torch.get_num_threads(), []
     try:
         for planner.scorer.compiled in (False, True):
             for cores in (1, 2):
                 torch.set_num_threads(cores)
-                places.append(place_of(planner))
+                environments.append(environment_of(planner))
     finally:
         torch.set_num_threads(before)
-    assert places[0] == places[1]
-    assert places[2] != places[3]
+    assert environments[0] == environments[1]
+    assert environments[2] != environments[3]
 
 
-def test_a_planner_needs_no_device_that_can_do_what_the_workers_do(bert_folder: Any) -> None:
+def test_a_planner_does_not_need_the_device_of_the_workers(bert_folder: Any) -> None:
     gpus = ScorerSpec(str(bert_folder), "cuda", "fp16", 64, "longest_first")
     planner = build_planner(gpus, torch.device("cpu"))
     assert next(planner.scorer.model.parameters()).dtype == torch.float16
-    assert planned(gpus, planner).batch_tokens == 16384
+    assert with_planned_budget(gpus, planner).batch_tokens == 16384
 
 
-def test_memory_that_is_free_here_does_not_decide_over_batches_elsewhere(bert_folder: Any) -> None:
+def test_the_budget_of_a_planner_does_not_depend_on_free_memory(bert_folder: Any) -> None:
     planner = build_planner(spec(bert_folder), torch.device("cpu"))
     assert planner.scorer.describe()["batch_tokens"] == 1024
     assert planner.scorer.describe()["batch_tokens_source"] == "fixed, for workers with cpu"
 
 
-# --- what is refused --------------------------------------------------------------------------------------------------
+# --- invalid settings -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"num_cpus": 2}, "executor.num_gpus=1 executor.num_cpus=2: a worker computes on one of them"),
         ({"num_gpus": 0}, "executor.num_gpus=0 executor.num_cpus=0: a worker computes on one of them"),
@@ -173,20 +176,20 @@ def test_memory_that_is_free_here_does_not_decide_over_batches_elsewhere(bert_fo
         ({"timeout_s": 0}, "executor.timeout_s=0: give a number of seconds above 0"),
     ],
 )
-def test_settings_that_make_no_sense_are_refused(changes: Any, told: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_settings_are_refused(changes: Any, message: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("evalkit.scoring.cluster.settings.find_spec", lambda name: name)  # as if Ray were installed
-    with pytest.raises(EvalkitError, match=f"^{told}"):
+    with pytest.raises(EvalkitError, match=f"^{message}"):
         RaySettings(**changes).check()
 
 
-def test_without_ray_the_sentence_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_ray_the_message_names_the_extra_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("evalkit.scoring.cluster.settings.find_spec", lambda name: None)
     with pytest.raises(EvalkitError, match=r"pip install 'evalkit-rerank\[ray\]'$"):
         CPUS.check()
 
 
 @pytest.mark.parametrize(
-    ("settings", "there", "workers"),
+    ("settings", "resources", "workers"),
     [
         (RaySettings(), {"GPU": 8, "CPU": 64}, 8),
         (RaySettings(workers=3), {"GPU": 8}, 3),
@@ -194,12 +197,14 @@ def test_without_ray_the_sentence_says_what_to_install(monkeypatch: pytest.Monke
         (RaySettings(num_gpus=0, num_cpus=8), {"GPU": 8, "CPU": 20}, 2),
     ],
 )
-def test_there_are_as_many_workers_as_asked_for_or_as_fit(settings: Any, there: Any, workers: Any) -> None:
-    assert runner._room(settings, there) == workers
+def test_the_number_of_workers_is_the_configured_one_or_as_many_as_fit(
+    settings: Any, resources: Any, workers: Any
+) -> None:
+    assert count_workers(settings, resources) == workers
 
 
 @pytest.mark.parametrize(
-    ("settings", "there", "told"),
+    ("settings", "resources", "message"),
     [
         (
             RaySettings(),
@@ -210,53 +215,53 @@ def test_there_are_as_many_workers_as_asked_for_or_as_fit(settings: Any, there: 
         (RaySettings(num_gpus=0, num_cpus=8), {"CPU": 2}, "with 8 CPUs each .* has 2; lower executor.num_cpus"),
     ],
 )
-def test_workers_for_which_there_is_no_room_are_refused(settings: Any, there: Any, told: Any) -> None:
-    with pytest.raises(EvalkitError, match=told):
-        runner._room(settings, there)
+def test_more_workers_than_fit_are_refused(settings: Any, resources: Any, message: Any) -> None:
+    with pytest.raises(EvalkitError, match=message):
+        count_workers(settings, resources)
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "message"),
     [
         ("quick", "protocol.warmup_queries=1: executor=ray"),
         ("ci", "protocol.warmup_queries=1: .* use protocol=none"),
         ("standard", "protocol.warmup_queries=3: "),
     ],
 )
-def test_a_protocol_that_times_the_driver_is_refused(name: Any, told: Any) -> None:
-    with pytest.raises(EvalkitError, match=told):
-        check_protocol(plain(compose(f"protocol={name}").protocol))
+def test_a_protocol_that_measures_the_driver_is_refused(name: Any, message: Any) -> None:
+    with pytest.raises(EvalkitError, match=message):
+        check_protocol(OmegaConf.to_container(compose(f"protocol={name}").protocol))
 
 
-def test_the_protocol_none_is_the_one_that_fits() -> None:
-    protocol = plain(compose("protocol=none").protocol)
+def test_protocol_none_is_accepted() -> None:
+    protocol = OmegaConf.to_container(compose("protocol=none").protocol)
     check_protocol(protocol)
     with pytest.raises(EvalkitError, match=r"protocol.grid_depths=\[10\]"):
         check_protocol(protocol | {"grid_depths": [10]})
 
 
-def test_workers_that_differ_are_refused(bert_folder: Any) -> None:
-    place = place_of(build_planner(spec(bert_folder), torch.device("cpu")))
+def test_workers_with_different_environments_are_refused(bert_folder: Any) -> None:
+    environment = environment_of(build_planner(spec(bert_folder), torch.device("cpu")))
     with pytest.raises(EvalkitError, match="its device_name is B, and that of the worker asked first is "):
-        runner._check_place(place, type(place)(**asdict(place) | {"device_name": "B"}))
+        worker.check_environment(environment, replace(environment, device_name="B"))
     with pytest.raises(EvalkitError, match=r"the workers have torch 1\.0, and here is torch "):
-        runner._check_software(evalkit.__version__, type(place)(**asdict(place) | {"torch": "1.0"}))
+        worker.check_versions(__version__, replace(environment, torch="1.0"))
 
 
 # --- the configuration ------------------------------------------------------------------------------------------------
 
 
-def test_the_default_is_this_machine() -> None:
+def test_the_default_executor_is_local() -> None:
     assert compose().executor == {"name": "local"}
     assert compose().reranker.executor == {"name": "local"}
 
 
-def test_the_yaml_states_the_defaults() -> None:
+def test_the_yaml_has_the_default_settings() -> None:
     cfg = compose("executor=ray")
     assert RaySettings.of(plain(cfg.reranker.executor)) == RaySettings()
 
 
-def test_there_is_no_other_executor() -> None:
+def test_an_unknown_executor_is_refused() -> None:
     with pytest.raises(EvalkitError, match="executor=dask: there is local and ray"):
         RaySettings.of({"name": "dask"})
 
@@ -270,9 +275,9 @@ def remote(folder: Path, **changes: Any) -> CrossEncoder:
     return CrossEncoder(**settings | changes)
 
 
-def test_the_driver_s_own_device_has_no_say(bert_folder: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_device_of_the_driver_does_not_matter(bert_folder: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("evalkit.scoring.cluster.settings.find_spec", lambda name: name)
-    remote(bert_folder, executor={"name": "ray"}, precision="fp16").check()  # whatever there is here
+    remote(bert_folder, executor={"name": "ray"}, precision="fp16").check()  # whatever this machine has
     with pytest.raises(EvalkitError, match=r"reranker.device=cuda:1: .* which is cpu here; use reranker.device=auto"):
         remote(bert_folder, device="cuda:1").check()
     with pytest.raises(EvalkitError, match="precision=fp17: no such precision"):
@@ -296,8 +301,10 @@ def launcher(name: str) -> Any:
 
 
 @pytest.mark.parametrize("name", LAUNCHERS)
-def test_a_launcher_that_is_not_installed_is_named(name: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    target = launcher(name)._target_  # it composes all the same
+def test_a_launcher_that_is_not_installed_is_refused_with_its_package(
+    name: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = launcher(name)._target_  # it can be composed without the plugin
     monkeypatch.setattr("evalkit.scoring.cluster.settings.find_spec", lambda name: None)
     with pytest.raises(EvalkitError, match=f"is not installed: pip install {LAUNCHERS[name][0]}$"):
         check_launcher(target)
@@ -305,7 +312,7 @@ def test_a_launcher_that_is_not_installed_is_named(name: Any, monkeypatch: pytes
 
 
 @pytest.mark.parametrize("name", LAUNCHERS)
-def test_a_launcher_has_settings_that_its_plugin_takes(name: Any) -> None:
+def test_the_settings_of_a_launcher_exist_in_its_plugin(name: Any) -> None:
     package, module, theirs = LAUNCHERS[name]
     own = pytest.importorskip(module, reason=f"composes; pip install {package}") and ConfigStore.instance().load(
         f"hydra/launcher/{theirs}.yaml"
@@ -315,11 +322,11 @@ def test_a_launcher_has_settings_that_its_plugin_takes(name: Any) -> None:
     assert set(ours) <= set(own.node)
 
 
-# --- two workers ------------------------------------------------------------------------------------------------------
+# --- a run with two workers -------------------------------------------------------------------------------------------
 
 
 def actors() -> list[int]:
-    """The process ids of this process's own workers of Ray that are at work."""
+    """Return the process ids of the Ray workers that this process has started."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
@@ -336,7 +343,7 @@ def actors() -> list[int]:
 @pytest.mark.slow
 @pytest.mark.skipif(not os.environ.get("EVALKIT_RAY"), reason="takes a minute and more: EVALKIT_RAY=1 runs it")
 @pytest.mark.filterwarnings("ignore")  # Ray's and pyarrow's own
-def test_a_killed_worker_costs_nothing_but_time(bert_folder: Any, tmp_path: Path) -> None:
+def test_the_scores_are_the_same_bits_if_a_worker_is_killed(bert_folder: Any, tmp_path: Path) -> None:
     pytest.importorskip("ray", reason="pip install 'evalkit-rerank[ray]'")
     pairs = [Pair(f"q{n % 7}", f"d{n}") for n in range(150)]
     queries = {f"q{n}": f"what is number {n}" for n in range(7)}
@@ -365,7 +372,7 @@ def test_a_killed_worker_costs_nothing_but_time(bert_folder: Any, tmp_path: Path
     assert (got.computed_pairs, got.tokens) == (150, wanted.tokens)
     assert there.describe()["devices"] == 2
     assert actors() == []
-    known = there.score_all(pairs, queries, docs)  # without a worker: all of it came into the store
+    known = there.score_all(pairs, queries, docs)  # no worker is started: all scores are in the store
     assert (known.logits, known.from_store) == (wanted.logits, 150)
     refused = remote(bert_folder, precision="tf32")
     with pytest.raises(EvalkitError, match=r"^on a worker: precision=tf32 is a mode of CUDA matrix units"):

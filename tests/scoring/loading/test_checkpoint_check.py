@@ -1,4 +1,4 @@
-"""Weights that a model leaves out, or settings that its class does not know, are errors, harmless ones aside."""
+"""Weights that a model does not use, and settings that its class does not support, are errors unless harmless."""
 
 import json
 import shutil
@@ -56,7 +56,7 @@ def test_layers_beyond_the_configuration_are_refused(bert: Any, encoder: Any) ->
     edit(bert / "config.json", num_hidden_layers=1)
     sentence = refusal(bert, encoder)
     assert "its files hold 16 weights (e.g. bert.encoder.layer.1.attention.output.LayerNorm.bias)" in sentence
-    assert "Mend config.json (num_hidden_layers, for one)" in sentence
+    assert "Correct config.json (num_hidden_layers, for one)" in sentence
 
 
 def test_layers_beyond_the_configuration_are_refused_before_any_other_work(bert: Any) -> None:
@@ -82,13 +82,13 @@ def test_position_indices_and_heads_of_pre_training_are_harmless(bert: Any) -> N
     assert load(bert).weights_ignored == ("cls.predictions.bias",)
 
 
-@pytest.mark.parametrize(("key", "proven"), [("bert.embeddings.position_ids", True), ("bert.more", False)])
-def test_a_model_with_harmless_weights_alone_needs_no_trial_before_the_work(bert: Any, key: Any, proven: Any) -> None:
+@pytest.mark.parametrize(("key", "packable"), [("bert.embeddings.position_ids", True), ("bert.more", False)])
+def test_a_checkpoint_with_unused_weights_is_packable_if_they_are_harmless(bert: Any, key: Any, packable: Any) -> None:
     add(bert, **{key: torch.zeros(2)})
-    assert is_packable_checkpoint(str(bert), None, "reranker.model") is proven
+    assert is_packable_checkpoint(str(bert), None, "reranker.model") is packable
 
 
-def test_a_pooler_beside_a_model_without_one_is_harmless(xlmr: Any) -> None:
+def test_an_unused_pooler_is_harmless(xlmr: Any) -> None:
     """RoBERTa's classifier reads the first token itself; old checkpoints have a pooler all the same."""
     add(xlmr, roberta__pooler__dense__weight=torch.zeros(32, 32))
     assert load(xlmr).weights_ignored == ("roberta.pooler.dense.weight",)
@@ -104,9 +104,7 @@ def test_a_classifier_serves_as_an_encoder_without_its_head(bert: Any) -> None:
      ("adapters", {"adapters": {"mine": "x"}}), ("attention_window", 256), ("classifier_pooling", "mean")],
 )  # fmt: skip
 @pytest.mark.parametrize("encoder", [False, True])
-def test_what_the_configuration_asks_for_and_the_class_does_not_know_is_refused(
-    bert: Any, key: Any, value: Any, encoder: Any
-) -> None:
+def test_a_setting_that_the_class_does_not_support_is_refused(bert: Any, key: Any, value: Any, encoder: Any) -> None:
     edit(bert / "config.json", **{key: value})
     assert f"config.json asks for {key}={str(value)[:60]}, which Bert" in refusal(bert, encoder)
 
@@ -122,11 +120,11 @@ def test_an_unknown_setting_is_refused_before_any_other_work(bert: Any) -> None:
     [("position_embedding_type", "absolute"), ("adapters", {"adapters": {}, "config_map": {}}), ("pruned_heads", {}),
      ("gradient_checkpointing", True), ("pooler_type", "first_token_transform"), ("quantization_config", None)],
 )  # fmt: skip
-def test_what_old_configurations_hold_and_nothing_reads_is_no_obstacle(bert: Any, key: Any, value: Any) -> None:
+def test_settings_of_old_configurations_without_effect_are_ignored(bert: Any, key: Any, value: Any) -> None:
     edit(bert / "config.json", **{key: value})
     assert load(bert).weights_ignored == ()
 
 
 @pytest.mark.shared
-def test_the_folder_of_a_public_report_is_refused(shared: Path) -> None:
+def test_the_folder_of_a_public_bug_report_is_refused(shared: Path) -> None:
     assert "its files hold 16 weights" in refusal(shared / "cases" / "models" / "weights-beyond-config")

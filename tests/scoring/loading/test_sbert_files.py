@@ -1,4 +1,4 @@
-"""What lies beside a model's weights is applied and written down, or refused by name."""
+"""The settings in a model's files are applied and recorded, or refused with the reason."""
 
 import json
 import shutil
@@ -18,7 +18,7 @@ from evalkit.errors import EvalkitError
 from evalkit.evaluation.caveats import caveats
 from evalkit.first_stage.dense import Dense
 from evalkit.rerankers.cross_encoder import CrossEncoder
-from evalkit.scoring.embedding import pool
+from evalkit.scoring.embedding import pool_states
 from evalkit.scoring.loading.fingerprint import folder_hash
 from evalkit.types import Pair, Slice
 from tests.conftest import SHARED, compose
@@ -146,7 +146,7 @@ def refused(component: Any) -> str:
 # --- pooling
 
 
-def test_each_pooling_is_what_it_says_by_hand() -> None:
+def test_each_pooling_gives_the_values_computed_by_hand() -> None:
     """Two texts of three and two tokens, of one number each, and a state at the padding that must not count."""
     batch = torch.tensor([[[1.0], [4.0], [-2.0]], [[3.0], [5.0], [99.0]]])
     mask = torch.tensor([[1, 1, 1], [1, 1, 0]])
@@ -159,7 +159,7 @@ def test_each_pooling_is_what_it_says_by_hand() -> None:
         "mean_sqrt_len_tokens": [3 / 3**0.5, 8 / 2**0.5],
     }
     for pooling, values in by_hand.items():
-        assert pool(batch, mask, pooling).flatten().tolist() == pytest.approx(values), pooling
+        assert pool_states(batch, mask, pooling).flatten().tolist() == pytest.approx(values), pooling
 
 
 @settings(deadline=None, max_examples=40)
@@ -168,14 +168,14 @@ def test_each_pooling_is_what_it_says_by_hand() -> None:
     more=st.integers(0, 4),
     pooling=st.sampled_from(["cls", "mean", "max", "lasttoken", "weightedmean", "mean_sqrt_len_tokens"]),
 )
-def test_no_pooling_depends_on_how_far_a_text_is_padded(lengths: Any, more: Any, pooling: Any) -> None:
+def test_pooling_does_not_depend_on_padding(lengths: Any, more: Any, pooling: Any) -> None:
     random = torch.Generator().manual_seed(sum(lengths))
     longest = max(lengths) + more
     batch = torch.randn(len(lengths), longest, 3, generator=random)
     mask = (torch.arange(longest) < torch.tensor(lengths).unsqueeze(1)).long()
-    together = pool(batch, mask, pooling)
+    together = pool_states(batch, mask, pooling)
     for row, length in enumerate(lengths):
-        alone = pool(batch[row : row + 1, :length], torch.ones(1, length, dtype=torch.long), pooling)
+        alone = pool_states(batch[row : row + 1, :length], torch.ones(1, length, dtype=torch.long), pooling)
         torch.testing.assert_close(together[row], alone[0])
 
 
@@ -190,7 +190,7 @@ def test_no_pooling_depends_on_how_far_a_text_is_padded(lengths: Any, more: Any,
         ({"pooling_mode_mean_tokens": False}, lambda s: unit(s.mean(0))),  # as sentence-transformers: none is mean
     ],
 )
-def test_pooling_is_what_the_folder_says(embedder: Any, stated: Any, vector_of: Any) -> None:
+def test_the_pooling_is_that_of_the_folder(embedder: Any, stated: Any, vector_of: Any) -> None:
     edit(embedder / "1_Pooling" / "config.json", **stated)
     assert scores(dense(embedder)) == pytest.approx(expected(embedder, vector_of), abs=1e-5)
 
@@ -202,7 +202,7 @@ def test_the_folder_of_a_part_may_have_any_name(embedder: Any) -> None:
     assert scores(dense(embedder)) == pytest.approx(expected(embedder, lambda s: unit(s[0])), abs=1e-5)
 
 
-def test_a_setting_that_contradicts_the_folder_is_used_and_said(embedder: Any) -> None:
+def test_a_setting_overrides_the_folder_with_a_note(embedder: Any) -> None:
     first_stage = dense(embedder, pooling="cls", normalize=False, max_length=256, query_prefix="q: ", doc_prefix="")
     edit(embedder / "config_sentence_transformers.json", prompts={"query": "query: ", "document": "passage: "})
     edit(embedder / "sentence_bert_config.json", max_seq_length=300)
@@ -220,13 +220,13 @@ def test_a_setting_that_contradicts_the_folder_is_used_and_said(embedder: Any) -
     ]
 
 
-def test_settings_that_agree_with_the_folder_say_nothing(embedder: Any) -> None:
+def test_a_setting_that_agrees_with_the_folder_has_no_note(embedder: Any) -> None:
     first_stage = dense(embedder, pooling="mean", normalize=True)
     scores(first_stage)
     assert first_stage.describe()["notes"] == []
 
 
-def test_a_folder_that_says_nothing_needs_a_pooling(embedder: Any) -> None:
+def test_without_a_pooling_in_the_folder_the_setting_is_required(embedder: Any) -> None:
     (embedder / "modules.json").unlink()
     assert refused(dense(embedder, pooling="mean")).endswith(
         "the folder has 1_Pooling and no modules.json, which says how its parts belong together; copy or download the "
@@ -241,7 +241,7 @@ def test_a_folder_that_says_nothing_needs_a_pooling(embedder: Any) -> None:
     )  # fmt: skip
 
 
-def test_the_generic_choice_states_nothing_of_its_own() -> None:
+def test_the_generic_first_stage_leaves_all_settings_to_the_folder() -> None:
     first_stage = compose("first_stage=dense", "first_stage.model=m").first_stage
     own = ("pooling", "normalize", "max_length", "query_prefix", "doc_prefix")
     assert {first_stage[key] for key in own} == {None}
@@ -250,7 +250,7 @@ def test_the_generic_choice_states_nothing_of_its_own() -> None:
 # --- layers
 
 
-def test_layers_behind_the_pooling_are_computed(embedder: Any) -> None:
+def test_layers_after_the_pooling_are_computed(embedder: Any) -> None:
     dense_layer(embedder, "2_Dense", 32, 16)
     dense_layer(embedder, "3_Dense", 16, 8, activation_function="torch.nn.modules.linear.Identity", bias=False,
                 use_residual=True)  # fmt: skip
@@ -291,7 +291,7 @@ def test_dot_product_truncation_and_case_are_followed(embedder: Any) -> None:
     assert "compare vectors by euclidean distance, and evalkit by cosine or dot product; choose" in told
 
 
-def test_texts_are_in_lower_case_where_the_folder_says_so(embedder: Any) -> None:
+def test_texts_are_lowercased_if_the_folder_states_it(embedder: Any) -> None:
     tokenizer = json.loads((embedder / "tokenizer.json").read_text("utf-8"))
     tokenizer["normalizer"] = None
     (embedder / "tokenizer.json").write_text(json.dumps(tokenizer), "utf-8")
@@ -309,7 +309,7 @@ def test_texts_are_in_lower_case_where_the_folder_says_so(embedder: Any) -> None
     assert np.abs(with_case - without).max() > 0.01
 
 
-def test_the_fingerprint_of_a_folder_moves_with_its_parts(embedder: Any) -> None:
+def test_the_hash_of_a_folder_includes_its_parts(embedder: Any) -> None:
     """Embeddings that are kept, and results, are known by it."""
     before = folder_hash(embedder)
     edit(embedder / "1_Pooling" / "config.json", pooling_mode="cls")
@@ -336,7 +336,7 @@ def test_stored_prompts_stand_before_queries_and_passages(embedder: Any) -> None
     assert "leave the prompt's tokens out of the pooling (include_prompt=false)" in refused(dense(embedder))
 
 
-def test_prompts_of_other_names_are_not_guessed_at(embedder: Any) -> None:
+def test_prompts_with_other_names_are_not_used(embedder: Any) -> None:
     edit(embedder / "config_sentence_transformers.json", prompts={"s2p": "Instruct: ", "query": ""})
     first_stage = dense(embedder)
     scores(first_stage)
@@ -358,7 +358,7 @@ def test_a_rerankers_default_prompt_stands_before_the_query(reranker: Any, bert_
     assert prompted._space()["prompt"] == PROMPT  # scores with and without it are not taken for one another
 
 
-def test_a_prompt_that_is_set_wins_over_the_folders_and_is_said(reranker: Any, bert_folder: Any) -> None:
+def test_a_configured_prompt_overrides_the_folders_with_a_note(reranker: Any, bert_folder: Any) -> None:
     without = cross_encoder(reranker, prompt="")
     assert logits(without) == pytest.approx(logits(cross_encoder(bert_folder)), abs=1e-6)
     facts = without.describe()
@@ -366,14 +366,14 @@ def test_a_prompt_that_is_set_wins_over_the_folders_and_is_said(reranker: Any, b
     assert facts["notes"] == [f"reranker.prompt='' was used, but the reranker's own files state {PROMPT!r}"]
 
 
-def test_a_length_that_contradicts_a_rerankers_folder_is_said(reranker: Any) -> None:
+def test_a_configured_length_that_differs_from_the_folders_is_noted(reranker: Any) -> None:
     edit(reranker / "sentence_bert_config.json", max_seq_length=256)
     small = cross_encoder(reranker)
     logits(small)
     assert small.describe()["notes"] == ["reranker.max_length=128 was used, but the reranker's own files state 256"]
 
 
-def test_prompts_that_sentence_transformers_does_not_use_are_said_and_not_used(reranker: Any, bert_folder: Any) -> None:
+def test_prompts_that_sentence_transformers_ignores_are_noted_and_not_used(reranker: Any, bert_folder: Any) -> None:
     (reranker / "modules.json").unlink()
     plain = cross_encoder(reranker)
     assert logits(plain) == pytest.approx(logits(cross_encoder(bert_folder)), abs=1e-6)
@@ -381,7 +381,7 @@ def test_prompts_that_sentence_transformers_does_not_use_are_said_and_not_used(r
     assert "names a default prompt ('web') which was not used, since there is no modules.json" in note
 
 
-def test_a_rerankers_prompts_without_a_default_are_not_used_and_said(reranker: Any, bert_folder: Any) -> None:
+def test_a_rerankers_prompts_without_a_default_are_noted_and_not_used(reranker: Any, bert_folder: Any) -> None:
     edit(reranker / "config_sentence_transformers.json", default_prompt_name=None)
     plain = cross_encoder(reranker)
     assert logits(plain) == pytest.approx(logits(cross_encoder(bert_folder)), abs=1e-6)
@@ -458,7 +458,7 @@ def with_layer(kind: str = "Dense", weights: str = "model.safetensors", **stated
          "lists Transformer, WeightedLayerPooling, Pooling, and evalkit embeds with"),
         (modules(("Transformer", ""), ("Pooling", "1_Pooling"), ("CNN", "2_CNN")), "lists CNN, and behind the pooling"),
         (lambda folder: list_modules(folder, ("custom_st.Transformer", ""), POOLING),
-         "names custom_st.Transformer, which is none of sentence-transformers' own modules"),
+         "names custom_st.Transformer, which is not a module of sentence-transformers itself"),
         (text("modules.json", "[{"), "modules.json cannot be read (JSONDecodeError"),
         (text("modules.json", "[]"), "modules.json cannot be read (ValueError: it lists no modules)"),
         (text("modules.json", '{"a": 1}'), "modules.json cannot be read"),
@@ -471,7 +471,7 @@ def with_layer(kind: str = "Dense", weights: str = "model.safetensors", **stated
         (part("sentence_bert_config.json", transformer_task="fill-mask"), "states transformer_task='fill-mask'"),
         (part("sentence_bert_config.json", max_seq_length="long"), "states max_seq_length='long'"),
         (part("sentence_bert_config.json", model_args={"attn_implementation": "sdpa", "is_causal": True}),
-         "states model_args={'is_causal': True}, which evalkit does not do"),
+         "states model_args={'is_causal': True}, which evalkit does not support"),
         (part("sentence_bert_config.json", query_expansion=True), "states query_expansion=True"),
         (part("config_sentence_transformers.json", model_type="CrossEncoder"), "a modular one, which evalkit does not"),
         (part("config_sentence_transformers.json", model_type="MultiVectorEncoder"), "a MultiVectorEncoder"),
@@ -494,14 +494,14 @@ def with_layer(kind: str = "Dense", weights: str = "model.safetensors", **stated
         (part("config.json", quantization_config={"quant_method": "gptq", "bits": 4}), "weights are quantised (gptq)"),
     ],
 )  # fmt: skip
-def test_what_is_not_understood_is_refused_by_name_before_any_work(embedder: Any, change: Any, message: Any) -> None:
+def test_unsupported_files_are_refused_before_other_work(embedder: Any, change: Any, message: Any) -> None:
     change(embedder)
     told = refused(dense(embedder, pooling="mean", normalize=True))
     assert told.startswith(f"first_stage.model={embedder}: ")
     assert message in told
 
 
-def test_weights_of_a_layer_that_are_another_ones_are_refused(embedder: Any) -> None:
+def test_weights_that_do_not_match_their_layer_are_refused(embedder: Any) -> None:
     with_layer(out_features=16)(embedder)
     with pytest.raises(EvalkitError, match=r"2_Layer/model.safetensors holds linear.bias 8, linear.weight 8x32, and"):
         dense(embedder).search(DATA, 1)
@@ -510,7 +510,7 @@ def test_weights_of_a_layer_that_are_another_ones_are_refused(embedder: Any) -> 
         dense(embedder).search(DATA, 1)
 
 
-def test_one_part_of_a_model_is_not_taken_for_the_model(embedder: Any) -> None:
+def test_the_folder_of_one_part_of_a_model_is_refused(embedder: Any) -> None:
     """Its pooling and layers would be lost."""
     whole = embedder.parent / "whole"
     (whole / "1_Pooling").mkdir(parents=True)
@@ -524,7 +524,7 @@ def test_one_part_of_a_model_is_not_taken_for_the_model(embedder: Any) -> None:
 
 
 @pytest.mark.parametrize("kind", ["reranker", "embedder"])
-def test_an_adapter_is_refused_with_the_way_out(request: pytest.FixtureRequest, kind: Any) -> None:
+def test_an_adapter_is_refused_with_advice(request: pytest.FixtureRequest, kind: Any) -> None:
     """transformers would apply it with peft installed, in part or in whole, and ignore it without."""
     folder = request.getfixturevalue(kind)
     edit(folder / "adapter_config.json", peft_type="LORA", base_model_name_or_path="acme/base")
@@ -540,7 +540,7 @@ def test_an_adapter_is_refused_with_the_way_out(request: pytest.FixtureRequest, 
     assert alone in refused(component)
 
 
-def test_a_modular_cross_encoder_is_refused_by_name_on_both_sides(reranker: Any) -> None:
+def test_a_modular_cross_encoder_is_refused_in_both_stages(reranker: Any) -> None:
     """Its score comes from layers behind the transformer; its vectors mean nothing."""
     list_modules(reranker, TRANSFORMER, POOLING, ("sentence_transformers.base.modules.dense.Dense", "2_Dense"))
     for component in (cross_encoder(reranker), dense(reranker, pooling="cls")):
@@ -551,7 +551,7 @@ def test_a_modular_cross_encoder_is_refused_by_name_on_both_sides(reranker: Any)
         assert "belongs in first_stage" not in told
 
 
-def test_a_cross_encoder_is_no_embedding_model(reranker: Any) -> None:
+def test_a_cross_encoder_is_refused_as_an_embedding_model(reranker: Any) -> None:
     told = refused(dense(reranker, pooling="cls"))
     assert "a cross-encoder (modules.json: Transformer), which scores a query with a passage and has no vectors" in told
 
@@ -565,7 +565,7 @@ def test_a_cross_encoder_is_no_embedding_model(reranker: Any) -> None:
         ("bert", "BertForMaskedLM", "this is a masked language model, which has no score for a pair"),
     ],
 )
-def test_what_is_no_cross_encoder_is_named_and_so_is_the_way_round(
+def test_other_kinds_of_models_are_refused_with_advice(
     tmp_path: Path, kind: Any, architecture: Any, message: Any
 ) -> None:
     from transformers import AutoConfig
@@ -577,7 +577,7 @@ def test_what_is_no_cross_encoder_is_named_and_so_is_the_way_round(
     assert "belongs in first_stage" not in told
 
 
-def test_an_encoder_with_a_decoder_is_no_embedding_model_here(tmp_path: Path) -> None:
+def test_an_encoder_decoder_is_refused_as_an_embedding_model(tmp_path: Path) -> None:
     from transformers import AutoConfig
 
     AutoConfig.for_model("t5", architectures=["T5EncoderModel"]).save_pretrained(tmp_path)
@@ -588,7 +588,7 @@ def test_an_encoder_with_a_decoder_is_no_embedding_model_here(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
-def test_a_vector_does_not_depend_on_the_texts_beside_it(embedder: Any, side: Any) -> None:
+def test_a_vector_does_not_depend_on_its_batch(embedder: Any, side: Any) -> None:
     """With padding on the left, positions moved with the longest text of the batch: cosine with itself was 0.72."""
     edit(embedder / "tokenizer_config.json", padding_side=side)
     alone = scores(dense(embedder, max_length=128, batch_tokens=128))
@@ -597,7 +597,7 @@ def test_a_vector_does_not_depend_on_the_texts_beside_it(embedder: Any, side: An
 
 
 @pytest.mark.parametrize("of_model", [0, None])
-def test_a_tokenizer_without_a_padding_token_embeds_all_the_same(embedder: Any, of_model: Any) -> None:
+def test_a_tokenizer_without_a_padding_token_is_supported(embedder: Any, of_model: Any) -> None:
     before = scores(dense(embedder))
     stated = json.loads((embedder / "tokenizer_config.json").read_text("utf-8"))
     del stated["pad_token"]
@@ -643,8 +643,8 @@ def test_logits_are_those_of_sentence_transformers(reranker: Any, sentence_trans
 # --- a whole trial, and the shared cases
 
 
-def test_a_trial_says_what_contradicts_the_folder() -> None:
-    class Contradicting:
+def test_a_trial_reports_settings_that_contradict_the_folder() -> None:
+    class Trial:
         slice = DATA
         unjudged_at_10 = {"first_stage": 0.0, "reranked": 0.0}  # noqa: RUF012
         effective = {  # noqa: RUF012
@@ -691,7 +691,7 @@ def test_an_odd_reranker_gives_the_logits_of_sentence_transformers(cases: Any, s
 
 
 @pytest.mark.shared
-def test_an_odd_modular_reranker_is_refused_by_name(cases: Any) -> None:
+def test_an_unusual_modular_reranker_is_refused(cases: Any) -> None:
     folder = cases / "modular-cross-encoder"
     assert "a modular cross-encoder (modules.json: Transformer, Pooling, Dense, LayerNorm, Dense)" in refused(
         cross_encoder(folder)

@@ -1,4 +1,4 @@
-"""A model's ids are those of its tokenizer.json, and where a class of transformers would give others, that is known."""
+"""A model's ids are those of its tokenizer.json, and a class of transformers that gives others is detected."""
 
 import json
 import shutil
@@ -50,7 +50,7 @@ def bert(bert_folder: Any, tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("folder", ["bert_folder", "xlmr_folder"])
-def test_a_tokenizer_that_agrees_with_its_file_is_taken_as_it_is(request: pytest.FixtureRequest, folder: Any) -> None:
+def test_a_tokenizer_that_agrees_with_its_file_is_used(request: pytest.FixtureRequest, folder: Any) -> None:
     source = load(request.getfixturevalue(folder)).tokenizer_source
     assert (source.description, source.disagreed) == ("tokenizer.json", False)
 
@@ -66,9 +66,7 @@ def test_a_tokenizer_that_agrees_with_its_file_is_taken_as_it_is(request: pytest
         ("AlbertTokenizer", {}),
     ],
 )
-def test_where_transformers_would_build_another_tokenizer_the_file_decides(
-    xlmr: Any, tokenizer_class: Any, more: Any
-) -> None:
+def test_the_file_overrides_the_tokenizer_that_transformers_builds(xlmr: Any, tokenizer_class: Any, more: Any) -> None:
     right, file = scores(xlmr), Tokenizer.from_file(str(xlmr / "tokenizer.json"))
     edit(xlmr / "tokenizer_config.json", tokenizer_class=tokenizer_class, **more)
     rebuilt = AutoTokenizer.from_pretrained(xlmr)
@@ -80,8 +78,8 @@ def test_where_transformers_would_build_another_tokenizer_the_file_decides(
     np.testing.assert_allclose(scores(xlmr), right, rtol=0, atol=1e-6)
 
 
-def test_a_setting_that_transformers_has_always_put_above_the_file_stays_above_it(bert: Any) -> None:
-    """tokenizer.json lowercases here, and tokenizer_config.json says not to."""
+def test_settings_that_every_transformers_applies_override_the_file(bert: Any) -> None:
+    """tokenizer.json lowercases here, and tokenizer_config.json states not to."""
     edit(bert / "tokenizer_config.json", do_lower_case=False)
     pretrained = load(bert)
     assert (
@@ -91,7 +89,7 @@ def test_a_setting_that_transformers_has_always_put_above_the_file_stays_above_i
     assert pretrained.tokenizer("Cat")["input_ids"] != pretrained.tokenizer("cat")["input_ids"]
 
 
-def test_a_folder_without_tokenizer_json_says_who_built_the_tokenizer(bert: Any) -> None:
+def test_without_tokenizer_json_the_source_is_the_class_that_built_the_tokenizer(bert: Any) -> None:
     words = json.loads((bert / "tokenizer.json").read_text("utf-8"))["model"]["vocab"]
     right = scores(bert)
     (bert / "tokenizer.json").unlink()
@@ -102,7 +100,7 @@ def test_a_folder_without_tokenizer_json_says_who_built_the_tokenizer(bert: Any)
 
 @pytest.mark.parametrize("rule", ["longest_first", "only_second"])
 @pytest.mark.parametrize("max_length", [12, 13, 20])
-def test_texts_are_cut_on_the_side_that_the_tokenizer_names(bert: Any, rule: Any, max_length: Any) -> None:
+def test_texts_are_truncated_on_the_side_that_the_tokenizer_states(bert: Any, rule: Any, max_length: Any) -> None:
     edit(bert / "tokenizer_config.json", truncation_side="left")
     tokenizer = load(bert).tokenizer
     pairs = PairTokenizer(tokenizer, max_length, rule)
@@ -114,7 +112,7 @@ def test_texts_are_cut_on_the_side_that_the_tokenizer_names(bert: Any, rule: Any
     assert Scorer(load(bert), CPU, 64, rule, 400).describe()["truncation_side"] == "left"
 
 
-def test_a_pair_that_is_put_together_in_another_way_than_its_parts_is_refused(bert_folder: Any) -> None:
+def test_a_tokenizer_whose_call_encodes_pairs_differently_is_refused(bert_folder: Any) -> None:
     tokenizer = AutoTokenizer.from_pretrained(bert_folder)
     pairs = PairTokenizer(tokenizer, 64, "longest_first")
 
@@ -125,29 +123,29 @@ def test_a_pair_that_is_put_together_in_another_way_than_its_parts_is_refused(be
             return super().__call__(query, passage + " !", **more)
 
     tokenizer.__class__ = Shouting
-    with pytest.raises(EvalkitError, match=r"puts the pair .* together in another way than its parts"):
+    with pytest.raises(EvalkitError, match=r"encodes the pair .* differently from its two texts"):
         check_pair_encoding(pairs)
 
 
-def test_tokens_that_the_vocabulary_does_not_know_are_counted_a_side(bert_folder: Any) -> None:
-    """By hand: 'cat' is known, '☃' and '♞' are not; a passage in two pairs counts once."""
+def test_shares_of_unknown_tokens_are_those_of_distinct_queries_and_passages(bert_folder: Any) -> None:
+    """By hand: letters are known, '☃' and '♞' are not; a passage in two pairs counts once."""
     pairs = PairTokenizer(load(bert_folder).tokenizer, 64, "longest_first")
-    table = TokenCache(pairs)
-    table.tokenize([("☃ ♞ c a", "a"), ("a ☃ b c", "a"), ("☃ ♞ c a", "☃ a b c d e f g h")])
-    facts = table.facts()
-    assert facts.unknown_query_share == pytest.approx(3 / 8)
-    assert facts.unknown_passage_share == pytest.approx(1 / 10)
-    assert facts.longest_pair_tokens == 4 + 9 + 3
+    cache = TokenCache(pairs)
+    cache.tokenize([("☃ ♞ c a", "a"), ("a ☃ b c", "a"), ("☃ ♞ c a", "☃ a b c d e f g h")])
+    statistics = cache.statistics()
+    assert statistics.unknown_query_share == pytest.approx(3 / 8)
+    assert statistics.unknown_passage_share == pytest.approx(1 / 10)
+    assert statistics.longest_pair_tokens == 4 + 9 + 3
 
 
-def test_the_longest_pair_is_counted_before_it_is_cut(bert_folder: Any) -> None:
-    table = TokenCache(PairTokenizer(load(bert_folder).tokenizer, 8, "longest_first"))
-    assert table.tokenize([("a b", "a b c d e f g h i j"), ("a", "b")]).lengths.max() == 8
-    assert table.facts().longest_pair_tokens == 2 + 10 + 3
+def test_the_longest_pair_is_counted_before_truncation(bert_folder: Any) -> None:
+    cache = TokenCache(PairTokenizer(load(bert_folder).tokenizer, 8, "longest_first"))
+    assert cache.tokenize([("a b", "a b c d e f g h i j"), ("a", "b")]).lengths.max() == 8
+    assert cache.statistics().longest_pair_tokens == 2 + 10 + 3
 
 
 @pytest.mark.shared
-def test_the_ids_of_a_public_report_are_those_of_the_file(shared: Path) -> None:
+def test_the_ids_of_a_public_bug_report_are_those_of_the_file(shared: Path) -> None:
     folder = shared / "cases" / "models" / "xlmr-tokenizer-rebuilt"
     file = Tokenizer.from_file(str(folder / "tokenizer.json"))
     pairs = PairTokenizer(load(folder).tokenizer, 512, "longest_first")

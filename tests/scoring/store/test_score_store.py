@@ -1,4 +1,4 @@
-"""Scores that were kept come back bit for bit, whatever dies, fills up or is overwritten on the way."""
+"""Stored scores are returned bit for bit, after crashes, on full disks and from damaged files."""
 
 import os
 import random
@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from evalkit.scoring.store.scores import SPACE, ScoreStore, pair_keys
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -23,10 +22,11 @@ from evalkit.cli import commands
 from evalkit.errors import EvalkitError
 from evalkit.first_stage import cache
 from evalkit.first_stage.cache import Cache
-from evalkit.scoring.store import file, maintenance, scores
+from evalkit.scoring.store import database, maintenance, score_store
+from evalkit.scoring.store.score_store import SPACE, ScoreStore, pair_keys
 from tests.conftest import REPOSITORY
 
-FACTS = {
+CONDITIONS = {
     "model": "BAAI/bge-reranker-v2-m3", "revision": "953dc6f6f85a", "tokenizer": "XLMRobertaTokenizer",
     "precision": "fp16", "device": "cuda", "attention": "packed, flash", "max_length": 512,
     "truncation": "only_second", "engine": 1, "torch": "2.6.0",
@@ -44,18 +44,18 @@ def batch(number: Any, pairs: Any = 16) -> Any:
     return pair_keys(texts_of(number, pairs)), logits, logits > 1, draw.integers(3, 513, pairs)
 
 
-def filled(path: Any, batches: Any = 20, space: Any = FACTS) -> Any:
-    with ScoreStore(path, space) as kept:
+def filled(path: Any, batches: Any = 20, space: Any = CONDITIONS) -> Any:
+    with ScoreStore(path, space) as store:
         for number in range(batches):
-            kept.keep(*batch(number))
+            store.add(*batch(number))
     return path
 
 
-def known_of(path: Any, numbers: Any, space: Any = FACTS) -> Any:
-    """How many pairs of each of these batches the store knows; those that it knows, it knows right."""
+def stored_pairs(path: Any, numbers: Any, space: Any = CONDITIONS) -> Any:
+    """Return how many pairs of each of these batches are stored; their scores are those that were added."""
     keys, logits, truncated, tokens = map(np.concatenate, zip(*map(batch, numbers), strict=True))
-    with ScoreStore(path, space) as kept:
-        known = kept.known(keys)
+    with ScoreStore(path, space) as store:
+        known = store.look_up(keys)
     there = np.isfinite(known.logits)
     assert known.logits[there].tobytes() == logits[there].tobytes()
     assert known.truncated.tolist() == (truncated & there).tolist()
@@ -63,8 +63,8 @@ def known_of(path: Any, numbers: Any, space: Any = FACTS) -> Any:
     return there.reshape(-1, 16).sum(axis=1).tolist()
 
 
-def knows(path: Any, number: Any, space: Any = FACTS) -> Any:
-    return known_of(path, [number], space)[0]
+def stored_pairs_of(path: Any, number: Any, space: Any = CONDITIONS) -> Any:
+    return stored_pairs(path, [number], space)[0]
 
 
 @pytest.fixture
@@ -73,22 +73,22 @@ def path(tmp_path: Path) -> Any:
 
 
 def refusal(path: Any, *words: Any) -> Any:
-    """Return the sentence with which the store at `path` is refused; it names the file and the way out."""
-    with pytest.raises(EvalkitError) as told:
-        knows(path, 0)
-    sentence = str(told.value)
+    """Return the message with which the store at `path` is refused; it names the file and an alternative."""
+    with pytest.raises(EvalkitError) as refused:
+        stored_pairs_of(path, 0)
+    sentence = str(refused.value)
     for word in (str(path), "store=off", *words):
         assert word in sentence
     assert "\n" not in sentence
     return sentence
 
 
-# --- what is kept
+# --- what is stored
 
 
-def test_a_logit_comes_back_bit_for_bit_and_nan_and_infinity_are_never_kept(path: Any) -> None:
+def test_a_logit_is_returned_bit_for_bit_and_nan_and_infinity_are_not_stored(path: Any) -> None:
     fresh = count()
-    with ScoreStore(path, FACTS) as kept:
+    with ScoreStore(path, CONDITIONS) as store:
 
         @settings(max_examples=60, deadline=None)
         @example(bits=[0x7F800000, 0xFF800000, 0x7FC00000, 0x80000000, 0x00000001, 0x3F800000], tokens=512)
@@ -98,8 +98,8 @@ def test_a_logit_comes_back_bit_for_bit_and_nan_and_infinity_are_never_kept(path
             example = next(fresh)
             keys = pair_keys([(f"query {example}", str(row)) for row in range(len(bits))])
             cut = np.arange(len(bits)) % 2 == 1
-            kept.keep(keys, logits, cut, np.full(len(bits), tokens))
-            known, backwards = kept.known(keys), kept.known(keys[::-1])
+            store.add(keys, logits, cut, np.full(len(bits), tokens))
+            known, backwards = store.look_up(keys), store.look_up(keys[::-1])
             finite = np.isfinite(logits)
             assert known.logits[finite].tobytes() == logits[finite].tobytes()
             assert np.isnan(known.logits[~finite]).all()
@@ -110,54 +110,54 @@ def test_a_logit_comes_back_bit_for_bit_and_nan_and_infinity_are_never_kept(path
         holds()
 
 
-def test_what_was_never_kept_is_unknown_and_a_pair_that_is_asked_for_twice_is_known_twice(path: Any) -> None:
+def test_a_look_up_returns_nan_for_unknown_pairs_and_may_repeat_pairs(path: Any) -> None:
     keys, logits, *_ = batch(1)
-    with ScoreStore(path, FACTS) as kept:
-        assert np.isnan(kept.known(keys).logits).all()
-        kept.keep(*batch(1))
+    with ScoreStore(path, CONDITIONS) as store:
+        assert np.isnan(store.look_up(keys).logits).all()
+        store.add(*batch(1))
         asked = np.concatenate([keys[3:4], pair_keys([("query 0", "a new passage")]), keys[3:4]])
-        assert kept.known(asked).logits[[0, 2]].tolist() == [logits[3]] * 2
-        assert np.isnan(kept.known(asked).logits[1])
-        assert len(kept.known(keys[:0]).logits) == 0
+        assert store.look_up(asked).logits[[0, 2]].tolist() == [logits[3]] * 2
+        assert np.isnan(store.look_up(asked).logits[1])
+        assert len(store.look_up(keys[:0]).logits) == 0
 
 
-def test_the_score_that_was_kept_first_stays(path: Any) -> None:
+def test_the_score_that_was_stored_first_is_used(path: Any) -> None:
     keys = pair_keys([("q", "p")])
-    with ScoreStore(path, FACTS) as kept:
+    with ScoreStore(path, CONDITIONS) as store:
         for logit in (0.25, 0.75):
-            kept.keep(keys, np.array([logit], np.float32), np.array([False]), np.array([9]))
-        assert kept.known(keys).logits.tolist() == [0.25]
+            store.add(keys, np.array([logit], np.float32), np.array([False]), np.array([9]))
+        assert store.look_up(keys).logits.tolist() == [0.25]
 
 
-def test_pairs_whose_keys_agree_by_half_are_told_apart(path: Any) -> None:
+def test_pairs_with_equal_first_halves_of_their_keys_are_distinguished(path: Any) -> None:
     first, second = np.array([[7, 1]], np.uint64), np.array([[7, 2]], np.uint64)
-    with ScoreStore(path, FACTS) as kept:
-        kept.keep(first, np.array([0.5], np.float32), np.array([False]), np.array([9]))
-        assert np.isnan(kept.known(second).logits).all()
-        assert kept.known(np.concatenate([second, first])).logits[1] == 0.5
+    with ScoreStore(path, CONDITIONS) as store:
+        store.add(first, np.array([0.5], np.float32), np.array([False]), np.array([9]))
+        assert np.isnan(store.look_up(second).logits).all()
+        assert store.look_up(np.concatenate([second, first])).logits[1] == 0.5
 
 
-def test_more_than_one_reading_s_worth_of_pairs_is_found(path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scores, "_READ_BYTES", 1000)  # three batches
+def test_pairs_are_found_in_a_space_that_is_read_in_several_parts(path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(score_store, "_READ_BYTES", 1000)  # three batches
     filled(path)
-    assert known_of(path, range(21)) == [16] * 20 + [0]
+    assert stored_pairs(path, range(21)) == [16] * 20 + [0]
 
 
 @pytest.mark.parametrize("part", SPACE)
-def test_a_score_counts_for_the_conditions_it_was_computed_under_only(path: Any, part: Any) -> None:
+def test_a_score_is_found_under_its_own_conditions_only(path: Any, part: Any) -> None:
     filled(path, batches=1)
-    other = FACTS | {part: 513 if part == "max_length" else "another"}
-    assert (knows(path, 0), knows(path, 0, other)) == (16, 0)
+    other = CONDITIONS | {part: 513 if part == "max_length" else "another"}
+    assert (stored_pairs_of(path, 0), stored_pairs_of(path, 0, other)) == (16, 0)
     with pytest.raises(ValueError, match=f"a space without {part} would mix scores"):
-        ScoreStore(path, {key: value for key, value in FACTS.items() if key != part})
+        ScoreStore(path, {key: value for key, value in CONDITIONS.items() if key != part})
 
 
-def test_the_order_in_which_the_conditions_are_written_is_none_of_them(path: Any) -> None:
+def test_the_order_of_the_conditions_does_not_matter(path: Any) -> None:
     filled(path, batches=1)
-    assert knows(path, 0, dict(reversed(FACTS.items()))) == 16
+    assert stored_pairs_of(path, 0, dict(reversed(CONDITIONS.items()))) == 16
 
 
-def test_texts_that_differ_in_anything_have_keys_of_their_own() -> None:
+def test_different_texts_have_different_keys() -> None:
     texts = ["", "\0", "a", "a\0", "\0a", "b", "a ", "A", "á", "a\u0301", "\ud800", "\udfff", "\ufffd", "a\u200f",
              "\U0001f600", "x" * 2**20, "x" * 2**20 + "y"]  # fmt: skip
     pairs = [(query, passage) for query in texts for passage in texts]
@@ -166,20 +166,20 @@ def test_texts_that_differ_in_anything_have_keys_of_their_own() -> None:
     assert pair_keys([]).shape == (0, 2)
 
 
-def test_a_key_is_the_same_on_every_machine_and_in_every_version() -> None:
-    # As computed once: if this changes, every store that there is becomes worthless.
+def test_the_key_of_a_pair_never_changes() -> None:
+    # If this changes, existing stores become useless.
     assert pair_keys([("query", "passage")]).tobytes().hex() == "97452a70ac734e4f36ec7dd99a2d26a4"
 
 
-# --- what dies
+# --- processes that die
 
 
 def serve() -> None:
-    """Fork a writer for each line of standard input, killed so long after so many batches; a blank line waits."""
+    """Fork a writer for each line of standard input, killed some time after some batches; a blank line waits."""
     for line in sys.stdin:
         if line.strip():
             path, first, last, batches, then_s = line.split()
-            notes = Path(f"{path}.told")
+            notes = Path(f"{path}.written")
             before = notes.stat().st_size if notes.exists() else 0
             writer = os.fork()
             if not writer:
@@ -203,20 +203,20 @@ def serve() -> None:
 
 
 def write(path: Any, notes: Any, numbers: Any) -> None:
-    """Keep one batch after another, and note each that is kept."""
-    told = os.open(notes, os.O_CREAT | os.O_APPEND | os.O_WRONLY)
-    with ScoreStore(path, FACTS) as kept:
+    """Add one batch after another, and write down the number of each that was added."""
+    log = os.open(notes, os.O_CREAT | os.O_APPEND | os.O_WRONLY)
+    with ScoreStore(path, CONDITIONS) as store:
         for number in numbers:
-            kept.keep(*batch(number))
-            os.write(told, f"{number:7}\n".encode())
+            store.add(*batch(number))
+            os.write(log, f"{number:7}\n".encode())
 
 
 @pytest.fixture(scope="module")
 def forks() -> Any:
-    """Return a function that hands lines to `serve`, in a process that forks in a millisecond, and waits."""
+    """Return a function that sends lines to `serve`, in a process that forks in a millisecond, and waits."""
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, [REPOSITORY]))}
     server = subprocess.Popen(
-        [sys.executable, "-c", "from tests.scoring.store import test_scores; test_scores.serve()"],
+        [sys.executable, "-c", "from tests.scoring.store import test_score_store; test_score_store.serve()"],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment,
     )  # fmt: skip
 
@@ -234,53 +234,53 @@ def forks() -> Any:
     answers.close()
 
 
-def test_a_writer_killed_at_any_moment_loses_one_batch_at_most_and_breaks_nothing(path: Any, forks: Any) -> None:
+def test_a_killed_writer_loses_one_batch_at_most_and_damages_nothing(path: Any, forks: Any) -> None:
     draw = random.Random(5)
-    kept, notes = 0, Path(f"{path}.told")
+    kept, notes = 0, Path(f"{path}.written")
     for death in range(20):
         # Every fourth dies while it opens the store, or soon after.
         forks(f"{path} {kept} 1000000 {death % 4 and draw.randrange(1, 9)} {draw.uniform(0, 0.005)}")
-        told = int(notes.read_text().split()[-1]) + 1 if notes.exists() and notes.read_text() else 0
-        there = known_of(path, range(kept, told + 2))
+        written = int(notes.read_text().split()[-1]) + 1 if notes.exists() and notes.read_text() else 0
+        there = stored_pairs(path, range(kept, written + 2))
         kept += there.index(0)
         assert there == sorted(there, reverse=True)
-        assert set(there) <= {0, 16}  # a batch is there whole or not at all
-        assert told <= kept <= told + 1
-    assert not maintenance.check(path)
+        assert set(there) <= {0, 16}  # a batch is stored completely or not at all
+        assert written <= kept <= written + 1
+    assert not maintenance.find_errors(path)
     assert kept > 20
-    assert known_of(path, range(kept)) == [16] * kept
+    assert stored_pairs(path, range(kept)) == [16] * kept
 
 
-def test_processes_share_a_store_from_its_first_moment_on(path: Any, forks: Any) -> None:
+def test_several_processes_may_create_and_write_one_store(path: Any, forks: Any) -> None:
     ended = forks(*(f"{path} {first} {first + 40} 0 never" for first in (0, 20, 40, 60)))
     assert ended == ["0"] * 4
-    assert not maintenance.check(path)
-    assert known_of(path, range(101)) == [16] * 100 + [0]
+    assert not maintenance.find_errors(path)
+    assert stored_pairs(path, range(101)) == [16] * 100 + [0]
 
 
-def test_a_log_that_a_dead_writer_left_behind_is_taken_in_and_goes_with_its_file_only(path: Any, forks: Any) -> None:
+def test_the_log_of_a_killed_writer_is_recovered_with_its_own_file_only(path: Any, forks: Any) -> None:
     forks(f"{path} 0 1000000 5 0")
     log = path.with_name(path.name + "-wal")
     logged = log.read_bytes()
-    assert knows(path, 0) == 16
+    assert stored_pairs_of(path, 0) == 16
     path.write_bytes(b"")
     log.write_bytes(logged)
     refusal(path, "is damaged, or not a store at all (it is empty, and its log is not): move the file away")
-    assert log.read_bytes() == logged  # SQLite alone would have thrown it away
+    assert log.read_bytes() == logged  # SQLite alone would have discarded it
 
 
-# --- what is damaged
+# --- damage
 
 
 @pytest.fixture(scope="module")
-def sound(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    return filled(tmp_path_factory.mktemp("sound") / "scores.sqlite", batches=40).read_bytes()
+def intact(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    return filled(tmp_path_factory.mktemp("intact") / "scores.sqlite", batches=40).read_bytes()
 
 
-def finds_nothing_false(path: Any) -> Any:
-    """Return what is known of the 40 batches; whatever is told of the file, no score is wrong."""
+def pairs_read_correctly(path: Any) -> Any:
+    """Return how many pairs of the 40 batches are found, -1 if the file is refused; no score is wrong."""
     try:
-        return sum(known_of(path, range(40)))
+        return sum(stored_pairs(path, range(40)))
     except EvalkitError:
         refusal(path)
         return -1
@@ -290,59 +290,59 @@ def finds_nothing_false(path: Any) -> Any:
 @settings(max_examples=40, deadline=None)
 @given(at=st.floats(0, 1), garbage=st.binary(min_size=1, max_size=5000))
 @example(at=0.109375, garbage=b"'\x80")
-def test_garbage_anywhere_in_the_file_never_becomes_a_score(
-    tmp_path_factory: pytest.TempPathFactory, sound: Any, at: Any, garbage: Any
+def test_garbage_in_the_file_is_never_returned_as_a_score(
+    tmp_path_factory: pytest.TempPathFactory, intact: Any, at: Any, garbage: Any
 ) -> None:
     path = tmp_path_factory.mktemp("damaged") / "scores.sqlite"
-    start = int(at * (len(sound) - len(garbage))) if len(garbage) < len(sound) else 0
-    path.write_bytes(sound[:start] + garbage + sound[start + len(garbage) :])
-    finds_nothing_false(path)
+    start = int(at * (len(intact) - len(garbage))) if len(garbage) < len(intact) else 0
+    path.write_bytes(intact[:start] + garbage + intact[start + len(garbage) :])
+    pairs_read_correctly(path)
 
 
 @settings(max_examples=30, deadline=None)
 @given(share=st.floats(0.001, 0.999))
-def test_a_file_cut_short_is_told(tmp_path_factory: pytest.TempPathFactory, sound: Any, share: Any) -> None:
+def test_a_truncated_file_is_refused(tmp_path_factory: pytest.TempPathFactory, intact: Any, share: Any) -> None:
     path = tmp_path_factory.mktemp("cut") / "scores.sqlite"
-    path.write_bytes(sound[: int(len(sound) * share)])
-    assert finds_nothing_false(path) == -1
+    path.write_bytes(intact[: int(len(intact) * share)])
+    assert pairs_read_correctly(path) == -1
 
 
 @pytest.mark.parametrize(("first", "last"), [(0, 4096), (3, 5)], ids=["zeroed", "emptied"])
-def test_no_page_of_a_file_can_be_lost_in_silence(path: Any, sound: Any, first: Any, last: Any) -> None:
-    pages = range(0, len(sound), 4096)
+def test_the_loss_of_any_page_is_detected(path: Any, intact: Any, first: Any, last: Any) -> None:
+    pages = range(0, len(intact), 4096)
     assert len(pages) > 5
     for start in pages:
         # https://www.sqlite.org/fileformat.html: bytes 3 and 4 of a page count its cells; the first begins at byte 100.
         at = start + first + (100 if first and not start else 0)
-        path.write_bytes(sound[:at] + bytes(last - first) + sound[at + last - first :])
-        assert finds_nothing_false(path) == -1
+        path.write_bytes(intact[:at] + bytes(last - first) + intact[at + last - first :])
+        assert pairs_read_correctly(path) == -1
 
 
-def test_a_batch_that_slipped_under_another_space_is_told(path: Any) -> None:
+def test_a_batch_in_the_wrong_space_is_detected(path: Any) -> None:
     filled(path, 1)
-    filled(path, 1, FACTS | {"precision": "fp32"})
+    filled(path, 1, CONDITIONS | {"precision": "fp32"})
     change(path, "UPDATE batches SET space = 1 WHERE id = 2")
     refusal(path, "batch 2 does not fit its checksum")
 
 
-def test_garbage_is_told_and_left_where_it_is(path: Any) -> None:
+def test_a_file_of_garbage_is_refused_and_not_changed(path: Any) -> None:
     path.write_bytes(b"\x00garbage\xff" * 1000)
     refusal(path, "is damaged, or not a store at all (file is not a database)", "move the file away")
     assert path.read_bytes() == b"\x00garbage\xff" * 1000
 
 
-def test_a_changed_score_is_found_and_its_space_can_be_pruned(path: Any) -> None:
+def test_a_changed_score_is_detected_and_its_space_can_be_pruned(path: Any) -> None:
     filled(path)
-    filled(path, 1, FACTS | {"precision": "fp32"})
+    filled(path, 1, CONDITIONS | {"precision": "fp32"})
     data, blob = path.read_bytes(), batch(7)[1].tobytes()[:4]
     assert data.count(blob) == 1
     path.write_bytes(data.replace(blob, b"\x00\x00\x80\x3f"))  # 1.0: nothing that SQLite would notice
-    digest = next(space.digest for space in maintenance.contents(path) if space.facts["precision"] == "fp16")
+    digest = next(space.digest for space in maintenance.list_spaces(path) if space.conditions["precision"] == "fp16")
     refusal(path, "batch 8 does not fit its checksum", f"store prune --space {digest[:12]} --path {path}`")
-    assert maintenance.check(path) == (f"space {digest[:12]}: 1 batches do not fit their checksums",)
+    assert maintenance.find_errors(path) == (f"space {digest[:12]}: 1 batches do not fit their checksums",)
     maintenance.prune(path, space=digest[:12])
-    assert not maintenance.check(path)
-    assert (knows(path, 0), knows(path, 0, FACTS | {"precision": "fp32"})) == (0, 16)
+    assert not maintenance.find_errors(path)
+    assert (stored_pairs_of(path, 0), stored_pairs_of(path, 0, CONDITIONS | {"precision": "fp32"})) == (0, 16)
 
 
 def change(path: Any, *statements: Any) -> None:
@@ -363,7 +363,7 @@ def change(path: Any, *statements: Any) -> None:
         ("UPDATE batches SET records = 'text' WHERE id = 3", "batch 3 does not fit its checksum"),
     ],
 )
-def test_a_file_that_is_no_store_of_ours_is_refused(path: Any, statement: Any, words: Any) -> None:
+def test_a_database_that_is_not_a_store_is_refused(path: Any, statement: Any, words: Any) -> None:
     filled(path)
     change(path, statement)
     before = path.read_bytes()
@@ -371,25 +371,25 @@ def test_a_file_that_is_no_store_of_ours_is_refused(path: Any, statement: Any, w
     assert path.read_bytes() == before or "checksum" in words
 
 
-def test_a_database_of_another_program_is_not_touched(path: Any) -> None:
+def test_a_database_of_another_program_is_not_changed(path: Any) -> None:
     change(path, "CREATE TABLE bookmarks (url TEXT)")
     before = path.read_bytes()
     refusal(path, "is a database of another program, not a score store of evalkit: name another file with store=")
     assert path.read_bytes() == before
 
 
-def test_a_description_that_does_not_fit_is_found(path: Any) -> None:
+def test_a_description_that_does_not_match_its_digest_is_detected(path: Any) -> None:
     filled(path, 1)
     change(path, "UPDATE spaces SET described = '[]', used_s = 'long ago'")
-    assert maintenance.contents(path)[0].facts == {}
-    assert "what it describes does not fit its SHA-256" in maintenance.check(path)[0]
-    assert knows(path, 0) == 16  # its scores are under the digest, which is whole
+    assert maintenance.list_spaces(path)[0].conditions == {}
+    assert "what it describes does not fit its SHA-256" in maintenance.find_errors(path)[0]
+    assert stored_pairs_of(path, 0) == 16  # its scores are found by the digest, which is intact
 
 
-# --- where it cannot be
+# --- unusable paths and full disks
 
 
-def test_a_folder_in_the_way_and_a_file_in_place_of_a_folder_are_told(tmp_path: Path) -> None:
+def test_a_path_that_is_a_folder_or_below_a_file_is_refused(tmp_path: Path) -> None:
     refusal(tmp_path, "cannot be read and written (unable to open database file, SQLITE_CANTOPEN", "store=FILE")
     (tmp_path / "file").touch()
     refusal(tmp_path / "file" / "scores.sqlite", "cannot be read and written (", "store=FILE")
@@ -398,16 +398,16 @@ def test_a_folder_in_the_way_and_a_file_in_place_of_a_folder_are_told(tmp_path: 
 UNPRIVILEGED = f"""
 import sys
 from pathlib import Path
-from evalkit.scoring.store.scores import EvalkitError, ScoreStore
+from evalkit.scoring.store.score_store import EvalkitError, ScoreStore
 for path in sys.argv[1:]:
     try:
-        ScoreStore(Path(path), {FACTS})
+        ScoreStore(Path(path), {CONDITIONS})
     except EvalkitError as error:
         print(error)
 """
 
 
-def test_a_store_that_may_not_be_read_or_written_is_told(tmp_path: Path, path: Any) -> None:
+def test_a_store_without_permission_to_read_or_write_is_refused(tmp_path: Path, path: Any) -> None:
     filled(path, 1)
     paths = []
     for file_mode, folder_mode in ((0o000, 0o755), (0o444, 0o755), (0o644, 0o555), (None, 0o555)):
@@ -418,8 +418,8 @@ def test_a_store_that_may_not_be_read_or_written_is_told(tmp_path: Path, path: A
             shutil.copy(path, folder)
             paths[-1].chmod(file_mode)
         folder.chmod(folder_mode)
-    paths.append(folder / "evalkit" / "scores.sqlite")  # a home that is read-only: no folder can be made in it
-    # The superuser may do everything, unless it gives that up.
+    paths.append(folder / "evalkit" / "scores.sqlite")  # no folder can be created in a read-only one
+    # The superuser ignores permissions unless these capabilities are dropped.
     drop = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if os.geteuid() == 0 else []
     if drop and not shutil.which("setpriv"):
         pytest.skip("runs as the superuser, and there is no setpriv")
@@ -433,18 +433,16 @@ def test_a_store_that_may_not_be_read_or_written_is_told(tmp_path: Path, path: A
         assert sentence.endswith("): name another file with store=FILE, or go without with store=off")
 
 
-def test_a_network_file_system_is_refused_by_its_name(
-    path: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_network_file_system_is_refused(path: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     device = tmp_path.stat().st_dev
     line = "36 35 {}:{} / /home rw,noatime master:1 - {} server:/home rw\n"
     mounts = tmp_path / "mountinfo"
     mounts.write_text(line.format(0, 99999, "nfs") + line.format(os.major(device), os.minor(device), "ext4"))
-    assert file._network_file_system(tmp_path, mounts) is None
+    assert database._network_file_system(tmp_path, mounts) is None
     mounts.write_text(line.format(os.major(device), os.minor(device), "nfs4"))
-    assert file._network_file_system(tmp_path, mounts) == "nfs4"
-    assert file._network_file_system(tmp_path, tmp_path / "none") is None
-    monkeypatch.setattr(scores, "_network_file_system", lambda folder: "nfs4")
+    assert database._network_file_system(tmp_path, mounts) == "nfs4"
+    assert database._network_file_system(tmp_path, tmp_path / "none") is None
+    monkeypatch.setattr(database, "_network_file_system", lambda folder: "nfs4")
     refusal(path, "where SQLite's write-ahead log does not work (nfs4): name a file on a local disk with store=")
 
 
@@ -461,58 +459,59 @@ def full_disk(tmp_path: Path) -> Any:
 
 
 def fill(path: Any) -> Any:
-    """Keep batches until there is no room; return how many are kept, and what was told."""
-    with ScoreStore(path, FACTS) as kept:
+    """Add batches until the disk is full; return how many were added, and the message."""
+    with ScoreStore(path, CONDITIONS) as store:
         for number in count():
             try:
-                kept.keep(*batch(number))
+                store.add(*batch(number))
             except EvalkitError as error:
                 with pytest.raises(EvalkitError):
-                    kept.keep(*batch(number, 10_000))
+                    store.add(*batch(number, 10_000))
                 return number, str(error)
     raise AssertionError
 
 
-def test_a_full_disk_is_told_and_what_was_kept_stays(full_disk: Any) -> None:
+def test_on_a_full_disk_what_was_stored_remains(full_disk: Any) -> None:
     path, filler = full_disk / "scores.sqlite", full_disk / "filler"
     filler.write_bytes(bytes(100_000))
-    kept, told = fill(path)
-    assert told.startswith(f"the disk of the score store {path} is full, and what was kept before stays: make room")
+    kept, message = fill(path)
+    start = f"the disk of the score store {path} is full, and what was stored before remains: free some space"
+    assert message.startswith(start)
     filler.unlink()
     assert kept > 20
-    assert known_of(path, range(kept)) == [16] * kept
-    assert not maintenance.check(path)
-    assert knows(filled(path, kept + 1), kept) == 16  # there is room again
+    assert stored_pairs(path, range(kept)) == [16] * kept
+    assert not maintenance.find_errors(path)
+    assert stored_pairs_of(filled(path, kept + 1), kept) == 16  # it can be written again
 
 
-def test_a_limit_on_the_size_of_files_is_told_and_what_was_kept_stays(path: Any) -> None:
+def test_at_a_limit_on_file_sizes_what_was_stored_remains(path: Any) -> None:
     resource = pytest.importorskip("resource")
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, limits[1]))
     try:
-        kept, told = fill(path)
+        kept, message = fill(path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert str(path) in told
-    assert "store=off" in told
+    assert str(path) in message
+    assert "store=off" in message
     assert kept > 20
-    assert known_of(path, range(kept)) == [16] * kept
+    assert stored_pairs(path, range(kept)) == [16] * kept
 
 
-def test_a_store_that_another_process_does_not_let_go_of_is_told(path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_that_another_process_has_locked_is_refused(path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     filled(path, 1)
-    monkeypatch.setattr(scores, "_BUSY_S", 0.05)
+    monkeypatch.setattr(database, "_BUSY_TIMEOUT_S", 0.05)
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     refusal(path, "has been locked by another process for 0 s: wait for it")
     other.close()
-    assert knows(path, 0) == 16
+    assert stored_pairs_of(path, 0) == 16
 
 
-# --- where it is, and what is in it
+# --- the path, and the command `evalkit store`
 
 
-def test_the_store_lies_in_the_cache_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_store_is_in_the_cache_folder_by_default(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(sys, "platform", "linux")
     for name in ("EVALKIT_HOME", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
@@ -540,14 +539,14 @@ def run(path: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixtur
 
 def two_spaces(path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Twenty batches of fp16 used 40 days ago, ten of fp32 used now."""
-    monkeypatch.setattr(scores, "_now_s", lambda: int(time.time()) - 40 * 86400)
+    monkeypatch.setattr(score_store, "now_s", lambda: int(time.time()) - 40 * 86400)
     filled(path)
     monkeypatch.undo()
     monkeypatch.setenv("EVALKIT_HOME", str(path.parent))
-    filled(path, 10, FACTS | {"precision": "fp32"})
+    filled(path, 10, CONDITIONS | {"precision": "fp32"})
 
 
-def test_the_command_shows_what_is_kept(path: Any, run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_shows_the_spaces(path: Any, run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     two_spaces(path, monkeypatch)
     code, (head, first, second) = run()
     assert code == 0
@@ -558,7 +557,7 @@ def test_the_command_shows_what_is_kept(path: Any, run: Any, monkeypatch: pytest
     assert "precision=fp16 device=cuda attention=packed, flash max_length=512 truncation=only_second" in second
 
 
-def test_pruning_removes_what_was_asked_for_and_gives_the_room_back(
+def test_pruning_removes_the_selected_spaces_and_frees_disk_space(
     path: Any, run: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     two_spaces(path, monkeypatch)
@@ -568,12 +567,12 @@ def test_pruning_removes_what_was_asked_for_and_gives_the_room_back(
     assert (code, len(lines)) == (0, 2)
     assert lines[0].startswith("removed 320 pairs from 1 space, ")
     assert path.stat().st_size < before
-    assert (knows(path, 0), knows(path, 0, FACTS | {"precision": "fp32"})) == (0, 16)
+    assert (stored_pairs_of(path, 0), stored_pairs_of(path, 0, CONDITIONS | {"precision": "fp32"})) == (0, 16)
     filled(path, 1)
-    digest = next(space.digest for space in maintenance.contents(path) if space.pairs == 16)
+    digest = next(space.digest for space in maintenance.list_spaces(path) if space.pairs == 16)
     assert run("prune", "--space", digest[:6])[1][0].startswith("removed 16 pairs from 1 space")
     assert run("prune", "--all")[1][0].startswith("removed 160 pairs from 1 space")
-    assert maintenance.contents(path) == ()
+    assert maintenance.list_spaces(path) == ()
 
 
 def test_indexes_are_shown_and_pruned_with_the_scores(path: Any, run: Any) -> None:
@@ -594,14 +593,14 @@ def test_indexes_are_shown_and_pruned_with_the_scores(path: Any, run: Any) -> No
     assert removed == "removed 1 index, 1.0 MB"
     old = min(there, key=lambda folder: -there[folder])
     assert index.startswith(f"  {old.name}  1.0 MB, last used ")
-    run("prune", "--space", maintenance.contents(path)[0].digest)
-    assert len(cache.list_entries(path.parent / "first_stage")) == 1
+    run("prune", "--space", maintenance.list_spaces(path)[0].digest)
+    assert len(cache.contents(path.parent / "first_stage")) == 1
     keep("new again", 0)
     assert run("prune", "--all")[1][1] == "removed 2 indexes, 2.0 MB"
     assert not any((path.parent / "first_stage").iterdir())
 
 
-def test_an_index_that_is_read_is_used(path: Any) -> None:
+def test_reading_an_index_updates_its_time_of_use(path: Any) -> None:
     kept = Cache(path.parent / "first_stage", is_shared=True)
     for _ in range(2):
         kept.get_or_create("bm25", {}, {"d": "x"}, lambda: None, lambda _: {"a": np.zeros(9)}, lambda _: None)
@@ -610,15 +609,15 @@ def test_an_index_that_is_read_is_used(path: Any) -> None:
         os.utime(index.folder / "manifest.json", (0, 0))
 
 
-def test_a_space_pruned_under_a_running_writer_comes_back_with_its_next_batch(path: Any) -> None:
-    with ScoreStore(path, FACTS) as kept:
-        kept.keep(*batch(0))
+def test_a_space_that_is_pruned_during_a_run_is_created_again(path: Any) -> None:
+    with ScoreStore(path, CONDITIONS) as store:
+        store.add(*batch(0))
         maintenance.prune(path)
-        kept.keep(*batch(1))
-    assert (knows(path, 0), knows(path, 1)) == (0, 16)
+        store.add(*batch(1))
+    assert (stored_pairs_of(path, 0), stored_pairs_of(path, 1)) == (0, 16)
 
 
-def test_checking_ends_with_0_if_all_is_well_and_with_1_if_not(path: Any, run: Any) -> None:
+def test_the_check_ends_with_exit_code_0_for_an_intact_store_and_1_for_a_damaged_one(path: Any, run: Any) -> None:
     assert run("check") == (0, [f"there is no score store at {path} yet"])
     filled(path)
     assert run("check") == (0, [f"{path}: all scores are intact"])
@@ -628,13 +627,13 @@ def test_checking_ends_with_0_if_all_is_well_and_with_1_if_not(path: Any, run: A
     assert line.endswith(": 3 batches do not fit their checksums")
 
 
-def test_texts_in_a_store_cannot_steer_the_terminal(path: Any, run: Any) -> None:
-    filled(path, 1, FACTS | {"model": "\x1b[2J\nred"})
+def test_control_characters_in_a_store_are_escaped(path: Any, run: Any) -> None:
+    filled(path, 1, CONDITIONS | {"model": "\x1b[2J\nred"})
     assert "model=\\u001b[2J\\nred" in run()[1][1]
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         ("prune", "store prune takes one of --older-than DAYS, --space ID and --all"),
         ("prune --all --space x", "store prune takes one of"),
@@ -647,8 +646,8 @@ def test_texts_in_a_store_cannot_steer_the_terminal(path: Any, run: Any) -> None
         ("purge", "invalid choice: 'purge'"),
     ],
 )
-def test_a_wrong_command_is_told_and_removes_nothing(path: Any, run: Any, arguments: Any, told: Any) -> None:
+def test_wrong_arguments_are_refused_and_remove_nothing(path: Any, run: Any, arguments: Any, message: Any) -> None:
     filled(path, 1)
-    with pytest.raises(EvalkitError, match=told):
+    with pytest.raises(EvalkitError, match=message):
         run(*arguments.split())
-    assert knows(path, 0) == 16
+    assert stored_pairs_of(path, 0) == 16
