@@ -26,6 +26,19 @@ from tests.helpers.command_line import run_here
 from tests.helpers.web import File, of_model, serving
 
 COMMIT, NEXT = "c" * 40, "d" * 40
+SCRIPT = """
+import json, sys, torch
+from evalkit.errors import EvalkitError
+from evalkit.scoring.device import PRECISIONS
+from evalkit.scoring.loading.pretrained import load_classifier
+told = {}
+for name in sys.argv[1:]:
+    try:
+        told[name] = load_classifier(name, None, torch.device("cpu"), PRECISIONS["fp32"], "reranker.model").revision
+    except EvalkitError as error:
+        told[name] = str(error)
+print(json.dumps(told))
+"""
 
 
 def model(name: str, folder: Path, commit: str = COMMIT, **odd: dict[str, Any]) -> dict[str, File]:
@@ -37,11 +50,18 @@ def model(name: str, folder: Path, commit: str = COMMIT, **odd: dict[str, Any]) 
     }
 
 
-def load(name: str) -> str:
-    try:
-        return load_classifier(name, None, torch.device("cpu"), PRECISIONS["fp32"], "reranker.model").revision or ""
-    except EvalkitError as error:
-        return str(error)
+def load(names: list[str], home: Path, address: str) -> Any:
+    """Load models in a process whose hub is at `address`; return the revision of each, or why it was refused."""
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, *names], env=os.environ | hub(home, address),
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return json.loads(done.stdout)
+
+
+def hub(home: Path, address: str) -> dict[str, str]:
+    return {"HF_ENDPOINT": address, "HF_HOME": str(home), "HF_HUB_OFFLINE": "0", "NO_PROXY": "127.0.0.1",
+            "no_proxy": "127.0.0.1", "HF_HUB_DISABLE_XET": "1"}  # fmt: skip
 
 
 @pytest.fixture
@@ -66,7 +86,7 @@ def use_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], 
 
 
 def test_a_download_that_breaks_or_is_another_file_is_refused_and_a_whole_one_is_known_by_its_commit(
-    bert_folder: Path, use_hub: Callable[[str], None]
+    bert_folder: Any, tmp_path: Path
 ) -> None:
     weights = (bert_folder / "model.safetensors").read_bytes()
     files = {
@@ -77,8 +97,7 @@ def test_a_download_that_breaks_or_is_another_file_is_refused_and_a_whole_one_is
     }
     names = ["acme/whole", "acme/cut", "acme/garbage", "acme/flipped", "acme/none"]
     with serving(files) as (address, _):
-        use_hub(address)
-        told = {name: load(name) for name in names}
+        told = load(names, tmp_path, address)
         files |= model("acme/cut", bert_folder)
         assert told.pop("acme/whole") == COMMIT
         assert "peer closed connection" in told["acme/cut"]
@@ -94,7 +113,7 @@ def test_a_download_that_breaks_or_is_another_file_is_refused_and_a_whole_one_is
             )
             Path(rest.removesuffix(" to have it downloaded anew")).unlink()  # as it says
             files |= model(name, bert_folder)
-        again = {name: load(name) for name in names[1:4]}
+        again = load(names[1:4], tmp_path, address)
     assert again == dict.fromkeys(names[1:4], COMMIT)
 
 
@@ -122,22 +141,6 @@ def test_a_hub_models_scores_are_kept_by_its_commit_and_serve_without_a_network(
         assert run("next") == (NEXT, 0)
 
 
-def test_the_variables_of_the_hub_are_heeded(bert_folder: Path, tmp_path: Path) -> None:
-    """In a process of its own, since the library reads them when it is imported."""
-    script = """
-from evalkit.scoring.loading.model_config import check_classifier
-print(check_classifier("acme/small", None, "reranker.model"))
-"""
-    with serving(model("acme/small", bert_folder)) as (address, _):
-        hub = {"HF_ENDPOINT": address, "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "0", "NO_PROXY": "127.0.0.1",
-               "no_proxy": "127.0.0.1", "HF_HUB_DISABLE_XET": "1"}  # fmt: skip
-        done = subprocess.run(
-            [sys.executable, "-c", script], env=os.environ | hub, capture_output=True, text=True, check=True
-        )
-    assert done.stdout.strip() == COMMIT
-    assert list(tmp_path.glob("hub/models--acme--small/snapshots/*/config.json"))
-
-
 @contextmanager
 def hanging_up() -> Iterator[tuple[str, list[socket.socket]]]:
     """A server that closes each connection: yield its address and what has come in so far."""
@@ -160,16 +163,12 @@ def hanging_up() -> Iterator[tuple[str, list[socket.socket]]]:
         server.close()
 
 
-def test_a_model_in_the_cache_loads_at_once_where_the_hub_does_not_answer(
-    bert_folder: Path, use_hub: Callable[[str], None]
-) -> None:
+def test_a_model_in_the_cache_loads_at_once_where_the_hub_does_not_answer(bert_folder: Any, tmp_path: Path) -> None:
     """Each optional file that it does not have was asked for again and again: 157 seconds."""
     with serving(model("acme/small", bert_folder)) as (address, _):
-        use_hub(address)
-        assert load("acme/small") == COMMIT
+        assert load(["acme/small"], tmp_path, address) == {"acme/small": COMMIT}
     with hanging_up() as (address, came):
-        use_hub(address)
-        assert load("acme/small") == COMMIT
+        assert load(["acme/small"], tmp_path, address) == {"acme/small": COMMIT}
     assert len(came) <= 2
 
 
@@ -201,7 +200,7 @@ def test_the_parts_of_an_embedding_model_come_from_the_hub_with_it(
     ],
 )
 def test_a_hub_model_whose_weights_have_another_format_says_which(
-    bert_folder: Path, use_hub: Callable[[str], None], file: str, message: str
+    bert_folder: Any, tmp_path: Path, file: Any, message: Any
 ) -> None:
     files = model("acme/odd", bert_folder)
     for path in [path for path in files if path.endswith("model.safetensors")]:
@@ -209,9 +208,8 @@ def test_a_hub_model_whose_weights_have_another_format_says_which(
     listed = {"id": "acme/odd", "sha": COMMIT, "siblings": [{"rfilename": "config.json"}, {"rfilename": file}]}
     files[f"/api/models/acme/odd/revision/{COMMIT}"] = File(json.dumps(listed).encode())
     with serving(files) as (address, _):
-        use_hub(address)
-        told = load("acme/odd")
-    assert told.startswith(f"reranker.model=acme/odd: {message}")
+        told = load(["acme/odd"], tmp_path, address)
+    assert told["acme/odd"].startswith(f"reranker.model=acme/odd: {message}")
 
 
 # --- a cache that was filled before, and no network
