@@ -7,7 +7,6 @@ from pydantic import AfterValidator, AllowInfNan, Field, Strict, TypeAdapter, Va
 
 from evalkit.boundary.text import escape_id, quoted
 
-
 T = TypeVar("T")
 
 Number = Annotated[float, Strict(), AllowInfNan(False)]

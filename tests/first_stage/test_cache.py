@@ -233,7 +233,7 @@ def test_unasked_no_large_part_of_the_disk_is_taken(tmp_path: Path, capsys: pyte
     free = shutil.disk_usage(tmp_path).free
     place = cache.Cache(tmp_path / "cache", is_shared=True)
     huge = np.broadcast_to(np.zeros(1), (free // 8 // 5,))  # a fifth of what is free, of one zero
-    got = place.get(
+    got = place.get_or_create(
         "test", {}, {"d": "text"}, lambda: huge, lambda array: {"huge": array}, lambda arrays: arrays["huge"]
     )
     assert got.value is huge

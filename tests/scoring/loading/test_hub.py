@@ -14,13 +14,13 @@ from typing import Any
 
 import pytest
 import torch
+from evalkit.scoring.loading.model_location import short_name
 from huggingface_hub import constants
 
 from evalkit.errors import EvalkitError
 from evalkit.scoring.device import PRECISIONS
 from evalkit.scoring.loading import hub as hub_
-from evalkit.scoring.loading.model_config import check_classifier, check_encoder
-from evalkit.scoring.loading.model_place import short_name
+from evalkit.scoring.loading.model_checks import check_classifier, check_encoder
 from evalkit.scoring.loading.pretrained import load_classifier
 from tests.helpers.command_line import run_here
 from tests.helpers.web import File, of_model, serving
