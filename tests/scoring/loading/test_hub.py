@@ -282,8 +282,8 @@ def test_a_missing_record_of_an_optional_file_is_noted(cached: Any) -> None:
     place = cached(COMMIT, "main")
     (place / ".no_exist" / COMMIT / "modules.json").unlink()
     assert loaded(None).sbert_config.notes[1:] == (
-        "it is not known whether acme/small has modules.json, since the hub's cache has no record of it and the hub did "
-        "not answer: assumed not to exist",
+        "it is not known whether acme/small has modules.json, since the hub's cache has no record of it and the hub "
+        "did not answer: assumed not to exist",
     )
 
 
