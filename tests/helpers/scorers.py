@@ -54,7 +54,8 @@ def transformers_logits(
         queries, passages, truncation=rule, max_length=max_length, padding=True, return_tensors="pt", verbose=False
     )
     with torch.no_grad():
-        return model(**inputs).logits.flatten().numpy()
+        found: np.ndarray = model(**inputs).logits.flatten().numpy()
+    return found
 
 
 def copy_folder(folder: Path, to: Path) -> Path:

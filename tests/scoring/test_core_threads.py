@@ -70,11 +70,17 @@ def test_a_free_thread_takes_the_next_item_at_once() -> None:
 
 def test_time_in_which_several_cores_compute_is_counted_once(xlmr_folder: Any) -> None:
     """Two batches at the same time, each 0.2 s and more: the model's time is not above wall-clock time."""
-    scorer = load_scorer(xlmr_folder)
+    scorer: Any = load_scorer(xlmr_folder)
     runner, forward, both = scorer.runner, scorer.runner.model.forward, threading.Barrier(2)
     try:
         runner.core_threads.count = 2
-        runner.model.forward = lambda *inputs: (both.wait(10), time.sleep(0.2), forward(*inputs))[-1]
+
+        def slow(*inputs: Any) -> Any:
+            both.wait(10)
+            time.sleep(0.2)
+            return forward(*inputs)
+
+        runner.model.forward = slow
         pairs = scorer.tokenize(PAIRS)
         began = time.perf_counter()
         done = list(runner.run([pairs.batch([0]), pairs.batch([1])]))
@@ -97,10 +103,15 @@ def test_repeatable_logits_do_not_depend_on_the_number_of_cores(xlmr_folder: Any
 
 
 def test_all_cores_share_a_few_batches_unless_scores_are_to_be_repeatable(xlmr_folder: Any) -> None:
-    few = load_scorer(xlmr_folder)
+    few: Any = load_scorer(xlmr_folder)
     few.runner.core_threads.count = 1000
     threads, forward = [], few.runner.model.forward
-    few.runner.model.forward = lambda *inputs: threads.append(threading.current_thread()) or forward(*inputs)
+
+    def recorded(*inputs: Any) -> Any:
+        threads.append(threading.current_thread())
+        return forward(*inputs)
+
+    few.runner.model.forward = recorded
     quick = few.score(PAIRS).logits
     assert set(threads) == {threading.main_thread()}
     few.runner.core_threads.count = 2

@@ -40,7 +40,8 @@ class TracingCapture:
     """Captures forward passes with torch's tracer, and counts replays."""
 
     def __init__(self) -> None:
-        self.captured, self.replayed = [], []
+        self.captured: list[Any] = []
+        self.replayed: list[Any] = []
 
     def __call__(self, forward: Any) -> Any:
         logits = forward()
@@ -61,7 +62,7 @@ def scorer(request: pytest.FixtureRequest) -> Any:
 
 
 @pytest.fixture(scope="module")
-def traced(scorer: Any) -> tuple[GraphedModel, Traced]:
+def traced(scorer: Any) -> tuple[GraphedModel, TracingCapture]:
     packed = PackedModel(scorer.model, CPU, PRECISIONS["fp32"])
     packed.kernel = Kernel("masked", masked)
     capture = TracingCapture()
@@ -117,7 +118,7 @@ def test_batches_that_fit_no_shape_run_without_a_graph(scorer: Any, graphed: Any
 def test_a_batch_gets_the_smallest_shape_that_holds_it(lengths: Any) -> None:
     model = GraphedModel.__new__(GraphedModel)
     model._shapes = graph_shapes(65536)
-    batch = type("Batch", (), {"lengths": np.array(lengths, dtype=np.int32)})
+    batch: Any = type("Batch", (), {"lengths": np.array(lengths, dtype=np.int32)})
     shape = model._shape_for(batch)
     fits = [each for each in model._shapes if each.holds(len(lengths), sum(lengths))]
     assert shape == (fits[0] if fits and max(lengths) <= 512 else None)
@@ -127,7 +128,7 @@ def test_a_batch_gets_the_smallest_shape_that_holds_it(lengths: Any) -> None:
 
 
 def test_capture_warms_up_first_and_uses_one_stream_and_one_memory_pool(monkeypatch: pytest.MonkeyPatch) -> None:
-    log = []
+    log: list[Any] = []
 
     class Stream:
         def wait_stream(self, other: Any) -> None:
@@ -161,7 +162,12 @@ def test_capture_warms_up_first_and_uses_one_stream_and_one_memory_pool(monkeypa
     monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
     monkeypatch.setattr(torch.cuda, "graph", graph)
     capture = cuda_graphs._cuda_capture(torch.device("cuda", 1))
-    replay, logits = capture(lambda: log.append("forward") or torch.ones(1))
+
+    def forward() -> torch.Tensor:
+        log.append("forward")
+        return torch.ones(1)
+
+    replay, logits = capture(forward)
     replay()
     assert logits == 1
     assert log == [
@@ -182,7 +188,7 @@ def test_unsupported_devices_paths_and_kernels_are_refused(bert_folder: Any) -> 
 
 
 def test_graphs_that_do_not_fit_into_memory_are_an_error(graphed: Any) -> None:
-    def full(forward: Any) -> None:
+    def full(forward: Any) -> Any:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     with pytest.raises(EvalkitError, match=r"while CUDA graphs of up to 2048 tokens were recorded: lower .*false"):

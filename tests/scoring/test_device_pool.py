@@ -30,6 +30,7 @@ def test_worker_processes_give_the_logits_of_one_process_and_may_die(xlmr_folder
 
         killed, other = multiprocessing.active_children()
         killed.kill()
+        assert other.pid is not None
         one = scorer.score(PAIRS, runner=pool)
         assert one.logits.tobytes() == expected.tobytes()
 

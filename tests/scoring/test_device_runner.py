@@ -15,7 +15,8 @@ class SmallDevice:
     """A model on a device whose memory holds a batch of `tokens`."""
 
     def __init__(self, model: Any, tokens: Any) -> None:
-        self.model, self.tokens, self.device, self.refused = model, tokens, model.device, []
+        self.model, self.tokens, self.device = model, tokens, model.device
+        self.refused: list[Any] = []
 
     def inputs(self, batch: Any) -> Any:
         return self.model.inputs(batch)
@@ -66,7 +67,7 @@ def test_a_deterministic_scorer_never_splits_a_batch(xlmr_folder: Any) -> None:
 
 
 def test_an_error_that_is_not_about_memory_is_raised_unchanged(xlmr_folder: Any) -> None:
-    broken = load_scorer(xlmr_folder)
+    broken: Any = load_scorer(xlmr_folder)
 
     def forward(*inputs: Any) -> None:
         raise RuntimeError("device-side assert")

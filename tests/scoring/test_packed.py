@@ -74,7 +74,7 @@ def test_a_text_that_contains_the_padding_token_literally_gets_transformers_logi
 
 
 def test_attention_over_hidden_states_in_the_last_layer_gives_the_same_logits(folder: Any) -> None:
-    scorer = load_scorer(folder, path="packed")
+    scorer: Any = load_scorer(folder, path="packed")
     model = scorer.runner.model
     assert model.kernel.attend_states is not None
     over_states = scorer.score(PAIRS).logits

@@ -1,6 +1,7 @@
 """Prefetching keeps order and exceptions, and stops with its consumer."""
 
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -23,7 +24,13 @@ def test_items_keep_their_order_and_exceptions_reach_the_consumer() -> None:
 
 def test_prefetching_ends_when_its_consumer_stops() -> None:
     made = []
-    source = prefetch((made.append(i) or i for i in range(1000)), 2)
+
+    def numbers() -> Iterator[int]:
+        for i in range(1000):
+            made.append(i)
+            yield i
+
+    source: Any = prefetch(numbers(), 2)
     assert next(source) == 0
     source.close()
     assert len(made) < 10

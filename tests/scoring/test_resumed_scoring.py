@@ -14,12 +14,13 @@ def scorer(xlmr_folder: Any) -> Any:
 
 
 def test_unknown_logits_get_the_same_bits_as_without_known_ones(scorer: Any) -> None:
-    done = []
+    done: list[Any] = []
     whole = scorer.score(PAIRS, on_scored=done.append).logits
     known = np.full(len(PAIRS), np.nan, dtype=np.float32)
     for batch in done[::2]:
         known[batch.rows] = batch.logits
-    steps, again = [], []
+    steps: list[Any] = []
+    again: list[Any] = []
     rest = scorer.score(PAIRS, steps.append, known, again.append)
     assert rest.logits.tobytes() == whole.tobytes()
     assert rest.computed_pairs == np.isnan(known).sum() == sum(len(batch.rows) for batch in again)
@@ -31,7 +32,8 @@ def test_unknown_logits_get_the_same_bits_as_without_known_ones(scorer: Any) -> 
 def test_repeated_pairs_are_computed_once_if_scores_are_to_be_repeatable(scorer: Any) -> None:
     """In two batches their scores could differ in the last bit, while a store has one score for both."""
     texts = [*PAIRS, *PAIRS[::-1]]
-    done, steps = [], []
+    done: list[Any] = []
+    steps: list[Any] = []
     once = scorer.score(texts, steps.append, on_scored=done.append, repeatable=True)
     assert once.computed_pairs == len(set(PAIRS)) == len(np.concatenate([batch.rows for batch in done]))
     assert sum(steps) == len(texts)
@@ -42,13 +44,13 @@ def test_repeated_pairs_are_computed_once_if_scores_are_to_be_repeatable(scorer:
 
 def test_a_resumed_run_with_repeated_pairs_gets_the_same_bits(scorer: Any) -> None:
     texts = [*PAIRS, *PAIRS[::-1]]
-    done = []
+    done: list[Any] = []
     whole = scorer.score(texts, on_scored=done.append, repeatable=True).logits
-    kept = {}
+    kept: dict[Any, Any] = {}
     for batch in done[:2]:
         kept |= {texts[row]: logit for row, logit in zip(batch.rows, batch.logits, strict=True)}
     known = np.array([kept.get(pair, np.nan) for pair in texts], dtype=np.float32)
-    again = []
+    again: list[Any] = []
     assert (
         scorer.score(texts, known_logits=known, on_scored=again.append, repeatable=True).logits.tobytes()
         == whole.tobytes()

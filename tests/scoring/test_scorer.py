@@ -79,7 +79,7 @@ def test_exchanging_query_and_passage_changes_the_score(scorer: Any) -> None:
 @pytest.mark.parametrize("path", ["packed", "padded"])
 def test_token_types_are_passed_to_bert(bert_folder: Any, path: Any) -> None:
     """Without them, the passage looks like a part of the query, and the logits differ."""
-    scorer = load_scorer(bert_folder, path=path)
+    scorer: Any = load_scorer(bert_folder, path=path)
     with_types = scorer.score(PAIRS[:4]).logits
     scorer.runner.model._use_types = False
     assert np.abs(scorer.score(PAIRS[:4]).logits - with_types).max() > 1e-3
@@ -104,7 +104,7 @@ def test_tokens_padding_and_truncated_pairs_are_counted(bert_folder: Any) -> Non
 
 
 def test_progress_adds_up_to_all_pairs(scorer: Any) -> None:
-    steps = []
+    steps: list[Any] = []
     scorer.score(PAIRS, steps.append)
     assert len(steps) > 1
     assert sum(steps) == len(PAIRS)

@@ -154,6 +154,7 @@ def test_the_self_check_compares_packed_and_padded_with_transformers_own_call(
     bert_folder: Any,
 ) -> None:
     checked = built(bert_folder).self_check
+    assert checked is not None
     assert checked.ways == ("packed, in a batch", "packed, alone", "padded, in a batch", "by transformers' own call")
     assert 0 <= checked.largest_difference < 1e-5 < checked.tolerance
 
@@ -166,7 +167,9 @@ def test_an_error_in_the_packed_path_is_refused_with_the_padded_path_as_advice(
     sentence = refusal(bert_folder)
     assert "BertForSequenceClassification scores one pair in different ways" in sentence
     assert sentence.endswith("the packed path does not compute what this model does: use reranker.path=padded")
-    assert built(bert_folder, path="padded").self_check.ways[0] == "padded, in a batch"
+    checked = built(bert_folder, path="padded").self_check
+    assert checked is not None
+    assert checked.ways[0] == "padded, in a batch"
 
 
 @pytest.mark.parametrize("kind", ["fnet", "convbert", "nystromformer"])
@@ -194,6 +197,7 @@ def test_the_self_check_can_be_switched_off_which_is_recorded(make: Any, bert_fo
 
 def test_time_of_the_checks_is_separate_from_loading_time(bert_folder: Any) -> None:
     one = built(bert_folder)
+    assert one.self_check is not None
     assert one.check_s == one.pretrained.check_s + one.self_check.seconds > 0
     assert built(bert_folder, self_check=False).check_s == pytest.approx(0, abs=one.check_s)
 

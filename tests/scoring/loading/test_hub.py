@@ -14,13 +14,13 @@ from typing import Any
 
 import pytest
 import torch
-from evalkit.scoring.loading.model_location import short_name
 from huggingface_hub import constants
 
 from evalkit.errors import EvalkitError
 from evalkit.scoring.device import PRECISIONS
 from evalkit.scoring.loading import hub as hub_
 from evalkit.scoring.loading.model_checks import check_classifier, check_encoder
+from evalkit.scoring.loading.model_location import short_name
 from evalkit.scoring.loading.pretrained import load_classifier
 from tests.helpers.command_line import run_here
 from tests.helpers.web import File, of_model, serving
@@ -302,9 +302,9 @@ def test_a_download_that_was_interrupted_is_said_to_be(cached: Any) -> None:
 def test_what_a_cache_does_not_know_of_is_said(cached: Any) -> None:
     place = cached(COMMIT, "main")
     (place / ".no_exist" / COMMIT / "modules.json").unlink()
-    assert loaded(None).files.notes[1:] == (
-        "the hub's cache does not say whether acme/small has modules.json, and the hub did not answer: taken "
-        "as not there",
+    assert loaded(None).sbert_config.notes[1:] == (
+        "it is not known whether acme/small has modules.json, since the hub's cache has no record of it and the hub "
+        "did not answer: assumed not to exist",
     )
 
 

@@ -520,7 +520,7 @@ def test_the_folder_of_one_part_of_a_model_is_refused(embedder: Any) -> None:
     modules(("Transformer", "0_Transformer"), ("Pooling", "1_Pooling"))(whole)
     assert "has its transformer in 0_Transformer, as old versions" in refused(dense(whole))
     told = refused(dense(whole / "0_Transformer", pooling="mean"))
-    assert "this is one part of the model in whole, whose modules.json names it; save that model anew" in told
+    assert "this is one part of the model in whole, whose modules.json names it; save that model again" in told
 
 
 @pytest.mark.parametrize("kind", ["reranker", "embedder"])
@@ -644,7 +644,7 @@ def test_logits_are_those_of_sentence_transformers(reranker: Any, sentence_trans
 
 
 def test_a_trial_reports_settings_that_contradict_the_folder() -> None:
-    class Trial:
+    class Contradicting:
         slice = DATA
         unjudged_at_10 = {"first_stage": 0.0, "reranked": 0.0}  # noqa: RUF012
         effective = {  # noqa: RUF012

@@ -594,7 +594,7 @@ def test_indexes_are_shown_and_pruned_with_the_scores(path: Any, run: Any) -> No
     old = min(there, key=lambda folder: -there[folder])
     assert index.startswith(f"  {old.name}  1.0 MB, last used ")
     run("prune", "--space", maintenance.list_spaces(path)[0].digest)
-    assert len(cache.contents(path.parent / "first_stage")) == 1
+    assert len(cache.list_entries(path.parent / "first_stage")) == 1
     keep("new again", 0)
     assert run("prune", "--all")[1][1] == "removed 2 indexes, 2.0 MB"
     assert not any((path.parent / "first_stage").iterdir())
