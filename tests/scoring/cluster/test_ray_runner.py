@@ -108,7 +108,8 @@ def test_the_error_of_a_worker_is_raised_with_its_message() -> None:
 
 def test_batches_are_grouped_in_order() -> None:
     batches: Any = iter("abcde")
-    assert list(block_format.group_batches(batches, 2)) == [["a", "b"], ["c", "d"], ["e"]]
+    found: list[Any] = list(block_format.group_batches(batches, 2))
+    assert found == [["a", "b"], ["c", "d"], ["e"]]
 
 
 # --- planning without weights -----------------------------------------------------------------------------------------
@@ -221,12 +222,6 @@ def test_more_workers_than_fit_are_refused(settings: Any, resources: Any, messag
         count_workers(settings, resources)
 
 
-def as_dict(settings: Any) -> dict[str, Any]:
-    found = OmegaConf.to_container(settings)
-    assert isinstance(found, dict)
-    return {str(key): value for key, value in found.items()}
-
-
 @pytest.mark.parametrize(
     ("name", "message"),
     [
@@ -237,11 +232,11 @@ def as_dict(settings: Any) -> dict[str, Any]:
 )
 def test_a_protocol_that_measures_the_driver_is_refused(name: Any, message: Any) -> None:
     with pytest.raises(EvalkitError, match=message):
-        check_protocol(as_dict(compose(f"protocol={name}").protocol))
+        check_protocol(plain(compose(f"protocol={name}").protocol))
 
 
 def test_protocol_none_is_accepted() -> None:
-    protocol = as_dict(compose("protocol=none").protocol)
+    protocol = plain(compose("protocol=none").protocol)
     check_protocol(protocol)
     with pytest.raises(EvalkitError, match=r"protocol.grid_depths=\[10\]"):
         check_protocol(protocol | {"grid_depths": [10]})
