@@ -341,7 +341,7 @@ def test_a_report_that_cannot_be_drawn_loses_no_result(
     asked = judging(beir_folder, tmp_path)
     result = tasks.run_trial(asked, {"command": ["evalkit"]}, tmp_path)
     written = json.loads((tmp_path / "result.json").read_text())
-    assert written["status"] == result["status"] == "partial"
+    assert written["status"] == result.status == "partial"
     assert written["missing"] == ["changes.png (KeyError: 'a defect')", "report.html (KeyError: 'a defect')"]
     assert written["effectiveness"]["reranked"]["mean"]["RR@10"] == pytest.approx(2 / 3)
     assert (tmp_path / "report.md").exists()
@@ -365,9 +365,9 @@ def test_ten_thousand_queries_are_tested_and_reported(tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
     asked = judging(tmp_path, out, "measures.names=[RR@10]")
-    effect = tasks.run_trial(asked, {"command": ["evalkit"]}, out)["effectiveness"]
-    assert effect["reranked"]["mean"]["RR@10"] == pytest.approx(0.75)
-    assert (effect["wins"]["RR@10"], effect["losses"]["RR@10"], effect["ties"]["RR@10"]) == (count / 2, count / 2, 0)
+    effect = tasks.run_trial(asked, {"command": ["evalkit"]}, out).effectiveness
+    assert effect.reranked.mean["RR@10"] == pytest.approx(0.75)
+    assert (effect.wins["RR@10"], effect.losses["RR@10"], effect.ties["RR@10"]) == (count / 2, count / 2, 0)
     assert len((out / "per_query.csv").read_text().splitlines()) == count + 1
 
 

@@ -1,4 +1,5 @@
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +32,8 @@ def folder(tmp_path: Path) -> Any:
     write_run(trial.reranked, tmp_path / "reranked.trec")
     lines = (json.dumps(entry, ensure_ascii=False) + "\n" for entry in per_query.passages(trial))
     (tmp_path / "passages.jsonl").write_text("".join(lines), "utf-8")
-    result = {"schema_version": 1, "status": "finished", "name": "tiny", "effective": EFFECTIVE, "warnings": []}
-    write_result(result | {"effectiveness": effectiveness(trial)}, tmp_path)
+    plain = {"schema_version": 1, "status": "finished", "name": "tiny", "effective": EFFECTIVE, "warnings": []}
+    write_result(reading.parse_finished(plain | {"effectiveness": asdict(effectiveness(trial))}), tmp_path)
     return tmp_path
 
 
@@ -51,7 +52,7 @@ def test_a_trial_is_read_from_its_folder_or_its_result(
     monkeypatch.setenv("HOME", str(folder))
     done = reading.read(where)
     assert (done.where, done.reranked, done.queries) == (where, RERANKED, DATA.queries)
-    assert done.result["effectiveness"]["per_query"]["reranked"] == VALUES.per_query
+    assert done.result.effectiveness.per_query.reranked == VALUES.per_query
     # For q1, b is retrieved and not judged; c is judged relevant, but neither retrieved nor there.
     assert done.passages == {
         "q1": {"b": Passage("b", None, "x"), "a": Passage("a", 2, NASTY), "c": Passage("c", 1, "")},

@@ -14,9 +14,10 @@ from evalkit.errors import EvalkitError
 from evalkit.rerankers.trec_run import TrecRun
 from evalkit.results.gate import baseline
 from evalkit.results.gate.limits import STORED
-from evalkit.results.reading import Finished
+from evalkit.results.reading import Finished, parse_finished
 from evalkit.types import Hit, Run
 from tests.conftest import REPOSITORY
+from tests.helpers.results import edited, plain_cost, plain_result
 
 GOLDEN = REPOSITORY / "tests" / "golden" / "baseline.json"
 # One relevant passage for each query; reranking moves it from rank 2 to 1, from 1 to 3, and from 3 to 1.
@@ -28,16 +29,19 @@ HITS = {"q1": (Hit("b", 2.5), Hit("a", -0.123456)), "q2": (Hit("c", 0.5),), "ق-
 def finished(first: Any = FIRST, reranked: Any = RERANKED, hits: Any = HITS, depth: Any = 3, **systems: Any) -> Any:
     counts = ("pairs", "pairs_unscored", "truncated_pairs", "tied_pairs", "queries_with_constant_score",
               "queries_reordered", "queries_without_hits", "tokens")  # fmt: skip
-    effective = {
-        "slice": {"name": "tiny", "lang": "ar", "relevance_level": 1, "seed": 13,
+    per_query = {"first_stage": first, "reranked": reranked}
+    plain = plain_result()
+    plain["effective"] = {
+        "slice": {"name": "tiny", "lang": "ar", "queries": 3, "docs": 4, "relevance_level": 1, "seed": 13,
+                  "fingerprint": "0",
                   "fingerprints": {"queries": "sha256:1", "docs": "sha256:2", "judgments": "sha256:3"}},
         "first_stage": {"name": "bm25", "k1": 0.9, "analysis": {"stemmer": "arabic"}},
         "reranker": {"name": "bge", "max_length": 512}, "depth": depth,
         "scoring": dict.fromkeys(counts, 7) | {"pairs": sum(min(len(ranked), depth) for ranked in hits.values())},
-    }  # fmt: skip
-    effectiveness = {"per_query": {"first_stage": first, "reranked": reranked}, "unjudged_at_10": {"reranked": 4 / 7},
-                     "ceiling": {"mean": dict.fromkeys(reranked, 1.0)}}  # fmt: skip
-    return Finished("", {"effective": effective | systems, "effectiveness": effectiveness}, Run("bge", hits), {}, {})
+    } | systems  # fmt: skip
+    plain["effectiveness"] |= {side: {"mean": dict.fromkeys(reranked, 1.0)} for side in (*per_query, "ceiling")}
+    plain["effectiveness"] |= {"per_query": per_query, "unjudged_at_10": {"first_stage": 0.0, "reranked": 4 / 7}}
+    return Finished("", parse_finished(plain), Run("bge", hits), {}, {})
 
 
 SMALL = baseline.of(finished())
@@ -104,7 +108,8 @@ def test_neither_machine_nor_moment_gets_into_a_baseline() -> None:
                   "attention": "padded, sdpa", "batch_tokens": 4096, "max_length": 512, "load_s": 62.5},
     )  # fmt: skip
     moment = {"started": "2031-02-03T04:05:06", "host": "box", "env": {"HOME": "/home/me"}}
-    done.result.update(provenance=moment, cost={"scoring_s": 63.5, "rss_mb": 64.5}, asked={"out_dir": "/home/me/out"})
+    more = {"provenance": moment, "cost": plain_cost(scoring_s=63.5), "asked": {"out_dir": "/home/me/out"}}
+    done = edited(done, lambda plain: plain.update(more))
     text = baseline.dump(baseline.of(done))
     for word in ("/home", ".trec", "cuda", "NVIDIA", "2031", "box", "bm25s", "4096", "61.5", "62.5", "63.5", "64.5"):
         assert word not in text

@@ -13,6 +13,7 @@ from evalkit.results.gate import baseline, own_limits
 from evalkit.results.gate.judge import judge
 from evalkit.results.gate.limits import STORED, Limits
 from tests.helpers.command_line import run_here, sentence
+from tests.helpers.results import edited
 from tests.results.gate.test_judge import N, result, verdict
 
 COST = {
@@ -152,9 +153,10 @@ SENSELESS: list[Any] = [None, [], {"skip": "truncated"}, {"skip": [3]}, {"max_ti
 @pytest.mark.parametrize("gate", SENSELESS)
 def test_what_a_result_says_of_its_own_gate_is_used_only_where_it_makes_sense(gate: Any) -> None:
     odd = result()
-    odd.result["asked"] = {"gate": gate}
+    odd = edited(odd, lambda plain: plain.update(asked={"gate": gate}))
     assert {k: v for k, v in own_limits.recorded(odd).items() if v != []} == {}
-    odd.result["asked"] = {"gate": {"max_tied_share": 0.3, "skip": ["unjudged"], "baseline": "x", "old_key": 1}}
+    known = {"max_tied_share": 0.3, "skip": ["unjudged"], "baseline": "x", "old_key": 1}
+    odd = edited(odd, lambda plain: plain.update(asked={"gate": known}))
     assert own_limits.recorded(odd) == {"max_tied_share": 0.3, "skip": ["unjudged"]}
 
 
