@@ -1,12 +1,14 @@
 """Results made up for tests: whole ones as JSON holds them, which a test changes before they are read."""
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import replace
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields, is_dataclass, replace
+from types import NoneType, UnionType
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 from evalkit.results.reading import Finished, parse_finished
 from evalkit.results.result import to_plain
+from evalkit.results.schema import Result, Unfinished
 
 Plain = dict[str, Any]
 
@@ -76,3 +78,84 @@ def edited(finished: Finished, edit: Callable[[Plain], object]) -> Finished:
     plain: Plain = json.loads(json.dumps(to_plain(finished.result)))
     edit(plain)
     return replace(finished, result=parse_finished(plain))
+
+
+def unchecked(plain: Mapping[str, Any]) -> Any:
+    """Return a result, or an unfinished one, with these fields and no check of them: texts may be hostile.
+
+    What is lacking is filled in, so that a test can name only what it is about.
+    """
+    found = {key: value for key, value in plain.items() if not (key in ("analysis", "references") and value is None)}
+    if found.get("status") in ("failed", "partial") and "effectiveness" not in found:
+        return structured(Unfinished, {"schema_version": 1, "error": "", "error_kind": "", **found})
+    base = plain_result()
+    whole = {key: base[key] for key in ("schema_version", "status", "name", "warnings")} | found
+    effective = {**base["effective"], **found.get("effective", {})}
+    for part in ("slice", "first_stage", "reranker", "scoring"):
+        name = {"name": base["effective"][part]["name"]} if part in ("first_stage", "reranker") else {}
+        effective[part] = {**(base["effective"][part] if part == "slice" else name), **effective[part]}
+    effect = {**base["effectiveness"], **found.get("effectiveness", {})}
+    untested = dict.fromkeys(("t_p", "wilcoxon_p", "randomization_p", "holm_p", "bh_p", "effect_size", "detectable"))
+    effect["tests"] = {
+        name: {"bca95": [None, None], **untested, **test} for name, test in effect.get("tests", {}).items()
+    }
+    cost = found.get("cost")
+    more = {"effective": effective, "effectiveness": effect, "cost": cost and merged_cost(cost)}
+    return structured(Result, whole | more)
+
+
+def taking_plain(module: Any) -> Any:
+    """Return a module whose functions take results as JSON holds them, alone or in a list."""
+    return _TakingPlain(module)
+
+
+class _TakingPlain:
+    def __init__(self, module: Any) -> None:
+        self._module = module
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._module, name)
+        if not callable(found) or isinstance(found, type):
+            return found
+        return lambda *given, **named: found(*map(_read, given), **named)
+
+
+def _read(given: Any) -> Any:
+    if isinstance(given, list):
+        return [_read(one) for one in given]
+    is_result = isinstance(given, dict) and given.keys() & {"effective", "effectiveness", "status", "asked"}
+    return unchecked(given) if is_result else given
+
+
+def merged_cost(cost: Mapping[str, Any]) -> Plain:
+    """Return a cost with what it lacks; parts that it has as None stay None."""
+    found: Plain = {**plain_cost(), **cost}
+    latency = plain_cost()["latency"]
+    for part in ("throughput", "latency", "memory", "energy"):
+        if found[part] is not None:
+            found[part] = {**plain_cost()[part], **found[part]}
+    if grid := found["latency_grid"]:
+        cells = [{"tokens_per_pair": 1.0, **one, "latency": {**latency, **one["latency"]}} for one in grid["cells"]]
+        found["latency_grid"] = {**grid, "cells": cells}
+    return found
+
+
+def structured(hint: Any, value: Any) -> Any:
+    """Return a plain value as the dataclasses that a type hint names, unchecked."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if value is None:
+        return None
+    if origin is Annotated:
+        return structured(arguments[0], value)
+    if origin in (Union, UnionType):
+        return structured(next(one for one in arguments if one is not NoneType), value)
+    if is_dataclass(hint):
+        hints = get_type_hints(hint)
+        names = {field.name for field in fields(hint)}
+        made: Any = hint
+        return made(**{name: structured(hints[name], value[name]) for name in value if name in names})
+    if isinstance(origin, type) and issubclass(origin, Mapping) and isinstance(value, Mapping):
+        return {key: structured(arguments[1], one) for key, one in value.items()}
+    if isinstance(origin, type) and issubclass(origin, Sequence) and isinstance(value, list | tuple):
+        return tuple(structured(arguments[0], one) for one in value)
+    return value

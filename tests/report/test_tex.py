@@ -13,11 +13,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evalkit.report import tex
+from evalkit.report import tex as tables
 from evalkit.results.comparison_schema import ComparedSlice
 from tests.conftest import REPOSITORY
 from tests.helpers.comparisons import comparison, paired, system
+from tests.helpers.results import taking_plain
 
+tex = taking_plain(tables)
 GOLDEN = REPOSITORY / "tests" / "golden"
 SPECIAL = "\\{}$&#%_~^"
 NASTY = [*SPECIAL, "[", "*", "--", "<", "|", "`", "\n\n", "\r", "\x00", "\ud83d", "é", "巴黎", "\\input{x}", "% \\end"]

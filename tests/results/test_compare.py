@@ -422,7 +422,10 @@ def test_the_command_writes_a_folder_and_prints_the_table(results: Any, tmp_path
 MISTAKES = {
     "one result": (["tiny"], "compare needs two results or more"),
     "a result that is not there": (["tiny", "gone"], "there is no gone; it should be a result of evalkit"),
-    "a baseline that is not compared": (["tiny", "bm25", "--baseline", "rounded"], "none of the results that are comp"),
+    "a baseline that is not compared": (
+        ["tiny", "bm25", "--baseline", "rounded"],
+        "is not one of the compared results",
+    ),
     "a run's folder to write to": (
         ["tiny", "bm25", "--output", "tiny"],
         "tiny holds the result of a run, whose report",

@@ -1,5 +1,6 @@
 """Published figures beside ours: which entries fit a result, and which entries are none."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +9,10 @@ from omegaconf import OmegaConf
 
 from evalkit.cli.config import conf_dir
 from evalkit.errors import EvalkitError
-from evalkit.results.published import beside, check
+from evalkit.results import published
+from evalkit.results.published import check
 from tests.conftest import compose
+from tests.helpers.results import unchecked
 
 BM25 = {"of": "bm25", "measure": "nDCG@10", "value": 0.5, "source": "Anserini", "note": "k1 0.9"}
 RERANKED = {"of": "bm25 + bge", "measure": "nDCG@10", "value": 0.75, "source": "a paper"}
@@ -20,6 +23,13 @@ RESULT: dict[str, Any] = {
         "reranked": {"mean": {"nDCG@10": 0.5, "R@20": 0.875}},
     },
 }
+
+
+def beside(entries: Any, plain: Any) -> list[dict[str, Any]]:
+    result = unchecked(plain)
+    return [asdict(one) for one in published.beside(entries, result.effective, result.effectiveness)]
+
+
 SLICES = sorted(path.stem for path in (conf_dir() / "slice").glob("*.yaml"))
 
 

@@ -15,9 +15,11 @@ from evalkit.rerankers.trec_run import TrecRun
 from evalkit.results.gate import baseline
 from evalkit.results.gate.limits import STORED
 from evalkit.results.reading import Finished, parse_finished
+from evalkit.results.result import to_plain
 from evalkit.types import Hit, Run
 from tests.conftest import REPOSITORY
-from tests.helpers.results import edited, plain_cost, plain_result
+from tests.helpers.results import edited as edited_result
+from tests.helpers.results import plain_cost, plain_result
 
 GOLDEN = REPOSITORY / "tests" / "golden" / "baseline.json"
 # One relevant passage for each query; reranking moves it from rank 2 to 1, from 1 to 3, and from 3 to 1.
@@ -109,7 +111,7 @@ def test_neither_machine_nor_moment_gets_into_a_baseline() -> None:
     )  # fmt: skip
     moment = {"started": "2031-02-03T04:05:06", "host": "box", "env": {"HOME": "/home/me"}}
     more = {"provenance": moment, "cost": plain_cost(scoring_s=63.5), "asked": {"out_dir": "/home/me/out"}}
-    done = edited(done, lambda plain: plain.update(more))
+    done = edited_result(done, lambda plain: plain.update(more))
     text = baseline.dump(baseline.of(done))
     for word in ("/home", ".trec", "cuda", "NVIDIA", "2031", "box", "bm25s", "4096", "61.5", "62.5", "63.5", "64.5"):
         assert word not in text
@@ -256,9 +258,9 @@ def test_the_baseline_in_the_repository_is_read_and_written_as_it_is() -> None:
     effectiveness.per_query.reranked.RR@10.q1=NaN""",
 )
 def test_a_result_that_lacks_a_part_is_no_standard(case: Any) -> None:
-    result = change(json.loads(json.dumps(finished().result)), case)
-    with pytest.raises(EvalkitError, match="the result in here "):
-        baseline.dump(baseline.of(Finished("here", result, Run("bge", HITS), {}, {})))
+    plain = change(json.loads(json.dumps(to_plain(finished().result))), case)
+    with pytest.raises((EvalkitError, ValueError), match=r"effective|the result in here "):
+        baseline.dump(baseline.of(Finished("here", parse_finished(plain), Run("bge", HITS), {}, {})))
 
 
 def test_a_baseline_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
