@@ -170,29 +170,29 @@ def test_a_logit_that_is_not_a_number_is_refused() -> None:
 def rated(reranker_logit: Any, order: Any = ("d4", "d0", "d1", "d2", "d3"), queries: Any = 30) -> Any:
     data = collection(queries)
     first = FixedOrder({q: [*order[i % 3 :], *order[: i % 3]] for i, q in enumerate(data.queries)})
-    return finished(trial(data, first, Opinion(reranker_logit)))["effectiveness"]
+    return finished(trial(data, first, Opinion(reranker_logit))).effectiveness
 
 
 def test_turning_the_list_round_hurts() -> None:
     # d0, the answer, goes from rank 1, 2 or 5 to the bottom of five.
     found = rated(worse_earlier)
-    assert found["verdict"]["nDCG@10"] == "hurt"
-    assert found["delta"]["nDCG@10"] < 0
-    assert found["delta_ci95"]["nDCG@10"][1] < 0
+    assert found.verdict["nDCG@10"] == "hurt"
+    assert found.delta["nDCG@10"] < 0
+    assert found.delta_ci95["nDCG@10"][1] < 0
 
 
 def test_knowing_the_answer_helps() -> None:
     found = rated(worse_later)
-    assert found["verdict"]["nDCG@10"] == "helped"
-    assert found["losses"]["nDCG@10"] == 0
-    assert found["wins"]["nDCG@10"] == 20  # in every third query the answer was at the top before
+    assert found.verdict["nDCG@10"] == "helped"
+    assert found.losses["nDCG@10"] == 0
+    assert found.wins["nDCG@10"] == 20  # in every third query the answer was at the top before
 
 
 def test_the_same_order_makes_no_difference() -> None:
     found = rated(lambda q, d: 0.0)
-    assert found["verdict"]["nDCG@10"] == "made no clear difference"
-    assert found["delta"]["nDCG@10"] == 0.0
-    assert (found["wins"]["nDCG@10"], found["ties"]["nDCG@10"], found["losses"]["nDCG@10"]) == (0, 30, 0)
+    assert found.verdict["nDCG@10"] == "made no clear difference"
+    assert found.delta["nDCG@10"] == 0.0
+    assert (found.wins["nDCG@10"], found.ties["nDCG@10"], found.losses["nDCG@10"]) == (0, 30, 0)
 
 
 @settings(deadline=None, max_examples=25)
