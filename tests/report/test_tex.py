@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from evalkit.report import tex
 from evalkit.results.comparison_schema import ComparedSlice
+from evalkit.results.schema import Result
 from tests.conftest import REPOSITORY
 from tests.helpers.comparisons import comparison, paired, system
 from tests.helpers.plain_results import complete
@@ -201,14 +202,22 @@ def test_no_text_breaks_a_table(text: Any) -> None:
     assert not set(SPECIAL) & set(re.sub(commands, "", latex))
 
 
+def renamed(result: Result, name: str, first: str, second: str, slice_name: str, argument: str) -> Result:
+    """The same with other names: none is checked as those of a file are."""
+    effective = replace(
+        result.effective,
+        slice={**result.effective.slice, "name": slice_name},
+        first_stage={**result.effective.first_stage, "name": first},
+        reranker={**result.effective.reranker, "name": second},
+    )
+    command = [*result.provenance["command"]]
+    command[1] = argument
+    return replace(result, name=name, effective=effective, provenance={"command": command})
+
+
 @given(any_text, any_text)
 def test_no_name_and_no_command_leave_their_place(name: Any, other: Any) -> None:
-    result: Any = deepcopy(TRIAL)
-    result["name"] = result["provenance"]["command"][1] = name
-    result["effective"]["first_stage"]["name"] = name
-    result["effective"]["reranker"]["name"] = other
-    result["effective"]["slice"]["name"] = other
-    table = tex.trial(complete(result))
+    table = tex.trial(renamed(complete(TRIAL), name, first=name, second=other, slice_name=other, argument=name))
     assert len(table.splitlines()) == len(tex.trial(complete(TRIAL)).splitlines())
     assert depths(code(table))[-1] == 0
     assert sum(line.startswith("%") for line in table.splitlines()) == 3
@@ -217,11 +226,10 @@ def test_no_name_and_no_command_leave_their_place(name: Any, other: Any) -> None
 
 @pytest.mark.skipif(not shutil.which("pdflatex"), reason="there is no pdflatex")
 def test_latex_takes_the_tables(tmp_path: Path) -> None:
-    ugly: Any = deepcopy(TRIAL)
-    ugly["effective"]["first_stage"]["name"] = "[2pt] \\x{ % & $ # _ ~ ^ < | > `` -- é \x00\n\n" + SPECIAL
-    ugly["effective"]["reranker"]["name"] = "*\\end{table}"
-    ugly["name"] = "ugly"
-    inputs = {"a": tex.trial(complete(TRIAL)), "b": tex.comparison(COMPARED), "c": tex.trial(complete(ugly))}
+    first = "[2pt] \\x{ % & $ # _ ~ ^ < | > `` -- é \x00\n\n" + SPECIAL
+    found = complete(TRIAL)
+    ugly = renamed(found, "ugly", first, "*\\end{table}", found.effective.slice["name"], "name=tiny_run")
+    inputs = {"a": tex.trial(complete(TRIAL)), "b": tex.comparison(COMPARED), "c": tex.trial(ugly)}
     for name, table in inputs.items():
         (tmp_path / f"{name}.tex").write_text(table, "utf-8")
     document = r"\documentclass{article}\usepackage{booktabs}\begin{document}\input{a}\input{b}\input{c}\end{document}"
