@@ -13,12 +13,14 @@ from evalkit import trial
 from evalkit.cost.protocol import CostProtocol
 from evalkit.errors import EvalkitError
 from evalkit.evaluation import measures, significance
+from evalkit.evaluation.breakdown import ClassRow
 from evalkit.evaluation.trec import read_run
 from evalkit.report import folder as results
 from evalkit.report import markdown, terminal, tex
 from evalkit.report.content import trial as tables
 from evalkit.rerankers.none import NoReranker
-from evalkit.results.result import Result, effectiveness, failed, finished, write_result
+from evalkit.results.result import effectiveness, failed, finished, to_plain, write_result
+from evalkit.results.schema import Result
 from evalkit.slices.assemble import assemble
 from evalkit.trial import Plan
 from evalkit.types import Effectiveness, Hit, Run, Scores, Trial
@@ -120,7 +122,7 @@ NDCG_Q2_AFTER = (1 + 2 / math.log2(3)) / (2 + 1 / math.log2(3))  # grade 1 befor
 
 
 def test_the_numbers_are_those_of_a_pocket_calculator(done: Any) -> None:
-    effect = finished(done)["effectiveness"]
+    effect = to_plain(finished(done))["effectiveness"]
     assert effect["queries"] == 3
     assert effect["relevance_level"] == 2
     assert effect["first_stage"]["mean"] == pytest.approx(
@@ -139,7 +141,7 @@ def test_the_numbers_are_those_of_a_pocket_calculator(done: Any) -> None:
 
 
 def test_the_means_are_those_of_the_per_query_values(done: Any) -> None:
-    effect = finished(done)["effectiveness"]
+    effect = to_plain(finished(done))["effectiveness"]
     for label, values in done.effectiveness.items():
         assert effect[label]["mean"] == values.mean()
     for label in ("first_stage", "reranked"):
@@ -150,7 +152,7 @@ def test_the_means_are_those_of_the_per_query_values(done: Any) -> None:
 def test_a_finished_result_has_the_promised_keys(done: Any) -> None:
     """The parts that do not depend on slice, first stage and reranker; test_app compares all of a real run's."""
     golden = json.loads(GOLDEN.read_text("utf-8"))
-    ours: Any = key_tree(finished(done))
+    ours: Any = key_tree(to_plain(finished(done)))
     assert list(ours) == list(golden)
     for part in ("throughput", "memory"):  # a reranker without a model of its own leaves some of them null
         assert ours["cost"].pop(part).keys() == golden["cost"].pop(part).keys()
@@ -167,7 +169,7 @@ def test_a_finished_result_has_the_promised_keys(done: Any) -> None:
 
 
 def test_a_failed_result_says_what_was_asked_and_why_it_failed() -> None:
-    assert failed("tiny", {"depth": 3}, {"commit": None}, EvalkitError("no memory")) == {
+    assert to_plain(failed("tiny", {"depth": 3}, {"commit": None}, EvalkitError("no memory"))) == {
         "schema_version": 1,
         "status": "failed",
         "name": "tiny",
@@ -180,7 +182,7 @@ def test_a_failed_result_says_what_was_asked_and_why_it_failed() -> None:
 
 def test_cost_is_left_out_where_nothing_was_computed(done: Any) -> None:
     result = finished(dataclasses.replace(done, cost=None))
-    assert result["cost"] is None
+    assert result.cost is None
     assert tables.cost_line(result) is None
     assert "## Cost" not in markdown.trial(result)
 
@@ -208,7 +210,7 @@ def test_a_folder_holds_all_its_files_and_no_unfinished_one(written: Any) -> Non
 
 def test_result_json_is_the_result(written: Any, done: Any) -> None:
     text = (written / "result.json").read_text("utf-8")
-    assert json.loads(text) == json.loads(json.dumps(finished(done)))
+    assert json.loads(text) == json.loads(json.dumps(to_plain(finished(done))))
     assert "\\u" not in text  # queries and names of any script stay readable
 
 
@@ -248,7 +250,8 @@ def with_deltas(done: Trial, before: list[float], after: list[float]) -> Result:
     """The result of `done` with other values: as many queries as there are numbers."""
     values = [{f"q{i}": v for i, v in enumerate(numbers)} for numbers in (before, after, [1.0] * len(before))]
     others = {label: Effectiveness({"nDCG@10": v}) for label, v in zip(("first_stage", "reranked", "ceiling"), values)}
-    return finished(done) | {"effectiveness": effectiveness(dataclasses.replace(done, effectiveness=others))}
+    found = effectiveness(dataclasses.replace(done, effectiveness=others))
+    return dataclasses.replace(finished(done), effectiveness=found)
 
 
 def test_the_verdict_says_that_reranking_helped(done: Any) -> None:
@@ -373,11 +376,13 @@ def test_in_a_sweep_a_first_stage_alone_has_no_difference_from_itself(alone: Any
     assert (first["system"], first["RR@10"], second["RR@10"]) == ("fixed", "0.3333", "0.5000 (+0.0000)")
 
 
+def with_max_length(result: Result, length: int) -> Result:
+    reranker: Any = {**result.effective.reranker, "max_length": length}
+    return dataclasses.replace(result, effective=dataclasses.replace(result.effective, reranker=reranker))
+
+
 def test_a_sweep_over_a_setting_says_which_row_had_which(done: Any, tmp_path: Path) -> None:
-    both = [finished(done) for _ in range(2)]
-    for length, result in zip((128, 256), both):
-        result["effective"] = json.loads(json.dumps(result["effective"]))
-        result["effective"]["reranker"]["max_length"] = length
+    both = [with_max_length(finished(done), length) for length in (128, 256)]
     names = [f"fixed + oracle at fp32, max_length {length}" for length in (128, 256)]
     assert [row["system"] for row in tables.sweep_rows(both)] == names
     results.write_sweep(both, tmp_path)
@@ -392,9 +397,9 @@ def test_a_measure_that_no_query_changes_in_is_not_corrected_for(done: Any) -> N
               "reranked": {"nDCG@10": dict.fromkeys(before, 0.75), "R@3": before}}  # fmt: skip
     lists = {side: Effectiveness(of) for side, of in values.items()}
     lifted = dataclasses.replace(done, effectiveness={**done.effectiveness, **lists})
-    tests = effectiveness(lifted)["tests"]
-    assert (tests["nDCG@10"]["holm_p"], tests["nDCG@10"]["bh_p"]) == (2 / 2**8, 2 / 2**8)
-    assert (tests["R@3"]["holm_p"], tests["R@3"]["bh_p"]) == (1.0, 1.0)
+    tests = effectiveness(lifted).tests
+    assert (tests["nDCG@10"].holm_p, tests["nDCG@10"].bh_p) == (2 / 2**8, 2 / 2**8)
+    assert (tests["R@3"].holm_p, tests["R@3"].bh_p) == (1.0, 1.0)
 
 
 def test_as_many_pictures_are_told_as_are_drawn(
@@ -434,10 +439,10 @@ def test_each_picture_stands_beneath_the_table_of_what_it_shows(done: Any) -> No
 
 def test_a_group_of_all_queries_is_a_sentence_and_a_small_one_is_marked(done: Any) -> None:
     result = finished(done)
-    row = {"label": "all|of them", "queries": 3, "before": 0.5, "after": 0.75, "delta": 0.25, "ci95": [0.1, 0.4]}
-    many = row | {"label": "many", "queries": 10}
-    result["analysis"]["breakdown"] = {"query_length": [row], "question_word": [row, many]}
-    report = markdown.trial(result)
+    row = ClassRow("all|of them", 3, before=0.5, after=0.75, delta=0.25, ci95=(0.1, 0.4))
+    many = dataclasses.replace(row, label="many", queries=10)
+    analysis = dataclasses.replace(result.analysis, breakdown={"query_length": [row], "question_word": [row, many]})
+    report = markdown.trial(dataclasses.replace(result, analysis=analysis))
     assert "All queries are of one group by query length: all\\|of them." in report
     assert "| all\\|of them | 3 (few) | 0.5000 | 0.7500 | +0.2500 \u00b1 0.1500 |" in report
     assert "| many | 10 | 0.5000 |" in report
@@ -564,8 +569,7 @@ def test_where_there_is_no_room_nothing_is_left_that_looks_finished(done: Any, t
 
 
 def test_a_value_that_json_has_no_word_for_is_never_written(done: Any, tmp_path: Path) -> None:
-    result = finished(done)
-    result["cost"]["pairs_per_s"] = math.inf
+    result = finished(dataclasses.replace(done, cost=dataclasses.replace(done.cost, pairs_per_s=math.inf)))
     with pytest.raises(ValueError, match="Out of range float"):
         write_result(result, tmp_path)
     assert list(tmp_path.iterdir()) == []

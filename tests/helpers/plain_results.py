@@ -1,0 +1,79 @@
+"""Results that are made up: a test states what it is about, and required fields that it leaves out get a value."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from evalkit.results.reading import parse_finished
+from evalkit.results.schema import Result
+
+_INTERVAL = [None, None]
+_LATENCY = {
+    "samples_ms": [1.0], **dict.fromkeys(("p50_ms", "p90_ms", "p95_ms", "p99_ms"), 1.0),
+    **dict.fromkeys(("p50_ci95_ms", "p90_ci95_ms", "p95_ci95_ms", "p99_ci95_ms"), _INTERVAL), "pairs_per_query": 10.0,
+    "queries": 1, "repetitions": 1, "duration_s": 0.001,
+}  # fmt: skip
+_COST = {
+    "first_stage_s": 1.0, "load_s": 1.0, "first_forward_ms": None, "warmup_s": 1.0, "pairs": 10, "computed_pairs": 10,
+    "scoring_s": 1.0, "pairs_per_s": 10.0, "tokenize_s": 1.0, "forward_s": 1.0, "latency": None, "latency_grid": None,
+    "estimate": None,
+    "throughput": {
+        "source": "scoring", "devices": 1, "pairs": 10, "tokens": 100, "padding_share": 0.5, "wall_s": 1.0,
+        "tokenize_s": 1.0, "forward_s": 1.0, "end_to_end_pairs_per_s": 10.0, "tokens_per_s": 100.0,
+        **dict.fromkeys(("model_pairs_per_s", "tokenize_pairs_per_s", "flops", "model_flops_per_s",
+                         "matrix_flops_per_s", "model_mfu", "end_to_end_mfu")),
+    },
+    "memory": dict.fromkeys(("rss_before_load_mb", "rss_after_load_mb", "rss_peak_mb")),
+    "energy": dict.fromkeys(("joules", "duration_s", "mean_power_w", "joules_per_1000_pairs")),
+}  # fmt: skip
+_TEST = {"bca95": _INTERVAL, **dict.fromkeys(
+    ("t_p", "wilcoxon_p", "randomization_p", "holm_p", "bh_p", "effect_size", "detectable"))}  # fmt: skip
+_RESULT = {
+    "schema_version": 1, "status": "finished", "name": "tiny", "warnings": [],
+    "effective": {
+        "slice": {"name": "tiny", "lang": "en", "fingerprint": "f", "relevance_level": 1, "queries": 1, "docs": 1,
+                  "fingerprints": {}},
+        "first_stage": {"name": "bm25"}, "reranker": {"name": "bge"}, "depth": 10, "scoring": {"pairs_unscored": 0},
+    },
+    "effectiveness": {
+        "first_stage": {"mean": {}}, "reranked": {"mean": {}}, "ceiling": {"mean": {}},
+        "unjudged_at_10": {"first_stage": 0.0, "reranked": 0.0},
+    },
+}  # fmt: skip
+
+
+def complete(stated: Mapping[str, Any]) -> Result:
+    """Return the result whose result.json holds what is `stated`."""
+    plain = _merged(_RESULT, stated)
+    effect, cost = plain["effectiveness"], plain.get("cost")
+    if not any(effect[side]["mean"] for side in ("first_stage", "reranked")):
+        for side in ("first_stage", "reranked", "ceiling"):
+            effect[side] = {"mean": {"nDCG@10": 0.5}}
+    if "per_query" not in effect:
+        effect["per_query"] = {
+            side: {name: {"q1": value} for name, value in effect[side]["mean"].items()}
+            for side in ("first_stage", "reranked")
+        }
+    if "tests" in effect:
+        effect["tests"] = {name: _merged(_TEST, test) for name, test in effect["tests"].items()}
+    if cost is not None:
+        plain["cost"] = cost = _merged(_COST, cost)
+        if cost["latency"] is not None:
+            cost["latency"] = _merged(_LATENCY, cost["latency"])
+        if cost["latency_grid"] is not None:
+            cells = cost["latency_grid"]["cells"]
+            cost["latency_grid"] = cost["latency_grid"] | {"cells": [_cell(cell) for cell in cells]}
+    return parse_finished(plain)
+
+
+def _cell(stated: Mapping[str, Any]) -> dict[str, Any]:
+    cell = {"tokens_per_pair": 64.0, **stated}
+    return cell | {"latency": _merged(_LATENCY, cell["latency"])}
+
+
+def _merged(base: Mapping[str, Any], stated: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `base` with what is stated: in mappings key by key, anything else as a whole."""
+    found = {**base, **stated}
+    for key in base.keys() & stated.keys():
+        if isinstance(base[key], Mapping) and isinstance(stated[key], Mapping):
+            found[key] = _merged(base[key], stated[key])
+    return found
