@@ -19,6 +19,7 @@ from evalkit.report import per_query as queries
 from evalkit.rerankers.trec_run import TrecRun as RerankedRun
 from evalkit.results import reading
 from evalkit.results.result import finished, write_result
+from evalkit.results.schema import Result
 from evalkit.slices import beir, packaged
 from evalkit.trial import Plan
 from evalkit.types import Hit, Run, Scores
@@ -52,7 +53,7 @@ def judged(data: Any, first_stage: Any, reranker: Any = None, depth: Any = 50) -
     return trial.run(plan, data, first_stage, scored_by, {}, {})
 
 
-def written(done: Any, folder: Any) -> Any:
+def written(done: Any, folder: Any) -> Result:
     """The files of a trial that its figures are read back from, without pictures."""
     moved = {label: write_run(getattr(done, label), folder / f"{label}.trec") for label in ("first_stage", "reranked")}
     write_qrels(done.slice.qrels, folder / "qrels.trec")
@@ -68,7 +69,7 @@ def written(done: Any, folder: Any) -> Any:
 
 @pytest.mark.parametrize("lang", ["en", "zh", "ar", "ru"])
 def test_the_files_of_the_dev_collection_give_its_figures(lang: Any, tmp_path: Path) -> None:
-    scoring = written(judged(packaged.load(lang), BM25()), tmp_path)["effective"]["scoring"]
+    scoring = written(judged(packaged.load(lang), BM25()), tmp_path).effective.scoring
     assert min(scoring["tied_pairs"], *scoring["scores_moved"].values()) > 20  # nothing is shown without ties
     assert_agrees(tmp_path)
 
@@ -84,7 +85,7 @@ def test_the_files_of_the_dev_collection_give_its_figures(lang: Any, tmp_path: P
 )
 def test_the_files_of_a_real_slice_give_its_figures(shared: Path, folder: Any, settings: Any, tmp_path: Path) -> None:
     done = judged(beir.load(str(shared / "data" / folder), **settings), BM25(), depth=100)
-    assert written(done, tmp_path)["effective"]["scoring"]["scores_moved"]["first_stage"] > 0
+    assert written(done, tmp_path).effective.scoring["scores_moved"]["first_stage"] > 0
     assert_agrees(tmp_path)
 
 
@@ -212,7 +213,7 @@ def test_a_constant_first_stage_has_the_order_of_trec_eval_and_is_told_of(
     done = judged(beir.load(str(beir_folder)), FirstStageRun(constant), RerankedRun(f"{beir_folder}/reranked.trec"))
     # Falling doc_id: q1 has c b a, whose b is of grade 3; q2 has e d, the best order.
     assert done.effectiveness["first_stage"].per_query["RR@10"] == {"q1": 0.5, "q2": 1.0, "q3": 0.0}
-    scoring = written(done, tmp_path)["effective"]["scoring"]
+    scoring = written(done, tmp_path).effective.scoring
     assert [scoring[f"first_stage_{key}"] for key in ("tied_hits", "hits", "queries_with_constant_score")] == [5, 5, 2]
     assert_agrees(tmp_path)
     assert "the first stage gives one score to all candidates in 2 queries: these scores order nothing" in done.warnings
@@ -227,12 +228,13 @@ def test_a_constant_reranker_is_counted_like_a_model_that_is_constant(
 ) -> None:
     done = judged(beir.load(str(beir_folder)), FirstStageRun(f"{beir_folder}/first.trec"), RerankedRun(constant))
     result = written(done, tmp_path)
-    scoring = result["effective"]["scoring"]
+    scoring = result.effective.scoring
     assert (scoring["tied_pairs"], scoring["queries_with_ties"], scoring["queries_with_constant_score"]) == (5, 2, 2)
     assert [hit.doc_id for hit in done.reranked.rankings["q1"]] == ["c", "b", "a"]
     # Of q1's three orders of b, on average (1 + 1/2 + 1/3) / 3; q2's two are all relevant; q3 has no hits.
-    over = result["analysis"]["tied"]["RR@10"]
-    assert over == pytest.approx({"expected": (11 / 18 + 1) / 3, "low": (1 / 3 + 1) / 3, "high": 2 / 3})
+    assert result.analysis.tied is not None
+    over = result.analysis.tied["RR@10"]
+    assert (over.expected, over.low, over.high) == pytest.approx(((11 / 18 + 1) / 3, (1 / 3 + 1) / 3, 2 / 3))
     assert (
         "5 pairs share their score with another one of their query; ties are broken by descending doc_id"
         in " ".join(done.warnings)
@@ -285,7 +287,7 @@ def test_another_order_is_refused_with_those_that_there_are(part: Any, component
 
 def test_a_folder_read_back_has_the_scores_and_the_order_that_were_measured(tmp_path: Path) -> None:
     done = judged(packaged.load("en", queries=20), BM25())
-    assert written(done, tmp_path)["effective"]["scoring"]["scores_moved"]["reranked"] > 0
+    assert written(done, tmp_path).effective.scoring["scores_moved"]["reranked"] > 0
     assert reading.read(tmp_path).reranked == done.reranked
 
 
