@@ -11,7 +11,7 @@ from evalkit.boundary.text import escape_id, is_folder, quoted, read_text, user_
 from evalkit.boundary.validation import Many, find_mismatch
 from evalkit.errors import EvalkitError, NotFiniteError
 from evalkit.evaluation.trec import read_run
-from evalkit.results.schema import FirstStageFacts, RerankerFacts, Result, ScoringFacts, SliceFacts, Unfinished
+from evalkit.results.schema import Result, Unfinished
 from evalkit.types import SCHEMA_VERSION, Cost, Hit, Run
 
 if TYPE_CHECKING:
@@ -114,10 +114,8 @@ def _unfinished_type() -> "TypeAdapter[Unfinished]":
 
 @functools.cache
 def _result_type() -> "TypeAdapter[Result]":
-    from pydantic import ConfigDict, TypeAdapter
+    from pydantic import TypeAdapter
 
-    for facts in (SliceFacts, FirstStageFacts, RerankerFacts, ScoringFacts):
-        facts.__pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[union-attr]  # components add their own
     return TypeAdapter(Result)
 
 

@@ -98,6 +98,10 @@ class ScoringFacts(TypedDict, total=False):
     budget_halvings: Sequence[str]
 
 
+for _facts in (SliceFacts, FirstStageFacts, RerankerFacts, ScoringFacts):
+    _facts.__pydantic_config__ = {"extra": "allow"}  # type: ignore[union-attr]  # else reading drops the other keys
+
+
 @dataclass(frozen=True)
 class FirstStageTime:
     """Seconds of the first stage, and milliseconds of a query where the index exists; None where unknown."""

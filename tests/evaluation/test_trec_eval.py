@@ -219,7 +219,7 @@ def test_a_constant_first_stage_has_the_order_of_trec_eval_and_is_told_of(
     assert "the first stage gives one score to all candidates in 2 queries: these scores order nothing" in done.warnings
     assert (
         "5 of 5 hits of the first stage share their score with another one of their query, in 2 queries; ties "
-        "are broken by descending doc_id, as in trec_eval"
+        "doc_id, as in trec_eval, decides between them"
     ) in done.warnings
 
 
