@@ -84,7 +84,8 @@ def changed(**paths: Any) -> Any:
 def told(result: Any) -> Any:
     """Title -> a part's rows as a dictionary by their first cell, and its notes in one text."""
     return {
-        part.title: ({row[0]: list(row[1:]) for row in part.rows}, " ".join(part.notes)) for part in costs.parts(complete(result))
+        part.title: ({row[0]: list(row[1:]) for row in part.rows}, " ".join(part.notes))
+        for part in costs.parts(complete(result))
     }
 
 

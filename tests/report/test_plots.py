@@ -344,6 +344,7 @@ def test_pictures_leave_their_input_as_it_was() -> None:
 
 # --- where there is nothing to draw -----------------------------------------------------------------------------------
 
+
 @pytest.mark.parametrize("draw", [plots.before_after, plots.deltas, plots.depths])
 def test_a_first_stage_by_itself_has_no_before_and_after(draw: Any) -> None:
     alone = analysed()
