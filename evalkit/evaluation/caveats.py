@@ -214,7 +214,7 @@ def _ties(effective: Any) -> list[str]:
 
 def _rule(part: Any, ours: str) -> str:
     """Return how ties are broken: by the `order` setting of a run from a file, else by `ours`."""
-    rules = {"score": "descending doc_id, as in trec_eval,", "rank": "score and then descending doc_id"}
+    rules = {"score": "descending doc_id, as in trec_eval", "rank": "score and then descending doc_id"}
     return f"ties are broken by {rules.get(part.get('order'), ours)}"
 
 
