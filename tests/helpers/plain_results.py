@@ -1,11 +1,13 @@
 """Results that are made up: a test states what it is about, and required fields that it leaves out get a value."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
 from evalkit.results.reading import parse_finished
 from evalkit.results.schema import Result
 
+_HEX = "hex of "
 _INTERVAL = [None, None]
 _LATENCY = {
     "samples_ms": [1.0], **dict.fromkeys(("p50_ms", "p90_ms", "p95_ms", "p99_ms"), 1.0),
@@ -62,7 +64,31 @@ def complete(stated: Mapping[str, Any]) -> Result:
         if cost["latency_grid"] is not None:
             cells = cost["latency_grid"]["cells"]
             cost["latency_grid"] = cost["latency_grid"] | {"cells": [_cell(cell) for cell in cells]}
-    return parse_finished(plain)
+    found: Result = _mapped(parse_finished(_mapped(plain, _as_line)), _as_stated)
+    return found
+
+
+def _as_line(text: str) -> str:
+    """Return a text that a file may have in place of one that it may not: of several lines, or no Unicode."""
+    return text if text.isprintable() else _HEX + text.encode("utf-8", "surrogatepass").hex()
+
+
+def _as_stated(text: str) -> str:
+    code = text.removeprefix(_HEX)
+    return text if code == text else bytes.fromhex(code).decode("utf-8", "surrogatepass")
+
+
+def _mapped(value: Any, change: Callable[[str], str]) -> Any:
+    """Return `value` with each text changed."""
+    if isinstance(value, str):
+        return change(value)
+    if isinstance(value, Mapping):
+        return {_mapped(key, change): _mapped(item, change) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_mapped(item, change) for item in value)
+    if is_dataclass(value) and not isinstance(value, type):
+        return replace(value, **{field.name: _mapped(getattr(value, field.name), change) for field in fields(value)})
+    return value
 
 
 def _cell(stated: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,17 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evalkit.report import tex as tables
-from evalkit.report.content import comparison
-from evalkit.report.content import cost as cost_content
-from evalkit.report.content import trial as trial_content
-from evalkit.results import summary as summaries
+from evalkit.report import tex
+from evalkit.report.content import comparison, trial
+from evalkit.report.content import cost as costs
+from evalkit.results import summary
 from evalkit.results.comparison_schema import CostFigures
 from tests.helpers import comparisons
 from tests.helpers.comparisons import agreement, cost, paired, system
-from tests.helpers.results import taking_plain
-
-costs, trial, summary, tex = map(taking_plain, (cost_content, trial_content, summaries, tables))
+from tests.helpers.plain_results import complete
 
 TIMES = [10.0, 12.0, 14.0, 20.0]
 LATENCY = {
@@ -36,7 +33,7 @@ COST: dict[str, Any] = {
     "first_stage_s": 0.5, "load_s": 4.0, "first_forward_ms": 900.0, "warmup_s": 1.5, "pairs": 4300,
     "computed_pairs": 4300, "scoring_s": 2.0, "pairs_per_s": 2150.0, "tokenize_s": 0.25, "forward_s": 1.6,
     "throughput": {
-        "source": "scoring", "pairs": 4300, "tokens": 400_000, "padding_share": 0.015, "wall_s": 2.0,
+        "source": "scoring", "devices": 1, "pairs": 4300, "tokens": 400_000, "padding_share": 0.015, "wall_s": 2.0,
         "tokenize_s": 0.25, "forward_s": 1.6, "end_to_end_pairs_per_s": 2150.0, "model_pairs_per_s": 2687.5,
         "tokenize_pairs_per_s": 17200.0, "tokens_per_s": 200_000.0, "flops": 8e14, "model_flops_per_s": 5e14,
         "matrix_flops_per_s": 8e14, "model_mfu": 0.625, "end_to_end_mfu": 0.5,
@@ -87,14 +84,15 @@ def changed(**paths: Any) -> Any:
 def told(result: Any) -> Any:
     """Title -> a part's rows as a dictionary by their first cell, and its notes in one text."""
     return {
-        part.title: ({row[0]: list(row[1:]) for row in part.rows}, " ".join(part.notes)) for part in costs.parts(result)
+        part.title: ({row[0]: list(row[1:]) for row in part.rows}, " ".join(part.notes))
+        for part in costs.parts(complete(result))
     }
 
 
 def every_text(result: Any) -> Any:
     return [
         text
-        for part in costs.parts(result)
+        for part in costs.parts(complete(result))
         for text in (*part.columns, *part.notes, *(cell for row in part.rows for cell in row))
     ]
 
@@ -144,7 +142,7 @@ def test_an_end_of_an_interval_that_samples_do_not_determine_is_said_to_be_none(
         "p99": ["20.0", "not determinable from 4 samples"],
     }
     assert "4 samples of 2 queries, 0.056 s together" in note
-    assert costs.ends([None, None], 1) == "not determinable from 1 sample"
+    assert costs.ends((None, None), 1) == "not determinable from 1 sample"
 
 
 def test_load_first_forward_and_steady_state_stand_apart() -> None:
@@ -175,7 +173,7 @@ def test_energy_that_was_not_measured_is_no_part_by_itself() -> None:
 
 
 def test_the_grid_has_a_row_a_depth_and_a_column_a_length_with_the_spread_and_the_notes() -> None:
-    [part] = [part for part in costs.parts(FULL) if part.title == "Latency by depth and length"]
+    [part] = [part for part in costs.parts(complete(FULL)) if part.title == "Latency by depth and length"]
     assert part.columns == ("passages", "64 tokens a pair", "512 tokens a pair")
     assert part.rows == (
         ("10", "3.00 (2.00 to 4.00)", "3.00 (2.00 to 4.00)"),
@@ -197,7 +195,7 @@ def test_on_a_cpu_the_prediction_is_told_and_held_against_nothing() -> None:
     found = changed(
         memory__cuda_allocated_peak_mb=None, memory__own_pass=COST["memory"]["own_pass"] | on_cpu
     )  # fmt: skip
-    [part] = [part for part in costs.parts(found) if part.title == "Memory"]
+    [part] = [part for part in costs.parts(complete(found)) if part.title == "Memory"]
     assert part.columns == ("MiB", "measured")
     assert any("1,600 MiB by arithmetic" in note for note in part.notes)
 
@@ -241,7 +239,7 @@ def test_the_conditions_of_the_measurement_are_listed() -> None:
 
 
 def line(result: Any) -> Any:
-    return trial.cost_line(result)
+    return trial.cost_line(complete(result))
 
 
 def test_one_line_answers_whether_it_is_worth_it() -> None:
@@ -252,23 +250,15 @@ def test_one_line_answers_whether_it_is_worth_it() -> None:
     )
 
 
-def older(result: Any) -> Any:
-    """The same as the first version of evalkit would have written it."""
-    found = copy.deepcopy(result)
-    cost = found["cost"]
-    for key in ("first_forward_ms", "computed_pairs", "throughput", "latency_grid", "energy", "estimate"):
-        del cost[key]
-    kept = ("samples_ms", "p50_ms", "p90_ms", "p99_ms", "pairs_per_query")
-    cost["latency"] = {key: cost["latency"][key] for key in kept}
-    del cost["memory"]["weights_mb"], cost["memory"]["own_pass"]
-    del found["effective"]["environment"], found["effective"]["scoring"]["pairs_from_store"]
-    del found["effective"]["scoring"]["budget_halvings"]
-    return found
+def test_memory_that_was_not_measured_in_a_pass_of_its_own_is_said_to_be_so() -> None:
+    rows, note = told(changed(memory__own_pass=None))["Memory"]
+    assert "not measured in a pass of its own" in note
+    assert not [name for name in rows if name.startswith("apart")]
 
 
 def test_where_nothing_was_computed_there_is_no_cost() -> None:
-    assert costs.parts({"cost": None, "effective": EFFECTIVE}) == []
-    assert summary.cost_figures({"cost": None, "effective": EFFECTIVE}) is None
+    assert costs.parts(complete(FULL | {"cost": None})) == []
+    assert summary.cost_figures(complete(FULL | {"cost": None})) is None
 
 
 MAY_BE_NULL = [
@@ -366,15 +356,15 @@ def test_notes_name_what_the_peak_is_and_what_is_not_alike() -> None:
 
 
 def test_figures_of_a_comparison_come_from_the_pass_of_its_own() -> None:
-    assert summary.cost_figures(FULL) == CostFigures(
+    assert summary.cost_figures(complete(FULL)) == CostFigures(
         pairs_per_s=2150.0, p50_ms=12.0, p50_ci95_ms=(10.0, 14.0), p99_ms=20.0, p99_ci95_ms=(None, None),
         latency_samples=4, peak_mb=1640.0, peak_of="GPU", weights_mb=1083.0, batch_tokens=65536, device="a GPU",
     )  # fmt: skip
-    in_scoring = summary.cost_figures(changed(memory__own_pass=None))
+    in_scoring = summary.cost_figures(complete(changed(memory__own_pass=None)))
     assert in_scoring is not None
     assert in_scoring.peak_mb == 1650.0
     no_gpu = changed(memory__own_pass__cuda_allocated_peak_mb=None, memory__cuda_allocated_peak_mb=None)
-    of_process = summary.cost_figures(no_gpu)
+    of_process = summary.cost_figures(complete(no_gpu))
     assert of_process is not None
     assert (of_process.peak_mb, of_process.peak_of) == (1200.0, "process")
 

@@ -18,7 +18,7 @@ from evalkit.report.html import pages
 from evalkit.report.html.markup import Markup, tag
 from evalkit.results.comparison_schema import ComparedSlice, Comparison, Matrix
 from tests.helpers.comparisons import agreement, comparison, cost, paired, system
-from tests.helpers.results import unchecked
+from tests.helpers.plain_results import complete
 
 NAMES = ("nDCG@10", "RR@10")
 VOID = {"meta", "link", "br", "img", "input"}
@@ -70,6 +70,10 @@ class Page(HTMLParser):
 
     def all(self, name: Any, /, **attributes: Any) -> Any:
         return [found for n, found in self.elements if n == name and attributes.items() <= found.items()]
+
+
+def trial_of(found: Any, lines: Any, svgs: Any) -> Any:
+    return pages.trial(complete(found), lines, svgs)
 
 
 def per_query(low: Any, queries: Any = ("q1", "q2")) -> Any:
@@ -125,8 +129,7 @@ def full(text: Any = "plain") -> Any:
     cut = {"logit": 1.5, "sigmoid": 0.8176, "precision": 0.9, "recall": 0.625, "f1": 0.7377}
     quantiles = dict.fromkeys(("p5", "p25", "p50", "p75", "p95"), 1.25)
     move = {"query_id": "q1", "query": text, "before": 0.5, "after": 0.75}
-    bins = [{"low": 0.0, "high": 0.1, "pairs": 1, "mean_sigmoid": 0.05, "relevant_share": 0.0},
-            {"low": 0.9, "high": 1.0, "pairs": 3, "mean_sigmoid": 0.95, "relevant_share": 0.5}]  # fmt: skip
+    bins = [{"low": 0.9, "high": 1.0, "pairs": 3, "mean_sigmoid": 0.95, "relevant_share": 0.5}]
     whole["analysis"] = {
         "depths": [{"depth": d, "pairs": 2 * d, "mean": dict.fromkeys(NAMES, d / 20)} for d in (5, 10)],
         "breakdown": {
@@ -151,7 +154,7 @@ def full(text: Any = "plain") -> Any:
     }  # fmt: skip
     whole["references"] = [
         {"of": text, "measure": "nDCG@10", "value": 0.5, "ours": 0.5125, "difference": 0.0125,
-         "source": "https://example.org/a?b=1&c=2", "note": ""},
+         "source": "https://example.org/a?b=1&c=2"},
         {"of": text, "measure": text, "value": 0.5, "ours": 0.5, "difference": 0.0, "source": text, "note": text},
     ]  # fmt: skip
     latency = {"samples_ms": [1.0, 2.0], "p50_ms": 123.0, "p90_ms": 150.0, "p95_ms": 155.0, "p99_ms": 160.0,
@@ -212,7 +215,7 @@ def compared(text: Any = "plain") -> Comparison:
 
 
 def trial_page(text: Any = "plain") -> Any:
-    return pages.trial(unchecked(full(text)), passages(text), {text: SVG})
+    return trial_of(full(text), passages(text), {text: SVG})
 
 
 def comparison_page(text: Any = "plain") -> Any:
@@ -238,13 +241,13 @@ def alone_page(text: Any = "plain") -> Any:
     for line in lines:
         for passage in line["passages"]:
             passage["reranked_rank"] = passage["first_stage_rank"]
-    return pages.trial(unchecked(alone(text)), lines, {})
+    return trial_of(alone(text), lines, {})
 
 
 PAGES = {
     "trial": trial_page,
     "first stage alone": alone_page,
-    "older trial": lambda text="plain": pages.trial(unchecked(result(text)), [], {}),
+    "older trial": lambda text="plain": trial_of(result(text), [], {}),
     "comparison": comparison_page,
 }
 each_page = pytest.mark.parametrize("make", PAGES.values(), ids=PAGES.keys())
@@ -364,7 +367,7 @@ def test_every_query_is_in_the_table_with_its_passages_and_ranks() -> None:
     queries = [f"q{n}" for n in range(200)]
     whole["effectiveness"]["per_query"] = {"first_stage": per_query(0.5, queries), "reranked": per_query(0.75, queries)}
     lines = [line | {"query_id": q, "query": f"what is {q}?"} for q in queries for line in passages()[:1]]
-    parsed = Page(pages.trial(unchecked(whole), lines, {}))
+    parsed = Page(trial_of(whole, lines, {}))
     for query_id in queries:
         assert f"what is {query_id}? 0.5000 0.7500 +0.2500" in parsed.text
         assert (
@@ -384,16 +387,16 @@ def test_a_query_whose_relevant_passages_nobody_found_says_so() -> None:
     lines = passages()
     for passage in lines[0]["passages"]:
         passage |= {"first_stage_rank": None, "reranked_rank": None}
-    assert "q1 \u00b7 2 relevant, none of them found" in Page(pages.trial(unchecked(result()), lines, {})).text
+    assert "q1 \u00b7 2 relevant, none of them found" in Page(trial_of(result(), lines, {})).text
 
 
 def test_many_passages_are_cut_and_the_page_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("evalkit.report.html.passages._MOST_PASSAGES", 6)
     lines = passages()
     lines[0]["passages"] *= 4
-    text = Page(pages.trial(unchecked(result()), lines, {})).text
+    text = Page(trial_of(result(), lines, {})).text
     assert "Up to 3 passages a query; passages.jsonl" in text
-    assert "passages.jsonl" not in Page(pages.trial(unchecked(result()), passages(), {})).text
+    assert "passages.jsonl" not in Page(trial_of(result(), passages(), {})).text
 
 
 def test_texts_carry_their_language_and_find_their_own_direction() -> None:
@@ -402,7 +405,7 @@ def test_texts_carry_their_language_and_find_their_own_direction() -> None:
     assert all(found.get("lang") in (None, "ar") for found in Page(comparison_page()).all("bdi"))
     whole = result()
     whole["effective"]["slice"]["lang"] = 'en" onclick="x'
-    assert not [found for found in Page(pages.trial(unchecked(whole), passages(), {})).all("bdi") if "lang" in found]
+    assert not [found for found in Page(trial_of(whole, passages(), {})).all("bdi") if "lang" in found]
 
 
 def test_cost_is_told_with_what_was_not_measured() -> None:
@@ -525,7 +528,7 @@ DRAWN = ("before_after", "changes", "depths", "scores", "reliability", "latency"
 
 
 def test_each_picture_stands_once_beside_the_table_of_what_it_shows_and_there_is_no_heap_of_pictures() -> None:
-    found = sections(pages.trial(unchecked(full()), passages(), dict.fromkeys(DRAWN, SVG)))
+    found = sections(trial_of(full(), passages(), dict.fromkeys(DRAWN, SVG)))
     images = {anchor: [words for kind, words in parts if kind == "img"] for anchor, parts in found.items()}
     assert {anchor: titles for anchor, titles in images.items() if titles} == {
         "quality": ["Quality before and after reranking", "Change of nDCG@10, query by query"],
@@ -541,7 +544,7 @@ def test_each_picture_stands_once_beside_the_table_of_what_it_shows_and_there_is
 @pytest.mark.parametrize("missing", DRAWN)
 def test_a_picture_that_could_not_be_drawn_leaves_the_others_in_their_places(missing: Any) -> None:
     svgs = {name: SVG for name in DRAWN if name != missing}
-    parsed = Page(pages.trial(unchecked(full()), passages(), svgs))
+    parsed = Page(trial_of(full(), passages(), svgs))
     assert len(parsed.all("img")) == len(parsed.all("figure")) == len(DRAWN) - 1
 
 
@@ -576,7 +579,7 @@ def nothing_found() -> Any:
 )  # fmt: skip
 @pytest.mark.parametrize("svgs", [{}, dict.fromkeys(DRAWN, SVG)], ids=["without pictures", "with pictures"])
 def test_no_heading_stands_above_nothing(found: Any, svgs: Any) -> None:
-    for anchor, parts in sections(pages.trial(unchecked(found), passages(), svgs)).items():
+    for anchor, parts in sections(trial_of(found, passages(), svgs)).items():
         kinds = [kind for kind, _ in parts]
         assert kinds[0] == "h2", anchor
         assert kinds[-1] not in ("h2", "h3"), anchor
@@ -584,7 +587,7 @@ def test_no_heading_stands_above_nothing(found: Any, svgs: Any) -> None:
 
 
 def test_where_energy_was_neither_measured_nor_asked_for_it_is_a_note_and_no_section() -> None:
-    text = Page(pages.trial(unchecked(without_energy()), passages(), {})).text
+    text = Page(trial_of(without_energy(), passages(), {})).text
     assert "Energy and price" not in text
     assert "Energy was not measured: plain." in text
     assert "Energy and price" in Page(trial_page()).text  # a price was asked for
@@ -598,7 +601,7 @@ def test_the_head_says_which_system_it_was_at_which_length_and_precision() -> No
         "truncation": "longest_first", "attention": "packed, varlen", "device_name": "a GPU",
     }  # fmt: skip
     found["effective"]["scoring"] |= {"pairs": 2000, "truncated_pairs": 1234}
-    text = Page(pages.trial(unchecked(found), passages(), {})).text
+    text = Page(trial_of(found, passages(), {})).text
     head = text[: text.index("What reranking changed")]
     for fact in (
         "First stage plain",
@@ -617,7 +620,7 @@ def test_the_head_says_which_system_it_was_at_which_length_and_precision() -> No
 def test_the_head_of_a_finished_run_names_its_file_and_no_model() -> None:
     found = full() | {"cost": None}
     found["effective"]["reranker"] = {"name": "bge", "path": "runs/bge.trec"}
-    text = Page(pages.trial(unchecked(found), passages(), {})).text
+    text = Page(trial_of(found, passages(), {})).text
     assert "Run file runs/bge.trec" in text
     for name in ("Model", "Architecture", "Maximum length", "Truncation", "Precision"):
         assert name not in text[: text.index("What reranking changed")]
@@ -641,9 +644,11 @@ def rows_of(page: Any, anchor: Any) -> Any:
 
 
 def test_a_group_whose_interval_holds_0_has_neither_arrow_nor_colour_and_a_small_one_is_marked() -> None:
-    found = groups(("how many", 3, 0.3335, -0.1673, 0.8344), ("what", 11, 0.1475, 0.0717, 0.2232),
-                   ("why", 40, -0.1, -0.15, -0.05), ("who", 1, 0.4, None, None))  # fmt: skip
-    page = pages.trial(unchecked(found), passages(), {})
+    page = trial_of(
+        groups(("how many", 3, 0.3335, -0.1673, 0.8344), ("what", 11, 0.1475, 0.0717, 0.2232),
+               ("why", 40, -0.1, -0.15, -0.05), ("who", 1, 0.4, None, None)),
+        passages(), {},
+    )  # fmt: skip
     rows = {words[0]: (words, classes) for words, classes in rows_of(page, "breakdown")[1:]}
     assert rows["how"][0][2:4] == ["3", "(few)"]
     assert rows["who"][0][1:3] == ["1", "(few)"]
@@ -654,7 +659,7 @@ def test_a_group_whose_interval_holds_0_has_neither_arrow_nor_colour_and_a_small
 
 
 def test_a_group_of_all_queries_is_a_sentence_and_no_table() -> None:
-    text = Page(pages.trial(unchecked(groups(("what", 74, 0.1, 0.05, 0.15))), passages(), {})).text
+    text = Page(trial_of(groups(("what", 74, 0.1, 0.05, 0.15)), passages(), {})).text
     assert "All queries are of one group by question word: what." in text
     assert "By question word" not in text
 
@@ -667,7 +672,7 @@ def spans(page: Any, anchor: Any) -> Any:
 
 def test_a_drawing_of_an_interval_ends_where_the_mean_would_pass_0_or_1() -> None:
     found = groups(("three", 3, -0.25, -1.1683, 0.6683), ("many", 50, 0.25, 0.125, 0.375))
-    page = pages.trial(unchecked(found), passages(), {})
+    page = trial_of(found, passages(), {})
     assert spans(page, "breakdown") == [("4.0", "124.0"), ("79.0", "109.0")]  # from -0.5 to 0.5, around 0.5
     assert "-1.1683 to +0.6683" in Page(page).text  # Student's t as it is
 
@@ -677,16 +682,14 @@ def test_a_drawing_of_an_interval_ends_at_the_ceiling_of_its_measure() -> None:
     effect = found["effectiveness"]
     effect["ceiling"]["mean"] = {"nDCG@10": 0.875, "RR@10": 1.0}
     effect["delta_ci95"]["nDCG@10"] = [0.125, 0.5]
-    assert spans(pages.trial(unchecked(found), passages(), {}), "quality") == [
-        ("84.0", "124.0")
-    ]  # 0.125 and 0.375 of 0.375
+    assert spans(trial_of(found, passages(), {}), "quality") == [("84.0", "124.0")]  # 0.125 and 0.375 of 0.375
 
 
 def test_a_mean_change_that_is_not_clear_has_no_arrow_in_the_table_of_measures() -> None:
     found = full()
     found["effectiveness"]["delta_ci95"] = {"nDCG@10": [-0.01, 0.51], "RR@10": [None, None]}
     found["effectiveness"]["delta"] = {"nDCG@10": 0.25, "RR@10": 0.25}
-    rows = rows_of(pages.trial(unchecked(found), passages(), {}), "quality")
+    rows = rows_of(trial_of(found, passages(), {}), "quality")
     assert not [classes for words, classes in rows if words[0] in NAMES and classes & {"up", "down"}]
 
 

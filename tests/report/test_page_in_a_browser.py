@@ -10,9 +10,7 @@ from typing import Any
 
 import pytest
 
-from evalkit.report.html import pages
-from tests.helpers.results import unchecked
-from tests.report.test_html import DRAWN, SVG, full, passages, per_query
+from tests.report.test_html import DRAWN, SVG, full, passages, per_query, trial_of
 from tests.report.test_html import alone as first_stage_alone
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -28,7 +26,7 @@ def queries_page(found: Any) -> Any:
         after["nDCG@10"][query_id] = value
     found["effectiveness"]["per_query"] = {"first_stage": before, "reranked": after}
     lines = [line | {"query_id": q, "query": f"query {q}"} for q in QUERIES for line in passages()[:1]]
-    return pages.trial(unchecked(found), lines, dict.fromkeys(DRAWN, SVG))
+    return trial_of(found, lines, dict.fromkeys(DRAWN, SVG))
 
 
 def ask(page: Any, tmp_path: Path, script: Any, width: Any = 390) -> Any:

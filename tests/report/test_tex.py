@@ -13,19 +13,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evalkit.report import tex as tables
+from evalkit.report import tex
 from evalkit.results.comparison_schema import ComparedSlice
+from evalkit.results.schema import Result
 from tests.conftest import REPOSITORY
 from tests.helpers.comparisons import comparison, paired, system
-from tests.helpers.results import taking_plain
+from tests.helpers.plain_results import complete
 
-tex = taking_plain(tables)
 GOLDEN = REPOSITORY / "tests" / "golden"
 SPECIAL = "\\{}$&#%_~^"
 NASTY = [*SPECIAL, "[", "*", "--", "<", "|", "`", "\n\n", "\r", "\x00", "\ud83d", "é", "巴黎", "\\input{x}", "% \\end"]
 any_text = st.lists(st.characters() | st.sampled_from(NASTY)).map("".join)
 
-TRIAL = {
+TRIAL: dict[str, Any] = {
     "name": "tiny_run",
     "effective": {
         "slice": {"name": "my_slice/en"},
@@ -69,7 +69,7 @@ COMPARED = comparison(
     },
     slice=ComparedSlice("my_slice/en", 43, 501, "en", 1, "f"),
 )
-TABLES = [("table_trial.tex", tex.trial, TRIAL), ("table_comparison.tex", tex.comparison, COMPARED)]
+TABLES = [("table_trial.tex", tex.trial, complete(TRIAL)), ("table_comparison.tex", tex.comparison, COMPARED)]
 DAGGER, DOUBLE = r"\rlap{$^{\dagger}$}", r"\rlap{$^{\ddagger}$}"
 
 
@@ -115,7 +115,7 @@ def test_a_table_names_its_slice_its_queries_and_its_test(name: Any, render: Any
 
 
 def test_a_table_says_which_command_made_it_and_which_package_it_needs() -> None:
-    assert tex.trial(TRIAL).startswith(
+    assert tex.trial(complete(TRIAL)).startswith(
         "% Made by: python -m evalkit name=tiny_run 'out_dir=a b'\n% Needs \\usepackage{"
     )
     assert "\n% Needs \\usepackage{booktabs} and no other package" in tex.comparison(COMPARED)
@@ -125,14 +125,14 @@ def test_a_table_says_which_command_made_it_and_which_package_it_needs() -> None
 
 
 def test_the_best_is_bold_and_what_is_significant_is_marked() -> None:
-    rows = cells(tex.trial(TRIAL))
+    rows = cells(tex.trial(complete(TRIAL)))
     assert rows["bm25"] == ["0.5000", r"\textbf{0.7500}", "0.2500", "0.6250"]
     assert rows[r"+ m3\_50\%"] == [rf"\textbf{{0.7500}}{DAGGER}", f"0.5000{DOUBLE}", r"\textbf{0.3750}", "0.6250"]
     assert rows["best possible order"] == ["0.8750", "1.0000", "0.5000", "0.6250"]
 
 
 def test_differences_have_a_sign_of_mathematics_and_nothing_is_minus_zero() -> None:
-    rows = cells(tex.trial(TRIAL))
+    rows = cells(tex.trial(complete(TRIAL)))
     assert rows["difference"] == ["$+0.2500$", "$-0.2500$", "$+0.1250$", "$+0.0000$"]
     assert rows[r"95\,\% interval"] == [r"$\pm 0.1250$", r"$\pm 0.2500$", "--", r"$\pm 0.0000$"]
 
@@ -162,7 +162,7 @@ def test_without_a_test_no_test_is_spoken_of() -> None:
         for label, tests in COMPARED.against_baseline.items()
     }
     compared = replace(COMPARED, against_baseline=untested)
-    for table in (tex.trial(without_tests(TRIAL)), tex.comparison(compared)):
+    for table in (tex.trial(complete(without_tests(TRIAL))), tex.comparison(compared)):
         assert re.search("dagger|randomization|Holm", table) is None
         assert r"\textbf{0.7500}" in table
 
@@ -170,7 +170,7 @@ def test_without_a_test_no_test_is_spoken_of() -> None:
 def test_without_a_reranker_there_is_one_system() -> None:
     result: Any = deepcopy(TRIAL)
     result["effective"]["reranker"] = {"name": "none", "reranks": False}
-    table = tex.trial(result)
+    table = tex.trial(complete(result))
     assert list(cells(table)) == ["System", "bm25", "best possible order"]
     assert re.search("dagger|textbf|Holm|Bold", table) is None
 
@@ -202,15 +202,23 @@ def test_no_text_breaks_a_table(text: Any) -> None:
     assert not set(SPECIAL) & set(re.sub(commands, "", latex))
 
 
+def renamed(result: Result, name: str, first: str, second: str, slice_name: str, argument: str) -> Result:
+    """The same with other names: none is checked as those of a file are."""
+    effective = replace(
+        result.effective,
+        slice={**result.effective.slice, "name": slice_name},
+        first_stage={**result.effective.first_stage, "name": first},
+        reranker={**result.effective.reranker, "name": second},
+    )
+    command = [*result.provenance["command"]]
+    command[1] = argument
+    return replace(result, name=name, effective=effective, provenance={"command": command})
+
+
 @given(any_text, any_text)
 def test_no_name_and_no_command_leave_their_place(name: Any, other: Any) -> None:
-    result: Any = deepcopy(TRIAL)
-    result["name"] = result["provenance"]["command"][1] = name
-    result["effective"]["first_stage"]["name"] = name
-    result["effective"]["reranker"]["name"] = other
-    result["effective"]["slice"]["name"] = other
-    table = tex.trial(result)
-    assert len(table.splitlines()) == len(tex.trial(TRIAL).splitlines())
+    table = tex.trial(renamed(complete(TRIAL), name, first=name, second=other, slice_name=other, argument=name))
+    assert len(table.splitlines()) == len(tex.trial(complete(TRIAL)).splitlines())
     assert depths(code(table))[-1] == 0
     assert sum(line.startswith("%") for line in table.splitlines()) == 3
     assert re.search(r"\\label\{tab:[a-z0-9-]*\}", table)
@@ -218,11 +226,10 @@ def test_no_name_and_no_command_leave_their_place(name: Any, other: Any) -> None
 
 @pytest.mark.skipif(not shutil.which("pdflatex"), reason="there is no pdflatex")
 def test_latex_takes_the_tables(tmp_path: Path) -> None:
-    ugly: Any = deepcopy(TRIAL)
-    ugly["effective"]["first_stage"]["name"] = "[2pt] \\x{ % & $ # _ ~ ^ < | > `` -- é \x00\n\n" + SPECIAL
-    ugly["effective"]["reranker"]["name"] = "*\\end{table}"
-    ugly["name"] = "ugly"
-    inputs = {"a": tex.trial(TRIAL), "b": tex.comparison(COMPARED), "c": tex.trial(ugly)}
+    first = "[2pt] \\x{ % & $ # _ ~ ^ < | > `` -- é \x00\n\n" + SPECIAL
+    found = complete(TRIAL)
+    ugly = renamed(found, "ugly", first, "*\\end{table}", found.effective.slice["name"], "name=tiny_run")
+    inputs = {"a": tex.trial(complete(TRIAL)), "b": tex.comparison(COMPARED), "c": tex.trial(ugly)}
     for name, table in inputs.items():
         (tmp_path / f"{name}.tex").write_text(table, "utf-8")
     document = r"\documentclass{article}\usepackage{booktabs}\begin{document}\input{a}\input{b}\input{c}\end{document}"

@@ -1,6 +1,5 @@
 """Published figures beside ours: which entries fit a result, and which entries are none."""
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +8,11 @@ from omegaconf import OmegaConf
 
 from evalkit.cli.config import conf_dir
 from evalkit.errors import EvalkitError
-from evalkit.results import published
+from evalkit.results.published import beside as beside_parts
 from evalkit.results.published import check
+from evalkit.results.schema import Reference
 from tests.conftest import compose
-from tests.helpers.results import unchecked
+from tests.helpers.plain_results import complete
 
 BM25 = {"of": "bm25", "measure": "nDCG@10", "value": 0.5, "source": "Anserini", "note": "k1 0.9"}
 RERANKED = {"of": "bm25 + bge", "measure": "nDCG@10", "value": 0.75, "source": "a paper"}
@@ -23,14 +23,12 @@ RESULT: dict[str, Any] = {
         "reranked": {"mean": {"nDCG@10": 0.5, "R@20": 0.875}},
     },
 }
-
-
-def beside(entries: Any, plain: Any) -> list[dict[str, Any]]:
-    result = unchecked(plain)
-    return [asdict(one) for one in published.beside(entries, result.effective, result.effectiveness)]
-
-
 SLICES = sorted(path.stem for path in (conf_dir() / "slice").glob("*.yaml"))
+
+
+def beside(entries: Any, stated: Any) -> tuple[Reference, ...]:
+    result = complete(stated)
+    return beside_parts(entries, result.effective, result.effectiveness)
 
 
 def without(key: Any) -> Any:
@@ -38,36 +36,33 @@ def without(key: Any) -> Any:
 
 
 def test_each_figure_stands_beside_ours_of_the_same_system() -> None:
-    assert beside([BM25, RERANKED], RESULT) == [
-        {"of": "bm25", "measure": "nDCG@10", "value": 0.5, "ours": 0.625, "difference": 0.125, "source": "Anserini",
-         "note": "k1 0.9"},
-        {"of": "bm25 + bge", "measure": "nDCG@10", "value": 0.75, "ours": 0.5, "difference": -0.25,
-         "source": "a paper", "note": ""},
-    ]  # fmt: skip
+    assert beside([BM25, RERANKED], RESULT) == (
+        Reference("bm25", "nDCG@10", value=0.5, ours=0.625, difference=0.125, source="Anserini", note="k1 0.9"),
+        Reference("bm25 + bge", "nDCG@10", value=0.75, ours=0.5, difference=-0.25, source="a paper", note=""),
+    )
 
 
 @pytest.mark.parametrize(
     "other", [{"of": "bge"}, {"of": "bm25 + minilm"}, {"of": "bge-m3 + bge"}, {"measure": "RR@10"}, {"lang": "zh"}]
 )
 def test_a_figure_of_another_system_measure_or_language_is_left_out(other: Any) -> None:
-    assert beside([BM25 | other], RESULT) == []
+    assert beside([BM25 | other], RESULT) == ()
 
 
 @pytest.mark.parametrize("lang", ["sw", None])
 def test_a_figure_of_the_slices_language_stays_and_so_does_one_of_any(lang: Any) -> None:
     (found,) = beside([BM25 | {"lang": lang}], RESULT)
-    assert found["ours"] == 0.625
-    assert "lang" not in found
+    assert found.ours == 0.625
 
 
 def test_a_measure_is_known_in_any_case_and_printed_as_everywhere() -> None:
     (found,) = beside([BM25 | {"measure": "ndcg@10"}], RESULT)
-    assert (found["measure"], found["ours"]) == ("nDCG@10", 0.625)
+    assert (found.measure, found.ours) == ("nDCG@10", 0.625)
 
 
 def test_without_entries_there_is_nothing_to_show() -> None:
     check([])
-    assert beside([], RESULT) == []
+    assert beside([], RESULT) == ()
 
 
 @pytest.mark.parametrize("entry", [BM25, RERANKED, BM25 | {"lang": "sw"}, BM25 | {"note": None, "lang": None}])
@@ -146,7 +141,7 @@ def test_the_rerankers_of_the_figures_are_named_as_their_models() -> None:
 
 def test_a_language_of_miracl_has_its_own_figures_only() -> None:
     result = RESULT | {"effective": RESULT["effective"] | {"slice": {"lang": "yo"}}}
-    assert [found["value"] for found in beside(reference("slice=miracl"), result)] == [0.406]
+    assert [found.value for found in beside(reference("slice=miracl"), result)] == [0.406]
 
 
 def test_figures_can_be_given_on_the_command_line() -> None:
