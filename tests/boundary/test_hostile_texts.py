@@ -234,9 +234,9 @@ def test_every_pair_is_scored_and_nothing_is_written_outside_the_folder(nasty: A
     out, made = nasty
     assert all(path.parent == out for path in made)
     found = reading.read(out)
-    scoring, facts = found.result["effective"]["scoring"], found.result["effective"]["slice"]
+    scoring, facts = found.result.effective.scoring, found.result.effective.slice
     assert (scoring["pairs"], scoring["pairs_unscored"]) == (len(NASTY_QUERIES) * len(NASTY_DOCS), 0)
-    assert (facts["ids_escaped"], facts["texts_mended"]) == (6, 2)
+    assert (dict(facts)["ids_escaped"], dict(facts)["texts_mended"]) == (6, 2)
     assert list(found.queries) == ["=q%201", "q/2", "-3", "q,4%1B[2J"]
     assert {hit.doc_id for hit in found.reranked.rankings["-3"]} == {escape_id(doc_id) for doc_id in NASTY_DOCS}
 

@@ -19,6 +19,7 @@ from evalkit.boundary.signals import Stopped
 from evalkit.cli import run_folder, tasks
 from evalkit.cli.process import in_fresh_process
 from evalkit.errors import EvalkitError
+from evalkit.results.schema import Result
 from tests.conftest import REPOSITORY, compose
 from tests.helpers import fault_jobs
 
@@ -27,6 +28,7 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals and mounts a
 WAITING = """
 import sys
 from pathlib import Path
+from evalkit.results.schema import Result
 from tests.helpers import fault_jobs
 from evalkit.boundary import signals
 from evalkit.cli.process import in_fresh_process
@@ -341,7 +343,7 @@ def test_a_report_that_cannot_be_drawn_loses_no_result(
     asked = judging(beir_folder, tmp_path)
     result = tasks.run_trial(asked, {"command": ["evalkit"]}, tmp_path)
     written = json.loads((tmp_path / "result.json").read_text())
-    assert written["status"] == result["status"] == "partial"
+    assert written["status"] == result.status == "partial"
     assert written["missing"] == ["changes.png (KeyError: 'a defect')", "report.html (KeyError: 'a defect')"]
     assert written["effectiveness"]["reranked"]["mean"]["RR@10"] == pytest.approx(2 / 3)
     assert (tmp_path / "report.md").exists()
@@ -365,9 +367,11 @@ def test_ten_thousand_queries_are_tested_and_reported(tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
     asked = judging(tmp_path, out, "measures.names=[RR@10]")
-    effect = tasks.run_trial(asked, {"command": ["evalkit"]}, out)["effectiveness"]
-    assert effect["reranked"]["mean"]["RR@10"] == pytest.approx(0.75)
-    assert (effect["wins"]["RR@10"], effect["losses"]["RR@10"], effect["ties"]["RR@10"]) == (count / 2, count / 2, 0)
+    result = tasks.run_trial(asked, {"command": ["evalkit"]}, out)
+    assert isinstance(result, Result)
+    effect = result.effectiveness
+    assert effect.reranked.mean["RR@10"] == pytest.approx(0.75)
+    assert (effect.wins["RR@10"], effect.losses["RR@10"], effect.ties["RR@10"]) == (count / 2, count / 2, 0)
     assert len((out / "per_query.csv").read_text().splitlines()) == count + 1
 
 

@@ -234,7 +234,7 @@ def test_a_verdict_on_cut_texts_says_so_and_what_would_cut_none(deep: Any, tmp_p
         ", but 40 of 42 pairs (95%) were cut to 256 tokens; reranker.max_length=612 would cut none, where the model "
         "takes as many."
     )
-    assert found.result["effective"]["scoring"]["longest_pair_tokens"] == 612
+    assert found.result.effective.scoring["longest_pair_tokens"] == 612
     for name in ("report.md", "report.html"):
         assert "but 40 of 42 pairs (95%) were cut to 256 tokens" in (tmp_path / "out" / name).read_text("utf-8")
 

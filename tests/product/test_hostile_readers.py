@@ -25,9 +25,11 @@ from evalkit.report.html import pages
 from evalkit.results import compare, reading
 from evalkit.results.gate import baseline, judge
 from evalkit.results.gate.limits import Limits
-from evalkit.results.result import effectiveness, write_result
+from evalkit.results.result import finished as made
+from evalkit.results.result import to_plain, write_result
 from evalkit.slices import beir
 from evalkit.types import Effectiveness, Hit, Run, Slice, Trial
+from tests.helpers.results import plain_cost
 
 EXAMPLES = 40
 hostile = settings(deadline=None, max_examples=EXAMPLES, suppress_health_check=list(HealthCheck))
@@ -187,13 +189,15 @@ EFFECTIVE = {
     "slice": {"name": "s", "lang": "en", "queries": 2, "docs": 2, "relevance_level": 1, "fingerprint": "f",
               "fingerprints": {"queries": "q", "docs": "d", "judgments": "j"}},
     "first_stage": {"name": "bm25", "k1": 0.9}, "reranker": {"name": "ce", "precision": "fp32", "max_length": 9},
-    "scoring": {"pairs": 3} | dict.fromkeys(COUNTS, 0), "depth": 2,
+    "scoring": {"pairs": 3, "first_stage_tied_hits": 0} | dict.fromkeys(COUNTS, 0), "depth": 2,
+    "measures": ["nDCG@10", "R@10"],
 }  # fmt: skip
-COST = {
-    "pairs_per_s": 9.5, "latency": {"samples_ms": [1.5, 2.5], "p50_ms": 1.5, "p50_ci95_ms": [None, 2.5], "p99_ms": 2.5},
-    "memory": {"rss_peak_mb": 90.5, "cuda_allocated_peak_mb": None, "weights_mb": 1.5, "own_pass": None},
-    "calibration": {"p50_ms": 3.5, "rss_before_mb": 20.5, "rss_peak_mb": 60.5, "cuda_allocated_peak_mb": None},
-}  # fmt: skip
+COST = plain_cost(
+    pairs_per_s=9.5,
+    latency={"samples_ms": [1.5, 2.5], "p50_ms": 1.5, "p50_ci95_ms": [None, 2.5], "p99_ms": 2.5},
+    memory={"rss_peak_mb": 90.5, "cuda_allocated_peak_mb": None, "weights_mb": 1.5, "own_pass": None},
+    calibration={"p50_ms": 3.5, "rss_before_mb": 20.5, "rss_peak_mb": 60.5, "cuda_allocated_peak_mb": None},
+)
 
 
 @pytest.fixture(scope="module")
@@ -208,9 +212,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Any:
     trial = Trial("tiny", {}, EFFECTIVE, {}, DATA, RUN, RUN, lists, unjudged, None)
     write_run(RUN, where / "reranked.trec")
     (where / "passages.jsonl").write_bytes(b"".join(dumped(line) + b"\n" for line in per_query.passages(trial)))
-    result = {"schema_version": 1, "status": "finished", "name": "tiny", "effective": EFFECTIVE, "cost": COST,
-              "effectiveness": effectiveness(trial), "warnings": ["few queries"]}  # fmt: skip
-    write_result(result, where)
+    result = to_plain(made(trial)) | {"cost": COST, "warnings": ["few queries"]}
+    write_result(reading.parse_finished(result), where)
     return where, reading.read(where), baseline.of(reading.read(where))
 
 

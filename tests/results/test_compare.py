@@ -14,10 +14,13 @@ from evalkit.rerankers.none import NoReranker
 from evalkit.results import reading
 from evalkit.results.compare import side_by_side
 from evalkit.results.comparison_schema import Comparison, QueryTime
+from evalkit.results.result import to_plain
+from evalkit.results.schema import FirstStageTime
 from evalkit.slices import packaged as dev
 from tests.conftest import REPOSITORY
 from tests.helpers.command_line import run_evalkit, run_here, sentence
 from tests.helpers.gate_pipeline import Broken, FirstStage, Pipeline, cut, packaged
+from tests.helpers.results import plain_cost
 
 
 @pytest.fixture(scope="module")
@@ -108,24 +111,34 @@ def test_the_matrix_is_symmetric_and_its_p_values_are_corrected_over_all_pairs(r
 
 def with_facts(finished: Any, where: Any, time: Any = None, means: Any = None, **facts: Any) -> Any:
     """The same result with other facts of its reranker, and a first stage of another time or other values."""
-    result = json.loads(json.dumps(finished.result))
+    result = to_plain(finished.result)
+    effect = result["effectiveness"]
     result["effective"]["reranker"] |= facts.get("reranker", {})
     result["effective"]["first_stage"] |= facts.get("first_stage", {})
     result["effective"]["first_stage_time"] = {"total_s": 1.0, "index_s": 0.5, "per_query_ms": time}
     result["cost"] = facts.get("cost")
     for side, mean in (means or {}).items():
-        queries = result["effectiveness"]["per_query"][side]["nDCG@10"]
+        queries = effect["per_query"][side]["nDCG@10"]
         spread = (len(queries) - 1) / 200
-        result["effectiveness"]["per_query"][side]["nDCG@10"] = {
+        effect["per_query"][side]["nDCG@10"] = {
             query_id: mean + number / 100 - spread for number, query_id in enumerate(queries)
         }
-        result["effectiveness"][side]["mean"]["nDCG@10"] = mean
-    return replace(finished, where=str(where), result=result)
+        effect[side]["mean"]["nDCG@10"] = mean
+    return replace(finished, where=str(where), result=reading.parse_finished(result))
+
+
+def with_effective(finished: Any, **facts: Any) -> Any:
+    """The same result with other effective settings."""
+    result = finished.result
+    return replace(finished, result=replace(result, effective=replace(result.effective, **facts)))
 
 
 def cost_of(p50_ms: Any) -> Any:
-    return {"pairs_per_s": 50.0, "latency": {"samples_ms": [p50_ms], "p50_ms": p50_ms, "p99_ms": p50_ms},
-            "memory": {"rss_peak_mb": 900.0, "cuda_allocated_peak_mb": None, "weights_mb": 300.0}}  # fmt: skip
+    return plain_cost(
+        pairs_per_s=50.0,
+        latency={"samples_ms": [p50_ms], "p50_ms": p50_ms, "p99_ms": p50_ms},
+        memory={"rss_peak_mb": 900.0, "cuda_allocated_peak_mb": None, "weights_mb": 300.0},
+    )
 
 
 def test_each_first_stage_is_a_system_of_its_own_and_stands_there_once(results: Any) -> None:
@@ -136,7 +149,7 @@ def test_each_first_stage_is_a_system_of_its_own_and_stands_there_once(results: 
         "bm25": ("first_stage", None),
         "bm25 + tiny at fp32, rounded": ("reranked", "bm25"),
     }
-    assert found.systems[1].mean == pytest.approx(results["tiny"].result["effectiveness"]["first_stage"]["mean"])
+    assert found.systems[1].mean == pytest.approx(results["tiny"].result.effectiveness.first_stage.mean)
 
 
 def test_a_result_without_a_reranker_is_the_first_stage_of_the_others(results: Any) -> None:
@@ -185,18 +198,18 @@ def test_all_settings_that_differ_are_said_and_long_values_stay_apart(results: A
 
 def test_other_measures_make_no_other_first_stage(results: Any) -> None:
     """A depth brings a recall of its own, and is none of the first stage."""
-    other = with_facts(results["rounded"], "other")
-    other.result["effective"]["depth"] = 4
+    plain = to_plain(results["rounded"].result)
+    plain["effective"]["depth"] = 4
     for side in ("first_stage", "reranked"):
-        per_query = other.result["effectiveness"]["per_query"][side]
-        per_query["R@4"] = per_query.pop("R@6")
+        for values in (plain["effectiveness"]["per_query"][side], plain["effectiveness"][side]["mean"]):
+            values["R@4"] = values.pop("R@6")
+    other = replace(results["rounded"], where="other", result=reading.parse_finished(plain))
     labels = [system.label for system in side_by_side([results["tiny"], other], resamples=99).systems]
     assert labels == ["bm25 + tiny at fp32, depth 6", "bm25", "bm25 + tiny at fp32, depth 4"]
 
 
 def test_a_first_stage_that_a_sweep_measured_again_stands_there_once_and_that_is_said(results: Any) -> None:
-    again = with_facts(results["bm25"], "again")
-    again.result["effective"]["depth"] = 4
+    again = with_effective(with_facts(results["bm25"], "again"), depth=4)
     found = side_by_side([results["bm25"], again, results["tiny"]], resamples=99)
     assert [system.label for system in found.systems] == ["bm25", "bm25 + tiny at fp32"]
     assert "again: bm25 again, which stands here once" in found.warnings
@@ -213,8 +226,7 @@ def reranked_run(results: Any, folder: Any, lines: Any) -> Any:
     shutil.copytree(results["rounded"].where, folder)
     (folder / "first_stage.trec").write_text("".join(lines), "utf-8")
     run = with_facts(results["rounded"], folder)
-    run.result["effective"]["first_stage"] = {"name": "a run", "path": "bm25.trec"}
-    return run
+    return with_effective(run, first_stage={"name": "a run", "path": "bm25.trec"})
 
 
 def lines_of(results: Any) -> Any:
@@ -256,8 +268,7 @@ def test_results_without_a_time_of_the_first_stage_still_have_their_picture(resu
 
     older = [with_facts(results[name], name, reranker={"precision": name}, cost=cost_of(ms))
              for name, ms in (("tiny", 80.0), ("rounded", 40.0))]  # fmt: skip
-    for one in older:
-        del one.result["effective"]["first_stage_time"]
+    older = [with_effective(one, first_stage_time=FirstStageTime()) for one in older]
     figure = plots.tradeoff(side_by_side(older, resamples=99).systems, "nDCG@10")
     assert figure is not None
     assert figure.axes[0].get_xlabel() == "time of reranking a query, ms"
@@ -415,7 +426,10 @@ def test_the_command_writes_a_folder_and_prints_the_table(results: Any, tmp_path
 MISTAKES = {
     "one result": (["tiny"], "compare needs two results or more"),
     "a result that is not there": (["tiny", "gone"], "there is no gone; it should be a result of evalkit"),
-    "a baseline that is not compared": (["tiny", "bm25", "--baseline", "rounded"], "none of the results that are comp"),
+    "a baseline that is not compared": (
+        ["tiny", "bm25", "--baseline", "rounded"],
+        "--baseline rounded is not one of the compared results",
+    ),
     "a run's folder to write to": (
         ["tiny", "bm25", "--output", "tiny"],
         "tiny holds the result of a run, whose report",

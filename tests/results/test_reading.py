@@ -7,9 +7,9 @@ import pytest
 from evalkit.errors import EvalkitError, NotFiniteError
 from evalkit.evaluation.trec import write_run
 from evalkit.report import per_query
-from evalkit.results import reading, result
+from evalkit.results import reading
 from evalkit.results.reading import Passage
-from evalkit.results.result import effectiveness, failed, write_result
+from evalkit.results.result import failed, finished, write_result
 from evalkit.types import Effectiveness, Hit, Run, Slice, Trial
 
 NASTY = 'one\u2028two\u2029three\nfour\x85five\r\n"six" \\ ق\x1c'
@@ -19,7 +19,8 @@ VALUES = Effectiveness({"nDCG@10": {"q1": 0.5, "ق-1": 0.25}})
 EFFECTIVE = {
     "slice": {"name": "s", "lang": "en", "queries": 2, "docs": 2, "relevance_level": 1, "fingerprint": "f",
               "fingerprints": {"queries": "q", "docs": "d", "judgments": "j"}},
-    "first_stage": {"name": "bm25"}, "reranker": {"name": "ce"}, "scoring": {"pairs_unscored": 0}, "depth": 2,
+    "first_stage": {"name": "bm25"}, "reranker": {"name": "ce"}, "depth": 2, "measures": ["nDCG@10"],
+    "scoring": {"pairs_unscored": 0, "first_stage_tied_hits": 0, "tied_pairs": 0},
 }  # fmt: skip
 UNJUDGED = {"first_stage": 0.0, "reranked": 0.5}
 
@@ -31,8 +32,7 @@ def folder(tmp_path: Path) -> Any:
     write_run(trial.reranked, tmp_path / "reranked.trec")
     lines = (json.dumps(entry, ensure_ascii=False) + "\n" for entry in per_query.passages(trial))
     (tmp_path / "passages.jsonl").write_text("".join(lines), "utf-8")
-    result = {"schema_version": 1, "status": "finished", "name": "tiny", "effective": EFFECTIVE, "warnings": []}
-    write_result(result | {"effectiveness": effectiveness(trial)}, tmp_path)
+    write_result(finished(trial), tmp_path)
     return tmp_path
 
 
@@ -51,7 +51,7 @@ def test_a_trial_is_read_from_its_folder_or_its_result(
     monkeypatch.setenv("HOME", str(folder))
     done = reading.read(where)
     assert (done.where, done.reranked, done.queries) == (where, RERANKED, DATA.queries)
-    assert done.result["effectiveness"]["per_query"]["reranked"] == VALUES.per_query
+    assert done.result.effectiveness.per_query.reranked == VALUES.per_query
     # For q1, b is retrieved and not judged; c is judged relevant, but neither retrieved nor there.
     assert done.passages == {
         "q1": {"b": Passage("b", None, "x"), "a": Passage("a", 2, NASTY), "c": Passage("c", 1, "")},
@@ -105,5 +105,5 @@ def test_a_broken_file_is_refused_by_name(folder: Any, name: Any, content: Any, 
 
 @pytest.mark.parametrize("error", [EvalkitError("no GPU here"), NotFiniteError("a NaN for 'q1'")])
 def test_a_trial_that_failed_is_told_with_its_error(tmp_path: Path, error: Any) -> None:
-    result.write_result(failed("tiny", {}, {}, error), tmp_path)
+    write_result(failed("tiny", {}, {}, error), tmp_path)
     assert refused(tmp_path, type(error)) == f"{tmp_path / 'result.json'} is of a trial that failed: {error}"

@@ -14,9 +14,10 @@ from evalkit.errors import EvalkitError
 from evalkit.rerankers.trec_run import TrecRun
 from evalkit.results.gate import baseline
 from evalkit.results.gate.limits import STORED
-from evalkit.results.reading import Finished
+from evalkit.results.reading import Finished, parse_finished
 from evalkit.types import Hit, Run
 from tests.conftest import REPOSITORY
+from tests.helpers.results import plain_cost
 
 GOLDEN = REPOSITORY / "tests" / "golden" / "baseline.json"
 # One relevant passage for each query; reranking moves it from rank 2 to 1, from 1 to 3, and from 3 to 1.
@@ -25,19 +26,27 @@ RERANKED = {"nDCG@10": {"q1": 1.0, "q2": 0.5, "ق-1": 1.0}, "RR@10": {"q1": 1.0,
 HITS = {"q1": (Hit("b", 2.5), Hit("a", -0.123456)), "q2": (Hit("c", 0.5),), "ق-1": (Hit("文-1", 11.00006),)}
 
 
-def finished(first: Any = FIRST, reranked: Any = RERANKED, hits: Any = HITS, depth: Any = 3, **systems: Any) -> Any:
+def plain(first: Any = FIRST, reranked: Any = RERANKED, hits: Any = HITS, depth: Any = 3, **systems: Any) -> Any:
+    """A result as result.json holds it."""
     counts = ("pairs", "pairs_unscored", "truncated_pairs", "tied_pairs", "queries_with_constant_score",
               "queries_reordered", "queries_without_hits", "tokens")  # fmt: skip
     effective = {
-        "slice": {"name": "tiny", "lang": "ar", "relevance_level": 1, "seed": 13,
+        "slice": {"name": "tiny", "lang": "ar", "relevance_level": 1, "seed": 13, "fingerprint": "f", "queries": 3,
+                  "docs": 4,
                   "fingerprints": {"queries": "sha256:1", "docs": "sha256:2", "judgments": "sha256:3"}},
         "first_stage": {"name": "bm25", "k1": 0.9, "analysis": {"stemmer": "arabic"}},
         "reranker": {"name": "bge", "max_length": 512}, "depth": depth,
         "scoring": dict.fromkeys(counts, 7) | {"pairs": sum(min(len(ranked), depth) for ranked in hits.values())},
     }  # fmt: skip
-    effectiveness = {"per_query": {"first_stage": first, "reranked": reranked}, "unjudged_at_10": {"reranked": 4 / 7},
-                     "ceiling": {"mean": dict.fromkeys(reranked, 1.0)}}  # fmt: skip
-    return Finished("", {"effective": effective | systems, "effectiveness": effectiveness}, Run("bge", hits), {}, {})
+    effectiveness = {"per_query": {"first_stage": first, "reranked": reranked}, "unjudged_at_10": {"first_stage": 0.5, "reranked": 4 / 7},
+                     **{side: {"mean": dict.fromkeys(reranked, 1.0)} for side in ("first_stage", "reranked", "ceiling")}}  # fmt: skip
+    return {"schema_version": 1, "status": "finished", "name": "tiny", "warnings": [],
+            "effective": effective | systems, "effectiveness": effectiveness}  # fmt: skip
+
+
+def finished(first: Any = FIRST, reranked: Any = RERANKED, hits: Any = HITS, depth: Any = 3, **systems: Any) -> Any:
+    result = parse_finished(plain(first, reranked, hits, depth, **systems))
+    return Finished("", result, Run("bge", hits), {}, {})
 
 
 SMALL = baseline.of(finished())
@@ -104,8 +113,9 @@ def test_neither_machine_nor_moment_gets_into_a_baseline() -> None:
                   "attention": "padded, sdpa", "batch_tokens": 4096, "max_length": 512, "load_s": 62.5},
     )  # fmt: skip
     moment = {"started": "2031-02-03T04:05:06", "host": "box", "env": {"HOME": "/home/me"}}
-    done.result.update(provenance=moment, cost={"scoring_s": 63.5, "rss_mb": 64.5}, asked={"out_dir": "/home/me/out"})
-    text = baseline.dump(baseline.of(done))
+    cost = parse_finished(plain() | {"cost": plain_cost(scoring_s=63.5, memory={"rss_peak_mb": 64.5})}).cost
+    result = replace(done.result, provenance=moment, cost=cost, asked={"out_dir": "/home/me/out"})
+    text = baseline.dump(baseline.of(replace(done, result=result)))
     for word in ("/home", ".trec", "cuda", "NVIDIA", "2031", "box", "bm25s", "4096", "61.5", "62.5", "63.5", "64.5"):
         assert word not in text
     assert '"first_stage": {"name": "monot5", "tag": "lucene"}' in text
@@ -251,9 +261,9 @@ def test_the_baseline_in_the_repository_is_read_and_written_as_it_is() -> None:
     effectiveness.per_query.reranked.RR@10.q1=NaN""",
 )
 def test_a_result_that_lacks_a_part_is_no_standard(case: Any) -> None:
-    result = change(json.loads(json.dumps(finished().result)), case)
-    with pytest.raises(EvalkitError, match="the result in here "):
-        baseline.dump(baseline.of(Finished("here", result, Run("bge", HITS), {}, {})))
+    damaged = change(json.loads(json.dumps(plain())), case)
+    with pytest.raises((EvalkitError, ValueError), match="the result in here |effective"):
+        baseline.of(Finished("here", parse_finished(damaged), Run("bge", HITS), {}, {}))
 
 
 def test_a_baseline_is_written_whole_or_not_at_all(tmp_path: Path) -> None:

@@ -11,8 +11,10 @@ from evalkit.results.gate.baseline import Baseline
 from evalkit.results.gate.budgets import figures
 from evalkit.results.gate.judge import judge, refuse_unlike
 from evalkit.results.gate.limits import Limits
-from evalkit.results.reading import Finished, Passage
+from evalkit.results.reading import Finished, Passage, parse_finished
+from evalkit.results.result import to_plain
 from evalkit.types import Hit, Run
+from tests.helpers.results import plain_cost
 
 N = 4
 
@@ -39,8 +41,9 @@ def result(
     top = top or {q: (Hit("a", 3.0), Hit("b", 2.0), Hit("c", 1.0)) for q in per_query(*reranked)}
     top = {q: hits + tuple(Hit(f"z{i}", -float(i)) for i in range(10 - len(hits))) for q, hits in top.items()}
     values = {
+        "schema_version": 1, "status": "finished", "name": "gate", "warnings": [],
         "effective": {
-            "slice": {"name": "s", "lang": "en", "relevance_level": 1,
+            "slice": {"name": "s", "lang": "en", "relevance_level": 1, "fingerprint": "f", "queries": n, "docs": 10,
                       "fingerprints": {"queries": "1", "docs": "2", "judgments": "3"}},
             "first_stage": {"name": "bm25"},
             "reranker": {"name": "small", "max_length": 128},
@@ -52,14 +55,19 @@ def result(
                 "first_stage": {"nDCG@10": per_query(*first[:n]), "R@100": per_query(*recall[:n])},
                 "reranked": {"nDCG@10": per_query(*reranked), "R@100": per_query(*recall[:n])},
             },
-            "ceiling": {"mean": {"nDCG@10": 0.9, "R@100": 0.9}},
+            **{side: {"mean": {"nDCG@10": 0.9, "R@100": 0.9}} for side in ("first_stage", "reranked", "ceiling")},
             "unjudged_at_10": {"first_stage": 0.0, "reranked": facts.get("unjudged", 0.0)},
         },
         "cost": cost,
     }  # fmt: skip
     passages = {q: {h.doc_id: Passage(h.doc_id, {"a": 3}.get(h.doc_id, 0), f"text {h.doc_id}") for h in hits}
                 for q, hits in top.items()}  # fmt: skip
-    return Finished("here", values, Run("r", top), {q: f"what is {q}" for q in top}, passages)
+    return Finished("here", parse_finished(values), Run("r", top), {q: f"what is {q}" for q in top}, passages)
+
+
+def with_reranker(finished: Any, reranker: Any) -> Any:
+    result = finished.result
+    return replace(finished, result=replace(result, effective=replace(result.effective, reranker=reranker)))
 
 
 def verdict(now: Any, before: Any = None, **limits: Any) -> Any:
@@ -288,10 +296,11 @@ def test_a_first_stage_that_finds_less_is_named_and_not_the_reranker() -> None:
 def test_without_a_recall_the_ceiling_stands_for_what_was_found() -> None:
     def lacking(ceiling: Any) -> Any:
         one = result()
+        plain = to_plain(one.result)
         for label in ("first_stage", "reranked"):
-            del one.result["effectiveness"]["per_query"][label]["R@100"]
-        one.result["effectiveness"]["ceiling"]["mean"] = {"nDCG@10": ceiling}
-        return one
+            del plain["effectiveness"]["per_query"][label]["R@100"]
+        plain["effectiveness"]["ceiling"]["mean"] = {"nDCG@10": ceiling}
+        return replace(one, result=parse_finished(plain))
 
     judged = verdict(lacking(0.8), lacking(0.9))
     assert "ceiling of nDCG@10 of the first stage 0.9000 -> 0.8000" in message(judged, "first_stage")
@@ -390,8 +399,7 @@ def test_a_result_that_does_not_say_how_many_tokens_are_unknown_has_no_such_chec
 
 
 def test_a_baseline_of_the_first_stage_alone_passes_its_own_gate_and_a_reranker_that_is_off_does_not() -> None:
-    alone = result(scoring={"queries_reordered": 0})
-    alone.result["effective"]["reranker"] = {"name": "none"}
+    alone = with_reranker(result(scoring={"queries_reordered": 0}), {"name": "none"})
     assert verdict(alone, alone).holds
     judged = verdict(alone)
     assert [check.name for check in judged.failed] == ["order_changed"]
@@ -399,32 +407,36 @@ def test_a_baseline_of_the_first_stage_alone_passes_its_own_gate_and_a_reranker_
 
 # --- budgets
 
-COST: dict[str, Any] = {
-    "pairs_per_s": 50.0,  # 100 pairs in 2,000 ms
-    "latency": {"p50_ms": 300.0, "p99_ms": 400.0},
-    "memory": {"rss_peak_mb": 700.0, "cuda_allocated_peak_mb": None},
-    "calibration": {"p50_ms": 200.0, "rss_before_mb": 300.0, "rss_peak_mb": 400.0, "cuda_allocated_peak_mb": None},
-}
+COST: dict[str, Any] = plain_cost(
+    pairs_per_s=50.0,  # 100 pairs in 2,000 ms
+    latency={"p50_ms": 300.0, "p99_ms": 400.0},
+    memory={"rss_peak_mb": 700.0, "cuda_allocated_peak_mb": None},
+    calibration={"p50_ms": 200.0, "rss_before_mb": 300.0, "rss_peak_mb": 400.0, "cuda_allocated_peak_mb": None},
+)
+
+
+def figures_of(cost: Any) -> Any:
+    return figures(result(cost=cost).result.cost)
 
 
 def test_ratios_are_to_the_calibration_of_the_same_run() -> None:
-    assert figures(COST) == {
+    assert figures_of(COST) == {
         "p50_ms": 300.0, "p99_ms": 400.0, "pairs_per_s": 50.0, "rss_mb": 700.0,
         "latency_ratio": 1.5, "scoring_ratio": 10.0, "memory_ratio": 4.0,
     }  # fmt: skip
 
 
 def test_on_a_gpu_the_memory_ratio_is_that_of_the_gpu() -> None:
-    gpu = {**COST, "memory": {"rss_peak_mb": 700.0, "cuda_allocated_peak_mb": 1500.0},
+    gpu = {**COST, "memory": {**COST["memory"], "cuda_allocated_peak_mb": 1500.0},
            "calibration": {**COST["calibration"], "cuda_allocated_peak_mb": 50.0}}  # fmt: skip
-    assert figures(gpu)["memory_ratio"] == 30.0
+    assert figures_of(gpu)["memory_ratio"] == 30.0
 
 
 def test_a_machine_of_half_the_speed_changes_no_ratio() -> None:
-    slow = {**COST, "pairs_per_s": 25.0, "latency": {"p50_ms": 600.0, "p99_ms": 800.0},
+    slow = {**COST, "pairs_per_s": 25.0, "latency": {**COST["latency"], "p50_ms": 600.0, "p99_ms": 800.0},
             "calibration": {**COST["calibration"], "p50_ms": 400.0}}  # fmt: skip
     ratios = ("latency_ratio", "scoring_ratio", "memory_ratio")
-    assert [figures(slow)[name] for name in ratios] == [figures(COST)[name] for name in ratios]
+    assert [figures_of(slow)[name] for name in ratios] == [figures_of(COST)[name] for name in ratios]
 
 
 @pytest.mark.parametrize(
@@ -489,8 +501,7 @@ def test_another_relevance_level_cannot() -> None:
 
 
 def test_another_reranker_can_be_compared_and_is_named() -> None:
-    other = result()
-    other.result["effective"]["reranker"] = {"name": "large", "layers": 24, "max_length": 128}
+    other = with_reranker(result(), {"name": "large", "layers": 24, "max_length": 128})
     judged = verdict(other)
     assert judged.changed == ("reranker name: small -> large", "reranker layers: none -> 24")
     assert judged.holds

@@ -151,10 +151,11 @@ SENSELESS: list[Any] = [None, [], {"skip": "truncated"}, {"skip": [3]}, {"max_ti
 
 @pytest.mark.parametrize("gate", SENSELESS)
 def test_what_a_result_says_of_its_own_gate_is_used_only_where_it_makes_sense(gate: Any) -> None:
-    odd = result()
-    odd.result["asked"] = {"gate": gate}
+    good = result()
+    odd = replace(good, result=replace(good.result, asked={"gate": gate}))
     assert {k: v for k, v in own_limits.recorded(odd).items() if v != []} == {}
-    odd.result["asked"] = {"gate": {"max_tied_share": 0.3, "skip": ["unjudged"], "baseline": "x", "old_key": 1}}
+    gate = {"max_tied_share": 0.3, "skip": ["unjudged"], "baseline": "x", "old_key": 1}
+    odd = replace(good, result=replace(good.result, asked={"gate": gate}))
     assert own_limits.recorded(odd) == {"max_tied_share": 0.3, "skip": ["unjudged"]}
 
 
