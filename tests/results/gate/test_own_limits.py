@@ -13,15 +13,7 @@ from evalkit.results.gate import baseline, own_limits
 from evalkit.results.gate.judge import judge
 from evalkit.results.gate.limits import STORED, Limits
 from tests.helpers.command_line import run_here, sentence
-from tests.results.gate.test_judge import N, result, verdict
-
-COST = {
-    "pairs_per_s": 50.0,
-    "latency": {"p50_ms": 300.0, "p99_ms": 400.0},
-    "memory": {"rss_peak_mb": 700.0, "cuda_allocated_peak_mb": None},
-    "calibration": {"p50_ms": 200.0, "rss_before_mb": 300.0, "rss_peak_mb": 400.0, "cuda_allocated_peak_mb": None},
-}
-"""Ratios 1.5, 10 and 4."""
+from tests.results.gate.test_judge import COST, N, result, verdict  # COST has the ratios 1.5, 10 and 4
 
 
 def shares(**counts: Any) -> Any:
