@@ -12,7 +12,7 @@ from evalkit.report.content import cost as costs
 from evalkit.report.content import gate as verdict
 from evalkit.report.content import numbers, system
 from evalkit.report.content import trial as tables
-from evalkit.report.content.trends import FEW
+from evalkit.report.content.intervals import FEW
 from evalkit.report.plots import titles
 from evalkit.results import summary
 from evalkit.results.comparison_schema import Comparison

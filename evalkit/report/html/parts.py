@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from evalkit.report.content import numbers, trends
+from evalkit.report.content import intervals, numbers
 from evalkit.report.html.markup import Markup, document, join, picture, tag
 
 Section = tuple[str, str, Markup]
@@ -159,7 +159,7 @@ def interval_drawing(mean: float, interval: Sequence[float | None], most: float)
     if low is None or high is None:
         return ""
     start, middle, end = (f"{64 + 60 * value / most:.1f}" for value in (low, mean, high))
-    trend = trends.trend(low, high)
+    trend = intervals.trend(low, high)
     return tag(
         "svg",
         tag("line", class_="zero", x1=64, x2=64, y1=0, y2=16),
@@ -188,7 +188,7 @@ def change(delta: float | None) -> Markup | str:
 
 def mean_change(delta: float, interval: Sequence[float | None]) -> Markup:
     """Return a mean difference with its sign, and an arrow only where its interval leaves out 0."""
-    return tag("span", numbers.signed(delta), class_=GLYPH.get(trends.trend(*interval)))
+    return tag("span", numbers.signed(delta), class_=GLYPH.get(intervals.trend(*interval)))
 
 
 _ROLES = {

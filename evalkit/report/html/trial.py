@@ -8,7 +8,7 @@ from dataclasses import asdict
 from evalkit.evaluation.breakdown import ClassRow, DepthRow
 from evalkit.evaluation.score_analysis import ScoreAnalysis
 from evalkit.report.content import cost as costs
-from evalkit.report.content import numbers, recorded, system, trends
+from evalkit.report.content import intervals, numbers, recorded, system
 from evalkit.report.content import trial as tables
 from evalkit.report.content.recorded import Entry
 from evalkit.report.html import parts
@@ -101,7 +101,7 @@ def _quality(result: Result, drawn: _Drawn) -> Iterable[Markup | None]:
     names, tests = list(effect.delta), effect.tests
     first, ceiling = effect.first_stage.mean, effect.ceiling.mean
     drawn_ends = {
-        name: trends.within(ends, effect.delta[name], first[name], ceiling[name]) or (None, None)
+        name: intervals.clip(ends, effect.delta[name], first[name], ceiling[name]) or (None, None)
         for name, ends in effect.delta_ci95.items()
     }
     scale = parts.scale(drawn_ends.values(), effect.delta.values())
@@ -193,8 +193,8 @@ def _breakdowns(breakdown: Mapping[str, Sequence[ClassRow]], main: str, result: 
             " Small groups have wide intervals, and many groups find something by chance. An arrow stands where the "
             "interval leaves out 0; drawings end where the mean would pass 0 or 1."
         )
-    if any(group.queries < trends.FEW for group in several):
-        said += f" Few: fewer than {trends.FEW} queries, whose mean says little."
+    if any(group.queries < intervals.FEW for group in several):
+        said += f" Few: fewer than {intervals.FEW} queries, whose mean says little."
     yield parts.note(said)
     scale = parts.scale(map(_possible, several), (g.delta for g in several))
     columns = ["group", "queries", "before", "after", "change", parts.DRAWN, "95 % interval (t)"]
@@ -205,7 +205,7 @@ def _breakdowns(breakdown: Mapping[str, Sequence[ClassRow]], main: str, result: 
         rows = [
             [
                 str(group.label),
-                numbers.count(group.queries) + (" (few)" if group.queries < trends.FEW else ""),
+                numbers.count(group.queries) + (" (few)" if group.queries < intervals.FEW else ""),
                 numbers.measure_value(group.before),
                 numbers.measure_value(group.after),
                 parts.mean_change(group.delta, group.ci95),
@@ -229,7 +229,7 @@ def _by(breakdown: str) -> str:
 
 def _possible(group: ClassRow) -> tuple[float, float] | tuple[None, None]:
     """Return a group's interval as far as its mean can go: to 0 and to 1."""
-    return trends.within(group.ci95, group.delta, group.before, 1.0) or (None, None)
+    return intervals.clip(group.ci95, group.delta, group.before, 1.0) or (None, None)
 
 
 def _scores(scores: ScoreAnalysis | None, level: int, drawn: _Drawn) -> Iterable[Markup | None]:
