@@ -1,4 +1,4 @@
-"""The resident set of this process, from /proc."""
+"""The resident set of this process, read from /proc."""
 
 from pathlib import Path
 

@@ -13,7 +13,7 @@ from evalkit.boundary.progress import event, stage
 from evalkit.evaluation.trec import write_qrels, write_run
 from evalkit.report import markdown, plots, tex
 from evalkit.report.html import pages
-from evalkit.report.per_query import passages, per_query, with_moved_scores
+from evalkit.report.per_query import passages, per_query, with_adjusted_scores
 from evalkit.results import summary
 from evalkit.results.comparison_schema import Comparison
 from evalkit.results.result import cannot_write, finished, to_json, to_plain
@@ -34,14 +34,14 @@ def write_trial(trial: Trial, folder: Path, references: Sequence[Mapping[str, An
         result = finished(trial, references)
     try:
         with atomic_folder(folder, "result.json") as part:
-            moved = {
+            adjusted = {
                 "first_stage": write_run(trial.first_stage, part / "first_stage.trec"),
                 "reranked": write_run(trial.reranked, part / "reranked.trec"),
             }
             write_qrels(trial.slice.qrels, part / "qrels.trec")
             per_query(trial).to_csv(part / "per_query.csv", index=False, float_format="%.6f")
             shown = passages(trial)
-            _write(part / "passages.jsonl", "".join(map(_line, with_moved_scores(shown, moved))))
+            _write(part / "passages.jsonl", "".join(map(_line, with_adjusted_scores(shown, adjusted))))
             failures: list[str] = []
             pictures = _draw(result, part, failures) if summary.reranks(result) else []
             with stage("writing the reports"):

@@ -12,7 +12,7 @@ from evalkit.report.content import cost as costs
 from evalkit.report.content import gate as verdict
 from evalkit.report.content import numbers, system
 from evalkit.report.content import trial as tables
-from evalkit.report.content.trends import FEW
+from evalkit.report.content.intervals import FEW
 from evalkit.report.plots import titles
 from evalkit.results import summary
 from evalkit.results.comparison_schema import Comparison
@@ -86,12 +86,11 @@ _PUBLISHED = ["system", "measure", "published", "here", "difference", "source", 
 
 
 def _test_row(name: str, test: MeasureTests) -> list[str]:
-    low, high = test.bca95
     ps = (test.t_p, test.wilcoxon_p, test.randomization_p, test.holm_p, test.bh_p)
     return [
         name,
-        "" if low is None else f"{low:+.4f} to {high:+.4f}",
-        *(numbers.p_value(p) for p in ps),
+        numbers.interval(*test.bca95),
+        *(numbers.p_value(p, "-") for p in ps),
         numbers.number(test.effect_size, "+.2f"),
         numbers.number(test.detectable, ".4f"),
     ]
@@ -125,7 +124,7 @@ def _analysis(result: Result, picture: Callable[[str], list[str]]) -> list[str]:
                 f"{row.queries}" + (" (few)" if row.queries < FEW else ""),
                 f"{row.before:.4f}",
                 f"{row.after:.4f}",
-                numbers.around(row.delta, *row.ci95),
+                numbers.plus_minus(row.delta, *row.ci95),
             ]
             for row in classes
         ]
@@ -155,7 +154,7 @@ def _analysis(result: Result, picture: Callable[[str], list[str]]) -> list[str]:
     if found.scores and found.scores.best_f1:
         best = found.scores.best_f1
         rules = "; ".join(
-            f"{rule.rule}: {rule.pairs} pairs, {_percent(rule.relevant_share)} of them relevant"
+            f"{rule.rule}: {rule.pairs} pairs, {numbers.percent(rule.relevant_share) or 'none'} of them relevant"
             for rule in found.scores.rules
         )
         meaning.insert(
@@ -167,10 +166,6 @@ def _analysis(result: Result, picture: Callable[[str], list[str]]) -> list[str]:
     if meaning:
         parts.append("## What the scores mean here\n" + "\n\n".join(meaning))
     return parts
-
-
-def _percent(share: float | None) -> str:
-    return "none" if share is None else f"{share:.1%}"
 
 
 def sweep(results: Sequence[Result | Unfinished], pictures: Sequence[str] = ()) -> str:

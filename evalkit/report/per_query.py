@@ -42,16 +42,24 @@ def passages(trial: Trial) -> list[dict[str, Any]]:
     return lines
 
 
-def with_moved_scores(
-    shown: Sequence[Mapping[str, Any]], moved: Mapping[str, Sequence[AdjustedScore]]
+def with_adjusted_scores(
+    shown: Sequence[Mapping[str, Any]], adjusted: Mapping[str, Sequence[AdjustedScore]]
 ) -> list[dict[str, Any]]:
-    """Return the lines of `passages`, each with the scores that the TREC files have others for; `moved` is by list.
+    """Return the lines of `passages`, with the original score of each hit whose score a TREC file has changed.
 
-    So no score is lost. One beyond what JSON can hold is null.
+    `write_run` adjusts scores so that trec_eval reads the same order; this keeps the original ones.
+
+    Args:
+        shown: The lines that `passages` returns.
+        adjusted: For ``first_stage`` and ``reranked``, the hits that `write_run` adjusted.
+
+    Returns:
+        New lines; those with such hits have ``moved_scores``: list -> doc_id, original score (null if infinite), and
+        the score that was written.
     """
     lines = [dict(line) for line in shown]
     by_id = {escape_id(line["query_id"]): line for line in lines}
-    for label, hits in moved.items():
+    for label, hits in adjusted.items():
         for hit in hits:
             scores = by_id[hit.query_id].setdefault("moved_scores", {}).setdefault(label, [])
             own = hit.score if math.isfinite(hit.score) else None

@@ -1,6 +1,5 @@
 """The table a person reads at the end of a run, on standard output."""
 
-import math
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 from rich.table import Table
 
 from evalkit.boundary.terminal import PlainConsole
+from evalkit.evaluation.score_analysis import sigmoid
 from evalkit.report.content import comparison, gate, trial
 from evalkit.results import summary
 from evalkit.results.comparison_schema import Comparison
@@ -153,6 +153,8 @@ def _described(facts: Mapping[str, Any]) -> str:
 
 def show_quickcheck(result: dict[str, Any]) -> None:
     """Print what `evalkit.rerankers.quickcheck.run` found."""
+    import numpy as np
+
     console = _console()
     facts = result["reranker"]
     console.print(_described(facts), soft_wrap=True)
@@ -160,8 +162,9 @@ def show_quickcheck(result: dict[str, Any]) -> None:
         table = Table(title=f"{check['lang']}: {check['query']}", title_justify="left")
         for column in ("rank", "logit", "sigmoid", "passage"):
             table.add_column(column, justify="left" if column == "passage" else "right")
-        for row in check["passages"]:
-            table.add_row(str(row["rank"]), f"{row['logit']:.4f}", f"{_sigmoid(row['logit']):.4f}", row["text"])
+        sigmoids = sigmoid(np.array([row["logit"] for row in check["passages"]], dtype=np.float64))
+        for row, value in zip(check["passages"], sigmoids.tolist(), strict=True):
+            table.add_row(str(row["rank"]), f"{row['logit']:.4f}", f"{value:.4f}", row["text"])
         console.print(table)
         answer = "the answer" if check["top_is_the_answer"] else "NOT the answer"
         console.print(f"top passage: {check['top']} ({answer})", soft_wrap=True)
@@ -176,7 +179,3 @@ def show_quickcheck(result: dict[str, Any]) -> None:
         "changes no order.",
         soft_wrap=True,
     )
-
-
-def _sigmoid(logit: float) -> float:
-    return 1 / (1 + math.exp(-logit)) if logit >= 0 else math.exp(logit) / (1 + math.exp(logit))

@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from evalkit.results import naming
+from evalkit.results import labels as labelling
 from evalkit.results.comparison_schema import CostFigures
 from evalkit.results.schema import Result, Unfinished
 
 
 def label(result: Result | Unfinished) -> str:
-    """Return a line that says which system a result is of."""
+    """Return the label of a result's system: "bm25 + bge-reranker-v2-m3 at fp16"."""
     if isinstance(result, Unfinished):
         return _asked(result)
     effective, reranker = result.effective, result.effective.reranker
@@ -20,32 +20,34 @@ def label(result: Result | Unfinished) -> str:
 
 
 def labels(results: Sequence[Result | Unfinished], depth: bool = True) -> list[str]:
-    """Return a line for each result that says which system it is of, and by what it differs from others on its slice.
+    """Return a label for each result, with the settings in which its system differs from others on the same slice.
 
-    Without `depth` it is not named.
+    Args:
+        results: Finished or not; those that are not finished have the name and precision that were asked for.
+        depth: Whether to add the depth where it differs.
     """
     found = [label(result) for result in results]
-    of_slice: dict[str, dict[int, naming.Named]] = {}
+    of_slice: dict[str, dict[int, labelling.Labelled]] = {}
     for number, result in enumerate(results):
         if isinstance(result, Result) and result.status == "finished":
             of_slice.setdefault(result.effective.slice["name"], {})[number] = _named(result)
     for named in of_slice.values():
-        for place, name in zip(named, naming.apart([*named.values()], depth)):
+        for place, name in zip(named, labelling.distinct_labels([*named.values()], depth)):
             found[place] = name
     return found
 
 
-def differing(results: Sequence[Result]) -> list[str]:
-    """Return the settings in which finished results differ where their labels do not say so."""
-    return naming.differing([_named(result) for result in results])
+def differing_settings(results: Sequence[Result]) -> list[str]:
+    """Return the names of the settings in which finished results with the same names differ."""
+    return labelling.differing_settings([_named(result) for result in results])
 
 
-def _named(result: Result) -> naming.Named:
-    return naming.Named(label(result), asdict(result.effective), "reranked" if reranks(result) else "first_stage")
+def _named(result: Result) -> labelling.Labelled:
+    return labelling.Labelled(label(result), asdict(result.effective), "reranked" if reranks(result) else "first_stage")
 
 
 def reranks(result: Result) -> bool:
-    """Return whether a finished result has a reranker at all."""
+    """Return whether a result has a reranker, and not the first stage alone."""
     return bool(result.effective.reranker.get("reranks", True))
 
 
@@ -60,13 +62,16 @@ def label_second(result: Result) -> str:
 
 
 def cost_figures(result: Result) -> CostFigures | None:
-    """Return the figures of a trial's cost by which trials are compared; None where nothing was computed."""
+    """Return the figures of a trial's cost that comparisons show; None where nothing was computed.
+
+    The peak on a GPU is that of the memory pass, if there was one, else that of the trial to the end of scoring.
+    """
     cost = result.cost
     if not cost:
         return None
     latency, memory, reranker = cost.latency, cost.memory, result.effective.reranker
-    apart = memory.own_pass.cuda_allocated_peak_mb if memory.own_pass else None
-    gpu_mb = memory.cuda_allocated_peak_mb if apart is None else apart
+    own_pass_mb = memory.own_pass.cuda_allocated_peak_mb if memory.own_pass else None
+    gpu_mb = memory.cuda_allocated_peak_mb if own_pass_mb is None else own_pass_mb
     return CostFigures(
         pairs_per_s=cost.pairs_per_s,
         p50_ms=latency.p50_ms if latency else None,

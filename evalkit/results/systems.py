@@ -1,4 +1,4 @@
-"""The systems that a comparison is about: each reranked list, and each first stage beneath them once."""
+"""The systems of a comparison: every reranked ranking, and every first stage once."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -6,27 +6,28 @@ from pathlib import Path
 from statistics import median
 
 from evalkit.errors import EvalkitError
-from evalkit.results import naming, reading, summary
+from evalkit.results import labels as labelling
+from evalkit.results import reading, summary
 from evalkit.results.comparison_schema import CostFigures, Side
 from evalkit.results.reading import Finished
 
 
 @dataclass(frozen=True)
 class System:
-    """One ranking of the slice's queries, and what it takes."""
+    """One ranking of the slice's queries, with its measures and its time."""
 
     label: str
     side: Side
     finished: Finished
-    """The result that it is of; a first stage may be of several, and this is one of them."""
+    """The result that it comes from; for a first stage of several results, one of them."""
     own_first_stage: str | None = None
-    """The label of what it reranks; None for a first stage."""
+    """Label of the first stage that it reranks; None for a first stage."""
     first_stage_ms: float | None = None
-    """Time of the first stage for a query, an index being there; None where it was not measured."""
+    """Mean time of the first stage for a query, without building the index; None where it was not measured."""
     also: tuple[str, ...] = ()
-    """Other names that a first stage has in other results, which rank alike."""
+    """Other names of the same first stage in other results; their rankings are equal."""
     again: tuple[str, ...] = ()
-    """Further results without a reranker that are of the same first stage."""
+    """Folders of further results without a reranker that have the same first stage."""
 
     @property
     def per_query(self) -> Mapping[str, Mapping[str, float]]:
@@ -54,20 +55,25 @@ class System:
 
 
 def systems_of(results: Sequence[Finished]) -> list[System]:
-    """Return the systems of finished results in their order, what each result reranks just before it.
+    """Return the systems of finished results.
 
-    The first result's own system is the first of all, for it is the baseline. A first stage of several results is one
-    system where its figures and its settings are the same, or where it is of another kind (as a run is) and ranks
-    alike; results without a reranker are such first stages. Only where all results are of one first stage, and none
-    has a reranker, each is a system. Systems of one name are told apart by what differs: their settings, else their
-    folders.
+    First stages of several results count as one system if their measures and settings are equal, or if they are of
+    different kinds (BM25 and its run file) and their rankings are equal. A result without a reranker is a first stage.
+    If all results have the same first stage and none has a reranker, each is a system of its own.
+
+    Args:
+        results: The results on one slice, the baseline first.
+
+    Returns:
+        The systems in the order of the results, each first stage before the system that reranks it; the baseline is
+        always the first. Labels are distinct: by settings, else by folder.
 
     Raises:
         EvalkitError: the same result is given twice.
     """
-    if twice := naming.twice([one.where for one in results]):
+    if twice := labelling.duplicates([one.where for one in results]):
         raise EvalkitError(f"{twice[0]} is given twice; name each result once")
-    keys = _alike(results)
+    keys = _same_first_stage(results)
     alone = {key for key, one in zip(keys, results) if not summary.reranks(one.result)}
     others = len(set(keys)) > 1 or any(summary.reranks(one.result) for one in results)  # than one first stage
     again: dict[int, list[str]] = {}
@@ -90,15 +96,15 @@ def systems_of(results: Sequence[Finished]) -> list[System]:
     labels = _labels([system for _, system in found])
     times = {key: [ms for of, one in zip(keys, results) if of == key and (ms := _first_stage_ms(one)) is not None]
              for key in keys}  # fmt: skip
-    named = {key: {summary.label_first(one.result) for of, one in zip(keys, results) if of == key} for key in keys}
-    beneath = {key: label for (key, system), label in zip(found, labels) if system.side == "first_stage"}
+    names = {key: {summary.label_first(one.result) for of, one in zip(keys, results) if of == key} for key in keys}
+    first_stage_labels = {key: label for (key, system), label in zip(found, labels) if system.side == "first_stage"}
     return [
         replace(
             system,
             label=label,
-            own_first_stage=beneath[key] if system.side == "reranked" else None,
+            own_first_stage=first_stage_labels[key] if system.side == "reranked" else None,
             first_stage_ms=median(times[key]) if times[key] else None,
-            also=tuple(sorted(named[key] - {summary.label_first(system.finished.result)}))
+            also=tuple(sorted(names[key] - {summary.label_first(system.finished.result)}))
             if system.side == "first_stage"
             else (),
             again=tuple(again.get(key, ())) if system.side == "first_stage" else (),
@@ -112,7 +118,7 @@ def _first_stage_ms(one: Finished) -> float | None:
     return found
 
 
-def _alike(results: Sequence[Finished]) -> list[int]:
+def _same_first_stage(results: Sequence[Finished]) -> list[int]:
     """Return for each result the number of the first one with the same first stage."""
     runs: dict[int, Rankings | None] = {}
 
@@ -130,11 +136,11 @@ def _alike(results: Sequence[Finished]) -> list[int]:
         common = values[0].keys() & values[1].keys()  # another depth has another recall
         if not common or any(values[0][measure] != values[1][measure] for measure in common):
             return False
-        before, after = (dict(naming.settings(of)) for of in facts)
+        before, after = (dict(labelling.settings(of)) for of in facts)
         if before == after and facts[0]["name"] == facts[1]["name"]:
             return True
         if any(before[key] != after[key] for key in before.keys() & after.keys() - {"path"}):
-            return False  # set to be another, even if it ranks these queries alike
+            return False  # other settings, even if the rankings of these queries are equal
         first, second = ranked(one), ranked(other)
         return first is not None and second is not None and _same_rankings(first, second)
 
@@ -154,11 +160,13 @@ def _same_rankings(before: Rankings, after: Rankings) -> bool:
 
 
 def _labels(systems: Sequence[System]) -> list[str]:
-    """Return a name for each system; those of one name get what differs: settings, else folder, else path."""
-    labels = naming.apart([naming.Named(one.label, asdict(one.finished.result.effective), one.side) for one in systems])
+    """Return a distinct label for each system: with the settings that differ, else the folder's name, else its path."""
+    labels = labelling.distinct_labels(
+        [labelling.Labelled(one.label, asdict(one.finished.result.effective), one.side) for one in systems]
+    )
     for of in (lambda system: Path(system.finished.where).name, lambda system: system.finished.where):
-        twice = naming.twice(labels)
+        twice = labelling.duplicates(labels)
         labels = [f"{label}, {of(one)}" if label in twice else label for label, one in zip(labels, systems)]
-    if twice := naming.twice(labels):
+    if twice := labelling.duplicates(labels):
         raise EvalkitError(f"{twice[0]} is given twice; name each result once")
     return labels

@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from evalkit.boundary.process_memory import MIB
 from evalkit.errors import EvalkitError
-
-_MIB = 2**20
 
 
 @dataclass(frozen=True)
@@ -92,7 +91,7 @@ def predicted_peak_mb(shape: ModelShape, element_bytes: int, batch_tokens: int) 
         element_bytes: Bytes of a weight and of an activation.
         batch_tokens: Tokens of a batch.
     """
-    return (shape.parameters * element_bytes + activation_bytes(shape, element_bytes) * batch_tokens) / _MIB
+    return (shape.parameters * element_bytes + activation_bytes(shape, element_bytes) * batch_tokens) / MIB
 
 
 def weights_mb(model: Any) -> float:
@@ -102,4 +101,4 @@ def weights_mb(model: Any) -> float:
         model: A torch module.
     """
     tensors = {tensor.data_ptr(): tensor for tensor in (*model.parameters(), *model.buffers())}
-    return float(sum(tensor.numel() * tensor.element_size() for tensor in tensors.values()) / _MIB)
+    return float(sum(tensor.numel() * tensor.element_size() for tensor in tensors.values()) / MIB)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 
+from evalkit.boundary.process_memory import MIB
 from evalkit.errors import EvalkitError
 from evalkit.scoring.flops import ModelShape, activation_bytes
 
@@ -64,14 +65,14 @@ def choose_token_budget(
     fitting = int(free * _FREE_MEMORY_SHARE) // activation_bytes(shape, element_bytes)
     if fitting < max_length:
         raise EvalkitError(
-            f"{free // 2**20} MiB are free on {device}: too little for one pair of reranker.max_length={max_length} "
+            f"{free // MIB} MiB are free on {device}: too little for one pair of reranker.max_length={max_length} "
             "tokens; free some, lower reranker.max_length, or use a smaller model"
         )
     if device.type == "cpu":
         fitting = max(fitting // torch.get_num_threads(), max_length)  # each core has a batch of its own
     if fitting >= useful:
         return TokenBudget(useful, "enough to fill the device")
-    return TokenBudget(fitting, f"half of {free // 2**20} MiB free memory")
+    return TokenBudget(fitting, f"half of {free // MIB} MiB free memory")
 
 
 def free_memory_bytes(device: torch.device) -> int | None:

@@ -57,7 +57,7 @@ def written(done: Any, folder: Any) -> Result:
     """The files of a trial that its figures are read back from, without pictures."""
     moved = {label: write_run(getattr(done, label), folder / f"{label}.trec") for label in ("first_stage", "reranked")}
     write_qrels(done.slice.qrels, folder / "qrels.trec")
-    lines = queries.with_moved_scores(queries.passages(done), moved)
+    lines = queries.with_adjusted_scores(queries.passages(done), moved)
     (folder / "passages.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
     result = finished(done)
     write_result(result, folder)

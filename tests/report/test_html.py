@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evalkit.evaluation.parity import PerQuery
-from evalkit.report.content import values
+from evalkit.report.content import numbers, recorded
 from evalkit.report.html import pages
 from evalkit.report.html.markup import Markup, tag
 from evalkit.results.comparison_schema import ComparedSlice, Comparison, Matrix
@@ -478,12 +478,12 @@ def test_parts_of_a_comparison_without_content_are_left_out() -> None:
 @pytest.mark.parametrize(
     ("written", "expected"),
     [
-        (values.signed(-0.00004), "+0.0000"),
-        (values.p(0.00099), "< 0.001"),
-        (values.p(1.0), "1.000"),
-        (values.interval(None, 0.1), ""),
-        (values.plain({"a": {"b": 1.5}, "c": None, "d": True}), "a.b 1.5, d yes"),
-        (values.plain([1, None, 2.0]), "1, 2"),
+        (numbers.signed(-0.00004), "+0.0000"),
+        (numbers.p_value(0.00099), "< 0.001"),
+        (numbers.p_value(1.0), "1.000"),
+        (numbers.interval(None, 0.1), ""),
+        (recorded.readable({"a": {"b": 1.5}, "c": None, "d": True}), "a.b 1.5, d yes"),
+        (recorded.readable([1, None, 2.0]), "1, 2"),
     ],
 )
 def test_values_are_written_for_a_reader(written: Any, expected: Any) -> None:

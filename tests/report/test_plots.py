@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evalkit.report import plots as drawing
-from evalkit.report.content import trends
+from evalkit.report.content import intervals
 from evalkit.report.plots import canvas
 from evalkit.results.comparison_schema import ComparedSystem, Comparison, QueryTime
 from tests.helpers import comparisons
@@ -427,7 +427,7 @@ def test_no_interval_leads_out_of_the_measure_s_bounds(
     first, ceiling = sorted((first, ceiling))
     delta = share * ceiling - first  # the reranked mean lies between 0 and the ceiling
     whole = (delta - below, delta + above)
-    clipped = trends.within(whole, delta, first, ceiling)
+    clipped = intervals.clip(whole, delta, first, ceiling)
     assert clipped is not None
     low, high = clipped
     assert low <= delta <= high

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from evalkit.report.content.numbers import amount, around, number, p_value
+from evalkit.report.content.numbers import amount, counted, interval, number, p_value, plus_minus
 from evalkit.report.content.trial import device
 from evalkit.results.comparison_schema import (
     Agreement,
@@ -105,13 +105,13 @@ def _is_significant(test: CorrectedTest | BestTest) -> bool:
 
 
 def _change(test: CorrectedTest | BestTest) -> str:
-    low, high = test.low, test.high
-    interval = "" if low is None or high is None else f" (95 % interval {low:+.4f} to {high:+.4f})"
-    return f"{test.mean:+.4f}{interval}"
+    ends = interval(test.low, test.high)
+    return f"{test.mean:+.4f}" + (f" (95 % interval {ends})" if ends else "")
 
 
 def _p(p: float | None) -> str:
-    return p_value(p) if p is None or p < 0.001 else f"= {p_value(p)}"
+    """Return a p value after "p", with an equals sign where it is a number."""
+    return p_value(p, "-") if p is None or p < 0.001 else f"= {p_value(p)}"
 
 
 def time_rows(compared: Comparison) -> list[dict[str, str]]:
@@ -168,7 +168,7 @@ def cost_rows(compared: Comparison) -> list[dict[str, str]]:
             {
                 "system": label,
                 **{head: _with_ratio(value, base.get(head) if test else None) for head, value in figures.items()},
-                f"{measure} change": around(test.mean, test.low, test.high) if test else "",
+                f"{measure} change": plus_minus(test.mean, test.low, test.high) if test else "",
                 "logits differ by": _drift(compared.parity.get(label)),
             }
         )
@@ -298,11 +298,7 @@ def mark_note(compared: Comparison) -> str:
 def _untested(compared: Comparison) -> str:
     """Return what the correction leaves out: a test in which no query differs can reject nothing."""
     count = compared.untested.against_baseline
-    return (
-        f", {count} tests left out in which no query differs"
-        if count > 1
-        else (", 1 test left out in which no query differs" if count else "")
-    )
+    return f", {counted(count, 'test')} left out in which no query differs" if count else ""
 
 
 def test_columns(compared: Comparison) -> list[str]:
@@ -323,11 +319,11 @@ def test_rows(compared: Comparison, measure: str) -> list[list[str]]:
             [
                 label,
                 f"{test.mean:+.4f}",
-                _interval(test.low, test.high),
-                _interval(test.bca_low, test.bca_high),
+                interval(test.low, test.high, "-"),
+                interval(test.bca_low, test.bca_high, "-"),
                 f"{test.wins}/{test.ties}/{test.losses}",
                 number(test.effect_size, "+.2f"),
-                *map(p_value, (test.t_p, test.wilcoxon_p, test.randomization_p, test.holm_p, test.bh_p)),
+                *(p_value(p, "-") for p in (test.t_p, test.wilcoxon_p, test.randomization_p, test.holm_p, test.bh_p)),
                 number(test.detectable, ".4f"),
             ]
         )
@@ -364,7 +360,3 @@ def _difference(found: Agreement) -> str:
     if found.max_abs is None or found.rms is None:
         return "by ranks alone, for one of them has no logits, over"
     return f"logits differ by {found.max_abs:.3g} at most, {found.rms:.3g} rms, over"
-
-
-def _interval(low: float | None, high: float | None) -> str:
-    return "-" if low is None or high is None else f"{low:+.4f} to {high:+.4f}"

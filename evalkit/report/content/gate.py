@@ -1,5 +1,6 @@
 """The gate's verdict in words: the rows and sentences that terminal, Markdown, annotations and JUnit share."""
 
+from evalkit.report.content.numbers import grade, rank
 from evalkit.results.gate.verdict import Check, Loss, Move, Verdict
 
 COLUMNS = (
@@ -99,9 +100,7 @@ def loss_line(loss: Loss, measure: str) -> str:
 def move_line(move: Move, kept: int) -> str:
     """Return where a passage went, and how it begins; a baseline knows the first `kept` ranks."""
     before = f"below {kept}" if move.rank_before is None else str(move.rank_before)
-    after = "not found" if move.rank_after is None else str(move.rank_after)
-    grade = "unjudged" if move.grade is None else f"grade {move.grade}"
-    return f"rank {before} -> {after}, {grade}, {move.doc_id}: {_short(move.text)}"
+    return f"rank {before} -> {rank(move.rank_after)}, {grade(move.grade)}, {move.doc_id}: {_short(move.text)}"
 
 
 def _short(text: str) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from evalkit.evaluation.ties import Tied
-from evalkit.report.content.numbers import amount, around, number
+from evalkit.report.content.numbers import amount, interval, number, plus_minus
 from evalkit.results.comparison_schema import CostFigures
 from evalkit.results.schema import Result, Unfinished
 from evalkit.results.summary import cost_figures, label, label_first, label_second, labels, reranks
@@ -19,12 +19,11 @@ def verdict(result: Result) -> str:
     if not reranks(result):
         return f"No reranker: {name} {effect.first_stage.mean[name]:.4f} by {label(result)}."
     before, after = effect.first_stage.mean[name], effect.reranked.mean[name]
-    low, high = effect.delta_ci95[name]
-    interval = f", 95 % interval {low:+.4f} to {high:+.4f}" if low is not None else ""
+    ends = interval(*effect.delta_ci95[name])
     counts = f"{effect.wins[name]} queries better, {effect.losses[name]} worse, {effect.ties[name]} equal"
     return (
         f"Reranking {effect.verdict[name]}: {name} {before:.4f} -> {after:.4f} "
-        f"({effect.delta[name]:+.4f}{interval}; {counts}){_truncation(result)}."
+        f"({effect.delta[name]:+.4f}{f', 95 % interval {ends}' if ends else ''}; {counts}){_truncation(result)}."
     )
 
 
@@ -142,7 +141,7 @@ def effectiveness_rows(result: Result) -> list[list[str]]:
                 name,
                 f"{effect.first_stage.mean[name]:.4f}",
                 f"{effect.reranked.mean[name]:.4f}",
-                around(delta, low, high),
+                plus_minus(delta, low, high),
                 f"{effect.wins[name]}/{effect.ties[name]}/{effect.losses[name]}",
                 f"{effect.ceiling.mean[name]:.4f}",
             ]

@@ -5,10 +5,9 @@ from dataclasses import asdict, fields
 
 from evalkit.evaluation.parity import Parity
 from evalkit.report.content import comparison as comparing
-from evalkit.report.content import numbers
-from evalkit.report.content import values as figures
+from evalkit.report.content import numbers, recorded
 from evalkit.report.html import parts
-from evalkit.report.html.markup import Markup, tag
+from evalkit.report.html.markup import Markup, language_tag, tag
 from evalkit.results.comparison_schema import Comparison
 
 
@@ -52,7 +51,7 @@ def _systems(compared: Comparison) -> Iterable[Markup | None]:
             system.reranker or "none",
             system.precision or "",
             str(system.depth or ""),
-            *(figures.value(system.mean[name]) for name in names),
+            *(numbers.measure_value(system.mean[name]) for name in names),
             (system.cost and system.cost.device) or "",
         ])  # fmt: skip
     text = ("first stage", "reranker", "precision", "device")
@@ -92,15 +91,15 @@ def _against_baseline(compared: Comparison) -> Iterable[Markup | None]:
             [
                 label,
                 parts.change(test.mean),
-                parts.around(test.mean, (test.low, test.high), scale),
-                figures.interval(test.low, test.high),
-                figures.interval(test.bca_low, test.bca_high),
-                figures.p(test.randomization_p),
-                figures.p(test.holm_p),
+                parts.interval_drawing(test.mean, (test.low, test.high), scale),
+                numbers.interval(test.low, test.high),
+                numbers.interval(test.bca_low, test.bca_high),
+                numbers.p_value(test.randomization_p),
+                numbers.p_value(test.holm_p),
                 f"{test.wins}/{test.ties}/{test.losses}",
-                *map(figures.p, (test.bh_p, test.t_p, test.wilcoxon_p)),
+                *map(numbers.p_value, (test.bh_p, test.t_p, test.wilcoxon_p)),
                 numbers.number(test.effect_size, "+.3f"),
-                figures.value(test.detectable),
+                numbers.measure_value(test.detectable),
             ]
             for label, test in found.items()
         ]
@@ -133,7 +132,7 @@ def _p_cell(p: float | None, difference: float) -> Markup:
         return tag("td")
     level = sum(p < limit for limit in (0.05, 0.01, 0.001))
     trend = ("up" if difference > 0 else "down" if difference < 0 else "") if level else ""
-    return tag("td", figures.p(p), class_=f"{trend} sure-{level}".strip() if level else None)
+    return tag("td", numbers.p_value(p), class_=f"{trend} sure-{level}".strip() if level else None)
 
 
 def _parity(compared: Comparison) -> Iterable[Markup | None]:
@@ -142,14 +141,14 @@ def _parity(compared: Comparison) -> Iterable[Markup | None]:
         return
     for label, found in agreements.items():
         test = found.equivalence
-        interval = figures.interval(test.low, test.high)
+        interval = numbers.interval(test.low, test.high)
         verdict = "is equivalent to" if test.equivalent else "is not shown to be equivalent to"
         yield tag(
             "p",
             f"{label} {verdict} {compared.baseline} in {test.measure} within \u00b1{test.margin:g}: "
-            f"difference {figures.signed(test.mean)}"
+            f"difference {numbers.signed(test.mean)}"
             + (f", interval {interval}" if interval else "")
-            + (f", p {figures.p(test.p)}" if test.p is not None else "")
+            + (f", p {numbers.p_value(test.p)}" if test.p is not None else "")
             + ".",
         )
     missing = [label for label, found in compared.parity.items() if not found]
@@ -159,13 +158,13 @@ def _parity(compared: Comparison) -> Iterable[Markup | None]:
     for name in (field.name for field in fields(Parity) if field.name != "per_query"):
         values = [getattr(found, name) for found in agreements.values()]
         if any(value is not None for value in values):
-            cells = ("" if value is None else figures.plain(value) for value in values)
+            cells = ("" if value is None else recorded.readable(value) for value in values)
             rows.append([name.replace("_", " "), *cells])
     yield parts.table(["", *agreements], rows, "Parity with the baseline")
 
 
 def _compared_queries(compared: Comparison) -> Iterable[Markup]:
-    lang = figures.lang(compared.slice.lang)
+    lang = language_tag(compared.slice.lang)
     for number, (name, systems) in enumerate(compared.per_query.items()):
         labels = list(systems)
         heads = [tag("th", "query", scope="col", data_column=0, data_text=True)]
@@ -175,7 +174,7 @@ def _compared_queries(compared: Comparison) -> Iterable[Markup]:
             values = [systems[label][query_id] for label in labels]
             spread = max(values) - min(values)
             shown = tag("th", tag("bdi", text, lang=lang), tag("bdi", query_id, class_="id line"), scope="row")
-            row = tag("tr", shown, *(parts.cell(figures.value(value)) for value in [*values, spread]))
+            row = tag("tr", shown, *(parts.cell(numbers.measure_value(value)) for value in [*values, spread]))
             bodies.append(tag("tbody", row))
         table = parts.searchable(tag("thead", tag("tr", *heads)), bodies, "one")
         if number:
@@ -188,10 +187,10 @@ def _compared_queries(compared: Comparison) -> Iterable[Markup]:
 def _compared_origin(compared: Comparison) -> Iterable[Markup | None]:
     rows = [[system.label, system.where] for system in compared.systems]
     rows += [
-        ["confidence", figures.plain(compared.confidence)],
-        ["resamples", figures.plain(compared.resamples)],
-        ["seed", figures.plain(compared.seed)],
+        ["confidence", recorded.readable(compared.confidence)],
+        ["resamples", recorded.readable(compared.resamples)],
+        ["seed", recorded.readable(compared.seed)],
     ]
     yield parts.facts(rows, "Origin")
-    facts = [[key, figures.plain(value)] for key, value in asdict(compared.slice).items()]
+    facts = [[key, recorded.readable(value)] for key, value in asdict(compared.slice).items()]
     yield parts.more("The slice", parts.facts(facts, "Slice"))

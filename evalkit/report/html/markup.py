@@ -46,6 +46,11 @@ def picture(title: str, svg: str, note: str = "") -> Markup:
     return tag("figure", image, tag("figcaption", note or title))
 
 
+def language_tag(value: object) -> str | None:
+    """Return a language's tag for the attribute ``lang``, or None where it has another form than BCP 47's."""
+    return value if isinstance(value, str) and re.fullmatch(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8})*", value) else None
+
+
 def document(title: str, *body: str | None) -> str:
     """Return the whole page; its policy lets the browser use the style, the script and pictures in it, nothing else."""
     style, script = (_part(name) for name in ("page.css", "page.js"))

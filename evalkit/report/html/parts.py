@@ -2,8 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from evalkit.report.content import trends
-from evalkit.report.content import values as figures
+from evalkit.report.content import intervals, numbers
 from evalkit.report.html.markup import Markup, document, join, picture, tag
 
 Section = tuple[str, str, Markup]
@@ -154,13 +153,13 @@ def _long(content: str) -> str | None:
     return "long" if len(content) > 22 and not isinstance(content, Markup) else None
 
 
-def around(mean: float, interval: Sequence[float | None], most: float) -> Markup | str:
+def interval_drawing(mean: float, interval: Sequence[float | None], most: float) -> Markup | str:
     """Return a small drawing of a difference and its interval, `most` being the end; the figures stand beside it."""
     low, high = interval
     if low is None or high is None:
         return ""
     start, middle, end = (f"{64 + 60 * value / most:.1f}" for value in (low, mean, high))
-    trend = trends.trend(low, high)
+    trend = intervals.trend(low, high)
     return tag(
         "svg",
         tag("line", class_="zero", x1=64, x2=64, y1=0, y2=16),
@@ -182,14 +181,14 @@ def change(delta: float | None) -> Markup | str:
     """Return the difference of one query with its sign, and an arrow where it is not 0."""
     if delta is None:
         return ""
-    written = figures.signed(delta)
+    written = numbers.signed(delta)
     trend = "up" if float(written) > 0 else "down" if float(written) < 0 else None
     return tag("span", written, class_=trend)
 
 
 def mean_change(delta: float, interval: Sequence[float | None]) -> Markup:
     """Return a mean difference with its sign, and an arrow only where its interval leaves out 0."""
-    return tag("span", figures.signed(delta), class_=GLYPH.get(trends.trend(*interval)))
+    return tag("span", numbers.signed(delta), class_=GLYPH.get(intervals.trend(*interval)))
 
 
 _ROLES = {

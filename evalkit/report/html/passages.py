@@ -3,16 +3,16 @@
 from collections.abc import Sequence
 
 from evalkit.evaluation.breakdown import Example
-from evalkit.report.content import values
-from evalkit.report.content.values import Entry
-from evalkit.report.html.markup import Markup, join, tag
+from evalkit.report.content import numbers
+from evalkit.report.content.recorded import Entry
+from evalkit.report.html.markup import Markup, join, language_tag, tag
 
 
 class Passages:
     """The passages of each query as lists, with the grade of each and its rank before and after."""
 
     def __init__(self, lines: Sequence[Entry], level: int, lang: object, reranks: bool = True) -> None:
-        self.level, self.lang = level, values.lang(lang)
+        self.level, self.lang = level, language_tag(lang)
         self.ranks = _RANKS if reranks else _RANKS[:1]
         self.lines = {str(line["query_id"]): line for line in lines}
         self.numbers = {query_id: number for number, query_id in enumerate(self.lines, 1)}
@@ -31,7 +31,7 @@ class Passages:
             return Markup()
         found = line["passages"]
         relevant = [p for p in found if self._relevant(p)]
-        best = [values.rank(min(filter(None, (p[key] for p in relevant)), default=None)) for key in self.ranks]
+        best = [numbers.rank(min(filter(None, (p[key] for p in relevant)), default=None)) for key in self.ranks]
         ranks = " \u2192 ".join(best)
         facts = f"{len(relevant)} relevant, the best at rank {ranks}" if relevant else "none relevant"
         if relevant and not any(p[key] for p in relevant for key in _RANKS):
@@ -47,7 +47,7 @@ class Passages:
     def move(self, move: Example, main: str) -> Markup:
         """Return a gain or loss with the five best passages of either list."""
         query_id = move.query_id
-        change = values.signed(move.after - move.before)
+        change = numbers.signed(move.after - move.before)
         moved = f" {main} {move.before:.4f} \u2192 {move.after:.4f} ({change})"
         line = self.lines.get(query_id)
         head = tag("p", tag("bdi", move.query, lang=self.lang), tag("br"), tag("span", moved, class_="note"))
@@ -68,11 +68,11 @@ class Passages:
         kind = "unjudged" if passage["grade"] is None else "relevant" if self._relevant(passage) else "other"
         before, after = (passage[key] for key in _RANKS)
         moved = None if before == after else "up" if after and (not before or after < before) else "down"
-        where = " \u2192 ".join(values.rank(passage[key]) for key in self.ranks)
+        where = " \u2192 ".join(numbers.rank(passage[key]) for key in self.ranks)
         note = tag(
             "p",
             tag("span", f"rank {where}", class_=moved),
-            f" \u00b7 {values.grade(passage['grade'])}{', relevant' if kind == 'relevant' else ''} \u00b7 ",
+            f" \u00b7 {numbers.grade(passage['grade'])}{', relevant' if kind == 'relevant' else ''} \u00b7 ",
             tag("bdi", str(passage["doc_id"])),
             class_="note",
         )

@@ -8,15 +8,15 @@ from dataclasses import asdict
 from evalkit.evaluation.breakdown import ClassRow, DepthRow
 from evalkit.evaluation.score_analysis import ScoreAnalysis
 from evalkit.report.content import cost as costs
-from evalkit.report.content import numbers, system, trends, values
+from evalkit.report.content import intervals, numbers, recorded, system
 from evalkit.report.content import trial as tables
-from evalkit.report.content.values import Entry
+from evalkit.report.content.recorded import Entry
 from evalkit.report.html import parts
 from evalkit.report.html.markup import Markup, join, picture, tag
 from evalkit.report.html.passages import Passages
 from evalkit.report.plots import titles
 from evalkit.results import summary
-from evalkit.results.schema import Analysis, Effectiveness, PerQueryValues, Reference, Result
+from evalkit.results.schema import Analysis, PerQueryValues, Reference, Result
 
 
 def trial(result: Result, passages: Sequence[Entry], pictures: Mapping[str, str]) -> str:
@@ -83,12 +83,13 @@ def _quality_alone(result: Result, drawn: _Drawn) -> Iterable[Markup | None]:
     """Yield the quality of a first stage that nothing reranked."""
     effect = result.effectiveness
     rows = [
-        [name, values.value(value), values.value(effect.ceiling.mean[name])]
+        [name, numbers.measure_value(value), numbers.measure_value(effect.ceiling.mean[name])]
         for name, value in effect.first_stage.mean.items()
     ]
     yield parts.table(["measure", summary.label_first(result), "ceiling"], rows, "Measures")
+    queries = numbers.counted(effect.queries, "query", "queries")
     yield parts.note(
-        f"Means over {_queries_of(effect)}. Binary measures count grade {effect.relevance_level} and above as "
+        f"Means over {queries}. Binary measures count grade {effect.relevance_level} and above as "
         "relevant. The ceiling is what a perfect order of the same candidates would reach."
     )
     yield parts.note(f"Unjudged passages in the top 10: {effect.unjudged_at_10.first_stage:.1%}.")
@@ -100,7 +101,7 @@ def _quality(result: Result, drawn: _Drawn) -> Iterable[Markup | None]:
     names, tests = list(effect.delta), effect.tests
     first, ceiling = effect.first_stage.mean, effect.ceiling.mean
     drawn_ends = {
-        name: trends.within(ends, effect.delta[name], first[name], ceiling[name]) or (None, None)
+        name: intervals.clip(ends, effect.delta[name], first[name], ceiling[name]) or (None, None)
         for name, ends in effect.delta_ci95.items()
     }
     scale = parts.scale(drawn_ends.values(), effect.delta.values())
@@ -109,24 +110,25 @@ def _quality(result: Result, drawn: _Drawn) -> Iterable[Markup | None]:
         test, (low, high) = tests.get(name), effect.delta_ci95[name]
         rows.append([
             name,
-            values.value(first[name]),
-            values.value(effect.reranked.mean[name]),
+            numbers.measure_value(first[name]),
+            numbers.measure_value(effect.reranked.mean[name]),
             parts.mean_change(effect.delta[name], (low, high)),
-            parts.around(effect.delta[name], drawn_ends[name], scale),
-            values.interval(low, high),
-            values.interval(*(test.bca95 if test else (None, None))),
-            values.p(test.randomization_p if test else None),
-            values.p(test.holm_p if test else None),
+            parts.interval_drawing(effect.delta[name], drawn_ends[name], scale),
+            numbers.interval(low, high),
+            numbers.interval(*(test.bca95 if test else (None, None))),
+            numbers.p_value(test.randomization_p if test else None),
+            numbers.p_value(test.holm_p if test else None),
             f"{effect.wins[name]}/{effect.ties[name]}/{effect.losses[name]}",
-            values.value(ceiling[name]),
+            numbers.measure_value(ceiling[name]),
         ])  # fmt: skip
     columns = [
         "measure", summary.label_first(result), summary.label_second(result), "change", parts.DRAWN,
         "95 % interval (t)", "95 % interval (BCa)", "p", "p, corrected", "win/tie/loss", "ceiling",
     ]  # fmt: skip
     yield parts.table(columns, rows, "Measures", cards=True)
+    queries = numbers.counted(effect.queries, "query", "queries")
     yield parts.note(
-        f"Means over {_queries_of(effect)}. Binary measures count grade {effect.relevance_level} and above as "
+        f"Means over {queries}. Binary measures count grade {effect.relevance_level} and above as "
         "relevant. Intervals are of the mean paired difference: Student's t, and the bootstrap's BCa where it is "
         "shown. The ceiling is what a perfect order of the same candidates would reach. An arrow stands where the t "
         "interval leaves out 0; its drawing ends where the measure would pass 0 or the ceiling."
@@ -138,9 +140,9 @@ def _quality(result: Result, drawn: _Drawn) -> Iterable[Markup | None]:
         rows = [
             [
                 name,
-                *(values.p(getattr(test, field)) for field in _TESTS),
+                *(numbers.p_value(getattr(test, field)) for field in _TESTS),
                 numbers.number(test.effect_size, "+.3f"),
-                values.value(test.detectable),
+                numbers.measure_value(test.detectable),
             ]
             for name, test in tests.items()
         ]
@@ -153,7 +155,7 @@ def _quality(result: Result, drawn: _Drawn) -> Iterable[Markup | None]:
 def _ties(result: Result) -> Markup | None:
     """Return what each measure would be over all orders of the tied passages, for each list that has some."""
     rows = [
-        [label, name, *(values.value(value) for value in (means.low, means.expected, means.high))]
+        [label, name, *(numbers.measure_value(value) for value in (means.low, means.expected, means.high))]
         for label, name, means in tables.tied_means(result)
     ]
     if not rows:
@@ -167,15 +169,14 @@ def _ties(result: Result) -> Markup | None:
     )
 
 
-def _queries_of(effect: Effectiveness) -> str:
-    return "1 query" if effect.queries == 1 else f"{effect.queries} queries"
-
-
 def _depths(depths: Sequence[DepthRow], names: Sequence[str], drawn: _Drawn) -> Iterable[Markup | None]:
     if not depths:
         return
     yield parts.note("The same scores, had only the best candidates of the first stage been reranked.")
-    rows = [[str(d.depth), values.count(d.pairs), *(values.value(d.mean.get(name)) for name in names)] for d in depths]
+    rows = [
+        [str(d.depth), numbers.count(d.pairs), *(numbers.measure_value(d.mean.get(name)) for name in names)]
+        for d in depths
+    ]
     table = parts.table(["depth", "pairs", *names], rows, "Quality by depth", marked=len(rows) - 1)
     yield parts.beside(table, drawn.take("depths"))
 
@@ -192,8 +193,8 @@ def _breakdowns(breakdown: Mapping[str, Sequence[ClassRow]], main: str, result: 
             " Small groups have wide intervals, and many groups find something by chance. An arrow stands where the "
             "interval leaves out 0; drawings end where the mean would pass 0 or 1."
         )
-    if any(group.queries < trends.FEW for group in several):
-        said += f" Few: fewer than {trends.FEW} queries, whose mean says little."
+    if any(group.queries < intervals.FEW for group in several):
+        said += f" Few: fewer than {intervals.FEW} queries, whose mean says little."
     yield parts.note(said)
     scale = parts.scale(map(_possible, several), (g.delta for g in several))
     columns = ["group", "queries", "before", "after", "change", parts.DRAWN, "95 % interval (t)"]
@@ -204,12 +205,12 @@ def _breakdowns(breakdown: Mapping[str, Sequence[ClassRow]], main: str, result: 
         rows = [
             [
                 str(group.label),
-                values.count(group.queries) + (" (few)" if group.queries < trends.FEW else ""),
-                values.value(group.before),
-                values.value(group.after),
+                numbers.count(group.queries) + (" (few)" if group.queries < intervals.FEW else ""),
+                numbers.measure_value(group.before),
+                numbers.measure_value(group.after),
                 parts.mean_change(group.delta, group.ci95),
-                parts.around(group.delta, _possible(group), scale),
-                values.interval(*group.ci95),
+                parts.interval_drawing(group.delta, _possible(group), scale),
+                numbers.interval(*group.ci95),
             ]
             for group in found
         ]
@@ -228,7 +229,7 @@ def _by(breakdown: str) -> str:
 
 def _possible(group: ClassRow) -> tuple[float, float] | tuple[None, None]:
     """Return a group's interval as far as its mean can go: to 0 and to 1."""
-    return trends.within(group.ci95, group.delta, group.before, 1.0) or (None, None)
+    return intervals.clip(group.ci95, group.delta, group.before, 1.0) or (None, None)
 
 
 def _scores(scores: ScoreAnalysis | None, level: int, drawn: _Drawn) -> Iterable[Markup | None]:
@@ -236,8 +237,8 @@ def _scores(scores: ScoreAnalysis | None, level: int, drawn: _Drawn) -> Iterable
         return
     rows = [
         [
-            values.grade(group.grade),
-            values.count(group.pairs),
+            numbers.grade(group.grade),
+            numbers.count(group.pairs),
             *(numbers.number(quantile, "+.2f") for quantile in (group.p5, group.p25, group.p50, group.p75, group.p95)),
         ]
         for group in scores.grades
@@ -258,10 +259,10 @@ def _scores(scores: ScoreAnalysis | None, level: int, drawn: _Drawn) -> Iterable
             ]
             for cut in scores.thresholds
         ]
-        every = parts.more(f"{len(rows)} thresholds", parts.table(columns, rows, "Thresholds"))
+        every = parts.more(numbers.counted(len(rows), "threshold"), parts.table(columns, rows, "Thresholds"))
         yield parts.titled("Where to cut", said, every)
     if rules := scores.rules:
-        rows = [[str(r.rule), values.count(r.pairs), values.share(r.relevant_share)] for r in rules]
+        rows = [[str(r.rule), numbers.count(r.pairs), numbers.percent(r.relevant_share)] for r in rules]
         yield parts.titled(
             "Rules of thumb, tried here",
             parts.note("Tutorials call a passage relevant from a sigmoid of 0.8 up and irrelevant below 0.4."),
@@ -276,14 +277,14 @@ def _scores(scores: ScoreAnalysis | None, level: int, drawn: _Drawn) -> Iterable
         rows = [
             [
                 f"{b.low:.1f} to {b.high:.1f}",
-                values.count(b.pairs),
+                numbers.count(b.pairs),
                 numbers.number(b.mean_sigmoid, ".3f"),
                 numbers.number(b.relevant_share, ".3f"),
             ]
             for b in bins
         ]
         table = parts.table(["sigmoid", "judged pairs", "mean sigmoid", "relevant share"], rows, "Calibration")
-        every = parts.more("1 bin" if len(rows) == 1 else f"{len(rows)} bins", table)
+        every = parts.more(numbers.counted(len(rows), "bin"), table)
         yield parts.titled("Is the sigmoid a probability?", said, parts.beside(drawn.take("reliability")), every)
 
 
@@ -309,10 +310,10 @@ def _queries(per_query: PerQueryValues, shown: Passages, reranks: bool) -> Itera
         cells: list[Markup | str] = []
         for name in names:
             before, after = first[name].get(query_id), reranked[name].get(query_id)
-            cells.append(values.value(before))
+            cells.append(numbers.measure_value(before))
             if reranks:
                 delta = None if before is None or after is None else after - before
-                cells += [values.value(after), parts.change(delta)]
+                cells += [numbers.measure_value(after), parts.change(delta)]
         row = tag("tr", tag("th", shown.query(query_id), scope="row"), *map(parts.cell, cells))
         more = tag("tr", tag("td", shown.details(query_id), colspan=1 + len(cells)))
         bodies.append(tag("tbody", row, more))
@@ -340,9 +341,9 @@ def _references(references: Sequence[Reference]) -> Iterable[Markup | None]:
         [
             entry.of,
             entry.measure,
-            values.value(entry.value),
-            values.value(entry.ours),
-            values.signed(entry.difference),
+            numbers.measure_value(entry.value),
+            numbers.measure_value(entry.ours),
+            numbers.signed(entry.difference),
             _source(entry.source),
             entry.note,
         ]
@@ -364,10 +365,12 @@ def _settings(asked: Entry, effective: Entry) -> Iterable[Markup | None]:
         yield parts.note("Where what was done is not, word for word, what was asked:")
         yield parts.table(["setting", "asked", "done"], rows, "Asked and done", text=("asked", "done"), cards=True)
     yield parts.more(
-        "Everything that was asked", parts.facts([[k, values.plain(v)] for k, v in values.flat(asked)], "Asked")
+        "Everything that was asked",
+        parts.facts([[k, recorded.readable(v)] for k, v in recorded.flatten(asked)], "Asked"),
     )
     yield parts.more(
-        "Everything that was done", parts.facts([[k, values.plain(v)] for k, v in values.flat(effective)], "Done")
+        "Everything that was done",
+        parts.facts([[k, recorded.readable(v)] for k, v in recorded.flatten(effective)], "Done"),
     )
 
 
@@ -379,14 +382,14 @@ def _differences(asked: Entry, effective: Entry, path: str = "") -> Iterable[lis
         if isinstance(wanted, Mapping) and isinstance(got, Mapping):
             yield from _differences(wanted, got, f"{path}{key}.")
         else:
-            yield [f"{path}{key}", "not set" if wanted is None else values.plain(wanted), values.plain(got)]
+            yield [f"{path}{key}", "not set" if wanted is None else recorded.readable(wanted), recorded.readable(got)]
 
 
 def _origin(provenance: Entry) -> Iterable[Markup | None]:
     if command := provenance.get("command"):
         yield tag("pre", tag("code", f"{command[0]} {shlex.join(command[1:])}".strip()), tabindex=0)
     rest = {key: value for key, value in provenance.items() if key != "command"}
-    known = parts.facts([[key, values.plain(value)] for key, value in values.flat(rest)], "Provenance")
+    known = parts.facts([[key, recorded.readable(value)] for key, value in recorded.flatten(rest)], "Provenance")
     yield parts.more("Commit, machine and versions", known)
 
 

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from evalkit.evaluation.score_analysis import GradeRow, ScoreAnalysis
-from evalkit.report.content import trial
+from evalkit.report.content import numbers, trial
 from evalkit.report.plots import canvas
 from evalkit.report.plots.titles import title
 from evalkit.results import summary
@@ -49,8 +49,8 @@ def scores(result: Result) -> "Figure | None":
         if best := facts.best_f1:
             axes.axvline(best.logit, color=canvas.BLACK, linewidth=1.2, linestyle="--")
         name = kind if grade.grade is None else f"grade {grade.grade}"
-        pairs = "pair" if grade.pairs == 1 else "pairs"
-        axes.set_title(f"{name}: {grade.pairs:,} {pairs}, median {grade.p50:z.2f}", loc="left", fontsize=canvas.SMALL)
+        pairs = numbers.counted(grade.pairs, "pair")
+        axes.set_title(f"{name}: {pairs}, median {grade.p50:z.2f}", loc="left", fontsize=canvas.SMALL)
         axes.yaxis.set_major_locator(MaxNLocator(2))
         axes.yaxis.set_major_formatter(PercentFormatter(1, 0))
         axes.tick_params(axis="y", labelsize=canvas.SMALL)

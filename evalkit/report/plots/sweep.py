@@ -32,7 +32,7 @@ def varying(results: Sequence[Result]) -> str:
     if "slices" in several and "languages" in several:
         several.remove("languages")  # collections in their own languages
     if not several:  # one of one name, set to be another: its settings, such as max_length
-        several = [re.sub(r"\W+", "_", key) for key in summary.differing(results)]
+        several = [re.sub(r"\W+", "_", key) for key in summary.differing_settings(results)]
     return "_and_".join(several[:2]) or "trials"
 
 

@@ -3,7 +3,7 @@
 from itertools import accumulate, groupby
 from typing import TYPE_CHECKING, Any
 
-from evalkit.report.content import trends, trial
+from evalkit.report.content import intervals, trial
 from evalkit.report.plots import canvas
 from evalkit.report.plots.titles import title
 from evalkit.results import summary
@@ -50,9 +50,9 @@ def before_after(result: Result) -> "Figure | None":
     below.axvline(0, color=canvas.BLACK, linewidth=0.8)
     for name, y in zip(names, lower.centres, strict=True):
         delta, ends = effect.delta[name], effect.delta_ci95[name]
-        trend = trends.trend(*ends)
+        trend = intervals.trend(*ends)
         used.add(trend)
-        shown = trends.within(ends, delta, first[name], ceiling[name])
+        shown = intervals.clip(ends, delta, first[name], ceiling[name])
         written = f"{delta:+z.3f}"
         low, high = ends
         if shown is not None and low is not None and high is not None and low < high:

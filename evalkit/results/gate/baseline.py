@@ -6,11 +6,11 @@ It holds neither times nor paths nor dates, so that a baseline from one machine 
 import functools
 import hashlib
 import json
-import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
+from statistics import fmean
 from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, TypeAdapter
@@ -131,7 +131,7 @@ class Baseline:
     def mean(self, label: Literal["first", "reranked"], measure: str) -> float:
         """Return the mean of one measure over the queries, before or after reranking."""
         values = (self.first if label == "first" else self.reranked)[measure].values()
-        return math.fsum(values) / len(values)
+        return fmean(values)
 
 
 def of(finished: Finished) -> Baseline:

@@ -9,7 +9,7 @@ queries and exponential changes in 9 % instead of 5 %), and one of the opposite 
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from statistics import NormalDist
+from statistics import NormalDist, fmean
 from typing import TYPE_CHECKING
 
 from evalkit.evaluation.significance import detectable_above, deviation, lower_bound
@@ -204,7 +204,7 @@ def queries_to_decide(
     n = len(change)
     if n < 2:
         return None
-    mean, spread, most = math.fsum(change) / n, deviation(change), max(map(abs, change))
+    mean, spread, most = fmean(change), deviation(change), max(map(abs, change))
     to_power = NormalDist().inv_cdf(power)
     needed: list[float] = []
     if mean < -_ROUNDING:

@@ -1,4 +1,4 @@
-"""Tells systems of one name apart by the settings and facts in which they differ."""
+"""Distinct labels for systems with the same name, by the settings in which they differ."""
 
 import json
 from collections import Counter
@@ -8,43 +8,55 @@ from typing import Any, Literal, NamedTuple
 Entry = Mapping[str, Any]
 
 
-class Named(NamedTuple):
-    """A system by its parts' names, and what is known of it."""
+class Labelled(NamedTuple):
+    """A system with the label that its parts' names give it, and its settings."""
 
     label: str
     effective: Entry
-    """Of a result: `first_stage`, `reranker`, `depth`."""
+    """`first_stage`, `reranker` and `depth` of its result."""
     side: Literal["first_stage", "reranked"] = "reranked"
 
 
-def apart(systems: Sequence[Named], depth: bool = True) -> list[str]:
-    """Return the systems' labels, each with the settings in which it differs from others with a part of that name.
+def distinct_labels(systems: Sequence[Labelled], depth: bool = True) -> list[str]:
+    """Return a label for each system, with the settings in which it differs from systems that share a part's name.
 
-    Two of one label get whatever differs. Of systems that share the name of a first stage or of a reranker alone, the
-    settings that make other scores are named, so that a precision does not hide a length. Without `depth` it is not
-    named. Systems that differ in nothing known keep one label.
+    Systems with the same label get every setting in which they differ. Systems that share only the name of a first
+    stage or of a reranker get the settings that change scores, so that two precisions of one reranker do not hide a
+    difference in maximum length.
+
+    Args:
+        systems: The systems of one slice.
+        depth: Whether to add the depth where it differs.
+
+    Returns:
+        The labels in the order of `systems`; systems without a known difference have the same label.
     """
-    telling = [dict(sorted(differ.items(), key=_order)) for differ in _differing(systems)]
+    added = [dict(sorted(differ.items(), key=_order)) for differ in _differing(systems)]
     return [
         ", ".join([system.label, *(f"{key} {text}" for key, text in facts.items() if depth or key != "depth")])
-        for system, facts in zip(systems, telling)
+        for system, facts in zip(systems, added)
     ]
 
 
-def differing(systems: Sequence[Named]) -> list[str]:
-    """Return the names of the settings that `apart` would add."""
+def differing_settings(systems: Sequence[Labelled]) -> list[str]:
+    """Return the names of the settings that `distinct_labels` adds."""
     return sorted({key for facts in _differing(systems) for key in facts}, key=lambda key: _order((key, "")))
 
 
-def twice(labels: Sequence[str]) -> list[str]:
+def duplicates(labels: Sequence[str]) -> list[str]:
     """Return the labels that occur more than once."""
     return [label for label, count in Counter(labels).items() if count > 1]
 
 
 def settings(facts: Entry, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Return what a part was set to, nested settings as ``analysis.stemmer``, without the circumstances of a run."""
+    """Yield the settings of a first stage or a reranker; nested ones have dotted names, such as ``analysis.stemmer``.
+
+    Args:
+        facts: What the component recorded; facts that are not settings are left out.
+        prefix: What names begin with.
+    """
     for key, value in facts.items():
-        if key in _CIRCUMSTANCES:
+        if key in _NO_SETTINGS:
             continue
         if isinstance(value, Mapping):
             yield from settings(value, f"{prefix}{key}.")
@@ -52,7 +64,7 @@ def settings(facts: Entry, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield f"{prefix}{key}", value
 
 
-_CIRCUMSTANCES = frozenset(
+_NO_SETTINGS = frozenset(
     """
     attention_source batch_tokens batch_tokens_source device devices dtype empty_hits engine excluded_hits from_cache
     hidden layers model_files most_ranked_of_a_query name notes padding parameters path_reason prompt_source
@@ -60,21 +72,21 @@ _CIRCUMSTANCES = frozenset(
     tf32 threads token_types tokenizer tokenizer_source tokens_per_doc weights_ignored
     """.split()  # noqa: SIM905
 )
-"""Facts that follow from others or from the circumstances of a run, and are no setting that tells systems apart."""
+"""Recorded facts that follow from others or depend on the run; they are not settings."""
 
-_FIRST_TO_NAME = ("max_length", "depth", "truncation", "precision", "prompt", "model", "revision", "path", "attention")
+_LABEL_ORDER = ("max_length", "depth", "truncation", "precision", "prompt", "model", "revision", "path", "attention")
 
-_SCORES = ("max_length", "depth", "truncation", "prompt", "model", "revision")
-"""What gives a reranker of one name other scores, at whatever precision and behind whatever first stage."""
+_CHANGE_SCORES = ("max_length", "depth", "truncation", "prompt", "model", "revision")
+"""Settings that change a reranker's scores at any precision and with any first stage."""
 
 
 def _order(fact: tuple[str, str]) -> tuple[int, str]:
-    order = {key: place for place, key in enumerate(_FIRST_TO_NAME)}
+    order = {key: place for place, key in enumerate(_LABEL_ORDER)}
     return order.get(fact[0], len(order)), fact[0]
 
 
-def _differing(systems: Sequence[Named]) -> list[dict[str, str]]:
-    """Return for each system setting -> what it is there, as far as it tells the system apart."""
+def _differing(systems: Sequence[Labelled]) -> list[dict[str, str]]:
+    """Return, for each system, the settings in which it differs from another: name -> value as text."""
     facts = [_facts(system) for system in systems]
     found: list[dict[str, str]] = [{} for _ in systems]
 
@@ -86,10 +98,10 @@ def _differing(systems: Sequence[Named]) -> list[dict[str, str]]:
                 for place, text in zip(places, _texts(values)):
                     found[place].setdefault(key, text)
 
-    for label in twice([system.label for system in systems]):
+    for label in duplicates([system.label for system in systems]):
         compare([place for place, system in enumerate(systems) if system.label == label])
     for name in _names(systems, "reranker"):
-        compare([p for p, s in enumerate(systems) if _is(s, "reranker", name)], _SCORES)
+        compare([p for p, s in enumerate(systems) if _is(s, "reranker", name)], _CHANGE_SCORES)
     compare([place for place, system in enumerate(systems) if system.side == "reranked"], ["depth"])
     for name in _names(systems, "first_stage"):
         places = [p for p, s in enumerate(systems) if _is(s, "first_stage", name)]
@@ -103,20 +115,20 @@ def _differing(systems: Sequence[Named]) -> list[dict[str, str]]:
     return found
 
 
-def _names(systems: Sequence[Named], part: str) -> list[str]:
+def _names(systems: Sequence[Labelled], part: str) -> list[str]:
     return list(dict.fromkeys(str(s.effective[part]["name"]) for s in systems if _has(s, part)))
 
 
-def _has(system: Named, part: str) -> bool:
+def _has(system: Labelled, part: str) -> bool:
     return part == "first_stage" or system.side == "reranked"
 
 
-def _is(system: Named, part: str, name: str) -> bool:
+def _is(system: Labelled, part: str, name: str) -> bool:
     return _has(system, part) and system.effective[part]["name"] == name
 
 
-def _facts(system: Named) -> dict[str, Any]:
-    """Return all that may tell a system from another of the same label."""
+def _facts(system: Labelled) -> dict[str, Any]:
+    """Return the settings in which systems with the same label may differ."""
     facts = dict(settings(system.effective["first_stage"]))
     if system.side == "first_stage":
         return facts
@@ -125,7 +137,7 @@ def _facts(system: Named) -> dict[str, Any]:
 
 
 def _texts(values: Sequence[Any]) -> list[str]:
-    """Return values as they are read, cut short unless two that differ would look the same."""
+    """Return values as text, shortened unless two different ones would look the same."""
     texts = [
         "none" if v is None else v if isinstance(v, str) else json.dumps(v, ensure_ascii=False, default=str)
         for v in values
