@@ -61,8 +61,8 @@ def scorer(request: pytest.FixtureRequest) -> Any:
     return load_scorer(request.getfixturevalue(request.param), batch_tokens=None)
 
 
-@pytest.fixture(scope="module")
-def traced(scorer: Any) -> tuple[GraphedModel, TracingCapture]:
+@pytest.fixture
+def graphed(scorer: Any) -> Any:
     packed = PackedModel(scorer.model, CPU, PRECISIONS["fp32"])
     packed.kernel = Kernel("masked", masked)
     capture = TracingCapture()

@@ -280,7 +280,7 @@ def remote(folder: Path, **changes: Any) -> CrossEncoder:
 def test_the_device_of_the_driver_does_not_matter(bert_folder: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("evalkit.scoring.cluster.settings.find_spec", lambda name: name)
     remote(bert_folder, executor={"name": "ray"}, precision="fp16").check()  # whatever this machine has
-    with pytest.raises(EvalkitError, match=r"reranker.device=cuda:1: .* which is cpu here; use reranker.device=auto"):
+    with pytest.raises(EvalkitError, match=r"reranker.device=cuda:1: .* here cpu; use reranker.device=auto"):
         remote(bert_folder, device="cuda:1").check()
     with pytest.raises(EvalkitError, match="precision=fp17: no such precision"):
         remote(bert_folder, precision="fp17").check()

@@ -6,7 +6,6 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Thread
@@ -22,7 +21,7 @@ from evalkit.scoring.loading import hub as hub_
 from evalkit.scoring.loading.model_checks import check_classifier, check_encoder
 from evalkit.scoring.loading.model_location import short_name
 from evalkit.scoring.loading.pretrained import load_classifier
-from tests.helpers.command_line import run_here
+from tests.helpers.command_line import run_evalkit
 from tests.helpers.web import File, of_model, serving
 
 COMMIT, NEXT = "c" * 40, "d" * 40
@@ -42,7 +41,7 @@ print(json.dumps(told))
 
 
 def model(name: str, folder: Path, commit: str = COMMIT, **odd: dict[str, Any]) -> dict[str, File]:
-    """The files of a model as the hub sends them; `odd` says of some (by stem) what is wrong with them."""
+    """The files of a model as the hub sends them; `odd` has what is wrong with some of them, by stem."""
     return {
         f"/{name}/resolve/{revision}/{path.name}": of_model(commit, path.read_bytes(), **odd.get(path.stem, {}))
         for path in folder.iterdir()
@@ -64,28 +63,7 @@ def hub(home: Path, address: str) -> dict[str, str]:
             "no_proxy": "127.0.0.1", "HF_HUB_DISABLE_XET": "1"}  # fmt: skip
 
 
-@pytest.fixture
-def use_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Have the hub at another address from now on, with an empty cache at first, as HF_ENDPOINT and HF_HOME do."""
-    for name in ("NO_PROXY", "no_proxy"):
-        monkeypatch.setenv(name, "127.0.0.1")
-
-    def use(address: str) -> None:
-        monkeypatch.setattr(constants, "ENDPOINT", address)
-        monkeypatch.setattr("huggingface_hub.hf_api.api.endpoint", address)  # of what transformers calls
-        monkeypatch.setattr(
-            constants, "HUGGINGFACE_CO_URL_TEMPLATE", address + "/{repo_id}/resolve/{revision}/{filename}"
-        )
-        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
-        monkeypatch.setattr(hub_, "_no_answer", {})
-        monkeypatch.setattr(hub_, "_taken_from_cache", {})
-
-    return use
-
-
-def test_a_download_that_breaks_or_is_another_file_is_refused_and_a_whole_one_is_known_by_its_commit(
+def test_incomplete_and_corrupt_downloads_are_refused_and_a_complete_one_has_its_commit(
     bert_folder: Any, tmp_path: Path
 ) -> None:
     weights = (bert_folder / "model.safetensors").read_bytes()
@@ -111,41 +89,36 @@ def test_a_download_that_breaks_or_is_another_file_is_refused_and_a_whole_one_is
             assert start.startswith(
                 f"reranker.model={name}: model.safetensors is not what the hub has: its checksum is"
             )
-            Path(rest.removesuffix(" to have it downloaded anew")).unlink()  # as it says
+            Path(rest.removesuffix(" to have it downloaded again")).unlink()  # as it says
             files |= model(name, bert_folder)
         again = load(names[1:4], tmp_path, address)
     assert again == dict.fromkeys(names[1:4], COMMIT)
 
 
-def test_a_hub_models_scores_are_kept_by_its_commit_and_serve_without_a_network(
-    bert_folder: Path, tmp_path: Path, use_hub: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_scores_of_a_hub_model_are_stored_by_commit_and_used_offline(bert_folder: Any, tmp_path: Path) -> None:
     command = ("reranker.model=acme/small", "slice.queries=2", "depth=3", "protocol=none", f"store={tmp_path}/s.sqlite")
 
-    def run(out: str) -> tuple[str, int]:
-        """Return the commit, and how many pairs came from the store."""
-        done = run_here(*command, f"out_dir={tmp_path}/{out}", cwd=tmp_path)
+    def run(out: str, **environment: str) -> Any:
+        done = run_evalkit(*command, f"out_dir={tmp_path}/{out}", cwd=tmp_path, **environment)
         assert done.returncode == 0, done.stderr
-        effective = json.loads((tmp_path / out / "result.json").read_text("utf-8"))["effective"]
-        return effective["reranker"]["revision"], effective["scoring"]["pairs_from_store"]
+        return json.loads((tmp_path / out / "result.json").read_text("utf-8"))
+
+    def from_store(result: dict[str, Any]) -> tuple[str, int]:
+        return result["effective"]["reranker"]["revision"], result["effective"]["scoring"]["pairs_from_store"]
 
     files = model("acme/small", bert_folder)
     with serving(files) as (address, _):
-        use_hub(address)
-        assert run("first") == (COMMIT, 0)
-        with monkeypatch.context() as offline:
-            offline.setattr(constants, "HF_HUB_OFFLINE", True)
-            assert run("offline") == (COMMIT, 6)
-        use_hub(address)
+        there = hub(tmp_path / "home", address)
+        assert from_store(run("first", **there)) == (COMMIT, 0)
+        assert from_store(run("offline", **there | {"HF_HUB_OFFLINE": "1"})) == (COMMIT, 6)
         files |= model("acme/small", bert_folder, NEXT)  # the same files, pushed again
-        assert run("next") == (NEXT, 0)
+        assert from_store(run("next", **there)) == (NEXT, 0)
 
 
 @contextmanager
-def hanging_up() -> Iterator[tuple[str, list[socket.socket]]]:
+def hanging_up() -> Any:
     """A server that closes each connection: yield its address and what has come in so far."""
-    server = socket.create_server(("127.0.0.1", 0))
-    came: list[socket.socket] = []
+    server, came = socket.create_server(("127.0.0.1", 0)), []
 
     def run() -> None:
         while True:
@@ -163,7 +136,7 @@ def hanging_up() -> Iterator[tuple[str, list[socket.socket]]]:
         server.close()
 
 
-def test_a_model_in_the_cache_loads_at_once_where_the_hub_does_not_answer(bert_folder: Any, tmp_path: Path) -> None:
+def test_a_cached_model_loads_at_once_if_the_hub_does_not_answer(bert_folder: Any, tmp_path: Path) -> None:
     """Each optional file that it does not have was asked for again and again: 157 seconds."""
     with serving(model("acme/small", bert_folder)) as (address, _):
         assert load(["acme/small"], tmp_path, address) == {"acme/small": COMMIT}
@@ -172,9 +145,7 @@ def test_a_model_in_the_cache_loads_at_once_where_the_hub_does_not_answer(bert_f
     assert len(came) <= 2
 
 
-def test_the_parts_of_an_embedding_model_come_from_the_hub_with_it(
-    bert_folder: Path, use_hub: Callable[[str], None]
-) -> None:
+def test_the_parts_of_an_embedding_model_are_fetched_from_the_hub(bert_folder: Any, tmp_path: Path) -> None:
     files = model("acme/parts", bert_folder)
     own = {
         "modules.json": [{"type": f"sentence_transformers.models.{kind}", "path": path}
@@ -185,10 +156,18 @@ def test_the_parts_of_an_embedding_model_come_from_the_hub_with_it(
     for path, content in own.items():
         for revision in ("main", COMMIT):
             files[f"/acme/parts/resolve/{revision}/{path}"] = of_model(COMMIT, json.dumps(content).encode())
+    script = """
+from evalkit.scoring.loading.model_checks import check_encoder
+files = check_encoder("acme/parts", None, "first_stage.model")[1]
+print(files.pooling, files.normalize, files.prompts["query"], len(files.notes))
+"""
+
     with serving(files) as (address, _):
-        use_hub(address)
-        found = check_encoder("acme/parts", None, "first_stage.model")[1]
-    assert (found.pooling, found.normalize, found.prompts["query"], found.notes) == ("cls", True, "query: ", ())
+        done = subprocess.run(
+            [sys.executable, "-c", script], env=os.environ | hub(tmp_path, address),
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+    assert done.stdout.strip() == "cls True query:  0"
 
 
 @pytest.mark.parametrize(
@@ -199,7 +178,7 @@ def test_the_parts_of_an_embedding_model_come_from_the_hub_with_it(
         ("pytorch_model.bin", "the hub has its weights as a pickle (pytorch_model.bin) and no safetensors"),
     ],
 )
-def test_a_hub_model_whose_weights_have_another_format_says_which(
+def test_a_hub_model_with_weights_in_another_format_is_refused(
     bert_folder: Any, tmp_path: Path, file: Any, message: Any
 ) -> None:
     files = model("acme/odd", bert_folder)
@@ -219,8 +198,8 @@ def test_a_hub_model_whose_weights_have_another_format_says_which(
 def cached(bert_folder: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Fill a cache with a model: its folder in it, known by no branch or tag yet."""
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(hub_, "_no_answer", {})
-    monkeypatch.setattr(hub_, "_taken_from_cache", {})
+    monkeypatch.setattr(hub_, "_failures", {})
+    monkeypatch.setattr(hub_, "_offline_notes", {})
 
     def fill(commit: str, *references: str) -> Path:
         place = tmp_path / "cache" / "models--acme--small"
@@ -248,11 +227,11 @@ def refusal(revision: str | None = None, name: str = "acme/small") -> str:
     return str(caught.value)
 
 
-def test_a_branch_without_a_network_is_what_the_cache_has_and_it_is_said(cached: Any) -> None:
+def test_without_a_network_a_branch_is_resolved_from_the_cache_with_a_note(cached: Any) -> None:
     cached(COMMIT, "main")
     found = loaded(None)
     assert found.revision == COMMIT
-    (note,) = found.files.notes
+    (note,) = found.sbert_config.notes
     assert note.startswith(
         "the Hugging Face hub did not give acme/small (OfflineModeIsEnabled): commit cccccccccccc was"
     )
@@ -260,13 +239,13 @@ def test_a_branch_without_a_network_is_what_the_cache_has_and_it_is_said(cached:
 
 
 @pytest.mark.parametrize("revision", [COMMIT, COMMIT[:7]])
-def test_a_commit_in_the_cache_is_the_commit_whatever_the_network_says(cached: Any, revision: Any) -> None:
+def test_a_cached_commit_needs_no_note_without_a_network(cached: Any, revision: Any) -> None:
     cached(COMMIT, "main")
     found = loaded(revision)
-    assert (found.revision, found.files.notes) == (COMMIT, ())
+    assert (found.revision, found.sbert_config.notes) == (COMMIT, ())
 
 
-def test_a_whole_commit_asks_the_hub_nothing(cached: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_complete_cached_commit_sends_no_request(cached: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     def ask(*_: object, **__: object) -> None:
         raise AssertionError("it asked")
 
@@ -277,20 +256,20 @@ def test_a_whole_commit_asks_the_hub_nothing(cached: Any, monkeypatch: pytest.Mo
     assert loaded(COMMIT).revision == COMMIT
 
 
-def test_a_cache_that_has_a_tag_only_says_which(cached: Any) -> None:
+def test_the_error_names_the_revisions_in_the_cache(cached: Any) -> None:
     cached(COMMIT, "v1.0")
     told = refusal()
     assert f"; its cache has v1.0 (commit {COMMIT}), which reranker.revision=... names; connect to the network" in told
     assert loaded("v1.0").commit == COMMIT
 
 
-def test_a_start_that_two_commits_share_is_none(cached: Any) -> None:
+def test_an_ambiguous_prefix_of_a_commit_is_refused(cached: Any) -> None:
     cached(COMMIT)
     cached(COMMIT[:-1] + "d")
     assert f"its cache has commit {COMMIT}, commit {COMMIT[:-1]}d, which reranker.revision=" in refusal(COMMIT[:7])
 
 
-def test_a_download_that_was_interrupted_is_said_to_be(cached: Any) -> None:
+def test_the_error_mentions_an_interrupted_download(cached: Any) -> None:
     place = cached(COMMIT, "main")
     (place / "snapshots" / COMMIT / "model.safetensors").unlink()
     (place / "blobs" / "abc.incomplete").write_bytes(b"x")
@@ -299,7 +278,7 @@ def test_a_download_that_was_interrupted_is_said_to_be(cached: Any) -> None:
     assert told.endswith("model.safetensors: reranker.model=PATH")
 
 
-def test_what_a_cache_does_not_know_of_is_said(cached: Any) -> None:
+def test_a_missing_record_of_an_optional_file_is_noted(cached: Any) -> None:
     place = cached(COMMIT, "main")
     (place / ".no_exist" / COMMIT / "modules.json").unlink()
     assert loaded(None).sbert_config.notes[1:] == (
@@ -308,7 +287,7 @@ def test_what_a_cache_does_not_know_of_is_said(cached: Any) -> None:
     )
 
 
-def test_parts_of_a_model_in_the_cache_are_read(cached: Any) -> None:
+def test_optional_files_in_the_cache_are_read(cached: Any) -> None:
     place = cached(COMMIT, "main")
     (place / ".no_exist" / COMMIT / "adapter_config.json").unlink()
     (place / "snapshots" / COMMIT / "adapter_config.json").write_text('{"peft_type": "LORA"}', "utf-8")
@@ -338,7 +317,7 @@ def test_parts_of_a_model_in_the_cache_are_read(cached: Any) -> None:
         (["pytorch_model.bin"], "the folder has pytorch_model.bin and no safetensors, and a pickle can run code"),
     ],
 )
-def test_a_folder_whose_weights_have_another_format_says_which(
+def test_a_folder_with_weights_in_another_format_is_refused(
     bert_folder: Any, tmp_path: Path, files: Any, message: Any
 ) -> None:
     folder = Path(shutil.copytree(bert_folder, tmp_path / "model"))
@@ -352,13 +331,13 @@ def test_a_folder_whose_weights_have_another_format_says_which(
     assert message in str(caught.value)
 
 
-def test_a_folder_with_nothing_but_gguf_says_so(tmp_path: Path) -> None:
+def test_a_folder_of_gguf_only_is_refused(tmp_path: Path) -> None:
     (tmp_path / "model-q4.gguf").write_bytes(b"GGUF")
     told = refusal(name=str(tmp_path))
     assert "the folder has no config.json; its weights are model-q4.gguf alone (GGUF" in told
 
 
-def test_a_copy_that_lacks_a_file_of_weights_says_which(bert_folder: Any, tmp_path: Path) -> None:
+def test_a_folder_without_one_of_its_shards_is_refused(bert_folder: Any, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(bert_folder, tmp_path / "model"))
     (folder / "model.safetensors").rename(folder / "model-00001-of-00002.safetensors")
     index = {"weight_map": {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}}
@@ -367,14 +346,14 @@ def test_a_copy_that_lacks_a_file_of_weights_says_which(bert_folder: Any, tmp_pa
     assert "names 2 files of weights, and 1 are not there (e.g. model-00002-of-00002.safetensors)" in told
 
 
-def test_weights_in_other_formats_beside_the_right_one_are_no_matter(bert_folder: Any, tmp_path: Path) -> None:
+def test_weights_in_other_formats_are_ignored_if_there_are_safetensors(bert_folder: Any, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(bert_folder, tmp_path / "model"))
     for file in ("pytorch_model.bin", "model.fp16.safetensors", "model.onnx", "model.gguf"):
         (folder / file).write_bytes(b"x")
     check_classifier(str(folder), None, "reranker.model")
 
 
-def test_a_model_is_called_by_its_name_and_not_by_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_short_names_of_hub_models_folders_and_cache_snapshots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     snapshot = tmp_path / "models--acme--small-v1" / "snapshots" / COMMIT
     snapshot.mkdir(parents=True)
     (tmp_path / "runs" / "best").mkdir(parents=True)
@@ -388,7 +367,7 @@ def test_a_model_is_called_by_its_name_and_not_by_its_place(tmp_path: Path, monk
     assert {name: short_name(name) for name in names} == names
 
 
-def test_the_folder_of_a_cache_is_not_a_models_and_says_how_to_name_it(tmp_path: Path) -> None:
+def test_a_folder_of_the_hubs_cache_is_refused_with_the_models_name(tmp_path: Path) -> None:
     (tmp_path / "models--acme--small" / "snapshots").mkdir(parents=True)
     told = refusal(name=str(tmp_path / "models--acme--small"))
     assert told.endswith("give the model's name: reranker.model=acme/small")
