@@ -122,30 +122,33 @@ Interval = tuple[float | None, float | None]
 """Lower and upper end of an interval; None for an end that so few samples do not determine."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Latency:
-    """Latency of reranking one query with its candidates after warm-up, in milliseconds, with the raw samples."""
+    """Latency of reranking one query with its candidates after warm-up, in milliseconds, with the raw samples.
+
+    Fields with a default are missing in results of older versions.
+    """
 
     samples_ms: tuple[float, ...]
     """In the order of measurement: all queries once, then all of them again."""
     p50_ms: float
     p90_ms: float
-    p95_ms: float
+    p95_ms: float | None = None
     p99_ms: float
-    p50_ci95_ms: Interval
+    p50_ci95_ms: Interval = (None, None)
     """Two samples that enclose the percentile with 95 % confidence, whatever the distribution.
 
     See `evalkit.cost.latency.percentile_interval`.
     """
-    p90_ci95_ms: Interval
-    p95_ci95_ms: Interval
-    p99_ci95_ms: Interval
+    p90_ci95_ms: Interval = (None, None)
+    p95_ci95_ms: Interval = (None, None)
+    p99_ci95_ms: Interval = (None, None)
     pairs_per_query: float
-    queries: int
+    queries: int | None = None
     """Distinct queries that were timed."""
-    repetitions: int
+    repetitions: int | None = None
     """Samples: each query was timed equally often."""
-    duration_s: float
+    duration_s: float | None = None
     """Sum of the samples."""
 
 
@@ -291,19 +294,22 @@ class Calibration:
     cuda_allocated_peak_mb: float | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Cost:
-    """What the reranker cost in time and memory, and how long the first stage took."""
+    """What the reranker cost in time and memory, and how long the first stage took.
+
+    Fields with a default are missing in results of older versions.
+    """
 
     first_stage_s: float
     """Indexing and searching, all queries."""
     load_s: float
-    first_forward_ms: float | None
+    first_forward_ms: float | None = None
     """Latency of the very first query after loading; None without warm-up. `latency` is that after warm-up."""
     warmup_s: float
     """All of the warm-up, the first forward included."""
     pairs: int
-    computed_pairs: int
+    computed_pairs: int | None = None
     """Those of `pairs` that the model scored in this run; the others were read from the store."""
     scoring_s: float
     """Wall-clock time of scoring all pairs, tokenization and reading from the store included."""
@@ -311,13 +317,13 @@ class Cost:
     """`throughput.end_to_end_pairs_per_s`, over computed pairs alone."""
     tokenize_s: float
     forward_s: float
-    throughput: Throughput
-    latency: Latency | None
-    latency_grid: LatencyGrid | None
+    throughput: Throughput | None = None
+    latency: Latency | None = None
+    latency_grid: LatencyGrid | None = None
     """None unless the protocol asks for it."""
     memory: Memory
-    energy: Energy
-    estimate: CostEstimate | None
+    energy: Energy | None = None
+    estimate: CostEstimate | None = None
     """None unless the configuration names a price."""
     calibration: Calibration | None = None
     """None unless the protocol asks for it."""

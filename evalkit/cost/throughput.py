@@ -122,11 +122,13 @@ def estimate_price(
         return CostEstimate(price_per_gpu_hour, currency, depth, None, None, None, why)
     per_gpu_s = price_per_gpu_hour / 3600
     per_pair = per_gpu_s * throughput.devices / throughput.end_to_end_pairs_per_s
+    samples_ms = latency.samples_ms if latency else ()
+    alone = per_gpu_s * 1000 * (sum(samples_ms) / 1000) / len(samples_ms) if samples_ms else None
     return CostEstimate(
         price_per_gpu_hour,
         currency,
         depth,
         per_1000_queries=per_pair * 1000 * depth,
-        per_1000_queries_one_by_one=per_gpu_s * 1000 * latency.duration_s / latency.repetitions if latency else None,
+        per_1000_queries_one_by_one=alone,
         per_million_pairs=per_pair * 1e6,
     )

@@ -8,10 +8,12 @@ import pytest
 from evalkit.errors import EvalkitError, NotFiniteError
 from evalkit.evaluation.trec import write_run
 from evalkit.report import per_query
-from evalkit.results import reading, result
+from evalkit.report.content import cost as costs
+from evalkit.results import reading, result, summary
 from evalkit.results.reading import Passage
 from evalkit.results.result import effectiveness, failed, write_result
 from evalkit.types import Effectiveness, Hit, Run, Slice, Trial
+from tests.helpers.results import plain_cost, plain_result
 
 NASTY = 'one\u2028two\u2029three\nfour\x85five\r\n"six" \\ ق\x1c'
 DATA = Slice("", "", {"q1": NASTY, "ق-1": "w"}, {"a": NASTY, "b": "x"}, {"q1": {"a": 2, "c": 1}, "ق-1": {"b": 0}}, "")
@@ -108,3 +110,34 @@ def test_a_broken_file_is_refused_by_name(folder: Any, name: Any, content: Any, 
 def test_a_trial_that_failed_is_told_with_its_error(tmp_path: Path, error: Any) -> None:
     result.write_result(failed("tiny", {}, {}, error), tmp_path)
     assert refused(tmp_path, type(error)) == f"{tmp_path / 'result.json'} is of a trial that failed: {error}"
+
+
+def test_the_cost_of_an_older_version_is_read_and_what_it_lacks_is_none() -> None:
+    plain = plain_result(cost=plain_cost(latency={"samples_ms": [250.0, 300.0]}))
+    plain["effective"]["scoring"]["padding_share"] = 0.015
+    cost = plain["cost"]
+    for key in ("first_forward_ms", "computed_pairs", "throughput", "latency_grid", "energy", "estimate"):
+        del cost[key]
+    measured = ("samples_ms", "p50_ms", "p90_ms", "p99_ms", "pairs_per_query")
+    cost["latency"] = {key: cost["latency"][key] for key in measured}
+    del cost["memory"]["weights_mb"], cost["memory"]["own_pass"]
+
+    older = reading.parse_finished(plain)
+
+    assert older.cost
+    assert older.cost.latency
+    assert (older.cost.throughput, older.cost.energy, older.cost.computed_pairs) == (None, None, None)
+    assert (older.cost.latency.p50_ms, older.cost.latency.p95_ms) == (300.0, None)
+    found = summary.cost_figures(older)
+    assert found
+    assert (found.p50_ms, found.latency_samples, found.weights_mb) == (300.0, 2, None)
+
+    shown = {part.title: part for part in costs.parts(older)}
+    assert shown["Throughput"].rows == (
+        ("pairs/s, end to end", "50.0"),
+        ("pairs/s, the model alone", "not measured"),
+        ("pairs/s, tokenization alone", "not measured"),
+        ("padding, share of the tokens that were computed", "1.5%"),
+    )
+    assert [row[:2] for row in shown["Latency of a query"].rows] == [("p50", "300"), ("p90", "300"), ("p99", "300")]
+    assert not [text for part in shown.values() for row in part.rows for text in row if "None" in text]

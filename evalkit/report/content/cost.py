@@ -59,11 +59,28 @@ def _throughput(cost: Cost, scoring: ScoringFacts) -> Part:
     found = cost.throughput
     rows = [
         ("pairs/s, end to end", amount(cost.pairs_per_s)),
-        ("pairs/s, the model alone", _n(found.model_pairs_per_s) or NOT_MEASURED),
-        ("pairs/s, tokenization alone", _n(found.tokenize_pairs_per_s) or NOT_MEASURED),
+        ("pairs/s, the model alone", (_n(found.model_pairs_per_s) if found else "") or NOT_MEASURED),
+        ("pairs/s, tokenization alone", (_n(found.tokenize_pairs_per_s) if found else "") or NOT_MEASURED),
     ]
+    notes = []
+    padding = scoring.get("padding_share")
+    if found:
+        more, note = _of_throughput(found)
+        rows, notes = [*rows, *more], [note]
+    elif padding is not None:  # a result of an older version
+        rows.append(("padding, share of the tokens that were computed", f"{padding:.1%}"))
+    if known := scoring.get("pairs_from_store"):
+        notes.append(f"{known:,} of {_many(cost.pairs, 'score')} came from a store; no time here has any of them.")
+    if repeated := scoring.get("pairs_repeated"):
+        notes.append(f"{_many(repeated, 'pair')} had both texts of another one, and took its score.")
+    notes += [str(sentence) for sentence in scoring.get("budget_halvings") or ()]
+    return Part("Throughput", ("", "value"), tuple(rows), tuple(notes))
+
+
+def _of_throughput(found: Throughput) -> tuple[list[tuple[str, str]], str]:
+    """Return the figures beyond pairs a second, and what they were measured on."""
     flops, model, matrix = found.flops, found.model_flops_per_s, found.matrix_flops_per_s
-    rows += [
+    rows = [
         ("useful tokens/s, end to end", amount(found.tokens_per_s) if found.tokens else NOT_MEASURED),
         (
             "padding, share of the tokens that were computed",
@@ -76,18 +93,13 @@ def _throughput(cost: Cost, scoring: ScoringFacts) -> Part:
         ("MFU, end to end", _share(found.end_to_end_mfu)),
     ]
     of = "the scoring of all pairs" if found.source == "scoring" else "a timed pass of its own over a sample"
-    notes = [
+    note = (
         f"Of {of}: {_many(found.pairs, 'pair')}{_tokens(found, ', ')}, {_s(found.wall_s)}. MFU is the "
         "rate of the useful tokens' FLOPs over that of a matrix product at the same precision; every layer counts "
         "whole, also where the engine spares itself some of the last one, so that MFU may exceed 100 %"
         + ("." if matrix is not None else ", which protocol=standard measures.")
-    ]
-    if known := scoring.get("pairs_from_store"):
-        notes.append(f"{known:,} of {_many(cost.pairs, 'score')} came from a store; no time here has any of them.")
-    if repeated := scoring.get("pairs_repeated"):
-        notes.append(f"{_many(repeated, 'pair')} had both texts of another one, and took its score.")
-    notes += [str(sentence) for sentence in scoring.get("budget_halvings") or ()]
-    return Part("Throughput", ("", "value"), tuple(rows), tuple(notes))
+    )
+    return rows, note
 
 
 def _tokens(found: Throughput | MemoryPass, before: str, after: str = "") -> str:
@@ -98,7 +110,7 @@ def _tokens(found: Throughput | MemoryPass, before: str, after: str = "") -> str
 def _latency(found: Latency) -> Part:
     count = len(found.samples_ms)
     rows = [
-        (name, amount(value), ends(interval, count))
+        (name, _n(value), ends(interval, count))
         for name, value, interval in (
             ("p50", found.p50_ms, found.p50_ci95_ms),
             ("p90", found.p90_ms, found.p90_ci95_ms),
@@ -107,10 +119,11 @@ def _latency(found: Latency) -> Part:
         )
     ]
     note = f"One query with {amount(found.pairs_per_query)} passages, after warm-up: {_many(count, 'sample')}"
-    note += f" of {_many(found.queries, 'query', 'queries')}, {amount(found.duration_s)} s together"
+    if found.queries is not None and found.duration_s is not None:
+        note += f" of {_many(found.queries, 'query', 'queries')}, {amount(found.duration_s)} s together"
     note += ". A percentile is a sample (nearest rank)"
     note += ", and so are the ends of its interval." if any(row[2] for row in rows) else "."
-    return _part(LATENCY, ("", "ms", "95 % interval, ms"), rows, [note])
+    return _part(LATENCY, ("", "ms", "95 % interval, ms"), [row for row in rows if row[1]], [note])
 
 
 def _grid(grid: LatencyGrid) -> Part:
@@ -184,13 +197,13 @@ def _phases(cost: Cost) -> Part:
 def _money(cost: Cost) -> Part:
     notes = []
     energy, estimate = cost.energy, cost.estimate
-    if energy.joules is not None:
+    if energy and energy.joules is not None:
         each = _n(energy.joules_per_1000_pairs)
         notes.append(
             f"Energy of the whole GPU: {amount(energy.joules)} J in {_n(energy.duration_s)} s, "
             f"{_n(energy.mean_power_w)} W on average; 1,000 pairs took {each} J."
         )
-    elif energy.why and estimate:  # else it is no part by itself: see _conditions
+    elif energy and energy.why and estimate:  # else it is no part by itself: see _conditions
         notes.append(f"Energy was not measured: {energy.why}.")
     if estimate:
         currency = estimate.currency
@@ -211,6 +224,7 @@ def _money(cost: Cost) -> Part:
 def _conditions(reranker: RerankerFacts, environment: Mapping[str, Any], cost: Cost) -> Part:
     known = {key: value for key, value in environment.items() if value is not None}
     facts: dict[str, Any] = {**reranker, **known}
+    energy = cost.energy
     batch, source = facts.get("batch_tokens"), facts.get("batch_tokens_source")
     held_back = facts.get("clocks_held_back_by")
     why = facts.get("nvml")
@@ -228,11 +242,10 @@ def _conditions(reranker: RerankerFacts, environment: Mapping[str, Any], cost: C
         ("clocks held back by", "" if held_back is None else ", ".join(held_back) or "nothing"),
         ("power limit", _unit(facts.get("power_limit_w"), "W")),
         ("temperature", _unit(facts.get("temperature_c"), "\u00b0C")),
-        ("NVML", "" if not why or why == cost.energy.why else f"not read: {why}"),
+        ("NVML", "" if not why or (energy and why == energy.why) else f"not read: {why}"),
     ]
-    energy = cost.energy
-    alone = energy.why and energy.joules is None and not cost.estimate
-    notes = (f"Energy was not measured: {energy.why}.",) if alone else ()
+    alone = energy and energy.why and energy.joules is None and not cost.estimate
+    notes = (f"Energy was not measured: {energy.why}.",) if energy and alone else ()
     return Part("Measured on", ("", "what"), tuple(row for row in rows if row[1]), notes)
 
 
