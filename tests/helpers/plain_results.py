@@ -46,6 +46,8 @@ _RESULT = {
 def complete(stated: Mapping[str, Any]) -> Result:
     """Return the result whose result.json holds what is `stated`."""
     plain = _merged(_RESULT, stated)
+    if per_query := stated.get("effectiveness", {}).get("per_query"):
+        plain["effectiveness"]["per_query"] = dict(per_query)
     effect, cost = plain["effectiveness"], plain.get("cost")
     if not any(effect[side]["mean"] for side in ("first_stage", "reranked")):
         for side in ("first_stage", "reranked", "ceiling"):
