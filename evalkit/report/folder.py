@@ -1,4 +1,4 @@
-"""Writes folders: all of a trial, of a sweep, of a comparison; what says that it is whole comes last."""
+"""Writes the folders of a trial, a sweep and a comparison; result.json, sweep.json or comparison.json comes last."""
 
 import json
 import traceback
@@ -22,10 +22,17 @@ from evalkit.types import Trial
 
 
 def write_trial(trial: Trial, folder: Path, references: Sequence[Mapping[str, Any]] = ()) -> Result:
-    """Write everything about `trial` and return its result; result.json comes last, as the sign that all is there.
+    """Write everything about a trial; result.json comes last, so that a folder with it is complete.
 
-    A picture or a report that cannot be drawn loses no result: the status is ``partial`` then, and says what is
-    missing. `references` are published figures, as `evalkit.results.published` reads them.
+    If a picture or a report cannot be made, the rest is written with status ``partial`` and a list of what is missing.
+
+    Args:
+        trial: The finished trial.
+        folder: Where to write; an earlier result there is replaced.
+        references: Published figures, which `evalkit.results.published.check` has accepted.
+
+    Returns:
+        The result that was written.
 
     Raises:
         EvalkitError: the folder cannot be written, or the disk is full.
@@ -45,11 +52,11 @@ def write_trial(trial: Trial, folder: Path, references: Sequence[Mapping[str, An
             failures: list[str] = []
             pictures = _draw(result, part, failures) if summary.reranks(result) else []
             with stage("writing the reports"):
-                with _kept_in(failures, "report.md"):
+                with _recorded_in(failures, "report.md"):
                     _write(part / "report.md", markdown.trial(result, [f"{name}.png" for name in pictures]))
-                with _kept_in(failures, "report.html"):
+                with _recorded_in(failures, "report.html"):
                     _write(part / "report.html", pages.trial(result, shown, _texts(pictures, part)))
-                with _kept_in(failures, "report.tex"):
+                with _recorded_in(failures, "report.tex"):
                     _write(part / "report.tex", tex.trial(result))
             if failures:
                 result = replace(result, status="partial", missing=tuple(failures))
@@ -63,14 +70,14 @@ def write_trial(trial: Trial, folder: Path, references: Sequence[Mapping[str, An
 
 
 def _draw(result: Result, folder: Path, failures: list[str]) -> list[str]:
-    """Draw what there is to draw of a reranking, and return the names; those of what cannot be drawn go to `failures`.
+    """Draw the pictures that a trial has data for, and return their names; errors go to `failures`.
 
-    How many there are is known afterwards: a trial with one depth has no picture of depths.
+    Their number is known afterwards: a trial with one depth has no picture of depths.
     """
     pictures: list[str] = []
     with stage("drawing", unit="pictures") as advance:
         for name, draw in _TRIAL_PICTURES.items():
-            with _kept_in(failures, f"{name}.png"):
+            with _recorded_in(failures, f"{name}.png"):
                 drawn = _save({name: draw(result)}, folder)
                 advance(len(drawn))
                 pictures += drawn
@@ -78,19 +85,24 @@ def _draw(result: Result, folder: Path, failures: list[str]) -> list[str]:
 
 
 @contextmanager
-def _kept_in(failures: list[str], name: str) -> Iterator[None]:
-    """Keep an error of drawing in `failures`, with the name of the file that is missing for it."""
+def _recorded_in(failures: list[str], name: str) -> Iterator[None]:
+    """Append an error to `failures` with the name of the missing file, and go on; errors of the disk are raised."""
     try:
         yield
     except OSError:
-        raise  # of the disk, and not of what is drawn
+        raise  # of the disk, not of the drawing
     except Exception as error:
         failures.append(f"{name} ({type(error).__name__}: {error})")
         event("error", file=name, traceback=traceback.format_exc())
 
 
 def write_sweep(results: Sequence[Result | Unfinished], folder: Path, without: Sequence[Unfinished] = ()) -> None:
-    """Write the combined report of a sweep; `without` are trials that have no folder of results.
+    """Write the combined report of a sweep.
+
+    Args:
+        results: Its trials, finished or not.
+        folder: Where to write.
+        without: Trials that have no folder of results.
 
     Raises:
         EvalkitError: the folder cannot be written, or the disk is full.
@@ -109,7 +121,7 @@ def write_sweep(results: Sequence[Result | Unfinished], folder: Path, without: S
 
 
 def write_comparison(compared: Comparison, folder: Path) -> None:
-    """Write everything about a comparison; comparison.json comes last, as the sign that all is there.
+    """Write everything about a comparison; comparison.json comes last, so that a folder with it is complete.
 
     Raises:
         EvalkitError: the folder cannot be written, or the disk is full.
@@ -154,7 +166,7 @@ _TITLES = {
 
 
 def _save(pictures: Mapping[str, Any], folder: Path) -> list[str]:
-    """Save the figures that there are as PNG and SVG, and return their names."""
+    """Save the figures that are not None as PNG and SVG, and return their names."""
     drawn = []
     for name, figure in pictures.items():
         if figure is not None:

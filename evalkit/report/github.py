@@ -1,4 +1,4 @@
-"""What GitHub Actions shows: annotations on standard output, and the summary of the job."""
+"""Output for GitHub Actions: annotations on standard output, and the summary of the job."""
 
 import os
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from evalkit.results.gate.verdict import Verdict
 
 
 def annotations(verdict: Verdict) -> Iterator[str]:
-    """Yield a workflow command for each check that failed, is undecided or was let off, and a notice if the gate holds.
+    """Yield a workflow command for each check that failed, is undecided or was skipped, and a notice if the gate holds.
 
     Source of syntax and escapes: GitHub's workflow commands (actions/toolkit, command.ts).
     """
@@ -31,7 +31,7 @@ def _property(text: str) -> str:
 
 
 def wanted() -> bool:
-    """Return whether this is a job of GitHub Actions."""
+    """Return whether this process runs in a job of GitHub Actions."""
     return os.environ.get("GITHUB_ACTIONS") == "true"
 
 

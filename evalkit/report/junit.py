@@ -9,13 +9,13 @@ from evalkit.report.content import gate as words
 from evalkit.results.gate.verdict import Verdict
 
 _NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-"""What XML 1.0 has no way to write, not even escaped."""
+"""Characters that XML 1.0 cannot represent, not even escaped."""
 
 
 def dump(verdict: Verdict) -> str:
     """Return the document; a check without a limit, or skipped on request, is a skipped test case.
 
-    JUnit has no warnings: what is undecided passes, and its output says so in its first word.
+    JUnit has no warnings: an undecided check passes, with an output that begins with "undecided".
     """
     states = [check.state for check in verdict.checks]
     counts = {

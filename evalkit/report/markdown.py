@@ -1,4 +1,4 @@
-"""report.md: one trial, or a sweep, for a reader who was not there."""
+"""report.md of a trial, a sweep, a comparison, and the gate's verdict."""
 
 import re
 import shlex
@@ -21,9 +21,9 @@ from evalkit.results.schema import BeforeAfter, MeasureTests, Reference, Result,
 
 
 def trial(result: Result, pictures: Sequence[str] = ()) -> str:
-    """Return the report of one finished trial; `pictures` are the names of image files beside it.
+    """Return the report of one finished trial; `pictures` are the names of image files in its folder.
 
-    Each picture stands beneath the table of what it shows; one of another name stands at the end.
+    Each known picture follows the table of its figures; others are at the end.
     """
     provenance, effective, effect = result.provenance, result.effective, result.effectiveness
     reranks, shown = summary.reranks(result), {name.split(".")[0]: name for name in pictures}
@@ -104,9 +104,9 @@ def _published(one: Reference) -> list[str]:
 
 
 def _analysis(result: Result, picture: Callable[[str], list[str]]) -> list[str]:
-    """Return where it helped and where it hurt: by depth, by kind of query, by query; and what the scores mean.
+    """Return the sections on depth, kinds of queries, largest changes, ties and scores.
 
-    `picture` returns the line of a picture, if there is one of that name.
+    `picture` returns the lines of a picture, none if it was not drawn.
     """
     found, parts = result.analysis, []
     measures, reranks = list(result.effectiveness.delta), summary.reranks(result)
@@ -133,7 +133,7 @@ def _analysis(result: Result, picture: Callable[[str], list[str]]) -> list[str]:
         if not reranks:
             columns, cells = ["", "queries", "mean"], [row[:3] for row in cells]
         few = any(row.queries < FEW for row in classes)
-        note = f"\n\nFew: fewer than {FEW} queries, whose mean says little." if few else ""
+        note = f"\n\nFew: fewer than {FEW} queries, too few for a reliable mean." if few else ""
         parts.append(f"{title}\n" + _table(columns, cells) + note)
     if alone:
         parts.append(f"All queries are of one group {_text('; '.join(alone))}.")
@@ -169,7 +169,7 @@ def _analysis(result: Result, picture: Callable[[str], list[str]]) -> list[str]:
 
 
 def sweep(results: Sequence[Result | Unfinished], pictures: Sequence[str] = ()) -> str:
-    """Return the combined report of a sweep; `pictures` are the names of image files beside it."""
+    """Return the combined report of a sweep; `pictures` are the names of image files in its folder."""
     rows = tables.sweep_rows(results)
     parts = ["# Sweep: the trials side by side", _table(list(rows[0]), [list(row.values()) for row in rows])]
     parts.append(
@@ -186,10 +186,12 @@ def gate(judged: Verdict) -> str:
     """Return the gate's verdict, as a CI job's summary shows it."""
     mark = "\u2705" if judged.holds else "\u274c"
     parts = [f"## {mark} {_text(verdict.headline(judged))}"]
-    if told := (*judged.failed, *judged.undecided):
-        parts.append("\n".join(f"- **{_text(check.name)}**: {_text(check.message)}" for check in told))
+    if notable := (*judged.failed, *judged.undecided):
+        parts.append("\n".join(f"- **{_text(check.name)}**: {_text(check.message)}" for check in notable))
     if judged.changed:
-        parts.append("Not the baseline's system:\n\n" + "\n".join(f"- {_text(line)}" for line in judged.changed))
+        parts.append(
+            "The system differs from the baseline's:\n\n" + "\n".join(f"- {_text(line)}" for line in judged.changed)
+        )
     if judged.qualities:
         parts.append(_table(verdict.COLUMNS, verdict.quality_rows(judged)))
     if seen := verdict.sensitivity(judged):
@@ -207,7 +209,7 @@ def gate(judged: Verdict) -> str:
 
 
 def comparison(compared: Comparison, pictures: Sequence[str] = ()) -> str:
-    """Return the report of a comparison; `pictures` are the names of image files beside it."""
+    """Return the report of a comparison; `pictures` are the names of image files in its folder."""
     rows, outcome = comparing.system_rows(compared), comparing.outcome(compared)
     parts = [
         f"# {_text(comparing.heading(compared))}",
@@ -221,9 +223,9 @@ def comparison(compared: Comparison, pictures: Sequence[str] = ()) -> str:
             "## Quality and time\n" + _table(list(times[0]), [list(row.values()) for row in times]),
             comparing.TIME_NOTE,
         ]
-    if costs_beside := comparing.cost_rows(compared):
+    if cost_rows := comparing.cost_rows(compared):
         parts += [
-            "## What it costs\n" + _table(list(costs_beside[0]), [list(row.values()) for row in costs_beside]),
+            "## What it costs\n" + _table(list(cost_rows[0]), [list(row.values()) for row in cost_rows]),
             "\n".join(f"- {_text(note)}" for note in comparing.cost_notes(compared)),
         ]
     if agreement := comparing.parity_lines(compared):
@@ -284,14 +286,14 @@ def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def _code(command: Sequence[str]) -> str:
-    """Return a command as a code span, quoted for a shell; the fence is longer than any row of backticks inside."""
+    """Return a command as a code span, quoted for a shell; the fence is longer than any run of backticks in it."""
     line = _UNPRINTABLE.sub("\ufffd", f"{command[0]} {shlex.join(command[1:])}".strip())
     fence = "`" * (1 + max((len(row) for row in re.findall("`+", line)), default=0))
     return f"{fence} {line} {fence}" if "`" in (line[0], line[-1]) else f"{fence}{line}{fence}"
 
 
 def _text(value: str) -> str:
-    """Return a value in one line that breaks no table and starts no markup; an address may still become a link."""
+    """Return a value as one line of plain text in Markdown, also in a table; an address may still become a link."""
     return _LIVE.sub(_dead, _UNPRINTABLE.sub("\ufffd", " ".join(str(value).split())))
 
 
@@ -300,6 +302,6 @@ def _dead(match: re.Match[str]) -> str:
 
 
 _LIVE = re.compile(r"[<`*~|\[\]]|&(?=[#\w])|\\(?=[!-/:-@\[-`{-~]|$)|(?<![^\W_])_|_(?![^\W_])|^(?:[#>]|-(?=[ -]))")
-"""What begins markup, in text: an underscore within a word does not, nor ``&`` or a backslash before a blank."""
+"""Characters that begin markup; not an underscore within a word, nor ``&`` or a backslash before a blank."""
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
-"""Control characters, which a terminal would obey, and halves of characters."""
+"""Control characters, which may control a terminal, and lone surrogates."""

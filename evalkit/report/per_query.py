@@ -1,4 +1,4 @@
-"""A trial query by query: a table of its measures, and the passages that a reader would look at."""
+"""per_query.csv and passages.jsonl: a trial query by query, with its measures and its passages."""
 
 import math
 import re
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def passages(trial: Trial) -> list[dict[str, Any]]:
-    """Return for each query its text and the passages that a reader would look at, as passages.jsonl holds them.
+    """Return for each query its text and the passages to show, as in passages.jsonl.
 
     Those are the top 10 of either list and the relevant ones, each with its grade (null if unjudged), its rank in
     both lists (from 1; null if it is not there) and the beginning of its text.
@@ -74,7 +74,7 @@ def per_query(trial: Trial) -> "pd.DataFrame":
     """Return a row for each query: its text, how many passages are relevant, and each measure before and after.
 
     A text that a spreadsheet would take for a formula has an apostrophe before it, and U+FFFD stands for control
-    characters; passages.jsonl has texts as they are.
+    characters; passages.jsonl has the texts unchanged.
     """
     import pandas as pd
 

@@ -1,4 +1,4 @@
-"""The table a person reads at the end of a run, on standard output."""
+"""The tables and sentences on standard output at the end of a run."""
 
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -47,7 +47,7 @@ def show_sweep(results: Sequence[Result | Unfinished], folder: str) -> None:
 
 
 def _console() -> PlainConsole:
-    """Standard output, wide enough for the tables where it is a file or a pipe."""
+    """Return a console for standard output, 120 columns wide if that is a file or a pipe."""
     return PlainConsole(highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else 120)
 
 
@@ -88,7 +88,7 @@ def show_comparison(compared: Comparison, folder: str) -> None:
 
 
 _LONG = ("weights MiB", "logits differ by")
-"""Columns of cost that the reports have; drift stands in the lines beneath."""
+"""Columns of cost that are in the reports only."""
 
 
 def _left_first(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str) -> Table:
@@ -101,10 +101,10 @@ def _left_first(columns: Sequence[str], rows: Sequence[Sequence[str]], title: st
 
 
 def show_gate(judged: Verdict, baseline: str) -> None:
-    """Print the gate's verdict: what failed first, the sentence that counts last."""
+    """Print the gate's verdict; failed checks and the outcome come last."""
     console = _console()
     for line in judged.changed:
-        console.print(f"not the baseline's {line}", soft_wrap=True)
+        console.print(f"differs from the baseline: {line}", soft_wrap=True)
     if judged.qualities:
         table = Table(title=f"{judged.system}, against {baseline}", title_justify="left")
         for column in gate.COLUMNS:
@@ -132,13 +132,13 @@ def show_gate(judged: Verdict, baseline: str) -> None:
 
 
 def show_lines(lines: Iterable[str]) -> None:
-    """Print lines as they are, for programs that read them: neither wrapped nor coloured."""
+    """Print lines without wrapping or colour, for programs that read them."""
     for line in lines:
         sys.stdout.write(line + "\n")
 
 
 def _described(facts: Mapping[str, Any]) -> str:
-    """Return a reranker in a line, of what it describes."""
+    """Return one line about a reranker, from what its `describe` returns."""
     parameters = facts.get("parameters")
     size = f"{parameters:,} parameters" if isinstance(parameters, int) else None
     model, device = facts.get("model"), facts.get("device")

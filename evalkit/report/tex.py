@@ -103,7 +103,7 @@ def _table(
     figures: Sequence[Sequence[str]] = (),
     cost: str | None = None,
 ) -> str:
-    """Return the whole of it; `below` are finished cells under a rule, `tested` is what Holm's correction is over.
+    """Return the whole table; `below` are finished cells under a rule, `tested` is what Holm's correction is over.
 
     `figures` are finished cells of cost, a row for each of `rows`; `cost` is a sentence in their place.
     """
@@ -195,5 +195,5 @@ def _known(value: float | None) -> bool:
 
 
 def _line(text: str) -> str:
-    """Return `text` in one line, without what TeX refuses to read: control characters and halves of characters."""
+    """Return `text` in one line, without what TeX cannot read: control characters and lone surrogates."""
     return "".join(c for c in " ".join(text.split()) if unicodedata.category(c) not in ("Cc", "Cs"))

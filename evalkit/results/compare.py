@@ -1,4 +1,4 @@
-"""Several finished results on one slice side by side: which differences are real, and which precisions are the same."""
+"""Compares finished results on one slice: which systems differ, and which rerankings are equivalent."""
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
@@ -29,7 +29,7 @@ from evalkit.results.systems import System, systems_of
 from evalkit.types import SCHEMA_VERSION
 
 PairedTests = Mapping[str, Mapping[str, significance.Comparison]]
-"""label of a system -> measure -> test, not corrected yet."""
+"""label of a system -> measure -> test before correction."""
 
 
 def side_by_side(
@@ -40,13 +40,20 @@ def side_by_side(
     seed: int = 0,
     resamples: int = 9999,
 ) -> Comparison:
-    """Compare finished results; `baseline` is the position of the one that the others are held against.
+    """Compare finished results on one slice.
 
-    Systems are the reranked lists and, each once, the first stages beneath them: what a reranker has to be worth more
-    than. p values of the randomisation test are corrected by Holm and by Benjamini and Hochberg over all systems and
-    measures, tests left out in which no query differs, for they can reject nothing; those of the matrix by Holm over
-    all pairs, for each measure; those against a system's own first stage by Holm over these. `margin` is the
-    difference of the first measure that counts as none in the equivalence test.
+    The systems are the reranked rankings and their first stages, each first stage once. p values of the randomisation
+    test are corrected three times: against the baseline by Holm and by Benjamini and Hochberg over all systems and
+    measures; in the matrix by Holm over all pairs, for each measure; against a system's own first stage by Holm over
+    those tests. A test in which no query differs cannot reject anything and is not counted.
+
+    Args:
+        results: Two or more finished results.
+        baseline: Position in `results` of the one that the others are compared with.
+        margin: Largest difference in the first measure that the equivalence test treats as equal.
+        confidence: Confidence of the intervals, in (0, 1).
+        seed: Seed of the resampling.
+        resamples: Draws of the randomisation test and of the bootstrap.
 
     Raises:
         EvalkitError: fewer than two results, another slice or other judgments, or no measure that all have.
@@ -227,7 +234,7 @@ def _matrix(
 def _parity(
     base: System, other: System, of: Mapping[str, Mapping[str, float]], margin: float, measure: str
 ) -> Agreement | None:
-    """Return how far two rerankings agree, by ranks alone where one has no logits; None where `_no_parity` says why."""
+    """Return how far two rerankings agree, by ranks alone if one has no logits; None if `_no_parity` gives a reason."""
     if _no_parity(base, other):
         return None
     one, two = base.finished, other.finished
@@ -257,13 +264,13 @@ def _no_parity(base: System, other: System) -> str | None:
 def _warnings(systems: Sequence[System], measures: Sequence[str]) -> list[str]:
     found = []
     of_results = list({one.finished.where: one for one in sorted(systems, key=lambda one: one.side)}.values())
-    for one in of_results:  # each result once, by what it reranks where it does
+    for one in of_results:  # each result once, by its reranked system where it has one
         if left_out := [measure for measure in one.per_query if measure not in measures]:
             found.append(f"{', '.join(left_out)} of {one.label} is left out: not every result has it")
     for other in systems[1:]:
         reranked = systems[0].side == other.side == "reranked"
         if reranked and (why := _no_parity(systems[0], other)):
-            found.append(f"how far the rankings of {systems[0].label} and {other.label} agree is not told: {why}")
+            found.append(f"the rankings of {systems[0].label} and {other.label} are not compared: {why}")
     noted: dict[str, list[str]] = {}
     for one in of_results:
         for warning in one.finished.result.warnings:
@@ -273,12 +280,12 @@ def _warnings(systems: Sequence[System], measures: Sequence[str]) -> list[str]:
     untimed = [one.label for one in systems if one.first_stage_ms is None and one.side == "first_stage"]
     if untimed:
         found.append(
-            f"the time of a query is not known of {', '.join(untimed)}: of a finished run, or of a result by an older "
-            "version; in the picture of quality and latency it is missing, or has the time of reranking alone"
+            f"the time of a query is not known for {', '.join(untimed)} (a finished run, or a result of an older "
+            "version); the picture of quality and latency leaves it out, or shows the time of reranking alone"
         )
     for one in systems:
         if one.again:
-            found.append(f"{', '.join(one.again)}: {one.label} again, which stands here once")
+            found.append(f"{', '.join(one.again)}: the same first stage as {one.label}, which is listed once")
         if one.also:
-            found.append(f"{one.label} is the first stage {', '.join(one.also)} too: they rank alike")
+            found.append(f"{one.label} is also named {', '.join(one.also)}: the rankings are equal")
     return found

@@ -1,4 +1,4 @@
-"""The definition of comparison.json: several finished results on one slice side by side."""
+"""The definition of comparison.json: several finished results on one slice."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ class ComparedSlice:
 
 @dataclass(frozen=True)
 class CostFigures:
-    """What reranking took; None where it was not measured.
+    """Time and memory of reranking; None where it was not measured.
 
     The peak is what torch allocated on a GPU, in the pass of its own if there was one; without a GPU it is the
     process's resident set to the end of scoring, which every protocol measures.
@@ -51,7 +51,7 @@ class QueryTime:
     """The time of one query; None where it was not measured."""
 
     first_stage_ms: float | None
-    """Mean over all queries, an index being there."""
+    """Mean over all queries, without building the index."""
     reranking_p50_ms: float | None
     """Median of single queries; 0 without a reranker."""
     total_ms: float | None

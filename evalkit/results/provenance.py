@@ -1,4 +1,4 @@
-"""Where a result came from: versions, commits, platform, command."""
+"""The provenance of a result: versions, commits, platform, command."""
 
 import os
 import platform
@@ -13,7 +13,11 @@ _PACKAGES = ("torch", "transformers", "tokenizers", "ranx", "bm25s", "ir_dataset
 
 
 def collect(command: list[str]) -> dict[str, Any]:
-    """Return the facts as JSON-ready values; nothing here can fail a run."""
+    """Return the provenance as JSON-ready values; what cannot be found is left out or None.
+
+    Args:
+        command: The program and its arguments.
+    """
     import evalkit
 
     here = Path(evalkit.__file__).parent

@@ -1,4 +1,4 @@
-"""Published figures: what a slice's ``reference`` says others measured, checked, and set beside ours."""
+"""Published figures from a slice's ``reference``: checked, and compared with ours."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -13,11 +13,14 @@ OPTIONAL = ("note", "lang")
 
 
 def check(entries: object) -> None:
-    """Raise an EvalkitError unless `entries` is a list of published figures.
+    """Check a list of published figures.
 
-    Each is a mapping of `of` ("bm25", or "bm25 + bge-reranker-v2-m3": names as a result has them), `measure`, `value`
-    (in [0, 1]), `source` (a short citation or an address), and optionally `note` and `lang` (the language of the slice
-    that it holds for; every one without it).
+    Each entry is a mapping of `of` ("bm25", or "bm25 + bge-reranker-v2-m3": names as a result has them), `measure`,
+    `value` (in [0, 1]), `source` (a short citation or an address), and optionally `note` and `lang`
+    (the language of the slice that it is for; any language without it).
+
+    Raises:
+        EvalkitError: an entry lacks a key, has an unknown one, or a value of the wrong kind.
     """
     if not isinstance(entries, Sequence) or isinstance(entries, str):
         raise EvalkitError(f"slice.reference={entries}: give a list of entries {{{', '.join(REQUIRED)}}}")
@@ -36,13 +39,13 @@ def _check_entry(where: str, entry: object) -> None:
         if key == "value" or (key in OPTIONAL and text is None):
             continue
         if not isinstance(text, str) or not text.strip():
-            raise EvalkitError(f"{where}: {key} is {_said(text)}, and has to be {_MEANING[key]}")
+            raise EvalkitError(f"{where}: {key} is {_shown(text)}, and has to be {_MEANING[key]}")
     if entry.get("lang") is not None:
         _in_entry(where, languages.canonical, entry["lang"])
     value = entry.get("value")
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:  # false for NaN too
         raise EvalkitError(
-            f"{where}: value is {_said(value)}, and has to be a number from 0 to 1; divide a percentage by 100"
+            f"{where}: value is {_shown(value)}, and has to be a number from 0 to 1; divide a percentage by 100"
         )
     _in_entry(where, lambda measure: parse(measure, depth=1), entry["measure"])
 
@@ -63,11 +66,13 @@ _MEANING = {
 }
 
 
-def _said(value: object) -> str:
+def _shown(value: object) -> str:
     return "missing" if value is None else repr(value)
 
 
-def beside(entries: Sequence[Mapping[str, Any]], effective: Effective, effect: Effectiveness) -> tuple[Reference, ...]:
+def compare_published(
+    entries: Sequence[Mapping[str, Any]], effective: Effective, effect: Effectiveness
+) -> tuple[Reference, ...]:
     """Return the published figures that fit a result, in their order, each with ours.
 
     Args:

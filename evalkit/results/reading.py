@@ -1,4 +1,4 @@
-"""Reads the folder of a finished trial back: what the gate and a baseline are made of."""
+"""Reads the folder of a finished trial, and refuses damaged or incompatible results."""
 
 import functools
 import json
@@ -24,25 +24,30 @@ class Passage:
 
     doc_id: str
     grade: int | None
-    """None where nobody judged it."""
+    """None for a passage without a judgment."""
     text: str
-    """Its beginning."""
+    """The beginning of its text."""
 
 
 @dataclass(frozen=True)
 class Finished:
-    """A finished trial as it lies on disk."""
+    """A finished trial, read from its folder."""
 
     where: str
+    """The folder, or its result.json, as it was named."""
     result: Result
     reranked: Run
+    """In the order that was measured, with the reranker's own scores."""
     queries: Mapping[str, str]
     passages: Mapping[str, Mapping[str, Passage]]
     """query_id -> doc_id -> passage."""
 
 
 def read(where: str | Path) -> Finished:
-    """Read a trial's folder, or the result.json in it.
+    """Read a finished trial.
+
+    Args:
+        where: Its folder, or the result.json in it; ``~`` is the home folder.
 
     Raises:
         EvalkitError: there is no result, it cannot be read, it is of another version, or of a trial that failed.
@@ -68,12 +73,12 @@ def read(where: str | Path) -> Finished:
         raise EvalkitError(f"{path} is no result of evalkit: {wrong}") from None
     run_file = path.with_name("reranked.trec")
     if not run_file.exists():
-        raise EvalkitError(f"there is no reranked.trec beside {path}; the whole folder of the trial is needed")
-    queries, passages, moved = _passages(path.with_name("passages.jsonl"))
-    # Its ranks are the order that was measured; files of older versions have tied scores.
+        raise EvalkitError(f"there is no reranked.trec next to {path}; the whole folder of the trial is needed")
+    queries, passages, adjusted = _passages(path.with_name("passages.jsonl"))
+    # The ranks are the order that was measured; files of older versions have tied scores.
     ranked = read_run(run_file, "rank").run
     reranked = Run(ranked.name, {
-        query_id: tuple(Hit(doc_id, moved.get((query_id, doc_id, score), score)) for doc_id, score in hits)
+        query_id: tuple(Hit(doc_id, adjusted.get((query_id, doc_id, score), score)) for doc_id, score in hits)
         for query_id, hits in ranked.rankings.items()
     })  # fmt: skip
     return Finished(str(where), result, reranked, queries, passages)
@@ -170,10 +175,10 @@ def _check_cost(cost: Cost) -> None:
 
 
 def first_stage(one: Finished) -> Run | None:
-    """Return the first stage's run of a trial in the order that was measured; None where its file is not there.
+    """Return the first stage's run of a trial in the order that was measured; None if the file is missing.
 
     Raises:
-        EvalkitError: the file is no run.
+        EvalkitError: the file is not a TREC run.
     """
     path = user_path(one.where)
     run_file = (path if is_folder(path) else path.parent) / "first_stage.trec"
@@ -183,8 +188,12 @@ def first_stage(one: Finished) -> Run | None:
 def read_json(path: Path, what: str) -> dict[str, Any]:
     """Read a JSON object.
 
+    Args:
+        path: The file.
+        what: What it should be, for the messages: "a result of evalkit".
+
     Raises:
-        EvalkitError: the file is missing, unreadable, empty, or holds something else; `what` says what it should be.
+        EvalkitError: the file is missing, unreadable, empty, or holds something else.
     """
     text = read_text(path, what)
     if not text.strip():
@@ -210,8 +219,11 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _passages(path: Path) -> tuple[dict[str, str], dict[str, dict[str, Passage]], dict[tuple[str, str, float], float]]:
-    """Return queries, passages, and the scores that reranked.trec has others for, by query, passage and that other."""
-    queries, passages, moved = {}, {}, {}
+    """Return queries, passages, and the original scores that reranked.trec has adjusted.
+
+    The scores are by query, passage and adjusted score.
+    """
+    queries, passages, adjusted = {}, {}, {}
     text = read_text(path, "the passages of a trial; the whole folder is needed")
     try:
         for line in filter(None, text.split("\n")):  # not splitlines: texts may hold U+2028
@@ -224,10 +236,10 @@ def _passages(path: Path) -> tuple[dict[str, str], dict[str, dict[str, Passage]]
             }
             for hit in entry.get("moved_scores", {}).get("reranked", ()):
                 if hit["score"] is not None:
-                    moved[escape_id(entry["query_id"]), hit["doc_id"], hit["written"]] = float(hit["score"])
+                    adjusted[escape_id(entry["query_id"]), hit["doc_id"], hit["written"]] = float(hit["score"])
     except (ValueError, RecursionError) as error:
         raise EvalkitError(f"{path} is damaged ({type(error).__name__}: {error}); run the trial again") from None
-    return queries, passages, moved
+    return queries, passages, adjusted
 
 
 _SHOWN = {

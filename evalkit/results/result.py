@@ -1,4 +1,4 @@
-"""A trial becomes a result, and a result becomes result.json."""
+"""Builds the result of a trial, and writes result.json."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from evalkit.evaluation import measures, ties
 from evalkit.evaluation.breakdown import analyse
 from evalkit.evaluation.significance import Comparison, adjust_differing, compare, paired_delta
 from evalkit.evaluation.ties import Tied
-from evalkit.results.published import beside
+from evalkit.results.published import compare_published
 from evalkit.results.schema import (
     Analysis,
     BeforeAfter,
@@ -47,17 +47,17 @@ def finished(trial: Trial, references: Sequence[Mapping[str, Any]] = ()) -> Resu
         analysis=_analysis(trial),
         cost=trial.cost,
         warnings=trial.warnings,
-        references=beside(references, effective, effect),
+        references=compare_published(references, effective, effect),
     )
 
 
 def effective_facts(effective: Settings) -> Effective:
-    """Return what a trial records of itself, with its fields."""
+    """Return a trial's ``effective`` settings as the fields of a result."""
     return Effective(**{**effective, "first_stage_time": FirstStageTime(**effective.get("first_stage_time", {}))})
 
 
 def effectiveness(trial: Trial) -> Effectiveness:
-    """Return the measures before and after, with how sure the differences are."""
+    """Return the measures before and after reranking, with intervals and tests of the differences."""
     first, reranked = trial.effectiveness["first_stage"], trial.effectiveness["reranked"]
     deltas = {name: paired_delta(first.per_query[name], reranked.per_query[name]) for name in first.per_query}
     return Effectiveness(
@@ -99,7 +99,7 @@ def _tests(found: Mapping[str, Comparison]) -> dict[str, MeasureTests]:
 
 
 def _analysis(trial: Trial) -> Analysis:
-    """Return the analysis, with each measure over every order of tied passages; None for a list without ties."""
+    """Return the analysis, with each measure over all orders of tied passages; None for a ranking without ties."""
     wanted = [measures.parse(name, trial.effective["depth"]) for name in trial.effective["measures"]]
 
     def over_ties(run: Run, count: str) -> dict[str, Tied] | None:
@@ -120,7 +120,7 @@ def _analysis(trial: Trial) -> Analysis:
 
 
 def failed(name: str, asked: Settings, provenance: Settings, error: BaseException) -> Unfinished:
-    """Return what is recorded of a trial that failed: its settings, and why."""
+    """Return the result of a trial that failed: its settings and the error."""
     return Unfinished(
         schema_version=SCHEMA_VERSION,
         status="failed",
@@ -133,7 +133,7 @@ def failed(name: str, asked: Settings, provenance: Settings, error: BaseExceptio
 
 
 def stopped(name: str, asked: Settings, provenance: Settings, why: str) -> Unfinished:
-    """Return what is recorded of a trial that was stopped: its settings, and what is missing."""
+    """Return the result of a trial that was stopped: its settings, and what is missing."""
     return Unfinished(
         schema_version=SCHEMA_VERSION,
         status="partial",
@@ -147,7 +147,7 @@ def stopped(name: str, asked: Settings, provenance: Settings, why: str) -> Unfin
 
 
 def not_begun(name: str) -> Unfinished:
-    """Return what is recorded in a sweep of a trial that was not started."""
+    """Return the result, in a sweep, of a trial that was not started."""
     return Unfinished(
         schema_version=SCHEMA_VERSION,
         status="partial",
@@ -167,12 +167,12 @@ def to_plain(result: Result | Unfinished) -> dict[str, Any]:
 
 
 def write_result(result: Result | Unfinished, folder: Path) -> None:
-    """Write result.json whole or not at all."""
+    """Write result.json, completely or not at all."""
     write_atomically(folder / "result.json", to_json(to_plain(result)))
 
 
 def cannot_write(folder: Path, error: OSError) -> EvalkitError:
-    """Return the sentence for a folder that cannot be written."""
+    """Return the error for a folder that cannot be written."""
     return EvalkitError(
         f"cannot write the results to {folder}: {error.strerror or error}; free some space, or name "
         "another folder with out_dir=DIR"

@@ -1,4 +1,4 @@
-"""Whether two results may be compared: the same queries, passages and judgments, or the message says which differ."""
+"""Checks that two results can be compared: the same slice, queries, passages and judgments."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ class SliceIdentity:
 
 
 def slice_identity(facts: Mapping[str, Any]) -> SliceIdentity:
-    """Return the identity of a slice, out of the ``effective.slice`` of a result."""
+    """Return the identity of a slice from the ``effective.slice`` of a result."""
     hashes = facts["fingerprints"]
     return SliceIdentity(
         facts["name"],
@@ -43,16 +43,16 @@ def slice_identity(facts: Mapping[str, Any]) -> SliceIdentity:
 def refuse_other_data(
     before: SliceIdentity, after: SliceIdentity, queries: tuple[Iterable[str], Iterable[str]], names: tuple[str, str]
 ) -> None:
-    """Refuse two results whose data differ.
+    """Refuse to compare two results whose data differ.
 
     Args:
-        before: the slice of one.
-        after: the slice of the other.
-        queries: the query ids of both.
-        names: how a message calls the two.
+        before: The slice of the first result.
+        after: The slice of the second.
+        queries: The query ids of both.
+        names: The names of both in messages.
 
     Raises:
-        EvalkitError: slice, relevance level, queries, passages or judgments differ.
+        EvalkitError: The slice, relevance level, queries, passages or judgments differ.
     """
     one, other = names
     same_data = before.fingerprints == after.fingerprints

@@ -1,4 +1,4 @@
-"""The definition of result.json: what a trial came to, or why it came to no end."""
+"""The definition of result.json: a trial that finished, or one that did not."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ Count = Annotated[int, Ge(0)]
 PerQuery = Mapping[str, Mapping[str, Share]]
 """measure -> query_id -> value."""
 
-# What slices and components record of themselves is open: a component may add keys. Those that evalkit reads are typed.
+# A slice or component may record further keys; those that evalkit reads are typed.
 
 
 class SliceFacts(TypedDict, total=False):
@@ -113,7 +113,7 @@ class FirstStageTime:
 
 @dataclass(frozen=True, kw_only=True)
 class Effective:
-    """What was really done."""
+    """The settings that were in effect, and what was recorded on the way."""
 
     slice: SliceFacts
     first_stage: FirstStageFacts

@@ -57,7 +57,7 @@ def test_a_regression_fails_with_exit_code_1_and_everyone_is_told(place: Any, be
     )  # fmt: skip
     assert done.returncode == 1, done.stderr
     assert re.search(r"^FAILED truncated: \d+\.\d% of the pairs were cut to 16 tokens", done.stdout, re.MULTILINE)
-    assert "not the baseline's reranker max_length: 256 -> 16" in done.stdout
+    assert "differs from the baseline: reranker max_length: 256 -> 16" in done.stdout
     assert "::error title=evalkit gate%3A truncated::" in done.stdout
     assert summary.read_text("utf-8").startswith("before\n\n## ")
     assert int(ElementTree.parse(place / "junit.xml").getroot().attrib["failures"]) >= 1

@@ -190,7 +190,7 @@ def test_rerankings_of_other_candidates_have_no_parity_and_the_reason_is_told(de
     one, other = (result_of(deep, lifted, tmp_path / f"{depth}", depth) for depth in (30, 20))
     compared = side_by_side([one, other], resamples=99)
     assert set(compared.parity.values()) == {None}
-    assert any("agree is not told: one reranked to depth 30, the other to 20" in w for w in compared.warnings)
+    assert any("are not compared: one reranked to depth 30, the other to 20" in w for w in compared.warnings)
     alone = result_of(deep, NoReranker(), tmp_path / "none")
     compared = side_by_side([one, alone], resamples=99)
     assert set(compared.parity.values()) == {None}

@@ -350,7 +350,7 @@ def test_notes_name_what_the_peak_is_and_what_is_not_alike() -> None:
     assert notes == [
         "In brackets: ratios to full; peak is what torch allocated on the GPU; peak is the resident set of the "
         "process.",
-        "The devices differ, so times and memories are not alike: full on a GPU, cpu on a CPU.",
+        "The devices differ, so times and memory are not comparable: full on a GPU, cpu on a CPU.",
         "The upper end of p99's interval is not determinable for cpu: 20 samples at most.",
     ]
 

@@ -655,7 +655,7 @@ def test_a_group_whose_interval_holds_0_has_neither_arrow_nor_colour_and_a_small
     assert rows["what"][0][1:3] == ["11", "0.5000"]
     looks = {name: classes & {"up", "down", "around rise", "around fall"} for name, (_, classes) in rows.items()}
     assert looks == {"how": set(), "who": set(), "what": {"up", "around rise"}, "why": {"down", "around fall"}}
-    assert "Few: fewer than 10 queries, whose mean says little." in Page(page).text
+    assert "Few: fewer than 10 queries, too few for a reliable mean." in Page(page).text
 
 
 def test_a_group_of_all_queries_is_a_sentence_and_no_table() -> None:

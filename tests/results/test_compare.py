@@ -207,7 +207,7 @@ def test_a_first_stage_that_a_sweep_measured_again_stands_there_once_and_that_is
     again = edited(again, lambda plain: plain["effective"].update(depth=4))
     found = side_by_side([results["bm25"], again, results["tiny"]], resamples=99)
     assert [system.label for system in found.systems] == ["bm25", "bm25 + tiny at fp32"]
-    assert "again: bm25 again, which stands here once" in found.warnings
+    assert "again: the same first stage as bm25, which is listed once" in found.warnings
 
 
 def test_a_first_stage_and_nothing_but_itself_can_still_be_compared(results: Any) -> None:
@@ -233,7 +233,7 @@ def test_a_run_that_ranks_as_another_first_stage_is_that_one_and_said_to_be(resu
     found = side_by_side([results["bm25"], reranked_run(results, tmp_path / "run", lines_of(results))], resamples=99)
     assert [system.label for system in found.systems] == ["bm25", "a run + tiny at fp32"]
     assert found.systems[1].own_first_stage == "bm25"
-    assert "bm25 is the first stage a run too: they rank alike" in found.warnings
+    assert "bm25 is also named a run: the rankings are equal" in found.warnings
 
 
 def test_a_run_that_ranks_otherwise_is_a_first_stage_of_its_own(results: Any, tmp_path: Path) -> None:
@@ -310,7 +310,7 @@ def test_the_whole_path_is_timed_in_its_parts(results: Any) -> None:
 def test_a_first_stage_whose_time_nobody_measured_is_said_to_have_none(results: Any) -> None:
     found = side_by_side([with_facts(results["tiny"], "a", cost=cost_of(80.0)), results["bm25"]], resamples=99)
     assert {system.time.total_ms for system in found.systems} == {None}
-    assert any(warning.startswith("the time of a query is not known of bm25") for warning in found.warnings)
+    assert any(warning.startswith("the time of a query is not known for bm25") for warning in found.warnings)
 
 
 def test_tests_that_can_reject_nothing_are_no_part_of_the_correction(results: Any) -> None:

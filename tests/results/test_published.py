@@ -8,7 +8,7 @@ from omegaconf import OmegaConf
 
 from evalkit.cli.config import conf_dir
 from evalkit.errors import EvalkitError
-from evalkit.results.published import beside as beside_parts
+from evalkit.results.published import compare_published
 from evalkit.results.published import check
 from evalkit.results.schema import Reference
 from tests.conftest import compose
@@ -28,7 +28,7 @@ SLICES = sorted(path.stem for path in (conf_dir() / "slice").glob("*.yaml"))
 
 def beside(entries: Any, stated: Any) -> tuple[Reference, ...]:
     result = complete(stated)
-    return beside_parts(entries, result.effective, result.effectiveness)
+    return compare_published(entries, result.effective, result.effectiveness)
 
 
 def without(key: Any) -> Any:

@@ -1,4 +1,4 @@
-"""A comparison in words: the rows and sentences that terminal and Markdown share."""
+"""Rows and sentences of a comparison, shared by the terminal, Markdown and HTML."""
 
 from dataclasses import dataclass
 
@@ -28,7 +28,7 @@ def heading(compared: Comparison) -> str:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a comparison: a claim, sentences that say more, and whether that is good news."""
+    """The outcome of a comparison: a claim, sentences with details, and whether quality rose or fell."""
 
     claim: str
     lines: tuple[str, ...]
@@ -37,7 +37,7 @@ class Outcome:
 
 
 def outcome(compared: Comparison) -> Outcome:
-    """Return who is better than whom in the first measure: with a reranker or without, and against the baseline."""
+    """Return which systems are better in the first measure: with a reranker or without, and against the baseline."""
     against = _against_baseline(compared)
     best = compared.best
     if best is None:
@@ -75,7 +75,7 @@ def own_lines(compared: Comparison) -> list[str]:
 
 
 def _against_baseline(compared: Comparison) -> Outcome:
-    """Return who differs from the baseline in the first measure."""
+    """Return which systems differ from the baseline in the first measure."""
     name, baseline = compared.measures[0], compared.baseline
     groups: dict[str, list[str]] = {"better": [], "worse": [], "unclear": []}
     for label, found in compared.against_baseline.items():
@@ -96,7 +96,7 @@ def _against_baseline(compared: Comparison) -> Outcome:
         for key, title in (("better", "Better"), ("worse", "Worse"), ("unclear", "No clear difference"))
         if groups[key]
     ]
-    lines.append(f"Better and worse are said where the corrected p is below {SIGNIFICANT:g}.")
+    lines.append(f"Better and worse mean a corrected p below {SIGNIFICANT:g}.")
     return Outcome(claim, tuple(lines), "rise" if better and not worse else "fall" if worse and not better else "")
 
 
@@ -134,8 +134,8 @@ def time_rows(compared: Comparison) -> list[dict[str, str]]:
 
 
 TIME_NOTE = (
-    "First stage: its time for all queries together, by their number, an index being there. Reranking: the median of "
-    "single queries."
+    "First stage: its time for all queries divided by their number, without building the index. Reranking: the median "
+    "of single queries."
 )
 
 
@@ -176,18 +176,18 @@ def cost_rows(compared: Comparison) -> list[dict[str, str]]:
 
 
 def cost_notes(compared: Comparison) -> list[str]:
-    """Return what a reader of `cost_rows` has to know: what it is of, and what fp16 saves where fp32 stands beside."""
+    """Return notes on `cost_rows`: what the figures are, and what fp16 saves where fp32 was measured too."""
     costs = {system.label: system.cost for system in compared.systems if system.cost}
     if not costs:
         return []
     peaks = {"GPU": "peak is what torch allocated on the GPU", "process": "peak is the resident set of the process"}
-    told = [peaks[kind] for kind in peaks if any(cost.peak_of == kind for cost in costs.values())]
+    kinds = [peaks[kind] for kind in peaks if any(cost.peak_of == kind for cost in costs.values())]
     brackets = [f"in brackets: ratios to {compared.baseline}"] if compared.baseline in costs else []
-    said = "; ".join([*brackets, *told])
-    notes = [f"{said[:1].upper()}{said[1:]}."] if said else []
+    note = "; ".join([*brackets, *kinds])
+    notes = [f"{note[:1].upper()}{note[1:]}."] if note else []
     if len({cost.device for cost in costs.values()}) > 1:
         devices = ", ".join(f"{label} on {device(cost)}" for label, cost in costs.items())
-        notes.append(f"The devices differ, so times and memories are not alike: {devices}.")
+        notes.append(f"The devices differ, so times and memory are not comparable: {devices}.")
     open_ended = {
         label: cost.latency_samples or 0
         for label, cost in costs.items()
@@ -217,7 +217,7 @@ def memory_claims(compared: Comparison) -> list[str]:
 
 
 CLAIMED = 0.4
-"""The share of memory that fp16 is often said to save."""
+"""Share of memory that fp16 is commonly claimed to save."""
 
 
 def _memory_claim(half: ComparedSystem, full: ComparedSystem) -> list[str]:
@@ -287,7 +287,7 @@ def mark(compared: Comparison, label: str, measure: str) -> str:
 
 
 def mark_note(compared: Comparison) -> str:
-    """Return what the signs mean, and what stands behind them."""
+    """Return what the signs mean, and the test behind them."""
     return (
         f"+ and - differ from {compared.baseline} at p < {SIGNIFICANT:g}: two-sided paired randomisation test "
         f"({compared.resamples} draws, seed {compared.seed}), Holm's correction over all systems and measures"

@@ -53,7 +53,7 @@ def quality_rows(verdict: Verdict) -> list[list[str]]:
 
 
 def sensitivity(verdict: Verdict) -> str | None:
-    """Return what the rule does, so that nobody trusts a few queries with a small drop, or takes chance for one."""
+    """Return which drops the gate detects and how often it fails by chance; None without measures."""
     if not verdict.qualities:
         return None
     measures = len(verdict.qualities)
@@ -73,17 +73,17 @@ def sensitivity(verdict: Verdict) -> str | None:
 
 
 def own_limits(verdict: Verdict) -> str | None:
-    """Return which limits are the baseline's own; None where there is none."""
+    """Return the limits that come from the baseline, in a line; None without any."""
     return f"limits of the baseline's own: {'; '.join(verdict.own_limits)}" if verdict.own_limits else None
 
 
 def alone(check: Check) -> str:
-    """Return what a check says where its state is not shown beside it: a warning has to say what it is."""
+    """Return a check's message for a place that does not show its state: "undecided: " comes before a warning."""
     return f"undecided: {check.message}" if check.state == "undecided" else check.message
 
 
 def state_line(verdict: Verdict, state: str) -> str | None:
-    """Return the names of the checks in a state, those about cost with their figure; None where there is none."""
+    """Return the names of the checks in a state, those of time and memory with their figure; None without any."""
     named = [
         check.name if check.value is None else f"{check.name} {check.value:.3g}"
         for check in verdict.checks
@@ -98,7 +98,7 @@ def loss_line(loss: Loss, measure: str) -> str:
 
 
 def move_line(move: Move, kept: int) -> str:
-    """Return where a passage went, and how it begins; a baseline knows the first `kept` ranks."""
+    """Return where a passage went, and how it begins; a baseline stores the first `kept` ranks."""
     before = f"below {kept}" if move.rank_before is None else str(move.rank_before)
     return f"rank {before} -> {rank(move.rank_after)}, {grade(move.grade)}, {move.doc_id}: {_short(move.text)}"
 

@@ -1,4 +1,4 @@
-"""Which system a trial measured, in the few facts without which its figures mean nothing: the head of every report."""
+"""The system that a trial measured, in the few facts at the head of every report."""
 
 from evalkit.results.schema import RerankerFacts, Result, ScoringFacts
 
@@ -30,17 +30,17 @@ def facts(result: Result) -> list[tuple[str, str]]:
 
 def line(result: Result) -> str:
     """Return the same in one sentence."""
-    said = "; ".join(f"{name.lower()}: {value}" for name, value in facts(result))
-    return f"{said[0].upper()}{said[1:]}."
+    joined = "; ".join(f"{name.lower()}: {value}" for name, value in facts(result))
+    return f"{joined[0].upper()}{joined[1:]}."
 
 
 def _is_run(reranker: RerankerFacts) -> bool:
-    """Tell a finished run from a model: it has a file, and no model."""
+    """Return whether the reranker is a finished run: a file, and no model."""
     return "path" in reranker and "model" not in reranker
 
 
 def _joined(name: object, *more: object) -> str:
-    """Return a name with what adds something to it in brackets."""
+    """Return a name with further facts in brackets, leaving out repetitions."""
     rest = [str(value) for value in dict.fromkeys(more) if value and value != name]
     return f"{name} ({', '.join(rest)})" if name and rest else str(name or "")
 

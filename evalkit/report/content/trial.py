@@ -1,4 +1,4 @@
-"""Results as rows and sentences: the words that terminal and Markdown share."""
+"""Rows and sentences of a trial, shared by the terminal, Markdown, HTML and LaTeX."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ from evalkit.results.summary import cost_figures, label, label_first, label_seco
 def verdict(result: Result) -> str:
     """Return one sentence: did reranking help, by how much, and how sure is that. The first measure decides.
 
-    Where much was cut, it says so: the model did not read all of what it judged.
+    Truncation is part of the sentence from `MUCH_CUT` of the pairs on.
     """
     effect = result.effectiveness
     name = next(iter(effect.delta))
@@ -110,7 +110,7 @@ def cost_line(result: Result) -> str | None:
 
 
 def device(cost: CostFigures) -> str:
-    """Return the device that a cost was measured on, also where the reranker did not name one."""
+    """Return the name of the device that a cost was measured on."""
     return cost.device or "an unnamed device"
 
 
@@ -177,7 +177,7 @@ def sweep_rows(results: Sequence[Result | Unfinished], measures: int | None = No
 
 
 def _depth(result: Result | Unfinished) -> str:
-    """Return the depth that was judged, or what was asked where nothing was."""
+    """Return the depth in effect, or the one asked for where the trial did not finish."""
     depth = result.effective.depth if isinstance(result, Result) else result.asked.get("depth")
     return "" if depth is None else str(depth)
 

@@ -31,7 +31,7 @@ def section(anchor: str, title: str, *children: Markup | None) -> Section | None
 
 
 def warnings(sentences: Sequence[str] | None) -> Section | None:
-    """Return the section of what a reader has to know before quoting anything, or None."""
+    """Return the section of warnings, or None."""
     if not sentences:
         return None
     title = "Before you quote a figure"
@@ -45,8 +45,8 @@ def titled(title: str, *children: Markup | None) -> Markup | None:
     return join(tag("h3", title), content) if content else None
 
 
-def beside(*children: Markup | None) -> Markup | None:
-    """Return tables and pictures side by side where the screen is wide enough, else beneath each other."""
+def side_by_side(*children: Markup | None) -> Markup | None:
+    """Return tables and pictures next to each other on a wide screen, below each other on a narrow one."""
     there = [child for child in children if child]
     return tag("div", *there, class_="beside") if there else None
 
@@ -67,7 +67,7 @@ def table(
     """Return a table with a head for each row; empty columns are left out, and there is no table without rows.
 
     `text` names the columns of words, `marked` is the position of a row to set off. As `cards` each row is a card of
-    names and values where the screen is narrow; the roles say there that it still is a table.
+    names and values on a narrow screen; ARIA roles mark it as a table there too.
     """
     kept = [n for n in range(len(columns)) if n == 0 or any(row[n] for row in rows)]
     if not rows or len(kept) < 2:
@@ -154,7 +154,7 @@ def _long(content: str) -> str | None:
 
 
 def interval_drawing(mean: float, interval: Sequence[float | None], most: float) -> Markup | str:
-    """Return a small drawing of a difference and its interval, `most` being the end; the figures stand beside it."""
+    """Return a small drawing of a difference and its interval, on a scale from -`most` to `most`."""
     low, high = interval
     if low is None or high is None:
         return ""

@@ -20,7 +20,7 @@ class Passages:
         self.cut = any(len(line["passages"]) > self.most for line in lines)
 
     def query(self, query_id: str) -> Markup:
-        """Return the query's text, or its id where nobody knows the text."""
+        """Return the query's text, or its id if the text is not known."""
         line = self.lines.get(query_id)
         return tag("bdi", str(line["query"]), lang=self.lang) if line else tag("bdi", query_id)
 
@@ -80,10 +80,10 @@ class Passages:
 
 
 def _within(passage: Entry, rank: int) -> bool:
-    """Tell whether a passage is among the best of either list."""
+    """Return whether a passage is among the best of either list."""
     return any(passage[key] is not None and passage[key] <= rank for key in _RANKS)
 
 
 _RANKS = ("first_stage_rank", "reranked_rank")
 _MOST_PASSAGES = 20_000
-"""Of all queries together; beyond it a page gets too large to open."""
+"""Over all queries; with more, the page is too large to open."""

@@ -1,4 +1,4 @@
-"""The page of a trial."""
+"""The HTML page of a trial."""
 
 import re
 import shlex
@@ -22,9 +22,13 @@ from evalkit.results.schema import Analysis, PerQueryValues, Reference, Result
 def trial(result: Result, passages: Sequence[Entry], pictures: Mapping[str, str]) -> str:
     """Return the page of a finished trial, as one HTML file that loads nothing.
 
-    `passages` are the lines of passages.jsonl; `pictures` maps a picture's name to an SVG, which stands beside the
-    table of what it shows; a name that is not known here is its title in a section of its own. Parts that `result` does
-    not have, as those of older versions, are left out; without a reranker it is a page of the first stage alone.
+    Sections without content, as in results of older versions, are left out; without a reranker the page is about the
+    first stage alone.
+
+    Args:
+        result: The result.
+        passages: The lines of passages.jsonl.
+        pictures: name -> SVG. A known picture is next to the table of its figures; others have a section of their own.
     """
     effect, analysis = result.effectiveness, result.analysis
     main, reranks = next(iter(effect.delta)), summary.reranks(result)
@@ -64,23 +68,23 @@ def trial(result: Result, passages: Sequence[Entry], pictures: Mapping[str, str]
 
 
 class _Drawn:
-    """The pictures of a page by name, each given out once, under what it shows."""
+    """The pictures of a page by name; each is placed once."""
 
     def __init__(self, result: Result, svgs: Mapping[str, str]) -> None:
         self._result, self._left = result, dict(svgs)
 
     def take(self, name: str) -> Markup | None:
-        """Return a picture with how it is read, or None where it was not drawn."""
+        """Return a picture with its caption, or None where it was not drawn."""
         svg = self._left.pop(name, None)
         return None if svg is None else picture(titles.title(name, self._result), svg, titles.NOTES[name])
 
     def rest(self) -> dict[str, str]:
-        """Return those that nobody took, by title."""
+        """Return the pictures that were not taken, by title."""
         return {titles.title(name, self._result): svg for name, svg in self._left.items()}
 
 
 def _quality_alone(result: Result, drawn: _Drawn) -> Iterable[Markup | None]:
-    """Yield the quality of a first stage that nothing reranked."""
+    """Yield the quality of a first stage without a reranker."""
     effect = result.effectiveness
     rows = [
         [name, numbers.measure_value(value), numbers.measure_value(effect.ceiling.mean[name])]
@@ -148,7 +152,7 @@ def _quality(result: Result, drawn: _Drawn) -> Iterable[Markup | None]:
         ]
         columns = ["measure", *_TESTS.values(), "effect size", "sees a change of"]
         yield parts.more("All tests", parts.table(columns, rows, "All tests", cards=True))
-    yield parts.beside(drawn.take("before_after"), drawn.take("changes"))
+    yield parts.side_by_side(drawn.take("before_after"), drawn.take("changes"))
     yield _ties(result)
 
 
@@ -178,7 +182,7 @@ def _depths(depths: Sequence[DepthRow], names: Sequence[str], drawn: _Drawn) -> 
         for d in depths
     ]
     table = parts.table(["depth", "pairs", *names], rows, "Quality by depth", marked=len(rows) - 1)
-    yield parts.beside(table, drawn.take("depths"))
+    yield parts.side_by_side(table, drawn.take("depths"))
 
 
 def _breakdowns(breakdown: Mapping[str, Sequence[ClassRow]], main: str, result: Result) -> Iterable[Markup | None]:
@@ -186,16 +190,16 @@ def _breakdowns(breakdown: Mapping[str, Sequence[ClassRow]], main: str, result: 
     if not groups:
         return
     reranks = summary.reranks(result)
-    said = f"{main} by kind of query."
+    note = f"{main} by kind of query."
     several = [group for found in groups.values() if len(found) > 1 for group in found]
     if several and reranks:
-        said += (
+        note += (
             " Small groups have wide intervals, and many groups find something by chance. An arrow stands where the "
             "interval leaves out 0; drawings end where the mean would pass 0 or 1."
         )
     if any(group.queries < intervals.FEW for group in several):
-        said += f" Few: fewer than {intervals.FEW} queries, whose mean says little."
-    yield parts.note(said)
+        note += f" Few: fewer than {intervals.FEW} queries, too few for a reliable mean."
+    yield parts.note(note)
     scale = parts.scale(map(_possible, several), (g.delta for g in several))
     columns = ["group", "queries", "before", "after", "change", parts.DRAWN, "95 % interval (t)"]
     for by, found in groups.items():
@@ -244,10 +248,10 @@ def _scores(scores: ScoreAnalysis | None, level: int, drawn: _Drawn) -> Iterable
         for group in scores.grades
     ]
     table = parts.table(["", "pairs", "5 %", "25 %", "median", "75 %", "95 %"], rows, "Logits by grade", cards=True)
-    yield parts.titled("Logits by grade", parts.beside(table, drawn.take("scores")))
+    yield parts.titled("Logits by grade", parts.side_by_side(table, drawn.take("scores")))
     columns = ["logit", "sigmoid", "precision", "recall", "F1"]
     if best := scores.best_f1:
-        said = parts.note(
+        note = parts.note(
             f"Over judged pairs, relevant from grade {level} up. The best F1 is {best.f1:.3f}, at a logit of "
             f"{best.logit:+.2f} (sigmoid {best.sigmoid:.3f}): precision {best.precision:.3f}, recall "
             f"{best.recall:.3f}. A threshold belongs to this model and this slice."
@@ -260,7 +264,7 @@ def _scores(scores: ScoreAnalysis | None, level: int, drawn: _Drawn) -> Iterable
             for cut in scores.thresholds
         ]
         every = parts.more(numbers.counted(len(rows), "threshold"), parts.table(columns, rows, "Thresholds"))
-        yield parts.titled("Where to cut", said, every)
+        yield parts.titled("Where to cut", note, every)
     if rules := scores.rules:
         rows = [[str(r.rule), numbers.count(r.pairs), numbers.percent(r.relevant_share)] for r in rules]
         yield parts.titled(
@@ -270,7 +274,7 @@ def _scores(scores: ScoreAnalysis | None, level: int, drawn: _Drawn) -> Iterable
         )
     if bins := scores.calibration:
         error = scores.expected_calibration_error
-        said = parts.note(
+        note = parts.note(
             "It is one where the mean sigmoid equals the share of relevant pairs."
             + ("" if error is None else f" Expected calibration error: {error:.3f}.")
         )
@@ -285,7 +289,7 @@ def _scores(scores: ScoreAnalysis | None, level: int, drawn: _Drawn) -> Iterable
         ]
         table = parts.table(["sigmoid", "judged pairs", "mean sigmoid", "relevant share"], rows, "Calibration")
         every = parts.more(numbers.counted(len(rows), "bin"), table)
-        yield parts.titled("Is the sigmoid a probability?", said, parts.beside(drawn.take("reliability")), every)
+        yield parts.titled("Is the sigmoid a probability?", note, parts.side_by_side(drawn.take("reliability")), every)
 
 
 def _moves(analysis: Analysis, shown: Passages, main: str) -> Iterable[Markup | None]:
@@ -329,7 +333,7 @@ def _cost(result: Result, drawn: _Drawn) -> Iterable[Markup | None]:
         several = tag("ul", *(tag("li", sentence) for sentence in part.notes), class_="note")
         notes = several if len(part.notes) > 1 else parts.note("".join(part.notes)) if part.notes else None
         name = _PICTURES_OF_COST.get(part.title)
-        yield parts.titled(part.title, parts.beside(table, drawn.take(name)) if name else table, notes)
+        yield parts.titled(part.title, parts.side_by_side(table, drawn.take(name)) if name else table, notes)
     if result.cost:
         yield parts.note("MiB are 2\u00b2\u2070 bytes. Latency is one query with its passages, tokenization included.")
 
@@ -362,7 +366,7 @@ def _source(source: object) -> Markup:
 def _settings(asked: Entry, effective: Entry) -> Iterable[Markup | None]:
     rows = list(_differences(asked, effective))
     if rows:
-        yield parts.note("Where what was done is not, word for word, what was asked:")
+        yield parts.note("Settings whose value in effect is not literally the one that was asked for:")
         yield parts.table(["setting", "asked", "done"], rows, "Asked and done", text=("asked", "done"), cards=True)
     yield parts.more(
         "Everything that was asked",
@@ -396,7 +400,7 @@ def _origin(provenance: Entry) -> Iterable[Markup | None]:
 _TREND = {"helped": "rise", "hurt": "fall"}
 _PICTURES_OF_COST = {costs.LATENCY: "latency", costs.GRID: "latency_grid"}
 _MOVES = 5
-"""So many gains and losses are shown at once."""
+"""Gains and losses shown before the reader opens the rest."""
 _TESTS = {
     "randomization_p": "p (randomization)",
     "holm_p": "p (Holm)",

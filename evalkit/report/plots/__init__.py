@@ -1,4 +1,4 @@
-"""The pictures: plain dictionaries in, a matplotlib Figure out, or None where there is nothing to draw."""
+"""The pictures: a result or a comparison in, a matplotlib Figure out, or None where there is nothing to draw."""
 
 from evalkit.report.plots.canvas import save
 from evalkit.report.plots.comparison import forest, tradeoff

@@ -23,11 +23,11 @@ PIXELS = 960
 """Across, of every PNG."""
 DPI = 150
 SMALL = 9.5
-"""Points, of notes, keys and numbers beside the marks."""
+"""Points, of notes, keys and numbers next to the marks."""
 
 BLUE, ORANGE, BLACK, DARK, LIGHT, RULE = "#0072B2", "#D55E00", "#000000", "#595959", "#BFBFBF", "#DDDDDD"
-"""Blue and orange (vermillion) are of Okabe and Ito's palette, which every kind of colour vision tells apart, and are
-those of the HTML report. What is not told apart by lightness alone is by its side, its marker, its line or a hatch."""
+"""Blue and orange (vermillion) are of Okabe and Ito's palette, which every kind of colour vision distinguishes,
+and are those of the HTML report. Where lightness does not distinguish marks, a side, marker, line or hatch does."""
 BETTER, WORSE = BLUE, ORANGE
 """The only meanings of the two colours in a trial's pictures; all else there is black or grey."""
 
@@ -56,7 +56,7 @@ def styled(draw: Callable[P, T]) -> Callable[P, T]:
         ours: dict[Any, Any] = {
             "font.family": ["DejaVu Sans"],  # comes with matplotlib: there is no machine without it
             "font.size": 11,
-            "text.hinting": "none",  # letters are as wide as the font says, and as in the SVG
+            "text.hinting": "none",  # letters are as wide as in the font and in the SVG
             "text.parse_math": False,  # a $ in a label is a dollar sign
             "axes.spines.top": False,
             "axes.spines.right": False,
@@ -150,17 +150,17 @@ def few_ticks(axis: "Axis", most: int = 5, thousands: bool = False) -> None:
         axis.set_major_formatter(lambda value, _: f"{value:,.10g}")
 
 
-def far_apart(times: Sequence[float]) -> bool:
+def is_logarithmic(times: Sequence[float]) -> bool:
     """Return whether times are drawn on a logarithmic axis."""
     return min(times) > 0 and max(times) / min(times) > 8
 
 
 def scale_time(axes: "Axes", direction: Literal["x", "y"], times: Sequence[float], label: str) -> None:
-    """Scale an axis for times: from 0, or logarithmic where they are far apart, which the label then says."""
+    """Scale an axis for times: from 0, or logarithmic (as the label then states) if they differ by a factor above 8."""
     from matplotlib.ticker import LogLocator, NullFormatter
 
     axis = axes.xaxis if direction == "x" else axes.yaxis
-    if far_apart(times):
+    if is_logarithmic(times):
         axes.set(**{f"{direction}scale": "log", f"{direction}lim": (min(times) / 1.5, max(times) * 1.5)})
         axis.set_major_locator(LogLocator(10, subs=(1, 2, 5) if max(times) / min(times) < 500 else (1,)))
         axis.set_minor_formatter(NullFormatter())
@@ -198,7 +198,7 @@ def label_rows(axes: "Axes", placed: Rows) -> None:
     axes.grid(axis="x")
 
 
-def beside(axes: "Axes", y: float, text: str) -> None:
+def write_right_of(axes: "Axes", y: float, text: str) -> None:
     """Write `text` to the right of the axes, at `y` in data units."""
     axes.text(1.02, y, text, transform=axes.get_yaxis_transform(), va="center", fontsize=SMALL)
 
@@ -240,7 +240,7 @@ def wrapped(text: str, width: float, size: float) -> str:
 
 
 def with_device(systems: Sequence[ComparedSystem]) -> list[str]:
-    """Return the systems' labels, with the device where there are several: their times and memories are not alike."""
+    """Return the systems' labels, with the device where there are several, whose times are not comparable."""
     several = len({s.cost.device for s in systems if s.cost}) > 1
     return [f"{s.label} on {device(s.cost)}" if several and s.cost else s.label for s in systems]
 

@@ -112,16 +112,16 @@ def forest(compared: Comparison, measure: str) -> "Figure | None":
     ends = [0.0]
     axes.axvline(0, color=canvas.BLACK, linewidth=0.8)
     for (_, found), y in zip(order, placed.centres, strict=True):
-        told = f"{found.mean:+z.3f}"
+        text = f"{found.mean:+z.3f}"
         ends.append(found.mean)
         low, high = found.bca_low, found.bca_high
         if low is not None and high is not None:
             axes.plot([low, high], [y, y], color=canvas.BLUE, linewidth=2, zorder=1)
-            told += f" [{low:+z.3f}, {high:+z.3f}]"
+            text += f" [{low:+z.3f}, {high:+z.3f}]"
             ends += [low, high]
         sure = found.holm_p is not None and found.holm_p < alpha
         axes.plot([found.mean], [y], linestyle="none", **(_ON if sure else _OFF))
-        canvas.beside(axes, y, told)
+        canvas.write_right_of(axes, y, text)
     canvas.label_rows(axes, placed)
     axes.set_xlim(*canvas.room(ends, 0.02))
     canvas.few_ticks(axes.xaxis)
@@ -148,7 +148,7 @@ def _dominates(one: tuple[float, float], other: tuple[float, float]) -> bool:
 
 
 def _number(figure: "Figure", axes: "Axes", points: Sequence[tuple[float, float]]) -> None:
-    """Write 1, 2, ... beside the points, each in the first place around its own that is free and within the axes."""
+    """Write 1, 2, ... next to the points, each at the first free place around its point within the axes."""
     figure.draw_without_rendering()  # only now is it known where in the picture the points lie
     spots = [tuple(axes.transData.transform(point) * 72 / figure.dpi) for point in points]
     left, bottom, right, top = (float(edge) * 72 / figure.dpi for edge in axes.bbox.extents)

@@ -60,7 +60,7 @@ def latency(result: Result) -> "Figure | None":
         open_ended |= None in ends
         marker = canvas.LESS if value < left else canvas.MORE if value > right else "o"
         below.plot([at], [y], **_POINT | {"marker": marker, "clip_on": False})
-        canvas.beside(below, y, numbers.amount(value) + (f" [{', '.join(map(_end, ends))}]" if ends else ""))
+        canvas.write_right_of(below, y, numbers.amount(value) + (f" [{', '.join(map(_end, ends))}]" if ends else ""))
         if name in _MARKED:
             axes.axvline(value, color=canvas.BLACK, linewidth=1, linestyle=_MARKED[name], zorder=4)
     canvas.label_rows(below, placed)
@@ -173,7 +173,7 @@ def costs(compared: Comparison, measure: str) -> "Figure | None":
                 axes.barh(y, value, 0.5, color=canvas.LIGHT)
             if end is not None:
                 axes.vlines(end, y - 0.36, y + 0.36, color=canvas.BLACK, linewidth=2)
-            canvas.beside(axes, y, " / ".join(numbers.amount(v) for v in (value, end) if v is not None))
+            canvas.write_right_of(axes, y, " / ".join(numbers.amount(v) for v in (value, end) if v is not None))
         known = [v for pair in ends for v in pair if v is not None]
         axes.set_xlim(0, max(known, default=0) * 1.04 or 1)
         canvas.few_ticks(axes.xaxis, 3, thousands=True)
@@ -210,7 +210,7 @@ def _changes(axes: "Axes", compared: Comparison, measure: str, rows: Sequence[tu
     axes.axvline(0, color=canvas.BLACK, linewidth=0.8)
     for y, label in rows:
         if label == compared.baseline:
-            canvas.beside(axes, y, "baseline")
+            canvas.write_right_of(axes, y, "baseline")
             continue
         test = compared.against_baseline[label][measure]
         if test.low is not None and test.high is not None:
@@ -218,7 +218,7 @@ def _changes(axes: "Axes", compared: Comparison, measure: str, rows: Sequence[tu
             ends += [test.low, test.high]
         axes.plot([test.mean], [y], **_POINT)
         ends.append(test.mean)
-        canvas.beside(axes, y, f"{test.mean:+z.4f}")
+        canvas.write_right_of(axes, y, f"{test.mean:+z.4f}")
     axes.set_xlim(*canvas.room(ends, 0.002))
     canvas.few_ticks(axes.xaxis, 3)
     axes.set_title(f"change of {canvas.readable(measure)}", loc="left", fontsize=canvas.SMALL)
@@ -229,7 +229,7 @@ def _end(value: float | None) -> str:
 
 
 def _looks(number: int) -> dict[str, Any]:
-    """Return colour, line and marker: three greys, three strokes and six markers tell the lines apart."""
+    """Return colour, line and marker: three greys, three strokes and six markers distinguish the lines."""
     colours, strokes, markers = (canvas.BLACK, "#777777", "#AAAAAA"), ("-", "--", ":"), "os^Dv*"
     return {
         "color": colours[number % 3],
@@ -259,7 +259,7 @@ _DOT: dict[str, Any] = {
 }
 _PERCENTILES = ("p50", "p90", "p95", "p99")
 _OF_GRID = {"depth": "passages of a query", "length": "tokens a pair"}
-"""What the cells of a grid differ in, and what their axes say."""
+"""The two dimensions of a grid, and the labels of their axes."""
 _UNITS = {"depth": "passages", "length": "tokens a pair"}
 _BARS: tuple[tuple[Callable[[CostFigures], tuple[float | None, float | None]], str], ...] = (
     (lambda cost: (cost.pairs_per_s, None), "pairs/s, end to end"),

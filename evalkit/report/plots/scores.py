@@ -65,9 +65,9 @@ def scores(result: Result) -> "Figure | None":
     ]
     entries.append((Line2D([], [], color=canvas.BLACK, linewidth=1.5), "median"))
     if best:
-        told = f"best F1 {best.f1:.2f} at logit {best.logit:.2f}, sigmoid {best.sigmoid:.2f}"
+        text = f"best F1 {best.f1:.2f} at logit {best.logit:.2f}, sigmoid {best.sigmoid:.2f}"
         more = f"precision {best.precision:.2f}, recall {best.recall:.2f}"
-        entries.append((Line2D([], [], color=canvas.BLACK, linestyle="--"), f"{told} ({more})"))
+        entries.append((Line2D([], [], color=canvas.BLACK, linestyle="--"), f"{text} ({more})"))
     canvas.legend(figure, entries, title("scores", result), subtitle=trial.heading(result))
     figure.supylabel("share of pairs", y=(body / 2 + 0.1) / figure.get_figheight(), fontsize=11)
     return figure
@@ -118,11 +118,11 @@ def reliability(result: Result) -> "Figure | None":
     below.set_xlabel("sigmoid of the logit")
     below.set_xlim(-0.02, 1.02)
     error = facts.expected_calibration_error
-    told = "" if error is None else f" (expected calibration error {error:.3f})"
+    text = "" if error is None else f" (expected calibration error {error:.3f})"
     canvas.legend(
         figure,
         [
-            (Line2D([], [], color=canvas.DARK, marker="o", markersize=5), f"{summary.label_second(result)}{told}"),
+            (Line2D([], [], color=canvas.DARK, marker="o", markersize=5), f"{summary.label_second(result)}{text}"),
             (Line2D([], [], color=canvas.BLACK, linestyle="--"), "a sigmoid that is a probability"),
         ],
         title("reliability", result),

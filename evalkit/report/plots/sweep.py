@@ -67,7 +67,7 @@ def sweep(results: Sequence[Result]) -> "Figure | None":
         axes.plot([before, after], [y, y], color=look["color"], linewidth=2.5, zorder=1)
         axes.plot([before], [y], **_BEFORE)
         axes.plot([after], [y], **look | {"markerfacecolor": look["color"] if clear else "white"})
-        canvas.beside(axes, y, f"{before:.3f} \u2192 {after:.3f} ({delta:+z.3f})")
+        canvas.write_right_of(axes, y, f"{before:.3f} \u2192 {after:.3f} ({delta:+z.3f})")
         values += [before, after]
     canvas.label_rows(axes, placed)
     axes.set_xlim(*canvas.room(values, 0.1))

@@ -1,4 +1,4 @@
-"""What each picture of a trial shows, and how it is read: its title in the picture itself, in Markdown and in HTML."""
+"""Titles and captions of a trial's pictures, shared by the pictures, Markdown and HTML."""
 
 from evalkit.results.schema import Result
 
@@ -10,11 +10,11 @@ NOTES = {
     "scores": "The share of each grade's pairs over the reranker's logit, with its median.",
     "reliability": "On the dashed line the sigmoid of a logit would be the probability that the passage is relevant; "
     "below, how many judged pairs each bin has.",
-    "latency": "Each dot is one timed query; its height means nothing. Below, the percentiles of these samples. What "
-    "lies far from the others stands at the edge, its value above.",
+    "latency": "Each dot is one timed query; its height has no meaning. Below, the percentiles of these samples. "
+    "Outliers are drawn at the edge, with their value above.",
     "latency_grid": "Points are medians, bars go from the fastest to the slowest sample.",
 }
-"""How a picture is read, by its name."""
+"""name of a picture -> its caption."""
 
 
 def title(name: str, result: Result) -> str:

@@ -35,8 +35,8 @@ def before_after(result: Result) -> "Figure | None":
         axes.barh(y - 0.11, first[name], 0.2, color=canvas.LIGHT)
         axes.barh(y + 0.11, reranked[name], 0.2, color=canvas.DARK)
         axes.vlines(ceiling[name], y - 0.23, y + 0.23, color=canvas.BLACK, linewidth=2)
-        canvas.beside(axes, y - 0.11, f"{first[name]:.3f}")
-        canvas.beside(axes, y + 0.11, f"{reranked[name]:.3f}")
+        canvas.write_right_of(axes, y - 0.11, f"{first[name]:.3f}")
+        canvas.write_right_of(axes, y + 0.11, f"{reranked[name]:.3f}")
     canvas.label_rows(axes, upper)
     axes.set_xlim(0, 1.01)
     axes.set_xticks([0, 0.2, 0.4, 0.6, 0.8, 1])
@@ -65,7 +65,7 @@ def before_after(result: Result) -> "Figure | None":
             written += f" \u00b1 {(high - low) / 2:.3f}"
         reach.append(delta)
         below.plot([delta], [y], **_TRENDS[trend])
-        canvas.beside(below, y, written)
+        canvas.write_right_of(below, y, written)
     canvas.label_rows(below, lower)
     below.set_xlim(*canvas.room(reach, 0.02))
     canvas.few_ticks(below.xaxis, 4)
@@ -162,7 +162,7 @@ def depths(result: Result) -> "Figure | None":
 
 
 def _reranked(result: Result) -> bool:
-    """Tell whether there is an after: a trial may have failed, or be one of a first stage by itself."""
+    """Return whether a reranking finished."""
     return bool(result.status == "finished" and result.effective.reranker.get("reranks", True))
 
 

@@ -1,1 +1,1 @@
-"""A result against a committed baseline, check by check; what got worse is named, noise is let pass."""
+"""The regression gate: a result against a committed baseline, check by check."""

@@ -1,6 +1,6 @@
-"""A baseline: what a trusted result was, query by query, as a small sorted JSON file to be committed and reviewed.
+"""A baseline: the values of a trusted result, query by query, in a small sorted JSON file to commit and review.
 
-It holds neither times nor paths nor dates, so that a baseline from one machine holds on another.
+It has no times, paths or dates, so that a baseline from one machine can be used on another.
 """
 
 import functools
@@ -29,18 +29,18 @@ PerQuery = Mapping[str, Mapping[str, float]]
 """measure -> query_id -> value."""
 
 KEPT_HITS = 20
-"""Reranked passages kept for each query, with their logits."""
+"""Reranked passages stored for each query, with their logits."""
 _SYSTEM_KEYS = (
     "name", "method", "k1", "b", "analysis", "architecture", "layers", "hidden", "parameters", "revision", "pooling",
     "normalize", "query_prefix", "doc_prefix", "prompt", "max_length", "truncation", "precision", "dtype", "tag",
 )  # fmt: skip
-"""What makes a system, of the settings of a first stage or a reranker: nothing that depends on the machine."""
+"""Settings of a first stage or a reranker that define the system; none depends on the machine."""
 _SIDES: tuple[Literal["query", "passage"], ...] = ("query", "passage")
 
 
 @dataclass(frozen=True)
 class ScoringCounts:
-    """How many pairs were scored and how many queries reordered, and what was amiss with them."""
+    """Counts of pairs and queries: scored, truncated, tied, reordered."""
 
     pairs: Count
     pairs_unscored: Count
@@ -55,7 +55,7 @@ class ScoringCounts:
 class OwnLimits:
     """Limits of the gate that a baseline needs and that are not the defaults; None where the default holds."""
 
-    __pydantic_config__ = ConfigDict(extra="forbid")  # a limit that is not known would silently not hold
+    __pydantic_config__ = ConfigDict(extra="forbid")  # an unknown limit would be ignored silently
 
     max_tied_share: NonNegative | None = None
     max_below_first_stage: NonNegative | None = None
@@ -108,7 +108,7 @@ class BaselineFile:
 
 @dataclass(frozen=True)
 class Baseline:
-    """What the gate compares: the same values, by measure; a new result is brought into the same form."""
+    """What the gate compares: the values of a baseline file, or of a new result, by measure."""
 
     slice: SliceIdentity
     depth: int
@@ -212,7 +212,7 @@ def _refuse_unlike_parts(content: BaselineFile) -> None:
 
 
 def _system(facts: Settings) -> dict[str, Any]:
-    # Most rerankers have no prompt, and baselines of before know of none.
+    # An empty prompt is left out, as in baselines from before there were prompts.
     return {key: facts[key] for key in _SYSTEM_KEYS if key in facts and (key != "prompt" or facts[key])}
 
 
@@ -277,12 +277,12 @@ def _content(baseline: Baseline) -> dict[str, Any]:
 
 
 def _stated(limits: OwnLimits) -> dict[str, Any]:
-    """Return the limits that are not the default's."""
+    """Return the limits that are set."""
     return {name: value for name, value in asdict(limits).items() if value is not None and value != ()}
 
 
 def _checksum(content: Mapping[str, Any]) -> str:
-    """Return a hash that shows an edit by hand or a merge gone wrong; no secret, and no protection against a forger."""
+    """Return a hash that detects an edit by hand or a failed merge; it does not protect against forgery."""
     canonical = json.dumps(content, sort_keys=True, ensure_ascii=False).encode("utf-8", "surrogatepass")
     return f"sha256:{hashlib.sha256(canonical).hexdigest()}"
 
@@ -347,7 +347,7 @@ def _of_file(content: BaselineFile) -> Baseline:
 
 
 def write(baseline: Baseline, path: Path) -> None:
-    """Write the file whole or not at all.
+    """Write the file completely or not at all.
 
     Raises:
         EvalkitError: it cannot be written there.

@@ -1,4 +1,4 @@
-"""Time and memory against budgets: ratios to a workload measured in the same run, or absolute figures."""
+"""Checks of time and memory: absolute, or relative to a workload that was measured in the same run."""
 
 from collections.abc import Iterator
 
@@ -31,7 +31,7 @@ def budgets(cost: Cost | None, limits: Limits) -> Iterator[Check]:
             if limit is not None:
                 raise EvalkitError(
                     f"gate.{setting}={limit:g} is set, but the result has no {_FIGURES[name]}; "
-                    "run the trial with protocol=ci on the device that the limit is for, or take the limit away"
+                    "run the trial with protocol=ci on the device that the limit is for, or remove the limit"
                 )
             continue
         message = f"{_FIGURES[name]}: {value:.3g}"
@@ -57,7 +57,7 @@ _FIGURES = {
 
 
 def figures(cost: Cost | None) -> dict[str, float]:
-    """Return the figures that budgets are about, those that the result has: ratios need a calibration."""
+    """Return the figures that have limits, as far as the result has them; ratios need a calibration."""
     if not cost:
         return {}
     latency, memory, work = cost.latency, cost.memory, cost.calibration

@@ -1,4 +1,4 @@
-"""What a change of per-query values shows: a drop, that there is none to speak of, or nothing yet.
+"""Statistics of the gate: a test for a drop, a lower bound of the change, and the drop that can be detected.
 
 Equal systems are such that each query's change might as well have had the other sign, in all measures at once: so it
 is with two runs of one system, and with systems that differ by chance alone. Under that, the test for a drop is exact
@@ -106,9 +106,10 @@ def at_least(change: "Values", confidence: float) -> float | None:
     """Return the one-sided lower bound of the mean change; None with one query that changed.
 
     It is Student's bound, or that with one more query, which fell by as much as any query changed, where that is
-    lower: a loss on few queries may be absent from those that were asked, and then Student's bound alone holds its
-    word in 75 % of the cases instead of 95 %. Over even, uneven and skewed changes of 20 to 200 queries this one
-    holds it in 92 % and more, but where a loss is so rare that no query shows it (tests/test_gate_power.py).
+    lower: a loss on few queries may be absent from the sample, and then Student's bound alone covers the mean in
+    75 % of the cases instead of 95 %. Over even, uneven and skewed changes of 20 to 200 queries this one
+    covers it in 92 % and more, except where a loss is so rare that no query shows it
+    (tests/results/gate/test_power.py).
     """
     values = [float(value) for value in change]
     most = max(map(abs, values))
@@ -127,9 +128,9 @@ def fewest_that_show(alpha: float) -> int:
 def detectable(found: "Values", measure: int, alpha: float, power: float) -> float | None:
     """Return the smallest true drop in one measure that `drop_p` shows with the given power.
 
-    `found` (queries, measures) says how uneven changes are, and how much the measures have in common; the drop comes
-    on top of such changes, on every query, and in this measure only: where others fall too, the gate sees more. None
-    where there is no spread, or no telling with so few queries.
+    The spread of changes and the correlation of measures are those of `found`, (queries, measures); the drop is added
+    to such changes for every query, in this measure only: if others fall too, the gate detects smaller drops. None
+    where there is no spread, or there are too few queries.
 
     The statistic of `drop_p` is a function of Student's t, and its critical value is about that of the largest of as
     many correlated normal values, which gives the power by the noncentral t distribution. With at most 50 queries a
@@ -225,4 +226,4 @@ _ROUNDING = 1e-9
 _SIMULATED, _SIMULATED_PAIRS, _SIMULATED_FLIPS = 50, 400, 199
 """With up to 50 queries power is simulated: 400 pairs of systems, 199 flips each."""
 _NORMAL_DRAWS = 40_000
-"""So many give the critical value to 0.01."""
+"""This many draws give the critical value to 0.01."""

@@ -1,4 +1,4 @@
-"""The whole verdict: a finished result against a baseline, check by check."""
+"""Judges a finished result against a baseline, check by check."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -61,7 +61,11 @@ def not_finite(message: str) -> Verdict:
 
 
 def refuse_unlike(baseline: Baseline, now: Baseline) -> None:
-    """Raise an EvalkitError that says which of slice, judgments, queries, depth and measures differ."""
+    """Refuse to compare a baseline and a result of other data, depth or measures.
+
+    Raises:
+        EvalkitError: the slice, judgments, queries, depth or measures differ; the message names which.
+    """
     refuse_other_data(baseline.slice, now.slice, (baseline.top, now.top), ("the baseline", "the result"))
     if baseline.depth != now.depth:
         raise EvalkitError(

@@ -1,4 +1,4 @@
-"""What the gate lets pass: the limits of each check, with their defaults, and their names."""
+"""The limits of the gate's checks, with their defaults; both Hydra's schema and the value."""
 
 import math
 from collections.abc import Mapping
@@ -12,23 +12,23 @@ CHECKS = (
     "unscored", "unjudged", "score_drift", "quality", "latency_ratio", "scoring_ratio", "memory_ratio", "p50_ms",
     "p99_ms", "pairs_per_s", "rss_mb", "cuda_mb",
 )  # fmt: skip
-"""Every check by its name, as `Limits.skip` takes it (all but logits_finite); "quality" is one for each measure."""
+"""The names of all checks, for `Limits.skip` (all but logits_finite); "quality" stands for every measure."""
 
 STORED = {
     "max_tied_share": "scores_vary", "max_below_first_stage": "above_first_stage", "max_truncated_share": "truncated",
     "max_unknown_share": "unknown_tokens", "max_latency_ratio": "latency_ratio", "max_scoring_ratio": "scoring_ratio",
     "max_memory_ratio": "memory_ratio",
 }  # fmt: skip
-"""Limits that a baseline may bring along, and the checks that they are of: those that no comparison is needed for."""
+"""Limits that a baseline may contain -> the check of each; these checks look at the result alone."""
 
 NO_SHOWN_DROP = "no_shown_drop"
 REQUIREMENTS = (NO_SHOWN_DROP, "non_inferior")
 T = TypeVar("T")
 
 
-@dataclass  # not frozen: OmegaConf, whose schema it is too, would let nobody set a frozen one
+@dataclass  # not frozen: OmegaConf cannot override fields of a frozen schema
 class Limits:
-    """One field a limit; None switches a check off. Shares are in [0, 1]."""
+    """One limit per field; None switches a check off. Shares are in [0, 1]."""
 
     false_alarms: float = 0.05
     """Chance that any of the measures is called worse where none is: over all of them, corrected for their number."""
@@ -75,12 +75,16 @@ class Limits:
     max_cuda_mb: float | None = None
     """Peak GPU memory that torch allocated, in MiB."""
     skip: list[str] = field(default_factory=list)
-    """Names of checks that are not to fail the gate."""
+    """Names of checks that do not fail the gate."""
     worst: int = 5
     """How many of the queries that lost most are printed."""
 
     def check(self) -> None:
-        """Raise an EvalkitError for a limit that is negative, no number, or out of its range."""
+        """Check that every limit is in its range.
+
+        Raises:
+            EvalkitError: a limit is negative or not finite, or a name is unknown.
+        """
         for entry in fields(self):
             value = getattr(self, entry.name)
             numbers = value if isinstance(value, Mapping) else {"": value}
@@ -107,8 +111,8 @@ class Limits:
                 raise EvalkitError(f"gate.skip: there is no check {name!r}{nearest(name, CHECKS)}")
             if name == "logits_finite":
                 raise EvalkitError(
-                    "gate.skip: logits_finite cannot be let off, for NaN ranks nothing; use a wider precision such as "
-                    "fp32 or bf16, or a model whose weights are whole"
+                    "gate.skip: logits_finite cannot be skipped, because NaN gives no order; use a wider precision "
+                    "such as fp32 or bf16, or a model whose weights are whole"
                 )
 
     def of(self, limits: Mapping[str, T], measure: str) -> T:
@@ -121,7 +125,7 @@ def _no_limits() -> dict[str, float | None]:
 
 
 def _each(value: float, **others: float) -> dict[str, float]:
-    """Return a limit for each kind of measure; RR and Success jump where nDCG glides, so they get more room."""
+    """Return a limit for each kind of measure; RR and Success change in larger steps than nDCG and need larger ones."""
     return dict.fromkeys(_KINDS, value) | others
 
 

@@ -1,4 +1,4 @@
-"""The queries that lost most, with the passages whose moves cost it."""
+"""The queries that lost most, with the passages whose changed ranks caused it."""
 
 import math
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from evalkit.results.reading import Finished
 
 
 def losses(baseline: Baseline, now: Baseline, finished: Finished, worst: int) -> Iterator[Loss]:
-    """Yield the `worst` queries by the first measure, the largest loss first; only real ones."""
+    """Yield up to `worst` queries that lost in the first measure, the largest loss first."""
     measure = next(iter(baseline.reranked))
     before, after = baseline.reranked[measure], now.reranked[measure]
     lost = sorted((after[q] - before[q], q) for q in before if after[q] < before[q] - ROUNDING)
@@ -42,5 +42,5 @@ def _gain_lost(move: Move) -> float:
 
 
 def _discount(rank: int | None) -> float:
-    """Return nDCG's weight of a rank; a rank that is not known weighs nothing."""
+    """Return nDCG's discount of a rank, 1 / log2(rank + 1); 0 for a rank that is not known."""
     return 1 / math.log2(rank + 1) if rank else 0.0

@@ -1,4 +1,4 @@
-"""The limits that a slice needs for its own baseline to pass: found when it is written, read when it is judged by.
+"""Limits that a baseline needs to pass its own gate: found when it is written, applied when it is used.
 
 A check such as `truncated` looks at a result alone, so that a sound slice can fail it with nothing changed.
 """
@@ -19,7 +19,7 @@ from evalkit.types import Settings
 
 RATIOS = ("max_latency_ratio", "max_scoring_ratio", "max_memory_ratio")
 _ROOM = 2.0
-"""A new budget is so many times what was measured, as those of experiment=ci are."""
+"""Factor from the measured figure to a new limit, as in experiment=ci."""
 
 
 def failing(new: Baseline, finished: Finished, limits: Limits) -> tuple[Check, ...]:
@@ -30,7 +30,7 @@ def failing(new: Baseline, finished: Finished, limits: Limits) -> tuple[Check, .
     """
     has = figures(finished.result.cost)
     lacking = {name: None for name in RATIOS if STORED[name] not in has}
-    # What the model cannot read is held against the limit, not against itself.
+    # Unknown tokens are checked against the limit alone, not against the new baseline's own share.
     return judge(replace(new, unknown={}), finished, replace(limits, **lacking)).failed  # type: ignore[arg-type]
 
 

@@ -10,15 +10,15 @@ from evalkit.results.gate.verdict import Check, Outcome, Quality
 
 
 def qualities(baseline: Baseline, now: Baseline, limits: Limits) -> Iterator[Quality]:
-    """Yield each measure before and after, with what the change shows.
+    """Yield each measure before and after, with the outcome of its paired test.
 
-    *worse*: a drop is shown, at a chance of `limits.false_alarms` for any of the measures where none fell. That goes
-    first: a drop that is shown is one, also where it is within the tolerance. *not worse*: the lower bound of the
-    mean change is not below -tolerance. *undecided*: neither.
+    *worse*: a drop is significant at `limits.false_alarms`, corrected for the number of measures; this is checked
+    first, so that it also holds for a drop within the tolerance. *not worse*: the lower bound of the mean change is
+    not below -tolerance. *undecided*: neither.
     """
     found = evidence.changes(baseline.reranked, now.reranked)
     changed = max(1, int((found != 0).any(axis=0).sum()))
-    # Where nothing changed, the change itself says nothing of how uneven changes are: reranking does.
+    # Where nothing changed, the spread of changes is estimated from what reranking changes.
     like = {
         "reranking is": evidence.changes(baseline.first, baseline.reranked),
         "reranking is now": evidence.changes(now.first, now.reranked),
@@ -56,7 +56,7 @@ def qualities(baseline: Baseline, now: Baseline, limits: Limits) -> Iterator[Qua
 
 
 def judged(quality: Quality, limits: Limits, queries: int, measures: int) -> Check:
-    """Return whether the measure holds, and why."""
+    """Return the check of one measure: passed, failed or undecided, with the reason."""
     delta, tolerance = quality.delta, f"the tolerance {quality.tolerance:g}"
     low = "" if quality.low is None else f", with {100 * limits.confidence:g} % confidence at least {quality.low:+.4f}"
     figures = (
@@ -66,14 +66,14 @@ def judged(quality: Quality, limits: Limits, queries: int, measures: int) -> Che
     p = f"p {quality.p:.2g}" + (f" corrected for {measures} measures" if measures > 1 else "")
     if quality.outcome == "worse":
         accepted = quality.low is not None and round(quality.low, 6) >= -quality.tolerance
-        within = f", if one within {tolerance}; who wants it writes a new baseline" if accepted else ""
+        within = f", if one within {tolerance}; to accept it, write a new baseline" if accepted else ""
         return Check(quality.measure, "failed", f"fell {figures}: a drop is shown ({p}){within}")
     if quality.max_drop is not None and -round(delta.mean, 6) > quality.max_drop:
         return Check(
             quality.measure,
             "failed",
-            f"fell {figures}: more than the hard limit gate.max_drop {quality.max_drop:g}, which asks for no evidence "
-            f"(by evidence: {quality.outcome}, {p})",
+            f"fell {figures}: more than the hard limit gate.max_drop {quality.max_drop:g}, which applies without a "
+            f"test (by the test: {quality.outcome}, {p})",
         )
     if quality.outcome == "not worse":
         shown = f"not worse, for a drop of more than {tolerance} is ruled out" if quality.low else "no query changed"

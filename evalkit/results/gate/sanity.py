@@ -1,4 +1,4 @@
-"""Checks that need no statistics: the reranker acts, its scores are whole, and the first stage is what it was."""
+"""Checks without statistics: the reranker has an effect, its scores are sound, and the first stage is unchanged."""
 
 from collections.abc import Iterator
 from itertools import combinations
@@ -9,7 +9,7 @@ from evalkit.results.gate.verdict import ROUNDING, Check
 
 
 def first_stage(baseline: Baseline, now: Baseline, limits: Limits) -> Check:
-    """Return whether the first stage still finds what it found: a reranker cannot be blamed for what is not there."""
+    """Return whether the first stage's recall is as before: a reranker cannot rank what was not retrieved."""
     recalls = [measure for measure in now.first if measure.startswith(("R@", "R("))]
     if recalls:
         name = max(recalls, key=lambda measure: int(measure.split("@")[1]))
@@ -34,7 +34,7 @@ def first_stage(baseline: Baseline, now: Baseline, limits: Limits) -> Check:
 
 
 def scores(baseline: Baseline, now: Baseline, limits: Limits) -> Iterator[Check]:
-    """Yield what is wrong with scores whatever they do to the measures, each with its own message."""
+    """Yield the checks of scores that do not depend on the measures."""
     counts, pairs = now.scoring, max(now.scoring.pairs, 1)
     constant = counts.queries_with_constant_score - baseline.scoring.queries_with_constant_score
     if constant > 0:
@@ -42,7 +42,7 @@ def scores(baseline: Baseline, now: Baseline, limits: Limits) -> Iterator[Check]
             "scores_vary",
             "failed",
             f"{constant} more queries than in the baseline have the same score for all of their passages: the "
-            "reranker tells nothing apart there",
+            "reranker does not distinguish them",
         )
     else:
         yield _share(
@@ -126,8 +126,8 @@ def _unknown(baseline: Baseline, now: Baseline, limits: Limits) -> Check:
         return Check(
             name,
             "failed",
-            f"{message}: more than max_unknown_share {limit:g} in the {sides}, of which it cannot read so much; take a "
-            "model whose tokenizer knows the language",
+            f"{message}: more than max_unknown_share {limit:g} in the {sides}, which it cannot read; use a model "
+            "whose tokenizer covers the language",
         )
     return Check(name, "passed", message)
 
@@ -172,10 +172,10 @@ def drift(baseline: Baseline, now: Baseline, limits: Limits) -> Check:
             "score_drift",
             "failed",
             f"scores drifted though the ranking did not: {message}; more than max_score_drift "
-            f"{limits.max_score_drift:g}, and whoever cuts at a threshold will notice",
+            f"{limits.max_score_drift:g}, which changes what a score threshold selects",
         )
     return Check("score_drift", "passed", message)
 
 
 _SAME_RANKING = 0.98
-"""Share of pairs of stored passages in the stored order, from which on one speaks of the same ranking."""
+"""Share of pairs of stored passages in the stored order from which rankings count as the same."""

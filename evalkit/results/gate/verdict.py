@@ -1,4 +1,4 @@
-"""What the gate says, as values: checks, measures before and after, and the queries that lost."""
+"""The gate's verdict: checks, measures before and after, and the queries that lost most."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -11,18 +11,21 @@ Outcome = Literal["worse", "not worse", "undecided"]
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was looked at."""
+    """The outcome of one check."""
 
     name: str
     state: Literal["passed", "failed", "undecided", "skipped", "no limit"]
     message: str
     value: float | None = None
-    """The figure that a budget is about; None for other checks."""
+    """The figure that a limit of time or memory applies to; None for other checks."""
 
 
 @dataclass(frozen=True)
 class Move:
-    """A passage that moved; None for a rank before that the baseline does not keep, and after for none at all."""
+    """A passage whose rank changed.
+
+    `rank_before` is None below the ranks that the baseline stores, `rank_after` for a passage that is not ranked.
+    """
 
     doc_id: str
     text: str
@@ -68,18 +71,18 @@ class Quality:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the gate says."""
+    """The outcome of the gate."""
 
     system: str
     changed: tuple[str, ...]
-    """What is another system than the baseline's, setting by setting."""
+    """The settings in which the system differs from the baseline's, one line each."""
     queries: int
     qualities: tuple[Quality, ...]
     checks: tuple[Check, ...]
     losses: tuple[Loss, ...]
     """By the first measure, the largest loss first."""
     kept: int
-    """How many ranks of each query the baseline knows."""
+    """Ranks of each query that the baseline stores."""
     confidence: float
     power: float
     false_alarms: float
@@ -93,7 +96,7 @@ class Verdict:
 
     @property
     def undecided(self) -> tuple[Check, ...]:
-        """The checks that passed for want of evidence either way."""
+        """The checks without enough evidence either way; they do not fail the gate."""
         return tuple(check for check in self.checks if check.state == "undecided")
 
     @property

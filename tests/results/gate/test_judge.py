@@ -127,7 +127,7 @@ def test_a_rise_is_never_called_a_fall() -> None:
 def test_a_drop_that_is_shown_fails_even_within_the_tolerance_and_the_message_says_so() -> None:
     judged = verdict(result(reranked=(0.49,) * 10), result(reranked=(0.5,) * 10))
     assert outcome(judged) == "worse"
-    assert message(judged, "nDCG@10").endswith(", if one within the tolerance 0.02; who wants it writes a new baseline")
+    assert message(judged, "nDCG@10").endswith(", if one within the tolerance 0.02; to accept it, write a new baseline")
 
 
 def test_identical_runs_are_not_worse_on_any_number_of_queries() -> None:
@@ -207,7 +207,7 @@ def test_a_hard_limit_fails_the_mean_whatever_the_evidence_and_says_that_it_is_o
     assert state(verdict(down, max_drop={"nDCG": 0.01, "R": None}), "nDCG@10") == "passed"
     judged = verdict(down, max_drop={"nDCG": 0.009, "R": None})
     assert message(judged, "nDCG@10").endswith(
-        ": more than the hard limit gate.max_drop 0.009, which asks for no evidence (by evidence: not worse, p 0.062 "
+        ": more than the hard limit gate.max_drop 0.009, which applies without a test (by the test: not worse, p 0.062 "
         "corrected for 2 measures)"
     )
     assert not judged.holds
@@ -358,10 +358,10 @@ def test_a_model_that_cannot_read_the_language_fails_and_the_side_and_the_share_
     assert [check.name for check in judged.failed] == ["unknown_tokens"]
     assert message(judged, "unknown_tokens") == (
         "the model's vocabulary lacks 2.0% of the query tokens (2.0% in the baseline) and 31.4% of the passage tokens "
-        "(0.0% in the baseline): more than max_unknown_share 0.1 in the passages, of which it cannot read so much; "
-        "take a model whose tokenizer knows the language"
+        "(0.0% in the baseline): more than max_unknown_share 0.1 in the passages, which it cannot read; "
+        "use a model whose tokenizer covers the language"
     )
-    assert "in the queries and passages, of" in message(verdict(unknown(0.2, 0.3)), "unknown_tokens")
+    assert "in the queries and passages, which" in message(verdict(unknown(0.2, 0.3)), "unknown_tokens")
     assert verdict(unknown(0.9, 0.9), unknown(0.0, 0.0), skip=["unknown_tokens"]).holds
 
 

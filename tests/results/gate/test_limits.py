@@ -15,7 +15,9 @@ def test_the_defaults_and_limits_of_none_make_sense_and_any_check_may_be_skipped
     some = [name for name in CHECKS if name != "logits_finite"]
     none: dict[str, Any] = {name: None for name in NUMBERS if name.startswith(("max", "min"))}
     Limits(**none, skip=some).check()
-    with pytest.raises(EvalkitError, match=r"gate\.skip: logits_finite cannot be let off, for NaN ranks nothing; use "):
+    with pytest.raises(
+        EvalkitError, match=r"gate\.skip: logits_finite cannot be skipped, because NaN gives no order; use "
+    ):
         Limits(skip=["logits_finite"]).check()
     with pytest.raises(EvalkitError, match=r"gate\.skip: there is no check 'score_drfit'; did you mean score_drift"):
         Limits(skip=["quality", "score_drfit"]).check()

@@ -219,7 +219,7 @@ def test_the_terminal_names_what_failed_and_says_last_whether_the_gate_holds(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     lines = shown(FAILING, capsys)
-    assert "not the baseline's reranker model: good -> worse|<b>" in lines
+    assert "differs from the baseline: reranker model: good -> worse|<b>" in lines
     assert "bm25 + cross_encoder, against ci.json" in "\n".join(lines)
     assert {"passed: first_stage, RR@10", "no limit: unjudged, p50_ms 12.3"} <= set(lines)
     told = [
