@@ -126,8 +126,8 @@ def test_scores_from_a_store_and_halved_budgets_are_told() -> None:
     }
     _, note = told(found)["Throughput"]
     assert "Of a timed pass of its own over a sample: 256 pairs" in note
-    assert "4,000 of 4,300 scores came from a store; no time here has any of them." in note
-    assert "3 pairs had both texts of another one, and took its score." in note
+    assert "4,000 of 4,300 scores came from a store and are in none of these times." in note
+    assert "3 pairs repeated the texts of another pair and took its score." in note
     assert "65,536 tokens did not fit" in note
     assert "peaks to the end of scoring may be lower than without one" in told(found)["Memory"][1]
     assert "4,300 pairs at 2,150 pairs/s (4,000 known from a store, none of them timed)" in line(found)
@@ -184,10 +184,10 @@ def test_the_grid_has_a_row_a_depth_and_a_column_a_length_with_the_spread_and_th
 
 def test_the_prediction_of_memory_stands_beside_what_was_allocated() -> None:
     rows, note = told(FULL)["Memory"]
-    assert rows["apart: GPU allocated, peak"] == ["1,640", "1,600", "1.02"]  # 1640 / 1600 = 1.025
+    assert rows["memory pass: GPU allocated, peak"] == ["1,640", "1,600", "1.02"]  # 1640 / 1600 = 1.025
     assert rows["weights of the model"] == ["1,083", "", ""]
     assert rows["process, peak to the end of scoring"] == ["1,200", "", ""]
-    assert "Apart: a pass of its own over 40 pairs of the longest (20,000 tokens)" in note
+    assert "Memory pass: a separate pass over the longest 40 pairs (20,000 tokens)" in note
 
 
 def test_on_a_cpu_the_prediction_is_told_and_held_against_nothing() -> None:
@@ -253,7 +253,7 @@ def test_one_line_answers_whether_it_is_worth_it() -> None:
 def test_memory_that_was_not_measured_in_a_pass_of_its_own_is_said_to_be_so() -> None:
     rows, note = told(changed(memory__own_pass=None))["Memory"]
     assert "not measured in a pass of its own" in note
-    assert not [name for name in rows if name.startswith("apart")]
+    assert not [name for name in rows if name.startswith("memory pass")]
 
 
 def test_where_nothing_was_computed_there_is_no_cost() -> None:

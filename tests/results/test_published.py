@@ -8,8 +8,7 @@ from omegaconf import OmegaConf
 
 from evalkit.cli.config import conf_dir
 from evalkit.errors import EvalkitError
-from evalkit.results.published import compare_published
-from evalkit.results.published import check
+from evalkit.results.published import check, compare_published
 from evalkit.results.schema import Reference
 from tests.conftest import compose
 from tests.helpers.plain_results import complete

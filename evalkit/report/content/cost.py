@@ -1,13 +1,13 @@
-"""What a trial cost, as tables and sentences for the Markdown and the HTML report.
+"""Tables and sentences on the cost of a trial, shared by Markdown and HTML.
 
-None is a figure that was not measured; it is never shown as 0.
+A figure that is None was not measured; it is never shown as 0.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from evalkit.report.content.numbers import amount
+from evalkit.report.content.numbers import amount, counted
 from evalkit.results.schema import RerankerFacts, Result, ScoringFacts
 from evalkit.types import Calibration, Cost, Interval, Latency, LatencyGrid, Memory, MemoryPass, Throughput
 
@@ -27,7 +27,7 @@ class Part:
 
 
 def parts(result: Result) -> list[Part]:
-    """Return what the cost of a trial has to tell, in the order of a decision; nothing where nothing was computed."""
+    """Return the tables and notes on a trial's cost, the most important first; empty where nothing was computed."""
     cost = result.cost
     if not cost:
         return []
@@ -47,7 +47,7 @@ def parts(result: Result) -> list[Part]:
 def ends(interval: Interval, count: int) -> str:
     """Return an interval in words; an end that is None cannot be determined from so few samples."""
     low, high = interval
-    unknown = f"not determinable from {_many(count, 'sample')}"
+    unknown = f"not determinable from {counted(count, 'sample')}"
     if low is not None and high is not None:
         return f"{amount(low)} to {amount(high)}"
     if low is not None:
@@ -70,9 +70,9 @@ def _throughput(cost: Cost, scoring: ScoringFacts) -> Part:
     elif padding is not None:  # a result of an older version
         rows.append(("padding, share of the tokens that were computed", f"{padding:.1%}"))
     if known := scoring.get("pairs_from_store"):
-        notes.append(f"{known:,} of {_many(cost.pairs, 'score')} came from a store; no time here has any of them.")
+        notes.append(f"{known:,} of {counted(cost.pairs, 'score')} came from a store and are in none of these times.")
     if repeated := scoring.get("pairs_repeated"):
-        notes.append(f"{_many(repeated, 'pair')} had both texts of another one, and took its score.")
+        notes.append(f"{counted(repeated, 'pair')} repeated the texts of another pair and took its score.")
     notes += [str(sentence) for sentence in scoring.get("budget_halvings") or ()]
     return Part("Throughput", ("", "value"), tuple(rows), tuple(notes))
 
@@ -94,9 +94,9 @@ def _of_throughput(found: Throughput) -> tuple[list[tuple[str, str]], str]:
     ]
     of = "the scoring of all pairs" if found.source == "scoring" else "a timed pass of its own over a sample"
     note = (
-        f"Of {of}: {_many(found.pairs, 'pair')}{_tokens(found, ', ')}, {_s(found.wall_s)}. MFU is the "
+        f"Of {of}: {counted(found.pairs, 'pair')}{_tokens(found, ', ')}, {_s(found.wall_s)}. MFU is the "
         "rate of the useful tokens' FLOPs over that of a matrix product at the same precision; every layer counts "
-        "whole, also where the engine spares itself some of the last one, so that MFU may exceed 100 %"
+        "in full, even where the engine skips part of the last one, so that MFU may exceed 100 %"
         + ("." if matrix is not None else ", which protocol=standard measures.")
     )
     return rows, note
@@ -118,9 +118,9 @@ def _latency(found: Latency) -> Part:
             ("p99", found.p99_ms, found.p99_ci95_ms),
         )
     ]
-    note = f"One query with {amount(found.pairs_per_query)} passages, after warm-up: {_many(count, 'sample')}"
+    note = f"One query with {amount(found.pairs_per_query)} passages, after warm-up: {counted(count, 'sample')}"
     if found.queries is not None and found.duration_s is not None:
-        note += f" of {_many(found.queries, 'query', 'queries')}, {amount(found.duration_s)} s together"
+        note += f" of {counted(found.queries, 'query', 'queries')}, {amount(found.duration_s)} s together"
     note += ". A percentile is a sample (nearest rank)"
     note += ", and so are the ends of its interval." if any(row[2] for row in rows) else "."
     return _part(LATENCY, ("", "ms", "95 % interval, ms"), [row for row in rows if row[1]], [note])
@@ -146,19 +146,19 @@ def _spread(found: Latency | None) -> str:
 def _memory(memory: Memory, calibration: Calibration | None, scoring: ScoringFacts) -> Part:
     own = memory.own_pass
     predicted, peak = (own.predicted_peak_mb, own.cuda_allocated_peak_mb) if own else (None, None)
-    apart = [(words, _mb(getattr(own, field, None)), "", "") for field, words in _OWN_PASS]
+    own_pass = [(words, _mb(getattr(own, field, None)), "", "") for field, words in _OWN_PASS]
     if predicted is not None and peak is not None:
         at = [key for key, _ in _OWN_PASS].index("cuda_allocated_peak_mb")
-        apart[at] = (apart[at][0], _mb(peak), _mb(predicted), f"{peak / predicted:.2f}")
+        own_pass[at] = (own_pass[at][0], _mb(peak), _mb(predicted), f"{peak / predicted:.2f}")
     rows = [
         *((words, _mb(getattr(memory, field)), "", "") for field, words in _MEMORY),
-        *apart,
+        *own_pass,
         *((words, _mb(getattr(calibration, field, None)), "", "") for field, words in _CALIBRATION),
     ]
     if own:
         notes = [
-            f"Apart: a pass of its own over {_many(own.pairs, 'pair')} of the longest{_tokens(own, ' (', ')')}, "
-            "every peak forgotten before."
+            f"Memory pass: a separate pass over the longest {counted(own.pairs, 'pair')}{_tokens(own, ' (', ')')}, "
+            "with all peaks reset before it."
         ]
     else:
         notes = ["Memory was not measured in a pass of its own (protocol=standard does)."]
@@ -167,7 +167,7 @@ def _memory(memory: Memory, calibration: Calibration | None, scoring: ScoringFac
     if predicted is not None and peak is None:
         notes.append(
             f"Weights and activations of a batch should take {_mb(predicted)} MiB by arithmetic. That is for GPU "
-            "memory: a resident set holds libraries and texts besides."
+            "memory: a resident set also contains libraries and texts."
         )
     columns = ("MiB", "measured", "predicted", "measured / predicted")
     return _part("Memory", columns, [row for row in rows if row[1]], notes)
@@ -181,8 +181,11 @@ def _phases(cost: Cost) -> Part:
         ("warm-up, the first forward with it", _s(cost.warmup_s)),
         ("steady state: one query, p50", f"{amount(latency.p50_ms)} ms" if latency else NOT_MEASURED),
         ("scoring all pairs", _s(cost.scoring_s)),
-        ("of it the tokenizer, beside the model", _s(cost.tokenize_s) if cost.tokenize_s else NOT_MEASURED),
-        ("of it the model", _s(cost.forward_s) if cost.forward_s else NOT_MEASURED),
+        (
+            "of which the tokenizer, in parallel with the model",
+            _s(cost.tokenize_s) if cost.tokenize_s else NOT_MEASURED,
+        ),
+        ("of which the model", _s(cost.forward_s) if cost.forward_s else NOT_MEASURED),
         ("first stage: indexing and searching", _s(cost.first_stage_s)),
         *([("calibration workload, median", f"{amount(calibration.p50_ms)} ms")] if calibration else []),
     ]
@@ -256,10 +259,6 @@ def _part(title: str, columns: Row, rows: Sequence[Row], notes: Iterable[str]) -
     return Part(title, tuple(columns[n] for n in kept), cells, tuple(notes))
 
 
-def _many(count: int, one: str, several: str = "") -> str:
-    return f"{count:,} {one if count == 1 else several or one + 's'}"
-
-
 def _n(value: float | None) -> str:
     return "" if value is None else amount(value)
 
@@ -306,14 +305,14 @@ _MEMORY = (
     ("cuda_reserved_peak_mb", "GPU reserved, peak to the end of scoring"),
 )
 _OWN_PASS = (
-    ("rss_before_mb", "apart: process, before"),
-    ("rss_peak_mb", "apart: process, peak"),
-    ("rss_after_mb", "apart: process, after"),
-    ("cuda_allocated_before_mb", "apart: GPU allocated, before"),
-    ("cuda_allocated_peak_mb", "apart: GPU allocated, peak"),
-    ("cuda_reserved_peak_mb", "apart: GPU reserved, peak"),
-    ("cuda_process_mb", "apart: GPU memory of this process (NVML)"),
-    ("cuda_device_mb", "apart: GPU memory of all processes"),
+    ("rss_before_mb", "memory pass: process, before"),
+    ("rss_peak_mb", "memory pass: process, peak"),
+    ("rss_after_mb", "memory pass: process, after"),
+    ("cuda_allocated_before_mb", "memory pass: GPU allocated, before"),
+    ("cuda_allocated_peak_mb", "memory pass: GPU allocated, peak"),
+    ("cuda_reserved_peak_mb", "memory pass: GPU reserved, peak"),
+    ("cuda_process_mb", "memory pass: GPU memory of this process (NVML)"),
+    ("cuda_device_mb", "memory pass: GPU memory of all processes"),
     ("cuda_device_total_mb", "GPU memory in all"),
 )
 _CALIBRATION = (
