@@ -1,6 +1,6 @@
 """A plain value, as JSON gives it, becomes the dataclass that defines it, or a sentence about the first misfit."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, AllowInfNan, Field, Strict, TypeAdapter, ValidationError
@@ -45,11 +45,7 @@ def typed(adapter: TypeAdapter[T], value: object) -> T:
     Raises:
         ValueError: what does not fit, as ``path.of.field is this, and has to be that``.
     """
-    try:
-        return adapter.validate_python(value)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-    raise ValueError(_sentence(first))
+    return _checked(lambda: adapter.validate_python(value))
 
 
 def typed_json(adapter: TypeAdapter[T], text: str) -> T:
@@ -62,8 +58,12 @@ def typed_json(adapter: TypeAdapter[T], text: str) -> T:
     Raises:
         ValueError: what does not fit, as ``path.of.field is this, and has to be that``.
     """
+    return _checked(lambda: adapter.validate_json(text, strict=True))
+
+
+def _checked(validate: Callable[[], T]) -> T:
     try:
-        return adapter.validate_json(text, strict=True)
+        return validate()
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
     raise ValueError(_sentence(first))

@@ -1,14 +1,14 @@
-"""Results made up for tests: whole ones as JSON holds them, which a test changes before they are read."""
+"""Results made up for tests: a test states what it is about, and required fields that it leaves out get a value."""
 
+import copy
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass, replace
-from types import NoneType, UnionType
-from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+from typing import Any
 
 from evalkit.results.reading import Finished, parse_finished
 from evalkit.results.result import to_plain
-from evalkit.results.schema import Result, Unfinished
+from evalkit.results.schema import Result
 
 Plain = dict[str, Any]
 
@@ -16,57 +16,68 @@ COUNTS = ("pairs", "pairs_unscored", "truncated_pairs", "tied_pairs", "queries_w
           "queries_reordered", "queries_without_hits")  # fmt: skip
 
 
+_HEX = "hex of "
+_INTERVAL = [None, None]
+_LATENCY = {
+    "samples_ms": [1.0], **dict.fromkeys(("p50_ms", "p90_ms", "p95_ms", "p99_ms"), 1.0),
+    **dict.fromkeys(("p50_ci95_ms", "p90_ci95_ms", "p95_ci95_ms", "p99_ci95_ms"), _INTERVAL), "pairs_per_query": 10.0,
+    "queries": 1, "repetitions": 1, "duration_s": 0.001,
+}  # fmt: skip
+_COST = {
+    "first_stage_s": 1.0, "load_s": 1.0, "first_forward_ms": None, "warmup_s": 1.0, "pairs": 10, "computed_pairs": 10,
+    "scoring_s": 1.0, "pairs_per_s": 10.0, "tokenize_s": 1.0, "forward_s": 1.0, "latency": None, "latency_grid": None,
+    "estimate": None,
+    "throughput": {
+        "source": "scoring", "devices": 1, "pairs": 10, "tokens": 100, "padding_share": 0.5, "wall_s": 1.0,
+        "tokenize_s": 1.0, "forward_s": 1.0, "end_to_end_pairs_per_s": 10.0, "tokens_per_s": 100.0,
+        **dict.fromkeys(("model_pairs_per_s", "tokenize_pairs_per_s", "flops", "model_flops_per_s",
+                         "matrix_flops_per_s", "model_mfu", "end_to_end_mfu")),
+    },
+    "memory": dict.fromkeys(("rss_before_load_mb", "rss_after_load_mb", "rss_peak_mb")),
+    "energy": dict.fromkeys(("joules", "duration_s", "mean_power_w", "joules_per_1000_pairs")),
+}  # fmt: skip
+_TEST = {"bca95": _INTERVAL, **dict.fromkeys(
+    ("t_p", "wilcoxon_p", "randomization_p", "holm_p", "bh_p", "effect_size", "detectable"))}  # fmt: skip
+_RESULT = {
+    "schema_version": 1, "status": "finished", "name": "tiny", "warnings": [],
+    "effective": {
+        "slice": {"name": "tiny", "lang": "en", "fingerprint": "f", "relevance_level": 1, "queries": 1, "docs": 1,
+                  "fingerprints": {}},
+        "first_stage": {"name": "bm25"}, "reranker": {"name": "bge"}, "depth": 10, "scoring": {"pairs_unscored": 0},
+    },
+    "effectiveness": {
+        "first_stage": {"mean": {}}, "reranked": {"mean": {}}, "ceiling": {"mean": {}},
+        "unjudged_at_10": {"first_stage": 0.0, "reranked": 0.0},
+    },
+}  # fmt: skip
+
+
 def plain_cost(**parts: Any) -> Plain:
-    """A cost as result.json holds it; `parts` replace or extend whole parts, mappings key by key."""
-    throughput = {
-        "source": "scoring", "devices": 1, "pairs": 100, "tokens": 1000, "padding_share": 0.0, "wall_s": 2.0,
-        "tokenize_s": 0.1, "forward_s": 1.8, "end_to_end_pairs_per_s": 50.0, "model_pairs_per_s": None,
-        "tokenize_pairs_per_s": None, "tokens_per_s": 500.0, "flops": None, "model_flops_per_s": None,
-        "matrix_flops_per_s": None, "model_mfu": None, "end_to_end_mfu": None,
-    }  # fmt: skip
-    latency: Plain = {f"p{percent}_ms": 300.0 for percent in (50, 90, 95, 99)}
-    latency |= {f"p{percent}_ci95_ms": [None, None] for percent in (50, 90, 95, 99)}
-    latency |= {"samples_ms": [300.0], "pairs_per_query": 10.0, "queries": 1, "repetitions": 1, "duration_s": 0.3}
-    whole: Plain = {
-        "first_stage_s": 0.1, "load_s": 1.0, "first_forward_ms": None, "warmup_s": 0.0, "pairs": 100,
-        "computed_pairs": 100, "scoring_s": 2.0, "pairs_per_s": 50.0, "tokenize_s": 0.1, "forward_s": 1.8,
-        "throughput": throughput, "latency": latency, "latency_grid": None,
-        "memory": {"rss_before_load_mb": 200.0, "rss_after_load_mb": 400.0, "rss_peak_mb": 700.0,
-                   "cuda_allocated_peak_mb": None, "cuda_reserved_peak_mb": None, "weights_mb": 300.0,
-                   "own_pass": None},
-        "energy": {"joules": None, "duration_s": None, "mean_power_w": None, "joules_per_1000_pairs": None,
-                   "why": "no GPU"},
-        "estimate": None, "calibration": None,
-    }  # fmt: skip
-    return merged(whole, parts)
+    """A cost as result.json holds it, timed on a CPU; `parts` replace or extend it, mappings key by key."""
+    memory = {"rss_peak_mb": 700.0, "cuda_allocated_peak_mb": None, "weights_mb": 300.0, "own_pass": None}
+    return merged(
+        _COST, merged({"pairs_per_s": 50.0, "latency": _LATENCY, "memory": memory, "calibration": None}, parts)
+    )
 
 
 def plain_result(**parts: Any) -> Plain:
     """A finished result of four queries, nDCG@10 and R@100; `parts` replace or extend it, mappings key by key."""
     values = {measure: {f"q{i}": value for i in range(4)} for measure, value in (("nDCG@10", 0.5), ("R@100", 0.9))}
-    means = {"nDCG@10": 0.9, "R@100": 0.9}
-    whole: Plain = {
-        "schema_version": 1, "status": "finished", "name": "tiny", "asked": {},
+    sides = {side: {"mean": {"nDCG@10": 0.9, "R@100": 0.9}} for side in ("first_stage", "reranked", "ceiling")}
+    whole = {
+        "asked": {}, "provenance": {}, "cost": None,
         "effective": {
-            "slice": {"name": "s", "lang": "en", "queries": 4, "docs": 10, "relevance_level": 1, "fingerprint": "0",
-                      "fingerprints": {"queries": "1", "docs": "2", "judgments": "3"}},
-            "first_stage": {"name": "bm25"}, "reranker": {"name": "small", "max_length": 128}, "depth": 10,
-            "scoring": dict.fromkeys(COUNTS, 0),
+            "slice": {"name": "s", "fingerprints": {"queries": "1", "docs": "2", "judgments": "3"}},
+            "reranker": {"name": "small", "max_length": 128}, "scoring": dict.fromkeys(COUNTS, 0),
         },
-        "provenance": {},
-        "effectiveness": {
-            "first_stage": {"mean": dict(means)}, "reranked": {"mean": dict(means)}, "ceiling": {"mean": dict(means)},
-            "unjudged_at_10": {"first_stage": 0.0, "reranked": 0.0},
-            "per_query": {"first_stage": values, "reranked": values},
-        },
-        "cost": None, "warnings": [],
+        "effectiveness": sides | {"per_query": {"first_stage": values, "reranked": values}},
     }  # fmt: skip
-    return merged(whole, parts)
+    return merged(merged(_RESULT, whole), parts)
 
 
 def merged(whole: Mapping[str, Any], parts: Mapping[str, Any]) -> Plain:
     """Return a copy of `whole` with `parts`; a mapping in both is merged."""
-    found: Plain = json.loads(json.dumps(whole))
+    found: Plain = copy.deepcopy(dict(whole))
     for key, part in parts.items():
         both = isinstance(part, Mapping) and isinstance(found.get(key), Mapping)
         found[key] = merged(found[key], part) if both else part
@@ -80,82 +91,56 @@ def edited(finished: Finished, edit: Callable[[Plain], object]) -> Finished:
     return replace(finished, result=parse_finished(plain))
 
 
-def unchecked(plain: Mapping[str, Any]) -> Any:
-    """Return a result, or an unfinished one, with these fields and no check of them: texts may be hostile.
-
-    What is lacking is filled in, so that a test can name only what it is about.
-    """
-    found = {key: value for key, value in plain.items() if not (key in ("analysis", "references") and value is None)}
-    if found.get("status") in ("failed", "partial") and "effectiveness" not in found:
-        return structured(Unfinished, {"schema_version": 1, "error": "", "error_kind": "", **found})
-    base = plain_result()
-    whole = {key: base[key] for key in ("schema_version", "status", "name", "warnings")} | found
-    effective = {**base["effective"], **found.get("effective", {})}
-    for part in ("slice", "first_stage", "reranker", "scoring"):
-        name = {"name": base["effective"][part]["name"]} if part in ("first_stage", "reranker") else {}
-        effective[part] = {**(base["effective"][part] if part == "slice" else name), **effective[part]}
-    effect = {**base["effectiveness"], **found.get("effectiveness", {})}
-    untested = dict.fromkeys(("t_p", "wilcoxon_p", "randomization_p", "holm_p", "bh_p", "effect_size", "detectable"))
-    effect["tests"] = {
-        name: {"bca95": [None, None], **untested, **test} for name, test in effect.get("tests", {}).items()
-    }
-    cost = found.get("cost")
-    more = {"effective": effective, "effectiveness": effect, "cost": cost and merged_cost(cost)}
-    return structured(Result, whole | more)
-
-
-def taking_plain(module: Any) -> Any:
-    """Return a module whose functions take results as JSON holds them, alone or in a list."""
-    return _TakingPlain(module)
-
-
-class _TakingPlain:
-    def __init__(self, module: Any) -> None:
-        self._module = module
-
-    def __getattr__(self, name: str) -> Any:
-        found = getattr(self._module, name)
-        if not callable(found) or isinstance(found, type):
-            return found
-        return lambda *given, **named: found(*map(_read, given), **named)
-
-
-def _read(given: Any) -> Any:
-    if isinstance(given, list):
-        return [_read(one) for one in given]
-    is_result = isinstance(given, dict) and given.keys() & {"effective", "effectiveness", "status", "asked"}
-    return unchecked(given) if is_result else given
-
-
-def merged_cost(cost: Mapping[str, Any]) -> Plain:
-    """Return a cost with what it lacks; parts that it has as None stay None."""
-    found: Plain = {**plain_cost(), **cost}
-    latency = plain_cost()["latency"]
-    for part in ("throughput", "latency", "memory", "energy"):
-        if found[part] is not None:
-            found[part] = {**plain_cost()[part], **found[part]}
-    if grid := found["latency_grid"]:
-        cells = [{"tokens_per_pair": 1.0, **one, "latency": {**latency, **one["latency"]}} for one in grid["cells"]]
-        found["latency_grid"] = {**grid, "cells": cells}
+def complete(stated: Mapping[str, Any]) -> Result:
+    """Return the result whose result.json holds what is `stated`."""
+    plain = merged(_RESULT, stated)
+    if per_query := stated.get("effectiveness", {}).get("per_query"):
+        plain["effectiveness"]["per_query"] = dict(per_query)
+    effect, cost = plain["effectiveness"], plain.get("cost")
+    if not any(effect[side]["mean"] for side in ("first_stage", "reranked")):
+        for side in ("first_stage", "reranked", "ceiling"):
+            effect[side] = {"mean": {"nDCG@10": 0.5}}
+    if "per_query" not in effect:
+        effect["per_query"] = {
+            side: {name: {"q1": value} for name, value in effect[side]["mean"].items()}
+            for side in ("first_stage", "reranked")
+        }
+    if "tests" in effect:
+        effect["tests"] = {name: merged(_TEST, test) for name, test in effect["tests"].items()}
+    if cost is not None:
+        plain["cost"] = cost = merged(_COST, cost)
+        if cost["latency"] is not None:
+            cost["latency"] = merged(_LATENCY, cost["latency"])
+        if cost["latency_grid"] is not None:
+            cells = cost["latency_grid"]["cells"]
+            cost["latency_grid"] = cost["latency_grid"] | {"cells": [_cell(cell) for cell in cells]}
+    found: Result = _mapped(parse_finished(_mapped(plain, _as_line)), _as_stated)
     return found
 
 
-def structured(hint: Any, value: Any) -> Any:
-    """Return a plain value as the dataclasses that a type hint names, unchecked."""
-    origin, arguments = get_origin(hint), get_args(hint)
-    if value is None:
-        return None
-    if origin is Annotated:
-        return structured(arguments[0], value)
-    if origin in (Union, UnionType):
-        return structured(next(one for one in arguments if one is not NoneType), value)
-    if is_dataclass(hint):
-        hints = get_type_hints(hint)
-        names = {field.name for field in fields(hint)}
-        made: Any = hint
-        return made(**{name: structured(hints[name], value[name]) for name in value if name in names})
-    if isinstance(origin, type) and issubclass(origin, Mapping) and isinstance(value, Mapping):
-        return {key: structured(arguments[1], one) for key, one in value.items()}
-    if isinstance(origin, type) and issubclass(origin, Sequence) and isinstance(value, list | tuple):
-        return tuple(structured(arguments[0], one) for one in value)
+def _as_line(text: str) -> str:
+    """Return a text that a file may have in place of one that it may not: of several lines, or no Unicode."""
+    return text if text.isprintable() else _HEX + text.encode("utf-8", "surrogatepass").hex()
+
+
+def _as_stated(text: str) -> str:
+    code = text.removeprefix(_HEX)
+    return text if code == text else bytes.fromhex(code).decode("utf-8", "surrogatepass")
+
+
+def _mapped(value: Any, change: Callable[[str], str]) -> Any:
+    """Return `value` with each text changed."""
+    if isinstance(value, str):
+        return change(value)
+    if isinstance(value, Mapping):
+        return {_mapped(key, change): _mapped(item, change) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_mapped(item, change) for item in value)
+    if is_dataclass(value) and not isinstance(value, type):
+        return replace(value, **{field.name: _mapped(getattr(value, field.name), change) for field in fields(value)})
     return value
+
+
+def _cell(stated: Mapping[str, Any]) -> dict[str, Any]:
+    cell = {"tokens_per_pair": 64.0, **stated}
+    return cell | {"latency": merged(_LATENCY, cell["latency"])}

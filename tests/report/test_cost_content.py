@@ -15,7 +15,7 @@ from evalkit.results import summary
 from evalkit.results.comparison_schema import CostFigures
 from tests.helpers import comparisons
 from tests.helpers.comparisons import agreement, cost, paired, system
-from tests.helpers.plain_results import complete
+from tests.helpers.results import complete
 
 TIMES = [10.0, 12.0, 14.0, 20.0]
 LATENCY = {

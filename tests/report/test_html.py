@@ -18,7 +18,7 @@ from evalkit.report.html import pages
 from evalkit.report.html.markup import Markup, tag
 from evalkit.results.comparison_schema import ComparedSlice, Comparison, Matrix
 from tests.helpers.comparisons import agreement, comparison, cost, paired, system
-from tests.helpers.plain_results import complete
+from tests.helpers.results import complete
 
 NAMES = ("nDCG@10", "RR@10")
 VOID = {"meta", "link", "br", "img", "input"}

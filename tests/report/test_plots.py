@@ -22,7 +22,7 @@ from evalkit.report.plots import canvas
 from evalkit.results.comparison_schema import ComparedSystem, Comparison, QueryTime
 from tests.helpers import comparisons
 from tests.helpers.comparisons import paired
-from tests.helpers.plain_results import complete
+from tests.helpers.results import complete
 
 LONG = "an-organisation-with-a-name/multilingual-reranker-large-v2.5_instruct at bf16 + hybrid_of_bm25_and_dense {}"
 MEASURES = ("nDCG@10", "RR@10")

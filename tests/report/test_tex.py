@@ -18,7 +18,7 @@ from evalkit.results.comparison_schema import ComparedSlice
 from evalkit.results.schema import Result
 from tests.conftest import REPOSITORY
 from tests.helpers.comparisons import comparison, paired, system
-from tests.helpers.plain_results import complete
+from tests.helpers.results import complete
 
 GOLDEN = REPOSITORY / "tests" / "golden"
 SPECIAL = "\\{}$&#%_~^"

@@ -11,7 +11,7 @@ from evalkit.errors import EvalkitError
 from evalkit.results.published import check, compare_published
 from evalkit.results.schema import Reference
 from tests.conftest import compose
-from tests.helpers.plain_results import complete
+from tests.helpers.results import complete
 
 BM25 = {"of": "bm25", "measure": "nDCG@10", "value": 0.5, "source": "Anserini", "note": "k1 0.9"}
 RERANKED = {"of": "bm25 + bge", "measure": "nDCG@10", "value": 0.75, "source": "a paper"}
