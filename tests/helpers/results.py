@@ -55,9 +55,9 @@ _RESULT = {
 def plain_cost(**parts: Any) -> Plain:
     """A cost as result.json holds it, timed on a CPU; `parts` replace or extend it, mappings key by key."""
     memory = {"rss_peak_mb": 700.0, "cuda_allocated_peak_mb": None, "weights_mb": 300.0, "own_pass": None}
-    return merged(
-        _COST, merged({"pairs_per_s": 50.0, "latency": _LATENCY, "memory": memory, "calibration": None}, parts)
-    )
+    latency = _LATENCY | {"samples_ms": [300.0]} | {f"p{percent}_ms": 300.0 for percent in (50, 90, 95, 99)}
+    measured = {"pairs_per_s": 50.0, "latency": latency, "memory": memory, "calibration": None}
+    return merged(_COST, merged(measured, parts))
 
 
 def plain_result(**parts: Any) -> Plain:

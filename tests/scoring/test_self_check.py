@@ -73,16 +73,6 @@ def with_tokenizer_of(folder: Path, config: Any, target: Path, **words: Any) -> 
 
 
 @pytest.fixture
-def bert(bert_folder: Any, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(bert_folder, tmp_path / "bert"))
-
-
-@pytest.fixture
-def xlmr(xlmr_folder: Any, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(xlmr_folder, tmp_path / "xlmr"))
-
-
-@pytest.fixture
 def make(bert_folder: Any, tmp_path: Path) -> Any:
     from transformers import CONFIG_MAPPING
 

@@ -1,7 +1,6 @@
 """Weights that a model does not use, and settings that its class does not support, are errors unless harmless."""
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +15,6 @@ from evalkit.scoring.loading.model_checks import is_packable_checkpoint
 from evalkit.scoring.loading.pretrained import load_classifier, load_encoder
 
 CPU = torch.device("cpu")
-
-
-@pytest.fixture
-def bert(bert_folder: Any, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(bert_folder, tmp_path / "bert"))
-
-
-@pytest.fixture
-def xlmr(xlmr_folder: Any, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(xlmr_folder, tmp_path / "xlmr"))
 
 
 def edit(path: Path, **changes: Any) -> None:

@@ -1,7 +1,6 @@
 """A model's ids are those of its tokenizer.json, and a class of transformers that gives others is detected."""
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -37,16 +36,6 @@ def edit(path: Path, **changes: Any) -> None:
 
 def scores(folder: Path) -> np.ndarray:
     return Scorer(load(folder), CPU, 64, "longest_first", 400).score(PAIRS).logits
-
-
-@pytest.fixture
-def xlmr(xlmr_folder: Any, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(xlmr_folder, tmp_path / "xlmr"))
-
-
-@pytest.fixture
-def bert(bert_folder: Any, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(bert_folder, tmp_path / "bert"))
 
 
 @pytest.mark.parametrize("folder", ["bert_folder", "xlmr_folder"])
