@@ -79,7 +79,7 @@ def test_a_reranker_that_says_nothing_of_itself_has_a_result_and_all_its_reports
         assert not re.search(r"\bat None\b|\bon None\b|>None<", text), name
     # It counts no tokens and tells no times of a model: that is not nothing.
     assert "| useful tokens/s, end to end | not measured |" in report
-    assert "| of it the model | not measured |" in report
+    assert "| of which the model | not measured |" in report
     assert " 0 tokens" not in report
 
 

@@ -1,7 +1,7 @@
 """The gate's verdict in words: the rows and sentences that terminal, Markdown, annotations and JUnit share."""
 
 from evalkit.report.content.numbers import grade, rank
-from evalkit.results.gate.verdict import Check, Loss, Move, Verdict
+from evalkit.results.gate.verdict import Check, Loss, Move, Verdict, figure
 
 COLUMNS = (
     "measure",
@@ -85,7 +85,7 @@ def alone(check: Check) -> str:
 def state_line(verdict: Verdict, state: str) -> str | None:
     """Return the names of the checks in a state, those of time and memory with their figure; None without any."""
     named = [
-        check.name if check.value is None else f"{check.name} {check.value:.3g}"
+        check.name if check.value is None else f"{check.name} {figure(check.value)}"
         for check in verdict.checks
         if check.state == state
     ]

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from evalkit.errors import EvalkitError
 from evalkit.results.gate.limits import Limits
-from evalkit.results.gate.verdict import Check
+from evalkit.results.gate.verdict import Check, figure
 from evalkit.types import Cost
 
 
@@ -34,7 +34,7 @@ def budgets(cost: Cost | None, limits: Limits) -> Iterator[Check]:
                     "run the trial with protocol=ci on the device that the limit is for, or remove the limit"
                 )
             continue
-        message = f"{_FIGURES[name]}: {value:.3g}"
+        message = f"{_FIGURES[name]}: {figure(value)}"
         if limit is None:
             yield Check(name, "no limit", f"{message} (gate.{setting} sets a limit)", value)
         elif value < limit if setting.startswith("min") else value > limit:

@@ -107,3 +107,8 @@ class Verdict:
 
 ROUNDING = 1e-6
 """Measures are kept to 6 decimals."""
+
+
+def figure(value: float) -> str:
+    """Return a budget's figure to three digits; from 1,000 on as a whole number, which ``.3g`` gives an exponent."""
+    return f"{value:.0f}" if abs(value) >= 999.5 else f"{value:.3g}"

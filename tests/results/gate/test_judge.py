@@ -11,6 +11,7 @@ from evalkit.results.gate.baseline import Baseline
 from evalkit.results.gate.budgets import figures
 from evalkit.results.gate.judge import judge, refuse_unlike
 from evalkit.results.gate.limits import Limits
+from evalkit.results.gate.verdict import figure
 from evalkit.results.reading import Finished, Passage, parse_finished
 from evalkit.types import Hit, Run
 from tests.helpers.results import edited, merged, plain_cost, plain_result
@@ -500,3 +501,13 @@ def test_negative_limits_are_refused_before_anything_is_compared() -> None:
         verdict(result(), max_drop={"nDCG": -1, "R": 0})
     with pytest.raises(EvalkitError, match=r"gate\.max_rss_mb=nan"):
         verdict(result(), max_rss_mb=math.nan)
+
+
+def test_a_figure_of_thousands_has_no_exponent() -> None:
+    assert [figure(value) for value in (1127.4, 999.6, 460.2, 6.471, 0.7612)] == [
+        "1127",
+        "1000",
+        "460",
+        "6.47",
+        "0.761",
+    ]
