@@ -23,7 +23,7 @@ def test_items_keep_their_order_and_exceptions_reach_the_consumer() -> None:
 
 
 def test_prefetching_ends_when_its_consumer_stops() -> None:
-    made = []
+    made, before = [], set(threading.enumerate())
 
     def numbers() -> Iterator[int]:
         for i in range(1000):
@@ -34,4 +34,4 @@ def test_prefetching_ends_when_its_consumer_stops() -> None:
     assert next(source) == 0
     source.close()
     assert len(made) < 10
-    assert not [thread for thread in threading.enumerate() if thread.name == "evalkit-prefetch"]
+    assert not [thread for thread in set(threading.enumerate()) - before if thread.name == "evalkit-prefetch"]
