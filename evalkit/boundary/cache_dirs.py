@@ -54,14 +54,18 @@ def _in_its_package() -> bool:
     return os.access(cache if cache.exists() else cache.parent, os.W_OK | os.X_OK)
 
 
-def default_store_path() -> Path:
-    """Return the file of the score store: ``scores.sqlite`` in $EVALKIT_HOME, or in the user's cache folder.
+def cache_folder(purpose: str, otherwise: str) -> Path:
+    """Return evalkit's own folder: $EVALKIT_HOME, or ``evalkit`` in the user's cache folder.
+
+    Args:
+        purpose: what is to be in it, for the message.
+        otherwise: the setting that does without it, for the message.
 
     Raises:
         EvalkitError: there is no home folder, and neither EVALKIT_HOME nor XDG_CACHE_HOME is set.
     """
     if home := os.environ.get("EVALKIT_HOME"):
-        return Path(home).expanduser() / "scores.sqlite"
+        return Path(home).expanduser()
     # https://specifications.freedesktop.org/basedir-spec: a relative path in the variable is ignored.
     cache = Path(os.environ.get("XDG_CACHE_HOME", ""))
     if not cache.is_absolute():
@@ -69,6 +73,15 @@ def default_store_path() -> Path:
             cache = Path.home() / ("Library/Caches" if sys.platform == "darwin" else ".cache")
         except RuntimeError:
             raise EvalkitError(
-                "there is no home folder for the score store: set EVALKIT_HOME=DIR, or use store=FILE, or store=off"
+                f"there is no home folder for {purpose}: set EVALKIT_HOME=DIR, or use {otherwise}"
             ) from None
-    return cache / "evalkit" / "scores.sqlite"
+    return cache / "evalkit"
+
+
+def default_store_path() -> Path:
+    """Return the file of the score store: ``scores.sqlite`` in evalkit's own folder.
+
+    Raises:
+        EvalkitError: as for `cache_folder`.
+    """
+    return cache_folder("the score store", "store=FILE, or store=off") / "scores.sqlite"

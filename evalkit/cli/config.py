@@ -18,6 +18,7 @@ from evalkit.rerankers import cross_encoder, none
 from evalkit.rerankers import trec_run as reranker_run
 from evalkit.results.gate.limits import Limits
 from evalkit.scoring.cluster.settings import RaySettings
+from evalkit.scoring.runtime import settings
 from evalkit.slices import beir, irds, packaged
 
 PACKAGE = Path(__file__).parent.parent
@@ -118,7 +119,7 @@ class DenseFirstStage(dense.Dense):
 
     _target_: str = _target_of(dense.Dense)
     device: str = "${device}"
-    precision: str = "${precision.name}"
+    precision: str = "${precision.encoder}"
     cache: str = "${first_stage_cache}"
 
 
@@ -138,6 +139,7 @@ class CrossEncoderReranker(cross_encoder.CrossEncoder):
     precision: str = "${precision.name}"
     store: str = "${store}"
     executor: Any = "${executor}"
+    runtime: Any = "${runtime}"
 
 
 @dataclass
@@ -159,7 +161,9 @@ class PrecisionChoice:
     """One of `evalkit.scoring.device.PRECISIONS`."""
 
     name: str = MISSING
-    """The precision of every model in the trial."""
+    """The precision of the reranker, and of an embedding first stage unless `encoder` has another one."""
+    encoder: str = "${.name}"
+    """The precision of an embedding first stage, which torch computes."""
 
 
 @dataclass
@@ -204,6 +208,7 @@ class Config:
     protocol: CostProtocol = MISSING
     gate: Gate = field(default_factory=Gate)
     executor: Any = MISSING
+    runtime: Any = MISSING
     depth: int | None = MISSING
     """How many candidates of each query are reranked; null for all that a finished run ranks, else 20."""
     device: str = "auto"
@@ -234,6 +239,9 @@ SCHEMAS: dict[tuple[str | None, str], Any] = {
     ("reranker", "schema_trec_run"): TrecRunReranker,
     ("reranker", "schema_none"): WithoutReranker,
     ("gate", "schema_gate"): Gate,
+    ("runtime", "schema_torch"): settings.Runtime,
+    ("runtime", "schema_onnxruntime"): settings.OnnxRuntime,
+    ("runtime", "schema_openvino"): settings.OpenVino,
     ("executor", "schema_local"): LocalExecutor,
     ("executor", "schema_ray"): RaySettings,
 }

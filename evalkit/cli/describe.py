@@ -23,6 +23,8 @@ GROUPS = {
     "first_stage": "finds the candidates of each query",
     "reranker": "orders the candidates anew: what is measured",
     "precision": "number format of every model",
+    "deployment": "a runtime with a precision, for sweeps over both",
+    "runtime": "what computes the reranker: torch, ONNX Runtime or OpenVINO",
     "measures": "what is measured of a ranking",
     "protocol": "what is measured of time and memory, and for how long",
     "executor": "where the pairs are scored",

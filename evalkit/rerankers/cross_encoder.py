@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from evalkit.scoring.cluster.ray_runner import RayRunner
     from evalkit.scoring.device_pool import DevicePool
     from evalkit.scoring.runner import Runner
+    from evalkit.scoring.runtime.graph_file import PreparedGraph
+    from evalkit.scoring.runtime.settings import Runtime
     from evalkit.scoring.scored_pairs import ScoredPairs
     from evalkit.scoring.scorer import Scorer
     from evalkit.scoring.spec import BuiltScorer, ScorerSpec
@@ -41,7 +43,11 @@ class CrossEncoder(Reranker):
     device: str = "auto"
     """Device of the model: auto, cpu, cuda, cuda:N or cuda:all."""
     precision: str = "fp32"
-    """Precision of the model: fp32, tf32, bf16 or fp16."""
+    """Precision of the model: fp32, tf32, bf16, fp16, or int8 in another runtime than torch."""
+    runtime: Mapping[str, Any] | None = None
+    """What computes the forward pass: null for torch, else `evalkit.scoring.runtime.settings`."""
+    graph: str | None = None
+    """In another runtime than torch: a graph's file, export for one that evalkit makes, null for the model's own."""
     path: str = "auto"
     """Forward pass: auto, packed (no padding) or padded."""
     deterministic: bool = False
@@ -70,6 +76,7 @@ class CrossEncoder(Reranker):
         self._built: BuiltScorer | None = None
         self._pool: DevicePool | None = None
         self._cluster: RayRunner | None = None
+        self._graph: PreparedGraph | None = None
 
     @property
     def label(self) -> str:
@@ -94,7 +101,17 @@ class CrossEncoder(Reranker):
         from evalkit.scoring.pair_tokenizer import check_truncation
         from evalkit.scoring.spec import build_scorer
 
-        if self.remote:
+        runtime = self._runtime()
+        if self._uses_graph:
+            from evalkit.scoring.runtime.checks import check_graph_settings
+
+            check_graph_settings(runtime, self)
+        elif self.graph is not None:
+            raise EvalkitError(
+                f"reranker.graph={self.graph}: a graph is computed by runtime=onnxruntime or runtime=openvino, and "
+                "this trial has runtime=torch"
+            )
+        elif self.remote:
             self._check_remote()
         else:
             device = resolve_device(self.device)
@@ -103,13 +120,40 @@ class CrossEncoder(Reranker):
         check_truncation(self.truncation)
         check_path(self.path)
         commit = check_classifier(self._where(), self.revision, "reranker.model")
-        if not self.remote and not is_packable_checkpoint(self._where(), commit, "reranker.model"):
+        if self._uses_graph:
+            self._prepare_graph()
+        elif not self.remote and not is_packable_checkpoint(self._where(), commit, "reranker.model"):
             with stage("loading the model once, as its architecture or weights are not known to work"):
                 build_scorer(self._spec(self.device))
         if self.store != "off":
             from evalkit.scoring.store.database import check_writable
 
             check_writable(store_path(self.store))
+
+    def _runtime(self) -> "Runtime":
+        """Return the settings of the runtime, and let torch use as many threads as they name."""
+        from evalkit.scoring.runtime.settings import check_runtime, runtime_of
+
+        runtime = runtime_of(self.runtime)
+        check_runtime(runtime)
+        if runtime.threads is not None:
+            import torch
+
+            torch.set_num_threads(runtime.threads)
+        return runtime
+
+    @property
+    def _uses_graph(self) -> bool:
+        return self.runtime is not None and self.runtime.get("name") != "torch"
+
+    def _prepare_graph(self) -> None:
+        """Find or make the graph; the device is then the one that the runtime computes on, whose memory is measured."""
+        from evalkit.scoring.runtime.capabilities import resolve_runtime_device
+        from evalkit.scoring.runtime.prepare import prepare_graph
+
+        spec = self._spec(self.device)
+        self._graph = prepare_graph(spec)
+        self.device = str(resolve_runtime_device(self.device, spec.runtime))
 
     def _check_remote(self) -> None:
         from evalkit.scoring.cluster.settings import RaySettings
@@ -138,10 +182,17 @@ class CrossEncoder(Reranker):
         """
         from evalkit.scoring.device import resolve_devices
         from evalkit.scoring.device_pool import DevicePool
-        from evalkit.scoring.spec import build_scorer
+        from evalkit.scoring.spec import build_graph_scorer, build_scorer
 
         if self.remote:
             self._load_remote()
+            return
+        if self._uses_graph:
+            if self._graph is None:
+                self._prepare_graph()
+            assert self._graph is not None
+            self._built = build_graph_scorer(self._spec(self.device), self._graph)
+            self.check_s = self._built.check_s
             return
         self._built = build_scorer(self._spec(self.device))
         self.check_s = self._built.check_s
@@ -193,11 +244,10 @@ class CrossEncoder(Reranker):
         from evalkit.rerankers.local_engine import LocalEngine
         from evalkit.scoring.device import device_name
 
-        dtype = str(next(self._built.pretrained.model.parameters()).dtype).removeprefix("torch.")
         place, scorer = self._cluster.environment if self._cluster else None, self.scorer
         devices = self._cluster.workers if self._cluster else len(self._pool) + 1 if self._pool else 1
         facts = EngineFacts(
-            dtype=dtype,
+            dtype=self._built.dtype,
             max_length=self.max_length,
             batch_tokens=scorer.budget.tokens,
             devices=devices,
@@ -205,7 +255,7 @@ class CrossEncoder(Reranker):
             attention=place.attention if place else scorer.kernel,
             prompt=self._prompt,
         )
-        return LocalEngine(scorer, facts)
+        return LocalEngine(scorer, facts, self._built.graph.file.bytes if self._built.graph else None)
 
     def _where(self) -> str:
         return str(_PACKAGED_FOLDER) if self.model == PACKAGED else self.model
@@ -226,6 +276,8 @@ class CrossEncoder(Reranker):
             cuda_graphs=self.cuda_graphs,
             revision=self.revision,
             self_check=self.self_check,
+            runtime=self._runtime(),
+            graph=self.graph,
         )
 
     def score(
@@ -313,6 +365,7 @@ class CrossEncoder(Reranker):
             "torch": f"{version('torch')}, transformers {version('transformers')}",
             "device": facts["device_name"],
             "prompt": facts["prompt"],
+            **({key: facts[key] for key in ("runtime", "runtime_version", "graph_sha256")} if self._uses_graph else {}),
             **{key: facts[key] for key in ("precision", "attention", "max_length", "truncation", "deterministic",
                                            "compiled", "token_types", "truncation_side")},
         }  # fmt: skip
@@ -347,11 +400,27 @@ class CrossEncoder(Reranker):
             "devices": len(self._pool) + 1 if self._pool else 1,
             "store": self.store,
             "precision": precision.name,
-            "dtype": str(next(pretrained.model.parameters()).dtype).removeprefix("torch."),
+            "dtype": self._built.dtype,
             "tf32": precision.tf32,
             "threads": torch.get_num_threads() if device.type == "cpu" else None,
             "self_check": self._describe_check(),
+            **self._describe_runtime(),
             **self._describe_workers(),
+        }
+
+    def _describe_runtime(self) -> Settings:
+        """Return the runtime, and for a graph where it came from and how it was quantized."""
+        assert self._built is not None, "load() comes first"
+        graph = self._built.graph
+        if graph is None:
+            return {"runtime": "torch"}
+        return {
+            "runtime": self._runtime().name,
+            **self._built.runtime_facts,
+            "graph": graph.file.source,
+            "graph_sha256": graph.file.sha256,
+            "graph_opset": graph.file.opset,
+            "quantization": graph.quantization,
         }
 
     def _describe_check(self) -> Settings | None:
@@ -366,6 +435,11 @@ class CrossEncoder(Reranker):
         assert self._built is not None, "load() comes first"
         files = self._built.pretrained.sbert_config
         notes = list(files.notes)
+        if self._built.graph is not None and self._built.graph.batch_dependent and not self.deterministic:
+            notes.append(
+                "activations are quantized by the range of a batch, so a pair's score depends a little on the others "
+                "of its batch; reranker.deterministic=true computes each pair alone, which is slower"
+            )
         if self.prompt is not None and self.prompt != files.prompt and files.prompt:
             notes.append(
                 f"reranker.prompt={self.prompt!r} was used, but the reranker's own files state {files.prompt!r}"

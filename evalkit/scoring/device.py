@@ -33,10 +33,11 @@ PRECISIONS = {
         Precision("tf32", torch.float32, tf32=True, min_capability=(8, 0)),
         Precision("bf16", torch.bfloat16, min_capability=(8, 0)),
         Precision("fp16", torch.float16, min_capability=(7, 0)),
+        Precision("int8", torch.int8),
     )
 }
 
-_CPU_FLAGS = {"bf16": ("amx_bf16", "avx512_bf16"), "fp16": ("amx_fp16", "avx512_fp16")}
+CPU_FLAGS = {"bf16": ("amx_bf16", "avx512_bf16"), "fp16": ("amx_fp16", "avx512_fp16")}
 """Processor features (as in /proc/cpuinfo) without which half precision is emulated, 5 to 6 times slower than fp32."""
 
 
@@ -98,7 +99,7 @@ def named_precision(name: str) -> Precision:
 
 
 def resolve_precision(name: str, device: torch.device) -> Precision:
-    """Return a precision that a device supports in hardware; there is no fallback to another one.
+    """Return a precision that torch supports on a device in hardware; there is no fallback to another one.
 
     Args:
         name: A key of `PRECISIONS`.
@@ -108,14 +109,19 @@ def resolve_precision(name: str, device: torch.device) -> Precision:
         EvalkitError: there is no such precision, or the device has no hardware for it.
     """
     precision = named_precision(name)
+    if precision.dtype == torch.int8:
+        raise EvalkitError(
+            "precision=int8: torch computes in fp32, tf32, bf16 and fp16 here; use runtime=onnxruntime or "
+            "runtime=openvino"
+        )
     if device.type == "cpu":
         if precision.tf32:
             raise EvalkitError(
                 "precision=tf32 is a mode of CUDA matrix units and does not exist on a CPU; "
                 "use precision=fp32, or a CUDA device"
             )
-        needed = _CPU_FLAGS.get(name)
-        if needed and not _cpu_flags() & set(needed):
+        needed = CPU_FLAGS.get(name)
+        if needed and not cpu_flags() & set(needed):
             raise EvalkitError(
                 f"precision={name} on this CPU would be emulated, several times slower than fp32 (it has "
                 f"none of {', '.join(needed)}); use precision=fp32, or a CUDA device"
@@ -164,7 +170,8 @@ def device_name(device: torch.device) -> str:
     return platform.processor() or platform.machine()
 
 
-def _cpu_flags() -> set[str]:
+def cpu_flags() -> set[str]:
+    """Return the features of the processor, as /proc/cpuinfo names them; empty where there is none."""
     return next((set(line.split()) for line in _cpuinfo() if line.startswith(("flags", "Features"))), set())
 
 

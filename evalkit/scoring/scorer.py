@@ -44,6 +44,8 @@ class Scorer:
         deterministic: bool = False,
         compiled: bool = False,
         cuda_graphs: bool = False,
+        graph: ForwardPass | None = None,
+        shares_batches: bool = True,
     ) -> None:
         """Choose the forward path and the token budget, and check the settings against the model.
 
@@ -58,6 +60,8 @@ class Scorer:
                 kernels, so that the same pairs get the same bits in each run on the same device.
             compiled: Whether to compile the model, which takes a minute at the start; see `PackedModel`.
             cuda_graphs: Whether to capture CUDA graphs, which takes a second at the start; see `GraphedModel`.
+            graph: The forward pass of a runtime, computed in place of the model's own, which then needs no weights.
+            shares_batches: On a CPU: whether each thread computes a batch of its own.
 
         Raises:
             EvalkitError: the model has fewer positions than `max_length`, `batch_tokens` is smaller than one pair, the
@@ -65,6 +69,7 @@ class Scorer:
         """
         pretrained.check_length(max_length, "reranker.max_length")
         self.model = pretrained.model
+        self._pretrained = pretrained
         self.device = device
         self.shape: ModelShape = shape_of(self.model)
         token_types = int(getattr(self.model.config, "type_vocab_size", None) or 0)
@@ -80,30 +85,36 @@ class Scorer:
         self.compiled = compiled
         if deterministic:
             torch.use_deterministic_algorithms(True)
-        not_packable = reason_not_packable(self.model)
-        self.path = choose_path(path, not_packable, compiled, pretrained.name)
-        check_cuda_graphs(cuda_graphs, device, self.path)
         self.cuda_graphs = cuda_graphs
-        self.path_reason = not_packable if path == "auto" and not_packable else None
-        forward_pass: ForwardPass
-        if self.path == "packed":
-            precision = next(precision for precision in PRECISIONS.values() if precision.dtype == weight.dtype)
-            packed = PackedModel(self.model, device, precision, compiled)
-            self.kernel = packed.kernel.name
-            forward_pass = packed
-            if cuda_graphs:
-                forward_pass = GraphedModel(packed, self.budget.tokens)
-                self.kernel += ", CUDA graphs"
-        else:
-            self.kernel = f"padded, {self.model.config._attn_implementation}"
-            forward_pass = self.padded_model()
+        self.path = self.kernel = "graph"
+        self.path_reason: str | None = None
+        forward_pass = graph or self._torch_forward_pass(path)
+        use_threads = shares_batches and not compiled and device.type == "cpu"
         self.runner = DeviceRunner(
             forward_pass,
             f"lower reranker.batch_tokens (now {self.budget.tokens}) or reranker.max_length (now {max_length}), "
             "or use precision=fp16",
             may_split=not deterministic,
-            core_threads=None if compiled or device.type != "cpu" else CoreThreads(),
+            core_threads=CoreThreads() if use_threads else None,
         )
+
+    def _torch_forward_pass(self, path: str) -> ForwardPass:
+        """Return the packed or padded forward pass, and set `path`, `path_reason` and `kernel`."""
+        not_packable = reason_not_packable(self.model)
+        self.path = choose_path(path, not_packable, self.compiled, self._pretrained.name)
+        check_cuda_graphs(self.cuda_graphs, self.device, self.path)
+        self.path_reason = not_packable if path == "auto" and not_packable else None
+        if self.path == "padded":
+            self.kernel = f"padded, {self.model.config._attn_implementation}"
+            return self.padded_model()
+        weight = next(self.model.parameters())
+        precision = next(precision for precision in PRECISIONS.values() if precision.dtype == weight.dtype)
+        packed = PackedModel(self.model, self.device, precision, self.compiled)
+        self.kernel = packed.kernel.name
+        if not self.cuda_graphs:
+            return packed
+        self.kernel += ", CUDA graphs"
+        return GraphedModel(packed, self.budget.tokens)
 
     def padded_model(self) -> PaddedModel:
         """Return the padded forward pass of the same model."""

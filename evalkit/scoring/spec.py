@@ -1,13 +1,19 @@
 """The specification of a scorer, as plain values that can be sent to other processes, and the scorer built from it."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from evalkit.scoring.device import Precision, resolve_device, resolve_precision
-from evalkit.scoring.loading.pretrained import Pretrained, load_classifier
+from evalkit.scoring.device import Precision, named_precision, resolve_device, resolve_precision
+from evalkit.scoring.loading.pretrained import Pretrained, load_classifier, load_without_weights
+from evalkit.scoring.runtime.settings import GraphRuntime, Runtime
 from evalkit.scoring.scorer import Scorer
 from evalkit.scoring.self_check import SelfCheck, check_scores_agree
+
+if TYPE_CHECKING:
+    from evalkit.scoring.runtime.graph_file import PreparedGraph
 
 
 @dataclass(frozen=True)
@@ -32,6 +38,9 @@ class ScorerSpec:
     """A branch, a tag or a commit of the hub; None for its main branch."""
     self_check: bool = True
     """Whether `build_scorer` checks that the scores do not depend on how they are computed."""
+    runtime: Runtime = field(default_factory=Runtime)
+    graph: str | None = None
+    """The file of the graph, or ``export``; None for one of the model's own files, else an export."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +53,15 @@ class BuiltScorer:
     precision: Precision
     self_check: SelfCheck | None = None
     """None if the self-check is switched off, and for a planner, which does not compute."""
+    graph: "PreparedGraph | None" = None
+    """What a runtime other than torch computes."""
+    runtime_facts: Mapping[str, Any] = field(default_factory=dict)
+    """The version of the runtime and its settings in force; empty for torch."""
+
+    @property
+    def dtype(self) -> str:
+        """Return the type of the weights, as torch names it."""
+        return str(self.precision.dtype).removeprefix("torch.")
 
     @property
     def check_s(self) -> float:
@@ -69,6 +87,45 @@ def build_scorer(spec: ScorerSpec) -> BuiltScorer:
     if not spec.self_check:
         return built
     return replace(built, self_check=check_scores_agree(scorer, pretrained, precision.name))
+
+
+def build_graph_scorer(spec: ScorerSpec, graph: "PreparedGraph") -> BuiltScorer:
+    """Load a graph into its runtime, build a scorer, and compare it with torch's logits.
+
+    Args:
+        spec: Model, runtime and settings.
+        graph: As `evalkit.scoring.runtime.prepare.prepare_graph` returns it for the spec.
+
+    Raises:
+        EvalkitError: the graph cannot be loaded, the settings do not fit the model, or the self-check fails.
+    """
+    from evalkit.scoring.runtime.capabilities import resolve_runtime_device, resolve_runtime_precision
+    from evalkit.scoring.runtime.graph_check import check_graph
+    from evalkit.scoring.runtime.load import load_graph, shares_batches
+
+    runtime = spec.runtime
+    assert isinstance(runtime, GraphRuntime)
+    device = resolve_runtime_device(spec.device, runtime)
+    precision = resolve_runtime_precision(spec.precision, device, runtime)
+    # The model has shapes and no weights: its configuration and its tokenizer are what the engine needs.
+    pretrained = load_without_weights(spec.model, spec.revision, named_precision("fp32"), "reranker.model")
+    model, facts = load_graph(graph, runtime, spec.precision, spec.deterministic)
+    scorer = Scorer(
+        pretrained,
+        torch.device("cpu"),  # where token ids and logits are, whatever the runtime computes on
+        spec.max_length,
+        spec.truncation,
+        spec.batch_tokens,
+        deterministic=spec.deterministic,
+        graph=model,
+        shares_batches=shares_batches(runtime),
+    )
+    scorer.kernel = f"{runtime.name} {facts['runtime_version']}"
+    built = BuiltScorer(scorer, pretrained, device, precision, graph=graph, runtime_facts=facts)
+    if graph.reference_logits is None:
+        return built
+    name = f"reranker.model={spec.model}: {graph.file.source}"
+    return replace(built, self_check=check_graph(scorer, graph.reference_logits, spec.precision, name))
 
 
 def scorer_from_spec(

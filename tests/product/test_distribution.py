@@ -93,9 +93,8 @@ def import_name(requirement: str) -> str:
 
 def test_what_is_required_is_imported_and_what_is_imported_is_required() -> None:
     required = {import_name(one) for one in PROJECT["dependencies"]}
-    extras = {
-        import_name(one) for extra in ("gpu", "ray", "nano-beir") for one in PROJECT["optional-dependencies"][extra]
-    }
+    names = ("gpu", "ray", "nano-beir", "onnxruntime", "openvino")
+    extras = {import_name(one) for extra in names for one in PROJECT["optional-dependencies"][extra]}
     assert required <= imported()
     assert imported() <= required | extras | {"numba"}  # what ranx compiles with: only its warning is named
 
