@@ -66,15 +66,20 @@ def settings(facts: Entry, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 _NO_SETTINGS = frozenset(
     """
-    attention_source batch_tokens batch_tokens_source device devices dtype empty_hits engine excluded_hits from_cache
-    hidden layers model_files most_ranked_of_a_query name notes padding parameters path_reason prompt_source
-    queries_of_other_slices queries_where_rank_and_score_disagree ranked_but_no_candidate reranks self_check store tag
+    attention_source batch_tokens batch_tokens_source computes_in device devices dtype empty_hits engine excluded_hits
+    from_cache graph graph_opset graph_sha256 hidden layers model_files most_ranked_of_a_query name notes padding parameters path_reason prompt_source providers quantization
+    queries_of_other_slices queries_where_rank_and_score_disagree ranked_but_no_candidate reranks runtime_version self_check store tag
     tf32 threads token_types tokenizer tokenizer_source tokens_per_doc weights_ignored
     """.split()  # noqa: SIM905
 )
 """Recorded facts that follow from others or depend on the run; they are not settings."""
 
-_LABEL_ORDER = ("max_length", "depth", "truncation", "precision", "prompt", "model", "revision", "path", "attention")
+_LABEL_ORDER = (
+    "max_length", "depth", "truncation", "runtime", "precision", "prompt", "model", "revision", "path", "attention"
+)  # fmt: skip
+
+_OF_RUNTIME = ("path", "attention")
+"""Settings that follow from the runtime where that differs."""
 
 _CHANGE_SCORES = ("max_length", "depth", "truncation", "prompt", "model", "revision")
 """Settings that change a reranker's scores at any precision and with any first stage."""
@@ -92,6 +97,8 @@ def _differing(systems: Sequence[Labelled]) -> list[dict[str, str]]:
 
     def compare(places: Sequence[int], keys: Sequence[str] | None = None) -> None:
         known = dict.fromkeys(key for place in places for key in facts[place])
+        if len({facts[place].get("runtime") for place in places}) > 1:
+            known = dict.fromkeys(key for key in known if key not in _OF_RUNTIME)
         for key in known if keys is None else keys:
             values = [facts[place].get(key, None) for place in places]
             if len({repr(value) for value in values}) > 1:

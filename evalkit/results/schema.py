@@ -57,6 +57,11 @@ class RerankerFacts(TypedDict, total=False):
     architecture: str
     layers: int
     parameters: int
+    runtime: str
+    runtime_version: str
+    graph: str
+    graph_sha256: str
+    quantization: str | None
     precision: str
     dtype: str
     device: str

@@ -37,8 +37,8 @@ def run_evalkit(*arguments: str | Path, cwd: Path, **environment: str) -> Finish
 def run_here(*arguments: str | Path, cwd: Path, **environment: str) -> Finished:
     """Do as `run_evalkit`, in this process: a trial then takes a second instead of ten, for all imports are done.
 
-    The trial's own process is left out too, and pictures are blank, for drawing takes longer than all the rest. What
-    a test says of processes, imports, signals or pictures needs `run_evalkit`.
+    The processes of the trial and of its graph are left out too, and pictures are blank, for drawing takes longer than
+    all the rest. What a test says of processes, imports, signals or pictures needs `run_evalkit`.
     """
     from evalkit.cli import app, process
     from evalkit.report import plots
@@ -53,6 +53,7 @@ def run_here(*arguments: str | Path, cwd: Path, **environment: str) -> Finished:
         patch.setattr(sys, "argv", [str(main_file), *map(str, arguments)])
         for name in ("in_fresh_process", "in_shared_process"):
             patch.setattr(process, name, _called)
+        patch.setattr("evalkit.scoring.runtime.graph_cache.in_own_process", lambda label, job, *of: job(*of))
         patch.setattr(plots, "save", _saved_blank)
         with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as ended:
             app.main()

@@ -20,8 +20,9 @@ def facts(result: Result) -> list[tuple[str, str]]:
         ("Architecture", _architecture(reranker)),
         ("Maximum length", _length(reranker)),
         ("Truncation", _truncation(reranker, scoring)),
+        ("Runtime", _runtime(reranker)),
         ("Precision", _joined(reranker.get("precision"), reranker.get("dtype"))),
-        ("Attention", str(reranker.get("attention") or "") if not _is_run(reranker) else ""),
+        ("Attention", str(reranker.get("attention") or "") if not (_is_run(reranker) or reranker.get("graph")) else ""),
         ("Device", str(reranker.get("device_name") or "")),
         ("Depth", f"{depth:,} candidates a query" + ("" if reranks else ", none reranked")),
     ]
@@ -59,6 +60,14 @@ def _architecture(reranker: RerankerFacts) -> str:
     more = [f"{layers} layers"] if layers else []
     more += [f"{parameters / 1e6:,.1f} million parameters"] if parameters else []
     return ", ".join([str(reranker["architecture"]), *more])
+
+
+def _runtime(reranker: RerankerFacts) -> str:
+    if not reranker.get("graph"):
+        return str(reranker.get("runtime") or "")
+    version = f"{reranker['runtime']} {reranker.get('runtime_version', '')}".strip()
+    how = reranker.get("quantization")
+    return f"{version}, graph: {reranker['graph']}" + (f", {how}" if how else "")
 
 
 def _length(reranker: RerankerFacts) -> str:

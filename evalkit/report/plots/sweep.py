@@ -23,6 +23,7 @@ def varying(results: Sequence[Result]) -> str:
             ("slices", slice_["name"].removesuffix(f"/{slice_['lang']}")),
             ("first_stages", effective.first_stage["name"]),
             ("rerankers", reranker["name"]),
+            ("runtimes", reranker.get("runtime")),
             ("precisions", reranker.get("precision")),
             ("depths", effective.depth),
         ):

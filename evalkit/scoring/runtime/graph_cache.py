@@ -54,7 +54,7 @@ def cached(label: str, made_of: Mapping[str, Any], job: Callable[..., None], *ar
         ) from None
     try:
         with stage(label):
-            _in_a_process(label, job, unfinished, *arguments)
+            in_own_process(label, job, unfinished, *arguments)
         (unfinished / _COMPLETE).write_text(key, "utf-8")
         with suppress(OSError):  # another process has made the same entry in the meantime
             os.replace(unfinished, folder)
@@ -66,7 +66,17 @@ def cached(label: str, made_of: Mapping[str, Any], job: Callable[..., None], *ar
     return folder
 
 
-def _in_a_process(label: str, job: Callable[..., None], *arguments: Any) -> None:
+def in_own_process(label: str, job: Callable[..., None], *arguments: Any) -> None:
+    """Run a job in a process of its own, and raise what it raises.
+
+    Args:
+        label: What is done, for messages.
+        job: A function of a module.
+        *arguments: Can be pickled.
+
+    Raises:
+        EvalkitError: the process died.
+    """
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
         try:
             process.submit(_quietly, job, *arguments).result()
