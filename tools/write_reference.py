@@ -63,7 +63,7 @@ def _of_group(group: str) -> Iterator[str]:
     yield f"{GROUPS[group][0].upper()}{GROUPS[group][1:]}.{default}"
     yield ""
     choices = describe.choices(group)
-    if group == "experiment":
+    if group in describe.COMBINING:
         yield from _table((f"`{group}=`", "what it is", "what it sets"), map(_experiment, choices.values()))
         return
     nodes = {name: hydra_limits.composed([f"{group}={name}"], None)[group] for name in choices}

@@ -33,6 +33,9 @@ GROUPS = {
 }
 """Group of the configuration -> what its choices are."""
 
+COMBINING = ("deployment", "experiment")
+"""The groups whose choices set other groups and settings, and have no settings of their own."""
+
 _LONGEST_HEADER = 50
 """Lines at the top of a YAML file in which its description is looked for."""
 

@@ -71,7 +71,7 @@ def _choice(chosen: Choice, config_dir: Path | None) -> Iterator[str]:
     for text in chosen.comment:
         yield from _wrapped(text, 2)
     yield f"  File: {chosen.path}"
-    if chosen.group == "experiment":
+    if chosen.group in describe.COMBINING:
         yield ""
         yield "What it sets:"
         yield from (f"  {line}" for line in _body(chosen.path))

@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from evalkit.cli.config import SCHEMAS, conf_dir
-from evalkit.cli.describe import descriptions
+from evalkit.cli.describe import COMBINING, descriptions
 from evalkit.cli.instantiate import build
 from evalkit.cost.protocol import CostProtocol
 from evalkit.errors import EvalkitError
@@ -23,7 +23,7 @@ from evalkit.scoring.device import PRECISIONS
 from tests.conftest import compose
 
 CONF = conf_dir()
-GROUPS = ("slice", "first_stage", "reranker", "precision", "measures", "protocol", "gate", "executor")
+GROUPS = ("slice", "first_stage", "reranker", "precision", "measures", "protocol", "gate", "executor", "runtime")
 CHOICES = [(path.parent.name, path.stem) for group in GROUPS for path in sorted((CONF / group).glob("*.yaml"))]
 EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
 
@@ -41,7 +41,7 @@ COMPONENTS = [schema for (group, _), schema in SCHEMAS.items() if group in GROUP
 
 
 def test_every_folder_of_the_configuration_is_a_known_group() -> None:
-    assert {path.name for path in CONF.iterdir() if path.is_dir()} == {*GROUPS, "experiment", "hydra"}
+    assert {path.name for path in CONF.iterdir() if path.is_dir()} == {*GROUPS, *COMBINING, "hydra"}
 
 
 def test_the_default_is_complete_and_offline() -> None:
