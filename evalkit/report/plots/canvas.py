@@ -104,7 +104,7 @@ def legend(
     """
     width = figure.get_figwidth()
     labels = [wrapped(label, width - 0.8, SMALL) for _, label in entries]
-    in_a_line = sum(_inches(readable(label), SMALL) + 0.65 for _, label in entries) <= width
+    in_a_line = sum(width_in(readable(label), SMALL) + 0.65 for _, label in entries) <= width
     heading, below = wrapped(title, width - 0.3, 11), wrapped(subtitle, width - 0.3, SMALL)
     drawn = figure.legend(
         [handle for handle, _ in entries],
@@ -228,12 +228,12 @@ def wrapped(text: str, width: float, size: float) -> str:
     """
     lines = [""]
     for piece in re.findall(r".+?(?:\s+|[/_+:,.=@-](?!\d)|$)", readable(text)):
-        if _inches(lines[-1] + piece.rstrip(), size) <= width:
+        if width_in(lines[-1] + piece.rstrip(), size) <= width:
             lines[-1] += piece
             continue
         lines.append("")
         for c in piece:
-            if _inches(lines[-1] + c, size) > width:
+            if width_in(lines[-1] + c, size) > width:
                 lines.append("")
             lines[-1] += c
     return "\n".join(line.strip() for line in lines if line.strip())
@@ -274,7 +274,13 @@ def _glyphs() -> frozenset[int]:
     return frozenset(get_font(findfont("DejaVu Sans")).get_charmap())
 
 
-def _inches(text: str, size: float) -> float:
+def width_in(text: str, size: float) -> float:
+    """Return the width of a line of text in inches.
+
+    Args:
+        text: one line.
+        size: of the type, in points.
+    """
     return sum(map(_advance, text)) * size / 72
 
 
