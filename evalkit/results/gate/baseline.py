@@ -129,7 +129,12 @@ class Baseline:
     """Limits of the gate that this baseline needs and that are not the defaults; see `own_limits.py`."""
 
     def mean(self, label: Literal["first", "reranked"], measure: str) -> float:
-        """Return the mean of one measure over the queries, before or after reranking."""
+        """Return the mean of one measure over the queries, before or after reranking.
+
+        Args:
+            label: before (``first``) or after reranking.
+            measure: its name, such as nDCG@10.
+        """
         values = (self.first if label == "first" else self.reranked)[measure].values()
         return fmean(values)
 
@@ -343,6 +348,10 @@ def _of_file(content: BaselineFile) -> Baseline:
 
 def write(baseline: Baseline, path: Path) -> None:
     """Write the file completely or not at all.
+
+    Args:
+        baseline: what to write.
+        path: the file; its folder is made.
 
     Raises:
         EvalkitError: it cannot be written there.
