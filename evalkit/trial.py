@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
 from evalkit.boundary.progress import say, stage
 from evalkit.cost.meter import measure
@@ -88,7 +88,7 @@ def run(
             "first_stage_time": first_stage_time,
             "depth": plan.depth,
             "measures": [str(name) for name in wanted],
-            "scoring": asdict(count_scoring(measured.scores, measured.logits, first, reranked, plan.depth)),
+            "scoring": count_scoring(measured.scores, measured.logits, first, reranked, plan.depth),
             "environment": measured.environment,
         },
         provenance=provenance,

@@ -9,10 +9,9 @@ from decimal import Decimal
 from enum import Enum
 from numbers import Real
 from pathlib import PurePath
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
-from evalkit.boundary.text import is_unicode
-from evalkit.boundary.validation import LINE, Limited, find_mismatch
+from evalkit.boundary.text import is_unicode, quoted
 from evalkit.errors import EvalkitError
 from evalkit.types import Settings
 
@@ -92,17 +91,16 @@ class ForeignComponent:
             raise EvalkitError(f"{self.where}: {name} is {describe_type(found)}, and has to be a method")
         return found  # type: ignore[no-any-return]
 
-    def value(self, name: str, default: Any, shape: Any) -> Any:
-        """Return the component's attribute, or `default` where it has none.
+    def value(self, name: str, default: Any, hint: Any) -> Any:
+        """Return the component's attribute as a plain value, or `default` where it has none.
 
         Raises:
-            EvalkitError: the value does not have this shape (see `evalkit.boundary.validation.find_mismatch`).
+            EvalkitError: the value has another type than `hint`.
         """
         with errors_as_one_sentence(self.where, name):
-            value = getattr(self.object, name, default)
-        if wrong := find_mismatch(to_plain(value), shape, f"{self.where}: {name}"):
-            raise EvalkitError(wrong)
-        return to_plain(value)
+            value = to_plain(getattr(self.object, name, default))
+        check_type(value, hint, f"{self.where}: {name}")
+        return value
 
     def attribute(self, name: str) -> Any:
         """Return the component's attribute, or None where it has none.
@@ -115,7 +113,10 @@ class ForeignComponent:
 
     def label(self) -> str:
         """Return the component's `name`, or else the name of its class."""
-        return str(self.value("name", None, _LINE_OR_NONE) or type(self.object).__name__)
+        name = self.value("name", None, str | None) or type(self.object).__name__
+        if "\n" in name or "\r" in name:
+            raise EvalkitError(f"{self.where}: name is {quoted(name)}, and has to be a text of one line")
+        return str(name)
 
     def call(self, name: str, *arguments: Any) -> Any:
         """Call an optional method and return its result; None where the component lacks it.
@@ -130,20 +131,49 @@ class ForeignComponent:
         with errors_as_one_sentence(self.where, name):
             return refuse_awaitable(method(*arguments), f"{self.where}: {name}")
 
-    def facts(self, shape: Mapping[str, Any]) -> Settings:
-        """Return what `describe` returns as JSON-ready values; one-line texts that are None are left out.
+    def facts(self, definition: type) -> Settings:
+        """Return what `describe` returns as JSON-ready values; those that are None and may not be are left out.
+
+        Args:
+            definition: a TypedDict (`evalkit.boundary.foreign_facts`); further facts are not checked.
 
         Raises:
-            EvalkitError: it is not a mapping, a value cannot be written as JSON, or one has another type than `shape`.
+            EvalkitError: it is not a mapping, a value cannot be written as JSON, or one has another type.
         """
+        from evalkit.boundary.typed import Line, typed
+
         value = self.call("describe")
         where = f"{self.where}: describe()"
         with errors_as_one_sentence(self.where, "describe"):
             facts = {} if value is None else to_plain_facts(value, where)
-        facts = {key: one for key, one in facts.items() if one is not None or shape.get(f"{key}?") is not LINE}
-        if wrong := find_mismatch(facts, shape, where):
-            raise EvalkitError(wrong)
+        types = get_type_hints(definition, include_extras=True)
+        facts = {key: one for key, one in facts.items() if one is not None or types.get(key) != Line}
+        try:
+            typed(definition, facts, where)
+        except ValueError as wrong:
+            raise EvalkitError(str(wrong)) from None
         return facts
+
+
+def check_type(value: object, hint: Any, where: str) -> None:
+    """Check a plain value against a type hint; see `evalkit.boundary.typed.strict` for what is checked.
+
+    Args:
+        value: a text, a number, a boolean or None, or lists and mappings of them.
+        hint: the type that it has to have.
+        where: names the value in the message.
+
+    Raises:
+        EvalkitError: it has another type; a number is infinite, or an integer has more than 64 bits.
+    """
+    if type(value) in (get_args(hint) or (hint,)) and (not isinstance(value, int | float) or abs(value) < 2**63):
+        return  # most settings end here, so that a trial of evalkit's own components does without pydantic
+    from evalkit.boundary.typed import strict, typed
+
+    try:
+        typed(strict(hint), value, where)
+    except ValueError as wrong:
+        raise EvalkitError(str(wrong)) from None
 
 
 def check_parameters(
@@ -246,6 +276,3 @@ def _no_json(value: Any, where: str) -> str | None:
     if isinstance(value, float):
         return None if math.isfinite(value) else f"{where} is {value}"
     return None if value is None or isinstance(value, bool | int) else f"{where} is {describe_type(value)}"
-
-
-_LINE_OR_NONE = Limited(str | None, lambda text: text is None or LINE.holds(text), LINE.words)

@@ -38,7 +38,7 @@ _FORMS = (
 
 _SHORTEST = 4
 """Characters. A shorter secret is redacted in its own setting, but not in other texts."""
-_known: set[str] = set()
+known_secrets: set[str] = set()
 """Secrets that this process has recognised by their names."""
 
 
@@ -56,7 +56,7 @@ def add_secrets(value: Any, name: str = "") -> None:
         for inner in value:
             add_secrets(inner, name)
     elif name and is_secret_name(name) and _holds_something(value):
-        _known.update(found for found in (str(value), repr(str(value))[1:-1]) if len(found) >= _SHORTEST)
+        known_secrets.update(found for found in (str(value), repr(str(value))[1:-1]) if len(found) >= _SHORTEST)
 
 
 def add_secrets_of_environment(environment: Mapping[str, str]) -> None:
@@ -68,7 +68,7 @@ def add_secrets_of_environment(environment: Mapping[str, str]) -> None:
 
 def text(message: str) -> str:
     """Return a text with everything that looks like a secret redacted."""
-    for secret in sorted(_known, key=len, reverse=True):
+    for secret in sorted(known_secrets, key=len, reverse=True):
         message = message.replace(secret, REDACTED)
     message = _FORMS[0].sub(f"{REDACTED}@", message)
     for form in _FORMS[1:]:

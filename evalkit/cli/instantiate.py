@@ -8,9 +8,8 @@ from inspect import isabstract, isclass, isfunction, signature
 from types import ModuleType
 from typing import Any
 
-from evalkit.boundary.foreign_code import errors_as_one_sentence
+from evalkit.boundary.foreign_code import check_type, errors_as_one_sentence
 from evalkit.boundary.text import printable_name, quoted
-from evalkit.boundary.validation import find_mismatch
 from evalkit.errors import EvalkitError
 from evalkit.first_stage.adapter import adapt_first_stage
 from evalkit.first_stage.base import FirstStage
@@ -60,8 +59,8 @@ def build(settings: Mapping[str, Any], kind: str | None = None) -> Any:
         settings_are = f"its settings are {', '.join(known)}" if known else "it has no settings"
         raise EvalkitError(f"{target} {str(error)[:200]}; {settings_are}") from None
     for key, value in given.items():  # without a schema they are not checked yet
-        if key in takes.parameters and (wrong := find_mismatch(value, takes.parameters[key].annotation, key)):
-            raise EvalkitError(f"{target}: {wrong}")
+        if key in takes.parameters:
+            check_type(value, takes.parameters[key].annotation, f"{target}: {key}")
     if own:
         return component(**given)
     with errors_as_one_sentence(where, "creating it from its settings" if isclass(component) else "calling it"):

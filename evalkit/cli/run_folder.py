@@ -13,7 +13,7 @@ from evalkit.boundary.atomic import remove_leftovers, write_atomically
 from evalkit.boundary.progress import LOG, say
 from evalkit.boundary.signals import Stopped
 from evalkit.errors import EvalkitError
-from evalkit.results.reading import parse, read_json
+from evalkit.results.reading import read_outcome
 from evalkit.results.result import cannot_write, failed, stopped, write_result
 from evalkit.results.schema import Result, Unfinished
 
@@ -157,7 +157,7 @@ def is_done(folder: Path, asked: Mapping[str, Any], provenance: Mapping[str, Any
 def read_result(path: Path) -> Result | Unfinished | None:
     """Return a result.json, finished or not; None where there is none that can be read."""
     try:
-        return parse(read_json(path, "a result of evalkit"))
+        return read_outcome(path)
     except (EvalkitError, ValueError):
         return None
 

@@ -38,13 +38,13 @@ class Workload:
         def drawn(*shape: int) -> torch.Tensor:
             return (torch.randn(*shape, generator=random) * 0.02).to(self.device)
 
-        self._layers = [
+        self.layers = [
             _Layer(
                 drawn(3 * HIDDEN, HIDDEN), drawn(HIDDEN, HIDDEN), drawn(4 * HIDDEN, HIDDEN), drawn(HIDDEN, 4 * HIDDEN)
             )
             for _ in range(LAYERS)
         ]
-        self._input = drawn(SEQUENCES, TOKENS, HIDDEN)
+        self.input = drawn(SEQUENCES, TOKENS, HIDDEN)
         self.run_ms()
 
     def run_ms(self) -> float:
@@ -55,15 +55,16 @@ class Workload:
             synchronize(self.device)
             started = time.perf_counter()
             with torch.inference_mode():
-                self._forward()
+                self.forward()
             synchronize(self.device)
             return (time.perf_counter() - started) * 1000
         finally:
             torch.set_float32_matmul_precision(asked)
 
-    def _forward(self) -> torch.Tensor:
-        x = self._input
-        for layer in self._layers:
+    def forward(self) -> torch.Tensor:
+        """Return the hidden states after the last layer, in the shape of `input`."""
+        x = self.input
+        for layer in self.layers:
             heads = (
                 functional.linear(x, layer.qkv)
                 .view(SEQUENCES, TOKENS, 3, HEADS, HIDDEN // HEADS)

@@ -1,21 +1,23 @@
 """Counts over the scoring of a trial: pairs, truncation, ties, changed orders, tokens."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import Annotated, Required
+
+from annotated_types import Ge
+from typing_extensions import TypedDict
 
 from evalkit.evaluation import ranking, trec
 from evalkit.types import Run, Scores
 
 
-@dataclass(frozen=True)
-class ScoringCounts:
-    """What a result records of a trial's scoring, under the same names."""
+class ScoringCounts(TypedDict, total=False):
+    """What result.json has of a trial's scoring; older results lack some counts."""
 
     pairs: int
     pairs_from_store: int
     pairs_repeated: int
     """Pairs whose two texts are those of another pair that was computed."""
-    pairs_unscored: int
+    pairs_unscored: Required[Annotated[int, Ge(0)]]
     """Pairs that the reranker has no score for."""
     truncated_pairs: int
     unknown_query_share: float | None
@@ -41,7 +43,7 @@ class ScoringCounts:
     """Tokens of the computed pairs, special tokens included, padding excluded."""
     padding_share: float
     """Share of the computed tokens that are padding, to four places."""
-    budget_halvings: list[str]
+    budget_halvings: Sequence[str]
     """One sentence for each batch that did not fit into memory and was split."""
 
 

@@ -13,7 +13,6 @@ from evalkit.boundary.foreign_code import (
     to_float,
 )
 from evalkit.boundary.text import quoted
-from evalkit.boundary.validation import LINE
 from evalkit.errors import EvalkitError
 from evalkit.first_stage.base import FirstStage
 from evalkit.types import Hit, Run, Settings, Slice
@@ -51,7 +50,9 @@ class _AdaptedFirstStage(FirstStage):
         return _run(self._of.call("search", data, depth), data, self.label, f"{self._of.where}: search")
 
     def describe(self) -> Settings:
-        return self._of.facts(_FIRST_STAGE_FACTS)
+        from evalkit.boundary.foreign_facts import FirstStageFacts
+
+        return self._of.facts(FirstStageFacts)
 
 
 def _run(value: object, data: Slice, name: str, where: str) -> Run:
@@ -91,6 +92,3 @@ def _hits(value: Any, query_id: str, where: str) -> tuple[Hit, ...]:
     if len({hit.doc_id for hit in hits}) < len(hits):
         raise EvalkitError(f"{where}: a passage occurs twice among the hits of query {quoted(query_id)}")
     return tuple(hits)
-
-
-_FIRST_STAGE_FACTS = {"name?": LINE, "from_cache?": bool}

@@ -29,28 +29,28 @@ def trial(result: Result, pictures: Sequence[str] = ()) -> str:
     reranks, shown = summary.reranks(result), {name.split(".")[0]: name for name in pictures}
 
     def picture(name: str) -> list[str]:
-        return [f"![{_text(titles.title(name, result))}]({shown.pop(name)})"] if name in shown else []
+        return [f"![{escaped(titles.title(name, result))}]({shown.pop(name)})"] if name in shown else []
 
     question = "is the reranker worth it?" if reranks else "the first stage by itself"
-    parts = [f"# {_text(result.name)}: {question}", f"**{_text(tables.verdict(result))}**"]
-    parts.append(_text(f"{tables.heading(result)}. {system.line(result)}"))
+    parts = [f"# {escaped(result.name)}: {question}", f"**{escaped(tables.verdict(result))}**"]
+    parts.append(escaped(f"{tables.heading(result)}. {system.line(result)}"))
     if cost := tables.cost_line(result):
-        parts.append(_text(cost))
+        parts.append(escaped(cost))
     if result.warnings:
-        parts.append("## Before you quote a figure\n" + "\n".join(f"- {_text(w)}" for w in result.warnings))
+        parts.append("## Before you quote a figure\n" + "\n".join(f"- {escaped(w)}" for w in result.warnings))
     parts += [
-        f"## Effectiveness\n{_text(tables.heading(result))}. Binary measures count grade "
+        f"## Effectiveness\n{escaped(tables.heading(result))}. Binary measures count grade "
         f"{effect.relevance_level} and above as relevant. "
         + "The interval is Student's t over the paired per-query differences. " * reranks
         + "The ceiling is what a perfect order of the same candidates would reach.",
-        _table(tables.effectiveness_columns(result), tables.effectiveness_rows(result)),
+        table(tables.effectiveness_columns(result), tables.effectiveness_rows(result)),
         _unjudged(effect.unjudged_at_10, reranks),
         *picture("before_after"),
         *picture("changes"),
     ]
     if reranks and effect.tests:
         parts += [
-            "### How sure\n" + _table(_TESTS, [_test_row(name, test) for name, test in effect.tests.items()]),
+            "### How sure\n" + table(_TESTS, [_test_row(name, test) for name, test in effect.tests.items()]),
             "Two-sided tests of the paired differences; the randomisation test has 9,999 seeded draws (all flips up to "
             f"{ENUMERATED} differences other than 0), Holm's and Benjamini and Hochberg's corrections are over the "
             "measures of this report. d is Cohen's d_z; the last column is the smallest difference that a slice of "
@@ -58,7 +58,7 @@ def trial(result: Result, pictures: Sequence[str] = ()) -> str:
         ]
     parts += _analysis(result, picture)
     if result.references:
-        parts.append("## Published figures\n" + _table(_PUBLISHED, [_published(one) for one in result.references]))
+        parts.append("## Published figures\n" + table(_PUBLISHED, [_published(one) for one in result.references]))
     if result.cost:
         parts.append("## Cost")
         for part in costs.parts(result):
@@ -66,8 +66,8 @@ def trial(result: Result, pictures: Sequence[str] = ()) -> str:
     for name in list(shown):
         parts += picture(name)
     parts += [
-        "## What was done\n" + _table(["what", "value"], _flat(asdict(effective))),
-        "## Where it comes from\n" + _table(["what", "value"], _flat(provenance)),
+        "## What was done\n" + table(["what", "value"], _flat(asdict(effective))),
+        "## Where it comes from\n" + table(["what", "value"], _flat(provenance)),
         f"Command: {_code(provenance['command'])}",
     ]
     return "\n\n".join(parts) + "\n"
@@ -112,7 +112,7 @@ def _analysis(result: Result, picture: Callable[[str], list[str]]) -> list[str]:
     measures, reranks = list(result.effectiveness.delta), summary.reranks(result)
     if len(found.depths) > 1 and reranks:
         rows = [[str(one.depth), f"{one.pairs:,}", *(f"{one.mean[m]:.4f}" for m in measures)] for one in found.depths]
-        parts += ["## Quality by depth\n" + _table(["depth", "pairs", *measures], rows), *picture("depths")]
+        parts += ["## Quality by depth\n" + table(["depth", "pairs", *measures], rows), *picture("depths")]
     alone = []
     for by, classes in found.breakdown.items():
         if len(classes) < 2:  # a group of all queries has the figures of the whole
@@ -134,21 +134,21 @@ def _analysis(result: Result, picture: Callable[[str], list[str]]) -> list[str]:
             columns, cells = ["", "queries", "mean"], [row[:3] for row in cells]
         few = any(row.queries < FEW for row in classes)
         note = f"\n\nFew: fewer than {FEW} queries, too few for a reliable mean." if few else ""
-        parts.append(f"{title}\n" + _table(columns, cells) + note)
+        parts.append(f"{title}\n" + table(columns, cells) + note)
     if alone:
-        parts.append(f"All queries are of one group {_text('; '.join(alone))}.")
+        parts.append(f"All queries are of one group {escaped('; '.join(alone))}.")
     for label, examples in (("gained", found.gains), ("lost", found.losses)):
         if examples:
             rows = [[one.query_id, one.query, f"{one.before:.4f} -> {one.after:.4f}"] for one in examples]
-            parts.append(f"## Queries that {label} most\n" + _table(["id", "query", measures[0]], rows))
+            parts.append(f"## Queries that {label} most\n" + table(["id", "query", measures[0]], rows))
     rows = [
         [label, name, f"{means.expected:.4f}", f"{means.low:.4f}", f"{means.high:.4f}"]
         for label, name, means in tables.tied_means(result)
     ]
     if rows:
         parts += [
-            "## If tied passages stood in any order\n" + _table(["list", "measure", "expected", "worst", "best"], rows),
-            "\n".join(f"- {_text(line)}" for line in tables.tie_lines(result)),
+            "## If tied passages stood in any order\n" + table(["list", "measure", "expected", "worst", "best"], rows),
+            "\n".join(f"- {escaped(line)}" for line in tables.tie_lines(result)),
         ]
     meaning = [*picture("scores"), *picture("reliability")]
     if found.scores and found.scores.best_f1:
@@ -160,7 +160,7 @@ def _analysis(result: Result, picture: Callable[[str], list[str]]) -> list[str]:
         meaning.insert(
             0,
             f"Best F1 {best.f1:.3f} at a logit of {best.logit:.2f} (sigmoid {best.sigmoid:.3f}): precision "
-            f"{best.precision:.3f}, recall {best.recall:.3f}. {_text(rules)}. Expected calibration error of the "
+            f"{best.precision:.3f}, recall {best.recall:.3f}. {escaped(rules)}. Expected calibration error of the "
             f"sigmoid: {found.scores.expected_calibration_error:.3f}.",
         )
     if meaning:
@@ -171,39 +171,39 @@ def _analysis(result: Result, picture: Callable[[str], list[str]]) -> list[str]:
 def sweep(results: Sequence[Result | Unfinished], pictures: Sequence[str] = ()) -> str:
     """Return the combined report of a sweep; `pictures` are the names of image files in its folder."""
     rows = tables.sweep_rows(results)
-    parts = ["# Sweep: the trials side by side", _table(list(rows[0]), [list(row.values()) for row in rows])]
+    parts = ["# Sweep: the trials side by side", table(list(rows[0]), [list(row.values()) for row in rows])]
     parts.append(
-        "\n".join(f"- {_text(name)}: {_outcome(result)}" for name, result in zip(summary.labels(results), results))
+        "\n".join(f"- {escaped(name)}: {_outcome(result)}" for name, result in zip(summary.labels(results), results))
     )
     parts += [f"![{name}]({name})" for name in pictures]
     notes = dict.fromkeys(note for result in results if isinstance(result, Result) for note in result.warnings)
     if notes:
-        parts.append("## Before you quote a figure\n" + "\n".join(f"- {_text(note)}" for note in notes))
+        parts.append("## Before you quote a figure\n" + "\n".join(f"- {escaped(note)}" for note in notes))
     return "\n\n".join(parts) + "\n"
 
 
 def gate(judged: Verdict) -> str:
     """Return the gate's verdict, as a CI job's summary shows it."""
     mark = "\u2705" if judged.holds else "\u274c"
-    parts = [f"## {mark} {_text(verdict.headline(judged))}"]
+    parts = [f"## {mark} {escaped(verdict.headline(judged))}"]
     if notable := (*judged.failed, *judged.undecided):
-        parts.append("\n".join(f"- **{_text(check.name)}**: {_text(check.message)}" for check in notable))
+        parts.append("\n".join(f"- **{escaped(check.name)}**: {escaped(check.message)}" for check in notable))
     if judged.changed:
         parts.append(
-            "The system differs from the baseline's:\n\n" + "\n".join(f"- {_text(line)}" for line in judged.changed)
+            "The system differs from the baseline's:\n\n" + "\n".join(f"- {escaped(line)}" for line in judged.changed)
         )
     if judged.qualities:
-        parts.append(_table(verdict.COLUMNS, verdict.quality_rows(judged)))
+        parts.append(table(verdict.COLUMNS, verdict.quality_rows(judged)))
     if seen := verdict.sensitivity(judged):
-        parts.append(_text(seen))
+        parts.append(escaped(seen))
     if own := verdict.own_limits(judged):
-        parts.append(_text(own))
+        parts.append(escaped(own))
     if judged.losses:
         parts.append("### Queries that lost most")
     for loss in judged.losses:
-        lines = [f"**{_text(verdict.loss_line(loss, judged.qualities[0].measure))}**", ""]
-        parts.append("\n".join(lines + [f"- {_text(verdict.move_line(move, judged.kept))}" for move in loss.moves]))
-    checks = "\n".join(f"- {_text(check.name)}: {check.state}; {_text(check.message)}" for check in judged.checks)
+        lines = [f"**{escaped(verdict.loss_line(loss, judged.qualities[0].measure))}**", ""]
+        parts.append("\n".join(lines + [f"- {escaped(verdict.move_line(move, judged.kept))}" for move in loss.moves]))
+    checks = "\n".join(f"- {escaped(check.name)}: {check.state}; {escaped(check.message)}" for check in judged.checks)
     parts.append(f"<details><summary>All checks</summary>\n\n{checks}\n\n</details>")
     return "\n\n".join(parts) + "\n"
 
@@ -212,51 +212,51 @@ def comparison(compared: Comparison, pictures: Sequence[str] = ()) -> str:
     """Return the report of a comparison; `pictures` are the names of image files in its folder."""
     rows, outcome = comparing.system_rows(compared), comparing.outcome(compared)
     parts = [
-        f"# {_text(comparing.heading(compared))}",
-        f"**{_text(outcome.claim)}** in {_text(compared.measures[0])}.",
-        "\n".join(f"- {_text(line)}" for line in outcome.lines if line),
-        _table(list(rows[0]), [list(row.values()) for row in rows]),
-        _text(comparing.mark_note(compared)),
+        f"# {escaped(comparing.heading(compared))}",
+        f"**{escaped(outcome.claim)}** in {escaped(compared.measures[0])}.",
+        "\n".join(f"- {escaped(line)}" for line in outcome.lines if line),
+        table(list(rows[0]), [list(row.values()) for row in rows]),
+        escaped(comparing.mark_note(compared)),
     ]
     if times := comparing.time_rows(compared):
         parts += [
-            "## Quality and time\n" + _table(list(times[0]), [list(row.values()) for row in times]),
+            "## Quality and time\n" + table(list(times[0]), [list(row.values()) for row in times]),
             comparing.TIME_NOTE,
         ]
     if cost_rows := comparing.cost_rows(compared):
         parts += [
-            "## What it costs\n" + _table(list(cost_rows[0]), [list(row.values()) for row in cost_rows]),
-            "\n".join(f"- {_text(note)}" for note in comparing.cost_notes(compared)),
+            "## What it costs\n" + table(list(cost_rows[0]), [list(row.values()) for row in cost_rows]),
+            "\n".join(f"- {escaped(note)}" for note in comparing.cost_notes(compared)),
         ]
     if agreement := comparing.parity_lines(compared):
-        parts.append("## Same scores, same order?\n" + "\n".join(f"- {_text(line)}" for line in agreement))
+        parts.append("## Same scores, same order?\n" + "\n".join(f"- {escaped(line)}" for line in agreement))
     for measure in compared.measures:
-        parts.append(f"## {_text(measure)}")
-        parts.append(_table(comparing.test_columns(compared), comparing.test_rows(compared, measure)))
+        parts.append(f"## {escaped(measure)}")
+        parts.append(table(comparing.test_columns(compared), comparing.test_rows(compared, measure)))
         labels = [f"({number})" for number in range(1, len(compared.systems) + 1)]
         rows_of_matrix = [
             [f"{n} {row[0]}", *row[1:]] for n, row in zip(labels, comparing.matrix_rows(compared, measure))
         ]
         parts.append("Every system against every other one, p values after Holm's correction over all pairs:")
-        parts.append(_table(["system", *labels], rows_of_matrix))
-    parts += [f"![{_text(name)}]({name})" for name in pictures]
+        parts.append(table(["system", *labels], rows_of_matrix))
+    parts += [f"![{escaped(name)}]({name})" for name in pictures]
     if compared.warnings:
-        parts.append("## Before you quote a figure\n" + "\n".join(f"- {_text(w)}" for w in compared.warnings))
+        parts.append("## Before you quote a figure\n" + "\n".join(f"- {escaped(w)}" for w in compared.warnings))
     return "\n\n".join(parts) + "\n"
 
 
 def _outcome(result: Result | Unfinished) -> str:
     if isinstance(result, Result):
-        missing = f" Not written: {_text(', '.join(result.missing))}." if result.missing else ""
-        return _text(tables.verdict(result)) + missing
-    return f"{_text(result.status)}. {_text(result.error)}"
+        missing = f" Not written: {escaped(', '.join(result.missing))}." if result.missing else ""
+        return escaped(tables.verdict(result)) + missing
+    return f"{escaped(result.status)}. {escaped(result.error)}"
 
 
 def _cost(part: costs.Part) -> str:
-    table = [_table(part.columns, part.rows)] if part.rows else []
+    figures = [table(part.columns, part.rows)] if part.rows else []
     listed = "- " if len(part.notes) > 1 else ""
-    notes = ["\n".join(f"{listed}{_text(note)}" for note in part.notes)] if part.notes else []
-    return f"### {_text(part.title)}\n" + "\n\n".join(table + notes)
+    notes = ["\n".join(f"{listed}{escaped(note)}" for note in part.notes)] if part.notes else []
+    return f"### {escaped(part.title)}\n" + "\n\n".join(figures + notes)
 
 
 def _flat(values: Any, prefix: str = "") -> list[list[str]]:
@@ -279,9 +279,15 @@ def _value(value: Any) -> str:
     return str(value)
 
 
-def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = ["| " + " | ".join(map(_text, columns)) + " |", "| --- |" + " ---: |" * (len(columns) - 1)]
-    lines += ["| " + " | ".join(map(_text, row)) + " |" for row in rows]
+def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a table whose cells are plain text; all columns but the first are right-aligned.
+
+    Args:
+        columns: headings.
+        rows: cells, as many in each row as there are columns.
+    """
+    lines = ["| " + " | ".join(map(escaped, columns)) + " |", "| --- |" + " ---: |" * (len(columns) - 1)]
+    lines += ["| " + " | ".join(map(escaped, row)) + " |" for row in rows]
     return "\n".join(lines)
 
 
@@ -292,7 +298,7 @@ def _code(command: Sequence[str]) -> str:
     return f"{fence} {line} {fence}" if "`" in (line[0], line[-1]) else f"{fence}{line}{fence}"
 
 
-def _text(value: str) -> str:
+def escaped(value: str) -> str:
     """Return a value as one line of plain text in Markdown, also in a table; an address may still become a link."""
     return _LIVE.sub(_dead, _UNPRINTABLE.sub("\ufffd", " ".join(str(value).split())))
 

@@ -21,6 +21,9 @@ def trial(result: Result) -> str:
     """Return the table of one finished trial: the first stage, the reranking, their difference, the best order.
 
     Marks and intervals are those of the result: Holm's correction is over its measures, the interval is Student's t.
+
+    Args:
+        result: of a finished trial.
     """
     effect, effective = result.effectiveness, result.effective
     measures, first = list(effect.delta), summary.label_first(result)
@@ -51,6 +54,9 @@ def comparison(compared: Comparison) -> str:
     """Return the table of several systems on one slice, each marked against the first, the baseline.
 
     Marks are those of the comparison: Holm's correction is over all of its systems and measures.
+
+    Args:
+        compared: systems on one slice.
     """
     name, systems, baseline = compared.slice.name, compared.systems, compared.baseline
     shared = f"{baseline} " if all(s.label.startswith(f"{baseline} + ") for s in systems[1:]) else ""
@@ -74,6 +80,9 @@ def escape(text: str) -> str:
 
     Beyond the ten specials: a bracket or star at the start of a row would be an argument of the row's end before it,
     ``<``, ``>`` and ``|`` are other characters in LaTeX's default font encoding, and ``--`` would be a dash.
+
+    Args:
+        text: any text.
     """
     return re.sub(r"([-',])(?=\1)", r"\1{}", _line(text).translate(_ESCAPES))
 

@@ -8,6 +8,7 @@ from typing import Any
 from evalkit.boundary.foreign_code import (
     ForeignComponent,
     check_parameters,
+    check_type,
     class_path,
     describe_type,
     errors_as_one_sentence,
@@ -17,7 +18,6 @@ from evalkit.boundary.foreign_code import (
     to_plain,
 )
 from evalkit.boundary.text import quoted
-from evalkit.boundary.validation import COUNT, LINE, Limited, find_mismatch
 from evalkit.errors import EvalkitError
 from evalkit.rerankers.base import Engine, Reranker, check_texts
 from evalkit.types import Pair, Scores, Settings
@@ -99,7 +99,9 @@ class _AdaptedReranker(Reranker):
         return self._scored(name, pairs, queries, docs, on_progress)
 
     def describe(self) -> Settings:
-        return self._of.facts(_RERANKER_FACTS)
+        from evalkit.boundary.foreign_facts import RerankerFacts
+
+        return self._of.facts(RerankerFacts)
 
     def _takes_progress(self, name: str) -> bool:
         """Return whether a method takes `on_progress`, which is passed by name only.
@@ -162,11 +164,11 @@ def _scores(value: object, where: str) -> Scores:
     for field in fields(Scores):
         if field.name == "logits":
             continue
-        one = to_plain(getattr(scores, field.name))
+        one: Any = to_plain(getattr(scores, field.name))
         one = tuple(one) if isinstance(one, list) else one
-        shape = _COUNTS.get(field.type, field.type)
-        if wrong := find_mismatch(one, shape, f"{where}: {field.name}"):
-            raise EvalkitError(wrong)
+        check_type(one, field.type, f"{where}: {field.name}")
+        if field.type in (int, float) and one < 0:
+            raise EvalkitError(f"{where}: {field.name} is {one}, and has to be 0 or more")
         counts[field.name] = one
     return replace(scores, logits=_numbers(scores.logits, where), **counts)
 
@@ -186,20 +188,3 @@ def _numbers(value: object, where: str) -> tuple[float | None, ...]:
             "Scores (evalkit.types)"
         )
     return tuple(one if type(one) is float else to_float(one, index, where) for index, one in enumerate(value))
-
-
-_COUNTS: Mapping[Any, Any] = {int: COUNT, float: Limited(float, lambda number: number >= 0, "0 or more")}
-
-
-_RERANKER_FACTS = {
-    "name?": LINE,
-    "reranks?": bool,
-    "model?": LINE,
-    "precision?": LINE,
-    "device?": LINE,
-    "device_name?": LINE,
-    "devices?": int | None,
-    "batch_tokens?": int | None,
-    "max_length?": int | None,
-}
-"""What reports and the gate read from `describe`."""

@@ -1,32 +1,21 @@
 """Reads the folder of a finished trial, and refuses damaged or incompatible results."""
 
-import functools
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING
 
-from evalkit.boundary.text import escape_id, is_folder, quoted, read_text, user_path
-from evalkit.boundary.validation import Many, find_mismatch
+from evalkit.boundary.strict_json import read_json_and_text
+from evalkit.boundary.text import escape_id, is_folder, quoted, user_path
 from evalkit.errors import EvalkitError, NotFiniteError
 from evalkit.evaluation.trec import read_run
 from evalkit.results.schema import Result, Unfinished
 from evalkit.types import SCHEMA_VERSION, Cost, Hit, Run
 
 if TYPE_CHECKING:
-    from pydantic import TypeAdapter
+    from evalkit.results.passages import Passage
 
-
-@dataclass(frozen=True)
-class Passage:
-    """A passage that the report shows: one of the top 10 of either list, or a relevant one."""
-
-    doc_id: str
-    grade: int | None
-    """None for a passage without a judgment."""
-    text: str
-    """The beginning of its text."""
+_WHAT = "a result of evalkit"
 
 
 @dataclass(frozen=True)
@@ -39,7 +28,7 @@ class Finished:
     reranked: Run
     """In the order that was measured, with the reranker's own scores."""
     queries: Mapping[str, str]
-    passages: Mapping[str, Mapping[str, Passage]]
+    passages: Mapping[str, Mapping[str, "Passage"]]
     """query_id -> doc_id -> passage."""
 
 
@@ -53,9 +42,11 @@ def read(where: str | Path) -> Finished:
         EvalkitError: there is no result, it cannot be read, it is of another version, or of a trial that failed.
         NotFiniteError: the trial failed because its model gave NaN or infinite logits.
     """
+    from evalkit.results.passages import read_passages  # pydantic takes a tenth of a second, which --help is spared
+
     path = user_path(where)
     path = path / "result.json" if is_folder(path) else path
-    plain = read_json(path, "a result of evalkit")
+    plain, text = read_json_and_text(path, _WHAT)
     version = plain.get("schema_version")
     if version != SCHEMA_VERSION:
         raise EvalkitError(
@@ -68,60 +59,54 @@ def read(where: str | Path) -> Finished:
     if plain.get("status") != "finished":
         raise EvalkitError(f"{path} is of a trial that did not finish (status {quoted(plain.get('status'))})")
     try:
-        result = parse_finished(plain)
+        result = parse_finished(text)
     except ValueError as wrong:
         raise EvalkitError(f"{path} is no result of evalkit: {wrong}") from None
     run_file = path.with_name("reranked.trec")
     if not run_file.exists():
         raise EvalkitError(f"there is no reranked.trec next to {path}; the whole folder of the trial is needed")
-    queries, passages, adjusted = _passages(path.with_name("passages.jsonl"))
+    passages = read_passages(path.with_name("passages.jsonl"))
     # The ranks are the order that was measured; files of older versions have tied scores.
     ranked = read_run(run_file, "rank").run
     reranked = Run(ranked.name, {
-        query_id: tuple(Hit(doc_id, adjusted.get((query_id, doc_id, score), score)) for doc_id, score in hits)
+        query_id: tuple(Hit(doc_id, passages.adjusted.get((query_id, doc_id, score), score)) for doc_id, score in hits)
         for query_id, hits in ranked.rankings.items()
     })  # fmt: skip
-    return Finished(str(where), result, reranked, queries, passages)
+    return Finished(str(where), result, reranked, passages.queries, passages.shown)
 
 
-def parse(plain: Mapping[str, Any]) -> Result | Unfinished:
-    """Return the content of a result.json, finished or not; keys that this version does not know are left out.
+def read_outcome(path: Path) -> Result | Unfinished:
+    """Read a result.json, of a finished trial or not; keys that this version does not know are left out.
+
+    Args:
+        path: the file.
 
     Raises:
+        EvalkitError: the file is missing, or no JSON.
         ValueError: a field is missing or has another type, or fields contradict each other.
     """
-    from evalkit.boundary.typed import typed_json  # pydantic takes a tenth of a second, which --help need not wait for
+    from evalkit.boundary.typed import typed_json
 
+    plain, text = read_json_and_text(path, _WHAT)
     if "effectiveness" not in plain and plain.get("status") != "finished":
-        return typed_json(_unfinished_type(), json.dumps(plain))
-    return parse_finished(plain)
+        return typed_json(Unfinished, text)
+    return parse_finished(text)
 
 
-def parse_finished(plain: Mapping[str, Any]) -> Result:
+def parse_finished(text: str) -> Result:
     """Return the content of a result.json with measures; keys that this version does not know are left out.
+
+    Args:
+        text: JSON.
 
     Raises:
         ValueError: a field is missing or has another type, or fields contradict each other.
     """
     from evalkit.boundary.typed import typed_json
 
-    result = typed_json(_result_type(), json.dumps(plain))
+    result = typed_json(Result, text)
     _check(result)
     return result
-
-
-@functools.cache
-def _unfinished_type() -> "TypeAdapter[Unfinished]":
-    from pydantic import TypeAdapter
-
-    return TypeAdapter(Unfinished)
-
-
-@functools.cache
-def _result_type() -> "TypeAdapter[Result]":
-    from pydantic import TypeAdapter
-
-    return TypeAdapter(Result)
 
 
 def _check(result: Result) -> None:
@@ -183,68 +168,3 @@ def first_stage(one: Finished) -> Run | None:
     path = user_path(one.where)
     run_file = (path if is_folder(path) else path.parent) / "first_stage.trec"
     return read_run(run_file, "rank").run if run_file.exists() else None
-
-
-def read_json(path: Path, what: str) -> dict[str, Any]:
-    """Read a JSON object.
-
-    Args:
-        path: The file.
-        what: What it should be, for the messages: "a result of evalkit".
-
-    Raises:
-        EvalkitError: the file is missing, unreadable, empty, or holds something else.
-    """
-    text = read_text(path, what)
-    if not text.strip():
-        raise EvalkitError(f"{path} is empty; it should be {what}")
-    try:
-        value = json.loads(text, parse_constant=_refused, object_pairs_hook=_once)
-    except (ValueError, RecursionError) as error:
-        raise EvalkitError(f"{path} is not whole, or no JSON ({error}); it should be {what}") from None
-    if not isinstance(value, dict):
-        raise EvalkitError(f"{path} holds a {type(value).__name__}; it should be {what}")
-    return value
-
-
-def _refused(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is no JSON")
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    value = dict(pairs)
-    if len(value) < len(pairs):
-        raise ValueError("a name occurs twice in one object")
-    return value
-
-
-def _passages(path: Path) -> tuple[dict[str, str], dict[str, dict[str, Passage]], dict[tuple[str, str, float], float]]:
-    """Return queries, passages, and the original scores that reranked.trec has adjusted.
-
-    The scores are by query, passage and adjusted score.
-    """
-    queries, passages, adjusted = {}, {}, {}
-    text = read_text(path, "the passages of a trial; the whole folder is needed")
-    try:
-        for line in filter(None, text.split("\n")):  # not splitlines: texts may hold U+2028
-            entry = json.loads(line, parse_constant=_refused, object_pairs_hook=_once)
-            if wrong := find_mismatch(entry, _SHOWN, "a line"):
-                raise ValueError(wrong)
-            queries[entry["query_id"]] = entry["query"]
-            passages[entry["query_id"]] = {
-                shown["doc_id"]: Passage(shown["doc_id"], shown["grade"], shown["text"]) for shown in entry["passages"]
-            }
-            for hit in entry.get("moved_scores", {}).get("reranked", ()):
-                if hit["score"] is not None:
-                    adjusted[escape_id(entry["query_id"]), hit["doc_id"], hit["written"]] = float(hit["score"])
-    except (ValueError, RecursionError) as error:
-        raise EvalkitError(f"{path} is damaged ({type(error).__name__}: {error}); run the trial again") from None
-    return queries, passages, adjusted
-
-
-_SHOWN = {
-    "query_id": str,
-    "query": str,
-    "passages": Many({"doc_id": str, "grade": int | None, "text": str}),
-    "moved_scores?": {"reranked?": Many({"doc_id": str, "score": float | None, "written": float})},
-}

@@ -9,6 +9,7 @@ from typing_extensions import TypedDict
 
 from evalkit.evaluation.breakdown import ClassRow, DepthRow, Example
 from evalkit.evaluation.score_analysis import ScoreAnalysis
+from evalkit.evaluation.scoring_counts import ScoringCounts
 from evalkit.evaluation.ties import Tied
 from evalkit.types import Cost, Interval, Settings
 
@@ -77,33 +78,7 @@ class RerankerFacts(TypedDict, total=False):
     threads: int | None
 
 
-class ScoringFacts(TypedDict, total=False):
-    """Counts of the scoring (`evalkit.evaluation.scoring_counts`)."""
-
-    pairs: int
-    pairs_from_store: int
-    pairs_repeated: int
-    pairs_unscored: Required[Count]
-    truncated_pairs: int
-    unknown_query_share: float | None
-    unknown_passage_share: float | None
-    longest_pair_tokens: int | None
-    tied_pairs: int
-    queries_with_ties: int
-    queries_with_constant_score: int
-    first_stage_hits: int
-    first_stage_tied_hits: int
-    first_stage_queries_with_ties: int
-    first_stage_queries_with_constant_score: int
-    scores_moved: Mapping[str, int]
-    queries_reordered: int
-    queries_without_hits: int
-    tokens: int
-    padding_share: float
-    budget_halvings: Sequence[str]
-
-
-for _facts in (SliceFacts, FirstStageFacts, RerankerFacts, ScoringFacts):
+for _facts in (SliceFacts, FirstStageFacts, RerankerFacts, ScoringCounts):
     _facts.__pydantic_config__ = {"extra": "allow"}  # type: ignore[union-attr]  # else reading drops the other keys
 
 
@@ -126,7 +101,7 @@ class Effective:
     first_stage_time: FirstStageTime = FirstStageTime()
     depth: Annotated[int, Gt(0)]
     measures: Sequence[str] = ()
-    scoring: ScoringFacts
+    scoring: ScoringCounts
     environment: Mapping[str, Any] | None = None
     """Device, driver, clocks and versions that the cost was measured under; None where nothing was measured."""
 

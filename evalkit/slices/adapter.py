@@ -3,7 +3,6 @@
 from dataclasses import replace
 
 from evalkit.boundary.foreign_code import describe_type, to_plain_facts
-from evalkit.boundary.validation import COUNT, LINE, find_mismatch
 from evalkit.errors import EvalkitError
 from evalkit.types import Slice
 
@@ -19,17 +18,12 @@ def check_slice(value: object, where: str) -> Slice:
             f"{where}: it returned {describe_type(value)}, and has to return a Slice, which "
             "evalkit.slices.assemble.assemble makes"
         )
-    facts = to_plain_facts(value.facts, f"{where}: facts of the slice")
-    if wrong := find_mismatch(facts, _SLICE_FACTS, f"{where}: facts of the slice"):
-        raise EvalkitError(f"{wrong}; evalkit.slices.assemble.assemble counts what is needed")
-    return replace(value, facts={"corpus": "full", **facts})
+    facts = {"corpus": "full", **to_plain_facts(value.facts, f"{where}: facts of the slice")}
+    from evalkit.boundary.foreign_facts import SliceFacts
+    from evalkit.boundary.typed import typed
 
-
-_SLICE_FACTS = {
-    "queries": COUNT,
-    "docs": COUNT,
-    "judged_docs_without_text": COUNT,
-    "queries_without_relevant": COUNT,
-    "corpus?": LINE,
-    "fingerprints": dict.fromkeys(("queries", "docs", "judgments"), LINE),
-}
+    try:
+        typed(SliceFacts, facts, f"{where}: facts of the slice")
+    except ValueError as wrong:
+        raise EvalkitError(f"{wrong}; evalkit.slices.assemble.assemble counts what is needed") from None
+    return replace(value, facts=facts)

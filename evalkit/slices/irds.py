@@ -74,7 +74,7 @@ def load(
     where = f"ir_datasets id {dataset}"
     with _reading(dataset):
         say(f"  reading {dataset}")
-        judged = _judgments(where, data) if own_qrels is None else own_qrels
+        judged = read_judgments(where, data) if own_qrels is None else own_qrels
         as_id = escape_id if qrels and judgments.is_trec_file(user_path(qrels)) else str
         texts = judgments.collect_queries(
             where, ((as_id(query.query_id), query.default_text()) for query in data.queries_iter())
@@ -114,8 +114,8 @@ def load(
         if qrels:
             facts["qrels"] = user_path(qrels).name
         own_lang = data.queries_lang()
-        excluded = {as_id(query_id): set(map(as_id, ids)) for query_id, ids in _excluded(data).items()}
-    if lang and own_lang and _are_two_languages(lang, own_lang):
+        excluded = {as_id(query_id): set(map(as_id, ids)) for query_id, ids in read_excluded(data).items()}
+    if lang and own_lang and are_two_languages(lang, own_lang):
         facts["lang_of_the_collection"] = own_lang
     return assemble(
         dataset, lang or own_lang or "en", where, chosen, docs, judged, level.level, facts,
@@ -131,23 +131,41 @@ def _in_canonical_language(dataset: str, lang: str | None) -> str:
     return "/".join(code if part == lang else part for part in dataset.split("/"))
 
 
-def _are_two_languages(lang: str, own: str) -> bool:
+def are_two_languages(lang: str, own: str) -> bool:
+    """Return whether two codes name different languages; one that is no code, as in some datasets, differs from none.
+
+    Args:
+        lang: the code that was asked for.
+        own: the code that ir_datasets has for the documents.
+    """
     try:
         return languages.canonical(lang) != languages.canonical(own)
     except EvalkitError:
         return False  # ir_datasets has "dt" for mMARCO's Dutch, which slice.lang=nl corrects
 
 
-def _judgments(where: str, data: Any) -> judgments.Grades:
-    """Return the judgments of the dataset, without those that mean exclusion."""
+def read_judgments(where: str, data: Any) -> judgments.Grades:
+    """Return the judgments of a dataset, without those that mean exclusion.
+
+    Args:
+        where: names the dataset in messages.
+        data: the dataset, as ir_datasets gives it.
+
+    Raises:
+        EvalkitError: a passage is judged twice for a query, with different grades.
+    """
     out = _excluding_grades(data)
     rows = ((where, row.query_id, row.doc_id, row.relevance) for row in data.qrels_iter() if row.relevance not in out)
     way_out = "; give corrected judgments with slice.qrels=FILE (BEIR's .tsv, or trec_eval's format as .trec)"
     return judgments.collect_judgments(rows, way_out)
 
 
-def _excluded(data: Any) -> dict[str, set[str]]:
-    """Return query_id -> doc_ids that the dataset excludes from evaluation, by a separate grade in its qrels."""
+def read_excluded(data: Any) -> dict[str, set[str]]:
+    """Return query_id -> doc_ids that the dataset excludes from evaluation, by a separate grade in its qrels.
+
+    Args:
+        data: the dataset, as ir_datasets gives it.
+    """
     excluded: dict[str, set[str]] = {}
     if out := _excluding_grades(data):
         for row in data.qrels_iter():

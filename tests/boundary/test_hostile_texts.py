@@ -135,7 +135,12 @@ def test_a_spreadsheet_finds_as_many_cells_as_there_are_and_no_formula_in_them(q
 
 def test_numbers_stay_numbers_in_a_spreadsheet() -> None:
     cells = {"-5": "-5", "+1.5": "+1.5", "-5x": "'-5x", "=1": "'=1", " @x": "' @x", "a;-b": "a;'-b", "a-b": "a-b"}
-    assert {text: per_query._cell(text) for text in cells} == cells
+    queries = {str(number): text for number, text in enumerate(cells)}
+    data = Slice("s", "en", queries, {}, {query_id: {"d": 1} for query_id in queries}, "")
+    run = Run("r", dict.fromkeys(queries, ()))
+    values = Effectiveness({"nDCG@10": dict.fromkeys(queries, 0.25)})
+    trial = Trial("t", {}, {}, {}, data, run, run, {"first_stage": values, "reranked": values}, {}, None)
+    assert list(per_query.per_query(trial)["query"]) == list(cells.values())
 
 
 MARKDOWN = MarkdownIt("commonmark").enable("table")
@@ -145,7 +150,7 @@ MARKDOWN = MarkdownIt("commonmark").enable("table")
 @given(texts)
 def test_markdown_shows_a_text_as_it_is_and_starts_nothing(text: Any) -> None:
     seen = re.sub("[\x00-\x1f\x7f-\x9f\ud800-\udfff]", "\ufffd", " ".join(text.split()))
-    written = markdown._text(text)
+    written = markdown.escaped(text)
     for line in (
         f"# head {written}",
         f"- note: {written}",
@@ -159,7 +164,7 @@ def test_markdown_shows_a_text_as_it_is_and_starts_nothing(text: Any) -> None:
         assert kinds.isdisjoint({"html_block", "html_inline", "link_open", "code_inline", "em_open", "fence", "hr"})
         assert [child.attrs["src"] for child in inside if child.type == "image"] == ["own.png"] * line.startswith("!")
     _, _, _, cell = (
-        token for token in MARKDOWN.parse(markdown._table(["", text], [["", text]])) if token.type == "inline"
+        token for token in MARKDOWN.parse(markdown.table(["", text], [["", text]])) if token.type == "inline"
     )
     assert "".join(child.content for child in cell.children or ()) == seen
 

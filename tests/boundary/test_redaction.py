@@ -26,7 +26,7 @@ SECRETS = {
 
 @pytest.fixture(autouse=True)
 def nothing_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(redaction, "_known", set())
+    monkeypatch.setattr(redaction, "known_secrets", set())
 
 
 @pytest.mark.parametrize("secret", SECRETS.values(), ids=SECRETS)
@@ -52,7 +52,7 @@ def test_a_secret_is_known_by_its_name_and_then_wherever_it_is_repeated(name: An
     assert value not in written
     assert value not in redaction.text(f"ValueError: {value} is not valid")
     assert value not in " ".join(redaction.command([f"{name}={value}", f"x={{{name}:{value.replace('=', '')}}}"]))
-    redaction._known.clear()
+    redaction.known_secrets.clear()
 
 
 @pytest.mark.parametrize(

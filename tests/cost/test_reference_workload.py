@@ -25,16 +25,14 @@ def test_the_work_never_changes() -> None:
     chance = torch.get_rng_state()
     one, other = Workload("cpu"), Workload("cpu")
     assert torch.equal(torch.get_rng_state(), chance)
-    first, second = (
-        [work._input, *(w for layer in work._layers for w in vars(layer).values())] for work in (one, other)
-    )
+    first, second = ([work.input, *(w for layer in work.layers for w in vars(layer).values())] for work in (one, other))
     assert all(map(torch.equal, first, second))
     # Six layers: 3 x 384 x 384 for queries, keys and values, 384 x 384 behind them, and twice 4 x 384 x 384.
     assert sum(weights.numel() for weights in first[1:]) == 6 * 12 * 384 * 384
     assert (first[0].shape, {tensor.dtype for tensor in first}) == ((16, 64, 384), {torch.float32})
     torch.set_float32_matmul_precision("highest")
-    result = one._forward()
-    assert torch.equal(result, one._forward())
+    result = one.forward()
+    assert torch.equal(result, one.forward())
     torch.set_float32_matmul_precision("medium")
     assert result[0, 0, :3].tolist() == pytest.approx([1.6535, -1.0913, 0.6728], abs=2e-3)
     assert result[-1, -1, -3:].tolist() == pytest.approx([0.9044, -1.4657, -0.3875], abs=2e-3)
@@ -44,11 +42,11 @@ def test_the_work_is_done_in_full_precision_even_if_it_fails() -> None:
     seen = []
 
     class Watched(Workload):
-        def _forward(self) -> Any:
+        def forward(self) -> Any:
             seen.append(torch.get_float32_matmul_precision())
             if len(seen) == 2:
                 raise MemoryError
-            return self._input
+            return self.input
 
     with pytest.raises(MemoryError):
         Watched("cpu").run_ms()

@@ -89,7 +89,7 @@ def _own_state() -> Iterator[None]:
 
     from evalkit.boundary import progress, redaction
 
-    environment, modules, secrets = dict(os.environ), set(sys.modules), set(redaction._known)
+    environment, modules, secrets = dict(os.environ), set(sys.modules), set(redaction.known_secrets)
     GlobalHydra.instance().clear()
     try:
         with progress.redirected(progress.current_output()):
@@ -97,7 +97,7 @@ def _own_state() -> Iterator[None]:
     finally:
         GlobalHydra.instance().clear()
         _restore(environment)
-        redaction._known.intersection_update(secrets)
+        redaction.known_secrets.intersection_update(secrets)
         for name in sys.modules.keys() - modules:
             if _is_a_users(sys.modules[name]):
                 del sys.modules[name]

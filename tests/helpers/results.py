@@ -75,6 +75,11 @@ def plain_result(**parts: Any) -> Plain:
     return merged(merged(_RESULT, whole), parts)
 
 
+def result_of(plain: Mapping[str, Any]) -> Result:
+    """Return the result whose result.json has this content."""
+    return parse_finished(json.dumps(plain))
+
+
 def merged(whole: Mapping[str, Any], parts: Mapping[str, Any]) -> Plain:
     """Return a copy of `whole` with `parts`; a mapping in both is merged."""
     found: Plain = copy.deepcopy(dict(whole))
@@ -88,7 +93,7 @@ def edited(finished: Finished, edit: Callable[[Plain], object]) -> Finished:
     """Return a finished trial whose result `edit` has changed, as JSON holds it."""
     plain: Plain = json.loads(json.dumps(to_plain(finished.result)))
     edit(plain)
-    return replace(finished, result=parse_finished(plain))
+    return replace(finished, result=result_of(plain))
 
 
 def complete(stated: Mapping[str, Any]) -> Result:
@@ -114,7 +119,7 @@ def complete(stated: Mapping[str, Any]) -> Result:
         if cost["latency_grid"] is not None:
             cells = cost["latency_grid"]["cells"]
             cost["latency_grid"] = cost["latency_grid"] | {"cells": [_cell(cell) for cell in cells]}
-    found: Result = _mapped(parse_finished(_mapped(plain, _as_line)), _as_stated)
+    found: Result = _mapped(result_of(_mapped(plain, _as_line)), _as_stated)
     return found
 
 

@@ -25,11 +25,10 @@ from evalkit.report.html import pages
 from evalkit.results import compare, reading
 from evalkit.results.gate import baseline, judge
 from evalkit.results.gate.limits import Limits
-from evalkit.results.reading import parse_finished
 from evalkit.results.result import effectiveness, write_result
 from evalkit.slices import beir
 from evalkit.types import Effectiveness, Hit, Run, Slice, Trial
-from tests.helpers.results import plain_cost, plain_result
+from tests.helpers.results import plain_cost, plain_result, result_of
 
 EXAMPLES = 40
 hostile = settings(deadline=None, max_examples=EXAMPLES, suppress_health_check=list(HealthCheck))
@@ -214,7 +213,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Any:
     (where / "passages.jsonl").write_bytes(b"".join(dumped(line) + b"\n" for line in per_query.passages(trial)))
     plain = {"schema_version": 1, "status": "finished", "name": "tiny", "effective": EFFECTIVE, "cost": COST,
              "effectiveness": asdict(effectiveness(trial)), "warnings": ["few queries"]}  # fmt: skip
-    write_result(parse_finished(plain), where)
+    write_result(result_of(plain), where)
     return where, reading.read(where), baseline.of(reading.read(where))
 
 

@@ -712,7 +712,7 @@ def test_dollars_underscores_and_line_breaks_are_text(tmp_path: Path) -> None:
 def test_wrapping_loses_nothing_and_keeps_to_the_width(text: Any, width: Any) -> None:
     lines = canvas.wrapped(text, width, canvas.SMALL).split("\n")
     assert "".join("".join(lines).split()) == "".join(canvas.readable(text).split())
-    assert all(canvas._inches(line, canvas.SMALL) <= width for line in lines)
+    assert all(canvas.width_in(line, canvas.SMALL) <= width for line in lines)
 
 
 def test_lines_break_between_the_parts_of_a_name_and_not_inside_of_a_number() -> None:

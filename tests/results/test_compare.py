@@ -14,13 +14,12 @@ from evalkit.rerankers.none import NoReranker
 from evalkit.results import reading
 from evalkit.results.compare import side_by_side
 from evalkit.results.comparison_schema import Comparison, QueryTime
-from evalkit.results.reading import parse_finished
 from evalkit.results.result import to_plain
 from evalkit.slices import packaged as dev
 from tests.conftest import REPOSITORY
 from tests.helpers.command_line import run_evalkit, run_here, sentence
 from tests.helpers.gate_pipeline import Broken, FirstStage, Pipeline, cut, packaged
-from tests.helpers.results import edited, plain_cost
+from tests.helpers.results import edited, plain_cost, result_of
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +122,7 @@ def with_facts(finished: Any, where: Any, time: Any = None, means: Any = None, *
             query_id: mean + number / 100 - spread for number, query_id in enumerate(queries)
         }
         result["effectiveness"][side]["mean"]["nDCG@10"] = mean
-    return replace(finished, where=str(where), result=parse_finished(result))
+    return replace(finished, where=str(where), result=result_of(result))
 
 
 def cost_of(p50_ms: Any) -> Any:

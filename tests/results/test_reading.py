@@ -10,10 +10,10 @@ from evalkit.evaluation.trec import write_run
 from evalkit.report import per_query
 from evalkit.report.content import cost as costs
 from evalkit.results import reading, result, summary
-from evalkit.results.reading import Passage
+from evalkit.results.passages import Passage
 from evalkit.results.result import effectiveness, failed, write_result
 from evalkit.types import Effectiveness, Hit, Run, Slice, Trial
-from tests.helpers.results import plain_cost, plain_result
+from tests.helpers.results import plain_cost, plain_result, result_of
 
 NASTY = 'one\u2028two\u2029three\nfour\x85five\r\n"six" \\ ق\x1c'
 DATA = Slice("", "", {"q1": NASTY, "ق-1": "w"}, {"a": NASTY, "b": "x"}, {"q1": {"a": 2, "c": 1}, "ق-1": {"b": 0}}, "")
@@ -35,7 +35,7 @@ def folder(tmp_path: Path) -> Any:
     lines = (json.dumps(entry, ensure_ascii=False) + "\n" for entry in per_query.passages(trial))
     (tmp_path / "passages.jsonl").write_text("".join(lines), "utf-8")
     plain = {"schema_version": 1, "status": "finished", "name": "tiny", "effective": EFFECTIVE, "warnings": []}
-    write_result(reading.parse_finished(plain | {"effectiveness": asdict(effectiveness(trial))}), tmp_path)
+    write_result(result_of(plain | {"effectiveness": asdict(effectiveness(trial))}), tmp_path)
     return tmp_path
 
 
@@ -86,12 +86,12 @@ BROKEN = [
     (
         "passages.jsonl",
         b'{"qid": "q1", "query": "why", "passages": []}\n',
-        "a line has no 'query_id'",
+        "is damaged (line 1, ValueError: it has no 'query_id')",
     ),
     (
         "passages.jsonl",
         (ENTRY % '{"id": "a", "grade": 1, "text": ""}').encode(),
-        "a line.passages has no 'doc_id'",
+        "passages.0 has no 'doc_id'",
     ),
     ("passages.jsonl", (ENTRY % '"a"').encode(), "is damaged ("),
     ("passages.jsonl", b"\x1f\x8b\x08\xff", "it is compressed (gzip); unpack it first"),
@@ -122,7 +122,7 @@ def test_the_cost_of_an_older_version_is_read_and_what_it_lacks_is_none() -> Non
     cost["latency"] = {key: cost["latency"][key] for key in measured}
     del cost["memory"]["weights_mb"], cost["memory"]["own_pass"]
 
-    older = reading.parse_finished(plain)
+    older = result_of(plain)
 
     assert older.cost
     assert older.cost.latency

@@ -194,13 +194,13 @@ ROWS = [("q1", "d1", 2), ("q1", "d2", 0), ("q2", "d3", 1)]
 
 def test_judgments_that_contradict_one_another_are_refused_through_ir_datasets_too() -> None:
     with pytest.raises(EvalkitError, match=r"HERE: 'q1' and 'd1' are judged twice, differently; .*slice\.qrels=FILE"):
-        irds._judgments("HERE", Source([*ROWS, ("q1", "d1", 0)]))
-    assert irds._judgments("HERE", Source([*ROWS, ROWS[0]])) == GRADES
+        irds.read_judgments("HERE", Source([*ROWS, ("q1", "d1", 0)]))
+    assert irds.read_judgments("HERE", Source([*ROWS, ROWS[0]])) == GRADES
 
 
 @given(st.permutations([*ROWS, *ROWS]))
 def test_neither_the_order_of_judgments_nor_their_repetition_matters(rows: Any) -> None:
-    assert irds._judgments("HERE", Source(rows)) == GRADES
+    assert irds.read_judgments("HERE", Source(rows)) == GRADES
 
 
 def test_a_topic_with_two_texts_is_refused() -> None:
@@ -212,14 +212,14 @@ def test_a_topic_with_two_texts_is_refused() -> None:
 def test_what_a_collection_excludes_from_evaluation_is_no_judgment() -> None:
     """BRIGHT's own definitions in ir_datasets; a clinical trial's "Excluded" is a grade like others."""
     bright = Source([*ROWS, ("q1", "d3", -100)], {1: "Relevant", -100: "Excluded from evaluation"})
-    assert (irds._judgments("HERE", bright), irds._excluded(bright)) == (GRADES, {"q1": {"d3"}})
+    assert (irds.read_judgments("HERE", bright), irds.read_excluded(bright)) == (GRADES, {"q1": {"d3"}})
     trials = Source(ROWS, {0: "Not Relevant", 1: "Excluded", 2: "Eligible"})
-    assert (irds._judgments("HERE", trials), irds._excluded(trials)) == (GRADES, {})
+    assert (irds.read_judgments("HERE", trials), irds.read_excluded(trials)) == (GRADES, {})
 
 
 @pytest.mark.parametrize(("lang", "own", "two"), [("nl", "dt", False), ("en", "ja", True), ("jpn", "ja", False)])
 def test_a_language_of_ir_datasets_that_is_no_code_contradicts_nothing(lang: Any, own: Any, two: Any) -> None:
-    assert irds._are_two_languages(lang, own) is two
+    assert irds.are_two_languages(lang, own) is two
 
 
 def test_a_title_is_no_part_of_a_query(tmp_path: Path) -> None:

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from evalkit.evaluation.scoring_counts import ScoringCounts
 from evalkit.report.content.numbers import amount, counted
-from evalkit.results.schema import RerankerFacts, Result, ScoringFacts
+from evalkit.results.schema import RerankerFacts, Result
 from evalkit.types import Calibration, Cost, Interval, Latency, LatencyGrid, Memory, MemoryPass, Throughput
 
 NOT_MEASURED = "not measured"
@@ -55,7 +56,7 @@ def ends(interval: Interval, count: int) -> str:
     return f"to {amount(high)}; lower end {unknown}" if high is not None else unknown
 
 
-def _throughput(cost: Cost, scoring: ScoringFacts) -> Part:
+def _throughput(cost: Cost, scoring: ScoringCounts) -> Part:
     found = cost.throughput
     rows = [
         ("pairs/s, end to end", amount(cost.pairs_per_s)),
@@ -143,7 +144,7 @@ def _spread(found: Latency | None) -> str:
     return f"{middle} ({amount(min(times))} to {amount(max(times))})" if len(times) > 1 else f"{middle} (timed once)"
 
 
-def _memory(memory: Memory, calibration: Calibration | None, scoring: ScoringFacts) -> Part:
+def _memory(memory: Memory, calibration: Calibration | None, scoring: ScoringCounts) -> Part:
     own = memory.own_pass
     predicted, peak = (own.predicted_peak_mb, own.cuda_allocated_peak_mb) if own else (None, None)
     own_pass = [(words, _mb(getattr(own, field, None)), "", "") for field, words in _OWN_PASS]

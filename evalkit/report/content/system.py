@@ -1,6 +1,7 @@
 """The system that a trial measured, in the few facts at the head of every report."""
 
-from evalkit.results.schema import RerankerFacts, Result, ScoringFacts
+from evalkit.evaluation.scoring_counts import ScoringCounts
+from evalkit.results.schema import RerankerFacts, Result
 
 
 def facts(result: Result) -> list[tuple[str, str]]:
@@ -75,7 +76,7 @@ def _length(reranker: RerankerFacts) -> str:
     return f"{most:,} tokens a pair" if most else ""
 
 
-def _truncation(reranker: RerankerFacts, scoring: ScoringFacts) -> str:
+def _truncation(reranker: RerankerFacts, scoring: ScoringCounts) -> str:
     rule = reranker.get("truncation")
     if not rule:
         return ""

@@ -79,7 +79,12 @@ def styled(draw: Callable[P, T]) -> Callable[P, T]:
 
 
 def sheet(body: float, width: float = WIDTH) -> "Figure":
-    """Return an empty figure, `width` inches wide, with room of `body` inches for the axes."""
+    """Return an empty figure, `width` inches wide, with room of `body` inches for the axes.
+
+    Args:
+        body: height of the axes, in inches.
+        width: of the whole figure, in inches.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -91,7 +96,12 @@ def sheet(body: float, width: float = WIDTH) -> "Figure":
 
 
 def grow(figure: "Figure", inches: float) -> None:
-    """Make `figure` higher, so that what is added takes no room from the axes; heights are tenths of an inch."""
+    """Make `figure` higher, so that what is added takes no room from the axes; heights are tenths of an inch.
+
+    Args:
+        figure: the figure to change.
+        inches: how much higher it becomes.
+    """
     figure.set_size_inches(figure.get_figwidth(), math.ceil(round((figure.get_figheight() + inches) * 10, 6)) / 10)
 
 
@@ -101,10 +111,17 @@ def legend(
     """Explain marks above the axes or below, under a title if there is one; the figure grows by what it takes.
 
     Short labels stand in a line, others beneath each other, long ones wrapped; a subtitle is smaller, and grey.
+
+    Args:
+        figure: the figure to change.
+        entries: (mark, label), in order.
+        title: above the entries.
+        lower: whether the legend is below the axes.
+        subtitle: below the title, smaller.
     """
     width = figure.get_figwidth()
     labels = [wrapped(label, width - 0.8, SMALL) for _, label in entries]
-    in_a_line = sum(_inches(readable(label), SMALL) + 0.65 for _, label in entries) <= width
+    in_a_line = sum(width_in(readable(label), SMALL) + 0.65 for _, label in entries) <= width
     heading, below = wrapped(title, width - 0.3, 11), wrapped(subtitle, width - 0.3, SMALL)
     drawn = figure.legend(
         [handle for handle, _ in entries],
@@ -131,7 +148,13 @@ def legend(
 
 
 def rows(labels: Sequence[str], width: float = 2.2, least: float = 0.38) -> Rows:
-    """Return `labels` wrapped at `width` inches and where they go, in rows at least `least` inches high."""
+    """Return `labels` wrapped at `width` inches and where they go, in rows at least `least` inches high.
+
+    Args:
+        labels: one for each row.
+        width: of the labels, in inches.
+        least: height of a row, in inches.
+    """
     texts = [wrapped(label, width, SMALL) for label in labels]
     centres, top = [], 0.0
     for text in texts:
@@ -142,7 +165,13 @@ def rows(labels: Sequence[str], width: float = 2.2, least: float = 0.38) -> Rows
 
 
 def few_ticks(axis: "Axis", most: int = 5, thousands: bool = False) -> None:
-    """Set round numbers on an axis, few enough for half the width, thousands with a comma where there may be some."""
+    """Set round numbers on an axis, few enough for half the width, thousands with a comma where there may be some.
+
+    Args:
+        axis: the axis to change.
+        most: how many ticks at most.
+        thousands: whether values may be 1,000 or more.
+    """
     from matplotlib.ticker import MaxNLocator
 
     axis.set_major_locator(MaxNLocator(most, steps=[1, 2, 5, 10]))
@@ -156,7 +185,14 @@ def is_logarithmic(times: Sequence[float]) -> bool:
 
 
 def scale_time(axes: "Axes", direction: Literal["x", "y"], times: Sequence[float], label: str) -> None:
-    """Scale an axis for times: from 0, or logarithmic (as the label then states) if they differ by a factor above 8."""
+    """Scale an axis for times: from 0, or logarithmic (as the label then states) if they differ by a factor above 8.
+
+    Args:
+        axes: the axes to change.
+        direction: which of their two axes.
+        times: all that are drawn, in one unit.
+        label: of the axis, with the unit.
+    """
     from matplotlib.ticker import LogLocator, NullFormatter
 
     axis = axes.xaxis if direction == "x" else axes.yaxis
@@ -176,6 +212,11 @@ def steps(axes: "Axes", values: Sequence[int], label: str) -> None:
     """Scale the horizontal axis logarithmically, with numbers at `values`, ascending, that do not run into each other.
 
     The last one has its number always.
+
+    Args:
+        axes: the axes to change.
+        values: ascending, above 0.
+        label: of the axis.
     """
     from matplotlib.ticker import FixedLocator, NullLocator
 
@@ -191,7 +232,12 @@ def steps(axes: "Axes", values: Sequence[int], label: str) -> None:
 
 
 def label_rows(axes: "Axes", placed: Rows) -> None:
-    """Set the rows' labels on the vertical axis, the first on top."""
+    """Set the rows' labels on the vertical axis, the first on top.
+
+    Args:
+        axes: the axes to change.
+        placed: labels and their places, as `rows` returns them.
+    """
     axes.set_yticks(placed.centres, placed.labels, fontsize=SMALL)
     axes.set_ylim(placed.height, 0)
     axes.tick_params(axis="y", length=0)
@@ -199,12 +245,24 @@ def label_rows(axes: "Axes", placed: Rows) -> None:
 
 
 def write_right_of(axes: "Axes", y: float, text: str) -> None:
-    """Write `text` to the right of the axes, at `y` in data units."""
+    """Write `text` to the right of the axes, at `y` in data units.
+
+    Args:
+        axes: the axes.
+        y: height, in data units.
+        text: one line.
+    """
     axes.text(1.02, y, text, transform=axes.get_yaxis_transform(), va="center", fontsize=SMALL)
 
 
 def room(values: Sequence[float], least: float, share: float = 0.08) -> tuple[float, float]:
-    """Return limits around `values` with a margin, at least `least` apart: equal values are not blown up."""
+    """Return limits around `values` with a margin, at least `least` apart: equal values are not blown up.
+
+    Args:
+        values: what is drawn.
+        least: smallest distance between the limits.
+        share: of the range of the values, as margin on each side.
+    """
     low, high = min(values), max(values)
     extra = max((high - low) * share, (least - (high - low)) / 2)
     return low - extra, high + extra
@@ -225,15 +283,20 @@ def wrapped(text: str, width: float, size: float) -> str:
     """Return `text`, made readable, in lines of at most `width` inches at `size` points; nothing is cut off.
 
     Lines end at blanks and after / _ + : , . = @ - that no digit follows; elsewhere only in what is longer than a line.
+
+    Args:
+        text: of any length.
+        width: in inches.
+        size: of the type, in points.
     """
     lines = [""]
     for piece in re.findall(r".+?(?:\s+|[/_+:,.=@-](?!\d)|$)", readable(text)):
-        if _inches(lines[-1] + piece.rstrip(), size) <= width:
+        if width_in(lines[-1] + piece.rstrip(), size) <= width:
             lines[-1] += piece
             continue
         lines.append("")
         for c in piece:
-            if _inches(lines[-1] + c, size) > width:
+            if width_in(lines[-1] + c, size) > width:
                 lines.append("")
             lines[-1] += c
     return "\n".join(line.strip() for line in lines if line.strip())
@@ -250,6 +313,10 @@ def save(figure: "Figure", stem: Path) -> list[Path]:
     """Write ``stem.png`` and ``stem.svg``, return both paths, and close the figure: it is empty afterwards.
 
     The same input gives the same bytes, with one version of matplotlib; letters are shapes in the SVG.
+
+    Args:
+        figure: the figure.
+        stem: path of the files without extension.
 
     Raises:
         OSError: a file cannot be written.
@@ -274,7 +341,13 @@ def _glyphs() -> frozenset[int]:
     return frozenset(get_font(findfont("DejaVu Sans")).get_charmap())
 
 
-def _inches(text: str, size: float) -> float:
+def width_in(text: str, size: float) -> float:
+    """Return the width of a line of text in inches.
+
+    Args:
+        text: one line.
+        size: of the type, in points.
+    """
     return sum(map(_advance, text)) * size / 72
 
 

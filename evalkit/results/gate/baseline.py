@@ -3,7 +3,6 @@
 It has no times, paths or dates, so that a baseline from one machine can be used on another.
 """
 
-import functools
 import hashlib
 import json
 import os
@@ -13,15 +12,16 @@ from pathlib import Path
 from statistics import fmean
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, TypeAdapter
+from pydantic import ConfigDict, Field
 
 from evalkit.boundary.atomic import write_atomically
+from evalkit.boundary.strict_json import read_json
 from evalkit.boundary.text import quoted
 from evalkit.boundary.typed import Count, Id, Integer, NonNegative, Number, Share, typed
 from evalkit.errors import EvalkitError
 from evalkit.evaluation.measures import parse
 from evalkit.results.gate.limits import CHECKS
-from evalkit.results.reading import Finished, read_json
+from evalkit.results.reading import Finished
 from evalkit.results.same_data import SliceIdentity, slice_identity
 from evalkit.types import SCHEMA_VERSION, Hit, Settings
 
@@ -129,7 +129,12 @@ class Baseline:
     """Limits of the gate that this baseline needs and that are not the defaults; see `own_limits.py`."""
 
     def mean(self, label: Literal["first", "reranked"], measure: str) -> float:
-        """Return the mean of one measure over the queries, before or after reranking."""
+        """Return the mean of one measure over the queries, before or after reranking.
+
+        Args:
+            label: before (``first``) or after reranking.
+            measure: its name, such as nDCG@10.
+        """
         values = (self.first if label == "first" else self.reranked)[measure].values()
         return fmean(values)
 
@@ -185,7 +190,7 @@ def of(finished: Finished) -> Baseline:
         for measure, values in (*new.first.items(), *new.reranked.items()):
             if values.keys() != new.top.keys():
                 raise ValueError(f"{measure} does not have one value for each query")
-        _refuse_unlike_parts(typed(_file_type(), _content(new) | {"checksum": ""}))
+        _refuse_unlike_parts(typed(BaselineFile, _content(new) | {"checksum": ""}))
         return new
     except (EvalkitError, KeyError, TypeError, ValueError, AttributeError, StopIteration, OverflowError) as error:
         raise EvalkitError(
@@ -315,16 +320,11 @@ def read(path: Path) -> Baseline:
             "python -m evalkit baseline RESULT"
         )
     try:
-        return _of_file(typed(_file_type(), content | {"checksum": stated}))
+        return _of_file(typed(BaselineFile, content | {"checksum": stated}))
     except (EvalkitError, ValueError, RecursionError) as error:
         raise EvalkitError(
             f"{path} is no whole baseline ({str(error)[:300]}); write it anew with python -m evalkit baseline RESULT"
         ) from None
-
-
-@functools.cache
-def _file_type() -> TypeAdapter[BaselineFile]:
-    return TypeAdapter(BaselineFile)
 
 
 def _of_file(content: BaselineFile) -> Baseline:
@@ -348,6 +348,10 @@ def _of_file(content: BaselineFile) -> Baseline:
 
 def write(baseline: Baseline, path: Path) -> None:
     """Write the file completely or not at all.
+
+    Args:
+        baseline: what to write.
+        path: the file; its folder is made.
 
     Raises:
         EvalkitError: it cannot be written there.

@@ -11,6 +11,10 @@ from evalkit.types import Cost
 def budgets(cost: Cost | None, limits: Limits) -> Iterator[Check]:
     """Yield a check for each figure that the result has.
 
+    Args:
+        cost: what the new result measured; None where nothing was computed.
+        limits: the limits in force.
+
     Raises:
         EvalkitError: a budget is set, and the result has no figure for it.
     """

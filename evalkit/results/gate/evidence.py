@@ -36,6 +36,10 @@ def changes(before: PerQuery, after: PerQuery) -> "Values":
 
     Values have 6 decimals (see `baseline.of`), and so have their differences: 0.3 - 0.2 is 0.2 - 0.1. What
     differs in the last decimal only is rounding, and no change.
+
+    Args:
+        before: measure -> query_id -> value.
+        after: the same measures and queries.
     """
     import numpy as np
 
@@ -58,6 +62,11 @@ def drop_p(found: "Values", seed: int = 0, draws: int = DRAWS) -> list[float]:
 
     Sources: Westfall and Young 1993, Resampling-Based Multiple Testing, algorithm 2.8; for the one more, Phipson and
     Smyth 2010; for sign flips of paired measures, Smucker, Allan and Carterette 2007.
+
+    Args:
+        found: changes, (queries, measures).
+        seed: of the drawn flips.
+        draws: how many flips are drawn where there are too many to try them all.
     """
     import numpy as np
 
@@ -110,6 +119,10 @@ def at_least(change: "Values", confidence: float) -> float | None:
     75 % of the cases instead of 95 %. Over even, uneven and skewed changes of 20 to 200 queries this one
     covers it in 92 % and more, except where a loss is so rare that no query shows it
     (tests/results/gate/test_power.py).
+
+    Args:
+        change: the change of one measure, (queries,).
+        confidence: of the bound, in (0, 1).
     """
     values = [float(value) for value in change]
     most = max(map(abs, values))
@@ -136,6 +149,12 @@ def detectable(found: "Values", measure: int, alpha: float, power: float) -> flo
     many correlated normal values, which gives the power by the noncentral t distribution. With at most 50 queries a
     few large changes can make that 7 points too high: there, the test itself is run on simulated changes, and the
     drop is corrected until the power is right.
+
+    Args:
+        found: changes, (queries, measures).
+        measure: column of the measure.
+        alpha: share of false alarms over all measures.
+        power: share of such drops that are shown, in (0, 1).
     """
     n = len(found)
     if n < fewest_that_show(alpha):
@@ -201,6 +220,13 @@ def queries_to_decide(
     That is the smaller of two numbers: so many that the drop found would be shown, and so many that the lower bound
     would be above -tolerance. Both by the normal approximation, to two digits. None with one query, or where no
     number would do: the mean is not below 0, and not above -tolerance.
+
+    Args:
+        change: the change of one measure for each query.
+        tolerance: the largest mean drop that is accepted.
+        alpha: share of false alarms.
+        confidence: of the lower bound, in (0, 1).
+        power: share of cases that are decided, in (0, 1).
     """
     n = len(change)
     if n < 2:

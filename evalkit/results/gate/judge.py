@@ -19,6 +19,11 @@ from evalkit.results.same_data import refuse_other_data
 def judge(baseline: Baseline, finished: Finished, limits: Limits) -> Verdict:
     """Compare a finished trial with a baseline.
 
+    Args:
+        baseline: the trusted values.
+        finished: the new result, whole.
+        limits: the limits in force.
+
     Raises:
         EvalkitError: the two cannot be compared, or a budget is set that the result has no figures for.
     """
@@ -62,6 +67,10 @@ def not_finite(message: str) -> Verdict:
 
 def refuse_unlike(baseline: Baseline, now: Baseline) -> None:
     """Refuse to compare a baseline and a result of other data, depth or measures.
+
+    Args:
+        baseline: the trusted values.
+        now: the values of the new result.
 
     Raises:
         EvalkitError: the slice, judgments, queries, depth or measures differ; the message names which.

@@ -9,7 +9,14 @@ from evalkit.results.reading import Finished
 
 
 def losses(baseline: Baseline, now: Baseline, finished: Finished, worst: int) -> Iterator[Loss]:
-    """Yield up to `worst` queries that lost in the first measure, the largest loss first."""
+    """Yield up to `worst` queries that lost in the first measure, the largest loss first.
+
+    Args:
+        baseline: the trusted values.
+        now: the values of the new result.
+        finished: the new result, whole.
+        worst: how many queries at most.
+    """
     measure = next(iter(baseline.reranked))
     before, after = baseline.reranked[measure], now.reranked[measure]
     lost = sorted((after[q] - before[q], q) for q in before if after[q] < before[q] - ROUNDING)

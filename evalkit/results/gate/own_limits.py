@@ -25,6 +25,11 @@ _ROOM = 2.0
 def failing(new: Baseline, finished: Finished, limits: Limits) -> tuple[Check, ...]:
     """Return the checks that a result fails against itself; a budget that it has no figure for is not one of them.
 
+    Args:
+        new: the values of the result that becomes the baseline.
+        finished: the same result, whole.
+        limits: the limits in force.
+
     Raises:
         EvalkitError: a limit makes no sense.
     """
@@ -35,7 +40,14 @@ def failing(new: Baseline, finished: Finished, limits: Limits) -> tuple[Check, .
 
 
 def needed(new: Baseline, finished: Finished, limits: Limits, checks: Collection[Check]) -> dict[str, Any]:
-    """Return the settings with which `checks`, all those that fail, pass: limits, or a check to be skipped."""
+    """Return the settings with which `checks`, all those that fail, pass: limits, or a check to be skipped.
+
+    Args:
+        new: the values of the result that becomes the baseline.
+        finished: the same result, whole.
+        limits: the limits in force.
+        checks: all that fail, as `failing` returns them.
+    """
     pairs = max(new.scoring.pairs, 1)
     measure = next(iter(new.reranked))
     below = new.mean("first", measure) - new.mean("reranked", measure)
@@ -72,6 +84,12 @@ def merged(
 
     A limit of the baseline holds unless the user sets another: by name on the command line (`given`), or in a file,
     which shows in a value that is neither the default nor, in `packaged`, that of experiment=ci.
+
+    Args:
+        limits: the limits as configured.
+        stored: the baseline's own limits.
+        given: names of the limits set on the command line.
+        packaged: the values in experiment=ci.
     """
     defaults = Limits()
     own: dict[str, Any] = {}
@@ -86,7 +104,13 @@ def merged(
 
 
 def named(verdict: Verdict, own: Mapping[str, Any], limits: Limits) -> Verdict:
-    """Return the verdict with the source of each limit that is the baseline's; `limits` would hold without it."""
+    """Return the verdict with the source of each limit that is the baseline's; `limits` would hold without it.
+
+    Args:
+        verdict: the verdict to complete.
+        own: the limits in force that are the baseline's.
+        limits: the limits that would hold without them.
+    """
     sources = {STORED[name]: f"{name} {value:g}" for name, value in own.items() if name != "skip"}
     sentences = [f"{name} {own[name]:g} (else {_shown(getattr(limits, name))})" for name in own if name != "skip"]
     if skipped := [check for check in own.get("skip", ()) if check not in limits.skip]:

@@ -15,6 +15,11 @@ def qualities(baseline: Baseline, now: Baseline, limits: Limits) -> Iterator[Qua
     *worse*: a drop is significant at `limits.false_alarms`, corrected for the number of measures; this is checked
     first, so that it also holds for a drop within the tolerance. *not worse*: the lower bound of the mean change is
     not below -tolerance. *undecided*: neither.
+
+    Args:
+        baseline: the trusted values.
+        now: the values of the new result.
+        limits: the limits in force.
     """
     found = evidence.changes(baseline.reranked, now.reranked)
     changed = max(1, int((found != 0).any(axis=0).sum()))
@@ -56,7 +61,14 @@ def qualities(baseline: Baseline, now: Baseline, limits: Limits) -> Iterator[Qua
 
 
 def judged(quality: Quality, limits: Limits, queries: int, measures: int) -> Check:
-    """Return the check of one measure: passed, failed or undecided, with the reason."""
+    """Return the check of one measure: passed, failed or undecided, with the reason.
+
+    Args:
+        quality: the measure before and after.
+        limits: the limits in force.
+        queries: number of queries.
+        measures: number of measures that the p value is corrected for.
+    """
     delta, tolerance = quality.delta, f"the tolerance {quality.tolerance:g}"
     low = "" if quality.low is None else f", with {100 * limits.confidence:g} % confidence at least {quality.low:+.4f}"
     figures = (

@@ -9,7 +9,13 @@ from evalkit.results.gate.verdict import ROUNDING, Check
 
 
 def first_stage(baseline: Baseline, now: Baseline, limits: Limits) -> Check:
-    """Return whether the first stage's recall is as before: a reranker cannot rank what was not retrieved."""
+    """Return whether the first stage's recall is as before: a reranker cannot rank what was not retrieved.
+
+    Args:
+        baseline: the trusted values.
+        now: the values of the new result.
+        limits: the limits in force.
+    """
     recalls = [measure for measure in now.first if measure.startswith(("R@", "R("))]
     if recalls:
         name = max(recalls, key=lambda measure: int(measure.split("@")[1]))
@@ -34,7 +40,13 @@ def first_stage(baseline: Baseline, now: Baseline, limits: Limits) -> Check:
 
 
 def scores(baseline: Baseline, now: Baseline, limits: Limits) -> Iterator[Check]:
-    """Yield the checks of scores that do not depend on the measures."""
+    """Yield the checks of scores that do not depend on the measures.
+
+    Args:
+        baseline: the trusted values.
+        now: the values of the new result.
+        limits: the limits in force.
+    """
     counts, pairs = now.scoring, max(now.scoring.pairs, 1)
     constant = counts.queries_with_constant_score - baseline.scoring.queries_with_constant_score
     if constant > 0:
@@ -151,7 +163,13 @@ def _rise(name: str, before: float, after: float, limit: float | None, setting: 
 
 
 def drift(baseline: Baseline, now: Baseline, limits: Limits) -> Check:
-    """Compare logits where the ranking stayed: where it did not, the measures judge."""
+    """Compare logits where the ranking stayed: where it did not, the measures judge.
+
+    Args:
+        baseline: the trusted values.
+        now: the values of the new result.
+        limits: the limits in force.
+    """
     most, where, agree, pairs = 0.0, "", 0, 0
     for query_id, hits in baseline.top.items():
         new = {hit.doc_id: hit.score for hit in now.top[query_id]}

@@ -14,12 +14,12 @@ from evalkit.errors import EvalkitError
 from evalkit.rerankers.trec_run import TrecRun
 from evalkit.results.gate import baseline
 from evalkit.results.gate.limits import STORED
-from evalkit.results.reading import Finished, parse_finished
+from evalkit.results.reading import Finished
 from evalkit.results.result import to_plain
 from evalkit.types import Hit, Run
 from tests.conftest import REPOSITORY
 from tests.helpers.results import edited as edited_result
-from tests.helpers.results import plain_cost, plain_result
+from tests.helpers.results import plain_cost, plain_result, result_of
 
 GOLDEN = REPOSITORY / "tests" / "golden" / "baseline.json"
 # One relevant passage for each query; reranking moves it from rank 2 to 1, from 1 to 3, and from 3 to 1.
@@ -43,7 +43,7 @@ def finished(first: Any = FIRST, reranked: Any = RERANKED, hits: Any = HITS, dep
     } | systems  # fmt: skip
     plain["effectiveness"] |= {side: {"mean": dict.fromkeys(reranked, 1.0)} for side in (*per_query, "ceiling")}
     plain["effectiveness"] |= {"per_query": per_query, "unjudged_at_10": {"first_stage": 0.0, "reranked": 4 / 7}}
-    return Finished("", parse_finished(plain), Run("bge", hits), {}, {})
+    return Finished("", result_of(plain), Run("bge", hits), {}, {})
 
 
 SMALL = baseline.of(finished())
@@ -260,7 +260,7 @@ def test_the_baseline_in_the_repository_is_read_and_written_as_it_is() -> None:
 def test_a_result_that_lacks_a_part_is_no_standard(case: Any) -> None:
     plain = change(json.loads(json.dumps(to_plain(finished().result))), case)
     with pytest.raises((EvalkitError, ValueError), match=r"effective|the result in here "):
-        baseline.dump(baseline.of(Finished("here", parse_finished(plain), Run("bge", HITS), {}, {})))
+        baseline.dump(baseline.of(Finished("here", result_of(plain), Run("bge", HITS), {}, {})))
 
 
 def test_a_baseline_is_written_whole_or_not_at_all(tmp_path: Path) -> None:

@@ -12,9 +12,10 @@ from evalkit.results.gate.budgets import figures
 from evalkit.results.gate.judge import judge, refuse_unlike
 from evalkit.results.gate.limits import Limits
 from evalkit.results.gate.verdict import figure
-from evalkit.results.reading import Finished, Passage, parse_finished
+from evalkit.results.passages import Passage
+from evalkit.results.reading import Finished
 from evalkit.types import Hit, Run
-from tests.helpers.results import edited, merged, plain_cost, plain_result
+from tests.helpers.results import edited, merged, plain_cost, plain_result, result_of
 
 N = 4
 
@@ -52,7 +53,7 @@ def result(
     plain["effectiveness"]["per_query"] = both
     passages = {q: {h.doc_id: Passage(h.doc_id, {"a": 3}.get(h.doc_id, 0), f"text {h.doc_id}") for h in hits}
                 for q, hits in top.items()}  # fmt: skip
-    return Finished("here", parse_finished(plain), Run("r", top), {q: f"what is {q}" for q in top}, passages)
+    return Finished("here", result_of(plain), Run("r", top), {q: f"what is {q}" for q in top}, passages)
 
 
 def verdict(now: Any, before: Any = None, **limits: Any) -> Any:
@@ -404,7 +405,7 @@ COST = plain_cost(
 
 
 def figures_of(cost: Any) -> dict[str, float]:
-    return figures(parse_finished(plain_result(cost=cost)).cost)
+    return figures(result_of(plain_result(cost=cost)).cost)
 
 
 def test_ratios_are_to_the_calibration_of_the_same_run() -> None:
