@@ -1,12 +1,13 @@
 """How certain a difference is: intervals, tests and corrections for values that are paired by query."""
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING, Literal
 
 from evalkit.errors import EvalkitError
+from evalkit.evaluation import resampling, students_t
+from evalkit.evaluation.students_t import ROUNDING, deviation, mean_and_spread, smallest_detectable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -52,9 +53,9 @@ def paired_delta(before: Mapping[str, float], after: Mapping[str, float], confid
     differences = [after[query_id] - before[query_id] for query_id in before]
     n = len(differences)
     mean = fmean(differences)
-    low, high = _student(mean, deviation(differences) if n > 1 else 0.0, n, confidence)
-    wins = sum(d > _TIE for d in differences)
-    losses = sum(d < -_TIE for d in differences)
+    low, high = students_t.interval(mean, deviation(differences) if n > 1 else 0.0, n, confidence)
+    wins = sum(d > ROUNDING for d in differences)
+    losses = sum(d < -ROUNDING for d in differences)
     return Delta(mean, low, high, wins, n - wins - losses, losses)
 
 
@@ -126,9 +127,9 @@ def compare(
     """
     differences = _differences(before, after)
     n = len(differences)
-    mean, spread = _mean_and_spread(differences)
-    low, high = _student(mean, spread, n, confidence)
-    bca_low, bca_high = _bca(differences, confidence, seed, resamples)
+    mean, spread = mean_and_spread(differences)
+    low, high = students_t.interval(mean, spread, n, confidence)
+    bca_low, bca_high = resampling.bca_interval(differences, confidence, seed, resamples)
     wins, losses = int((differences > 0).sum()), int((differences < 0).sum())
     without_spread = 0.0 if n > 1 and not mean else None
     return Comparison(
@@ -137,9 +138,9 @@ def compare(
         high=high,
         bca_low=bca_low,
         bca_high=bca_high,
-        t_p=min(1.0, 2 * _t_above(abs(mean), spread, n)) if n > 1 else None,
-        wilcoxon_p=_wilcoxon_p(differences),
-        randomization_p=_randomization_p(differences, seed, resamples),
+        t_p=min(1.0, 2 * students_t.p_above(abs(mean), spread, n)) if n > 1 else None,
+        wilcoxon_p=resampling.wilcoxon_p(differences),
+        randomization_p=resampling.randomization_p(differences, seed, resamples),
         effect_size=mean / spread if spread else without_spread,
         wins=wins,
         ties=n - wins - losses,
@@ -169,7 +170,7 @@ def randomization_p(
     Raises:
         EvalkitError: as `compare`.
     """
-    return _randomization_p(_differences(before, after), seed, resamples)
+    return resampling.randomization_p(_differences(before, after), seed, resamples)
 
 
 def adjust(p_values: Sequence[float | None], method: Literal["holm", "bh"]) -> list[float | None]:
@@ -222,8 +223,13 @@ def adjust_differing(
 
 
 def any_differs(before: Mapping[str, float], after: Mapping[str, float]) -> bool:
-    """Return whether any query differs by more than rounding (1e-9)."""
-    return any(abs(after[query_id] - before[query_id]) > _TIE for query_id in before)
+    """Return whether any query differs by more than rounding (1e-9).
+
+    Args:
+        before: query_id -> value of a measure.
+        after: the same queries' values.
+    """
+    return any(abs(after[query_id] - before[query_id]) > ROUNDING for query_id in before)
 
 
 @dataclass(frozen=True)
@@ -263,80 +269,10 @@ def equivalence(
         raise EvalkitError(f"the margin of an equivalence test is {margin}; it must be above 0")
     differences = _differences(before, after)
     n = len(differences)
-    mean, spread = _mean_and_spread(differences)
-    low, high = _student(mean, spread, n, 1 - 2 * alpha)
-    p = _t_above(margin - abs(mean), spread, n) if n > 1 else None  # the nearer end has the larger p
+    mean, spread = mean_and_spread(differences)
+    low, high = students_t.interval(mean, spread, n, 1 - 2 * alpha)
+    p = students_t.p_above(margin - abs(mean), spread, n) if n > 1 else None  # the nearer end has the larger p
     return Equivalence(margin, mean, low, high, p, p is not None and p < alpha)
-
-
-def deviation(values: Sequence[float]) -> float:
-    """Return the standard deviation of two or more values, with n - 1 in the denominator."""
-    mean = fmean(values)
-    return math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1))
-
-
-def smallest_detectable(spread: float, n: int, confidence: float = 0.95, power: float = 0.8) -> float | None:
-    """Return the smallest true mean difference whose interval excludes 0 with probability `power`.
-
-    Source: power of the paired t test by the noncentral t distribution, one tail of it, as in G*Power (Faul et al.
-    2007) and statsmodels' TTestPower.
-
-    Args:
-        spread: standard deviation of the per-query differences.
-        n: number of queries.
-        confidence: of the interval, in (0, 1).
-        power: probability in (0, 1).
-
-    Returns:
-        A difference in the unit of `spread`; None with fewer than two queries or without spread.
-    """
-    from scipy.stats import t
-
-    if n < 2 or spread <= 0:
-        return None
-    return detectable_above(float(t.ppf((1 + confidence) / 2, n - 1)), spread, n, power)
-
-
-def detectable_above(critical: float, spread: float, n: int, power: float = 0.8) -> float:
-    """Return the true mean for which Student's t of `n` values is above `critical` with probability `power`.
-
-    Source: the noncentral t distribution, as in `smallest_detectable`.
-
-    Args:
-        critical: critical value of t.
-        spread: standard deviation of the values, above 0.
-        n: number of values, 2 or more.
-        power: probability in (0, 1).
-    """
-    from scipy.optimize import brentq
-    from scipy.stats import nct
-
-    def short_of_power(effect: float) -> float:
-        return float(nct.sf(critical, n - 1, effect * math.sqrt(n))) - power
-
-    if short_of_power(0.0) >= 0:
-        return 0.0  # chance alone has more power than requested
-    most = 1.0
-    while short_of_power(most) < 0:
-        most *= 2
-    return float(brentq(short_of_power, 0.0, most, xtol=1e-9)) * spread
-
-
-def lower_bound(values: Sequence[float], confidence: float = 0.95) -> float:
-    """Return Student's one-sided lower bound of a mean: mean - t(confidence, n - 1) * s / sqrt(n).
-
-    Args:
-        values: two or more.
-        confidence: of the bound, in (0, 1).
-    """
-    from scipy.stats import t
-
-    n = len(values)
-    return fmean(values) - float(t.ppf(confidence, n - 1)) * deviation(values) / math.sqrt(n)
-
-
-_TIE = 1e-9
-"""Smaller differences are rounding."""
 
 
 def _differences(before: Mapping[str, float], after: Mapping[str, float]) -> "Values":
@@ -353,115 +289,5 @@ def _differences(before: Mapping[str, float], after: Mapping[str, float]) -> "Va
     if not np.isfinite(differences).all():
         query_id = ordered[int(np.argmin(np.isfinite(differences)))]
         raise EvalkitError(f"query {query_id!r} has a value that is not a finite number; evaluate it again")
-    differences[np.abs(differences) <= _TIE] = 0.0
+    differences[np.abs(differences) <= ROUNDING] = 0.0
     return differences.round(12)  # else 0.3 - 0.2 and 0.2 - 0.1 would differ
-
-
-def _mean_and_spread(differences: "Values") -> tuple[float, float]:
-    """Return mean and standard deviation; the latter is 0.0 for one difference, or if all are equal."""
-    if float(differences.max() - differences.min()) <= _TIE:
-        return float(differences[0]), 0.0
-    return fmean(differences), deviation(differences.tolist())
-
-
-def _student(mean: float, spread: float, n: int, confidence: float) -> tuple[float | None, float | None]:
-    from scipy.stats import t
-
-    if n < 2:
-        return None, None
-    margin = float(t.ppf((1 + confidence) / 2, n - 1)) * spread / math.sqrt(n)
-    return mean - margin, mean + margin
-
-
-def _t_above(distance: float, spread: float, n: int) -> float:
-    """Return the probability that a mean exceeds its true value by `distance` or more."""
-    from scipy.stats import t
-
-    if not spread:
-        return 0.0 if distance > 0 else 1.0
-    return float(t.sf(distance / spread * math.sqrt(n), n - 1))
-
-
-def _wilcoxon_p(differences: "Values") -> float | None:
-    import numpy as np
-    from scipy.stats import rankdata, wilcoxon
-
-    if len(differences) < 2:
-        return None
-    changed = differences != 0
-    if changed.sum() <= ENUMERATED:  # with zeros or ties, scipy approximates or takes seconds
-        ranks = np.sign(differences) * rankdata(np.abs(differences))
-        return _exact_p(ranks[changed])
-    return float(wilcoxon(differences, zero_method="pratt").pvalue)
-
-
-def _bca(
-    differences: "Values", confidence: float, seed: int, resamples: int
-) -> tuple[float, float] | tuple[None, None]:
-    import numpy as np
-    from scipy.special import ndtr, ndtri
-
-    n = len(differences)
-    mean, spread = _mean_and_spread(differences)
-    if n < 2:
-        return None, None
-    if not spread:
-        return mean, mean
-    rng = np.random.default_rng(seed)
-    means = np.concatenate([differences[rng.integers(0, n, (m, n))].mean(axis=1) for m in _chunks(resamples, n)])
-    # Means equal to the observed one, up to the order of summation, count half, as measures take few values.
-    below = float(np.mean(means < mean - _TIE) + np.mean(means <= mean + _TIE)) / 2
-    if below in (0.0, 1.0):
-        return None, None
-    bias = ndtri(below)
-    from_mean = differences - mean  # jackknife influence values of a mean, up to a factor that cancels
-    acceleration = np.sum(from_mean**3) / np.sum(from_mean**2) ** 1.5 / 6
-    z = bias + ndtri([(1 - confidence) / 2, (1 + confidence) / 2])
-    low, high = np.quantile(means, ndtr(bias + z / (1 - acceleration * z)))
-    return float(low), float(high)
-
-
-def _randomization_p(differences: "Values", seed: int, resamples: int) -> float | None:
-    import numpy as np
-
-    if len(differences) < 2:
-        return None
-    changed = differences[differences != 0]  # flipping a 0 changes nothing
-    n = len(changed)
-    if n <= ENUMERATED:
-        return _exact_p(changed)
-    rng = np.random.default_rng(seed)
-    drawn = sum(_as_far(rng.integers(0, 2, (m, n), dtype=np.bool_), changed) for m in _chunks(resamples, n))
-    return (drawn + 1) / (resamples + 1)
-
-
-def _exact_p(values: "Values") -> float:
-    """Return the share of all sign flips of `values` whose sum is at least as far from 0 as theirs."""
-    import numpy as np
-
-    n = len(values)
-    flips = (np.arange(2**n)[:, None] >> np.arange(n)) % 2 == 1
-    return _as_far(flips, values) / len(flips)
-
-
-def _as_far(flips: "npt.NDArray[np.bool_]", values: "Values") -> int:
-    """Count the rows of `flips`, shape (m, n), whose sign changes leave the sum of `values` at least as far from 0."""
-    import numpy as np
-
-    total = math.fsum(values)
-    sums = total - 2 * (flips @ values)
-    return int(np.count_nonzero(np.abs(sums) >= abs(total) - _TIE))  # up to rounding
-
-
-def _chunks(resamples: int, n: int) -> Iterator[int]:
-    """Yield sizes of batches of samples of `n` values, each batch of a few megabytes, `resamples` in all."""
-    size = max(1, _CHUNK // n)
-    for start in range(0, resamples, size):
-        yield min(size, resamples - start)
-
-
-ENUMERATED = 13
-"""Up to so many differences all sign flips are enumerated: 8,192, fewer than are drawn otherwise."""
-
-_CHUNK = 2**18
-"""Values drawn at a time."""

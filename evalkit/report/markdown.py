@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from evalkit.evaluation.significance import ENUMERATED
+from evalkit.evaluation.resampling import ENUMERATED
 from evalkit.report.content import comparison as comparing
 from evalkit.report.content import cost as costs
 from evalkit.report.content import gate as verdict

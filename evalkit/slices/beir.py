@@ -11,15 +11,9 @@ from evalkit.boundary.progress import track
 from evalkit.boundary.text import escape_id, is_folder, quoted, read_lines, user_path
 from evalkit.errors import EvalkitError
 from evalkit.slices import judgments
-from evalkit.slices.assemble import (
-    assemble,
-    check_level,
-    check_settings,
-    choose_queries,
-    collect_docs,
-    join_title,
-    settings_without_effect,
-)
+from evalkit.slices.assemble import assemble, join_title
+from evalkit.slices.settings import check_level, check_settings
+from evalkit.slices.subset import choose_queries, collect_docs, settings_without_effect
 from evalkit.types import Slice
 
 

@@ -10,17 +10,10 @@ from evalkit.boundary.progress import say, track
 from evalkit.boundary.text import escape_id, user_path
 from evalkit.errors import EvalkitError, nearest
 from evalkit.slices import candidates, judgments, official_measures
-from evalkit.slices.assemble import (
-    Docs,
-    assemble,
-    check_choice,
-    check_level,
-    check_settings,
-    choose_queries,
-    collect_docs,
-    settings_without_effect,
-)
+from evalkit.slices.assemble import assemble
 from evalkit.slices.official_measures import Level
+from evalkit.slices.settings import check_choice, check_level, check_settings
+from evalkit.slices.subset import Docs, choose_queries, collect_docs, settings_without_effect
 from evalkit.types import Slice
 
 

@@ -382,7 +382,7 @@ TARGETS = {
     "a name of ours that is no component": "evalkit.evaluation.trec.read_run",
     "what a module of ours imports": "evalkit.slices.beir.json",
     "a class that a module of ours imports": "evalkit.rerankers.cross_encoder.Path",
-    "a function beside a component": "evalkit.slices.assemble.sample_ids",
+    "a function beside a component": "evalkit.slices.subset.sample_ids",
     "through a module of ours": "evalkit.slices.beir.os.system",
     "a class beside a component": "evalkit.rerankers.trec_run.RunFile",
     "a method": "evalkit.first_stage.trec_run.TrecRun.check",

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from evalkit.errors import EvalkitError
 from evalkit.slices import beir
-from evalkit.slices.assemble import fingerprints
+from evalkit.slices.fingerprints import fingerprints
 
 CORPUS: list[dict[str, Any]] = [
     {"_id": "d1", "title": "Light", "text": "It is fast."},

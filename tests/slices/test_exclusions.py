@@ -15,8 +15,8 @@ from evalkit.first_stage.bm25 import BM25
 from evalkit.first_stage.search import search
 from evalkit.results.same_data import Fingerprints, SliceIdentity, refuse_other_data
 from evalkit.slices import beir
-from evalkit.slices.assemble import fingerprints
 from evalkit.slices.exclusions import same_text
+from evalkit.slices.fingerprints import fingerprints
 from evalkit.types import Hit, Run, Slice
 from tests.helpers.command_line import run_here
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from statistics import NormalDist, fmean
 from typing import TYPE_CHECKING
 
-from evalkit.evaluation.significance import detectable_above, deviation, lower_bound
+from evalkit.evaluation.students_t import detectable_above, deviation, lower_bound
 from evalkit.results.gate.verdict import ROUNDING
 
 if TYPE_CHECKING:

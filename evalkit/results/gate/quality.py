@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 
-from evalkit.evaluation.significance import deviation, paired_delta
+from evalkit.evaluation.significance import paired_delta
+from evalkit.evaluation.students_t import deviation
 from evalkit.results.gate import evidence
 from evalkit.results.gate.baseline import Baseline
 from evalkit.results.gate.limits import Limits

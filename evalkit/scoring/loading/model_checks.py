@@ -13,11 +13,9 @@ from evalkit.scoring.loading.model_config import (
     find_model_class,
     load_encoder_config,
     load_reranker_config,
-    read_sbert_config,
 )
 from evalkit.scoring.loading.model_location import load_path
 from evalkit.scoring.loading.sbert_config import SbertConfig
-from evalkit.scoring.loading.sbert_encoder import read_encoder_config
 from evalkit.scoring.loading.weight_files import check_hub_weights
 from evalkit.scoring.packed import ENCODERS
 
@@ -33,7 +31,7 @@ def check_classifier(name: str, revision: str | None, setting: str) -> str | Non
     Raises:
         EvalkitError: it cannot be found or read, or it is not a sequence classifier with one label.
     """
-    _, commit = load_reranker_config(name, revision, setting)
+    commit = load_reranker_config(name, revision, setting).commit
     if commit is not None:  # the weights of a local folder were checked with its configuration
         check_hub_weights(name, commit, setting)
     return commit
@@ -53,10 +51,10 @@ def check_encoder(name: str, revision: str | None, setting: str) -> tuple[Any, S
     Raises:
         EvalkitError: it cannot be found or read, or its files state what evalkit does not compute.
     """
-    config, commit = load_encoder_config(name, revision, setting)
+    config, commit, sbert_config = load_encoder_config(name, revision, setting)
     if commit is not None:
         check_hub_weights(name, commit, setting)
-    return config, read_sbert_config(name, commit, config, setting, read_encoder_config)
+    return config, sbert_config
 
 
 def is_packable_checkpoint(name: str, commit: str | None, setting: str) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 from transformers import AutoConfig
@@ -28,22 +28,30 @@ _QUANTIZATION_KEYS = ("quantization_config", "compression_config", "quantization
 """The key of transformers, of the first versions of compressed-tensors, and of MLX."""
 
 
-def load_reranker_config(name: str, revision: str | None, setting: str) -> tuple[Any, str | None]:
-    """Return a reranker's configuration, and its commit on the hub.
+class ModelConfig(NamedTuple):
+    """What the small files of a model state."""
+
+    config: Any
+    """The configuration as transformers reads it."""
+    commit: str | None
+    """The hub's commit; None for a local folder."""
+    sbert_config: SbertConfig
+    """The settings in its files in sentence-transformers' format."""
+
+
+def load_reranker_config(name: str, revision: str | None, setting: str) -> ModelConfig:
+    """Return what a reranker's files state, checked.
 
     Args:
         name: A local folder, or a name on the hub.
         revision: A branch, a tag or a commit; None for the main branch.
         setting: The configuration key that names the model, for messages.
 
-    Returns:
-        The configuration as transformers reads it, and the commit; None for a local folder.
-
     Raises:
         EvalkitError: it cannot be found or read, or it is not a sequence classifier with one label.
     """
     config, commit = _load_config(name, revision, setting)
-    sbert_config = read_sbert_config(name, commit, config, setting, read_reranker_config)
+    sbert_config = _read_sbert_config(name, commit, config, setting, read_reranker_config)
     stated = config.architectures if isinstance(config.architectures, list | tuple) else ()
     architectures = [str(architecture) for architecture in stated]
     if not any("ForSequenceClassification" in architecture for architecture in architectures):
@@ -59,7 +67,7 @@ def load_reranker_config(name: str, revision: str | None, setting: str) -> tuple
             f"{setting}={name}: the model has {config.num_labels} labels, and a reranker has one; "
             "give a sequence classifier trained with num_labels=1"
         )
-    return config, commit
+    return ModelConfig(config, commit, sbert_config)
 
 
 def _not_a_classifier(prefix: str, architectures: str, sbert_config: SbertConfig) -> EvalkitError:
@@ -87,22 +95,19 @@ def _is_decoder(config: Any) -> bool:
     return bool(stated or (has_causal and not has_masked))
 
 
-def load_encoder_config(name: str, revision: str | None, setting: str) -> tuple[Any, str | None]:
-    """Return an embedding model's configuration, and its commit on the hub.
+def load_encoder_config(name: str, revision: str | None, setting: str) -> ModelConfig:
+    """Return what an embedding model's files state, checked.
 
     Args:
         name: A local folder, or a name on the hub.
         revision: A branch, a tag or a commit; None for the main branch.
         setting: The configuration key that names the model, for messages.
 
-    Returns:
-        The configuration as transformers reads it, and the commit; None for a local folder.
-
     Raises:
         EvalkitError: it cannot be found or read, or its files state what evalkit does not compute.
     """
     config, commit = _load_config(name, revision, setting)
-    sbert_config = read_sbert_config(name, commit, config, setting, read_encoder_config)
+    sbert_config = _read_sbert_config(name, commit, config, setting, read_encoder_config)
     if getattr(config, "is_encoder_decoder", False):
         raise EvalkitError(
             f"{setting}={name}: {config.model_type} is an encoder with a decoder, and evalkit embeds with models that "
@@ -115,24 +120,13 @@ def load_encoder_config(name: str, revision: str | None, setting: str) -> tuple[
             f"{setting}={name}: the folder has {parts[0].parent.name} and no modules.json, which says how its parts "
             "belong together; copy or download the whole folder"
         )
-    return config, commit
+    return ModelConfig(config, commit, sbert_config)
 
 
-def read_sbert_config(
+def _read_sbert_config(
     name: str, commit: str | None, config: Any, setting: str, read: Callable[[ReadFile, Any, str], SbertConfig]
 ) -> SbertConfig:
-    """Return the settings in a model's files in sentence-transformers' format.
-
-    Args:
-        name: A local folder, or a name on the hub.
-        commit: The hub's commit; None for a local folder.
-        config: The model's configuration, as transformers reads it.
-        setting: The configuration key that names the model, for messages.
-        read: `read_reranker_config` or `read_encoder_config`.
-
-    Raises:
-        EvalkitError: as for `read`, or a file is not available.
-    """
+    """Return the settings in a model's files in sentence-transformers' format, as `read` finds them."""
     folder, prefix = local_folder(name), f"{setting}={name}"
     if folder and (parent := parent_model(folder)):
         raise EvalkitError(

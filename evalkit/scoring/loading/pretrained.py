@@ -21,12 +21,9 @@ from evalkit.scoring.loading.model_config import (
     find_model_class,
     load_encoder_config,
     load_reranker_config,
-    read_sbert_config,
 )
 from evalkit.scoring.loading.model_location import MODEL_FILES, load_path, local_folder
 from evalkit.scoring.loading.sbert_config import SbertConfig
-from evalkit.scoring.loading.sbert_encoder import read_encoder_config
-from evalkit.scoring.loading.sbert_reranker import read_reranker_config
 from evalkit.scoring.loading.tokenizer_source import TokenizerSource, choose_tokenizer
 
 # Without it, transformers asks a service to convert a hub model that has no safetensors, and loads the result.
@@ -108,9 +105,9 @@ def load_classifier(
         EvalkitError: it cannot be found or read, its files contradict each other, it has more than one label, it does
             not fit into memory, or its tokenizer has no fast version.
     """
-    config, commit = load_reranker_config(name, revision, setting)
+    _, commit, sbert_config = load_reranker_config(name, revision, setting)
     loaded = _load(AutoModelForSequenceClassification, name, commit, device, precision, setting)
-    return _with_sbert_config(loaded, read_sbert_config(name, commit, config, setting, read_reranker_config))
+    return _with_sbert_config(loaded, sbert_config)
 
 
 def load_encoder(
@@ -129,9 +126,9 @@ def load_encoder(
         EvalkitError: it cannot be found or read, its files contradict each other, it does not fit into memory, or its
             tokenizer has no fast version.
     """
-    config, commit = load_encoder_config(name, revision, setting)
+    _, commit, sbert_config = load_encoder_config(name, revision, setting)
     loaded = _load(AutoModel, name, commit, device, precision, setting)
-    return _with_sbert_config(loaded, read_sbert_config(name, commit, config, setting, read_encoder_config))
+    return _with_sbert_config(loaded, sbert_config)
 
 
 def _with_sbert_config(loaded: Pretrained, sbert_config: SbertConfig) -> Pretrained:
@@ -209,9 +206,8 @@ def load_without_weights(name: str, revision: str | None, precision: Precision, 
     Raises:
         EvalkitError: it cannot be found or read, it is not a reranker, or its tokenizer has no fast version.
     """
-    _, commit = load_reranker_config(name, revision, setting)
+    _, commit, sbert_config = load_reranker_config(name, revision, setting)
     config, model_class, saved_with = find_model_class(AutoModelForSequenceClassification, name, commit, setting)
-    sbert_config = read_sbert_config(name, commit, config, setting, read_reranker_config)
     try:
         tokenizer, source, check_s = _load_tokenizer(name, commit, setting)
         with torch.device("meta"):
