@@ -230,6 +230,8 @@ class MemoryPass:
     cuda_device_mb: float | None = None
     """GPU memory of all processes, read after the pass; contexts and libraries included."""
     cuda_device_total_mb: float | None = None
+    mps_driver_mb: float | None = None
+    """GPU memory of this process on an Apple machine, by Metal's driver, read after the pass: torch keeps what it used."""
     predicted_peak_mb: float | None = None
     """Weights and activations by arithmetic (`scoring.flops.predicted_peak_mb`), for a batch of that many tokens.
 
@@ -247,8 +249,10 @@ class Memory:
     """Peak resident set from just before the reranker is loaded to the end of the pass behind `Throughput`."""
     cuda_allocated_peak_mb: float | None = None
     cuda_reserved_peak_mb: float | None = None
+    mps_driver_mb: float | None = None
+    """As in `MemoryPass`, read after the pass behind `Throughput`."""
     weights_mb: float | None = None
-    """Parameters and buffers of the model."""
+    """Parameters and buffers of the model; the files of its graph in another runtime than torch."""
     own_pass: MemoryPass | None = None
     """None unless the protocol asks for it."""
 

@@ -212,7 +212,7 @@ class Config:
     depth: int | None = MISSING
     """How many candidates of each query are reranked; null for all that a finished run ranks, else 20."""
     device: str = "auto"
-    """auto, cpu, cuda, cuda:N, or cuda:all (one worker for each GPU)."""
+    """auto, cpu, cuda, cuda:N, cuda:all (one worker for each GPU), or mps on Apple machines (not yet tried there)."""
     store: str = "auto"
     """Where scored pairs are kept from run to run: auto (the cache folder), off, or a file."""
     first_stage_cache: str = "auto"

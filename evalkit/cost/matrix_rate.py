@@ -7,8 +7,9 @@ import torch
 from torch.nn import functional
 
 from evalkit.cost.latency import percentile
+from evalkit.scoring.device import synchronize
 
-SIDES = {"cuda": (4096, 8192), "cpu": (512, 1024, 2048)}
+SIDES = {"cuda": (4096, 8192), "cpu": (512, 1024, 2048), "mps": (1024, 2048, 4096)}
 """Sides of the square matrices for each kind of device; the fastest one counts."""
 
 
@@ -50,6 +51,7 @@ def _seconds(device: torch.device, products: Callable[[int], None], times: int) 
     if device.type != "cuda":
         started = time.perf_counter()
         products(times)
+        synchronize(device)
         return time.perf_counter() - started
     with torch.cuda.device(device):
         before, after = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]

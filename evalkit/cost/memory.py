@@ -12,7 +12,7 @@ class MemoryWatch:
     """The memory of this process from before a reranker is loaded to the end of its work."""
 
     def __init__(self, device: str) -> None:
-        """Reset all peaks and start to watch; `device` is the reranker's, ``cpu`` or ``cuda:N``."""
+        """Reset all peaks and start to watch; `device` is the reranker's, ``cpu``, ``mps`` or ``cuda:N``."""
         self.device = device
         self._before = resident_mb()
         self._after: float | None = None
@@ -25,7 +25,9 @@ class MemoryWatch:
     def read(self) -> Memory:
         """Return the memory before and after loading, and the peaks until now."""
         allocated, reserved = _cuda_peaks(self.device)
-        return Memory(self._before, self._after, peak_resident_mb(), allocated, reserved)
+        return Memory(
+            self._before, self._after, peak_resident_mb(), allocated, reserved, mps_driver_mb=_mps_driver(self.device)
+        )
 
 
 def measure_memory(device: str, work: Callable[[], tuple[int, int]]) -> MemoryPass:
@@ -54,6 +56,7 @@ def measure_memory(device: str, work: Callable[[], tuple[int, int]]) -> MemoryPa
         cuda_reserved_peak_mb=reserved,
         cuda_device_mb=used,
         cuda_device_total_mb=total,
+        mps_driver_mb=_mps_driver(device),
     )
 
 
@@ -139,3 +142,11 @@ def _cuda_device(device: str) -> tuple[float | None, float | None]:
 
     free, total = torch.cuda.mem_get_info(device)
     return (total - free) / MIB, total / MIB
+
+
+def _mps_driver(device: str) -> float | None:
+    if device != "mps":
+        return None
+    import torch
+
+    return torch.mps.driver_allocated_memory() / MIB

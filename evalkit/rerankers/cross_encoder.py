@@ -41,7 +41,7 @@ class CrossEncoder(Reranker):
     batch_tokens: int | None = None
     """Most tokens computed at a time; null for what the device's memory allows."""
     device: str = "auto"
-    """Device of the model: auto, cpu, cuda, cuda:N or cuda:all."""
+    """Device of the model: auto, cpu, cuda, cuda:N, cuda:all, or mps on Apple machines (not yet tried there)."""
     precision: str = "fp32"
     """Precision of the model: fp32, tf32, bf16, fp16, or int8 in another runtime than torch."""
     runtime: Mapping[str, Any] | None = None

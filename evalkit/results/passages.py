@@ -79,9 +79,7 @@ def read_passages(path: Path) -> Passages:
         try:
             entry: _Line = typed(_Line, parse_json(line))
         except (ValueError, RecursionError) as error:
-            raise EvalkitError(
-                f"{path} is damaged (line {number}, {type(error).__name__}: {error}); run the trial again"
-            ) from None
+            raise EvalkitError(f"{path} is damaged (line {number}: {error}); run the trial again") from None
         query_id = entry["query_id"]
         queries[query_id] = entry["query"]
         shown[query_id] = {one["doc_id"]: Passage(**one) for one in entry["passages"]}

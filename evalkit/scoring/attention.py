@@ -69,14 +69,14 @@ def choose_kernel(device: torch.device, precision: Precision, head_size: int) ->
 
     On CUDA, half precision uses torch's variable-length FlashAttention if torch and the device have it (torch 2.10,
     compute capability 8.0, head size up to 256), and torch's memory-efficient attention otherwise. Neither supports
-    head sizes that are not a multiple of 8, nor a CPU: there, pairs of equal length are computed together.
+    head sizes that are not a multiple of 8, nor a CPU or Metal: there, pairs of equal length are computed together.
 
     Args:
         device: Where the model computes.
         precision: The precision of the model.
         head_size: Dimensions of one head.
     """
-    if device.type == "cpu":
+    if device.type in ("cpu", "mps"):
         return Kernel("packed, sdpa by equal length, last layer over states", _by_equal_length, _attend_states, False)
     if head_size % 8:
         return Kernel("packed, sdpa by equal length", _by_equal_length, graph_capturable=False)

@@ -45,8 +45,9 @@ def resolve_device(requested: str) -> torch.device:
     """Return the device of a name.
 
     Args:
-        requested: ``cpu``; ``cuda`` or ``cuda:N``; ``auto`` for the first CUDA device, or the CPU if there is none; or
-            ``cuda:all``, of which the first device is returned, for work that runs on one.
+        requested: ``cpu``; ``cuda`` or ``cuda:N``; ``mps`` for the GPU of an Apple machine; ``auto`` for the first CUDA
+            device, or the CPU if there is none; or ``cuda:all``, of which the first device is returned, for work that
+            runs on one.
 
     Raises:
         EvalkitError: there is no such name, or that device is not available.
@@ -55,9 +56,13 @@ def resolve_device(requested: str) -> torch.device:
         return torch.device("cpu")
     if requested == "auto":
         return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
+    if requested == "mps":
+        if not torch.backends.mps.is_available():
+            raise EvalkitError("device=mps is the GPU of an Apple machine, and torch sees none; use device=cpu")
+        return torch.device("mps")
     match = re.fullmatch(r"cuda(?::(\d+|all))?", requested)
     if not match:
-        raise EvalkitError(f"device={requested}: there is auto, cpu, cuda, cuda:N and cuda:all")
+        raise EvalkitError(f"device={requested}: there is auto, cpu, cuda, cuda:N, cuda:all and mps")
     if not torch.cuda.is_available():
         why = "this torch was built without CUDA" if torch.version.cuda is None else "torch sees no CUDA device"
         raise EvalkitError(
@@ -127,6 +132,10 @@ def resolve_precision(name: str, device: torch.device) -> Precision:
                 f"none of {', '.join(needed)}); use precision=fp32, or a CUDA device"
             )
         return precision
+    if device.type == "mps":
+        if name not in ("fp32", "fp16"):
+            raise EvalkitError(f"precision={name} is not supported on device=mps; use precision=fp32 or precision=fp16")
+        return precision
     capability = torch.cuda.get_device_capability(device)
     if capability < precision.min_capability:
         needed_version, version = (".".join(map(str, each)) for each in (precision.min_capability, capability))
@@ -150,20 +159,24 @@ def synchronize(device: torch.device) -> None:
     """Wait until a device has finished all work, so that a clock read afterwards includes it.
 
     Args:
-        device: A CUDA device, or the CPU, where there is nothing to wait for.
+        device: A CUDA device, ``mps``, or the CPU, where there is nothing to wait for.
     """
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
 
 
 def device_name(device: torch.device) -> str:
     """Return the vendor's name of a device, such as "NVIDIA H100 80GB HBM3".
 
     Args:
-        device: A CUDA device, or the CPU.
+        device: A CUDA device, ``mps``, or the CPU.
     """
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
+    if device.type == "mps":
+        return f"GPU of {platform.machine()} by Metal"
     for line in _cpuinfo():
         if line.startswith("model name"):
             return line.partition(":")[2].strip()

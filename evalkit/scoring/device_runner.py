@@ -98,7 +98,8 @@ class DeviceRunner:
         except (torch.OutOfMemoryError, MemoryError):
             pass  # recovery is outside of this block, since the traceback holds references to the tensors
         except RuntimeError as error:
-            if "can't allocate memory" not in str(error):  # the message of torch's CPU allocator
+            # The messages of torch's allocators for the CPU and for Metal.
+            if not any(phrase in str(error) for phrase in ("can't allocate memory", "MPS backend out of memory")):
                 raise
         pairs, longest, tokens = len(batch.rows), int(batch.lengths.max()), int(batch.lengths.sum())
         what = f"out of memory on {self.model.device} with a batch of {pairs} pairs, {tokens} tokens"
@@ -115,7 +116,7 @@ class DeviceRunner:
     @torch.inference_mode()
     def _launch_whole(self, batch: Batch) -> _Launch:
         if self.model.device.type != "cuda":
-            return _Launch(batch, self.model.forward(*self.model.inputs(batch)))
+            return _Launch(batch, self.model.forward(*self.model.inputs(batch)).cpu())
         # Events are recorded in the stream of the current device, which need not be this model's.
         with torch.cuda.device(self.model.device):
             inputs = self.model.inputs(batch)

@@ -9,11 +9,11 @@ from evalkit.boundary.process_memory import MIB
 from evalkit.errors import EvalkitError
 from evalkit.scoring.flops import ModelShape, activation_bytes
 
-_SATURATING_TOKENS = {"cuda": 65536, "cpu": 1024}
+_SATURATING_TOKENS = {"cuda": 65536, "cpu": 1024, "mps": 16384}
 """Tokens of a batch beyond which throughput does not rise: 32k to 64k on a large GPU, and 1k on a CPU, where each core
-computes a batch of its own (measured by `benchmarks/engines.py --batch-tokens`)."""
+computes a batch of its own (measured by `benchmarks/engines.py --batch-tokens`). That of mps has not been measured."""
 
-_FIXED_TOKENS = {"cuda": 16384, "cpu": 1024}
+_FIXED_TOKENS = {"cuda": 16384, "cpu": 1024, "mps": 8192}
 """With `deterministic`, where the budget must not depend on free memory."""
 
 _FREE_MEMORY_SHARE = 0.5
@@ -79,8 +79,10 @@ def free_memory_bytes(device: torch.device) -> int | None:
     """Return the free memory of a device in bytes, or None if the platform does not report it.
 
     Args:
-        device: A CUDA device, or the CPU.
+        device: A CUDA device, ``mps``, or the CPU.
     """
+    if device.type == "mps":
+        return int(torch.mps.recommended_max_memory()) - int(torch.mps.driver_allocated_memory())
     if device.type == "cuda":
         # Memory that torch has reserved and does not use is available too.
         unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)

@@ -86,7 +86,7 @@ BROKEN = [
     (
         "passages.jsonl",
         b'{"qid": "q1", "query": "why", "passages": []}\n',
-        "is damaged (line 1, ValueError: it has no 'query_id')",
+        "is damaged (line 1: it has no 'query_id')",
     ),
     (
         "passages.jsonl",

@@ -36,11 +36,27 @@ def test_cuda_that_is_not_there_is_refused_with_the_way_out(asked: Any) -> None:
         resolve_device(asked)
 
 
-@pytest.mark.parametrize("asked", ["gpu", "cuda:x", "cuda:-1", "mps", "CPU", "", "cuda:0,1"])
+@pytest.mark.parametrize("asked", ["gpu", "cuda:x", "cuda:-1", "mps:0", "CPU", "", "cuda:0,1"])
 def test_an_unknown_device_names_those_there_are(asked: Any) -> None:
     with pytest.raises(EvalkitError) as refused:
         resolve_device(asked)
-    assert str(refused.value) == f"device={asked}: there is auto, cpu, cuda, cuda:N and cuda:all"
+    assert str(refused.value) == f"device={asked}: there is auto, cpu, cuda, cuda:N, cuda:all and mps"
+
+
+@pytest.mark.skipif(torch.backends.mps.is_available(), reason="this machine has an Apple GPU")
+def test_mps_without_an_apple_gpu_is_refused_with_the_way_out() -> None:
+    with pytest.raises(
+        EvalkitError, match=r"device=mps is the GPU of an Apple machine, and torch sees none; use device=cpu"
+    ):
+        resolve_device("mps")
+
+
+@pytest.mark.parametrize("asked", ["bf16", "tf32"])
+def test_mps_has_fp32_and_fp16(asked: str) -> None:
+    device = torch.device("mps")
+    assert [resolve_precision(name, device).name for name in ("fp32", "fp16")] == ["fp32", "fp16"]
+    with pytest.raises(EvalkitError, match=f"precision={asked} is not supported on device=mps; use precision=fp32 or"):
+        resolve_precision(asked, device)
 
 
 def test_fp32_runs_on_any_cpu() -> None:

@@ -15,7 +15,7 @@ from evalkit.scoring.runtime.graph_file import check_onnx, companions, find, qua
 Value = onnx.ValueInfoProto
 
 
-def value(name: str, shape: list[object], kind: int = TensorProto.INT64) -> Value:
+def value(name: str, shape: list[str | int | None], kind: int = TensorProto.INT64) -> Value:
     return helper.make_tensor_value_info(name, kind, shape)
 
 
