@@ -231,7 +231,7 @@ class MemoryPass:
     """GPU memory of all processes, read after the pass; contexts and libraries included."""
     cuda_device_total_mb: float | None = None
     mps_driver_mb: float | None = None
-    """GPU memory of this process on an Apple machine, by Metal's driver, read after the pass: torch keeps what it used."""
+    """GPU memory of this process on an Apple machine, by Metal, read after the pass: torch keeps what it used."""
     predicted_peak_mb: float | None = None
     """Weights and activations by arithmetic (`scoring.flops.predicted_peak_mb`), for a batch of that many tokens.
 
