@@ -51,7 +51,7 @@ from engine_jobs import (
     run_round,
     search_batch,
 )
-from model_folder import model_folder, packaged_texts, read_texts
+from model_folder import model_folder, training_texts
 from msmarco_pairs import drawn_pairs, find_texts, real_pairs
 from peers import PEERS, Logits, Setting, choose
 from tokenizers import Tokenizer
@@ -127,7 +127,7 @@ def measure(options: argparse.Namespace) -> Measured:
     precision = resolve_precision(options.precision, device)
     texts = find_texts(options.texts)
     with tempfile.TemporaryDirectory() as temporary:
-        folder = model_folder(options.model, _training_texts(texts), options.keep or Path(temporary))
+        folder = model_folder(options.model, training_texts(texts), options.keep or Path(temporary))
         tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         tokenizer.no_padding()
         tokenizer.no_truncation()
@@ -360,11 +360,6 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--json", type=Path, help="write samples, environment and end_to_end_ratio to this file")
     return parser.parse_args(arguments)
-
-
-def _training_texts(texts: Path | None) -> list[str]:
-    real = [text for name in ("corpus", "queries") for _, text in read_texts(texts / f"{name}.jsonl")] if texts else []
-    return [*real, *packaged_texts()]
 
 
 def _built(model: str, tokenizer: Tokenizer) -> str:
