@@ -13,10 +13,11 @@
     onnxruntime     ONNX Runtime's CUDA provider, called plainly, at fp32
 
 Each part writes FOLDER/PART.json when it is done and is skipped from then on, so that a run that was cut off goes on
-with the same command. A part that could not be measured is tried again. All parts together are in FOLDER/gpu.json, and
-FOLDER/gpu.md has their tables and one line for each aim. Needs torch, transformers and numpy; what else a part needs is
-named where it is missing. The large model is XLM-RoBERTa large with random weights (2.1 GiB; --keep saves building it
-again), the small one evalkit's packaged reranker.
+with the same command. A part that could not be measured is tried again, and one that may end after --limit-s is not
+begun. All parts together are in FOLDER/gpu.json, and FOLDER/gpu.md has their tables and one line for each aim.
+
+Needs torch, transformers and numpy; what else a part needs is named where it is missing. The large model is XLM-RoBERTa
+large with random weights (2.1 GiB; --keep saves building it again), the small one evalkit's packaged reranker.
 
 Exit code: 0; 1 if a part failed or a test marked gpu did; 2 for a setting that cannot be had.
 """
@@ -47,10 +48,16 @@ PARTS: dict[str, Callable[[Plan], Found] | None] = {
 }  # fmt: skip
 """In the order in which they run. quality takes no plan: it reads what logits has written."""
 
+ESTIMATED_S = {
+    "tests": 90, "correctness": 80, "throughput": 150, "latency": 70, "memory": 30, "logits": 15, "quality": 10,
+    "onnxruntime": 60,
+}  # fmt: skip
+"""Seconds on an H100, by arithmetic: nobody has measured them."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the parts that are not done, write everything, and return the exit code."""
-    options = parse(arguments)
+    options, began = parse(arguments), time.perf_counter()
     try:
         parts = chosen(options.parts)
         options.out.mkdir(parents=True, exist_ok=True)
@@ -61,12 +68,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 if is_done(found.get(name)):
                     print(f"{name}: done before", file=sys.stderr)
                     continue
+                left_s = options.limit_s - (time.perf_counter() - began)
+                if plan and plan.cuda and left_s < ESTIMATED_S[name]:
+                    print(f"{name}: left for another run, as {left_s:.0f} s of --limit-s are left", file=sys.stderr)
+                    continue
                 found[name] = run(name, plan, found, options)
                 write(options.out / f"{name}.json", found[name])
     except EvalkitError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    write(options.out / "gpu.json", {"schema_version": 1, "parts": found})
+    write(options.out / "gpu.json", {"schema_version": 1, "parts": {
+        name: part for name, part in found.items() if name != "logits"  # thousands of numbers, of which quality is made
+    }})  # fmt: skip
     (options.out / "gpu.md").write_text(table := markdown(found), encoding="utf-8")
     print(table)
     broken = any(part["status"] == "failed" for part in found.values())
@@ -168,6 +181,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--texts", type=Path, help="folder of TREC DL 2019's texts; ../shared/data/msmarco-dl19 if there"
     )
+    parser.add_argument("--limit-s", type=float, default=540, help="begin no part that may end after so many seconds")
     return parser.parse_args(arguments)
 
 

@@ -95,6 +95,7 @@ class Work:
     precision: str
     pairs: Pairs
     batch_tokens: tuple[int, ...] = ()
+    paths: tuple[str, ...] = ()
 
     def scorers(self, **settings: Sequence[Any]) -> list[Scorer]:
         """Return scorers that share one loaded model; each argument of `Scorer` has a value for each of them."""
@@ -109,42 +110,31 @@ def correctness(plan: Plan) -> Found:
     """Compare packed logits with padded ones, at each precision and with those of fp32, over pairs of real lengths."""
     found: Found = {}
     for name, folder in plan.models().items():
-        pairs, exact = plan.pairs_of(folder), None
+        pairs = plan.pairs_of(folder)
+        scored = _at_each_precision(plan, folder, pairs, ("packed", "padded"))
         found[name] = {"pairs": len(pairs)}
-        for precision in PRECISIONS:
-            why = _unavailable(plan.device, precision)
-            if why:
-                found[name][precision] = {"not_measured": why}
-                continue
-            packed, padded = in_own_process(score_both, Work(folder, plan.device, precision, pairs))
-            exact = padded if exact is None else exact  # fp32 comes first
-            found[name][precision] = {"to_padded": _compared(pairs, padded, packed),
-                                      "to_padded_fp32": _compared(pairs, exact, packed)}  # fmt: skip
+        for precision, logits in scored.items():
+            found[name][precision] = logits if isinstance(logits, dict) else {
+                "to_padded": _compared(pairs, logits[1], logits[0]),
+                "to_padded_fp32": _compared(pairs, scored["fp32"][1], logits[0]),
+            }  # fmt: skip
     return found
-
-
-def score_both(work: Work) -> tuple[Logits, Logits]:
-    """Return the logits of the packed and of the padded path."""
-    packed, padded = (scorer.score(work.pairs).logits for scorer in work.scorers(path=("packed", "padded")))
-    return packed, padded
 
 
 def quality_logits(plan: Plan) -> Found:
     """Score the judged passages of the packaged dev collection with the packaged model, at each precision."""
     data = _dev(plan.quick)
     pairs = [(data.queries[query], data.docs[doc]) for query, grades in data.qrels.items() for doc in grades]
-    found: Found = {}
-    for precision in PRECISIONS:
-        why = _unavailable(plan.device, precision)
-        found[precision] = {"not_measured": why} if why else {
-            "logits": in_own_process(score_packed, Work(str(PACKAGED), plan.device, precision, pairs)).tolist()
-        }  # fmt: skip
-    return found
+    scored = _at_each_precision(plan, str(PACKAGED), pairs, ("packed",))
+    return {
+        precision: logits if isinstance(logits, dict) else {"logits": logits[0].tolist()}
+        for precision, logits in scored.items()
+    }
 
 
-def score_packed(work: Work) -> Logits:
-    """Return the logits of the packed path."""
-    return work.scorers(path=("packed",))[0].score(work.pairs).logits
+def score_all(works: Sequence[Work]) -> list[list[Logits]]:
+    """Return the logits of each piece of work on each of its paths, in one process."""
+    return [[scorer.score(work.pairs).logits for scorer in work.scorers(path=work.paths)] for work in works]
 
 
 def quality(logits: Found, quick: bool) -> Found:
@@ -251,6 +241,14 @@ def _unavailable(device: str, precision: str) -> str | None:
     except EvalkitError as error:
         return str(error)
     return None
+
+
+def _at_each_precision(plan: Plan, folder: str, pairs: Pairs, paths: tuple[str, ...]) -> dict[str, Any]:
+    """Return precision -> logits of each path, or why the device does not have the precision; fp32 comes first."""
+    why = {precision: _unavailable(plan.device, precision) for precision in PRECISIONS}
+    works = [Work(folder, plan.device, precision, pairs, paths=paths) for precision in PRECISIONS if not why[precision]]
+    scored = iter(in_own_process(score_all, works))
+    return {precision: {"not_measured": why[precision]} if why[precision] else next(scored) for precision in PRECISIONS}
 
 
 def _dev(quick: bool) -> Slice:

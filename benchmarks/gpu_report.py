@@ -29,11 +29,10 @@ def aims(parts: dict[str, Found]) -> list[Aim]:
 
     def aim(text: str, part: str, judge: Callable[[Any], tuple[str, bool]]) -> Aim:
         why = missing(parts, part)
-        if why is None and part != "tests" and parts[part]["asked"] != {"device": "cuda", "quick": False}:
-            asked = parts[part]["asked"]
-            why = (
-                "not measured: a trial run on " + asked["device"] + (" with the small model" if asked["quick"] else "")
-            )
+        if why is None and part != "tests":
+            device, quick = parts[part]["asked"]["device"], parts[part]["asked"]["quick"]
+            if quick or not device.startswith("cuda"):
+                why = f"not measured: a trial run on {device}" + " with the small model" * quick
         if why is None:
             try:
                 return Aim(text, *judge(parts[part]["found"]))
@@ -238,4 +237,4 @@ def _onnxruntime_table(found: Found) -> list[str]:
 
 def _table(header: Sequence[str], rows: Any) -> list[str]:
     cells = [header, ["---"] * len(header), *rows]
-    return [f"| {' | '.join(cell.replace('|', '/') for cell in row)} |" for row in cells]
+    return [f"| {' | '.join(' '.join(cell.replace('|', '/').split()) for cell in row)} |" for row in cells]

@@ -133,6 +133,18 @@ def test_a_part_runs_once_and_is_tried_again_only_if_it_was_not_measured(
     )
 
 
+def test_a_part_that_may_end_after_the_limit_is_left_for_another_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gpu, "resolve_device", lambda name: torch.device("cuda", 0))
+    monkeypatch.setattr(gpu, "environment", lambda device: {"device": "H", "torch": "2", "transformers": "5"})
+    memory = on_a_gpu()["memory"]["found"]
+    monkeypatch.setattr(gpu, "PARTS", {"throughput": lambda plan: {}, "memory": lambda plan: memory})
+    assert gpu.main(["--out", str(tmp_path), "--limit-s", "100"]) == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["gpu.json", "gpu.md", "memory.json"]
+    assert "### throughput\nnot measured: this part has not run" in (tmp_path / "gpu.md").read_text("utf-8")
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
