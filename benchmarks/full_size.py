@@ -90,9 +90,9 @@ def main() -> None:
         f"{len(pairs)} pairs, median of {options.rounds}: evalkit {rate['evalkit']:.2f} pairs/s, transformers' padded "
         f"forward {rate['transformers']:.2f} pairs/s, ratio {rate['evalkit'] / rate['transformers']:.2f}"
     )
-    assert built.checked is not None
+    assert built.self_check is not None
     print(
-        f"checks at load: {pretrained.check_s:.2f} s for the tokenizer, {built.checked.seconds:.2f} s for scores, "
+        f"checks at load: {pretrained.check_s:.2f} s for the tokenizer, {built.self_check.seconds:.2f} s for scores, "
         f"{built.check_s / (_RUN_PAIRS / rate['evalkit']):.2%} of the time of {_RUN_PAIRS:,} pairs"
     )
     print(f"largest difference of a logit: {difference:.1e}")

@@ -129,6 +129,12 @@ def packaged_texts() -> list[str]:
     return [text for path in sorted(_EVALKIT.glob("slices/dev/*/*.jsonl")) for _, text in read_texts(path)]
 
 
+def training_texts(texts: Path | None) -> list[str]:
+    """Return what a tokenizer is trained on: the BEIR collection in `texts`, if any, and the packaged one."""
+    real = [text for name in ("corpus", "queries") for _, text in read_texts(texts / f"{name}.jsonl")] if texts else []
+    return [*real, *packaged_texts()]
+
+
 def read_texts(path: Path) -> Iterator[tuple[str, str]]:
     """Yield id and text, title first, of each line of a BEIR file of passages or queries."""
     with path.open(encoding="utf-8") as lines:

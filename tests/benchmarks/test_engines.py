@@ -12,6 +12,7 @@ from tests.conftest import REPOSITORY
 
 sys.path.insert(0, str(REPOSITORY / "benchmarks"))
 
+import engine_jobs
 import engines
 import peers
 from model_folder import ARCHITECTURES, PACKAGED, build, model_folder, packaged_texts
@@ -142,17 +143,17 @@ def test_real_pairs_go_on_beyond_the_run(shared: Path) -> None:
 @pytest.fixture(scope="module")
 def measured(folders: dict[str, Path]) -> engines.Measured:
     """Evalkit's two paths measured for once in this process; a peer's figures are added by hand."""
-    job = engines.Job(("evalkit-packed", "evalkit-padded"), setting(folders["minilm-l6"]), PAIRS)
-    compared = engines.compare_ids(job)
+    job = engine_jobs.Job(("evalkit-packed", "evalkit-padded"), setting(folders["minilm-l6"]), PAIRS)
+    compared = engine_jobs.compare_ids(job)
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(matrix_rate.SIDES, "cpu", (64,))  # the full-size products take seconds
-        first = engines.run_round(job)
+        first = engine_jobs.run_round(job)
 
-    def with_seconds(ours: float, theirs: float) -> engines.Round:
+    def with_seconds(ours: float, theirs: float) -> engine_jobs.Round:
         by_hand = {"evalkit-packed": ours, "evalkit-padded": 2 * ours, "rerankers": theirs}
         return dataclasses.replace(
             first,
-            samples={name: engines.Sample(seconds, seconds / 2, 0.1) for name, seconds in by_hand.items()},
+            samples={name: engine_jobs.Sample(seconds, seconds / 2, 0.1) for name, seconds in by_hand.items()},
             logits={**first.logits, "rerankers": first.logits["evalkit-padded"] + np.float32(0.25)},
             engines={**first.engines, "rerankers": {"batch": "16 pairs"}},
             matrix_flops=1e9,
@@ -161,7 +162,7 @@ def measured(folders: dict[str, Path]) -> engines.Measured:
     rounds = (with_seconds(1.0, 3.0), with_seconds(4.0, 8.0), with_seconds(2.0, 5.0))
     return engines.Measured(
         {"texts": "four", "model": "m", "model_folder": "", "precision": "fp32", "max_length": 64},
-        engines.environment(job.setting.torch_device),
+        engine_jobs.environment(job.setting.torch_device),
         ("flagembedding",),
         len(PAIRS),
         dataclasses.replace(compared, ids={**compared.ids, "rerankers": compared.ids["evalkit-packed"]}),
