@@ -97,7 +97,7 @@ def test_what_is_required_is_imported_and_what_is_imported_is_required() -> None
         import_name(one) for extra in ("gpu", "ray", "nano-beir") for one in PROJECT["optional-dependencies"][extra]
     }
     assert required <= imported()
-    assert imported() <= required | extras | {"numba"}  # what ranx compiles with: only its warning is named
+    assert imported() <= required | extras | {"numba"}  # what ranx compiles with: its settings and its warning
 
 
 def test_every_dependency_has_its_reason_beside_it() -> None:
