@@ -127,28 +127,34 @@ def test_an_error_of_who_is_told_ends_the_process() -> None:
 
 
 @pytest.fixture
-def early() -> Any:
-    """A process that is started early ends with the test."""
+def start_early() -> Any:
+    """A function that starts a process early and returns its number; it ends with the test."""
     from evalkit.cli import process as worker
 
-    worker.start_early(["mailbox"])
-    assert worker._early is not None
-    yield worker._early[0][0].pid
+    def start() -> Any:
+        worker.start_early(["mailbox"])
+        assert worker._early is not None
+        return worker._early[0][0].pid
+
+    yield start
     worker.end_early_process()
 
 
-def test_a_process_that_was_started_early_takes_one_job_with_its_imports_done(early: Any) -> None:
+def test_a_process_that_was_started_early_takes_one_job_with_its_imports_done(start_early: Any) -> None:
+    early = start_early()
     assert in_fresh_process(fault_jobs.imported, "mailbox", "evalkit") == [True, True]
     assert not is_alive(early)
     assert in_fresh_process(fault_jobs.imported, "mailbox") == [False]
 
 
-def test_a_process_that_was_started_early_is_not_used_with_another_environment(early: Any) -> None:
+def test_a_process_that_was_started_early_is_not_used_with_another_environment(start_early: Any) -> None:
+    early = start_early()
     assert in_fresh_process(fault_jobs.process_id, environment=os.environ | {"EVALKIT_THEIRS": "1"}) != early
     assert not is_alive(early)
 
 
-def test_a_process_that_was_started_early_and_died_is_replaced(early: Any) -> None:
+def test_a_process_that_was_started_early_and_died_is_replaced(start_early: Any) -> None:
+    early = start_early()
     os.kill(early, signal.SIGKILL)
     wait_until(lambda: not is_alive(early))
     assert in_fresh_process(fault_jobs.add, 2, 3) == 5
