@@ -9,6 +9,9 @@ def main() -> None:
     """Run the command line (see `evalkit.cli.app.main`)."""
     try:
         with signals.handle_signals():
+            from evalkit.cli import early
+
+            early.start(sys.argv[1:])
             from evalkit.cli import app
 
             app.main()

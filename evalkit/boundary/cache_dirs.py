@@ -15,23 +15,33 @@ from evalkit.errors import EvalkitError
 def ensure_writable() -> None:
     """Point libraries whose cache folder is not writable to a temporary folder, removed when this process ends.
 
-    Call this before ranx is imported: on import, ir_datasets creates its folder, and numba refuses to compile without a
-    cache. matplotlib only warns.
+    Call this before they are imported: on import, ir_datasets creates its folder, and numba reads where its cache is,
+    without which it refuses to compile. matplotlib only warns.
     """
-    home = os.environ.get("HOME", "")
-    substituted = {}
-    if "IR_DATASETS_HOME" not in os.environ and not _can_be_made(Path(home, ".ir_datasets")):
-        substituted["IR_DATASETS_HOME"] = "ir_datasets"
-    if "NUMBA_CACHE_DIR" not in os.environ and not (_in_its_package() or _can_be_made(Path(home, ".cache", "numba"))):
-        substituted["NUMBA_CACHE_DIR"] = "numba"  # https://numba.readthedocs.io/en/stable/developer/caching.html
-    if "MPLCONFIGDIR" not in os.environ and not _can_be_made(Path(home, ".config", "matplotlib")):
-        substituted["MPLCONFIGDIR"] = "matplotlib"
-    if substituted:
+    if unwritable := _unwritable():
         folder = tempfile.mkdtemp(prefix="evalkit-")
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
-        os.environ |= {variable: str(Path(folder, name)) for variable, name in substituted.items()}
+        os.environ |= {variable: str(Path(folder, name)) for variable, name in unwritable.items()}
+        home = os.environ.get("HOME", "")
         why = f"the home folder {home} is not writable" if home else "there is no home folder"
-        say(f"  note: {why}; {' and '.join(substituted)} use {folder} for this run")
+        say(f"  note: {why}; {' and '.join(unwritable)} use {folder} for this run")
+
+
+def are_writable() -> bool:
+    """Return whether the libraries can use the cache folders that they would choose themselves."""
+    return not _unwritable()
+
+
+def _unwritable() -> dict[str, str]:
+    """Return for each library without a writable cache folder the variable that names one, and a name for it."""
+    home, found = os.environ.get("HOME", ""), {}
+    if "IR_DATASETS_HOME" not in os.environ and not _can_be_made(Path(home, ".ir_datasets")):
+        found["IR_DATASETS_HOME"] = "ir_datasets"
+    if "NUMBA_CACHE_DIR" not in os.environ and not (_in_its_package() or _can_be_made(Path(home, ".cache", "numba"))):
+        found["NUMBA_CACHE_DIR"] = "numba"  # https://numba.readthedocs.io/en/stable/developer/caching.html
+    if "MPLCONFIGDIR" not in os.environ and not _can_be_made(Path(home, ".config", "matplotlib")):
+        found["MPLCONFIGDIR"] = "matplotlib"
+    return found
 
 
 def _can_be_made(folder: Path) -> bool:

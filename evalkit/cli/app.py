@@ -8,6 +8,7 @@ import re
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -208,18 +209,30 @@ def _work(folder: Path, asked: dict[str, Any], facts: dict[str, Any], gate: "com
     sweeps = HydraConfig.get().mode == RunMode.MULTIRUN
     in_process = in_shared_process if sweeps and tasks.computes_nothing(asked) else in_fresh_process
     try:
-        result = in_process(tasks.run_trial, asked, facts, folder, time_limit_s=limit_s, environment=state.environment)
+        result = in_process(
+            tasks.run_trial, asked, facts, folder,
+            time_limit_s=limit_s, environment=state.environment, on_told=_show,
+        )  # fmt: skip
     except NotFiniteError as error:
         if gate is None:
             raise
         run_folder.write_why(folder, redaction.settings(asked), facts, error)  # the gate has a check for it
     else:
-        terminal.show(result, str(folder))
+        terminal.show_folder(str(folder))
         if result.status != "finished":
             say(f"evalkit: the result is complete but for {', '.join(result.missing)}; the traceback is in {LOG}")
             state.exit_code = FAILED
     if gate:
         state.exit_code = max(state.exit_code, gate.run(folder))
+
+
+def _show(result: Any) -> None:
+    """Print a result at once: its pictures are drawn afterwards."""
+    from evalkit.report import terminal
+
+    with suppress(OSError):  # nobody reads it: an error once the folder is written, not before
+        terminal.show(result)
+        sys.stdout.flush()
 
 
 def _limits_of_ci() -> dict[str, Any]:

@@ -1,27 +1,24 @@
 """Runs a job in a fresh process, so that trials share neither memory nor a CUDA context.
 
-Jobs that compute nothing may share one process, which imports and compiles once for all of them. No process outlives
-its job: it is terminated, and killed if it does not end, however the wait for it ends; and it exits by itself when its
-parent was killed.
+Jobs that compute nothing may share one process, which imports and compiles once for all of them. A process can be
+started early, to import while the command line is still being read. No process outlives its job: it is terminated, and
+killed if it does not end, however the wait for it ends; and it exits by itself when its parent was killed.
 """
 
 import atexit
 import os
-import pickle
 import signal
-import sys
-import threading
-import traceback
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from multiprocessing import connection, get_context, parent_process, resource_tracker
+from multiprocessing import connection, get_context, resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any, TypeVar
 
-from evalkit.boundary import progress, signals
-from evalkit.boundary.progress import Output
-from evalkit.boundary.signals import Stopped, defer_signals
+from evalkit.boundary import progress
+from evalkit.boundary.signals import defer_signals
+from evalkit.cli.child_process import serve
 from evalkit.errors import EvalkitError
 
 T = TypeVar("T")
@@ -35,19 +32,21 @@ def in_fresh_process(
     *arguments: Any,
     time_limit_s: float | None = None,
     environment: Mapping[str, str] | None = None,
+    on_told: Callable[[Any], None] = lambda value: None,
 ) -> T:
     """Return what `job` returns, or raise what it raises, with the traceback of its process as a note.
 
-    The process starts with `environment`, or with this one's where it is None.
+    The process starts with `environment`, or with this one's where it is None; it may be the one of `start_early`.
+    `on_told` is called with what the job passes to `tell_parent`.
 
     Raises:
         EvalkitError: the process died, or did not end within `time_limit_s` seconds.
         Stopped: a signal came; the process has ended.
     """
-    process, pipe = _started(jobs=1, environment=environment)
+    process, pipe = _taken_early(environment) or _started(1, environment)
     try:
         pipe.send((progress.current_output(), job, arguments))
-        kind, value = _answer(process, pipe, time_limit_s)
+        kind, value = _answer(process, pipe, time_limit_s, on_told)
     except BaseException:
         process.terminate()
         raise
@@ -64,6 +63,7 @@ def in_shared_process(
     *arguments: Any,
     time_limit_s: float | None = None,
     environment: Mapping[str, str] | None = None,
+    on_told: Callable[[Any], None] = lambda value: None,
 ) -> T:
     """Do as `in_fresh_process`, in one process for all calls, which runs until this program ends.
 
@@ -82,7 +82,7 @@ def in_shared_process(
     process, pipe = _shared
     try:
         pipe.send((progress.current_output(), job, arguments))
-        kind, value = _answer(process, pipe, time_limit_s)
+        kind, value = _answer(process, pipe, time_limit_s, on_told)
     except BaseException:
         end_shared_process()
         raise
@@ -102,15 +102,52 @@ def end_shared_process() -> None:
         _ended(*shared)
 
 
-_shared: tuple[BaseProcess, "Connection[Any, Any]"] | None = None
-"""The process of `in_shared_process`, and the pipe to it."""
+def start_early(imports: Sequence[str]) -> None:
+    """Start the process of the next `in_fresh_process` now, with this environment.
+
+    Args:
+        imports: modules that it imports before it takes a job.
+    """
+    global _early
+    end_early_process()
+    _early = _started(1, None, imports), dict(os.environ)
+    atexit.register(end_early_process)
 
 
-def _started(jobs: int | None, environment: Mapping[str, str] | None) -> tuple[BaseProcess, "Connection[Any, Any]"]:
+def end_early_process() -> None:
+    """End the process of `start_early`, if there is one without a job."""
+    global _early
+    early, _early = _early, None
+    if early is not None:
+        atexit.unregister(end_early_process)
+        early[0][0].kill()  # it imports and holds nothing
+        _ended(*early[0])
+
+
+def _taken_early(environment: Mapping[str, str] | None) -> "_Started | None":
+    """Return the process of `start_early` for a job, if there is one that lives and has this environment."""
+    global _early
+    if _early is None or not _early[0][0].is_alive() or _early[1] != (environment or dict(os.environ)):
+        end_early_process()
+        return None
+    taken, _early = _early[0], None
+    atexit.unregister(end_early_process)
+    return taken
+
+
+_Started = tuple[BaseProcess, "Connection[Any, Any]"]
+"""A process, and the pipe to it."""
+_shared: _Started | None = None
+"""The process of `in_shared_process`."""
+_early: tuple[_Started, dict[str, str]] | None = None
+"""The process of `start_early` until it gets a job, and the environment that it started with."""
+
+
+def _started(jobs: int | None, environment: Mapping[str, str] | None, imports: Sequence[str] = ()) -> _Started:
     """Start a process that runs `jobs` jobs, None for any number; return it and the pipe to it."""
     context = get_context("spawn")
     ours, theirs = context.Pipe()
-    process = context.Process(target=_serve, args=(theirs, jobs), name="evalkit-trial")
+    process = context.Process(target=serve, args=(theirs, jobs, imports), name="evalkit-trial")
     with defer_signals(), _terminal_signals_blocked(), _started_with(environment):
         process.start()
     theirs.close()
@@ -125,18 +162,29 @@ def _ended(process: BaseProcess, pipe: "Connection[Any, Any]") -> None:
     pipe.close()
 
 
-def _answer(process: BaseProcess, pipe: Connection, time_limit_s: float | None) -> tuple[str, Any]:
-    if not connection.wait([pipe, process.sentinel], time_limit_s):
-        raise EvalkitError(
-            f"the trial did not end within time_limit_s={time_limit_s:g} seconds{_where()}; raise the limit, or "
-            "cut the slice (slice.queries=N) or the depth"
-        )
-    try:
-        if pipe.poll():  # an answer sent before the process died counts
+def _answer(
+    process: BaseProcess, pipe: Connection, time_limit_s: float | None, on_told: Callable[[Any], None]
+) -> tuple[str, Any]:
+    """Return how the job ended, ``done`` or ``error``, and its value."""
+    began = time.monotonic()
+    while True:
+        left_s = None if time_limit_s is None else max(began + time_limit_s - time.monotonic(), 0.0)
+        if not connection.wait([pipe, process.sentinel], left_s):
+            raise EvalkitError(
+                f"the trial did not end within time_limit_s={time_limit_s:g} seconds{_where()}; raise the limit, or "
+                "cut the slice (slice.queries=N) or the depth"
+            )
+        try:
+            if not pipe.poll():  # an answer sent before the process died counts
+                break
             kind, value = pipe.recv()
+        except (EOFError, OSError):
+            break
+        if kind != "told":
             return str(kind), value
-    except (EOFError, OSError):
-        pass
+        on_told(value)
+        with suppress(OSError):  # it died meanwhile
+            pipe.send(None)
     process.join(_GRACE_S)
     raise EvalkitError(f"the trial's process ended without a result{_where()}: {_how(process.exitcode)}")
 
@@ -196,55 +244,3 @@ def _terminal_signals_blocked() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _serve(pipe: Connection, jobs: int | None) -> None:
-    """Run jobs in this process, the child, and send the outcome of each."""
-    for name in ("SIGINT", "SIGHUP"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    with suppress(EOFError, OSError):  # the parent has ended
-        served = 0
-        while served != jobs:
-            answer = _outcome(*pipe.recv())
-            sys.stdout.flush()
-            sys.stderr.flush()
-            pipe.send(answer)
-            served += 1
-    pipe.close()
-    # Skip the interpreter's own shutdown, which takes seconds once torch and numba are loaded.
-    atexit._run_exitfuncs()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(0)
-
-
-def _outcome(telling: Output, job: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[str, Any]:
-    """Return the value of a job, or what it raised, as it is sent to the parent."""
-    try:
-        with signals.handle_signals(signal.SIGTERM), progress.redirected(telling):
-            return "done", job(*arguments)
-    except Stopped as stopped:
-        return "error", EvalkitError(f"the trial's process was stopped by {stopped.name}")
-    except BaseException as error:
-        error.add_note("".join(traceback.format_exception(error)))
-        return "error", _portable(error)
-
-
-def _portable(error: BaseException) -> BaseException:
-    """Return an error that can be pickled: itself, or a RuntimeError with its type and message."""
-    try:
-        pickle.loads(pickle.dumps(error))  # noqa: S301
-    except Exception:
-        portable = RuntimeError(f"{type(error).__name__}: {error}")
-        portable.__notes__ = error.__notes__
-        return portable
-    return error
-
-
-def _end_with_parent() -> None:
-    parent = parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)  # at once, as the parent did: its lock on the folder is released, and another run may use the folder

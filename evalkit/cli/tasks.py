@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from evalkit.boundary import redaction
+from evalkit.cli.child_process import tell_parent
 from evalkit.cli.instantiate import build
 from evalkit.cost.protocol import CostProtocol
 from evalkit.first_stage.base import FirstStage
@@ -31,6 +32,8 @@ def computes_nothing(asked: dict[str, Any]) -> bool:
 
 def run_trial(asked: dict[str, Any], provenance: dict[str, Any], folder: Path) -> Result:
     """Build what the settings name, run the trial, write its folder, and return the result.
+
+    The parent is told the result before anything is drawn or written.
 
     Raises:
         EvalkitError: whatever a part refuses.
@@ -63,7 +66,7 @@ def run_trial(asked: dict[str, Any], provenance: dict[str, Any], folder: Path) -
     plan = replace(plan, depth=_depth(asked["depth"], first_stage, reranker))
     shown = redaction.settings(asked)
     done = trial.run(plan, build(slice_settings, "slices"), first_stage, reranker, shown, provenance)
-    return write_trial(_without_secrets(done), folder, redaction.settings(references))
+    return write_trial(_without_secrets(done), folder, redaction.settings(references), on_result=tell_parent)
 
 
 def _depth(asked: int | None, first_stage: FirstStage, reranker: Reranker) -> int:

@@ -5,7 +5,10 @@ arrays: one row for each passage, in evalkit's order, with small integers as ids
 disk; numba's typed lists, the other input of ranx, are compiled in each process.
 """
 
+import functools
+import importlib.util
 import re
+import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -88,32 +91,58 @@ def evaluate(
     """
     if not qrels:
         raise EvalkitError("there are no judgments (qrels) to measure against")
-    names = {str(measure): _ranx_name(measure, relevance_level) for measure in measures}
-    # For a single measure, ranx looks the values up under a wrong name: ask for it twice.
-    wanted = sorted(set(names.values()))
-    wanted = wanted if len(wanted) > 1 else wanted * 2
-    values: dict[str, list[float]] = {name: [] for name in wanted}
+    distinct = dict.fromkeys(measures)
+    values: dict[str, list[float]] = {str(measure): [] for measure in distinct}
     with warnings.catch_warnings():
+        import numba
         from numba.core.errors import NumbaWarning
 
         # numba warns of its own casts at each compilation, Python of ranx's sources at the first import.
         for kind in (NumbaWarning, SyntaxWarning, DeprecationWarning, FutureWarning):
             warnings.simplefilter("ignore", kind)
-        from ranx import evaluate as ranx_evaluate
-
+        ranx_metrics = _ranx_metrics()
         for some in _batches(run, qrels):
-            found: Any = ranx_evaluate(*_numbered(run, some), wanted, return_mean=False)
-            for name in values:
-                values[name] += map(float, found[name])
-    return Effectiveness({name: dict(zip(qrels, values[ranx_name], strict=True)) for name, ranx_name in names.items()})
+            judged, ranked = _numbered(run, some)
+            if len(some) < _FEW_QUERIES:
+                numba.set_num_threads(1)
+            for measure in distinct:
+                compute = ranx_metrics.metric_switch(_RANX_NAMES[measure.kind])
+                level = _ranx_level(measure, relevance_level)
+                values[str(measure)] += map(float, compute(judged, ranked, measure.cutoff, level))
+    return Effectiveness({name: dict(zip(qrels, found, strict=True)) for name, found in values.items()})
 
 
-def _ranx_name(measure: Measure, relevance_level: int) -> str:
-    base = f"{_RANX_NAMES[measure.kind]}@{measure.cutoff}"
+@functools.cache
+def _ranx_metrics() -> Any:
+    """Return ``ranx.metrics``, without the rest of ranx.
+
+    The package itself imports ir_datasets, pandas, seaborn and pyplot for functions that evalkit does not call, which
+    takes two seconds. An ``import ranx`` elsewhere still gets the whole package.
+    """
+    import numba
+
+    is_imported = "ranx" in sys.modules
+    if not is_imported:
+        spec = importlib.util.find_spec("ranx")
+        assert spec is not None, "ranx is a dependency of evalkit"
+        sys.modules["ranx"] = importlib.util.module_from_spec(spec)  # not executed: a place to find its modules in
+    try:
+        from ranx import metrics
+    finally:
+        if not is_imported:
+            del sys.modules["ranx"]
+    numba.config.THREADING_LAYER = "workqueue"  # as ranx sets it; OpenMP would meet torch's
+    return metrics
+
+
+def _ranx_level(measure: Measure, relevance_level: int) -> int:
     if measure.kind == "nDCG":
-        return base  # a level here would drop the gains of the grades below it
-    return f"{base}-l{measure.relevance_level or relevance_level}"
+        return 1  # a higher level would drop the gains of the grades below it
+    return measure.relevance_level or relevance_level
 
+
+_FEW_QUERIES = 10
+"""Below so many, ranx computes in one thread."""
 
 _MOST_CELLS = 1 << 22
 """Cells of the array of one batch of queries, padding included: 64 MiB."""
@@ -166,8 +195,6 @@ def unjudged_share(run: Run, qrels: Mapping[str, Mapping[str, int]], cutoff: int
 
 def needs_compilation() -> bool:
     """Return whether ranx still has to compile its kernels on this machine, which takes 10 to 40 s on two cores."""
-    import importlib.util
-
     spec = importlib.util.find_spec("ranx")
     if spec is None or not spec.submodule_search_locations:
         return False

@@ -2,7 +2,7 @@
 
 import json
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -21,7 +21,12 @@ from evalkit.results.schema import Result, Unfinished
 from evalkit.types import Trial
 
 
-def write_trial(trial: Trial, folder: Path, references: Sequence[Mapping[str, Any]] = ()) -> Result:
+def write_trial(
+    trial: Trial,
+    folder: Path,
+    references: Sequence[Mapping[str, Any]] = (),
+    on_result: Callable[[Result], None] = lambda result: None,
+) -> Result:
     """Write everything about a trial; result.json comes last, so that a folder with it is complete.
 
     If a picture or a report cannot be made, the rest is written with status ``partial`` and a list of what is missing.
@@ -30,6 +35,7 @@ def write_trial(trial: Trial, folder: Path, references: Sequence[Mapping[str, An
         trial: The finished trial.
         folder: Where to write; an earlier result there is replaced.
         references: Published figures, which `evalkit.results.published.check` has accepted.
+        on_result: Called with the result before anything is drawn or written, as that takes seconds.
 
     Returns:
         The result that was written.
@@ -39,6 +45,7 @@ def write_trial(trial: Trial, folder: Path, references: Sequence[Mapping[str, An
     """
     with stage("testing"):
         result = finished(trial, references)
+    on_result(result)
     try:
         with atomic_folder(folder, "result.json") as part:
             adjusted = {

@@ -15,8 +15,8 @@ from evalkit.results.gate.verdict import Verdict
 from evalkit.results.schema import Result, Unfinished
 
 
-def show(result: Result, folder: str) -> None:
-    """Print one finished result."""
+def show(result: Result) -> None:
+    """Print one finished result; `show_folder` follows when its folder is written."""
     console = _console()
     console.print(trial.heading(result), soft_wrap=True)
     console.print(_effectiveness(result))
@@ -27,7 +27,11 @@ def show(result: Result, folder: str) -> None:
         console.print(line, soft_wrap=True)
     for warning in result.warnings:
         console.print(f"note: {warning}", soft_wrap=True)
-    console.print(f"results in {folder}", soft_wrap=True)
+
+
+def show_folder(folder: str) -> None:
+    """Print where the files of a result are."""
+    _console().print(f"results in {folder}", soft_wrap=True)
 
 
 def show_sweep(results: Sequence[Result | Unfinished], folder: str) -> None:

@@ -105,6 +105,61 @@ def test_a_process_that_hangs_is_ended_at_the_limit(log: Any, tmp_path: Path, mo
     assert not is_alive(int((tmp_path / "process").read_text()))
 
 
+def test_a_job_can_tell_its_parent_before_it_is_done() -> None:
+    told: list[str] = []
+    assert in_fresh_process(fault_jobs.tell_twice_and_die, 0, on_told=told.append) == "done"
+    assert told == ["one", "other"]
+
+
+def test_what_was_told_stays_told_when_the_process_dies() -> None:
+    told: list[str] = []
+    with pytest.raises(EvalkitError, match="SIGKILL"):
+        in_fresh_process(fault_jobs.tell_twice_and_die, signal.SIGKILL, on_told=told.append)
+    assert told == ["one", "other"]
+
+
+def test_an_error_of_who_is_told_ends_the_process() -> None:
+    def refuse(value: Any) -> None:
+        raise ValueError(f"not {value}")
+
+    with pytest.raises(ValueError, match="not one"):
+        in_fresh_process(fault_jobs.tell_twice_and_die, 0, on_told=refuse)
+
+
+@pytest.fixture
+def start_early() -> Any:
+    """A function that starts a process early and returns its number; it ends with the test."""
+    from evalkit.cli import process as worker
+
+    def start() -> Any:
+        worker.start_early(["mailbox"])
+        assert worker._early is not None
+        return worker._early[0][0].pid
+
+    yield start
+    worker.end_early_process()
+
+
+def test_a_process_that_was_started_early_takes_one_job_with_its_imports_done(start_early: Any) -> None:
+    early = start_early()
+    assert in_fresh_process(fault_jobs.imported, "mailbox", "evalkit") == [True, True]
+    assert not is_alive(early)
+    assert in_fresh_process(fault_jobs.imported, "mailbox") == [False]
+
+
+def test_a_process_that_was_started_early_is_not_used_with_another_environment(start_early: Any) -> None:
+    early = start_early()
+    assert in_fresh_process(fault_jobs.process_id, environment=os.environ | {"EVALKIT_THEIRS": "1"}) != early
+    assert not is_alive(early)
+
+
+def test_a_process_that_was_started_early_and_died_is_replaced(start_early: Any) -> None:
+    early = start_early()
+    os.kill(early, signal.SIGKILL)
+    wait_until(lambda: not is_alive(early))
+    assert in_fresh_process(fault_jobs.add, 2, 3) == 5
+
+
 @pytest.fixture
 def kept() -> Any:
     """The process that jobs share ends with the test."""

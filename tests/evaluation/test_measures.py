@@ -1,5 +1,7 @@
 import math
 import random
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -274,11 +276,26 @@ def test_a_name_that_means_nothing_is_refused_with_what_would(name: Any, message
     assert message in str(caught.value)
 
 
-def test_every_measure_can_be_asked_for_alone() -> None:
-    # With one measure ranx answers in another shape.
+def test_every_measure_can_be_asked_for_alone_and_twice() -> None:
+    assert measure(RUN, QRELS, "RR@10", "rr@10") == measure(RUN, QRELS, "RR@10")
     together = measure(RUN, QRELS)
     for name in NAMES:
         assert measure(RUN, QRELS, name) == {name: together[name]}
+
+
+def test_measuring_imports_no_more_of_ranx_than_its_kernels() -> None:
+    program = """
+import sys
+from evalkit.evaluation.measures import evaluate, parse
+from evalkit.types import Hit, Run
+found = evaluate(Run("r", {"q": (Hit("a", 1.0),)}), {"q": {"a": 1}}, [parse("RR@10", 10)], 1)
+assert found.per_query == {"RR@10": {"q": 1.0}}, found
+print(*sorted({"ranx", "ir_datasets", "pandas", "matplotlib", "seaborn"} & set(sys.modules)), "/", end=" ")
+import ranx
+print(ranx.evaluate.__name__)
+"""
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["/", "evaluate"]
 
 
 # --- what was not judged ----------------------------------------------------------------------------------------------

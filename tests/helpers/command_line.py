@@ -78,8 +78,17 @@ def _saved_blank(figure: Any, stem: Path) -> list[Path]:
     return files
 
 
-def _called(job: Callable[..., T], *arguments: Any, time_limit_s: float | None = None, environment: object = None) -> T:
-    return job(*arguments)
+def _called(
+    job: Callable[..., T],
+    *arguments: Any,
+    time_limit_s: float | None = None,
+    environment: object = None,
+    on_told: Callable[[Any], None] = lambda value: None,
+) -> T:
+    from evalkit.cli.child_process import telling
+
+    with telling(on_told):
+        return job(*arguments)
 
 
 @contextmanager

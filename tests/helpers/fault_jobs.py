@@ -2,12 +2,14 @@
 
 import os
 import signal
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
 from evalkit.boundary.atomic import atomic_folder
 from evalkit.boundary.progress import stage
+from evalkit.cli.child_process import tell_parent
 
 
 class UnsendableError(Exception):
@@ -23,6 +25,18 @@ def add(one: Any, other: Any) -> Any:
 
 def process_id() -> Any:
     return os.getpid()
+
+
+def tell_twice_and_die(number: Any) -> Any:
+    tell_parent("one")
+    tell_parent("other")
+    if number:
+        os.kill(os.getpid(), number)
+    return "done"
+
+
+def imported(*names: str) -> Any:
+    return [name in sys.modules for name in names]
 
 
 def fail(kind: Any) -> None:

@@ -96,7 +96,7 @@ def test_what_is_required_is_imported_and_what_is_imported_is_required() -> None
     names = ("gpu", "ray", "nano-beir", "onnxruntime", "openvino")
     extras = {import_name(one) for extra in names for one in PROJECT["optional-dependencies"][extra]}
     assert required <= imported()
-    assert imported() <= required | extras | {"numba"}  # what ranx compiles with: only its warning is named
+    assert imported() <= required | extras | {"numba"}  # what ranx compiles with: its settings and its warning
 
 
 def test_every_dependency_has_its_reason_beside_it() -> None:

@@ -357,7 +357,7 @@ def test_the_report_of_a_first_stage_alone_speaks_of_no_reranked_list(alone: Any
 def test_the_terminal_of_a_first_stage_alone_speaks_of_no_reranked_list(
     alone: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    terminal.show(finished(alone), "/some/folder")
+    terminal.show(finished(alone))
     shown = capsys.readouterr().out
     assert "three: 3 queries, 6 passages, depth 3" in shown
     assert "No reranker: nDCG@10" in shown
@@ -521,7 +521,8 @@ def test_a_sweep_in_which_every_trial_failed_is_still_reported(tmp_path: Path) -
 
 
 def test_the_terminal_shows_table_verdict_cost_and_notes(done: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    terminal.show(finished(done), "/some/folder")
+    terminal.show(finished(done))
+    terminal.show_folder("/some/folder")
     shown = capsys.readouterr().out
     for text in (
         "three: 3 queries",
@@ -535,9 +536,8 @@ def test_the_terminal_shows_table_verdict_cost_and_notes(done: Any, capsys: pyte
 
 
 def test_square_brackets_in_names_are_text_to_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    terminal.show(
-        finished(make_trial("[red]x[/red]", "[bold]first", "[/] second", "[link=http://x]slice")), "[dim]here"
-    )
+    terminal.show(finished(make_trial("[red]x[/red]", "[bold]first", "[/] second", "[link=http://x]slice")))
+    terminal.show_folder("[dim]here")
     shown = capsys.readouterr().out
     for text in ("[bold]first", "[/] second", "[link=http://x]slice", "[dim]here"):
         assert text in shown

@@ -324,6 +324,7 @@ def save(figure: "Figure", stem: Path) -> list[Path]:
     png, svg = (stem.with_name(f"{stem.name}.{kind}") for kind in ("png", "svg"))
     try:
         figure.savefig(png, dpi=PIXELS / figure.get_figwidth(), metadata={"Software": None})
+        figure.set_layout_engine("none")  # where everything goes is found once: it takes a third of the time
         figure.savefig(svg, metadata={"Date": None, "Creator": None})
     finally:
         figure.clear()
