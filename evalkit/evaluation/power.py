@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from evalkit.errors import EvalkitError
-from evalkit.evaluation.significance import deviation
+from evalkit.evaluation.students_t import ROUNDING, deviation
 
 FEWEST = 10
 """Queries from which on a spread is estimated; from fewer its interval would mean little."""
@@ -57,7 +57,7 @@ def spread_of(differences: Sequence[float], confidence: float = 0.95) -> Spread:
         raise EvalkitError(
             f"{n} queries are too few to estimate how differences vary; give a result of {FEWEST} or more"
         )
-    if max(differences) - min(differences) <= 1e-9:
+    if max(differences) - min(differences) <= ROUNDING:
         raise EvalkitError(
             "all queries differ by the same amount, so there is no spread to plan from; give results of two systems "
             "that rank differently"
@@ -97,7 +97,7 @@ def power_of(queries: int, effect: float, alpha: float = 0.05) -> float:
     """Return the probability that Student's interval of a mean difference lies above 0.
 
     It is P(T > t(1 - alpha / 2, n - 1)) with T of the noncentral t distribution with n - 1 degrees of freedom and
-    noncentrality effect * sqrt(n), the tail that `evalkit.evaluation.significance.smallest_detectable` counts. Source:
+    noncentrality effect * sqrt(n), the tail that `evalkit.evaluation.students_t.smallest_detectable` counts. Source:
     Cohen 1988, Statistical power analysis for the behavioral sciences.
 
     Args:

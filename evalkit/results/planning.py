@@ -6,7 +6,7 @@ from statistics import fmean
 from evalkit.errors import EvalkitError
 from evalkit.evaluation.measures import parse
 from evalkit.evaluation.power import Needed, Spread, needed, spread_of
-from evalkit.evaluation.significance import smallest_detectable
+from evalkit.evaluation.students_t import smallest_detectable
 from evalkit.results import reading, summary
 from evalkit.results.plan_schema import Judging, QueryPlan, SliceAtHand, Target
 from evalkit.results.same_data import refuse_other_data, slice_identity

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from evalkit.errors import EvalkitError
 from evalkit.evaluation.power import Spread, needed, power_of, spread_of
-from evalkit.evaluation.significance import paired_delta, randomization_p, smallest_detectable
+from evalkit.evaluation.significance import paired_delta, randomization_p
+from evalkit.evaluation.students_t import smallest_detectable
 from tests.conftest import REPOSITORY
 
 
