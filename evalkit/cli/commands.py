@@ -1,4 +1,4 @@
-"""The commands that run no trial: ``compare``, ``gate``, ``baseline``, ``store`` and ``info``."""
+"""The commands that run no trial: ``compare``, ``plan``, ``gate``, ``baseline``, ``store`` and ``info``."""
 
 import argparse
 from collections.abc import Callable, Mapping, Sequence
@@ -27,6 +27,7 @@ class Command:
 
 COMMANDS = {
     "compare": Command("RESULT RESULT ...", "results on one slice side by side: tests, parity and plots"),
+    "plan": Command("RESULT [RESULT] --gain X", "how many queries and judgments it takes to see a gain of that size"),
     "gate": Command("RESULT", "judge a result against a baseline: exit code 0 it passes, 1 it got worse"),
     "baseline": Command("RESULT", "write a result as the baseline of the gate, or update the one there is"),
     "store": Command("[prune|check]", "show, prune or check the cached scores and indexes"),
@@ -126,6 +127,11 @@ def run(arguments: list[str], gate_settings: Callable[[list[str]], Mapping[str, 
         return _gate(parsed, gate_settings)
     if arguments[0] == "compare":
         _compare(parsed)
+        return HOLDS
+    if arguments[0] == "plan":
+        from evalkit.cli import plan_command
+
+        plan_command.run(parsed)
         return HOLDS
     if arguments[0] == "info":
         from evalkit.cli import info_command
@@ -247,6 +253,11 @@ def _parser(command: str) -> argparse.ArgumentParser:
         parser.add_argument("group", metavar="GROUP", nargs="?", help="such as slice; default: lists the groups")
         parser.add_argument("choice", metavar="CHOICE", nargs="?", help="such as dev; default: lists the choices")
         parser.add_argument("--config-dir", "-cd", metavar="DIR", help="a folder with YAML of your own")
+        return parser
+    if command == "plan":
+        from evalkit.cli import plan_command
+
+        plan_command.add_arguments(parser)
         return parser
     if command == "compare":
         parser.add_argument("results", metavar="RESULT", nargs="+", help="folders of finished trials, two or more")

@@ -8,10 +8,11 @@ from rich.table import Table
 
 from evalkit.boundary.terminal import PlainConsole
 from evalkit.evaluation.score_analysis import sigmoid
-from evalkit.report.content import comparison, gate, trial
+from evalkit.report.content import comparison, gate, plan, trial
 from evalkit.results import summary
 from evalkit.results.comparison_schema import Comparison
 from evalkit.results.gate.verdict import Verdict
+from evalkit.results.plan_schema import QueryPlan
 from evalkit.results.schema import Result, Unfinished
 
 
@@ -102,6 +103,17 @@ def _left_first(columns: Sequence[str], rows: Sequence[Sequence[str]], title: st
     for row in rows:
         table.add_row(*row)
     return table
+
+
+def show_plan(planned: QueryPlan) -> None:
+    """Print how many queries it takes, from what, and which slices at hand have so many."""
+    console = _console()
+    console.print(plan.headline(planned), soft_wrap=True)
+    console.print(plan.basis(planned), soft_wrap=True)
+    console.print(_left_first(plan.number_columns(planned), plan.number_rows(planned), ""))
+    console.print(_left_first(plan.SLICE_COLUMNS, plan.slice_rows(planned), "Slices at hand"))
+    for note in plan.notes(planned):
+        console.print(note, soft_wrap=True)
 
 
 def show_gate(judged: Verdict, baseline: str) -> None:

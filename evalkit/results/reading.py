@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from evalkit.boundary.strict_json import read_json_and_text
 from evalkit.boundary.text import escape_id, is_folder, quoted, user_path
@@ -44,8 +44,31 @@ def read(where: str | Path) -> Finished:
     """
     from evalkit.results.passages import read_passages  # pydantic takes a tenth of a second, which --help is spared
 
-    path = user_path(where)
-    path = path / "result.json" if is_folder(path) else path
+    result, path = read_result(where), _result_file(where)
+    run_file = path.with_name("reranked.trec")
+    if not run_file.exists():
+        raise EvalkitError(f"there is no reranked.trec next to {path}; the whole folder of the trial is needed")
+    passages = read_passages(path.with_name("passages.jsonl"))
+    # The ranks are the order that was measured; files of older versions have tied scores.
+    ranked = read_run(run_file, "rank").run
+    reranked = Run(ranked.name, {
+        query_id: tuple(Hit(doc_id, passages.adjusted.get((query_id, doc_id, score), score)) for doc_id, score in hits)
+        for query_id, hits in ranked.rankings.items()
+    })  # fmt: skip
+    return Finished(str(where), result, reranked, passages.queries, passages.shown)
+
+
+def read_result(where: str | Path) -> Result:
+    """Read the result of a finished trial, without its rankings and texts: result.json alone is enough.
+
+    Args:
+        where: As for `read`.
+
+    Raises:
+        EvalkitError: As for `read`.
+        NotFiniteError: As for `read`.
+    """
+    path = _result_file(where)
     plain, text = read_json_and_text(path, _WHAT)
     version = plain.get("schema_version")
     if version != SCHEMA_VERSION:
@@ -59,20 +82,14 @@ def read(where: str | Path) -> Finished:
     if plain.get("status") != "finished":
         raise EvalkitError(f"{path} is of a trial that did not finish (status {quoted(plain.get('status'))})")
     try:
-        result = parse_finished(text)
+        return parse_finished(text)
     except ValueError as wrong:
         raise EvalkitError(f"{path} is no result of evalkit: {wrong}") from None
-    run_file = path.with_name("reranked.trec")
-    if not run_file.exists():
-        raise EvalkitError(f"there is no reranked.trec next to {path}; the whole folder of the trial is needed")
-    passages = read_passages(path.with_name("passages.jsonl"))
-    # The ranks are the order that was measured; files of older versions have tied scores.
-    ranked = read_run(run_file, "rank").run
-    reranked = Run(ranked.name, {
-        query_id: tuple(Hit(doc_id, passages.adjusted.get((query_id, doc_id, score), score)) for doc_id, score in hits)
-        for query_id, hits in ranked.rankings.items()
-    })  # fmt: skip
-    return Finished(str(where), result, reranked, passages.queries, passages.shown)
+
+
+def _result_file(where: str | Path) -> Path:
+    path = user_path(where)
+    return path / "result.json" if is_folder(path) else path
 
 
 def read_outcome(path: Path) -> Result | Unfinished:
@@ -165,6 +182,18 @@ def first_stage(one: Finished) -> Run | None:
     Raises:
         EvalkitError: the file is not a TREC run.
     """
-    path = user_path(one.where)
-    run_file = (path if is_folder(path) else path.parent) / "first_stage.trec"
+    return ranking(one.where, "first_stage")
+
+
+def ranking(where: str | Path, side: Literal["first_stage", "reranked"]) -> Run | None:
+    """Return a run of a trial in the order that was measured, with the scores of its file; None without the file.
+
+    Args:
+        where: As for `read`.
+        side: Which of the two.
+
+    Raises:
+        EvalkitError: the file is not a TREC run.
+    """
+    run_file = _result_file(where).with_name(f"{side}.trec")
     return read_run(run_file, "rank").run if run_file.exists() else None
