@@ -8,8 +8,9 @@ from typing import Any
 
 from evalkit.boundary.atomic import write_atomically
 from evalkit.errors import EvalkitError
-from evalkit.evaluation import measures, ties
+from evalkit.evaluation import ties
 from evalkit.evaluation.breakdown import analyse
+from evalkit.evaluation.measure_names import parse
 from evalkit.evaluation.significance import Comparison, adjust_differing, compare, paired_delta
 from evalkit.evaluation.ties import Tied
 from evalkit.results.published import compare_published
@@ -100,7 +101,7 @@ def _tests(found: Mapping[str, Comparison]) -> dict[str, MeasureTests]:
 
 def _analysis(trial: Trial) -> Analysis:
     """Return the analysis, with each measure over all orders of tied passages; None for a ranking without ties."""
-    wanted = [measures.parse(name, trial.effective["depth"]) for name in trial.effective["measures"]]
+    wanted = [parse(name, trial.effective["depth"]) for name in trial.effective["measures"]]
 
     def over_ties(run: Run, count: str) -> dict[str, Tied] | None:
         if not trial.effective["scoring"][count]:
