@@ -245,6 +245,19 @@ def test_a_condensed_list_does_not_depend_on_unjudged_passages(qrels: Any, data:
 
 
 @settings(deadline=None, max_examples=25)
+@given(judged=graded, found=hits)
+def test_condensed_lists_equal_trec_eval_with_judged_passages_only(judged: Any, found: Any) -> None:
+    import pytrec_eval
+
+    asked = pytrec_eval.RelevanceEvaluator({"q": judged}, {"ndcg_cut.10", "map_cut.100"}, judged_docs_only_flag=True)
+    theirs = asked.evaluate({"q": {hit.doc_id: -float(rank) for rank, hit in enumerate(found)}}).get("q", {})
+    ours = measure(Run("r", {"q": found}), {"q": judged}, "nDCG(judged_only=True)@10", "AP(judged_only=True)@100")
+    assert [values["q"] for values in ours.values()] == pytest.approx(
+        [theirs.get("ndcg_cut_10", 0.0), theirs.get("map_cut_100", 0.0)], abs=1e-9
+    )
+
+
+@settings(deadline=None, max_examples=25)
 @given(grades=st.dictionaries(st.sampled_from(pool), st.integers(-2, 3), min_size=1), found=hits)
 def test_a_grade_below_zero_counts_as_zero(grades: Any, found: Any) -> None:
     # TREC's web tracks grade spam -2. Only trec_eval's Python wrapper cannot take it: it crashes.
