@@ -117,7 +117,7 @@ def test_each_verdict_that_is_another_is_listed(results: Any) -> None:
 def test_a_comparison_in_which_unjudged_passages_change_nothing_has_no_such_part(results: Any) -> None:
     compared = side_by_side([results["safe"], replace(results["safe"], where="twin")], resamples=99)
     assert compared.judged_only is None
-    assert pooling.lines(compared) == pooling.rows(compared) == []
+    assert (pooling.lines(compared), pooling.rows(compared)) == ([], [])
 
 
 def test_a_result_of_an_older_version_is_compared_and_the_missing_part_is_named(results: Any) -> None:
