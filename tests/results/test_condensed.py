@@ -16,7 +16,7 @@ from evalkit.rerankers.trec_run import TrecRun as RerankedRun
 from evalkit.results import reading
 from evalkit.results.compare import side_by_side
 from evalkit.results.reading import parse_finished
-from evalkit.results.result import finished, to_plain
+from evalkit.results.result import finished, to_json, to_plain
 from evalkit.slices import beir
 from evalkit.trial import Plan
 from tests.helpers.results import edited
@@ -55,7 +55,7 @@ def result_of(where: Path, name: str, measure: str = "RR@10") -> reading.Finishe
     plan = Plan("pooled", 3, [measure], CostProtocol(0, 0, 0))
     runs = FirstStageRun(f"{where}/first.trec"), RerankedRun(f"{where}/{name}.trec")
     done = trial.run(plan, beir.load(str(where)), *runs, {}, {"command": ["x"]})
-    return reading.Finished(name, parse_finished(to_plain(finished(done))), done.reranked, done.slice.queries, {})
+    return reading.Finished(name, parse_finished(to_json(to_plain(finished(done)))), done.reranked, done.slice.queries, {})
 
 
 def test_a_result_has_its_first_measure_without_unjudged_passages(results: Any) -> None:
