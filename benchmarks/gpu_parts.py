@@ -143,7 +143,8 @@ def quality(logits: Found, quick: bool) -> Found:
     Raises:
         EvalkitError: ranx is not installed.
     """
-    from evalkit.evaluation.measures import evaluate, parse
+    from evalkit.evaluation.measure_names import parse
+    from evalkit.evaluation.measures import evaluate
 
     data = _dev(quick)
     found: Found = {}

@@ -10,7 +10,7 @@ from evalkit.cost.protocol import CostProtocol
 from evalkit.errors import EvalkitError
 from evalkit.evaluation import measures
 from evalkit.evaluation.caveats import caveats
-from evalkit.evaluation.measures import Measure
+from evalkit.evaluation.measure_names import Measure, parse
 from evalkit.evaluation.ranking import candidates, oracle_run, reorder
 from evalkit.evaluation.scoring_counts import count_scoring
 from evalkit.first_stage.adapter import adapt_first_stage
@@ -44,7 +44,7 @@ class Plan:
         self.protocol.check()
         if not self.measures:
             raise EvalkitError("measures.names is empty; give at least one, such as nDCG@10")
-        return [measures.parse(name, self.depth) for name in self.measures]
+        return [parse(name, self.depth) for name in self.measures]
 
 
 def run(

@@ -137,6 +137,8 @@ _STATE = {"commit": "str or null", "dirty": "bool or null"}
 _FOLDED = {
     "effectiveness.per_query.first_stage": "{measure: {query_id: float}}",
     "effectiveness.per_query.reranked": "{measure: {query_id: float}}",
+    "effectiveness.judged_only.per_query.first_stage": "{query_id: float}",
+    "effectiveness.judged_only.per_query.reranked": "{query_id: float}",
     "provenance.env": "{name: str}",
     "provenance.versions": "{package: str}",
     "provenance.working_dir": _STATE,

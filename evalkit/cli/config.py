@@ -179,7 +179,7 @@ class Measures:
     """Measures in the notation of ir_measures; the first one gives the verdict."""
 
     names: list[str] = MISSING
-    """Such as nDCG@10, RR@10, AP@100, R@depth, P@10, Success@5; (rel=2) sets a relevance level: RR(rel=2)@10."""
+    """Such as nDCG@10, RR(rel=2)@10, AP@100, R@depth, Success@5, RBP(p=0.8)@10, bpref, Judged@10, or mrr@10, P_10."""
 
 
 @dataclass

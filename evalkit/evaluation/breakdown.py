@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from evalkit.evaluation import measures, ranking
+from evalkit.evaluation.measure_names import parse
 from evalkit.evaluation.query_kinds import QUESTION_WORDS, length_labels, query_length, question_word
 from evalkit.evaluation.score_analysis import ScoreAnalysis, analyse_scores
 from evalkit.evaluation.significance import paired_delta
@@ -94,7 +95,7 @@ def analyse(trial: Trial) -> Breakdown:
 
 def _depths(trial: Trial) -> list[DepthRow]:
     deepest, first, reranked = trial.effective["depth"], trial.first_stage.rankings, trial.reranked.rankings
-    wanted = [measures.parse(name, deepest) for name in trial.effective["measures"]]
+    wanted = [parse(name, deepest) for name in trial.effective["measures"]]
     rows = []
     for depth in [*(depth for depth in DEPTHS if depth < deepest), deepest]:
         found = trial.effectiveness["reranked"]

@@ -1,4 +1,4 @@
-"""Measures by name (nDCG@10, RR@10, ...), computed by ranx: the only file that uses ranx.
+"""Measures of a run for each query, most of them computed by ranx: the only file that uses ranx.
 
 ranx pairs plain dicts by position, sorts with an unstable sort, and recompiles for each width of ids. It therefore gets
 arrays: one row for each passage, in evalkit's order, with small integers as ids. Code compiled for arrays is cached on
@@ -7,64 +7,18 @@ disk; numba's typed lists, the other input of ranx, are compiled in each process
 
 import functools
 import importlib.util
-import re
 import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evalkit.errors import EvalkitError, nearest
+from evalkit.errors import EvalkitError
+from evalkit.evaluation import incomplete
+from evalkit.evaluation.measure_names import Measure
 from evalkit.types import Effectiveness, Hit, Run
 
 _RANX_NAMES = {"nDCG": "ndcg", "RR": "mrr", "AP": "map", "R": "recall", "P": "precision", "Success": "hit_rate"}
-_SYNTAX = re.compile(r"(?P<kind>[A-Za-z]+)(\(rel=(?P<rel>\d{1,9})\))?(@(?P<cutoff>\d{1,9}|depth))?", re.ASCII)
-
-
-@dataclass(frozen=True)
-class Measure:
-    """What is measured, independent of the library that computes it; ``str`` gives the notation of ir_measures."""
-
-    kind: str
-    """nDCG, RR, AP, R, P or Success."""
-    cutoff: int
-    """The number of top passages that count, the k of @k."""
-    relevance_level: int | None = None
-    """The lowest grade counted as relevant where the name states one, as in ``RR(rel=2)@10``."""
-
-    def __str__(self) -> str:
-        level = "" if self.relevance_level is None else f"(rel={self.relevance_level})"
-        return f"{self.kind}{level}@{self.cutoff}"
-
-
-def parse(name: str, depth: int) -> Measure:
-    """Parse the name of a measure.
-
-    Args:
-        name: such as ``nDCG@10``, ``RR(rel=2)@10`` or ``R@depth``, in any case.
-        depth: the cutoff that ``@depth`` stands for.
-
-    Returns:
-        The measure, with its canonical name.
-
-    Raises:
-        EvalkitError: no such measure, a cutoff is missing or zero, or a relevance level is zero.
-    """
-    match = _SYNTAX.fullmatch(str(name))
-    kinds = {kind.lower(): kind for kind in _RANX_NAMES}
-    if not match or match["kind"].lower() not in kinds:
-        known = nearest(str(name)[:40], [f"{kind}@10" for kind in _RANX_NAMES])
-        raise EvalkitError(f"unknown measure {str(name)[:40]!r}{known}")
-    cutoff = depth if match["cutoff"] == "depth" else int(match["cutoff"] or 0)
-    if cutoff < 1:
-        raise EvalkitError(f"measure {name!r} needs a cutoff of at least 1, as in {name.split('@')[0]}@10")
-    kind = kinds[match["kind"].lower()]
-    if kind == "nDCG" and match["rel"]:
-        raise EvalkitError(f"{name!r}: nDCG uses the grades themselves as gains and takes no relevance level")
-    if match["rel"] and int(match["rel"]) < 1:
-        raise EvalkitError(f"{name!r}: a relevance level is 1 or more; grade 0 means 'not relevant'")
-    return Measure(kind, cutoff, int(match["rel"]) if match["rel"] else None)
 
 
 def evaluate(
@@ -74,14 +28,15 @@ def evaluate(
 
     nDCG has linear gains, discount 1 / log2(rank + 1), and the ideal order of all judged passages as its denominator
     (Järvelin and Kekäläinen 2002, Cumulated gain-based evaluation of IR techniques, with trec_eval's discount).
-    Unjudged passages count as not relevant.
+    Unjudged passages count as not relevant, unless a measure is of judged passages only. RBP, bpref and Judged are
+    those of `evalkit.evaluation.incomplete`.
 
     Args:
         run: rankings, best first; their order counts, not their scores.
         qrels: query_id -> doc_id -> grade.
         measures: what to measure.
-        relevance_level: the lowest grade that binary measures (RR, AP, R, P, Success) count as relevant, unless their
-            name states one.
+        relevance_level: the lowest grade that binary measures (all but nDCG) count as relevant, unless their name
+            states one.
 
     Returns:
         Values in [0, 1] for each query of `qrels`; a query that the run lacks, or has no hits for, has 0.
@@ -91,8 +46,26 @@ def evaluate(
     """
     if not qrels:
         raise EvalkitError("there are no judgments (qrels) to measure against")
-    distinct = dict.fromkeys(measures)
-    values: dict[str, list[float]] = {str(measure): [] for measure in distinct}
+    found: dict[str, dict[str, float]] = {}
+    for condensed in (False, True):
+        chosen = [measure for measure in dict.fromkeys(measures) if measure.judged_only is condensed]
+        ranked = incomplete.only_judged(run, qrels) if condensed and chosen else run
+        found |= _by_ranx(ranked, qrels, [one for one in chosen if one.kind in _RANX_NAMES], relevance_level)
+        for measure in (one for one in chosen if one.kind in incomplete.KINDS):
+            found[str(measure)] = {
+                query_id: incomplete.of_query(measure, ranked.rankings.get(query_id, ()), grades, relevance_level)
+                for query_id, grades in qrels.items()
+            }
+    return Effectiveness({str(measure): found[str(measure)] for measure in measures})
+
+
+def _by_ranx(
+    run: Run, qrels: Mapping[str, Mapping[str, int]], measures: Sequence[Measure], relevance_level: int
+) -> dict[str, dict[str, float]]:
+    """Return measure -> query_id -> value."""
+    if not measures:
+        return {}
+    values: dict[str, list[float]] = {str(measure): [] for measure in measures}
     with warnings.catch_warnings():
         import numba
         from numba.core.errors import NumbaWarning
@@ -105,11 +78,11 @@ def evaluate(
             judged, ranked = _numbered(run, some)
             if len(some) < _FEW_QUERIES:
                 numba.set_num_threads(1)
-            for measure in distinct:
+            for measure in measures:
                 compute = ranx_metrics.metric_switch(_RANX_NAMES[measure.kind])
                 level = _ranx_level(measure, relevance_level)
                 values[str(measure)] += map(float, compute(judged, ranked, measure.cutoff, level))
-    return Effectiveness({name: dict(zip(qrels, found, strict=True)) for name, found in values.items()})
+    return {name: dict(zip(qrels, found, strict=True)) for name, found in values.items()}
 
 
 @functools.cache

@@ -5,13 +5,15 @@ scores, ECIR 2008.
 """
 
 import math
+import operator
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import NamedTuple
 
+from evalkit.evaluation import incomplete
 from evalkit.evaluation import measures as by_position
-from evalkit.evaluation.measures import Measure
+from evalkit.evaluation.measure_names import Measure
 from evalkit.types import Effectiveness, Hit, Run
 
 
@@ -48,13 +50,15 @@ def evaluate(
     """
     low = by_position.evaluate(_sorted_ties(run, qrels, best_first=False), qrels, measures, relevance_level).per_query
     high = by_position.evaluate(_sorted_ties(run, qrels, best_first=True), qrels, measures, relevance_level).per_query
+    condensed = incomplete.only_judged(run, qrels)
 
     def tied(measure: Measure, query_id: str) -> Tied:
         worst, best = low[str(measure)][query_id], high[str(measure)][query_id]
         if worst == best:
             return Tied(worst, worst, best)
+        ranked = (condensed if measure.judged_only else run).rankings[query_id]
         gains = _gains(measure, qrels[query_id], relevance_level)
-        return Tied(_expected(measure, gains, run.rankings[query_id]), worst, best)
+        return Tied(_expected(measure, gains, ranked), worst, best)
 
     return {str(measure): {query_id: tied(measure, query_id) for query_id in qrels} for measure in measures}
 
@@ -85,9 +89,11 @@ def _ties(hits: Iterable[Hit]) -> Iterator[list[Hit]]:
 
 
 def _gains(measure: Measure, grades: Mapping[str, int], relevance_level: int) -> dict[str, int]:
-    """Return doc_id -> gain: the grade for nDCG, else 1 if relevant and 0 if not."""
+    """Return doc_id -> gain: the grade for nDCG, 1 for Judged, else 1 if relevant and 0 if not."""
     if measure.kind == "nDCG":
         return {doc_id: max(grade, 0) for doc_id, grade in grades.items()}
+    if measure.kind == "Judged":
+        return dict.fromkeys(grades, 1)
     level = measure.relevance_level or relevance_level
     return {doc_id: int(grade >= level) for doc_id, grade in grades.items()}
 
@@ -98,6 +104,8 @@ class _Group(NamedTuple):
     size: int
     gain: int
     """Sum of gains in the group; for binary gains, the number of relevant passages."""
+    judged: int = 0
+    """Judged passages in the group."""
 
     def ranks(self, cutoff: int) -> range:
         """The ranks, from 1, that the group occupies within `cutoff`."""
@@ -108,7 +116,8 @@ def _expected(measure: Measure, gains: Mapping[str, int], hits: Sequence[Hit]) -
     """Return the mean of `measure` over all orders of the ties in `hits`; at least one gain is above 0."""
     groups, above = [], 0
     for tied in _ties(hits):
-        groups.append(_Group(above, len(tied), sum(gains.get(hit.doc_id, 0) for hit in tied)))
+        found = [gains[hit.doc_id] for hit in tied if hit.doc_id in gains]
+        groups.append(_Group(above, len(tied), sum(found), len(found)))
         above += len(tied)
     cutoff = measure.cutoff
     match measure.kind:
@@ -123,6 +132,14 @@ def _expected(measure: Measure, gains: Mapping[str, int], hits: Sequence[Hit]) -
             return _sum_of_precisions(groups, cutoff) / sum(gains.values())
         case "RR":
             return _reciprocal_rank(_first_relevant(groups), cutoff)
+        case "Judged":
+            return _found(groups, cutoff) / min(cutoff, len(hits))
+        case "RBP":
+            assert measure.persistence is not None
+            return _rank_biased_precision(groups, cutoff, measure.persistence)
+        case "bpref":
+            relevant = sum(gains.values())
+            return _sum_of_credits(groups, cutoff, relevant, len(gains) - relevant) / relevant
         case _:  # Success
             return _success(_first_relevant(groups), cutoff)
 
@@ -168,4 +185,44 @@ def _sum_of_precisions(groups: Sequence[_Group], cutoff: int) -> float:
         precisions = math.fsum((above + 1 + i * others) / rank for i, rank in enumerate(g.ranks(cutoff)))
         total += g.gain / g.size * precisions
         above += g.gain
+    return total
+
+
+def _rank_biased_precision(groups: Sequence[_Group], cutoff: int, persistence: float) -> float:
+    weights = (g.gain / g.size * math.fsum(persistence ** (rank - 1) for rank in g.ranks(cutoff)) for g in groups)
+    return (1 - persistence) * math.fsum(weights)
+
+
+def _sum_of_credits(groups: Sequence[_Group], cutoff: int, relevant: int, not_relevant: int) -> float:
+    """Return the expected sum of the credits of bpref.
+
+    Of a relevant passage in a group that is whole within the cutoff, any number of the group's passages judged not
+    relevant may stand before it, each as likely. In a group that the cutoff divides, the number before position i is
+    hypergeometric.
+    """
+    total, above = 0.0, 0
+    for g in groups:
+        inside, others = len(g.ranks(cutoff)), g.judged - g.gain
+        worths = [incomplete.credit(above + n, relevant, not_relevant) for n in range(others + 1)]
+        if inside == g.size:
+            total += g.gain * math.fsum(worths) / (others + 1)
+        elif inside and g.gain:
+            total += g.gain / g.size * _hypergeometric_sum(worths, g.size - 1, inside)
+        above += others
+    return total
+
+
+def _hypergeometric_sum(values: Sequence[float], size: int, inside: int) -> float:
+    """Return the sum over i below `inside` of the mean of values[n], n marked ones among i drawn from `size`.
+
+    len(values) - 1 of the `size` are marked.
+    """
+    marked, total = len(values) - 1, 0.0
+    share = [1.0] + [0.0] * marked  # of the draws with n marked ones
+    for i in range(inside):
+        total += math.fsum(map(operator.mul, share, values))
+        if left := size - i:
+            drawn = [share[n] * (marked - n) / left for n in range(marked)]
+            stays = [share[n] * (1 - (marked - n) / left) for n in range(marked + 1)]
+            share = [stay + come for stay, come in zip(stays, [0.0, *drawn])]
     return total

@@ -10,14 +10,14 @@ from evalkit.evaluation.resampling import ENUMERATED
 from evalkit.report.content import comparison as comparing
 from evalkit.report.content import cost as costs
 from evalkit.report.content import gate as verdict
-from evalkit.report.content import numbers, system
+from evalkit.report.content import numbers, pooling, system
 from evalkit.report.content import trial as tables
 from evalkit.report.content.intervals import FEW
 from evalkit.report.plots import titles
 from evalkit.results import summary
 from evalkit.results.comparison_schema import Comparison
 from evalkit.results.gate.verdict import Verdict
-from evalkit.results.schema import BeforeAfter, MeasureTests, Reference, Result, Unfinished
+from evalkit.results.schema import MeasureTests, Reference, Result, Unfinished
 
 
 def trial(result: Result, pictures: Sequence[str] = ()) -> str:
@@ -44,7 +44,7 @@ def trial(result: Result, pictures: Sequence[str] = ()) -> str:
         + "The interval is Student's t over the paired per-query differences. " * reranks
         + "The ceiling is what a perfect order of the same candidates would reach.",
         table(tables.effectiveness_columns(result), tables.effectiveness_rows(result)),
-        _unjudged(effect.unjudged_at_10, reranks),
+        _unjudged(result, reranks),
         *picture("before_after"),
         *picture("changes"),
     ]
@@ -73,9 +73,11 @@ def trial(result: Result, pictures: Sequence[str] = ()) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _unjudged(shares: BeforeAfter, reranks: bool) -> str:
+def _unjudged(result: Result, reranks: bool) -> str:
+    shares, condensed = result.effectiveness.unjudged_at_10, pooling.of_trial(result)
     after = f" before, {shares.reranked:.1%} after" if reranks else ""
-    return f"Unjudged passages in the top 10: {shares.first_stage:.1%}{after}."
+    also = f" {escaped(condensed)}" if condensed else ""
+    return f"Unjudged passages in the top 10: {shares.first_stage:.1%}{after}.{also}"
 
 
 _OF_COST = {costs.LATENCY: "latency", costs.GRID: "latency_grid"}
@@ -222,6 +224,12 @@ def comparison(compared: Comparison, pictures: Sequence[str] = ()) -> str:
         parts += [
             "## Quality and time\n" + table(list(times[0]), [list(row.values()) for row in times]),
             comparing.TIME_NOTE,
+        ]
+    if pooled := pooling.rows(compared):
+        parts += [
+            f"## {pooling.TITLE}\n" + "\n".join(f"- {escaped(line)}" for line in pooling.lines(compared)),
+            table(pooling.columns(compared), pooled),
+            pooling.NOTE,
         ]
     if cost_rows := comparing.cost_rows(compared):
         parts += [

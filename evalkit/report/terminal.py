@@ -8,7 +8,7 @@ from rich.table import Table
 
 from evalkit.boundary.terminal import PlainConsole
 from evalkit.evaluation.score_analysis import sigmoid
-from evalkit.report.content import comparison, gate, plan, trial
+from evalkit.report.content import comparison, gate, plan, pooling, trial
 from evalkit.results import summary
 from evalkit.results.comparison_schema import Comparison
 from evalkit.results.gate.verdict import Verdict
@@ -24,6 +24,8 @@ def show(result: Result) -> None:
     console.print(trial.verdict(result), soft_wrap=True)
     if cost := trial.cost_line(result):
         console.print(cost, soft_wrap=True)
+    if condensed := pooling.of_trial(result):
+        console.print(condensed, soft_wrap=True)
     for line in trial.tie_lines(result, least=0.001):
         console.print(line, soft_wrap=True)
     for warning in result.warnings:
@@ -76,7 +78,7 @@ def show_comparison(compared: Comparison, folder: str) -> None:
     console.print(comparison.mark_note(compared), soft_wrap=True)
     outcome = comparison.outcome(compared)
     console.print(f"{outcome.claim} in {measure}.", soft_wrap=True)
-    for line in comparison.own_lines(compared):
+    for line in (*comparison.own_lines(compared), *pooling.lines(compared)):
         console.print(line, soft_wrap=True)
     columns = ["system", f"{measure} change", "95 % interval (BCa)", "win/tie/loss", "d", "p Holm", "sees a drop of"]
     tests = comparison.test_rows(compared, measure)

@@ -1,14 +1,14 @@
 """Compares finished results on one slice: which systems differ, and which rerankings are equivalent."""
 
 from collections.abc import Callable, Mapping, Sequence
-from itertools import combinations
+from functools import partial
 from typing import Any
 
 from evalkit.errors import EvalkitError
 from evalkit.evaluation import significance
 from evalkit.evaluation.parity import parity, same_candidates
 from evalkit.evaluation.score_analysis import has_all_logits
-from evalkit.evaluation.significance import adjust_differing, any_differs, compare, equivalence, randomization_p
+from evalkit.evaluation.significance import compare, equivalence
 from evalkit.results.comparison_schema import (
     Agreement,
     Best,
@@ -16,20 +16,17 @@ from evalkit.results.comparison_schema import (
     ComparedSlice,
     ComparedSystem,
     Comparison,
-    CorrectedTest,
     Matrix,
     MeasureEquivalence,
     QueryTime,
-    Tests,
     Untested,
 )  # fmt: skip
+from evalkit.results.condensed import condensed_values, judged_only, missing
+from evalkit.results.corrections import corrected, matrix_of, without_difference
 from evalkit.results.reading import Finished
 from evalkit.results.same_data import refuse_other_data, slice_identity
 from evalkit.results.systems import System, systems_of
 from evalkit.types import SCHEMA_VERSION
-
-PairedTests = Mapping[str, Mapping[str, significance.Comparison]]
-"""label of a system -> measure -> test before correction."""
 
 
 def side_by_side(
@@ -73,30 +70,30 @@ def side_by_side(
     values = {measure: {one.label: one.per_query[measure] for one in systems} for measure in measures}
     first, labels = measures[0], [one.label for one in systems]
 
-    def test(before: str, after: str, measure: str) -> significance.Comparison:
-        of = values[measure]
-        return compare(of[before], of[after], confidence=confidence, seed=seed, resamples=resamples)
+    test_values = partial(compare, confidence=confidence, seed=seed, resamples=resamples)
 
-    against = _corrected({
+    def test(before: str, after: str, measure: str) -> significance.Comparison:
+        return test_values(values[measure][before], values[measure][after])
+
+    raw_against = {
         label: {measure: test(labels[0], label, measure) for measure in measures} for label in labels[1:]
-    })  # fmt: skip
-    own = _corrected({
-        one.label: {
-            measure: test(one.own_first_stage, one.label, measure)
-            for measure in measures
-        }
-        for one in systems if one.own_first_stage is not None
-    })  # fmt: skip
+    }  # fmt: skip
+    raw_own = {
+        one.label: {measure: test(one.own_first_stage, one.label, measure) for measure in measures}
+        for one in systems
+        if one.own_first_stage is not None
+    }
+    against, own = corrected(raw_against), corrected(raw_own)
+
+    def p_values(of: Mapping[str, Mapping[str, float]], known: Sequence[float | None]) -> Matrix:
+        return matrix_of(of, labels, known, seed, resamples)
+
     matrix = {
-        measure: _matrix(
-            values[measure],
-            labels,
-            [against[label][measure].randomization_p for label in labels[1:]],
-            seed,
-            resamples,
-        )
+        measure: p_values(values[measure], [against[label][measure].randomization_p for label in labels[1:]])
         for measure in measures
     }
+    best = _best(systems, first, test, matrix[first])
+    condensed = condensed_values(systems, first)
     return Comparison(
         schema_version=SCHEMA_VERSION,
         slice=_slice(ordered[0]),
@@ -107,14 +104,17 @@ def side_by_side(
         resamples=resamples,
         systems=[_system(one, measures) for one in systems],
         against_baseline=against,
-        untested=Untested(_without_difference(against), _without_difference(own)),
+        untested=Untested(without_difference(against), without_difference(own)),
         against_own_first_stage=own,
-        best=_best(systems, first, test, matrix[first]),
+        best=best,
+        judged_only=None
+        if condensed is None
+        else judged_only(condensed, systems, values[first], raw_against, raw_own, best, test_values, p_values),
         matrix=matrix,
         parity={one.label: _parity(systems[0], one, values[first], margin, first) for one in systems[1:]},
         queries={query_id: ordered[0].queries.get(query_id, "") for query_id in values[first][labels[0]]},
         per_query=values,
-        warnings=_warnings(systems, measures),
+        warnings=[*_warnings(systems, measures), *missing(systems, first)],
     )
 
 
@@ -166,21 +166,6 @@ def _system(one: System, measures: Sequence[str]) -> ComparedSystem:
     )
 
 
-def _corrected(tests: PairedTests) -> Tests:
-    """Add corrected p values; a test in which no query differs has p 1 in any case, and is not counted."""
-    flat = [test for of_label in tests.values() for test in of_label.values()]
-    ps, differ = [test.randomization_p for test in flat], [bool(test.wins + test.losses) for test in flat]
-    corrected = (
-        CorrectedTest(**vars(test), holm_p=holm, bh_p=bh)
-        for test, holm, bh in zip(flat, adjust_differing(ps, differ, "holm"), adjust_differing(ps, differ, "bh"))
-    )
-    return {label: {measure: next(corrected) for measure in of_label} for label, of_label in tests.items()}
-
-
-def _without_difference(tests: Tests) -> int:
-    return sum(not (test.wins + test.losses) for of_label in tests.values() for test in of_label.values())
-
-
 def _best(
     systems: Sequence[System],
     measure: str,
@@ -206,29 +191,6 @@ def _best(
         with_reranker=reranked.label,
         test=BestTest(found.mean, found.low, found.high, found.wins, found.ties, found.losses, holm_p=p),
     )
-
-
-def _matrix(
-    of: Mapping[str, Mapping[str, float]],
-    labels: Sequence[str],
-    known: Sequence[float | None],
-    seed: int,
-    resamples: int,
-) -> Matrix:
-    """Return the p values of all pairs, corrected over those in which a query differs.
-
-    `known` are those of the first system against each other one.
-    """
-    pairs = list(combinations(range(len(labels)), 2))
-    ps = [
-        known[j - 1] if i == 0 else randomization_p(of[labels[i]], of[labels[j]], seed=seed, resamples=resamples)
-        for i, j in pairs
-    ]
-    rows: list[list[float | None]] = [[None] * len(labels) for _ in labels]
-    differ = [any_differs(of[labels[i]], of[labels[j]]) for i, j in pairs]
-    for (i, j), p in zip(pairs, adjust_differing(ps, differ, "holm")):
-        rows[i][j] = rows[j][i] = p
-    return Matrix(list(labels), rows)
 
 
 def _parity(

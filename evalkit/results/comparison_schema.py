@@ -137,6 +137,27 @@ class Matrix:
 
 
 @dataclass(frozen=True)
+class JudgedOnly:
+    """The first measure with unjudged passages removed from every ranking (condensed lists), tested like the usual one.
+
+    In each family of corrected tests it takes the place of the first measure.
+    """
+
+    measure: str
+    """Such as ``nDCG(judged_only=True)@10``."""
+    unjudged_at_10: Mapping[str, float]
+    """label -> share of unjudged passages in the top 10."""
+    mean: Mapping[str, float]
+    """label -> mean over the queries."""
+    against_baseline: Mapping[str, CorrectedTest]
+    """label -> test, for each system but the baseline."""
+    against_own_first_stage: Mapping[str, CorrectedTest]
+    """label -> test, for each reranked system."""
+    best: BestTest | None
+    """Of the same two systems as `Comparison.best`."""
+
+
+@dataclass(frozen=True)
 class _OfMeasure:
     measure: str
 
@@ -176,6 +197,8 @@ class Comparison:
     """For each reranked system."""
     best: Best | None
     """None where all systems have a reranker, or none has one."""
+    judged_only: JudgedOnly | None
+    """None where it is the same as the usual one, and where a result does not have it."""
     matrix: Mapping[str, Matrix]
     """measure -> p values."""
     parity: Mapping[str, Agreement | None]

@@ -5,7 +5,7 @@ from typing import Any
 
 from evalkit.boundary import languages
 from evalkit.errors import EvalkitError, nearest
-from evalkit.evaluation.measures import parse
+from evalkit.evaluation.measure_names import parse
 from evalkit.results.schema import Effective, Effectiveness, Reference
 
 REQUIRED = ("of", "measure", "value", "source")

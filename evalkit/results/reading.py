@@ -152,6 +152,11 @@ def _check(result: Result) -> None:
         for query_id in next(iter(queries)):
             if not query_id or escape_id(query_id) != query_id:
                 raise ValueError(f"a name in {where} is {quoted(query_id)}, and has to be an id without white space")
+    if condensed := effect.judged_only:
+        expected = next(iter(after.values())).keys()
+        for side, of in (("first_stage", condensed.per_query.first_stage), ("reranked", condensed.per_query.reranked)):
+            if of.keys() != expected:
+                raise ValueError(f"effectiveness.judged_only.per_query.{side} has to have the queries of per_query")
     if not after.keys() == before.keys() <= effect.first_stage.mean.keys() & effect.reranked.mean.keys():
         raise ValueError("effectiveness has to be one with values and a mean of each measure, before and after")
     if cost is not None:

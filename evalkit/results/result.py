@@ -10,15 +10,18 @@ from evalkit.boundary.atomic import write_atomically
 from evalkit.errors import EvalkitError
 from evalkit.evaluation import measures, ties
 from evalkit.evaluation.breakdown import analyse
+from evalkit.evaluation.measure_names import parse, without_unjudged
 from evalkit.evaluation.significance import Comparison, adjust_differing, compare, paired_delta
 from evalkit.evaluation.ties import Tied
 from evalkit.results.published import compare_published
 from evalkit.results.schema import (
     Analysis,
     BeforeAfter,
+    CondensedValues,
     Effective,
     Effectiveness,
     FirstStageTime,
+    JudgedOnly,
     Means,
     MeasureTests,
     PerQueryValues,
@@ -74,7 +77,30 @@ def effectiveness(trial: Trial) -> Effectiveness:
         losses={name: delta.losses for name, delta in deltas.items()},
         tests=_tests({name: compare(first.per_query[name], reranked.per_query[name]) for name in deltas}),
         unjudged_at_10=BeforeAfter(**trial.unjudged_at_10),
+        judged_only=_judged_only(trial),
         per_query=PerQueryValues(first.per_query, reranked.per_query),
+    )
+
+
+def _judged_only(trial: Trial) -> JudgedOnly | None:
+    """Return the first measure of the condensed lists; None where the measure has none."""
+    first_name = next(iter(trial.effectiveness["first_stage"].per_query))
+    measure = without_unjudged(parse(first_name, trial.effective["depth"]))
+    if measure is None:
+        return None
+    first, reranked = (
+        measures.evaluate(run, trial.slice.qrels, [measure], trial.slice.relevance_level)
+        for run in (trial.first_stage, trial.reranked)
+    )
+    name = str(measure)
+    delta = paired_delta(first.per_query[name], reranked.per_query[name])
+    return JudgedOnly(
+        measure=name,
+        mean=BeforeAfter(first.mean()[name], reranked.mean()[name]),
+        delta=delta.mean,
+        delta_ci95=(delta.low, delta.high),
+        verdict=delta.verdict,
+        per_query=CondensedValues(first.per_query[name], reranked.per_query[name]),
     )
 
 
@@ -100,7 +126,7 @@ def _tests(found: Mapping[str, Comparison]) -> dict[str, MeasureTests]:
 
 def _analysis(trial: Trial) -> Analysis:
     """Return the analysis, with each measure over all orders of tied passages; None for a ranking without ties."""
-    wanted = [measures.parse(name, trial.effective["depth"]) for name in trial.effective["measures"]]
+    wanted = [parse(name, trial.effective["depth"]) for name in trial.effective["measures"]]
 
     def over_ties(run: Run, count: str) -> dict[str, Tied] | None:
         if not trial.effective["scoring"][count]:

@@ -131,7 +131,7 @@ class MeasureTests:
 
 @dataclass(frozen=True)
 class BeforeAfter:
-    """A share of the first stage's ranking, and of the reranked one."""
+    """A value in [0, 1] of the first stage's ranking, and of the reranked one."""
 
     first_stage: Share
     reranked: Share
@@ -143,6 +143,28 @@ class PerQueryValues:
 
     first_stage: PerQuery
     reranked: PerQuery
+
+
+@dataclass(frozen=True)
+class CondensedValues:
+    """query_id -> value of the measure of a `JudgedOnly`."""
+
+    first_stage: Mapping[str, Share]
+    reranked: Mapping[str, Share]
+
+
+@dataclass(frozen=True)
+class JudgedOnly:
+    """The first measure with unjudged passages removed from both rankings (condensed lists, Sakai 2007)."""
+
+    measure: str
+    """Such as ``nDCG(judged_only=True)@10``."""
+    mean: BeforeAfter
+    delta: float
+    delta_ci95: Interval
+    verdict: str
+    """As the usual one, from Student's interval."""
+    per_query: CondensedValues
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,6 +186,8 @@ class Effectiveness:
     losses: Mapping[str, int] = field(default_factory=dict)
     tests: Mapping[str, MeasureTests] = field(default_factory=dict)
     unjudged_at_10: BeforeAfter
+    judged_only: JudgedOnly | None = None
+    """None in results of older versions, and where the first measure is bpref or Judged."""
     per_query: PerQueryValues
 
 

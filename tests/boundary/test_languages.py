@@ -12,7 +12,8 @@ from evalkit.boundary import languages
 from evalkit.boundary.words import BIGRAM_LANGS
 from evalkit.cost.protocol import CostProtocol
 from evalkit.errors import EvalkitError
-from evalkit.evaluation.measures import evaluate, parse
+from evalkit.evaluation.measure_names import parse
+from evalkit.evaluation.measures import evaluate
 from evalkit.first_stage.analysis import STEMMERS, STOPWORDS, WHITESPACE_LANGS, select_analysis
 from evalkit.first_stage.bm25 import BM25
 from evalkit.rerankers.none import NoReranker

@@ -16,7 +16,7 @@ from evalkit.cli.describe import COMBINING, descriptions
 from evalkit.cli.instantiate import build
 from evalkit.cost.protocol import CostProtocol
 from evalkit.errors import EvalkitError
-from evalkit.evaluation.measures import parse
+from evalkit.evaluation.measure_names import parse
 from evalkit.results.gate.limits import Limits
 from evalkit.scoring.cluster.settings import RaySettings
 from evalkit.scoring.device import PRECISIONS

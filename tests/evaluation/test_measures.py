@@ -10,10 +10,12 @@ from hypothesis import strategies as st
 
 from evalkit.errors import EvalkitError
 from evalkit.evaluation import ranking
-from evalkit.evaluation.measures import Measure, evaluate, parse, unjudged_share
+from evalkit.evaluation.measure_names import parse
+from evalkit.evaluation.measures import evaluate, unjudged_share
 from evalkit.types import Hit, Run
 
-NAMES = ["nDCG@10", "RR@10", "RR(rel=2)@10", "AP@100", "AP(rel=2)@100", "R@100", "P@5", "Success@5"]
+NAMES = ["nDCG@10", "RR@10", "RR(rel=2)@10", "AP@100", "AP(rel=2)@100", "R@100", "P@5", "Success@5",
+         "bpref@1000", "bpref(rel=2)@1000", "RBP(p=0.8)@100", "Judged@10", "nDCG(judged_only=True)@10"]  # fmt: skip
 
 
 def measure(run: Any, qrels: Any, *names: Any, level: Any = 1) -> Any:
@@ -90,8 +92,8 @@ def test_a_query_without_hits_and_one_that_the_run_lacks_count_zero() -> None:
 
 
 def test_a_query_without_any_relevant_passage_counts_zero() -> None:
-    for values in measure(Run("r", {"q": ranked("a", "b")}), {"q": {"a": 0, "b": -1}}).values():
-        assert values["q"] == 0.0
+    for name, values in measure(Run("r", {"q": ranked("a", "b")}), {"q": {"a": 0, "b": -1}}).items():
+        assert values["q"] == (1.0 if name == "Judged@10" else 0.0)
 
 
 def test_a_query_without_judgments_is_not_measured() -> None:
@@ -121,6 +123,42 @@ def test_measuring_changes_neither_run_nor_judgments() -> None:
     assert run == Run("r", {"q1": ranked("b", "a"), "q3": ranked("a")})
 
 
+# --- where judgments are missing --------------------------------------------------------------------------------------
+
+
+def test_judged_is_the_share_of_judged_passages_among_those_that_there_are() -> None:
+    # x unjudged, then a, b, c judged; the cutoff of 10 is beyond the four passages.
+    assert measure(RUN, QRELS, "Judged@1", "Judged@2", "Judged@10") == {
+        "Judged@1": {"q": 0.0}, "Judged@2": {"q": 1 / 2}, "Judged@10": {"q": 3 / 4},
+    }  # fmt: skip
+
+
+def test_rank_biased_precision_weighs_ranks_by_the_persistence() -> None:
+    # Relevant at ranks 2 and 3: (1 - 0.8) (0.8 + 0.64); at level 2 only b, at rank 3: (1 - 0.8) 0.64.
+    values = measure(RUN, QRELS, "RBP(p=0.8)@10", "RBP(p=0.8)@2", "RBP(p=0.8,rel=2)@10")
+    assert [value["q"] for value in values.values()] == pytest.approx([0.288, 0.16, 0.128])
+
+
+def test_bpref_counts_passages_judged_not_relevant_above_each_relevant_one() -> None:
+    # R = 3 (a, b, d), N = 2 (c, e). Ranked c a x b e: one of N above a and above b, d is not found.
+    # (1 - 1/2) + (1 - 1/2) over R = 3; the unjudged x changes nothing.
+    qrels = {"q": {"a": 1, "b": 3, "c": 0, "d": 2, "e": 0}}
+    run = Run("r", {"q": ranked("c", "a", "x", "b", "e")})
+    assert measure(run, qrels, "bpref")["bpref@1000"]["q"] == pytest.approx(1 / 3)
+    assert measure(run, qrels, "bpref@2")["bpref@2"]["q"] == pytest.approx(1 / 6)
+
+
+def test_a_condensed_list_is_measured_as_if_unjudged_passages_had_not_been_retrieved() -> None:
+    # Without x: a at rank 1, b at rank 2, c at rank 3.
+    gained, ideal = 1 + 3 / math.log2(3), 3 + 2 / math.log2(3) + 1 / math.log2(4)
+    values = measure(
+        RUN, QRELS, "nDCG(judged_only=True)@10", "RR(judged_only=True)@10", "nDCG@10", "R(judged_only=True)@2"
+    )
+    assert [value["q"] for value in values.values()] == pytest.approx(
+        [gained / ideal, 1.0, (1 / math.log2(3) + 3 / math.log2(4)) / ideal, 2 / 3]
+    )
+
+
 # --- against trec_eval itself -----------------------------------------------------------------------------------------
 
 TREC_EVAL = {
@@ -132,6 +170,8 @@ TREC_EVAL = {
     "R@100": ("recall.100", "recall_100", 1),
     "P@5": ("P.5", "P_5", 1),
     "Success@5": ("success.5", "success_5", 1),
+    "bpref@1000": ("bpref", "bpref", 1),
+    "bpref(rel=2)@1000": ("bpref", "bpref", 2),
 }
 """Our name -> trec_eval's name in the query, in the answer, and its relevance level."""
 
@@ -155,7 +195,7 @@ def trec_eval(run: Any, qrels: Any) -> Any:
 
 def assert_equals_trec_eval(run: Any, qrels: Any) -> None:
     ours, theirs = measure(run, qrels), trec_eval(run, qrels)
-    for name in NAMES:
+    for name in TREC_EVAL:
         assert ours[name] == pytest.approx(theirs[name], abs=1e-9), name
 
 
@@ -185,6 +225,38 @@ def test_every_measure_equals_trec_eval_on_long_lists() -> None:
     assert_equals_trec_eval(run, qrels)
     recall = measure(run, qrels, "R@100", "R@130")
     assert sum(recall["R@130"].values()) > sum(recall["R@100"].values())
+
+
+@settings(deadline=None, max_examples=25)
+@given(qrels=st.dictionaries(st.sampled_from(queries), graded, min_size=1), data=st.data())
+def test_a_condensed_list_does_not_depend_on_unjudged_passages(qrels: Any, data: Any) -> None:
+    """Unjudged passages, put in anywhere, change neither the condensed list nor bpref."""
+    names = ["nDCG(judged_only=True)@5", "AP(judged_only=True)@10", "RBP(p=0.8,judged_only=True)@10", "bpref"]
+    rankings = {q: data.draw(st.permutations(sorted(grades))) for q, grades in qrels.items()}
+    plain = Run("r", {q: ranked(*ids) for q, ids in rankings.items()})
+    more = {}
+    for q, ids in rankings.items():
+        places = data.draw(st.lists(st.integers(0, len(ids)), max_size=4))
+        mixed = list(ids)
+        for number, place in enumerate(places):
+            mixed.insert(place, f"unjudged {number}")
+        more[q] = ranked(*mixed)
+    assert measure(Run("r", more), qrels, *names) == measure(plain, qrels, *names)
+    usual = measure(plain, qrels, "nDCG@5")["nDCG@5"]
+    assert measure(plain, qrels, *names)["nDCG(judged_only=True)@5"] == usual
+
+
+@settings(deadline=None, max_examples=25)
+@given(judged=graded, found=hits)
+def test_condensed_lists_equal_trec_eval_with_judged_passages_only(judged: Any, found: Any) -> None:
+    import pytrec_eval
+
+    asked = pytrec_eval.RelevanceEvaluator({"q": judged}, {"ndcg_cut.10", "map_cut.100"}, judged_docs_only_flag=True)
+    theirs = asked.evaluate({"q": {hit.doc_id: -float(rank) for rank, hit in enumerate(found)}}).get("q", {})
+    ours = measure(Run("r", {"q": found}), {"q": judged}, "nDCG(judged_only=True)@10", "AP(judged_only=True)@100")
+    assert [values["q"] for values in ours.values()] == pytest.approx(
+        [theirs.get("ndcg_cut_10", 0.0), theirs.get("map_cut_100", 0.0)], abs=1e-9
+    )
 
 
 @settings(deadline=None, max_examples=25)
@@ -223,59 +295,6 @@ def test_the_width_of_the_ids_does_not_matter(qrels: Any, data: Any) -> None:
     }
 
 
-# --- names ------------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("name", "meant"),
-    [
-        ("nDCG@10", Measure("nDCG", 10)),
-        ("RR@10", Measure("RR", 10)),
-        ("RR(rel=2)@10", Measure("RR", 10, 2)),
-        ("AP@100", Measure("AP", 100)),
-        ("Success@5", Measure("Success", 5)),
-        ("P(rel=3)@20", Measure("P", 20, 3)),
-    ],
-)
-def test_a_measure_prints_as_the_name_it_was_parsed_from(name: Any, meant: Any) -> None:
-    assert parse(name, 100) == meant
-    assert str(meant) == name
-
-
-@pytest.mark.parametrize(("name", "printed"), [("ndcg@10", "nDCG@10"), ("NDCG@10", "nDCG@10"), ("rr@5", "RR@5")])
-def test_upper_and_lower_case_are_the_same_measure(name: Any, printed: Any) -> None:
-    assert str(parse(name, 100)) == printed
-
-
-def test_the_cutoff_depth_stands_for_the_depth() -> None:
-    assert parse("R@depth", 37) == Measure("R", 37)
-
-
-@pytest.mark.parametrize(
-    ("name", "message"),
-    [
-        ("nDGC@10", "did you mean nDCG@10"),
-        ("MRR@10", "did you mean RR@10"),
-        ("MAP@100", "did you mean AP@10"),
-        ("Sucess@5", "did you mean Success@10"),
-        ("RR@10(rel=2)", "did you mean RR@10"),
-        ("RR@-1", "unknown measure 'RR@-1'"),
-        ("", "unknown measure ''"),
-        ("nDCG", "needs a cutoff of at least 1, as in nDCG@10"),
-        ("nDCG@0", "needs a cutoff of at least 1, as in nDCG@10"),
-        ("nDCG@00", "needs a cutoff of at least 1, as in nDCG@10"),
-        ("nDCG@" + "9" * 5000, "unknown measure 'nDCG@9999"),
-        ("nDCG@\uff11\uff10", "unknown measure 'nDCG@"),
-        ("nDCG(rel=2)@10", "takes no relevance level"),
-        ("RR(rel=0)@10", "a relevance level is 1 or more"),
-    ],
-)
-def test_a_name_that_means_nothing_is_refused_with_what_would(name: Any, message: Any) -> None:
-    with pytest.raises(EvalkitError) as caught:
-        parse(name, 100)
-    assert message in str(caught.value)
-
-
 def test_every_measure_can_be_asked_for_alone_and_twice() -> None:
     assert measure(RUN, QRELS, "RR@10", "rr@10") == measure(RUN, QRELS, "RR@10")
     together = measure(RUN, QRELS)
@@ -286,7 +305,8 @@ def test_every_measure_can_be_asked_for_alone_and_twice() -> None:
 def test_measuring_imports_no_more_of_ranx_than_its_kernels() -> None:
     program = """
 import sys
-from evalkit.evaluation.measures import evaluate, parse
+from evalkit.evaluation.measure_names import parse
+from evalkit.evaluation.measures import evaluate
 from evalkit.types import Hit, Run
 found = evaluate(Run("r", {"q": (Hit("a", 1.0),)}), {"q": {"a": 1}}, [parse("RR@10", 10)], 1)
 assert found.per_query == {"RR@10": {"q": 1.0}}, found

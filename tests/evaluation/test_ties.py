@@ -9,11 +9,12 @@ from hypothesis import strategies as st
 
 from evalkit.errors import EvalkitError
 from evalkit.evaluation import measures, ties
-from evalkit.evaluation.measures import Measure, parse
+from evalkit.evaluation.measure_names import Measure, parse
 from evalkit.evaluation.ties import Tied
 from evalkit.types import Hit, Run
 
 KINDS = ["nDCG", "RR", "AP", "R", "P", "Success"]
+OF_INCOMPLETE = ["RBP(p=0.7)", "RBP(p=0.7,rel=2,judged_only=True)", "bpref", "Judged", "nDCG(judged_only=True)"]
 
 
 def scored(**scores: Any) -> Any:
@@ -171,6 +172,7 @@ def brute_force(found: Any, judged: Any, wanted: Any, level: Any) -> Any:
 def test_expected_worst_and_best_equal_those_of_all_orders(found: Any, judged: Any, level: Any) -> None:
     wanted = [Measure(kind, cutoff) for kind in KINDS for cutoff in (1, 2, 3, 4, 10)]
     wanted += [Measure(kind, cutoff, 2) for kind in KINDS if kind != "nDCG" for cutoff in (2, 10)]
+    wanted += [parse(f"{name}@{cutoff}", 10) for name in OF_INCOMPLETE for cutoff in (1, 2, 3, 4, 10)]
     found_by_formula = ties.evaluate(Run("r", {"q": found}), {"q": judged}, wanted, level)
     for name, values in brute_force(found, judged, wanted, level).items():
         one = found_by_formula[name]["q"]

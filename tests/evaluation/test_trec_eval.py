@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from evalkit import trial
 from evalkit.cost.protocol import CostProtocol
 from evalkit.evaluation import measures, ranking
+from evalkit.evaluation.measure_names import parse
 from evalkit.evaluation.trec import read_run, write_qrels, write_run
 from evalkit.first_stage.bm25 import BM25
 from evalkit.first_stage.trec_run import TrecRun as FirstStageRun
@@ -137,7 +138,7 @@ SOME = ["nDCG@5", "RR@10", "AP@100", "R@3", "P@3", "Success@2"]
 
 
 def agrees(run: Any, qrels: Any, path: Any, qrels_path: Any) -> None:
-    wanted = [measures.parse(name, 10) for name in SOME]
+    wanted = [parse(name, 10) for name in SOME]
     ours = measures.evaluate(run, qrels, wanted, LEVEL).per_query
     for name, values in figures(path, qrels_path, SOME, LEVEL).items():
         assert values == pytest.approx(ours[name], abs=5e-7), name

@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evalkit.errors import EvalkitError
-from evalkit.evaluation.measures import evaluate, parse
+from evalkit.evaluation.measure_names import parse
+from evalkit.evaluation.measures import evaluate
 from evalkit.first_stage.bm25 import BM25, METHODS
 from evalkit.slices import beir
 from evalkit.types import Slice

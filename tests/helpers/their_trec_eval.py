@@ -16,7 +16,7 @@ def figures(run: Path, qrels: Path, measures: Any, relevance_level: int) -> dict
     """
     import pytrec_eval
 
-    from evalkit.evaluation.measures import parse
+    from evalkit.evaluation.measure_names import parse
 
     scores: dict[str, dict[str, float]] = {}
     for query_id, _, doc_id, _, score, _ in map(_columns, run.read_bytes().splitlines()):

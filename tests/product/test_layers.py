@@ -116,6 +116,7 @@ def test_the_trial_gets_its_components_as_objects() -> None:
 
 ENGINES = {"pynvml", "torch", "transformers", "huggingface_hub", "numpy", "tokenizers", "safetensors"}
 """What a machine with transformers has."""
+RUNTIMES = {"onnx", "onnxruntime", "openvino", "nncf"}
 
 
 STANDS_ALONE = sorted(in_files("scoring", "cost") - in_files("scoring/cluster"))
@@ -127,7 +128,8 @@ def test_the_engine_and_the_clocks_stand_alone(path: Any) -> None:
     parts = {part(module) for module in ours(modules)}
     assert parts <= {"errors", "types", "boundary", "scoring", "cost", "rerankers"}
     others = {module.split(".")[0] for module in modules - ours(modules)}
-    assert others - sys.stdlib_module_names <= ENGINES
+    runtimes = RUNTIMES if path in in_files("scoring/runtime") else set()
+    assert others - sys.stdlib_module_names <= ENGINES | runtimes
 
 
 @pytest.mark.parametrize(
@@ -142,6 +144,10 @@ def test_the_engine_and_the_clocks_stand_alone(path: Any) -> None:
         ("bm25s", ["first_stage"]),
         ("matplotlib", ["report"]),
         ("transformers", ["scoring"]),
+        ("onnx", ["scoring/runtime"]),
+        ("onnxruntime", ["scoring/runtime"]),
+        ("openvino", ["scoring/runtime"]),
+        ("nncf", ["scoring/runtime"]),
         ("torch", ["scoring", "cost", "first_stage/dense.py", "rerankers/cross_encoder.py"]),
     ],
 )
@@ -162,6 +168,9 @@ HEAVY = [
     "scipy",
     "pandas",
     "pydantic",
+    "onnx",
+    "onnxruntime",
+    "openvino",
 ]
 
 

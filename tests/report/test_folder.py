@@ -14,6 +14,7 @@ from evalkit.cost.protocol import CostProtocol
 from evalkit.errors import EvalkitError
 from evalkit.evaluation import measures, significance
 from evalkit.evaluation.breakdown import ClassRow
+from evalkit.evaluation.measure_names import parse
 from evalkit.evaluation.trec import read_run
 from evalkit.report import folder as results
 from evalkit.report import markdown, terminal, tex
@@ -215,7 +216,7 @@ def test_result_json_is_the_result(written: Any, done: Any) -> None:
 
 
 def test_the_runs_on_disk_give_the_same_order_and_the_same_measures(written: Any, done: Any) -> None:
-    wanted = [measures.parse(name, 3) for name in NAMES]
+    wanted = [parse(name, 3) for name in NAMES]
     for label, run in (("first_stage", done.first_stage), ("reranked", done.reranked)):
         file = read_run(written / f"{label}.trec")
         assert file.rank_conflicts == 0

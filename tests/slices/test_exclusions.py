@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evalkit.errors import EvalkitError
-from evalkit.evaluation.measures import evaluate, parse
+from evalkit.evaluation.measure_names import parse
+from evalkit.evaluation.measures import evaluate
 from evalkit.first_stage.bm25 import BM25
 from evalkit.first_stage.search import search
 from evalkit.results.same_data import Fingerprints, SliceIdentity, refuse_other_data

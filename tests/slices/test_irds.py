@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 
 from evalkit.errors import EvalkitError
-from evalkit.evaluation.measures import evaluate, parse
+from evalkit.evaluation.measure_names import parse
+from evalkit.evaluation.measures import evaluate
 from evalkit.first_stage.bm25 import BM25
 from evalkit.slices import beir, candidates, irds
 from tests.helpers.web import File, serving

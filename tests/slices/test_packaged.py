@@ -7,7 +7,8 @@ import pytest
 import regex
 
 from evalkit.errors import EvalkitError
-from evalkit.evaluation.measures import evaluate, parse, unjudged_share
+from evalkit.evaluation.measure_names import parse
+from evalkit.evaluation.measures import evaluate, unjudged_share
 from evalkit.first_stage.bm25 import BM25
 from evalkit.slices import packaged
 

@@ -5,7 +5,7 @@ from dataclasses import asdict, fields
 
 from evalkit.evaluation.parity import Parity
 from evalkit.report.content import comparison as comparing
-from evalkit.report.content import numbers, recorded
+from evalkit.report.content import numbers, pooling, recorded
 from evalkit.report.html import parts
 from evalkit.report.html.markup import Markup, language_tag, tag
 from evalkit.results.comparison_schema import Comparison
@@ -21,6 +21,7 @@ def comparison(compared: Comparison, pictures: Mapping[str, str]) -> str:
     sections = [
         parts.section("systems", "The systems", *_systems(compared)),
         parts.section("time", "Quality and time", *_times(compared)),
+        parts.section("pooling", pooling.TITLE, *_pooling(compared)),
         parts.section("cost", "What it costs", *_cost(compared)),
         parts.warnings(compared.warnings),
         parts.pictures(pictures),
@@ -60,6 +61,14 @@ def _systems(compared: Comparison) -> Iterable[Markup | None]:
     yield parts.table(columns, rows, "Systems", text=text, marked=baseline)
     if baseline is not None:
         yield parts.note(f"The marked row, {compared.baseline}, is the baseline.")
+
+
+def _pooling(compared: Comparison) -> Iterable[Markup | None]:
+    if rows := pooling.rows(compared):
+        for line in pooling.lines(compared):
+            yield tag("p", line)
+        yield parts.table(pooling.columns(compared), rows, pooling.TITLE, text=("against", "verdict"))
+        yield parts.note(pooling.NOTE)
 
 
 def _cost(compared: Comparison) -> Iterable[Markup | None]:

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from evalkit.evaluation.breakdown import ClassRow, DepthRow
 from evalkit.evaluation.score_analysis import ScoreAnalysis
 from evalkit.report.content import cost as costs
-from evalkit.report.content import intervals, numbers, recorded, system
+from evalkit.report.content import intervals, numbers, pooling, recorded, system
 from evalkit.report.content import trial as tables
 from evalkit.report.content.recorded import Entry
 from evalkit.report.html import parts
@@ -96,7 +96,7 @@ def _quality_alone(result: Result, drawn: _Drawn) -> Iterable[Markup | None]:
         f"Means over {queries}. Binary measures count grade {effect.relevance_level} and above as "
         "relevant. The ceiling is what a perfect order of the same candidates would reach."
     )
-    yield parts.note(f"Unjudged passages in the top 10: {effect.unjudged_at_10.first_stage:.1%}.")
+    yield from _unjudged(result, f"{effect.unjudged_at_10.first_stage:.1%}")
     yield _ties(result)
 
 
@@ -139,7 +139,7 @@ def _quality(result: Result, drawn: _Drawn) -> Iterable[Markup | None]:
         + (" p is of the paired randomisation test; corrected is Holm's, over all measures here." if tests else "")
     )
     before, after = effect.unjudged_at_10.first_stage, effect.unjudged_at_10.reranked
-    yield parts.note(f"Unjudged passages in the top 10: {before:.1%} before, {after:.1%} after.")
+    yield from _unjudged(result, f"{before:.1%} before, {after:.1%} after")
     if tests:
         rows = [
             [
@@ -154,6 +154,12 @@ def _quality(result: Result, drawn: _Drawn) -> Iterable[Markup | None]:
         yield parts.more("All tests", parts.table(columns, rows, "All tests", cards=True))
     yield parts.side_by_side(drawn.take("before_after"), drawn.take("changes"))
     yield _ties(result)
+
+
+def _unjudged(result: Result, shares: str) -> Iterable[Markup]:
+    yield parts.note(f"Unjudged passages in the top 10: {shares}.")
+    if condensed := pooling.of_trial(result):
+        yield parts.note(condensed)
 
 
 def _ties(result: Result) -> Markup | None:

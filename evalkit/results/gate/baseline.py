@@ -19,7 +19,7 @@ from evalkit.boundary.strict_json import read_json
 from evalkit.boundary.text import quoted
 from evalkit.boundary.typed import Count, Id, Integer, NonNegative, Number, Share, typed
 from evalkit.errors import EvalkitError
-from evalkit.evaluation.measures import parse
+from evalkit.evaluation.measure_names import parse
 from evalkit.results.gate.limits import CHECKS
 from evalkit.results.reading import Finished
 from evalkit.results.same_data import SliceIdentity, slice_identity

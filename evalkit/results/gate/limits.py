@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, fields
 from typing import TypeVar
 
 from evalkit.errors import EvalkitError, nearest
+from evalkit.evaluation.measure_names import KINDS
 
 CHECKS = (
     "first_stage", "logits_finite", "scores_vary", "order_changed", "above_first_stage", "truncated", "unknown_tokens",
@@ -104,8 +105,8 @@ class Limits:
                 )
         for name in ("tolerance", "max_drop"):
             for measure in getattr(self, name):
-                if _kind(measure) not in _KINDS:
-                    raise EvalkitError(f"gate.{name}.{measure}: there is no such measure{nearest(measure, _KINDS)}")
+                if _kind(measure) not in KINDS:
+                    raise EvalkitError(f"gate.{name}.{measure}: there is no such measure{nearest(measure, KINDS)}")
         for name in self.skip:
             if name not in CHECKS:
                 raise EvalkitError(f"gate.skip: there is no check {name!r}{nearest(name, CHECKS)}")
@@ -121,16 +122,13 @@ class Limits:
 
 
 def _no_limits() -> dict[str, float | None]:
-    return dict.fromkeys(_KINDS)
+    return dict.fromkeys(KINDS)
 
 
 def _each(value: float, **others: float) -> dict[str, float]:
     """Return a limit for each kind of measure; RR and Success change in larger steps than nDCG and need larger ones."""
-    return dict.fromkeys(_KINDS, value) | others
+    return dict.fromkeys(KINDS, value) | others
 
 
 def _kind(measure: str) -> str:
     return measure.split("@")[0].split("(")[0]
-
-
-_KINDS = ("nDCG", "RR", "AP", "R", "P", "Success")
