@@ -143,14 +143,14 @@ def test_every_setting_that_is_named_exists() -> None:
     named = {
         found
         for text in PAGES.values()
-        for found in re.findall(rf"(?<![\w./-])({groups})\.([a-z_0-9]+)(?=[`=.\s,)])", text)
+        for found in re.findall(rf"(?<![\w./:-])({groups})\.([a-z_0-9]+)(?=[`=.\s,)])", text)
     }
     assert len(named) > 40
     elsewhere = {("first_stage", "trec"), ("reranker", "weight")}  # a file, a setting of the recipe's reranker
     assert sorted(f"{group}.{key}" for group, key in named - elsewhere if key not in known[group]) == []
 
 
-CHOICES = re.compile(r"(?:experiment|slice|first_stage|reranker|precision|protocol|executor)=\w+(?: [\w.]+=[^\s|]+)*")
+CHOICES = re.compile(r"(?:experiment|slice|first_stage|reranker|precision|protocol|executor|runtime|deployment)=\w+(?: [\w.]+=[^\s|]+)*")
 
 
 def test_every_choice_within_a_line_of_text_composes() -> None:
