@@ -63,6 +63,41 @@ class Run:
 
 
 @dataclass(frozen=True)
+class Searched:
+    """What a first stage found, what it did, and the time that it took."""
+
+    run: Run
+    facts: Settings
+    """What it describes, for the result."""
+    total_s: float
+    """Indexing and searching, all queries; without writing to the cache and without tuning."""
+    index_s: float | None
+    """The part of it before the first query; None if unknown."""
+    per_query_ms: float | None
+    """Milliseconds of a query where the index exists; None if unknown."""
+
+
+@dataclass(frozen=True)
+class TunedFold:
+    """Queries of one fold of a cross-validation, and the weights that were best on all other folds."""
+
+    weights: Mapping[str, float]
+    """Name of a member -> weight."""
+    queries: tuple[str, ...]
+    """The query_ids that these weights rank."""
+
+
+@dataclass(frozen=True)
+class Fused:
+    """The members of a fusion by themselves, and how its weights were tuned."""
+
+    members: Mapping[str, Searched]
+    """By their names, which are in alphabetical order."""
+    folds: tuple[TunedFold, ...] = ()
+    """None unless weights were tuned."""
+
+
+@dataclass(frozen=True)
 class Scores:
     """The scores of some pairs, and what computing them took."""
 
@@ -349,5 +384,9 @@ class Trial:
     """Share of passages without a judgment in the top 10, under ``first_stage`` and ``reranked``."""
     cost: Cost | None
     """None where nothing was computed, as for a finished run."""
+    fused: Fused | None = None
+    """The members of the first stage, if it is a fusion."""
+    members: Mapping[str, Effectiveness] = field(default_factory=dict)
+    """Measures of each of these members, by its name."""
     warnings: tuple[str, ...] = ()
     """One sentence for each caveat that the figures need (`evalkit.evaluation.caveats`)."""

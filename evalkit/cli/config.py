@@ -12,7 +12,7 @@ from typing import Any
 from omegaconf import MISSING
 
 from evalkit.cost.protocol import CostProtocol
-from evalkit.first_stage import bm25, dense
+from evalkit.first_stage import bm25, dense, fusion
 from evalkit.first_stage import trec_run as first_stage_run
 from evalkit.rerankers import cross_encoder, none
 from evalkit.rerankers import trec_run as reranker_run
@@ -130,6 +130,14 @@ class TrecRunFirstStage(first_stage_run.TrecRun):
 
 
 @dataclass
+class FusionFirstStage(fusion.Fusion):
+    """`evalkit.first_stage.fusion.Fusion`, with what a trial sets for all of its components."""
+
+    _target_: str = _target_of(fusion.Fusion)
+    tune_for: str = "${measures.names[0]}"
+
+
+@dataclass
 class CrossEncoderReranker(cross_encoder.CrossEncoder):
     """`evalkit.rerankers.cross_encoder.CrossEncoder`, with what a trial sets for all of its components."""
 
@@ -230,6 +238,7 @@ SCHEMAS: dict[tuple[str | None, str], Any] = {
     ("first_stage", "schema_bm25"): BM25FirstStage,
     ("first_stage", "schema_dense"): DenseFirstStage,
     ("first_stage", "schema_trec_run"): TrecRunFirstStage,
+    ("first_stage", "schema_fusion"): FusionFirstStage,
     ("reranker", "schema_cross_encoder"): CrossEncoderReranker,
     ("reranker", "schema_trec_run"): TrecRunReranker,
     ("reranker", "schema_none"): WithoutReranker,

@@ -1,9 +1,10 @@
 """The tasks that run in a fresh process: from plain settings to a folder of results."""
 
 import os
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from evalkit.boundary import redaction
 from evalkit.cli.instantiate import build
@@ -11,7 +12,9 @@ from evalkit.cost.protocol import CostProtocol
 from evalkit.first_stage.base import FirstStage
 from evalkit.rerankers.base import Reranker
 from evalkit.results.schema import Result
-from evalkit.types import Trial
+from evalkit.types import Fused, Trial
+
+T = TypeVar("T")
 
 DEFAULT_DEPTH = 20
 """Candidates of each query where neither the user nor a finished run sets it: as in conf/base.yaml."""
@@ -22,11 +25,14 @@ _FINISHED_RUNS = (
     "evalkit.rerankers.trec_run.TrecRun",
     "evalkit.rerankers.none.NoReranker",
 )
+_FUSION = "evalkit.first_stage.fusion.Fusion"
 
 
 def computes_nothing(asked: dict[str, Any]) -> bool:
     """Return whether a trial only evaluates finished runs, so that no time and no memory is measured."""
-    return all(asked[part].get("_target_") in _FINISHED_RUNS for part in ("first_stage", "reranker"))
+    first_stage = asked["first_stage"]
+    members = first_stage["of"] if first_stage.get("_target_") == _FUSION else [first_stage]
+    return all(part.get("_target_") in _FINISHED_RUNS for part in (*members, asked["reranker"]))
 
 
 def run_trial(asked: dict[str, Any], provenance: dict[str, Any], folder: Path) -> Result:
@@ -90,8 +96,17 @@ def run_quickcheck(asked: dict[str, Any]) -> dict[str, Any]:
 
 def _without_secrets(done: Trial) -> Trial:
     """Return a trial whose settings and names hold no secret; texts and ids stay as they are."""
+
+    def names(members: Mapping[str, T]) -> dict[str, T]:
+        return {redaction.text(name): value for name, value in members.items()}
+
+    fused = done.fused and Fused(
+        names(done.fused.members), tuple(replace(fold, weights=names(fold.weights)) for fold in done.fused.folds)
+    )
     return replace(
         done,
+        fused=fused,
+        members=names(done.members),
         name=redaction.text(done.name),
         effective=redaction.settings(done.effective),
         first_stage=replace(done.first_stage, name=redaction.text(done.first_stage.name)),

@@ -9,6 +9,7 @@ from typing import Any
 from evalkit.evaluation.significance import ENUMERATED
 from evalkit.report.content import comparison as comparing
 from evalkit.report.content import cost as costs
+from evalkit.report.content import fusion as fusing
 from evalkit.report.content import gate as verdict
 from evalkit.report.content import numbers, system
 from evalkit.report.content import trial as tables
@@ -17,7 +18,7 @@ from evalkit.report.plots import titles
 from evalkit.results import summary
 from evalkit.results.comparison_schema import Comparison
 from evalkit.results.gate.verdict import Verdict
-from evalkit.results.schema import BeforeAfter, MeasureTests, Reference, Result, Unfinished
+from evalkit.results.schema import BeforeAfter, Fusion, MeasureTests, Reference, Result, Unfinished
 
 
 def trial(result: Result, pictures: Sequence[str] = ()) -> str:
@@ -48,6 +49,8 @@ def trial(result: Result, pictures: Sequence[str] = ()) -> str:
         *picture("before_after"),
         *picture("changes"),
     ]
+    if result.fusion:
+        parts += _fusion(result, result.fusion)
     if reranks and effect.tests:
         parts += [
             "### How sure\n" + _table(_TESTS, [_test_row(name, test) for name, test in effect.tests.items()]),
@@ -71,6 +74,18 @@ def trial(result: Result, pictures: Sequence[str] = ()) -> str:
         f"Command: {_code(provenance['command'])}",
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _fusion(result: Result, fusion: Fusion) -> list[str]:
+    parts = [
+        f"### {fusing.TITLE}\n" + _table(fusing.columns(result), fusing.rows(result, fusion)),
+        _text(fusing.verdict(result, fusion)),
+    ]
+    if folds := fusing.fold_rows(fusion):
+        parts.append(
+            f"{fusing.FOLDS}, each chosen on the other folds:\n\n" + _table(fusing.fold_columns(fusion), folds)
+        )
+    return parts
 
 
 def _unjudged(shares: BeforeAfter, reranks: bool) -> str:

@@ -69,7 +69,7 @@ _NO_SETTINGS = frozenset(
     attention_source batch_tokens batch_tokens_source device devices dtype empty_hits engine excluded_hits from_cache
     hidden layers model_files most_ranked_of_a_query name notes padding parameters path_reason prompt_source
     queries_of_other_slices queries_where_rank_and_score_disagree ranked_but_no_candidate reranks self_check store tag
-    tf32 threads token_types tokenizer tokenizer_source tokens_per_doc weights_ignored
+    tf32 threads tie_rule token_types tokenizer tokenizer_source tokens_per_doc weights_ignored
     """.split()  # noqa: SIM905
 )
 """Recorded facts that follow from others or depend on the run; they are not settings."""

@@ -19,6 +19,8 @@ from evalkit.results.schema import (
     Effective,
     Effectiveness,
     FirstStageTime,
+    Fusion,
+    FusionMember,
     Means,
     MeasureTests,
     PerQueryValues,
@@ -45,6 +47,7 @@ def finished(trial: Trial, references: Sequence[Mapping[str, Any]] = ()) -> Resu
         provenance=trial.provenance,
         effectiveness=effect,
         analysis=_analysis(trial),
+        fusion=_fusion(trial),
         cost=trial.cost,
         warnings=trial.warnings,
         references=compare_published(references, effective, effect),
@@ -96,6 +99,23 @@ def _tests(found: Mapping[str, Comparison]) -> dict[str, MeasureTests]:
         )
         for (name, one), holm, bh in zip(found.items(), holm_ps, bh_ps)
     }
+
+
+def _fusion(trial: Trial) -> Fusion | None:
+    """Return the members of a fused first stage, each with the difference that fusing makes; None for any other."""
+    if trial.fused is None:
+        return None
+    fused, members = trial.effectiveness["first_stage"].per_query, {}
+    for name, searched in trial.fused.members.items():
+        values = trial.members[name]
+        deltas = {measure: paired_delta(of_query, fused[measure]) for measure, of_query in values.per_query.items()}
+        members[name] = FusionMember(
+            mean=values.mean(),
+            delta={measure: delta.mean for measure, delta in deltas.items()},
+            delta_ci95={measure: (delta.low, delta.high) for measure, delta in deltas.items()},
+            time=FirstStageTime(searched.total_s, searched.index_s, searched.per_query_ms),
+        )
+    return Fusion(members, trial.fused.folds)
 
 
 def _analysis(trial: Trial) -> Analysis:

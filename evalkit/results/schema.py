@@ -10,7 +10,7 @@ from typing_extensions import TypedDict
 from evalkit.evaluation.breakdown import ClassRow, DepthRow, Example
 from evalkit.evaluation.score_analysis import ScoreAnalysis
 from evalkit.evaluation.ties import Tied
-from evalkit.types import Cost, Interval, Settings
+from evalkit.types import Cost, Interval, Settings, TunedFold
 
 Share = Annotated[float, Ge(-1e-9), Le(1 + 1e-9)]
 """A value in [0, 1], and what rounding adds to it."""
@@ -109,6 +109,28 @@ class FirstStageTime:
     total_s: float | None = None
     index_s: float | None = None
     per_query_ms: Annotated[float, Ge(0)] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FusionMember:
+    """A member of a fused first stage by itself; mappings are by measure."""
+
+    mean: Mapping[str, Share]
+    delta: Mapping[str, float]
+    """The mean of the fusion less that of the member."""
+    delta_ci95: Mapping[str, Interval]
+    """Student's t interval of the mean difference."""
+    time: FirstStageTime
+
+
+@dataclass(frozen=True)
+class Fusion:
+    """The members of a fused first stage, and the folds on which its weights were tuned."""
+
+    members: Mapping[str, FusionMember]
+    """By their names."""
+    folds: Sequence[TunedFold] = ()
+    """Empty where weights were not tuned."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -231,6 +253,8 @@ class Result:
     """Commit, versions, platform and command."""
     effectiveness: Effectiveness
     analysis: Analysis = Analysis()
+    fusion: Fusion | None = None
+    """None where the first stage is not a fusion."""
     cost: Cost | None = None
     """None where nothing was computed."""
     warnings: Sequence[str]

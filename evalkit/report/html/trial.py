@@ -8,6 +8,7 @@ from dataclasses import asdict
 from evalkit.evaluation.breakdown import ClassRow, DepthRow
 from evalkit.evaluation.score_analysis import ScoreAnalysis
 from evalkit.report.content import cost as costs
+from evalkit.report.content import fusion as fusing
 from evalkit.report.content import intervals, numbers, recorded, system
 from evalkit.report.content import trial as tables
 from evalkit.report.content.recorded import Entry
@@ -39,6 +40,7 @@ def trial(result: Result, passages: Sequence[Entry], pictures: Mapping[str, str]
     scores = _scores(analysis.scores, effect.relevance_level, drawn)
     sections = [
         parts.section("quality", "What reranking changed" if reranks else "Quality", *quality(result, drawn)),
+        parts.section("fusion", fusing.TITLE, *_fusion(result)),
         parts.warnings(result.warnings),
         parts.section("depth", "Quality by depth", *depths),
         parts.section("breakdown", breakdowns, *_breakdowns(analysis.breakdown, main, result)),
@@ -50,7 +52,7 @@ def trial(result: Result, passages: Sequence[Entry], pictures: Mapping[str, str]
         parts.section("settings", "Asked and done", *_settings(result.asked, asdict(result.effective))),
         parts.section("origin", "Where it comes from", *_origin(result.provenance)),
     ]
-    sections.insert(2, parts.pictures(drawn.rest()))
+    sections.insert(3, parts.pictures(drawn.rest()))
     state = _TREND.get(effect.verdict[main], "")
     claim, _, how_much = tables.verdict(result).partition(": ")
     cost = tables.cost_line(result)
@@ -171,6 +173,20 @@ def _ties(result: Result) -> Markup | None:
         parts.table(columns, rows, "Tied scores", cards=True),
         *(parts.note(line) for line in tables.tie_lines(result)),
     )
+
+
+def _fusion(result: Result) -> Iterable[Markup | None]:
+    fusion = result.fusion
+    if fusion is None:
+        return
+    yield parts.note(fusing.verdict(result, fusion))
+    yield parts.table(fusing.columns(result), fusing.rows(result, fusion), fusing.TITLE, cards=True)
+    if folds := fusing.fold_rows(fusion):
+        yield parts.titled(
+            fusing.FOLDS,
+            parts.note("The weights of each fold were chosen on all other folds."),
+            parts.table(fusing.fold_columns(fusion), folds, fusing.FOLDS),
+        )
 
 
 def _depths(depths: Sequence[DepthRow], names: Sequence[str], drawn: _Drawn) -> Iterable[Markup | None]:
