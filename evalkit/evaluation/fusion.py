@@ -55,29 +55,38 @@ def check_method(setting: str, method: str, k: int) -> None:
         raise EvalkitError(f"{setting}.k={k}: the constant of reciprocal rank fusion is 0 or more, and 60 by default")
 
 
-def terms(run: Run, method: str, k: int = 60) -> dict[str, Terms]:
+def terms(run: Run, method: str, k: int = 60, constant_is_error: bool = True) -> dict[str, Terms]:
     """Return what each passage gets from a run: query_id -> terms.
 
     Args:
         run: one of the rankings to be fused.
         method: one of `METHODS`.
         k: the constant of ``rrf``.
+        constant_is_error: whether to refuse, with ``min_max`` and ``z_score``, a ranking of several passages with one
+            and the same score; else all of them get 0.
 
     Raises:
-        EvalkitError: ``min_max`` or ``z_score`` of several passages with one and the same score.
+        EvalkitError: there is such a ranking.
     """
-    return {query_id: _terms(hits, method, k, run.name, query_id) for query_id, hits in run.rankings.items()}
+    found = {}
+    for query_id, hits in run.rankings.items():
+        scores = [hit.score for hit in hits]
+        is_flat = method in ("min_max", "z_score") and ranking.is_constant(scores)
+        if is_flat and constant_is_error:
+            raise EvalkitError(
+                f"{run.name} gives all {len(scores)} passages of query {query_id!r} the score {scores[0]:g}, which "
+                f"{method} cannot normalise; fuse by rank instead (method rrf or rank)"
+            )
+        found[query_id] = (
+            Terms(dict.fromkeys((hit.doc_id for hit in hits), 0.0), 0.0) if is_flat else _terms(hits, method, k)
+        )
+    return found
 
 
-def _terms(hits: Sequence[Hit], method: str, k: int, name: str, query_id: str) -> Terms:
+def _terms(hits: Sequence[Hit], method: str, k: int) -> Terms:
     if not hits:
         return Terms({}, 0.0)
     scores = [hit.score for hit in hits]
-    if method in ("min_max", "z_score") and ranking.is_constant(scores):
-        raise EvalkitError(
-            f"{name} gives all {len(scores)} passages of query {query_id!r} the score {scores[0]:g}, which {method} "
-            "cannot normalise; fuse by rank instead (method rrf or rank)"
-        )
     values, missing = _values(scores, method, k)
     return Terms({hit.doc_id: value for hit, value in zip(hits, values, strict=True)}, missing)
 

@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass, replace
+from functools import cached_property
 from itertools import combinations
 from typing import Any
 
@@ -34,7 +35,7 @@ class Fusion(FirstStage):
     k: int = 60
     """Constant of rrf, 1 / (k + rank): the larger, the less the first ranks count."""
     weights: list[float] | None = None
-    """A weight for each member, in the order of `of`, 0 or more and 1 in sum; null for equal ones."""
+    """A weight for each member, in the same order, 0 or more and 1 in sum; null for equal ones."""
     tune: bool = False
     """Whether weights are chosen by cross-validation: each query is ranked by those that are best on other queries."""
     tune_for: str = "nDCG@10"
@@ -49,12 +50,18 @@ class Fusion(FirstStage):
     """Name in results and reports; null for method and members."""
 
     def __post_init__(self) -> None:
-        # In alphabetical order, so that the order in which members are named changes nothing.
-        self._given = [adapt_first_stage(member) for member in self.of]
-        self._members = sorted(self._given, key=lambda member: member.label)
         self.uses_judgments = self.tune
         self._found: dict[str, Searched] = {}
         self._notes: list[str] = []
+
+    @cached_property
+    def _given(self) -> list[FirstStage]:
+        return [adapt_first_stage(member) for member in self.of]
+
+    @cached_property
+    def _members(self) -> list[FirstStage]:
+        """The members in alphabetical order, so that the order in which they are named changes nothing."""
+        return sorted(self._given, key=lambda member: member.label)
 
     @property
     def label(self) -> str:

@@ -31,6 +31,7 @@ TO_BE_GIVEN = {
     ("slice", "irds"): {"slice.dataset"},
     ("slice", "beir"): {"slice.path"},
     ("first_stage", "dense"): {"first_stage.model"},
+    ("first_stage", "fusion"): {"first_stage.of"},
     ("first_stage", "trec_run"): {"first_stage.path"},
     ("reranker", "cross_encoder"): {"reranker.model"},
     ("reranker", "trec_run"): {"reranker.path"},
