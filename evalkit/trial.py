@@ -7,7 +7,8 @@ from evalkit.boundary.progress import say, stage
 from evalkit.cost.meter import measure
 from evalkit.cost.protocol import CostProtocol
 from evalkit.errors import EvalkitError
-from evalkit.evaluation import measures
+from evalkit.evaluation import blending, measures
+from evalkit.evaluation.blending import BlendSettings, Lists
 from evalkit.evaluation.caveats import caveats
 from evalkit.evaluation.measures import Measure
 from evalkit.evaluation.ranking import candidates, oracle_run, reorder
@@ -30,17 +31,21 @@ class Plan:
     measures: Sequence[str]
     """Names such as nDCG@10; the first one decides the verdict."""
     protocol: CostProtocol
+    blend: BlendSettings | None = None
+    """How the two scores are interpolated; None for no blend."""
 
     def check(self) -> list[Measure]:
         """Check all settings, and return the measures parsed.
 
         Raises:
-            EvalkitError: `depth` is below 1, a setting of the protocol is out of range, no measure is given, or one
-                is unknown.
+            EvalkitError: `depth` is below 1, a setting of the protocol or of the blend is out of range, no measure is
+                given, or one is unknown.
         """
         if self.depth < 1:
             raise EvalkitError(f"depth={self.depth}: give how many candidates of each query to rerank, 1 or more")
         self.protocol.check()
+        if self.blend:
+            self.blend.check()
         if not self.measures:
             raise EvalkitError("measures.names is empty; give at least one, such as nDCG@10")
         return [measures.parse(name, self.depth) for name in self.measures]
@@ -76,6 +81,12 @@ def run(
     described = {"name": reranker.label, **reranker.describe()}
     reranked = reorder(first, measured.logits, plan.depth, str(described["name"]), measured.scores.tie_order)
     runs = {"first_stage": first, "reranked": reranked, "ceiling": oracle_run(first, data.qrels, plan.depth)}
+    effectiveness = _evaluate(runs, data, wanted)
+    blended = None
+    if plan.blend and plan.blend.method != "none" and described.get("reranks", True):
+        with stage("blending"):
+            lists = Lists(first, reranked, measured.logits, plan.depth)
+            blended = blending.blend(plan.blend, lists, data, wanted, effectiveness)
     trial = Trial(
         name=plan.name,
         asked=asked,
@@ -93,7 +104,7 @@ def run(
         slice=data,
         first_stage=first,
         reranked=reranked,
-        effectiveness=_evaluate(runs, data, wanted),
+        effectiveness=effectiveness,
         unjudged_at_10={
             "first_stage": measures.unjudged_share(first, data.qrels),
             "reranked": measures.unjudged_share(reranked, data.qrels),
@@ -101,6 +112,7 @@ def run(
         cost=measured.cost,
         fused=fused,
         members=_evaluate({name: one.run for name, one in fused.members.items()}, data, wanted) if fused else {},
+        blend=blended,
     )
     return replace(trial, warnings=tuple(caveats(trial)))
 

@@ -12,6 +12,7 @@ from typing import Any
 from omegaconf import MISSING
 
 from evalkit.cost.protocol import CostProtocol
+from evalkit.evaluation.blending import BlendSettings
 from evalkit.first_stage import bm25, dense, fusion
 from evalkit.first_stage import trec_run as first_stage_run
 from evalkit.rerankers import cross_encoder, none
@@ -210,6 +211,7 @@ class Config:
     precision: PrecisionChoice = field(default_factory=PrecisionChoice)
     measures: Measures = field(default_factory=Measures)
     protocol: CostProtocol = MISSING
+    blend: BlendSettings = field(default_factory=BlendSettings)
     gate: Gate = field(default_factory=Gate)
     executor: Any = MISSING
     depth: int | None = MISSING
@@ -242,6 +244,7 @@ SCHEMAS: dict[tuple[str | None, str], Any] = {
     ("reranker", "schema_cross_encoder"): CrossEncoderReranker,
     ("reranker", "schema_trec_run"): TrecRunReranker,
     ("reranker", "schema_none"): WithoutReranker,
+    ("blend", "schema_blend"): BlendSettings,
     ("gate", "schema_gate"): Gate,
     ("executor", "schema_local"): LocalExecutor,
     ("executor", "schema_ray"): RaySettings,

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from evalkit.boundary import redaction
 from evalkit.cli.instantiate import build
 from evalkit.cost.protocol import CostProtocol
+from evalkit.evaluation.blending import BlendSettings
 from evalkit.first_stage.base import FirstStage
 from evalkit.rerankers.base import Reranker
 from evalkit.results.schema import Result
@@ -57,6 +58,7 @@ def run_trial(asked: dict[str, Any], provenance: dict[str, Any], folder: Path) -
         depth=DEFAULT_DEPTH if asked["depth"] is None else asked["depth"],
         measures=asked["measures"]["names"],
         protocol=CostProtocol(**asked["protocol"]),
+        blend=BlendSettings(**asked["blend"]),
     )
     first_stage, reranker = build(asked["first_stage"], "first_stage"), build(asked["reranker"], "rerankers")
     # Find mistakes now, not after an hour of indexing.

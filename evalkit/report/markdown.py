@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from evalkit.evaluation.significance import ENUMERATED
+from evalkit.report.content import blend as blending
 from evalkit.report.content import comparison as comparing
 from evalkit.report.content import cost as costs
 from evalkit.report.content import fusion as fusing
@@ -58,6 +59,13 @@ def trial(result: Result, pictures: Sequence[str] = ()) -> str:
             f"{ENUMERATED} differences other than 0), Holm's and Benjamini and Hochberg's corrections are over the "
             "measures of this report. d is Cohen's d_z; the last column is the smallest difference that a slice of "
             "this size and spread shows with a probability of 80 %.",
+        ]
+    if result.blend:
+        parts += [
+            f"## Blended with the first stage\n{_text(blending.intro(result))}",
+            *([_table(blending.columns(result), rows)] if (rows := blending.rows(result)) else []),
+            _table(["weight w", *effect.delta], blending.curve_rows(result)),
+            *picture("blend"),
         ]
     parts += _analysis(result, picture)
     if result.references:

@@ -16,6 +16,8 @@ from evalkit.results.published import compare_published
 from evalkit.results.schema import (
     Analysis,
     BeforeAfter,
+    Blend,
+    Change,
     Effective,
     Effectiveness,
     FirstStageTime,
@@ -48,6 +50,7 @@ def finished(trial: Trial, references: Sequence[Mapping[str, Any]] = ()) -> Resu
         effectiveness=effect,
         analysis=_analysis(trial),
         fusion=_fusion(trial),
+        blend=_blend(trial),
         cost=trial.cost,
         warnings=trial.warnings,
         references=compare_published(references, effective, effect),
@@ -136,6 +139,36 @@ def _analysis(trial: Trial) -> Analysis:
         losses=found.losses,
         tied_first_stage=over_ties(trial.first_stage, "first_stage_tied_hits"),
         tied=over_ties(trial.reranked, "tied_pairs"),
+    )
+
+
+def _blend(trial: Trial) -> Blend | None:
+    found = trial.blend
+    if found is None:
+        return None
+    per_query = found.effectiveness.per_query if found.effectiveness else {}
+
+    def changes(side: str) -> dict[str, Change]:
+        before = trial.effectiveness[side].per_query
+        deltas = {name: paired_delta(before[name], values) for name, values in per_query.items()}
+        return {
+            name: Change(one.mean, (one.low, one.high), one.wins, one.ties, one.losses, one.verdict)
+            for name, one in deltas.items()
+        }
+
+    return Blend(
+        method=found.method,
+        measure=found.measure,
+        points=found.points,
+        weight=found.weight,
+        given=found.given,
+        folds=found.folds,
+        seed=found.seed,
+        mean=found.effectiveness.mean() if found.effectiveness else {},
+        against_first_stage=changes("first_stage"),
+        against_reranked=changes("reranked"),
+        per_query=per_query,
+        why=found.why,
     )
 
 
