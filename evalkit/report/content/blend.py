@@ -31,20 +31,21 @@ def claim(result: Result) -> str | None:
     if before.verdict == replaced.verdict == "helped":
         return (
             f"Blended with the first stage's score it is better than both: {name} {measure_value(blend.mean[name])} "
-            f"({_over(before)} over {label_first(result)}, {_over(replaced)} over replacing it; {_chosen(blend)})."
+            f"({_by(before, f' over {label_first(result)}')}; {_by(replaced, ' over the reranking')}; "
+            f"{_chosen(blend)})."
         )
     if _ORDER.get(before.verdict, 0) > _ORDER.get(result.effectiveness.verdict[name], 0):
         return (
             f"Blended with the first stage's score instead, it {before.verdict}: {name} "
             f"{measure_value(result.effectiveness.first_stage.mean[name])} -> {measure_value(blend.mean[name])} "
-            f"({_over(before)}; {_chosen(blend)})."
+            f"({_by(before)}; {_chosen(blend)})."
         )
     return None
 
 
-def _over(change: Change) -> str:
+def _by(change: Change, what: str = "") -> str:
     ends = interval(*change.ci95)
-    return signed(change.mean) + (f", 95 % interval {ends}" if ends else "")
+    return f"{signed(change.mean)}{what}" + (f", 95 % interval {ends}" if ends else "")
 
 
 def _chosen(blend: Blend) -> str:
