@@ -1,6 +1,5 @@
 """The story of a trial: search to a depth, score the pairs, order them, evaluate what it gained and what it cost."""
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -8,17 +7,18 @@ from evalkit.boundary.progress import say, stage
 from evalkit.cost.meter import measure
 from evalkit.cost.protocol import CostProtocol
 from evalkit.errors import EvalkitError
-from evalkit.evaluation import measures
+from evalkit.evaluation import blending, measures
+from evalkit.evaluation.blending import BlendSettings, Lists
 from evalkit.evaluation.caveats import caveats
 from evalkit.evaluation.measure_names import Measure, parse
 from evalkit.evaluation.ranking import candidates, oracle_run, reorder
 from evalkit.evaluation.scoring_counts import count_scoring
 from evalkit.first_stage.adapter import adapt_first_stage
 from evalkit.first_stage.base import FirstStage
-from evalkit.first_stage.search import search
+from evalkit.first_stage.search import timed_search
 from evalkit.rerankers.adapter import adapt_reranker
 from evalkit.rerankers.base import Reranker
-from evalkit.types import Effectiveness, Run, Settings, Slice, Trial
+from evalkit.types import Effectiveness, Run, Searched, Settings, Slice, Trial
 
 
 @dataclass(frozen=True)
@@ -31,17 +31,21 @@ class Plan:
     measures: Sequence[str]
     """Names such as nDCG@10; the first one decides the verdict."""
     protocol: CostProtocol
+    blend: BlendSettings | None = None
+    """How the two scores are interpolated; None for no blend."""
 
     def check(self) -> list[Measure]:
         """Check all settings, and return the measures parsed.
 
         Raises:
-            EvalkitError: `depth` is below 1, a setting of the protocol is out of range, no measure is given, or one
-                is unknown.
+            EvalkitError: `depth` is below 1, a setting of the protocol or of the blend is out of range, no measure is
+                given, or one is unknown.
         """
         if self.depth < 1:
             raise EvalkitError(f"depth={self.depth}: give how many candidates of each query to rerank, 1 or more")
         self.protocol.check()
+        if self.blend:
+            self.blend.check()
         if not self.measures:
             raise EvalkitError("measures.names is empty; give at least one, such as nDCG@10")
         return [parse(name, self.depth) for name in self.measures]
@@ -70,22 +74,27 @@ def run(
     wanted = plan.check()
     first_stage, reranker = adapt_first_stage(first_stage), adapt_reranker(reranker)
     # Measures with a cutoff beyond `depth` need the passages below it too.
-    first, first_stage_facts, first_stage_time = _search(
-        first_stage, data, max(plan.depth, *(m.cutoff for m in wanted))
-    )
+    searched = _search(first_stage, data, max(plan.depth, *(m.cutoff for m in wanted)))
+    first, fused = searched.run, first_stage.fused
     pairs = candidates(first, plan.depth)
-    measured = measure(plan.protocol, plan.depth, reranker, data, pairs, first_stage_time["total_s"])
+    measured = measure(plan.protocol, plan.depth, reranker, data, pairs, searched.total_s)
     described = {"name": reranker.label, **reranker.describe()}
     reranked = reorder(first, measured.logits, plan.depth, str(described["name"]), measured.scores.tie_order)
     runs = {"first_stage": first, "reranked": reranked, "ceiling": oracle_run(first, data.qrels, plan.depth)}
+    effectiveness = _evaluate(runs, data, wanted)
+    blended = None
+    if plan.blend and plan.blend.method != "none" and described.get("reranks", True):
+        with stage("blending"):
+            lists = Lists(first, reranked, measured.logits, plan.depth)
+            blended = blending.blend(plan.blend, lists, data, wanted, effectiveness)
     trial = Trial(
         name=plan.name,
         asked=asked,
         effective={
             "slice": _describe_slice(data),
-            "first_stage": first_stage_facts,
+            "first_stage": searched.facts,
             "reranker": described,
-            "first_stage_time": first_stage_time,
+            "first_stage_time": {key: getattr(searched, key) for key in ("total_s", "index_s", "per_query_ms")},
             "depth": plan.depth,
             "measures": [str(name) for name in wanted],
             "scoring": count_scoring(measured.scores, measured.logits, first, reranked, plan.depth),
@@ -95,28 +104,24 @@ def run(
         slice=data,
         first_stage=first,
         reranked=reranked,
-        effectiveness=_evaluate(runs, data, wanted),
+        effectiveness=effectiveness,
         unjudged_at_10={
             "first_stage": measures.unjudged_share(first, data.qrels),
             "reranked": measures.unjudged_share(reranked, data.qrels),
         },
         cost=measured.cost,
+        fused=fused,
+        members=_evaluate({name: one.run for name, one in fused.members.items()}, data, wanted) if fused else {},
+        blend=blended,
     )
     return replace(trial, warnings=tuple(caveats(trial)))
 
 
-def _search(first_stage: FirstStage, data: Slice, depth: int) -> tuple[Run, Settings, Settings]:
-    """Return the run of the first stage, what it describes, and the seconds that it took."""
-    started = time.perf_counter()
-    first, excluded = search(first_stage.search, data, depth)
-    # Writing an index to the cache, for later runs, is no part of the cost of searching.
-    total_s = time.perf_counter() - started - first_stage.cache_s
-    if not any(first.rankings.values()):
+def _search(first_stage: FirstStage, data: Slice, depth: int) -> Searched:
+    found = timed_search(first_stage, data, depth)
+    if not any(found.run.rankings.values()):
         raise EvalkitError("the first stage found no passage for any query; check slice.lang and first_stage.analysis")
-    index_s = first_stage.index_s
-    per_query_ms = None if index_s is None else max(total_s - index_s, 0.0) * 1000 / len(data.queries)
-    facts = {"name": first_stage.label, **first_stage.describe(), **excluded}
-    return first, facts, {"total_s": total_s, "index_s": index_s, "per_query_ms": per_query_ms}
+    return found
 
 
 def _describe_slice(data: Slice) -> Settings:

@@ -63,6 +63,41 @@ class Run:
 
 
 @dataclass(frozen=True)
+class Searched:
+    """What a first stage found, what it did, and the time that it took."""
+
+    run: Run
+    facts: Settings
+    """What it describes, for the result."""
+    total_s: float
+    """Indexing and searching, all queries; without writing to the cache and without tuning."""
+    index_s: float | None
+    """The part of it before the first query; None if unknown."""
+    per_query_ms: float | None
+    """Milliseconds of a query where the index exists; None if unknown."""
+
+
+@dataclass(frozen=True)
+class TunedFold:
+    """Queries of one fold of a cross-validation, and the weights that were best on all other folds."""
+
+    weights: Mapping[str, float]
+    """Name of a member -> weight."""
+    queries: tuple[str, ...]
+    """The query_ids that these weights rank."""
+
+
+@dataclass(frozen=True)
+class Fused:
+    """The members of a fusion by themselves, and how its weights were tuned."""
+
+    members: Mapping[str, Searched]
+    """By their names, which are in alphabetical order."""
+    folds: tuple[TunedFold, ...] = ()
+    """None unless weights were tuned."""
+
+
+@dataclass(frozen=True)
 class Scores:
     """The scores of some pairs, and what computing them took."""
 
@@ -334,6 +369,48 @@ class Cost:
 
 
 @dataclass(frozen=True)
+class BlendPoint:
+    """Quality where the reranker's score has one weight, and the first stage's the rest."""
+
+    weight: float
+    """Of the reranker: 0 is the first stage alone, 1 the reranker alone."""
+    mean: Mapping[str, float]
+    """measure -> mean over queries."""
+
+
+@dataclass(frozen=True)
+class BlendFold:
+    """Queries of one fold of a cross-validation, and the weight that was best on all other folds."""
+
+    weight: float
+    queries: tuple[str, ...]
+    """The query_ids that are ranked at this weight."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Blend:
+    """What the reranker gains where its score is interpolated with the first stage's, and does not replace it."""
+
+    method: str
+    """What is interpolated, one of `evalkit.evaluation.fusion.METHODS`."""
+    measure: str
+    """The measure that weights are chosen for."""
+    points: tuple[BlendPoint, ...]
+    """By ascending weight, from 0 to 1."""
+    weight: float
+    """The reranker's weight that was given, else the one that is best over all queries."""
+    given: bool
+    """Whether `weight` was given."""
+    folds: tuple[BlendFold, ...]
+    """None where the weight was given, or there are fewer queries than folds."""
+    seed: int
+    """Draws which query is in which fold."""
+    effectiveness: Effectiveness | None
+    """At the weight that was given, else each query at the weight of its fold; if None, `why` has the reason."""
+    why: str | None = None
+
+
+@dataclass(frozen=True)
 class Trial:
     """One slice x first stage x reranker x precision: what was requested, what was done, and the outcome."""
 
@@ -353,5 +430,11 @@ class Trial:
     """Share of passages without a judgment in the top 10, under ``first_stage`` and ``reranked``."""
     cost: Cost | None
     """None where nothing was computed, as for a finished run."""
+    fused: Fused | None = None
+    """The members of the first stage, if it is a fusion."""
+    members: Mapping[str, Effectiveness] = field(default_factory=dict)
+    """Measures of each of these members, by its name."""
     warnings: tuple[str, ...] = ()
     """One sentence for each caveat that the figures need (`evalkit.evaluation.caveats`)."""
+    blend: Blend | None = None
+    """None where nothing was reranked, or no blend was requested."""

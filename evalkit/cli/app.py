@@ -26,7 +26,7 @@ from evalkit.boundary import progress, redaction, signals
 from evalkit.boundary.progress import LOG, say
 from evalkit.boundary.signals import Stopped
 from evalkit.boundary.text import user_path
-from evalkit.cli import commands, hydra_limits, session
+from evalkit.cli import commands, fusion_members, hydra_limits, session
 from evalkit.cli.config import SCHEMAS, conf_dir
 from evalkit.cli.messages import sentence
 from evalkit.cli.session import BAD_INPUT, FAILED, INTERRUPTED
@@ -158,6 +158,7 @@ def _run(cfg: DictConfig) -> None:
 
     state = session.current()
     folder = Path(HydraConfig.get().runtime.output_dir)
+    fusion_members.expand(cfg)
     asked = _asked(cfg)
     redaction.add_secrets(asked)
     shown = redaction.settings(asked)

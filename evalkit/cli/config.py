@@ -12,7 +12,8 @@ from typing import Any
 from omegaconf import MISSING
 
 from evalkit.cost.protocol import CostProtocol
-from evalkit.first_stage import bm25, dense
+from evalkit.evaluation.blending import BlendSettings
+from evalkit.first_stage import bm25, dense, fusion
 from evalkit.first_stage import trec_run as first_stage_run
 from evalkit.rerankers import cross_encoder, none
 from evalkit.rerankers import trec_run as reranker_run
@@ -131,6 +132,14 @@ class TrecRunFirstStage(first_stage_run.TrecRun):
 
 
 @dataclass
+class FusionFirstStage(fusion.Fusion):
+    """`evalkit.first_stage.fusion.Fusion`, with what a trial sets for all of its components."""
+
+    _target_: str = _target_of(fusion.Fusion)
+    tune_for: str = "${measures.names[0]}"
+
+
+@dataclass
 class CrossEncoderReranker(cross_encoder.CrossEncoder):
     """`evalkit.rerankers.cross_encoder.CrossEncoder`, with what a trial sets for all of its components."""
 
@@ -206,6 +215,7 @@ class Config:
     precision: PrecisionChoice = field(default_factory=PrecisionChoice)
     measures: Measures = field(default_factory=Measures)
     protocol: CostProtocol = MISSING
+    blend: BlendSettings = field(default_factory=BlendSettings)
     gate: Gate = field(default_factory=Gate)
     executor: Any = MISSING
     runtime: Any = MISSING
@@ -235,9 +245,11 @@ SCHEMAS: dict[tuple[str | None, str], Any] = {
     ("first_stage", "schema_bm25"): BM25FirstStage,
     ("first_stage", "schema_dense"): DenseFirstStage,
     ("first_stage", "schema_trec_run"): TrecRunFirstStage,
+    ("first_stage", "schema_fusion"): FusionFirstStage,
     ("reranker", "schema_cross_encoder"): CrossEncoderReranker,
     ("reranker", "schema_trec_run"): TrecRunReranker,
     ("reranker", "schema_none"): WithoutReranker,
+    ("blend", "schema_blend"): BlendSettings,
     ("gate", "schema_gate"): Gate,
     ("runtime", "schema_torch"): settings.Runtime,
     ("runtime", "schema_onnxruntime"): settings.OnnxRuntime,

@@ -43,7 +43,7 @@ def build(settings: Mapping[str, Any], kind: str | None = None) -> Any:
         raise EvalkitError(f"_target_={target}: this is one of evalkit.{own[2]}, and one of evalkit.{kind} is needed")
     component = _component(target)
     where = f"_target_={target}"
-    given = {key: value for key, value in settings.items() if key != "_target_"}
+    given = {key: _built(value, kind) if own else value for key, value in settings.items() if key != "_target_"}
     try:
         takes = signature(component)
     except (TypeError, ValueError):
@@ -66,6 +66,13 @@ def build(settings: Mapping[str, Any], kind: str | None = None) -> Any:
     with errors_as_one_sentence(where, "creating it from its settings" if isclass(component) else "calling it"):
         made = component(**given)
     return _FITTED[kind](made, where) if kind else made
+
+
+def _built(value: object, kind: str | None) -> object:
+    """Return a setting with the components of the same kind that it lists, as the members of a fusion, built."""
+    if not isinstance(value, list):
+        return value
+    return [build(one, kind) if isinstance(one, Mapping) and "_target_" in one else one for one in value]
 
 
 _FITTED: Mapping[str, Callable[[object, str], Any]] = {

@@ -1,18 +1,22 @@
 """The tasks that run in a fresh process: from plain settings to a folder of results."""
 
 import os
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from evalkit.boundary import redaction
 from evalkit.cli.child_process import tell_parent
 from evalkit.cli.instantiate import build
 from evalkit.cost.protocol import CostProtocol
+from evalkit.evaluation.blending import BlendSettings
 from evalkit.first_stage.base import FirstStage
 from evalkit.rerankers.base import Reranker
 from evalkit.results.schema import Result
-from evalkit.types import Trial
+from evalkit.types import Fused, Trial
+
+T = TypeVar("T")
 
 DEFAULT_DEPTH = 20
 """Candidates of each query where neither the user nor a finished run sets it: as in conf/base.yaml."""
@@ -23,11 +27,14 @@ _FINISHED_RUNS = (
     "evalkit.rerankers.trec_run.TrecRun",
     "evalkit.rerankers.none.NoReranker",
 )
+_FUSION = "evalkit.first_stage.fusion.Fusion"
 
 
 def computes_nothing(asked: dict[str, Any]) -> bool:
     """Return whether a trial only evaluates finished runs, so that no time and no memory is measured."""
-    return all(asked[part].get("_target_") in _FINISHED_RUNS for part in ("first_stage", "reranker"))
+    first_stage = asked["first_stage"]
+    members = first_stage["of"] if first_stage.get("_target_") == _FUSION else [first_stage]
+    return all(part.get("_target_") in _FINISHED_RUNS for part in (*members, asked["reranker"]))
 
 
 def run_trial(asked: dict[str, Any], provenance: dict[str, Any], folder: Path) -> Result:
@@ -54,6 +61,7 @@ def run_trial(asked: dict[str, Any], provenance: dict[str, Any], folder: Path) -
         depth=DEFAULT_DEPTH if asked["depth"] is None else asked["depth"],
         measures=asked["measures"]["names"],
         protocol=CostProtocol(**asked["protocol"]),
+        blend=BlendSettings(**asked["blend"]),
     )
     first_stage, reranker = build(asked["first_stage"], "first_stage"), build(asked["reranker"], "rerankers")
     # Find mistakes now, not after an hour of indexing.
@@ -93,8 +101,17 @@ def run_quickcheck(asked: dict[str, Any]) -> dict[str, Any]:
 
 def _without_secrets(done: Trial) -> Trial:
     """Return a trial whose settings and names hold no secret; texts and ids stay as they are."""
+
+    def names(members: Mapping[str, T]) -> dict[str, T]:
+        return {redaction.text(name): value for name, value in members.items()}
+
+    fused = done.fused and Fused(
+        names(done.fused.members), tuple(replace(fold, weights=names(fold.weights)) for fold in done.fused.folds)
+    )
     return replace(
         done,
+        fused=fused,
+        members=names(done.members),
         name=redaction.text(done.name),
         effective=redaction.settings(done.effective),
         first_stage=replace(done.first_stage, name=redaction.text(done.first_stage.name)),

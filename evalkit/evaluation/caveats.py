@@ -1,6 +1,6 @@
 """What a reader has to know before quoting a figure of a trial, one sentence each."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from evalkit.boundary import languages
@@ -11,6 +11,7 @@ def caveats(trial: Trial) -> list[str]:
     """Return one sentence for each limitation of the figures of `trial`, in a fixed order."""
     facts, scoring, found = trial.effective["slice"], trial.effective["scoring"], []
     reranks = trial.effective["reranker"].get("reranks", True)
+    first_stages = _first_stages(trial)
     for label, run_name in (("first_stage", "first stage"), ("reranked", "reranked list")):
         if trial.unjudged_at_10[label] > 0.2 and (reranks or label == "first_stage"):
             found.append(
@@ -26,9 +27,9 @@ def caveats(trial: Trial) -> list[str]:
         found.append(f"{facts['ids_escaped']} ids with white space or control characters are written percent-encoded")
     if facts["queries_without_relevant"]:
         found.append(f"{facts['queries_without_relevant']} queries have no relevant passage and count 0 in every list")
-    found += _of_exclusions(facts, trial.effective["first_stage"])
+    found += _of_exclusions(facts, first_stages)
     found += _of_relevance(facts)
-    found += _of_the_language(facts, trial.effective["first_stage"])
+    found += _of_the_language(facts, first_stages)
     found += _of_the_reading(facts)
     if trial.effective["first_stage"].get("from_cache"):
         found.append("the first stage's index came from the cache: its time is that of reading and searching alone")
@@ -49,16 +50,15 @@ def caveats(trial: Trial) -> list[str]:
             f"{scoring['truncated_pairs']} of {scoring['pairs']} pairs were cut to "
             f"{trial.effective['reranker'].get('max_length') or 'the maximum number of'} tokens"
         )
-    for who, counted in (("reranker", scoring), ("first stage", trial.effective["first_stage"])):
+    for who, counted in (("reranker", scoring), *first_stages.items()):
         for side, plural in (("query", "queries"), ("passage", "passages")):
             if (share := counted.get(f"unknown_{side}_share")) and share > 0.05:
                 found.append(
                     f"{share:.0%} of the tokens of the {plural} are unknown to the {who}'s tokenizer ([UNK]): it was "
                     "not made for this language"
                 )
-    for part in ("first_stage", "reranker"):
-        if "would give other ids" in (source := str(trial.effective[part].get("tokenizer_source"))):
-            who = part.replace("_", " ")
+    for who, part in (*first_stages.items(), ("reranker", trial.effective["reranker"])):
+        if "would give other ids" in (source := str(part.get("tokenizer_source"))):
             found.append(f"the {who}'s ids are those of {source}: tools that follow the class get other scores")
     if trial.effective["reranker"].get("self_check", True) is None:
         found.append(
@@ -70,17 +70,25 @@ def caveats(trial: Trial) -> list[str]:
         found += trial.effective[stage_name].get("notes", ())
     found += _depth(trial.effective)
     found += _ties(trial.effective)
-    found += _rank_columns(trial.effective)
+    found += _rank_columns(first_stages, trial.effective["reranker"])
     if len(trial.slice.queries) < 30:
         count = "1 query is" if len(trial.slice.queries) == 1 else f"{len(trial.slice.queries)} queries are"
         found.append(f"{count} few: only large differences can be told from chance")
     return found
 
 
+def _first_stages(trial: Trial) -> dict[str, Settings]:
+    """Return what the first stage describes under its name in a sentence; of a fusion, what each member does."""
+    if trial.fused is None:
+        return {"first stage": trial.effective["first_stage"]}
+    return {f"first stage {name}": {**one.facts, "name": name} for name, one in trial.fused.members.items()}
+
+
 def _of_the_corpus(trial: Trial) -> Iterator[str]:
     """Yield what the corpus lacks, for a first stage that searches it or a finished run, which searched its own."""
     facts, docs = trial.effective["slice"], trial.slice.docs
-    is_run = "queries_of_other_slices" in trial.effective["first_stage"]
+    first_stages = _first_stages(trial).values()
+    is_run = all("queries_of_other_slices" in one for one in first_stages)
     if absent := facts["judged_docs_without_text"]:
         if is_run:
             ranked = {(q, hit.doc_id) for q, hits in trial.first_stage.rankings.items() for hit in hits}
@@ -101,17 +109,17 @@ def _of_the_corpus(trial: Trial) -> Iterator[str]:
             else "retrieval is easier than on the full collection"
         )
     if dropped := facts.get("empty_docs_dropped"):
-        ranked_empty = trial.effective["first_stage"].get("empty_hits", 0)
+        ranked_empty = sum(one.get("empty_hits", 0) for one in first_stages)
         yield f"{dropped} empty passages were left out of the corpus (slice.empty_docs=drop)" + (
             f", and so were {ranked_empty} hits of the finished run that are such passages" if ranked_empty else ""
         )
 
 
-def _of_exclusions(facts: Settings, first_stage: Settings) -> Iterator[str]:
+def _of_exclusions(facts: Settings, first_stages: Mapping[str, Settings]) -> Iterator[str]:
     """Yield which passages are excluded from retrieval, and which are not although they have the id of a query."""
     about = facts.get("exclusions")
     if about:
-        mode, hits = about["identical_ids"], first_stage.get("excluded_hits", 0)
+        mode, hits = about["identical_ids"], sum(one.get("excluded_hits", 0) for one in first_stages.values())
         if out := about["own_passages_left_out"]:
             why = "" if mode == "drop" else ", its text too and not judged relevant,"
             yield (
@@ -160,15 +168,17 @@ def _of_relevance(facts: Settings) -> Iterator[str]:
         )
 
 
-def _of_the_language(facts: Settings, first_stage: Settings) -> Iterator[str]:
-    analysis = first_stage.get("analysis")
-    if isinstance(analysis, dict) and analysis["kind"] != "bigrams" and not (
-        analysis["stopwords"] or analysis["stemmer"]
-    ):  # fmt: skip
-        yield (
-            f"{first_stage['name']} has no stopwords and no stemmer for {languages.name_and_code(analysis['lang'])} "
-            f"(analysis: {analysis['kind']}): over a weaker first stage any reranker looks better"
-        )
+def _of_the_language(facts: Settings, first_stages: Mapping[str, Settings]) -> Iterator[str]:
+    for first_stage in first_stages.values():
+        analysis = first_stage.get("analysis")
+        if isinstance(analysis, dict) and analysis["kind"] != "bigrams" and not (
+            analysis["stopwords"] or analysis["stemmer"]
+        ):  # fmt: skip
+            yield (
+                f"{first_stage['name']} has no stopwords and no stemmer for "
+                f"{languages.name_and_code(analysis['lang'])} (analysis: {analysis['kind']}): over a weaker first "
+                "stage any reranker looks better"
+            )
     if stated := facts.get("lang_of_the_collection"):
         set_to = languages.name_and_code(facts["lang"])
         yield f"slice.lang is {set_to}, but the collection declares its queries as {stated}"
@@ -213,22 +223,20 @@ def _ties(effective: Any) -> list[str]:
 
 
 def _rule(part: Any, ours: str) -> str:
-    """Return how ties are broken: by the `order` setting of a run from a file, else by `ours`."""
+    """Return how ties are broken: by the part's own rule, or the `order` setting of a run from a file, else `ours`."""
     rules = {"score": "descending doc_id, as in trec_eval", "rank": "score and then descending doc_id"}
-    return f"ties are broken by {rules.get(part.get('order'), ours)}"
+    return f"ties are broken by {part.get('tie_rule') or rules.get(part.get('order'), ours)}"
 
 
-def _rank_columns(effective: Any) -> list[str]:
+def _rank_columns(first_stages: Mapping[str, Settings], reranker: Settings) -> list[str]:
     found = []
-    for part in ("first_stage", "reranker"):
-        facts = effective[part]
+    parts = [(who, "first_stage", facts) for who, facts in first_stages.items()]
+    for who, part, facts in (*parts, ("reranker", "reranker", reranker)):
         if clash := facts.get("queries_where_rank_and_score_disagree"):
             decides = (
                 f"the rank column is used ({part}.order=rank), and trec_eval gives other figures"
                 if facts.get("order") == "rank"
                 else f"score and then descending doc_id are used, as in trec_eval ({part}.order=rank uses the ranks)"
             )
-            found.append(
-                f"in the {part.replace('_', ' ')}'s run file rank and score disagree for {clash} queries; {decides}"
-            )
+            found.append(f"in the {who}'s run file rank and score disagree for {clash} queries; {decides}")
     return found

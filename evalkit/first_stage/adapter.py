@@ -35,6 +35,7 @@ class _AdaptedFirstStage(FirstStage):
     def __init__(self, component: object, where: str) -> None:
         self._of = ForeignComponent(component, where, FirstStage, {"search": "(slice, depth)"})
         self.name = self._of.label()
+        self.uses_judgments = bool(self._of.value("uses_judgments", False, bool))
         search = self._of.method("search")
         assert search is not None
         check_parameters(search, 2, f"{where}: search")

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 
 from evalkit.boundary.contract import default
-from evalkit.types import Run, Settings, Slice
+from evalkit.types import Fused, Run, Settings, Slice
 
 
 class FirstStage(ABC):
@@ -19,7 +19,15 @@ class FirstStage(ABC):
     index_s: float | None = default(None)
     """Seconds of the last `search` before the first query, to build or read an index; None if unknown."""
     cache_s: float = default(0.0)
-    """Seconds of the last `search` spent on caching an index for later runs, which are not part of its cost."""
+    """Seconds of the last `search` that are not part of its cost: caching an index for later runs, or tuning."""
+    uses_judgments: bool = default(False)
+    """Whether `search` gets ``data.qrels``, which are empty otherwise.
+
+    They may serve to choose settings by cross-validation over queries (`evalkit.evaluation.cross_validation`): the
+    ranking of a query must not depend on judgments of that query.
+    """
+    fused: Fused | None = default(None)
+    """The members of the last `search`, for a first stage that fuses others."""
 
     @property
     def label(self) -> str:
@@ -52,7 +60,8 @@ class FirstStage(ABC):
         """Return the best `depth` passages of each query of the slice.
 
         Args:
-            data: ``data.queries`` (query_id -> text) and ``data.docs`` (doc_id -> text); do not use ``data.qrels``.
+            data: ``data.queries`` (query_id -> text) and ``data.docs`` (doc_id -> text); see `uses_judgments` for
+                ``data.qrels``.
             depth: the largest number of hits of a query, 1 or more.
 
         Returns:

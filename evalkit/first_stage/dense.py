@@ -140,7 +140,7 @@ class Dense(FirstStage):
             query_id: ranking.order(Hit(doc_ids[row], score) for row, score in zip(rows[i], values[i], strict=True))
             for i, query_id in enumerate(data.queries)
         }
-        return Run(self._label(), rankings)
+        return Run(self.label, rankings)
 
     def _passages(self, embed: "_Embedder", docs: Mapping[str, str]) -> "index_cache.CacheResult[torch.Tensor]":
         import torch
@@ -172,9 +172,11 @@ class Dense(FirstStage):
     def describe(self) -> Settings:
         """Return the model, its revision and everything that its embeddings depend on."""
         asked = ("model", *_USED, "batch_tokens", "precision")
-        return {"name": self._label(), **{key: getattr(self, key) for key in asked}, **self._facts}
+        return {"name": self.label, **{key: getattr(self, key) for key in asked}, **self._facts}
 
-    def _label(self) -> str:
+    @property
+    def label(self) -> str:
+        """The setting `name`, else that of the model."""
         from evalkit.scoring.loading.model_location import short_name
 
         return self.name or short_name(self.model)

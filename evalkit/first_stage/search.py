@@ -1,9 +1,30 @@
-"""Searches deep enough that excluded passages do not count towards the depth."""
+"""Searches deep enough that excluded passages do not count towards the depth, and takes the time."""
 
+import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
-from evalkit.types import Hit, Run, Slice
+from evalkit.first_stage.base import FirstStage
+from evalkit.types import Hit, Run, Searched, Slice
+
+
+def timed_search(first_stage: FirstStage, data: Slice, depth: int) -> Searched:
+    """Return the run of a first stage (see `search`), what it describes, and the time that it took.
+
+    Args:
+        first_stage: gets the judgments only if it uses them by its contract (`FirstStage.uses_judgments`).
+        data: the slice.
+        depth: passages of each query, 1 or more.
+    """
+    given = data if first_stage.uses_judgments else replace(data, qrels={})
+    started = time.perf_counter()
+    run, excluded = search(first_stage.search, given, depth)
+    total_s = time.perf_counter() - started - first_stage.cache_s
+    index_s = first_stage.index_s
+    per_query_ms = None if index_s is None else max(total_s - index_s, 0.0) * 1000 / len(data.queries)
+    facts = {"name": first_stage.label, **first_stage.describe(), **excluded}
+    return Searched(run, facts, total_s, index_s, per_query_ms)
 
 
 def search(searched: Callable[[Slice, int], Run], data: Slice, depth: int) -> tuple[Run, dict[str, Any]]:

@@ -63,7 +63,7 @@ class TrecRun(FirstStage):
             "order": self.order,
             "queries_where_rank_and_score_disagree": file.rank_conflicts,
         }
-        return Run(self._label(), {
+        return Run(self.label, {
             query_id: tuple(
                 Hit(hit.doc_id, value)
                 for hit, value in zip(found.get(query_id, ())[:depth], file.sort_keys.get(query_id, ()))
@@ -73,9 +73,11 @@ class TrecRun(FirstStage):
 
     def describe(self) -> Settings:
         """Return the file, its tag, and counts of queries that do not match the slice."""
-        return {"name": self._label(), "path": self.path, **self._facts}
+        return {"name": self.label, "path": self.path, **self._facts}
 
-    def _label(self) -> str:
+    @property
+    def label(self) -> str:
+        """The setting `name`, else that of the file."""
         return self.name or Path(self.path).stem  # the tag in the file is often not a name: "rank", "run"
 
     @cached_property

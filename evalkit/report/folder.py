@@ -159,6 +159,7 @@ _TRIAL_PICTURES = {
     "before_after": plots.before_after,
     "changes": plots.deltas,
     "depths": plots.depths,
+    "blend": plots.blend,
     "scores": plots.scores,
     "reliability": plots.reliability,
     "latency": plots.latency,

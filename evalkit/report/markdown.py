@@ -7,8 +7,10 @@ from dataclasses import asdict
 from typing import Any
 
 from evalkit.evaluation.resampling import ENUMERATED
+from evalkit.report.content import blend as blending
 from evalkit.report.content import comparison as comparing
 from evalkit.report.content import cost as costs
+from evalkit.report.content import fusion as fusing
 from evalkit.report.content import gate as verdict
 from evalkit.report.content import numbers, pooling, system
 from evalkit.report.content import trial as tables
@@ -17,7 +19,7 @@ from evalkit.report.plots import titles
 from evalkit.results import summary
 from evalkit.results.comparison_schema import Comparison
 from evalkit.results.gate.verdict import Verdict
-from evalkit.results.schema import MeasureTests, Reference, Result, Unfinished
+from evalkit.results.schema import Fusion, MeasureTests, Reference, Result, Unfinished
 
 
 def trial(result: Result, pictures: Sequence[str] = ()) -> str:
@@ -48,6 +50,8 @@ def trial(result: Result, pictures: Sequence[str] = ()) -> str:
         *picture("before_after"),
         *picture("changes"),
     ]
+    if result.fusion:
+        parts += _fusion(result, result.fusion)
     if reranks and effect.tests:
         parts += [
             "### How sure\n" + table(_TESTS, [_test_row(name, test) for name, test in effect.tests.items()]),
@@ -55,6 +59,13 @@ def trial(result: Result, pictures: Sequence[str] = ()) -> str:
             f"{ENUMERATED} differences other than 0), Holm's and Benjamini and Hochberg's corrections are over the "
             "measures of this report. d is Cohen's d_z; the last column is the smallest difference that a slice of "
             "this size and spread shows with a probability of 80 %.",
+        ]
+    if result.blend:
+        parts += [
+            f"## Blended with the first stage\n{escaped(blending.intro(result))}",
+            *([table(blending.columns(result), rows)] if (rows := blending.rows(result)) else []),
+            table(["weight w", *effect.delta], blending.curve_rows(result)),
+            *picture("blend"),
         ]
     parts += _analysis(result, picture)
     if result.references:
@@ -71,6 +82,16 @@ def trial(result: Result, pictures: Sequence[str] = ()) -> str:
         f"Command: {_code(provenance['command'])}",
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _fusion(result: Result, fusion: Fusion) -> list[str]:
+    parts = [
+        f"### {fusing.TITLE}\n" + table(fusing.columns(result), fusing.rows(result, fusion)),
+        escaped(fusing.verdict(result, fusion)),
+    ]
+    if folds := fusing.fold_rows(fusion):
+        parts.append(f"{fusing.FOLDS}, each chosen on the other folds:\n\n" + table(fusing.fold_columns(fusion), folds))
+    return parts
 
 
 def _unjudged(result: Result, reranks: bool) -> str:

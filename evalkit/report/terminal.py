@@ -8,7 +8,7 @@ from rich.table import Table
 
 from evalkit.boundary.terminal import PlainConsole
 from evalkit.evaluation.score_analysis import sigmoid
-from evalkit.report.content import comparison, gate, plan, pooling, trial
+from evalkit.report.content import comparison, fusion, gate, plan, pooling, trial
 from evalkit.results import summary
 from evalkit.results.comparison_schema import Comparison
 from evalkit.results.gate.verdict import Verdict
@@ -21,6 +21,9 @@ def show(result: Result) -> None:
     console = _console()
     console.print(trial.heading(result), soft_wrap=True)
     console.print(_effectiveness(result))
+    if result.fusion:
+        console.print(_left_first(fusion.columns(result), fusion.rows(result, result.fusion), fusion.TITLE))
+        console.print(fusion.verdict(result, result.fusion), soft_wrap=True)
     console.print(trial.verdict(result), soft_wrap=True)
     if cost := trial.cost_line(result):
         console.print(cost, soft_wrap=True)

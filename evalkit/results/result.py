@@ -17,10 +17,14 @@ from evalkit.results.published import compare_published
 from evalkit.results.schema import (
     Analysis,
     BeforeAfter,
+    Blend,
+    Change,
     CondensedValues,
     Effective,
     Effectiveness,
     FirstStageTime,
+    Fusion,
+    FusionMember,
     JudgedOnly,
     Means,
     MeasureTests,
@@ -48,6 +52,8 @@ def finished(trial: Trial, references: Sequence[Mapping[str, Any]] = ()) -> Resu
         provenance=trial.provenance,
         effectiveness=effect,
         analysis=_analysis(trial),
+        fusion=_fusion(trial),
+        blend=_blend(trial),
         cost=trial.cost,
         warnings=trial.warnings,
         references=compare_published(references, effective, effect),
@@ -124,6 +130,23 @@ def _tests(found: Mapping[str, Comparison]) -> dict[str, MeasureTests]:
     }
 
 
+def _fusion(trial: Trial) -> Fusion | None:
+    """Return the members of a fused first stage, each with the difference that fusing makes; None for any other."""
+    if trial.fused is None:
+        return None
+    fused, members = trial.effectiveness["first_stage"].per_query, {}
+    for name, searched in trial.fused.members.items():
+        values = trial.members[name]
+        deltas = {measure: paired_delta(of_query, fused[measure]) for measure, of_query in values.per_query.items()}
+        members[name] = FusionMember(
+            mean=values.mean(),
+            delta={measure: delta.mean for measure, delta in deltas.items()},
+            delta_ci95={measure: (delta.low, delta.high) for measure, delta in deltas.items()},
+            time=FirstStageTime(searched.total_s, searched.index_s, searched.per_query_ms),
+        )
+    return Fusion(members, trial.fused.folds)
+
+
 def _analysis(trial: Trial) -> Analysis:
     """Return the analysis, with each measure over all orders of tied passages; None for a ranking without ties."""
     wanted = [parse(name, trial.effective["depth"]) for name in trial.effective["measures"]]
@@ -142,6 +165,36 @@ def _analysis(trial: Trial) -> Analysis:
         losses=found.losses,
         tied_first_stage=over_ties(trial.first_stage, "first_stage_tied_hits"),
         tied=over_ties(trial.reranked, "tied_pairs"),
+    )
+
+
+def _blend(trial: Trial) -> Blend | None:
+    found = trial.blend
+    if found is None:
+        return None
+    per_query = found.effectiveness.per_query if found.effectiveness else {}
+
+    def changes(side: str) -> dict[str, Change]:
+        before = trial.effectiveness[side].per_query
+        deltas = {name: paired_delta(before[name], values) for name, values in per_query.items()}
+        return {
+            name: Change(one.mean, (one.low, one.high), one.wins, one.ties, one.losses, one.verdict)
+            for name, one in deltas.items()
+        }
+
+    return Blend(
+        method=found.method,
+        measure=found.measure,
+        points=found.points,
+        weight=found.weight,
+        given=found.given,
+        folds=found.folds,
+        seed=found.seed,
+        mean=found.effectiveness.mean() if found.effectiveness else {},
+        against_first_stage=changes("first_stage"),
+        against_reranked=changes("reranked"),
+        per_query=per_query,
+        why=found.why,
     )
 
 

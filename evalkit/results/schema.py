@@ -11,7 +11,7 @@ from evalkit.evaluation.breakdown import ClassRow, DepthRow, Example
 from evalkit.evaluation.score_analysis import ScoreAnalysis
 from evalkit.evaluation.scoring_counts import ScoringCounts
 from evalkit.evaluation.ties import Tied
-from evalkit.types import Cost, Interval, Settings
+from evalkit.types import BlendFold, BlendPoint, Cost, Interval, Settings, TunedFold
 
 Share = Annotated[float, Ge(-1e-9), Le(1 + 1e-9)]
 """A value in [0, 1], and what rounding adds to it."""
@@ -89,6 +89,28 @@ class FirstStageTime:
     total_s: float | None = None
     index_s: float | None = None
     per_query_ms: Annotated[float, Ge(0)] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FusionMember:
+    """A member of a fused first stage by itself; mappings are by measure."""
+
+    mean: Mapping[str, Share]
+    delta: Mapping[str, float]
+    """The mean of the fusion less that of the member."""
+    delta_ci95: Mapping[str, Interval]
+    """Student's t interval of the mean difference."""
+    time: FirstStageTime
+
+
+@dataclass(frozen=True)
+class Fusion:
+    """The members of a fused first stage, and the folds on which its weights were tuned."""
+
+    members: Mapping[str, FusionMember]
+    """By their names."""
+    folds: Sequence[TunedFold] = ()
+    """Empty where weights were not tuned."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -207,6 +229,44 @@ class Analysis:
 
 
 @dataclass(frozen=True)
+class Change:
+    """The difference of one measure, query by query."""
+
+    mean: float
+    ci95: Interval
+    """Student's t interval of the mean."""
+    wins: int
+    ties: int
+    losses: int
+    verdict: str
+    """``helped``, ``hurt``, or ``made no clear difference``."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Blend:
+    """The reranker's score interpolated with the first stage's; mappings are by measure.
+
+    `mean`, `per_query` and both changes are of the weight that was given, else of each query at the weight of its
+    fold; they are empty where `why` has the reason.
+    """
+
+    method: str
+    measure: str
+    """The measure that weights are chosen for."""
+    points: Sequence[BlendPoint]
+    weight: Share
+    """The reranker's: the given one, else the best over all queries."""
+    given: bool
+    folds: Sequence[BlendFold] = ()
+    seed: int = 0
+    mean: Mapping[str, Share] = field(default_factory=dict)
+    against_first_stage: Mapping[str, Change] = field(default_factory=dict)
+    against_reranked: Mapping[str, Change] = field(default_factory=dict)
+    per_query: PerQuery = field(default_factory=dict)
+    why: str | None = None
+
+
+@dataclass(frozen=True)
 class Reference:
     """A published figure, and ours."""
 
@@ -235,6 +295,10 @@ class Result:
     """Commit, versions, platform and command."""
     effectiveness: Effectiveness
     analysis: Analysis = Analysis()
+    fusion: Fusion | None = None
+    """None where the first stage is not a fusion."""
+    blend: Blend | None = None
+    """None where nothing was reranked, or no blend was requested."""
     cost: Cost | None = None
     """None where nothing was computed."""
     warnings: Sequence[str]

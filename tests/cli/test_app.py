@@ -59,10 +59,10 @@ def trial(bert_folder: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
 def test_a_trial_leaves_everything_in_its_folder(trial: Any) -> None:
     _, folder = trial
     assert sorted(path.name for path in folder.iterdir()) == [
-        "before_after.png", "before_after.svg", "changes.png", "changes.svg", "config.yaml", "evalkit.log",
-        "first_stage.trec", "latency.png", "latency.svg", "passages.jsonl", "per_query.csv", "qrels.trec",
-        "reliability.png", "reliability.svg", "report.html", "report.md", "report.tex", "reranked.trec", "result.json",
-        "scores.png", "scores.svg",
+        "before_after.png", "before_after.svg", "blend.png", "blend.svg", "changes.png", "changes.svg", "config.yaml",
+        "evalkit.log", "first_stage.trec", "latency.png", "latency.svg", "passages.jsonl", "per_query.csv",
+        "qrels.trec", "reliability.png", "reliability.svg", "report.html", "report.md", "report.tex", "reranked.trec",
+        "result.json", "scores.png", "scores.svg",
     ]  # fmt: skip
 
 

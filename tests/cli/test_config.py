@@ -23,7 +23,9 @@ from evalkit.scoring.device import PRECISIONS
 from tests.conftest import compose
 
 CONF = conf_dir()
-GROUPS = ("slice", "first_stage", "reranker", "precision", "measures", "protocol", "gate", "executor", "runtime")
+GROUPS = (
+    "slice", "first_stage", "reranker", "precision", "measures", "protocol", "blend", "gate", "executor", "runtime"
+)  # fmt: skip
 CHOICES = [(path.parent.name, path.stem) for group in GROUPS for path in sorted((CONF / group).glob("*.yaml"))]
 EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
 
@@ -31,6 +33,7 @@ TO_BE_GIVEN = {
     ("slice", "irds"): {"slice.dataset"},
     ("slice", "beir"): {"slice.path"},
     ("first_stage", "dense"): {"first_stage.model"},
+    ("first_stage", "fusion"): {"first_stage.of"},
     ("first_stage", "trec_run"): {"first_stage.path"},
     ("reranker", "cross_encoder"): {"reranker.model"},
     ("reranker", "trec_run"): {"reranker.path"},
@@ -145,8 +148,8 @@ def test_a_schema_has_the_settings_types_and_defaults_of_its_component(schema: A
 def test_every_setting_has_a_description(schema: Any) -> None:
     told = descriptions(schema)
     without = [field.name for field in dataclasses.fields(schema) if not told.get(field.name)]
-    assert set(without) <= {"_target_", "slice", "first_stage", "reranker", "precision", "measures", "protocol", "gate",
-                            "executor"}  # fmt: skip
+    assert set(without) <= {"_target_", "slice", "first_stage", "reranker", "precision", "measures", "protocol",
+                            "blend", "gate", "executor"}  # fmt: skip
 
 
 @pytest.mark.parametrize("schema", COMPONENTS, ids=lambda schema: schema.__name__)

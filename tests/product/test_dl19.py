@@ -48,3 +48,16 @@ def test_rankvicuna_passes_after_bm25_and_a_zero_shot_vicuna_fails(place: Any) -
     bad = run_here("gate", "bm25+vicuna-13b-zero-shot", "--baseline", "base.json", cwd=place)
     assert bad.returncode == 1
     assert "FAILED nDCG@10: fell 0.5058 -> 0.4517" in bad.stdout
+
+
+def test_two_first_stages_fused_by_reciprocal_rank_are_better_than_each(shared: Path, tmp_path: Path) -> None:
+    data = shared / "data" / "msmarco-dl19"
+    runs = ",".join(f"{{trec_run: {data}/runs/{name}.trec}}" for name in ("splade-pp", "tas-b"))
+    done = run_here(
+        "slice=beir", f"slice.path={data}", "slice.relevance_level=2", "first_stage=fusion", f"first_stage.of=[{runs}]",
+        "reranker=none", "out_dir=out", cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    shown = dict(re.findall(r"│ ([\w(), -]+?) +│ +(0\.\d{4}) │", done.stdout))
+    # trec_eval's values of the runs; the fusion's was computed apart, with ties in the order of SPLADE++.
+    assert shown == {"rrf(splade-pp, tas-b)": "0.7353", "splade-pp": "0.7308", "tas-b": "0.7210"}

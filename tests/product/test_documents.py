@@ -150,7 +150,9 @@ def test_every_setting_that_is_named_exists() -> None:
     assert sorted(f"{group}.{key}" for group, key in named - elsewhere if key not in known[group]) == []
 
 
-CHOICES = re.compile(r"(?:experiment|slice|first_stage|reranker|precision|protocol|executor|runtime|deployment)=\w+(?: [\w.]+=[^\s|]+)*")
+CHOICES = re.compile(
+    r"(?:experiment|slice|first_stage|reranker|precision|protocol|executor|runtime|deployment)=\w+(?: [\w.]+=[^\s|]+)*"
+)
 
 
 def test_every_choice_within_a_line_of_text_composes() -> None:

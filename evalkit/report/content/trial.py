@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from evalkit.evaluation.ties import Tied
+from evalkit.report.content import blend
 from evalkit.report.content.numbers import amount, interval, number, plus_minus
 from evalkit.results.comparison_schema import CostFigures
 from evalkit.results.schema import Result, Unfinished
@@ -10,6 +11,11 @@ from evalkit.results.summary import cost_figures, label, label_first, label_seco
 
 
 def verdict(result: Result) -> str:
+    """Return `reranking`, and the sentence on the blend of both scores where that changes the verdict."""
+    return " ".join(filter(None, (reranking(result), blend.claim(result))))
+
+
+def reranking(result: Result) -> str:
     """Return one sentence: did reranking help, by how much, and how sure is that. The first measure decides.
 
     Truncation is part of the sentence from `MUCH_CUT` of the pairs on.

@@ -7,7 +7,9 @@ from dataclasses import asdict
 
 from evalkit.evaluation.breakdown import ClassRow, DepthRow
 from evalkit.evaluation.score_analysis import ScoreAnalysis
+from evalkit.report.content import blend as blending
 from evalkit.report.content import cost as costs
+from evalkit.report.content import fusion as fusing
 from evalkit.report.content import intervals, numbers, pooling, recorded, system
 from evalkit.report.content import trial as tables
 from evalkit.report.content.recorded import Entry
@@ -39,8 +41,10 @@ def trial(result: Result, passages: Sequence[Entry], pictures: Mapping[str, str]
     scores = _scores(analysis.scores, effect.relevance_level, drawn)
     sections = [
         parts.section("quality", "What reranking changed" if reranks else "Quality", *quality(result, drawn)),
+        parts.section("fusion", fusing.TITLE, *_fusion(result)),
         parts.warnings(result.warnings),
         parts.section("depth", "Quality by depth", *depths),
+        parts.section("blend", "Blended with the first stage", *_blend(result, drawn)),
         parts.section("breakdown", breakdowns, *_breakdowns(analysis.breakdown, main, result)),
         parts.section("scores", "What the scores mean", *scores),
         parts.section("moves", "The largest changes", *_moves(analysis, shown, main)),
@@ -50,14 +54,16 @@ def trial(result: Result, passages: Sequence[Entry], pictures: Mapping[str, str]
         parts.section("settings", "Asked and done", *_settings(result.asked, asdict(result.effective))),
         parts.section("origin", "Where it comes from", *_origin(result.provenance)),
     ]
-    sections.insert(2, parts.pictures(drawn.rest()))
+    sections.insert(3, parts.pictures(drawn.rest()))
     state = _TREND.get(effect.verdict[main], "")
-    claim, _, how_much = tables.verdict(result).partition(": ")
+    claim, _, how_much = tables.reranking(result).partition(": ")
+    blended = blending.claim(result)
     cost = tables.cost_line(result)
     head = tag(
         "header",
         tag("p", f"{result.name} \u00b7 {tables.heading(result)}"),
         tag("h1", tag("strong", claim, class_=parts.GLYPH.get(state)), how_much),
+        blended and tag("p", tag("strong", blended)),
         tag("p", summary.label(result), class_="plain"),
         tag("dl", *(tag("div", tag("dt", name), tag("dd", value)) for name, value in system.facts(result))),
         cost and tag("p", cost),
@@ -179,6 +185,20 @@ def _ties(result: Result) -> Markup | None:
     )
 
 
+def _fusion(result: Result) -> Iterable[Markup | None]:
+    fusion = result.fusion
+    if fusion is None:
+        return
+    yield parts.note(fusing.verdict(result, fusion))
+    yield parts.table(fusing.columns(result), fusing.rows(result, fusion), fusing.TITLE, cards=True)
+    if folds := fusing.fold_rows(fusion):
+        yield parts.titled(
+            fusing.FOLDS,
+            parts.note("The weights of each fold were chosen on all other folds."),
+            parts.table(fusing.fold_columns(fusion), folds, fusing.FOLDS),
+        )
+
+
 def _depths(depths: Sequence[DepthRow], names: Sequence[str], drawn: _Drawn) -> Iterable[Markup | None]:
     if not depths:
         return
@@ -189,6 +209,16 @@ def _depths(depths: Sequence[DepthRow], names: Sequence[str], drawn: _Drawn) -> 
     ]
     table = parts.table(["depth", "pairs", *names], rows, "Quality by depth", marked=len(rows) - 1)
     yield parts.side_by_side(table, drawn.take("depths"))
+
+
+def _blend(result: Result, drawn: _Drawn) -> Iterable[Markup | None]:
+    if result.blend is None:
+        return
+    yield parts.note(blending.intro(result))
+    if rows := blending.rows(result):
+        yield parts.table(blending.columns(result), rows, "Blended and replaced", cards=True)
+    curve = parts.table(["weight", *result.effectiveness.delta], blending.curve_rows(result), "Quality by weight")
+    yield parts.side_by_side(curve, drawn.take("blend"))
 
 
 def _breakdowns(breakdown: Mapping[str, Sequence[ClassRow]], main: str, result: Result) -> Iterable[Markup | None]:

@@ -1,5 +1,6 @@
 """The pictures: a result or a comparison in, a matplotlib Figure out, or None where there is nothing to draw."""
 
+from evalkit.report.plots.blend import blend
 from evalkit.report.plots.canvas import save
 from evalkit.report.plots.comparison import forest, tradeoff
 from evalkit.report.plots.cost import costs, latency, latency_grid
@@ -9,6 +10,7 @@ from evalkit.report.plots.trial import before_after, deltas, depths
 
 __all__ = [
     "before_after",
+    "blend",
     "costs",
     "deltas",
     "depths",

@@ -7,6 +7,8 @@ NOTES = {
     "t) is cut where the measure would pass 0 or its ceiling; the table has the uncut ends.",
     "changes": "Each query is one step, the largest gain on the left and the largest loss on the right.",
     "depths": "The ceiling is that of the largest depth, the trial's own.",
+    "blend": "The best weight of the curve was chosen on the queries that it is measured on; the figure at weights "
+    "chosen on other queries was not.",
     "scores": "The share of each grade's pairs over the reranker's logit, with its median.",
     "reliability": "On the dashed line the sigmoid of a logit would be the probability that the passage is relevant; "
     "below, how many judged pairs each bin has.",
@@ -24,6 +26,7 @@ def title(name: str, result: Result) -> str:
         "before_after": "Quality before and after reranking",
         "changes": f"Change of {main}, query by query",
         "depths": f"{main} by the number of candidates reranked",
+        "blend": f"{main} by the weight of the reranker in a blend",
         "scores": "Logits by grade",
         "reliability": "Relevant share by the sigmoid of the logit",
         "latency": "Latency of single queries, ms",

@@ -4,6 +4,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from evalkit.scoring.runtime import make_graph
@@ -16,16 +17,16 @@ from tests.helpers.scorers import PAIRS, load_scorer
 class SumOfIds:
     """A graph whose logit is the sum of a pair's ids; it keeps the shapes that it was called with."""
 
-    inputs = ("input_ids", "attention_mask")
+    inputs: tuple[str, ...] = ("input_ids", "attention_mask")
 
     def __init__(self) -> None:
         self.shapes: list[tuple[int, ...]] = []
 
-    def run(self, feeds: Feeds) -> "np.ndarray[tuple[int], np.dtype[np.float32]]":
+    def run(self, feeds: Feeds) -> npt.NDArray[np.float32]:
         assert set(feeds) == set(self.inputs)
         assert feeds["attention_mask"].all()
         self.shapes.append(feeds["input_ids"].shape)
-        return feeds["input_ids"].sum(axis=1).astype(np.float32)
+        return np.asarray(feeds["input_ids"].sum(axis=1), dtype=np.float32)
 
     def describe(self) -> dict[str, object]:
         return {}
