@@ -1,6 +1,7 @@
 """The child's side of `evalkit.cli.process`: serves jobs, and sends the outcome of each to the parent."""
 
 import atexit
+import gc
 import importlib
 import os
 import pickle
@@ -58,8 +59,10 @@ def serve(pipe: Connection, jobs: int | None, imports: Sequence[str]) -> None:
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    gc.disable()  # there is next to no garbage among modules, and to look for it takes a tenth of the time
     for name in imports:
         importlib.import_module(name)
+    gc.enable()
 
     def tell(value: Any) -> None:
         pipe.send(("told", value))
