@@ -8,7 +8,7 @@ from rich.table import Table
 
 from evalkit.boundary.terminal import PlainConsole
 from evalkit.evaluation.score_analysis import sigmoid
-from evalkit.report.content import comparison, fusion, gate, plan, pooling, trial
+from evalkit.report.content import comparison, fusion, gate, plan, pooling, savings, trial
 from evalkit.results import summary
 from evalkit.results.comparison_schema import Comparison
 from evalkit.results.gate.verdict import Verdict
@@ -90,7 +90,7 @@ def show_comparison(compared: Comparison, folder: str) -> None:
         console.print(_left_first(list(times[0]), [list(row.values()) for row in times], "Quality and time"))
     if costs := [{key: row[key] for key in row if key not in _LONG} for row in comparison.cost_rows(compared)]:
         console.print(_left_first(list(costs[0]), [list(row.values()) for row in costs], "What it costs"))
-    for line in (*comparison.memory_claims(compared), *comparison.parity_lines(compared)):
+    for line in (*savings.lines(compared), *comparison.parity_lines(compared)):
         console.print(line, soft_wrap=True)
     for warning in compared.warnings:
         console.print(f"note: {warning}", soft_wrap=True)

@@ -156,6 +156,7 @@ def _system(one: System, measures: Sequence[str]) -> ComparedSystem:
         first_stage=effective.first_stage["name"],
         reranker=reranker.get("name"),
         precision=reranker.get("precision"),
+        runtime=reranker.get("runtime"),
         mean={measure: one.mean[measure] for measure in measures},
         time=QueryTime(
             first_stage_ms=one.first_stage_ms,

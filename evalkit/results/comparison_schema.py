@@ -73,6 +73,8 @@ class ComparedSystem:
     first_stage: str
     reranker: str | None
     precision: str | None
+    runtime: str | None
+    """None for a first stage, and in results that do not have it."""
     mean: Mapping[str, float]
     """measure -> mean over the queries."""
     time: QueryTime

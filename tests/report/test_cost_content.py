@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evalkit.report import tex
-from evalkit.report.content import comparison, trial
+from evalkit.report.content import comparison, savings, trial
 from evalkit.report.content import cost as costs
 from evalkit.results import summary
-from evalkit.results.comparison_schema import CostFigures
+from evalkit.results.comparison_schema import CostFigures, MeasureEquivalence
 from tests.helpers import comparisons
 from tests.helpers.comparisons import agreement, cost, paired, system
 from tests.helpers.results import complete
@@ -321,26 +321,50 @@ def test_beside_a_baseline_that_computed_nothing_there_are_no_ratios() -> None:
 )  # fmt: skip
 def test_the_claim_that_fp16_saves_40_percent_is_answered_with_figures(peak_mb: Any, verdict: Any, change: Any) -> None:
     half = replace(FP16, cost=cost(**HALF | {"peak_mb": peak_mb}))
-    assert comparison.memory_claims(compared(FP32, half)) == [
+    assert savings.memory_claims(compared(FP32, half)) == [
         f"Does fp16 save 40% of memory? Here {verdict}: half against full, weights 2,000 -> 1,000 MiB (-50.0%), peak "
         f"of GPU memory 3,000 -> {peak_mb:,.0f} MiB ({change}), batches of 65,536 tokens."
     ]
 
 
+def test_the_claim_is_answered_for_int8_of_the_same_runtime_too() -> None:
+    eighth = replace(FP16, label="eighth", precision="int8", runtime="onnxruntime")
+    full = replace(FP32, runtime="onnxruntime")
+    [sentence] = savings.memory_claims(compared(full, eighth))
+    assert sentence.startswith("Does int8 save 40% of memory? Here it does: eighth against full, weights 2,000")
+
+
+def equivalent(to: bool) -> MeasureEquivalence:
+    return MeasureEquivalence(measure="nDCG@10", margin=0.01, mean=0, low=0, high=0, p=0.01, equivalent=to)
+
+
+def test_of_equivalent_systems_the_fastest_and_the_smallest_are_named() -> None:
+    small = replace(FP16, label="small", cost=cost(**HALF | {"p50_ms": 30.0, "peak_mb": 900.0}))
+    worse = replace(FP16, label="worse", cost=cost(**HALF | {"p50_ms": 1.0, "peak_mb": 1.0}))
+    found = compared(FP32, FP16, small, worse)
+    parity = {label: agreement(equivalence=equivalent(label != "worse")) for label in ("half", "small", "worse")}
+    assert savings.cheapest(replace(found, parity=parity)) == [
+        "Of the 3 systems that are equivalent within 0.01 nDCG@10, full included, half answers a query fastest (10.0 ms "
+        "at p50, \u00d70.25) and small takes the least memory (900 MiB, \u00d70.30)."
+    ]
+    alone = {"half": agreement(equivalence=equivalent(False)), "small": None, "worse": None}
+    assert savings.cheapest(replace(found, parity=alone)) == []
+
+
 def test_batches_of_another_size_are_named() -> None:
     half = replace(FP16, cost=cost(**HALF, batch_tokens=131072))
-    [sentence] = comparison.memory_claims(compared(FP32, half))
+    [sentence] = savings.memory_claims(compared(FP32, half))
     assert sentence.endswith("batches of 65,536 tokens at fp32 and of 131,072 at fp16.")
 
 
 @pytest.mark.parametrize(
     "other",
-    [{"precision": "bf16"}, {"reranker": "minilm"}, {"depth": 50}, {"first_stage": "dense"},
+    [{"precision": "bf16"}, {"runtime": "openvino"}, {"reranker": "minilm"}, {"depth": 50}, {"first_stage": "dense"},
      {"cost": cost(**HALF, device="another GPU")}, {"cost": cost(**HALF, peak_of="process")},
      {"cost": cost(**HALF | {"peak_mb": None})}, {"cost": None}],
 )  # fmt: skip
 def test_nothing_is_claimed_of_trials_that_differ_in_more_than_the_precision(other: Any) -> None:
-    assert comparison.memory_claims(compared(FP32, replace(FP16, **other))) == []
+    assert savings.memory_claims(compared(FP32, replace(FP16, **other))) == []
 
 
 def test_notes_name_what_the_peak_is_and_what_is_not_alike() -> None:

@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 
+from evalkit.report.content import savings
 from evalkit.report.content.numbers import amount, counted, interval, number, p_value, plus_minus
 from evalkit.report.content.trial import device
 from evalkit.results.comparison_schema import (
     Agreement,
     BestTest,
-    ComparedSystem,
     Comparison,
     CorrectedTest,
     CostFigures,
@@ -197,65 +197,13 @@ def cost_notes(compared: Comparison) -> list[str]:
         of = "any of them" if len(open_ended) == len(costs) else ", ".join(open_ended)
         most = max(open_ended.values())
         notes.append(f"The upper end of p99's interval is not determinable for {of}: {most:,} samples at most.")
-    return notes + memory_claims(compared)
+    return notes + savings.lines(compared)
 
 
 def _drift(found: Agreement | None) -> str:
     if found is None or found.max_abs is None or found.rms is None:
         return ""
     return f"{found.max_abs:.2g} at most, {found.rms:.2g} rms"
-
-
-def memory_claims(compared: Comparison) -> list[str]:
-    """Return what fp16 saves of fp32's memory, a sentence for each reranker that was measured at both on one device."""
-    found = []
-    for half in compared.systems:
-        for full in compared.systems:
-            if (half.precision, full.precision) == ("fp16", "fp32") and _differ_in_precision_only(half, full):
-                found += _memory_claim(half, full)
-    return found
-
-
-CLAIMED = 0.4
-"""Share of memory that fp16 is commonly claimed to save."""
-
-
-def _memory_claim(half: ComparedSystem, full: ComparedSystem) -> list[str]:
-    """Return the sentence, or nothing where a peak was not measured."""
-    one, other = half.cost, full.cost
-    if not (one and other and one.peak_mb is not None and other.peak_mb):
-        return []
-    saved = 1 - one.peak_mb / other.peak_mb
-    of = "GPU memory" if one.peak_of == "GPU" else "the process's memory"
-    parts = [f"peak of {of} {_saving(other.peak_mb, one.peak_mb)}"]
-    if one.weights_mb and other.weights_mb:
-        parts.insert(0, f"weights {_saving(other.weights_mb, one.weights_mb)}")
-    batches = ""
-    if one.batch_tokens is not None and other.batch_tokens is not None:
-        same = one.batch_tokens == other.batch_tokens
-        batches = f", batches of {other.batch_tokens:,} tokens"
-        batches += "" if same else f" at fp32 and of {one.batch_tokens:,} at fp16"
-    verdict = "it does" if round(saved, 3) >= CLAIMED else "it does not"  # rounded as it is printed
-    return [
-        f"Does fp16 save {CLAIMED:.0%} of memory? Here {verdict}: {half.label} against {full.label}, "
-        f"{', '.join(parts)}{batches}."
-    ]
-
-
-def _saving(before: float, after: float) -> str:
-    share = after / before - 1
-    return f"{before:,.0f} -> {after:,.0f} MiB ({share:+.1%})"
-
-
-def _differ_in_precision_only(half: ComparedSystem, full: ComparedSystem) -> bool:
-    """Return whether two systems have the same parts, device and kind of peak."""
-    one, other = half.cost, full.cost
-    return (
-        one is not None
-        and other is not None
-        and (half.reranker, half.first_stage, half.depth) == (full.reranker, full.first_stage, full.depth)
-        and (one.device, one.peak_of) == (other.device, other.peak_of)
-    )
 
 
 def _compared_figures(cost: CostFigures) -> dict[str, float | None]:

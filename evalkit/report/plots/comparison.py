@@ -76,10 +76,11 @@ def _time(system: ComparedSystem, whole: bool) -> float | None:
 
 
 def _parts(system: ComparedSystem, x: float) -> str:
-    total, time = f"{_ms(x)} ms", system.time
-    if system.side != "reranked" or time.first_stage_ms is None or time.reranking_p50_ms is None:
-        return total
-    return f"{total} = {_ms(time.first_stage_ms)} + {_ms(time.reranking_p50_ms)}"
+    text, time = f"{_ms(x)} ms", system.time
+    if system.side == "reranked" and time.first_stage_ms is not None and time.reranking_p50_ms is not None:
+        text += f" = {_ms(time.first_stage_ms)} + {_ms(time.reranking_p50_ms)}"
+    peak = system.cost.peak_mb if system.cost else None
+    return text if peak is None else f"{text}; {peak:,.0f} MiB"
 
 
 def _ms(x: float) -> str:
