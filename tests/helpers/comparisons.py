@@ -30,8 +30,8 @@ def system(label: str, **stated: Any) -> ComparedSystem:
     """A system with a reranker whose first stage was not timed."""
     fields: dict[str, Any] = {
         "where": label, "side": "reranked", "own_first_stage": None, "depth": 100, "first_stage": "bm25",
-        "reranker": "bge", "precision": "fp32", "runtime": None, "mean": {"nDCG@10": 0.7}, "time": QueryTime(None, None, None),
-        "cost": None,
+        "reranker": "bge", "precision": "fp32", "runtime": None, "mean": {"nDCG@10": 0.7},
+        "time": QueryTime(None, None, None), "cost": None,
     }  # fmt: skip
     return ComparedSystem(label, **fields | stated)
 

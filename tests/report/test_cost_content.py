@@ -344,8 +344,8 @@ def test_of_equivalent_systems_the_fastest_and_the_smallest_are_named() -> None:
     found = compared(FP32, FP16, small, worse)
     parity = {label: agreement(equivalence=equivalent(label != "worse")) for label in ("half", "small", "worse")}
     assert savings.cheapest(replace(found, parity=parity)) == [
-        "Of the 3 systems that are equivalent within 0.01 nDCG@10, full included, half answers a query fastest (10.0 ms "
-        "at p50, \u00d70.25) and small takes the least memory (900 MiB, \u00d70.30)."
+        "Of the 3 systems that are equivalent within 0.01 nDCG@10, full included, half answers a query fastest (10.0 "
+        "ms at p50, \u00d70.25) and small takes the least memory (900 MiB, \u00d70.30)."
     ]
     alone = {"half": agreement(equivalence=equivalent(False)), "small": None, "worse": None}
     assert savings.cheapest(replace(found, parity=alone)) == []
