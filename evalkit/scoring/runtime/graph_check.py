@@ -21,11 +21,11 @@ PROBE = (
 )
 """Relevant and irrelevant passages in five scripts, of different lengths."""
 
-_TOLERANCE = {"fp32": 1e-3, "tf32": 2e-2, "fp16": 2e-2, "bf16": 1e-1, "int8": 0.25}
+_TOLERANCE = {"fp32": 1e-3, "tf32": 2e-2, "fp16": 2e-2, "bf16": 1e-1, "int8": 0.5}
 """The difference to torch in fp32 that a precision may cause, as a share of the largest logit (of 1 at least).
 
-Dynamic quantization of the packaged model moves logits of up to 11 by 0.5; the logits of another model differ by about
-as much as the logits themselves."""
+Dynamic quantization moves logits of the packaged model, which reach 11, by up to 1, and those of 24 layers of random
+weights by 0.3; the logits of another model differ by about as much as the logits themselves."""
 
 
 def check_graph(scorer: Scorer, reference: Sequence[float], precision: str, name: str) -> SelfCheck:
