@@ -10,7 +10,7 @@
     memory          peaks beside their prediction, and what fp16 saves
     logits          the packaged reranker on the packaged dev collection, at each precision
     quality         nDCG@10 from these logits; needs ranx and no GPU
-    onnxruntime     ONNX Runtime's CUDA provider, called plainly, at fp32
+    onnxruntime     runtime=onnxruntime on its CUDA provider beside torch, at fp32 and fp16
 
 Each part writes FOLDER/PART.json when it is done and is skipped from then on, so that a run that was cut off goes on
 with the same command. A part that could not be measured is tried again, and one that may end after --limit-s is not

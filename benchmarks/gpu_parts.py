@@ -210,7 +210,7 @@ def memory(plan: Plan) -> Found:
     budgets = MEMORY_BUDGETS["cuda" if plan.cuda else "cpu"]
     found: Found = {}
     for precision in ("fp32", "fp16"):
-        why = _unavailable(plan.device, precision)
+        why = unavailable(plan.device, precision)
         work = Work(plan.large, plan.device, precision, plan.pairs_of(plan.large), budgets)
         found[precision] = {"not_measured": why} if why else in_own_process(peaks, work)
     return found
@@ -236,7 +236,8 @@ def peaks(work: Work) -> Found:
     return found | {"weights_mb": weights_mb(scorers[0].model)}
 
 
-def _unavailable(device: str, precision: str) -> str | None:
+def unavailable(device: str, precision: str) -> str | None:
+    """Return why a device does not have a precision, or None if it does."""
     try:
         resolve_precision(precision, resolve_device(device))
     except EvalkitError as error:
@@ -246,7 +247,7 @@ def _unavailable(device: str, precision: str) -> str | None:
 
 def _at_each_precision(plan: Plan, folder: str, pairs: Pairs, paths: tuple[str, ...]) -> dict[str, Any]:
     """Return precision -> logits of each path, or why the device does not have the precision; fp32 comes first."""
-    why = {precision: _unavailable(plan.device, precision) for precision in PRECISIONS}
+    why = {precision: unavailable(plan.device, precision) for precision in PRECISIONS}
     works = [Work(folder, plan.device, precision, pairs, paths=paths) for precision in PRECISIONS if not why[precision]]
     scored = iter(in_own_process(score_all, works))
     return {precision: {"not_measured": why[precision]} if why[precision] else next(scored) for precision in PRECISIONS}

@@ -228,11 +228,24 @@ def _quality_table(found: Found) -> list[str]:
 
 
 def _onnxruntime_table(found: Found) -> list[str]:
-    rates = found["pairs_per_s"]
-    return [f"{found['provider']} of onnxruntime {found['version']}, batches of {found['batch_pairs']} padded pairs, "
-            f"fp32: {rates['onnxruntime']:,.1f} pairs/s beside evalkit's {rates['evalkit']:,.1f} "
-            f"({rates['evalkit'] / rates['onnxruntime']:.2f} x); logits differ by at most "
-            f"{found['max_logit_difference']:.1e}."]  # fmt: skip
+    rows = []
+    for precision, one in found["at"].items():
+        if "not_measured" in one:
+            rows.append([precision, f"not measured: {one['not_measured']}", "", "", ""])
+            continue
+        theirs, ours = one["pairs_per_s"]["onnxruntime"], one["pairs_per_s"]["torch"]
+        rows.append(
+            [
+                precision,
+                f"{theirs:,.1f}",
+                f"{ours:,.1f}",
+                f"{ours / theirs:.2f} x",
+                f"{one['max_logit_difference']:.1e}",
+            ]
+        )
+    return _table(
+        ["precision", f"{found['provider']}, pairs/s", "torch, pairs/s", "torch is", "logits differ by"], rows
+    )
 
 
 def _table(header: Sequence[str], rows: Any) -> list[str]:

@@ -54,7 +54,7 @@ def setting(folder: Path) -> peers.Setting:
         (["--engines", "evalkit-pakced"], "there is no evalkit-pakced; did you mean evalkit-packed"),
         (["--engines", "rerankers"], "the peers are compared with it"),
         (["--model", "minilm-l7"], "--model=minilm-l7: no such model; did you mean minilm-l6"),
-        (["--precision", "int8"], "precision=int8: no such precision"),
+        (["--precision", "int8"], "precision=int8: torch computes in fp32"),
         (["--pairs", "0"], "--pairs=0: at least 1 is needed"),
         (["--texts", "nowhere"], "--texts=nowhere has no corpus.jsonl"),
         (["--json", "nowhere/out.json"], "there is no folder nowhere"),
