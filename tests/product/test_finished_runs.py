@@ -73,7 +73,7 @@ def asked(where: Any, depth: Any, reranker: Any = "lifted", first_stage: Any = "
 @pytest.fixture
 def no_files(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a trial comes to, without its folder."""
-    monkeypatch.setattr("evalkit.report.folder.write_trial", lambda done, *rest: done)
+    monkeypatch.setattr("evalkit.report.folder.write_trial", lambda done, *rest, **more: done)
 
 
 @pytest.mark.usefixtures("no_files")
