@@ -24,6 +24,7 @@ class BatchStream:
         budget_tokens: int,
         padded: bool,
         wanted: npt.NDArray[np.bool_],
+        at_a_time: int = 1,
     ) -> None:
         """Prepare the stream; `batches` does the work.
 
@@ -34,12 +35,14 @@ class BatchStream:
             padded: Whether padding counts towards the budget.
             wanted: Whether each pair is to be scored, (pairs,). The others are planned as well, but left out of their
                 batches, so that the batches do not depend on which scores are already known.
+            at_a_time: How many batches are computed at once; the batches depend on it.
         """
         self._cache = cache
         self._pairs = pairs
         self._budget_tokens = budget_tokens
         self._padded = padded
         self._wanted = wanted
+        self._at_a_time = at_a_time
         self.truncated_pairs = 0
         self.tokenize_s = 0.0
 
@@ -51,7 +54,7 @@ class BatchStream:
             self.truncated_pairs += int(tokenized.truncated.sum())
             self.tokenize_s += time.perf_counter() - began
             request_rows = np.array(window, dtype=np.int64)
-            for planned in plan_batches(tokenized.lengths.tolist(), self._budget_tokens, self._padded):
+            for planned in plan_batches(tokenized.lengths.tolist(), self._budget_tokens, self._padded, self._at_a_time):
                 began = time.perf_counter()
                 rows = [row for row in planned if self._wanted[request_rows[row]]]
                 batch = tokenized.batch(rows, request_rows) if rows else None

@@ -3,7 +3,9 @@
 from collections.abc import Iterator, Sequence
 
 
-def plan_batches(lengths: Sequence[int], budget_tokens: int, padded: bool = True) -> Iterator[list[int]]:
+def plan_batches(
+    lengths: Sequence[int], budget_tokens: int, padded: bool = True, at_a_time: int = 1
+) -> Iterator[list[int]]:
     """Yield the rows of each batch, longest first, so that a batch stays within the budget.
 
     Longest first, so that a batch that does not fit into memory fails at the start of a run and not at its end; rows of
@@ -13,26 +15,26 @@ def plan_batches(lengths: Sequence[int], budget_tokens: int, padded: bool = True
         lengths: Tokens of each row.
         budget_tokens: Tokens of a batch at most; a row that is longer gets a batch of its own.
         padded: Whether a batch counts as rows x longest row, else as the sum of its lengths.
+        at_a_time: How many packed batches are computed at once. If possible their number is a multiple of it, so that
+            no core is without work while the last ones are computed.
     """
     batch: list[int] = []
     tokens, remaining = 0, sum(lengths)
-    even = _even_batch_tokens(remaining, budget_tokens)
+    planned = -(-remaining // budget_tokens)
+    planned += -planned % at_a_time
+    even = remaining / max(planned, 1)
     for row in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
         size = (len(batch) + 1) * lengths[batch[0]] if batch and padded else tokens + lengths[row]
         # A packed batch ends if more than half of the next row would exceed an even share of what remains.
         if batch and (size > budget_tokens or (not padded and tokens + lengths[row] / 2 > even)):
             yield batch
             remaining -= tokens
-            batch, tokens, even = [], 0, _even_batch_tokens(remaining, budget_tokens)
+            planned = max(planned - 1, -(-remaining // budget_tokens), 1)
+            batch, tokens, even = [], 0, remaining / planned
         batch.append(row)
         tokens += lengths[row]
     if batch:
         yield batch
-
-
-def _even_batch_tokens(tokens: int, budget_tokens: int) -> float:
-    """Return the tokens of each batch if `tokens` are divided evenly among as few batches as the budget allows."""
-    return tokens / max(-(-tokens // budget_tokens), 1)
 
 
 def length_sorted_windows(pairs: Sequence[tuple[str, str]], first: int, size: int) -> Iterator[list[int]]:

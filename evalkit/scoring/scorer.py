@@ -165,7 +165,9 @@ class Scorer:
         first = _first_occurrences(pairs) if repeatable else rows
         wanted = np.isnan(collector.logits) & (first == rows)
         cache = TokenCache(self.pair_tokenizer)
-        stream = BatchStream(cache, pairs, self.budget.tokens, self.path == "padded", wanted)
+        threads = self.runner.core_threads
+        at_a_time = threads.count if threads and not repeatable else 1
+        stream = BatchStream(cache, pairs, self.budget.tokens, self.path == "padded", wanted, at_a_time)
         on_progress(len(pairs) - int(wanted.sum()))
         batches = prefetch(stream.batches(), _PREFETCHED_BATCHES)
         for scored in runner.run(batches) if runner else self.runner.run(batches, share_last=not repeatable):

@@ -32,6 +32,24 @@ def test_packed_batches_are_of_about_equal_size() -> None:
     assert list(plan_batches([40, 30, 30], 50, padded=False)) == [[0], [1], [2]]
 
 
+def test_packed_batches_are_as_many_as_are_computed_at_once_or_a_multiple() -> None:
+    assert [len(rows) for rows in plan_batches([60] * 9, 1024, padded=False, at_a_time=2)] == [5, 4]
+    # 9,500 tokens are ten batches of 1,024; for sixteen cores they are sixteen.
+    sizes = [len(rows) for rows in plan_batches([95] * 100, 1024, padded=False, at_a_time=16)]
+    assert (len(sizes), set(sizes)) == (16, {6, 7})
+    assert list(plan_batches([60], 1024, padded=False, at_a_time=4)) == [[0]]
+
+
+@settings(deadline=None, max_examples=50)
+@given(lengths=st.lists(st.integers(1, 50), max_size=60), size=st.integers(50, 300), at_a_time=st.integers(1, 9))
+def test_batches_for_several_cores_hold_every_row_once_within_the_budget(
+    lengths: Any, size: Any, at_a_time: Any
+) -> None:
+    made = list(plan_batches(lengths, size, False, at_a_time))
+    assert sorted(row for rows in made for row in rows) == list(range(len(lengths)))
+    assert all(0 < sum(lengths[row] for row in rows) <= size for rows in made)
+
+
 @settings(deadline=None, max_examples=100)
 @given(lengths=st.lists(st.integers(1, 20), min_size=1, max_size=200))
 def test_packed_batches_differ_little_in_size(lengths: Any) -> None:
