@@ -195,10 +195,11 @@ class Fusion(FirstStage):
     def _tuned(self, terms: Mapping[str, Mapping[str, fusion.Terms]], data: Slice) -> tuple[TunedFold, ...]:
         """Return for each fold its queries, and the weights that are best on all other folds."""
         measure = parse(self.tune_for, 0)
+        depth = None if measure.judged_only else measure.cutoff  # unjudged hits are removed before the cutoff
         values = {}
         for point in cross_validation.lattice(len(terms), _STEPS):
             weights = dict(zip(terms, point))
-            run = fusion.fuse(terms, dict.fromkeys(data.queries, weights), "", measure.cutoff)
+            run = fusion.fuse(terms, dict.fromkeys(data.queries, weights), "", depth)
             (values[point],) = measures.evaluate(run, data.qrels, [measure], data.relevance_level).per_query.values()
         folds = cross_validation.split(data.queries, self.folds, self.seed)
         chosen = cross_validation.choose(values, folds)

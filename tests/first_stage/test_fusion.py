@@ -180,6 +180,17 @@ def test_weights_are_tuned_for_the_measure_that_is_asked_for() -> None:
     assert all(fold.weights["down"] > 0.5 for fold in by_recall.folds)
 
 
+def test_a_measure_without_unjudged_passages_sees_the_whole_lists() -> None:
+    # Among judged passages alone d0 is first in up's list, behind d1 in down's; of the first two hits none is judged.
+    lists = ["d5", "d6", "d0", "d1"], ["d6", "d5", "d1", "d0"]
+    qrels = {query_id: {"d0": 1, "d1": 0} for query_id in QUERIES}
+    members = [listed(name, order) for name, order in zip(("up", "down"), lists)]
+    first_stage = Fusion(members, "rank", tune=True, folds=2, tune_for="nDCG(judged_only=True)@1")
+    searched(first_stage, collection(qrels))
+    assert first_stage.fused is not None
+    assert all(fold.weights["up"] > 0.5 for fold in first_stage.fused.folds)
+
+
 def test_members_get_no_judgments_and_the_fusion_only_where_it_tunes() -> None:
     up = listed("up", UP)
     assert Fusion([up, listed("down", DOWN)]).uses_judgments is False
@@ -209,8 +220,8 @@ def test_a_first_stage_gets_no_judgments_from_a_trial_unless_it_says_that_it_use
 def test_the_result_has_the_figures_and_the_time_of_each_member_and_the_tuned_weights() -> None:
     done = trial(Fusion([listed("up", UP), listed("down", DOWN)], "rank", tune=True, folds=2))
     result = finished(done)
-    plain = json.loads(to_json(to_plain(result)))
-    assert json.loads(to_json(to_plain(parse_finished(plain)))) == plain
+    text = to_json(to_plain(result))
+    assert json.loads(to_json(to_plain(parse_finished(text)))) == json.loads(text)
     assert result.fusion is not None
     up, down = result.fusion.members["up"], result.fusion.members["down"]
     # The one relevant passage, d0, is first in up's list and last, twelfth, in down's.
@@ -241,6 +252,33 @@ def test_a_plain_first_stage_has_no_members() -> None:
 def test_ties_of_a_fusion_are_explained_by_its_own_rule() -> None:
     warnings = trial(Fusion([listed("up", UP), listed("down", DOWN)])).warnings
     assert any("ties are broken by rank in down and then ascending doc_id" in warning for warning in warnings)
+
+
+class Noted(Listed):
+    """A first stage with facts that a reader of its figures has to know."""
+
+    def __init__(self, name: str, lists: Any, **facts: Any) -> None:
+        super().__init__(name, lists)
+        self.facts = facts
+
+    def describe(self) -> Any:
+        return self.facts
+
+
+def test_what_limits_a_member_is_said_of_that_member() -> None:
+    up = Noted("up", dict.fromkeys(QUERIES, UP), notes=["its settings contradict its files"])
+    down = Noted("down", dict.fromkeys(QUERIES, DOWN), unknown_query_share=0.5)
+    warnings = trial(Fusion([up, down])).warnings
+    assert "up: its settings contradict its files" in warnings
+    assert any("50% of the tokens of the queries are unknown to the first stage down's" in one for one in warnings)
+
+
+def test_a_fusion_that_is_shallower_than_what_was_asked_for_is_noted() -> None:
+    warnings = trial(Fusion([listed("up", UP[:8]), listed("down", UP[4:6])], member_depth=8)).warnings
+    assert (
+        "each member of the fusion gave 8 passages of a query (first_stage.member_depth), and 12 were asked for"
+        in warnings
+    )
 
 
 # --- what is refused --------------------------------------------------------------------------------------------------
