@@ -371,7 +371,7 @@ def test_a_first_stage_that_finds_nothing_at_all_is_refused() -> None:
     ("setting", "message"),
     [
         ({"measures": ["nDGC@10"]}, "unknown measure 'nDGC@10'; did you mean nDCG@10"),
-        ({"measures": ["nDCG@10", "RR"]}, "measure 'RR' needs a cutoff of at least 1, as in RR@10"),
+        ({"measures": ["nDCG@10", "nDCG"]}, "measure 'nDCG' needs a cutoff of at least 1, as in nDCG@10"),
         ({"measures": []}, "measures.names is empty; give at least one, such as nDCG@10"),
         ({"depth": 0}, "depth=0: give how many candidates of each query to rerank, 1 or more"),
     ],

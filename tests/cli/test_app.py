@@ -220,7 +220,7 @@ def test_a_sweep_goes_on_without_a_trial_that_failed(bert_folder: Any, tmp_path:
     assert told.startswith("precision=tf32 is a mode of CUDA matrix units")
     failed, finished = (result_in(tmp_path / "sweep" / name) for name in ("0-tf32", "1-fp32"))
     assert (failed["status"], failed["error"]) == ("failed", told)
-    assert failed["asked"]["precision"] == {"name": "tf32"}
+    assert failed["asked"]["precision"]["name"] == "tf32"
     assert finished["status"] == "finished"
     assert finished["effective"]["slice"]["lang"] == "zh"
     assert finished["effective"]["first_stage"]["analysis"]["kind"] == "bigrams"

@@ -149,7 +149,7 @@ def test_every_setting_has_a_description(schema: Any) -> None:
     told = descriptions(schema)
     without = [field.name for field in dataclasses.fields(schema) if not told.get(field.name)]
     assert set(without) <= {"_target_", "slice", "first_stage", "reranker", "precision", "measures", "protocol",
-                            "blend", "gate", "executor"}  # fmt: skip
+                            "blend", "gate", "executor", "runtime"}  # fmt: skip
 
 
 @pytest.mark.parametrize("schema", COMPONENTS, ids=lambda schema: schema.__name__)

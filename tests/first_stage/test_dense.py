@@ -113,7 +113,7 @@ def test_what_was_done_is_written_down(minilm: Any) -> None:
     ("changes", "message"),
     [
         ({"pooling": "median"}, "first_stage.pooling=median: choose from cls, mean, max, lasttoken"),
-        ({"device": "gpu"}, "device=gpu: there is auto, cpu, cuda, cuda:N and cuda:all"),
+        ({"device": "gpu"}, "device=gpu: there is auto, cpu, cuda, cuda:N, cuda:all and mps"),
         ({"precision": "fp8"}, "precision=fp8: no such precision"),
         ({"model": "/nowhere/at-all"}, "first_stage.model=/nowhere/at-all: there is no such folder"),
     ],

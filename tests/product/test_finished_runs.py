@@ -63,7 +63,7 @@ def asked(where: Any, depth: Any, reranker: Any = "lifted", first_stage: Any = "
     first = {"_target_": "evalkit.first_stage.trec_run.TrecRun", "path": f"{where}/{first_stage}.trec"}
     return {
         "name": "deep", "depth": depth, "measures": {"names": ["RR@10", "R@depth"]},
-        "protocol": {"warmup_queries": 0, "latency_queries": 0, "seed": 0}, "blend": None,
+        "protocol": {"warmup_queries": 0, "latency_queries": 0, "seed": 0}, "blend": {},
         "slice": {"_target_": "evalkit.slices.beir.load", "path": str(where)},
         "first_stage": first if first_stage else bm25,
         "reranker": run if reranker else {"_target_": "evalkit.rerankers.none.NoReranker"},
