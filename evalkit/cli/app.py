@@ -212,7 +212,7 @@ def _work(folder: Path, asked: dict[str, Any], facts: dict[str, Any], gate: "com
     try:
         result = in_process(
             tasks.run_trial, asked, facts, folder,
-            time_limit_s=limit_s, environment=state.environment, on_told=_show,
+            time_limit_s=limit_s, environment=state.environment, on_result=_show,
         )  # fmt: skip
     except NotFiniteError as error:
         if gate is None:

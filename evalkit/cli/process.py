@@ -32,12 +32,12 @@ def in_fresh_process(
     *arguments: Any,
     time_limit_s: float | None = None,
     environment: Mapping[str, str] | None = None,
-    on_told: Callable[[Any], None] = lambda value: None,
+    on_result: Callable[[Any], None] = lambda value: None,
 ) -> T:
     """Return what `job` returns, or raise what it raises, with the traceback of its process as a note.
 
     The process starts with `environment`, or with this one's where it is None; it may be the one of `start_early`.
-    `on_told` is called with what the job passes to `tell_parent`.
+    `on_result` is called with what the job passes to `tell_parent`.
 
     Raises:
         EvalkitError: the process died, or did not end within `time_limit_s` seconds.
@@ -46,7 +46,7 @@ def in_fresh_process(
     process, pipe = _taken_early(environment) or _started(1, environment)
     try:
         pipe.send((progress.current_output(), job, arguments))
-        kind, value = _answer(process, pipe, time_limit_s, on_told)
+        kind, value = _answer(process, pipe, time_limit_s, on_result)
     except BaseException:
         process.terminate()
         raise
@@ -63,7 +63,7 @@ def in_shared_process(
     *arguments: Any,
     time_limit_s: float | None = None,
     environment: Mapping[str, str] | None = None,
-    on_told: Callable[[Any], None] = lambda value: None,
+    on_result: Callable[[Any], None] = lambda value: None,
 ) -> T:
     """Do as `in_fresh_process`, in one process for all calls, which runs until this program ends.
 
@@ -82,7 +82,7 @@ def in_shared_process(
     process, pipe = _shared
     try:
         pipe.send((progress.current_output(), job, arguments))
-        kind, value = _answer(process, pipe, time_limit_s, on_told)
+        kind, value = _answer(process, pipe, time_limit_s, on_result)
     except BaseException:
         end_shared_process()
         raise
@@ -163,7 +163,7 @@ def _ended(process: BaseProcess, pipe: "Connection[Any, Any]") -> None:
 
 
 def _answer(
-    process: BaseProcess, pipe: Connection, time_limit_s: float | None, on_told: Callable[[Any], None]
+    process: BaseProcess, pipe: Connection, time_limit_s: float | None, on_result: Callable[[Any], None]
 ) -> tuple[str, Any]:
     """Return how the job ended, ``done`` or ``error``, and its value."""
     began = time.monotonic()
@@ -182,7 +182,7 @@ def _answer(
             break
         if kind != "told":
             return str(kind), value
-        on_told(value)
+        on_result(value)
         with suppress(OSError):  # it died meanwhile
             pipe.send(None)
     process.join(_GRACE_S)

@@ -107,14 +107,14 @@ def test_a_process_that_hangs_is_ended_at_the_limit(log: Any, tmp_path: Path, mo
 
 def test_a_job_can_tell_its_parent_before_it_is_done() -> None:
     told: list[str] = []
-    assert in_fresh_process(fault_jobs.tell_twice_and_die, 0, on_told=told.append) == "done"
+    assert in_fresh_process(fault_jobs.tell_twice_and_die, 0, on_result=told.append) == "done"
     assert told == ["one", "other"]
 
 
 def test_what_was_told_stays_told_when_the_process_dies() -> None:
     told: list[str] = []
     with pytest.raises(EvalkitError, match="SIGKILL"):
-        in_fresh_process(fault_jobs.tell_twice_and_die, signal.SIGKILL, on_told=told.append)
+        in_fresh_process(fault_jobs.tell_twice_and_die, signal.SIGKILL, on_result=told.append)
     assert told == ["one", "other"]
 
 
@@ -123,7 +123,7 @@ def test_an_error_of_who_is_told_ends_the_process() -> None:
         raise ValueError(f"not {value}")
 
     with pytest.raises(ValueError, match="not one"):
-        in_fresh_process(fault_jobs.tell_twice_and_die, 0, on_told=refuse)
+        in_fresh_process(fault_jobs.tell_twice_and_die, 0, on_result=refuse)
 
 
 @pytest.fixture

@@ -242,7 +242,9 @@ def test_a_trial_of_the_command_line_does_so(monkeypatch: pytest.MonkeyPatch, tm
     """Nothing that happens between the start and the trial can add to it: not even a variable of Hydra's own."""
     started = {}
 
-    def note(job: Any, *arguments: Any, time_limit_s: Any = None, environment: Any = None, on_told: Any = None) -> None:
+    def note(
+        job: Any, *arguments: Any, time_limit_s: Any = None, environment: Any = None, on_result: Any = None
+    ) -> None:
         started.update(environment)
         raise EvalkitError("enough")
 

@@ -83,11 +83,11 @@ def _called(
     *arguments: Any,
     time_limit_s: float | None = None,
     environment: object = None,
-    on_told: Callable[[Any], None] = lambda value: None,
+    on_result: Callable[[Any], None] = lambda value: None,
 ) -> T:
     from evalkit.cli.child_process import telling
 
-    with telling(on_told):
+    with telling(on_result):
         return job(*arguments)
 
 
