@@ -65,7 +65,7 @@ def serve(pipe: Connection, jobs: int | None, imports: Sequence[str]) -> None:
     gc.enable()
 
     def tell(value: Any) -> None:
-        pipe.send(("told", value))
+        pipe.send(("interim", value))
         pipe.recv()
 
     with suppress(EOFError, OSError):  # the parent has ended

@@ -180,7 +180,7 @@ def _answer(
             kind, value = pipe.recv()
         except (EOFError, OSError):
             break
-        if kind != "told":
+        if kind != "interim":
             return str(kind), value
         on_result(value)
         with suppress(OSError):  # it died meanwhile

@@ -40,7 +40,7 @@ def computes_nothing(asked: dict[str, Any]) -> bool:
 def run_trial(asked: dict[str, Any], provenance: dict[str, Any], folder: Path) -> Result:
     """Build what the settings name, run the trial, write its folder, and return the result.
 
-    The parent is told the result before anything is drawn or written.
+    The parent gets the result before anything is drawn or written.
 
     Raises:
         EvalkitError: whatever a part refuses.
