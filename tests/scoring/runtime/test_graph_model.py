@@ -7,9 +7,10 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from evalkit.scoring.device_runner import DeviceRunner
 from evalkit.scoring.runtime import make_graph
 from evalkit.scoring.runtime.graph_model import GraphModel
-from evalkit.scoring.runtime.session import Feeds
+from evalkit.scoring.runtime.session import Feeds, is_out_of_memory
 from tests.helpers.graphs import graph_scorer, torch_logits
 from tests.helpers.scorers import PAIRS, load_scorer
 
@@ -108,3 +109,35 @@ def test_a_deterministic_int8_score_does_not_depend_on_the_batch(bert_folder: Pa
     assert together == alone
     together, alone = logits(deterministic=False)
     assert together != alone
+
+
+class SmallMemory(SumOfIds):
+    """A runtime in whose memory only two pairs fit at a time."""
+
+    def run(self, feeds: Feeds) -> npt.NDArray[np.float32]:
+        if len(feeds["input_ids"]) > 2:
+            raise MemoryError("std::bad_alloc")
+        return super().run(feeds)
+
+
+def test_a_batch_that_does_not_fit_is_halved_and_that_is_recorded(bert_folder: Path) -> None:
+    batch = load_scorer(bert_folder).tokenize([("a b", f"c {word}") for word in "defg"]).batch(range(4))
+    runner = DeviceRunner(GraphModel(SmallMemory()), "use a smaller model")
+    scored = list(runner.run([batch]))
+    assert [len(part.rows) for part in scored] == [2, 2]
+    assert [event for part in scored for event in part.events] == [
+        f"out of memory on cpu with a batch of 4 pairs, {len(batch.ids)} tokens; it was halved"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        ("[ONNXRuntimeError] : 1 : FAIL : bad allocation", True),
+        ("Failed to allocate memory for requested buffer of size 123", True),
+        ("Exception from src/inference/src/cpp/infer_request.cpp:223: std::bad_alloc", True),
+        ("[ONNXRuntimeError] : 2 : INVALID_ARGUMENT : Got invalid dimensions", False),
+    ],
+)
+def test_a_runtimes_lack_of_memory_is_recognized(message: str, expected: bool) -> None:
+    assert is_out_of_memory(RuntimeError(message)) is expected
