@@ -130,6 +130,10 @@ def write_sweep(results: Sequence[Result | Unfinished], folder: Path, without: S
 def write_comparison(compared: Comparison, folder: Path) -> None:
     """Write everything about a comparison; comparison.json comes last, so that a folder with it is complete.
 
+    Args:
+        compared: A comparison.
+        folder: Where to write.
+
     Raises:
         EvalkitError: the folder cannot be written, or the disk is full.
     """

@@ -10,7 +10,12 @@ FEW = 10
 
 
 def trend(low: float | None, high: float | None) -> Trend:
-    """Return "rise" or "fall" where an interval excludes 0, and "none" where it contains 0 or is not known."""
+    """Return "rise" or "fall" where an interval excludes 0, and "none" where it contains 0 or is not known.
+
+    Args:
+        low: Lower end of the interval; None if it is not known.
+        high: Upper end of the interval; None if it is not known.
+    """
     if low is None or high is None:
         return "none"
     return "rise" if low > 0 else "fall" if high < 0 else "none"
