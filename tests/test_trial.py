@@ -173,7 +173,7 @@ def rated(reranker_logit: Any, order: Any = ("d4", "d0", "d1", "d2", "d3"), quer
     return finished(trial(data, first, Opinion(reranker_logit))).effectiveness
 
 
-def test_turning_the_list_round_hurts() -> None:
+def test_reversing_the_list_hurts() -> None:
     # d0, the answer, goes from rank 1, 2 or 5 to the bottom of five.
     found = rated(worse_earlier)
     assert found.verdict["nDCG@10"] == "hurt"
@@ -303,7 +303,7 @@ def warnings_of(data: Any, *orders: Any, reranker: Any = None, **settings: Any) 
     return trial(data, everywhere(data, *orders or ("d1", "d0")), reranker or Opinion(worse_later), **settings).warnings
 
 
-def test_a_trial_without_blemish_has_no_warnings() -> None:
+def test_a_trial_without_limitations_has_no_warnings() -> None:
     assert warnings_of(collection(30)) == ()
 
 

@@ -20,6 +20,10 @@ from evalkit.types import Settings
 def errors_as_one_sentence(where: str, doing: str) -> Iterator[None]:
     """Turn what a component raises into one sentence with file and line; the exception itself becomes the cause.
 
+    Args:
+        where: names the component at the start of the message.
+        doing: what the block does, such as the name of the method that it calls.
+
     Raises:
         EvalkitError: the code raised an exception, or tried to exit the process.
     """
@@ -94,8 +98,13 @@ class ForeignComponent:
     def value(self, name: str, default: Any, hint: Any) -> Any:
         """Return the component's attribute as a plain value, or `default` where it has none.
 
+        Args:
+            name: name of the attribute.
+            default: the value of a component without the attribute.
+            hint: the type that the value has to have.
+
         Raises:
-            EvalkitError: the value has another type than `hint`.
+            EvalkitError: the value has another type than `hint`, or a property of this name raised an exception.
         """
         with errors_as_one_sentence(self.where, name):
             value = to_plain(getattr(self.object, name, default))
@@ -112,7 +121,11 @@ class ForeignComponent:
             return getattr(self.object, name, None)
 
     def label(self) -> str:
-        """Return the component's `name`, or else the name of its class."""
+        """Return the component's `name`, or else the name of its class.
+
+        Raises:
+            EvalkitError: `name` is not a text of one line, or a property of this name raised an exception.
+        """
         name = self.value("name", None, str | None) or type(self.object).__name__
         if "\n" in name or "\r" in name:
             raise EvalkitError(f"{self.where}: name is {quoted(name)}, and has to be a text of one line")
@@ -121,8 +134,13 @@ class ForeignComponent:
     def call(self, name: str, *arguments: Any) -> Any:
         """Call an optional method and return its result; None where the component lacks it.
 
+        Args:
+            name: name of the method.
+            *arguments: its positional arguments.
+
         Raises:
-            EvalkitError: the method does not take these arguments, or it raised an exception.
+            EvalkitError: the attribute is not a method, does not take these arguments, is asynchronous, or raised an
+                exception.
         """
         method = self.method(name)
         if method is None:
@@ -181,8 +199,17 @@ def check_parameters(
 ) -> Mapping[str, Any]:
     """Return the parameters of a method that takes `count` positional arguments.
 
+    Args:
+        method: a method of a component, bound to its instance.
+        count: number of positional arguments.
+        where: names the method in the message.
+        optional: a keyword argument that the method may have, and that the message then mentions; None for none.
+
+    Returns:
+        Name -> parameter; empty for a compiled function without a signature, which is not checked.
+
     Raises:
-        EvalkitError: it does not; `optional` is a keyword argument that the message mentions.
+        EvalkitError: the method does not take `count` positional arguments.
     """
     try:
         signature = inspect.signature(method)
@@ -202,6 +229,10 @@ def check_parameters(
 def refuse_awaitable(value: object, where: str) -> object:
     """Return `value`.
 
+    Args:
+        value: what a method returned.
+        where: names the method in the message.
+
     Raises:
         EvalkitError: it is a coroutine or another awaitable.
     """
@@ -213,10 +244,15 @@ def refuse_awaitable(value: object, where: str) -> object:
 
 
 def to_float(one: object, index: int, where: str) -> float | None:
-    """Return a number of any library as a float; None stays None.
+    """Return a number of any library as a float, infinity where it is too large for one; None stays None.
+
+    Args:
+        one: a number of Python, numpy or torch, or None.
+        index: position of the score, for the message.
+        where: names the component in the message.
 
     Raises:
-        EvalkitError: it is not a number; `index` names it in the message.
+        EvalkitError: it is not a number.
     """
     if hasattr(one, "item") and not isinstance(one, Mapping):
         with errors_as_one_sentence(where, f"score {index}"):
@@ -233,6 +269,10 @@ def to_float(one: object, index: int, where: str) -> float | None:
 
 def to_plain_facts(value: object, where: str) -> dict[str, Any]:
     """Return a mapping with JSON-ready values.
+
+    Args:
+        value: what a component returned.
+        where: names the component in the message.
 
     Raises:
         EvalkitError: it is not a mapping, or a value cannot be written as JSON; the message names it.

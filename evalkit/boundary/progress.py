@@ -98,7 +98,12 @@ def say(message: str) -> None:
 
 
 def event(kind: str, **facts: Any) -> bool:
-    """Write one line to the log, and to standard error if the format is JSON; return whether it is."""
+    """Write one line to the log, and to standard error if the format is JSON; return whether the format is JSON.
+
+    Args:
+        kind: what happened, such as ``begin`` or ``message``.
+        **facts: further fields of the line, JSON-ready; secrets in them are redacted.
+    """
     in_json = _output.format == "json"
     if _output.log is None and not in_json:
         return False
@@ -121,6 +126,10 @@ def event(kind: str, **facts: Any) -> bool:
 def append_line(log: Path, line: str) -> None:
     """Append a line to an existing file in a single write, so that several processes can share it.
 
+    Args:
+        log: path of the file.
+        line: what is appended, with the line feed at its end.
+
     Raises:
         OSError: the file does not exist any more, or cannot be written.
     """
@@ -133,7 +142,13 @@ def append_line(log: Path, line: str) -> None:
 
 @contextmanager
 def stage(label: str, total: int | None = None, unit: str = "") -> Iterator[Callable[[int], None]]:
-    """Show a stage of work while the block runs; call the yielded function with the number of items just done."""
+    """Show a stage of work while the block runs; call the yielded function with the number of items just done.
+
+    Args:
+        label: what the stage does, such as ``searching``.
+        total: number of items; None if it is unknown.
+        unit: what the items are, in the plural, such as ``queries``; may be empty.
+    """
     started = logged_at = time.perf_counter()
     done = 0
     live = sys.stderr.isatty() and _output.format == "text"
@@ -168,7 +183,14 @@ def stage(label: str, total: int | None = None, unit: str = "") -> Iterator[Call
 
 
 def track(items: Iterable[T], label: str, unit: str = "", total: int | None = None) -> Iterator[T]:
-    """Yield from `items` as one stage."""
+    """Yield from `items` as one stage.
+
+    Args:
+        items: what is worked on, one after the other.
+        label: as for `stage`.
+        unit: as for `stage`.
+        total: as for `stage`.
+    """
     with stage(label, total, unit) as advance:
         for item in items:
             yield item

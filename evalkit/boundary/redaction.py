@@ -48,7 +48,12 @@ def is_secret_name(name: str) -> bool:
 
 
 def add_secrets(value: Any, name: str = "") -> None:
-    """Register values whose name is that of a secret, so that `text` replaces them from now on."""
+    """Register values whose name is that of a secret, so that `text` replaces them from now on.
+
+    Args:
+        value: a setting, or mappings and lists of settings.
+        name: name of the setting that has the value; empty for a whole configuration.
+    """
     if isinstance(value, Mapping):
         for key, inner in value.items():
             add_secrets(inner, str(key) if is_secret_name(str(key)) else name)
@@ -77,7 +82,12 @@ def text(message: str) -> str:
 
 
 def settings(value: Any, name: str = "") -> Any:
-    """Return JSON-ready values with every secret redacted, recognised by its name or by its form."""
+    """Return JSON-ready values with every secret redacted, recognised by its name or by its form.
+
+    Args:
+        value: a value, or mappings and lists of values.
+        name: name of the setting that has the value; empty for a whole configuration.
+    """
     if isinstance(value, Mapping):
         return {
             text(key) if isinstance(key, str) else key: settings(inner, str(key) if is_secret_name(str(key)) else name)

@@ -67,7 +67,11 @@ def handle_signals(*numbers: int) -> Iterator[None]:
 
 @contextmanager
 def defer_signals() -> Iterator[None]:
-    """Delay `Stopped` until the block has ended, for work that must not be interrupted halfway."""
+    """Delay `Stopped` until the block has ended, for work that must not be interrupted halfway.
+
+    Raises:
+        Stopped: a signal came while the block ran.
+    """
     _state.deferring = True
     try:
         yield

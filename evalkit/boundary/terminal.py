@@ -17,7 +17,12 @@ class PlainConsole(Console):
     """A rich console that prints control characters as U+FFFD."""
 
     def render_str(self, text: str, **kwargs: Any) -> Text:
-        """Return `text` as rich prints it; every printed string passes through here, cells of tables too."""
+        """Return `text` as rich prints it; every printed string passes through here, cells of tables too.
+
+        Args:
+            text: what is printed, possibly with control characters.
+            **kwargs: passed on to `rich.console.Console.render_str`.
+        """
         return super().render_str(without_controls(text), **kwargs)
 
 

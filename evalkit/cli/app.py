@@ -44,6 +44,10 @@ def main() -> None:
     """Run the command line and exit: 0 done, 1 a gate or a trial of a sweep failed, 2 bad input, 130 interrupted.
 
     A signal gives 128 and its number: 143 for SIGTERM. A sweep writes its combined report however it ends.
+
+    Raises:
+        SystemExit: always with the exit code, unless an exception shows its traceback.
+        Exception: an unexpected error while the task ran, or any error where HYDRA_FULL_ERROR=1 asks for its traceback.
     """
     state = session.begin(dict(os.environ))
     redaction.add_secrets_of_environment(os.environ)

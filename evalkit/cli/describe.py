@@ -80,7 +80,12 @@ def choices(group: str, config_dir: Path | None = None) -> dict[str, Choice]:
 
 
 def choice(group: str, name: str, config_dir: Path | None = None) -> Choice:
-    """Return one choice of a group; see `choices` for the arguments.
+    """Return one choice of a group.
+
+    Args:
+        group: one of `GROUPS`.
+        name: name of the choice.
+        config_dir: as for `choices`.
 
     Raises:
         EvalkitError: there is no such group, choice or folder.
@@ -101,7 +106,11 @@ def defaults() -> dict[str, str]:
 
 
 def check_group(name: str) -> None:
-    """Raise an EvalkitError if there is no group of that name."""
+    """Check that there is a group of that name.
+
+    Raises:
+        EvalkitError: there is none.
+    """
     if name not in GROUPS:
         raise EvalkitError(f"there is no group {name!r}{nearest(name, GROUPS)}")
 

@@ -36,7 +36,15 @@ def run(parsed: argparse.Namespace) -> None:
 
 
 def listed(group: str, config_dir: Path | None = None) -> list[str]:
-    """Return a line for each choice of a group: its name and its summary; see `describe.choices`."""
+    """Return a line for each choice of a group: its name and its summary.
+
+    Args:
+        group: one of `describe.GROUPS`.
+        config_dir: as for `describe.choices`.
+
+    Raises:
+        EvalkitError: there is no such folder.
+    """
     found = describe.choices(group, config_dir)
     width = max(map(len, found), default=0)
     lines = [f"{name:<{width}}  {one.summary}".rstrip() for name, one in found.items()]

@@ -36,8 +36,14 @@ def in_fresh_process(
 ) -> T:
     """Return what `job` returns, or raise what it raises, with the traceback of its process as a note.
 
-    The process starts with `environment`, or with this one's where it is None; it may be the one of `start_early`.
-    `on_result` is called with what the job passes to `tell_parent`.
+    The process may be the one of `start_early`.
+
+    Args:
+        job: a function of a module, which the process imports.
+        *arguments: arguments of the job, which are pickled.
+        time_limit_s: seconds after which the job is ended; None for no limit.
+        environment: environment variables of the process; None for those of this process.
+        on_result: called with each value that the job passes to `tell_parent`.
 
     Raises:
         EvalkitError: the process died, or did not end within `time_limit_s` seconds.
@@ -68,6 +74,13 @@ def in_shared_process(
     """Do as `in_fresh_process`, in one process for all calls, which runs until this program ends.
 
     If it was stopped, died or ran out of time, the next call starts a new one.
+
+    Args:
+        job: as for `in_fresh_process`.
+        *arguments: as for `in_fresh_process`.
+        time_limit_s: as for `in_fresh_process`.
+        environment: as for `in_fresh_process`; it counts where a process is started.
+        on_result: as for `in_fresh_process`.
 
     Raises:
         EvalkitError: the process died, or did not end within `time_limit_s` seconds.

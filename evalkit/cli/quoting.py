@@ -22,7 +22,15 @@ def as_one_text(argument: str, reads: Callable[[str], object]) -> str | None:
 
 
 def for_hydra(argument: str, reads: Callable[[str], object]) -> str | None:
-    """Do as `as_one_text`, for Hydra only, without the quotes of a shell."""
+    """Do as `as_one_text`, for Hydra only, without the quotes of a shell.
+
+    Args:
+        argument: as for `as_one_text`.
+        reads: as for `as_one_text`.
+
+    Returns:
+        The quoted argument; None if the argument has no key, or cannot be quoted.
+    """
     found = _SETTING.fullmatch(argument)
     if not found:
         return None

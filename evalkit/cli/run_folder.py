@@ -27,8 +27,12 @@ except ImportError:  # Windows
 def claimed(folder: Path, overwrite: bool) -> Iterator[Path]:
     """Yield the path of a new log in `folder`, which no other run may write to until the block ends.
 
-    What an earlier run has left half done is removed, and so is its result, which is not to stand beside the files of
-    another one.
+    Incomplete files of an earlier run are removed, and so is its result, which does not belong to the files of this
+    run.
+
+    Args:
+        folder: folder of the run; it is created where there is none.
+        overwrite: whether a result in it may be replaced.
 
     Raises:
         EvalkitError: the folder holds a result and may not be overwritten, another run is at work in it, or it cannot
@@ -109,7 +113,11 @@ def _first(folder: Path, take: Callable[[Path], None]) -> Path:
 
 
 def write(path: Path, text: str) -> None:
-    """Write one of a run's files, whole or not at all.
+    """Write one of the files of a run, completely or not at all.
+
+    Args:
+        path: path of the file.
+        text: its content.
 
     Raises:
         EvalkitError: it cannot be written.
@@ -121,9 +129,15 @@ def write(path: Path, text: str) -> None:
 
 
 def write_why(folder: Path, asked: dict[str, Any], provenance: dict[str, Any], error: BaseException) -> str:
-    """Write result.json for a run that came to no end, unless its result is there, and return the sentence in it.
+    """Write result.json for a run that did not finish, unless its result is there, and return the sentence in it.
 
-    A full disk is no error here: then there is one already.
+    A result.json that cannot be written raises nothing, because the run has already ended with an error.
+
+    Args:
+        folder: folder of the run.
+        asked: the settings, without secrets.
+        provenance: commit, versions and command line.
+        error: the exception that ended the run.
     """
     where = progress.last_stage(folder / LOG)
     at = f" ({where})" if where else ""
@@ -142,7 +156,13 @@ def write_why(folder: Path, asked: dict[str, Any], provenance: dict[str, Any], e
 
 
 def is_done(folder: Path, asked: Mapping[str, Any], provenance: Mapping[str, Any]) -> bool:
-    """Return whether a trial with these settings was finished in `folder` by the same evalkit."""
+    """Return whether a trial with these settings was finished in `folder` by the same evalkit.
+
+    Args:
+        folder: folder of the trial.
+        asked: the settings, without secrets.
+        provenance: commit, versions and command line.
+    """
     found = read_result(folder / "result.json")
     return (
         asked["task"] == "trial"

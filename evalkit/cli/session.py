@@ -13,7 +13,13 @@ class Sweep(Protocol):
     folders: dict[int, str]
 
     def ended(self, trial: int, seconds: float, failure: str) -> None:
-        """Record how a trial ended."""
+        """Record how a trial ended.
+
+        Args:
+            trial: number of the trial, from 0.
+            seconds: how long it took.
+            failure: its error message; empty if it finished.
+        """
 
     def end(self, whole: bool) -> bool:
         """Write the combined report."""

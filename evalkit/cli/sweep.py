@@ -31,9 +31,12 @@ def report(
 ) -> bool:
     """Write the combined report and return whether all trials finished; nothing is written before there is a trial.
 
-    `trials` are the settings that each of them stands for, or None if nobody knows; `begun` are the folders that are
-    known, and `failures` the sentences that were said of those that failed. Unless the sweep is `whole`, its trials
-    are not compared: who stops it is waiting.
+    Args:
+        folder: folder of the sweep.
+        trials: for each trial the settings that it stands for; None if they are not known.
+        begun: number of a trial -> name of its folder, for the folders that are known.
+        failures: number of a trial that failed -> its error message.
+        whole: whether the sweep ended by itself; a sweep that was stopped is not compared, so that it ends at once.
 
     Raises:
         EvalkitError: the folder cannot be written.
@@ -93,7 +96,15 @@ class SweepReport(Callback):
         return {"failures": {}, "folders": {}}
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Lock the folder of the sweep."""
+        """Lock the folder of the sweep, and end the process with one sentence if that fails.
+
+        Args:
+            config: the configuration of the sweep; ``hydra.sweep.dir`` is set to the folder.
+            **kwargs: what else Hydra passes to a callback; not used.
+
+        Raises:
+            SystemExit: another run has locked the folder, or it cannot be written; the exit code is 2.
+        """
         self._trials = _trials(config)
         try:
             with hydra_limits.hydra_config(config):
@@ -110,7 +121,13 @@ class SweepReport(Callback):
         session.current().sweep = self
 
     def ended(self, trial: int, seconds: float, failure: str) -> None:
-        """Record how a trial ended; `failure` is its error message, or empty."""
+        """Record how a trial ended.
+
+        Args:
+            trial: number of the trial, from 0.
+            seconds: how long it took.
+            failure: its error message; empty if it finished.
+        """
         progress.event("trial", trial=trial, seconds=round(seconds, 3), failure=failure or None)
         if failure:
             self.failures[trial] = failure

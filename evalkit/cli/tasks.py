@@ -40,10 +40,15 @@ def computes_nothing(asked: dict[str, Any]) -> bool:
 def run_trial(asked: dict[str, Any], provenance: dict[str, Any], folder: Path) -> Result:
     """Build what the settings name, run the trial, write its folder, and return the result.
 
-    The parent gets the result before anything is drawn or written.
+    The result is sent to the parent process before anything is drawn or written.
+
+    Args:
+        asked: the settings, as plain values.
+        provenance: commit, versions and command line.
+        folder: folder of the run.
 
     Raises:
-        EvalkitError: whatever a part refuses.
+        EvalkitError: a setting is refused, the trial fails, or the folder cannot be written.
     """
     from evalkit import trial
     from evalkit.boundary import cache_dirs

@@ -89,7 +89,13 @@ def measure_latency(
 
 
 def summarize(samples_ms: Sequence[float], queries: int, pairs_per_query: float) -> Latency:
-    """Return samples with their percentiles and the confidence intervals of these."""
+    """Return samples with their percentiles and the confidence intervals of these.
+
+    Args:
+        samples_ms: one or more latencies, in milliseconds, in the order of measurement.
+        queries: number of different queries that were timed.
+        pairs_per_query: mean number of candidates.
+    """
     return Latency(
         samples_ms=tuple(samples_ms),
         p50_ms=percentile(samples_ms, 50),

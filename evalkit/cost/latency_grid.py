@@ -82,7 +82,15 @@ def _finished(cell: _Cell) -> GridCell:
 
 
 def clip_lengths(lengths: Sequence[int], max_length: int) -> tuple[list[int], list[str]]:
-    """Return ascending lengths with `max_length` as their upper limit, and a note for each that was changed."""
+    """Return ascending lengths with `max_length` as their upper limit, and a note for each that was changed.
+
+    Args:
+        lengths: tokens of a pair, in any order.
+        max_length: tokens at which the reranker truncates a pair.
+
+    Returns:
+        The lengths, ascending and without repetitions, and the notes.
+    """
     beyond = sorted({length for length in lengths if length > max_length})
     fitting = sorted({min(length, max_length) for length in lengths})
     notes = [
@@ -96,6 +104,13 @@ def make_passages(query: str, texts: Sequence[str], count: int, length: int, tok
 
     Passage i consists of text i and the texts after it, cyclically. Where the query alone has `length` tokens,
     a passage is one character.
+
+    Args:
+        query: the query of all pairs.
+        texts: what passages are built from; at least one is not empty.
+        count: number of passages.
+        length: tokens of a pair, special tokens included.
+        tokens_of: counts the tokens of (query, passage) pairs.
     """
     sources = [text.strip() for text in texts if text.strip()]
     whole = _long_enough(query, sources, count, length, tokens_of)

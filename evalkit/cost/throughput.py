@@ -73,7 +73,12 @@ def throughput_of(timed: TimedPass, tokenize_pairs_per_s: float | None, matrix_f
 
 
 def time_tokenization(engine: Engine | None, texts: Sequence[tuple[str, str]]) -> float | None:
-    """Return the pairs a second of tokenizing (query, passage) texts alone; None without an engine."""
+    """Return the pairs a second of tokenizing (query, passage) texts alone; None without an engine.
+
+    Args:
+        engine: the reranker's engine.
+        texts: (query, passage), one or more.
+    """
     if engine is None:
         return None
     started = time.perf_counter()

@@ -78,7 +78,16 @@ def bpref(judged_top: Sequence[bool], relevant: int, not_relevant: int) -> float
 
 
 def credit(above: int, relevant: int, not_relevant: int) -> float:
-    """Return what a relevant passage adds to `bpref` with `above` passages judged not relevant ranked above it."""
+    """Return what a relevant passage adds to `bpref` with `above` passages judged not relevant ranked above it.
+
+    Args:
+        above: passages judged not relevant that are ranked above it.
+        relevant: R, as for `bpref`; 1 or more.
+        not_relevant: N, as for `bpref`.
+
+    Returns:
+        A value in [0, 1].
+    """
     return 1 - min(above, relevant) / min(not_relevant, relevant) if above else 1.0
 
 

@@ -161,7 +161,16 @@ def _numbered(run: Run, qrels: Mapping[str, Mapping[str, int]]) -> tuple[Any, An
 
 
 def unjudged_share(run: Run, qrels: Mapping[str, Mapping[str, int]], cutoff: int = 10) -> float:
-    """Return the share, in [0, 1], of unjudged passages among the first `cutoff` of all queries of `qrels`."""
+    """Return the share of unjudged passages among the first `cutoff` of all queries of `qrels`, taken together.
+
+    Args:
+        run: the ranking of each query; a query that it lacks adds no passage.
+        qrels: query_id -> doc_id -> grade.
+        cutoff: how many passages of each query count.
+
+    Returns:
+        A value in [0, 1]; 0 where no query has a passage.
+    """
     top = [hit.doc_id in grades for q, grades in qrels.items() for hit in run.rankings.get(q, ())[:cutoff]]
     return 1 - sum(top) / len(top) if top else 0.0
 

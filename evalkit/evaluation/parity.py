@@ -160,6 +160,11 @@ def rank_biased_overlap(before: Sequence[str], after: Sequence[str], p: float = 
 def same_candidates(before: Run, after: Run, depth: int) -> dict[str, tuple[Sequence[Hit], Sequence[Hit]]]:
     """Return query_id -> the first `depth` hits of both runs, for each query that has any.
 
+    Args:
+        before: the first run.
+        after: the second run.
+        depth: how many hits of each query are compared.
+
     Raises:
         EvalkitError: the runs have different queries, or different candidates for a query.
     """

@@ -64,7 +64,15 @@ in positions where that meaning is unlikely."""
 
 
 def query_length(text: str, lang: str) -> str:
-    """Return the length class of a query: in words, or in characters for the languages of `BIGRAM_LANGS`."""
+    """Return the length class of a query: in words, or in characters for the languages of `BIGRAM_LANGS`.
+
+    Args:
+        text: the query.
+        lang: code of its language.
+
+    Returns:
+        One of `length_labels`.
+    """
     length = len(words(text))
     if lang in BIGRAM_LANGS:
         # A grapheme cluster is one character: Thai vowel and tone signs belong to their consonant.
@@ -86,7 +94,15 @@ def _unit(lang: str) -> str:
 
 
 def question_word(text: str, lang: str) -> str:
-    """Return the first question word of a query in English, such as "who" or "how many"; "none" if there is none."""
+    """Return the first question word of a query, translated to English, such as "who" or "how many".
+
+    Args:
+        text: the query.
+        lang: code of its language.
+
+    Returns:
+        The question word; "none" if there is none, or if the language is not in `QUESTION_WORDS`.
+    """
     if lang not in QUESTION_WORDS:
         return "none"
     plain = unicodedata.normalize("NFC", " ".join(text.lower().split()))

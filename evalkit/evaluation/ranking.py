@@ -50,7 +50,12 @@ def trec_eval_order(hits: Iterable[Hit], spelt: Mapping[str, str] | None = None)
 
 
 def order_by_rank(hits: Sequence[Hit], ranks: Mapping[str, int]) -> tuple[Hit, ...]:
-    """Return `hits` by ascending `ranks` (doc_id -> rank); hits of equal rank keep their order."""
+    """Return `hits` by ascending rank; hits of equal rank keep their order.
+
+    Args:
+        hits: of one query, in any order.
+        ranks: doc_id -> rank, for each hit.
+    """
     return tuple(sorted(hits, key=lambda hit: ranks[hit.doc_id]))
 
 
@@ -92,7 +97,19 @@ def rerank(
 
 
 def oracle(first: Sequence[Hit], grades: Mapping[str, int], depth: int) -> tuple[Hit, ...]:
-    """Return the best order of the first `depth` passages: by grade, ties in first-stage order."""
+    """Return the best order of the first `depth` passages: by grade, ties in first-stage order.
+
+    Args:
+        first: the first stage's hits, best first.
+        grades: doc_id -> grade; an unjudged passage counts as grade 0.
+        depth: how many passages are reranked.
+
+    Returns:
+        All hits; those below `depth` follow in first-stage order.
+
+    Raises:
+        EvalkitError: a doc_id occurs twice.
+    """
     return rerank(first, {hit.doc_id: float(grades.get(hit.doc_id, 0)) for hit in first[:depth]}, depth)
 
 
@@ -107,12 +124,29 @@ def is_constant(scores: Sequence[float]) -> bool:
 
 
 def oracle_run(first: Run, qrels: Mapping[str, Mapping[str, int]], depth: int) -> Run:
-    """Return the ceiling: for each query the best order of its first `depth` passages, which no reranker exceeds."""
+    """Return the ceiling: for each query the best order of its first `depth` passages, which no reranker exceeds.
+
+    Args:
+        first: the first stage's ranking of each query.
+        qrels: query_id -> doc_id -> grade, for each query of the run.
+        depth: how many passages of each query are reranked.
+
+    Raises:
+        EvalkitError: a doc_id occurs twice in the ranking of a query.
+    """
     return Run("perfect order", {q: oracle(hits, qrels[q], depth) for q, hits in first.rankings.items()})
 
 
 def candidates(first: Run, depth: int) -> list[Pair]:
-    """Return the pairs to score: the best `depth` passages of each query."""
+    """Return the pairs to score: the best `depth` passages of each query.
+
+    Args:
+        first: the first stage's ranking of each query.
+        depth: how many passages of each query are reranked.
+
+    Returns:
+        Pairs; those of a query are consecutive, in first-stage order.
+    """
     return [Pair(query_id, hit.doc_id) for query_id, hits in first.rankings.items() for hit in hits[:depth]]
 
 

@@ -97,6 +97,10 @@ def has_all_logits(reranker: Mapping[str, Any], scoring: Mapping[str, Any]) -> b
 
     A run that was read from a file has scores of any kind, not logits. Where some pairs have no logit, the reranked run
     has substitute scores for them, which cannot be distinguished from computed ones.
+
+    Args:
+        reranker: the reranker as the result records it; a model is recorded with its ``precision``.
+        scoring: the counts that the result records, with ``pairs_unscored``.
     """
     return "precision" in reranker and not scoring["pairs_unscored"]
 

@@ -33,10 +33,14 @@ class RunFile:
 
 
 def check_order(setting: str, order: str) -> None:
-    """Check that `order` is one of `ORDERS`.
+    """Check the setting of the order in which a run file is read.
+
+    Args:
+        setting: name of the setting, for the message.
+        order: its value, one of `ORDERS`.
 
     Raises:
-        EvalkitError: it is not; `setting` names it in the message.
+        EvalkitError: it is none of them.
     """
     if order not in ORDERS:
         raise EvalkitError(f"{setting}={order}: give score (as trec_eval reads a run) or rank (the file's rank column)")
@@ -128,7 +132,15 @@ def _contradicts(hits: tuple[Hit, ...], ranks: Mapping[str, int]) -> bool:
 
 
 def write_qrels(qrels: Mapping[str, Mapping[str, int]], path: Path) -> None:
-    """Write judgments as trec_eval reads them: ``query_id 0 doc_id grade``, with escaped ids."""
+    """Write judgments as trec_eval reads them: ``query_id 0 doc_id grade``, with escaped ids.
+
+    Args:
+        qrels: query_id -> doc_id -> grade.
+        path: path of the file; one that exists is overwritten.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
     with path.open("w", encoding="utf-8") as out:
         for query_id, grades in qrels.items():
             for doc_id, grade in grades.items():
@@ -140,6 +152,10 @@ def write_run(run: Run, path: Path) -> list[AdjustedScore]:
 
     trec_eval ignores the rank column, breaks ties by descending doc_id, and stores scores in 32 bits. Scores that do
     not strictly decrease in 32 bits are therefore replaced (`evalkit.evaluation.surrogate_scores`).
+
+    Args:
+        run: the ranking of each query, best first.
+        path: path of the file; one that exists is overwritten.
 
     Returns:
         The hits whose score was replaced.

@@ -19,7 +19,11 @@ from evalkit.types import Hit, Run, Settings, Slice
 
 
 def adapt_first_stage(component: object, where: str | None = None) -> FirstStage:
-    """Return a first stage that satisfies the contract; `where` names it in messages.
+    """Return a first stage that satisfies the contract.
+
+    Args:
+        component: an instance of `FirstStage`, or of a class with the same methods.
+        where: names it in messages; None for the path of its class.
 
     Raises:
         EvalkitError: it lacks `search`, or one of its members has the wrong type.

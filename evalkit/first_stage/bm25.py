@@ -72,6 +72,10 @@ class BM25(FirstStage):
 
         A cached index is reused (see `evalkit.first_stage.cache`).
 
+        Args:
+            data: ``data.queries``, ``data.docs`` and ``data.lang``.
+            depth: the largest number of hits of a query.
+
         Raises:
             EvalkitError: no passage of the slice has a token.
         """
@@ -177,7 +181,15 @@ class Index:
     tokens_per_doc: float
 
     def search(self, query: str, depth: int) -> tuple[Hit, ...]:
-        """Return the best `depth` passages that score above 0."""
+        """Return the best `depth` passages that score above 0.
+
+        Args:
+            query: text of the query.
+            depth: the largest number of hits of a query.
+
+        Returns:
+            Hits, best first; empty where no passage has a token of the query.
+        """
         known = [self.vocabulary[token] for token in self.analysis.tokens(query) if token in self.vocabulary]
         return _top(self.doc_ids, self.engine.get_scores_from_ids(known), depth) if known else ()
 

@@ -218,7 +218,15 @@ def package_versions(*packages: str) -> dict[str, str | None]:
 
 
 def pack_texts(texts: Iterable[str], name: str) -> dict[str, Any]:
-    """Return texts as two arrays: their concatenated bytes, and 0 followed by the end of each text."""
+    """Return texts as two arrays: their concatenated bytes, and 0 followed by the end of each text.
+
+    Args:
+        texts: n texts.
+        name: name of the first array; that of the second has ``_ends`` appended.
+
+    Returns:
+        Name -> array: bytes as uint8, and ends as int64, shape (n + 1,).
+    """
     import numpy as np
 
     data = [text.encode("utf-8", "surrogatepass") for text in texts]
@@ -227,7 +235,12 @@ def pack_texts(texts: Iterable[str], name: str) -> dict[str, Any]:
 
 
 def unpack_texts(arrays: Arrays, name: str) -> Sequence[str]:
-    """Return what `pack_texts` packed."""
+    """Return what `pack_texts` packed.
+
+    Args:
+        arrays: name -> array, as `pack_texts` returns them.
+        name: as for `pack_texts`.
+    """
     data = arrays[name].tobytes()
     return [
         data[start:end].decode("utf-8", "surrogatepass") for start, end in pairwise(arrays[f"{name}_ends"].tolist())

@@ -85,6 +85,10 @@ class Dense(FirstStage):
 
         Cached embeddings of passages are reused (see `evalkit.first_stage.cache`); queries are always embedded.
 
+        Args:
+            data: ``data.queries`` and ``data.docs``.
+            depth: the largest number of hits of a query.
+
         Raises:
             EvalkitError: model, device or precision are not available, or memory does not suffice.
         """

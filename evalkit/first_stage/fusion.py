@@ -158,6 +158,10 @@ class Fusion(FirstStage):
     def search(self, data: Slice, depth: int) -> Run:
         """Search with each member and return the best `depth` passages of each query by the fused score.
 
+        Args:
+            data: the slice; ``data.qrels`` is used where weights are tuned, otherwise it is empty.
+            depth: the largest number of hits of a query.
+
         Raises:
             EvalkitError: a member refuses the slice, lacks queries or has the same hits as another; scores cannot be
                 normalised; or there are fewer queries than folds.

@@ -45,6 +45,10 @@ class TrecRun(FirstStage):
     def search(self, data: Slice, depth: int) -> Run:
         """Return the file's best `depth` hits of the slice's queries; a query that it lacks has none.
 
+        Args:
+            data: ``data.queries``; texts are not used.
+            depth: the largest number of hits of a query.
+
         Raises:
             EvalkitError: the file is malformed (see `evalkit.evaluation.trec.read_run`), or has no query of the slice.
         """

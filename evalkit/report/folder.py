@@ -32,10 +32,10 @@ def write_trial(
     If a picture or a report cannot be made, the rest is written with status ``partial`` and a list of what is missing.
 
     Args:
-        trial: The finished trial.
-        folder: Where to write; an earlier result there is replaced.
-        references: Published figures, which `evalkit.results.published.check` has accepted.
-        on_result: Called with the result before anything is drawn or written, as that takes seconds.
+        trial: the finished trial.
+        folder: where to write; an earlier result there is replaced.
+        references: published figures, which `evalkit.results.published.check` has accepted.
+        on_result: called with the result before anything is drawn or written, as that takes seconds.
 
     Returns:
         The result that was written.
@@ -107,9 +107,9 @@ def write_sweep(results: Sequence[Result | Unfinished], folder: Path, without: S
     """Write the combined report of a sweep.
 
     Args:
-        results: Its trials, finished or not.
-        folder: Where to write.
-        without: Trials that have no folder of results.
+        results: its trials, finished or not.
+        folder: where to write.
+        without: trials that have no folder of results.
 
     Raises:
         EvalkitError: the folder cannot be written, or the disk is full.
@@ -129,6 +129,10 @@ def write_sweep(results: Sequence[Result | Unfinished], folder: Path, without: S
 
 def write_comparison(compared: Comparison, folder: Path) -> None:
     """Write everything about a comparison; comparison.json comes last, so that a folder with it is complete.
+
+    Args:
+        compared: a comparison.
+        folder: where to write.
 
     Raises:
         EvalkitError: the folder cannot be written, or the disk is full.

@@ -42,6 +42,10 @@ def dump(verdict: Verdict) -> str:
 def write(verdict: Verdict, path: Path) -> None:
     """Write the document.
 
+    Args:
+        verdict: the outcome of the gate.
+        path: path of the file; missing folders are created.
+
     Raises:
         EvalkitError: it cannot be written there.
     """

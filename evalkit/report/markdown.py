@@ -23,9 +23,13 @@ from evalkit.results.schema import Fusion, MeasureTests, Reference, Result, Unfi
 
 
 def trial(result: Result, pictures: Sequence[str] = ()) -> str:
-    """Return the report of one finished trial; `pictures` are the names of image files in its folder.
+    """Return the report of one finished trial.
 
     Each known picture follows the table of its figures; others are at the end.
+
+    Args:
+        result: a finished trial.
+        pictures: names of image files in the folder of the report.
     """
     provenance, effective, effect = result.provenance, result.effective, result.effectiveness
     reranks, shown = summary.reranks(result), {name.split(".")[0]: name for name in pictures}
@@ -192,7 +196,12 @@ def _analysis(result: Result, picture: Callable[[str], list[str]]) -> list[str]:
 
 
 def sweep(results: Sequence[Result | Unfinished], pictures: Sequence[str] = ()) -> str:
-    """Return the combined report of a sweep; `pictures` are the names of image files in its folder."""
+    """Return the combined report of a sweep.
+
+    Args:
+        results: its trials, finished or not; one or more.
+        pictures: names of image files in the folder of the report.
+    """
     rows = tables.sweep_rows(results)
     parts = ["# Sweep: the trials side by side", table(list(rows[0]), [list(row.values()) for row in rows])]
     parts.append(
@@ -232,7 +241,12 @@ def gate(judged: Verdict) -> str:
 
 
 def comparison(compared: Comparison, pictures: Sequence[str] = ()) -> str:
-    """Return the report of a comparison; `pictures` are the names of image files in its folder."""
+    """Return the report of a comparison.
+
+    Args:
+        compared: a comparison.
+        pictures: names of image files in the folder of the report.
+    """
     rows, outcome = comparing.system_rows(compared), comparing.outcome(compared)
     parts = [
         f"# {escaped(comparing.heading(compared))}",

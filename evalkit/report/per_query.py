@@ -50,8 +50,8 @@ def with_adjusted_scores(
     `write_run` adjusts scores so that trec_eval reads the same order; this keeps the original ones.
 
     Args:
-        shown: The lines that `passages` returns.
-        adjusted: For ``first_stage`` and ``reranked``, the hits that `write_run` adjusted.
+        shown: the lines that `passages` returns.
+        adjusted: for ``first_stage`` and ``reranked``, the hits that `write_run` adjusted.
 
     Returns:
         New lines; those with such hits have ``moved_scores``: list -> doc_id, original score (null if infinite), and

@@ -41,7 +41,12 @@ def show_folder(folder: str) -> None:
 
 
 def show_sweep(results: Sequence[Result | Unfinished], folder: str) -> None:
-    """Print one line a trial."""
+    """Print a line for each trial.
+
+    Args:
+        results: the trials, finished or not; one or more.
+        folder: where the combined report is.
+    """
     console = _console()
     table = Table(title="Sweep", title_justify="left")
     rows = trial.sweep_rows(results, measures=1)
@@ -73,7 +78,12 @@ def _effectiveness(result: Result) -> Table:
 
 
 def show_comparison(compared: Comparison, folder: str) -> None:
-    """Print the systems, what differs from the baseline in the first measure, and what is equivalent."""
+    """Print the systems, what differs from the baseline in the first measure, and what is equivalent.
+
+    Args:
+        compared: a comparison.
+        folder: where its report is.
+    """
     console = _console()
     rows = comparison.system_rows(compared)
     measure = compared.measures[0]
@@ -122,7 +132,12 @@ def show_plan(planned: QueryPlan) -> None:
 
 
 def show_gate(judged: Verdict, baseline: str) -> None:
-    """Print the gate's verdict; failed checks and the outcome come last."""
+    """Print the gate's verdict; failed checks and the outcome come last.
+
+    Args:
+        judged: the outcome of the gate.
+        baseline: path of the baseline.
+    """
     console = _console()
     for line in judged.changed:
         console.print(f"differs from the baseline: {line}", soft_wrap=True)

@@ -26,7 +26,11 @@ Progress = Callable[[int], None]
 
 
 def adapt_reranker(component: object, where: str | None = None) -> Reranker:
-    """Return a reranker that satisfies the contract; `where` names it in messages.
+    """Return a reranker that satisfies the contract.
+
+    Args:
+        component: an instance of `Reranker`, or of a class with the same methods.
+        where: names it in messages; None for the path of its class.
 
     Raises:
         EvalkitError: it lacks `score`, or one of its members has the wrong type.

@@ -151,7 +151,17 @@ class Reranker(ABC):
         docs: Mapping[str, str],
         on_progress: Callable[[int], None] = lambda n: None,
     ) -> Scores:
-        """Return a score for each pair as `score` does, but possibly from a store or by several devices."""
+        """Return a score for each pair as `score` does, but possibly from a store or by several devices.
+
+        Args:
+            pairs: as for `score`.
+            queries: as for `score`.
+            docs: as for `score`.
+            on_progress: as for `score`.
+
+        Raises:
+            EvalkitError: as for `score`, or a store or device cannot be used.
+        """
         return self.score(pairs, queries, docs, on_progress)
 
     def describe(self) -> Settings:
@@ -166,6 +176,10 @@ class Reranker(ABC):
 def check_texts(pairs: Sequence[Pair], docs: Mapping[str, str]) -> None:
     """Check that each passage has a text.
 
+    Args:
+        pairs: the pairs to score.
+        docs: doc_id -> text.
+
     Raises:
         EvalkitError: a passage has none, for example because the first stage is a run of another collection.
     """
@@ -179,6 +193,10 @@ def check_texts(pairs: Sequence[Pair], docs: Mapping[str, str]) -> None:
 
 def logits_by_query(pairs: Sequence[Pair], scores: Scores) -> dict[str, dict[str, float]]:
     """Return query_id -> doc_id -> logit, without the pairs that have none.
+
+    Args:
+        pairs: n pairs.
+        scores: n scores in the order of `pairs`; None for a pair without a logit.
 
     Raises:
         NotFiniteError: a logit is NaN or infinite.

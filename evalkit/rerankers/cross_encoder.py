@@ -289,6 +289,12 @@ class CrossEncoder(Reranker):
     ) -> Scores:
         """Compute the logit of each pair, on one device unless `remote`.
 
+        Args:
+            pairs: as for `Reranker.score`.
+            queries: as for `Reranker.score`.
+            docs: as for `Reranker.score`.
+            on_progress: as for `Reranker.score`.
+
         Raises:
             EvalkitError: a passage has no text, memory does not suffice, or a logit is NaN or infinite.
         """
@@ -305,6 +311,12 @@ class CrossEncoder(Reranker):
 
         An interrupted run continues where it stopped, as its scores are in the store. Pairs with the same two texts, as
         of a duplicate passage, are computed once, also without a store.
+
+        Args:
+            pairs: as for `Reranker.score`.
+            queries: as for `Reranker.score`.
+            docs: as for `Reranker.score`.
+            on_progress: as for `Reranker.score`.
 
         Raises:
             EvalkitError: as for `score`, or the store cannot be used.

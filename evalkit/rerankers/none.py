@@ -22,7 +22,14 @@ class NoReranker(Reranker):
         docs: Mapping[str, str],
         on_progress: Callable[[int], None] = lambda n: None,
     ) -> Scores:
-        """Return None for each pair."""
+        """Return None for each pair.
+
+        Args:
+            pairs: as for `Reranker.score`.
+            queries: not used.
+            docs: not used.
+            on_progress: as for `Reranker.score`.
+        """
         on_progress(len(pairs))
         return Scores((None,) * len(pairs))
 

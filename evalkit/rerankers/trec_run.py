@@ -89,6 +89,12 @@ class TrecRun(Reranker):
     ) -> Scores:
         """Return the negative rank of each pair, None where the run lacks it, and the run's order of ties.
 
+        Args:
+            pairs: as for `Reranker.score`.
+            queries: not used.
+            docs: not used.
+            on_progress: as for `Reranker.score`.
+
         Raises:
             EvalkitError: the run has none of the pairs.
         """

@@ -45,12 +45,12 @@ def side_by_side(
     those tests. A test in which no query differs cannot reject anything and is not counted.
 
     Args:
-        results: Two or more finished results.
-        baseline: Position in `results` of the one that the others are compared with.
-        margin: Largest difference in the first measure that the equivalence test treats as equal.
-        confidence: Confidence of the intervals, in (0, 1).
-        seed: Seed of the resampling.
-        resamples: Draws of the randomisation test and of the bootstrap.
+        results: two or more finished results.
+        baseline: position in `results` of the one that the others are compared with.
+        margin: largest difference in the first measure that the equivalence test treats as equal.
+        confidence: confidence of the intervals, in (0, 1).
+        seed: seed of the resampling.
+        resamples: draws of the randomisation test and of the bootstrap.
 
     Raises:
         EvalkitError: fewer than two results, another slice or other judgments, or no measure that all have.

@@ -31,8 +31,8 @@ def condensed_values(systems: Sequence[System], measure: str) -> Condensed | Non
     """Return a measure without unjudged passages, for every system.
 
     Args:
-        systems: The systems of a comparison.
-        measure: Its first measure.
+        systems: the systems of a comparison.
+        measure: its first measure.
 
     Returns:
         The values; None where a result does not have them.
@@ -63,14 +63,14 @@ def judged_only(
     """Return the tests of a comparison with condensed lists in place of its first measure.
 
     Args:
-        condensed: Values of the first measure without unjudged passages.
-        systems: The systems, the baseline first.
-        usual: Values of the first measure with unjudged passages as not relevant.
-        against: The usual tests against the baseline before correction, the first measure first.
-        own: The usual tests against each system's own first stage.
-        best: The best system with a reranker and the best without one.
-        test: The paired test of two systems.
-        p_values: The corrected p values of all pairs.
+        condensed: values of the first measure without unjudged passages.
+        systems: the systems, the baseline first.
+        usual: values of the first measure with unjudged passages as not relevant.
+        against: the usual tests against the baseline before correction, the first measure first.
+        own: the usual tests against each system's own first stage.
+        best: the best system with a reranker and the best without one.
+        test: the paired test of two systems.
+        p_values: the corrected p values of all pairs.
 
     Returns:
         The tests, corrected in the families of the usual ones; None where unjudged passages change no value.
@@ -95,8 +95,8 @@ def missing(systems: Sequence[System], measure: str) -> list[str]:
     """Return a sentence about results whose unjudged passages count, but without values of condensed lists.
 
     Args:
-        systems: The systems of a comparison.
-        measure: Its first measure.
+        systems: the systems of a comparison.
+        measure: its first measure.
     """
     wanted = without_unjudged(parse(measure, depth=1))
     if wanted is None or not any(_unjudged(one) for one in systems):

@@ -17,7 +17,7 @@ def corrected(tests: PairedTests) -> Tests:
     A test in which no query differs has p 1 in any case, and is not counted.
 
     Args:
-        tests: Before correction.
+        tests: before correction.
     """
     flat = [test for of_label in tests.values() for test in of_label.values()]
     ps, differ = [test.randomization_p for test in flat], [bool(test.wins + test.losses) for test in flat]
@@ -32,7 +32,7 @@ def without_difference(tests: Tests) -> int:
     """Return in how many tests no query differs.
 
     Args:
-        tests: Corrected ones.
+        tests: corrected ones.
     """
     return sum(not (test.wins + test.losses) for of_label in tests.values() for test in of_label.values())
 
@@ -48,10 +48,10 @@ def matrix_of(
 
     Args:
         of: label -> query_id -> value of one measure.
-        labels: The systems in the order of rows and columns.
+        labels: the systems in the order of rows and columns.
         known: p values of the first system against each other one.
-        seed: Of the randomisation test.
-        resamples: Draws of the randomisation test.
+        seed: of the randomisation test.
+        resamples: draws of the randomisation test.
     """
     pairs = list(combinations(range(len(labels)), 2))
     ps = [

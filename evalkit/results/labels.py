@@ -25,8 +25,8 @@ def distinct_labels(systems: Sequence[Labelled], depth: bool = True) -> list[str
     difference in maximum length.
 
     Args:
-        systems: The systems of one slice.
-        depth: Whether to add the depth where it differs.
+        systems: the systems of one slice.
+        depth: whether to add the depth where it differs.
 
     Returns:
         The labels in the order of `systems`; systems without a known difference have the same label.
@@ -52,8 +52,8 @@ def settings(facts: Entry, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Yield the settings of a first stage or a reranker; nested ones have dotted names, such as ``analysis.stemmer``.
 
     Args:
-        facts: What the component recorded; facts that are not settings are left out.
-        prefix: What names begin with.
+        facts: what the component recorded; facts that are not settings are left out.
+        prefix: what names begin with.
     """
     for key, value in facts.items():
         if key in _NO_SETTINGS:

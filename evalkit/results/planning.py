@@ -20,11 +20,11 @@ def plan(
     """Plan from one finished result, or from two on the same slice.
 
     Args:
-        places: Folders of results, or their result.json. Of one result the reranked ranking is compared with its first
+        places: folders of results, or their result.json. Of one result the reranked ranking is compared with its first
             stage, of two the second one's with the first one's.
-        target: What is to be seen.
-        known: Slices at hand: choice -> language -> queries.
-        measure: Name of the measure; None for the first one that the results have.
+        target: what is to be seen.
+        known: slices at hand: choice -> language -> queries.
+        measure: name of the measure; None for the first one that the results have.
 
     Raises:
         EvalkitError: a number of `target` is out of its range, there are more than two results, they cannot be read or

@@ -16,7 +16,7 @@ def collect(command: list[str]) -> dict[str, Any]:
     """Return the provenance as JSON-ready values; what cannot be found is left out or None.
 
     Args:
-        command: The program and its arguments.
+        command: the program and its arguments.
     """
     import evalkit
 

@@ -36,7 +36,7 @@ def read(where: str | Path) -> Finished:
     """Read a finished trial.
 
     Args:
-        where: Its folder, or the result.json in it; ``~`` is the home folder.
+        where: its folder, or the result.json in it; ``~`` is the home folder.
 
     Raises:
         EvalkitError: there is no result, it cannot be read, it is of another version, or of a trial that failed.
@@ -62,11 +62,11 @@ def read_result(where: str | Path) -> Result:
     """Read the result of a finished trial, without its rankings and texts: result.json alone is enough.
 
     Args:
-        where: As for `read`.
+        where: as for `read`.
 
     Raises:
-        EvalkitError: As for `read`.
-        NotFiniteError: As for `read`.
+        EvalkitError: as for `read`.
+        NotFiniteError: as for `read`.
     """
     path = _result_file(where)
     plain, text = read_json_and_text(path, _WHAT)
@@ -194,8 +194,8 @@ def ranking(where: str | Path, side: Literal["first_stage", "reranked"]) -> Run 
     """Return a run of a trial in the order that was measured, with the scores of its file; None without the file.
 
     Args:
-        where: As for `read`.
-        side: Which of the two.
+        where: as for `read`.
+        side: which of the two.
 
     Raises:
         EvalkitError: the file is not a TREC run.

@@ -199,7 +199,14 @@ def _blend(trial: Trial) -> Blend | None:
 
 
 def failed(name: str, asked: Settings, provenance: Settings, error: BaseException) -> Unfinished:
-    """Return the result of a trial that failed: its settings and the error."""
+    """Return the result of a trial that failed: its settings and the error.
+
+    Args:
+        name: name of the trial.
+        asked: the settings, without secrets.
+        provenance: commit, versions and command line.
+        error: the exception that ended the trial.
+    """
     return Unfinished(
         schema_version=SCHEMA_VERSION,
         status="failed",
@@ -212,7 +219,14 @@ def failed(name: str, asked: Settings, provenance: Settings, error: BaseExceptio
 
 
 def stopped(name: str, asked: Settings, provenance: Settings, why: str) -> Unfinished:
-    """Return the result of a trial that was stopped: its settings, and what is missing."""
+    """Return the result of a trial that was stopped: its settings, and what is missing.
+
+    Args:
+        name: name of the trial.
+        asked: the settings, without secrets.
+        provenance: commit, versions and command line.
+        why: one sentence on what stopped it.
+    """
     return Unfinished(
         schema_version=SCHEMA_VERSION,
         status="partial",
@@ -246,12 +260,25 @@ def to_plain(result: Result | Unfinished) -> dict[str, Any]:
 
 
 def write_result(result: Result | Unfinished, folder: Path) -> None:
-    """Write result.json, completely or not at all."""
+    """Write result.json, completely or not at all.
+
+    Args:
+        result: a result, finished or not.
+        folder: folder of the run, which exists.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
     write_atomically(folder / "result.json", to_json(to_plain(result)))
 
 
 def cannot_write(folder: Path, error: OSError) -> EvalkitError:
-    """Return the error for a folder that cannot be written."""
+    """Return the error for a folder that cannot be written.
+
+    Args:
+        folder: the folder.
+        error: what the operating system reported.
+    """
     return EvalkitError(
         f"cannot write the results to {folder}: {error.strerror or error}; free some space, or name "
         "another folder with out_dir=DIR"

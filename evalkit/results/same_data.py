@@ -46,13 +46,13 @@ def refuse_other_data(
     """Refuse to compare two results whose data differ.
 
     Args:
-        before: The slice of the first result.
-        after: The slice of the second.
-        queries: The query ids of both.
-        names: The names of both in messages.
+        before: the slice of the first result.
+        after: the slice of the second.
+        queries: the query ids of both.
+        names: the names of both in messages.
 
     Raises:
-        EvalkitError: The slice, relevance level, queries, passages or judgments differ.
+        EvalkitError: the slice, relevance level, queries, passages or judgments differ.
     """
     one, other = names
     same_data = before.fingerprints == after.fingerprints

@@ -23,8 +23,8 @@ def labels(results: Sequence[Result | Unfinished], depth: bool = True) -> list[s
     """Return a label for each result, with the settings in which its system differs from others on the same slice.
 
     Args:
-        results: Finished or not; those that are not finished have the name and precision that were asked for.
-        depth: Whether to add the depth where it differs.
+        results: finished or not; those that are not finished have the name and precision that were asked for.
+        depth: whether to add the depth where it differs.
     """
     found = [label(result) for result in results]
     of_slice: dict[str, dict[int, labelling.Labelled]] = {}

@@ -62,7 +62,7 @@ def systems_of(results: Sequence[Finished]) -> list[System]:
     If all results have the same first stage and none has a reranker, each is a system of its own.
 
     Args:
-        results: The results on one slice, the baseline first.
+        results: the results on one slice, the baseline first.
 
     Returns:
         The systems in the order of the results, each first stage before the system that reranks it; the baseline is

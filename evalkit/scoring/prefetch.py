@@ -13,11 +13,15 @@ _THREAD_NAME = "evalkit-prefetch"
 def prefetch(items: Iterable[T], depth: int) -> Iterator[T]:
     """Yield `items` in order, computing up to `depth` of them in advance.
 
-    An exception raised by `items` is raised here. If the consumer stops early, the thread ends after its current item.
+    If the consumer stops early, the thread ends after its current item.
 
     Args:
         items: Iterated in a thread of its own.
         depth: Items that wait in the queue at most.
+
+    Raises:
+        BaseException: what `items` raised.
+        RuntimeError: the thread ended without a result or an exception.
     """
     queue: Queue[tuple[bool, T | BaseException | None]] = Queue(depth)
     stopped = threading.Event()

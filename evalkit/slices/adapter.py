@@ -10,6 +10,10 @@ from evalkit.types import Slice
 def check_slice(value: object, where: str) -> Slice:
     """Return the slice that a function returned, with plain facts.
 
+    Args:
+        value: what the function returned.
+        where: names the function in messages.
+
     Raises:
         EvalkitError: it is not a `Slice`, or lacks facts that `evalkit.slices.assemble.assemble` records.
     """

@@ -17,6 +17,10 @@ def join_title(title: str, text: str) -> str:
     """Join title and text with a single space, without surrounding white space.
 
     ir_datasets' `default_text`, Pyserini's BEIR indexes and MIRACL's baselines join them in the same way.
+
+    Args:
+        title: the title; may be empty.
+        text: the text of the passage.
     """
     return f"{title.strip()} {text.strip()}".strip()
 

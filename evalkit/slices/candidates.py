@@ -31,6 +31,10 @@ def read(dataset: str, query_ids: Container[str]) -> Iterator[tuple[str, str]]:
 
     The repaired file is cached in ir_datasets' home folder as ``msmarco-passage/SUBSET/candidates.tsv``.
 
+    Args:
+        dataset: an ir_datasets id with a candidate file (see `has_candidates`); nothing is read for another one.
+        query_ids: the queries whose candidates are wanted.
+
     Raises:
         EvalkitError: a line is not ``query_id, doc_id, query, passage``.
     """

@@ -79,7 +79,12 @@ def _is_itself(
 
 
 def same_text(query: str, passage: str) -> bool:
-    """Return whether a passage is the query, up to case, punctuation, spacing, typos and a preceding title."""
+    """Return whether a passage is the query, up to case, punctuation, spacing, typos and a preceding title.
+
+    Args:
+        query: text of the query.
+        passage: text of the passage, with its title in front.
+    """
     one, other = _letters(query), _letters(passage)
     if not one or not other or len(other) - len(one) > min(LONGEST_TITLE, 20 + 2 * len(one)):
         return False
@@ -108,7 +113,14 @@ def count_repeated(
     qrels: Mapping[str, Mapping[str, int]],
     excluded: Mapping[str, Collection[str]],
 ) -> int:
-    """Return how many queries equal, word for word, a passage of another id that is neither judged nor excluded."""
+    """Return how many queries equal, word for word, a passage of another id that is neither judged nor excluded.
+
+    Args:
+        queries: query_id -> text.
+        docs: doc_id -> text.
+        qrels: query_id -> doc_id -> grade, for each query.
+        excluded: query_id -> doc_ids that are left out of its ranking.
+    """
     of_text: dict[str, list[str]] = {}
     for query_id, text in queries.items():
         of_text.setdefault(text.strip(), []).append(query_id)

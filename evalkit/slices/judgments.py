@@ -20,7 +20,11 @@ FORMATS = (".tsv", ".jsonl", *TREC)
 
 
 def collect_judgments(judgments: Iterable[Judgment], way_out: str = "") -> Grades:
-    """Return query_id -> doc_id -> grade; a repeated judgment counts once, and `way_out` ends the message.
+    """Return query_id -> doc_id -> grade; a repeated judgment counts once.
+
+    Args:
+        judgments: one after the other, in any order.
+        way_out: what the user can do about a contradiction; it ends the message.
 
     Raises:
         EvalkitError: a passage has two different grades for a query.
@@ -37,6 +41,10 @@ def collect_judgments(judgments: Iterable[Judgment], way_out: str = "") -> Grade
 
 def collect_queries(where: str, queries: Iterable[tuple[str, str]]) -> dict[str, str]:
     """Return query_id -> text; a query that is repeated word for word counts once.
+
+    Args:
+        where: the source, for the message.
+        queries: (query_id, text) of each query.
 
     Raises:
         EvalkitError: an id has two texts.
@@ -68,6 +76,10 @@ def is_trec_file(path: Path) -> bool:
 
 def find_split_file(folder: Path, split: str) -> Path:
     """Return the file of a split in a BEIR folder's ``qrels``: SPLIT.tsv, or else in another of `FORMATS`.
+
+    Args:
+        folder: the folder of the collection.
+        split: name of the split, such as ``test``.
 
     Raises:
         EvalkitError: it does not exist; the message lists the existing ones.

@@ -29,7 +29,17 @@ def official_measures(data: Any) -> list[str]:
 
 
 def facts(data: Any, qrels: Mapping[str, Mapping[str, int]], used: int) -> dict[str, Any]:
-    """Return what a result records: official measures, a level other than `used`, the meaning of the lowest grade."""
+    """Return what a result records: official measures, a level other than `used`, the meaning of the lowest grade.
+
+    Args:
+        data: an ir_datasets dataset.
+        qrels: query_id -> doc_id -> grade.
+        used: the relevance level that the slice uses.
+
+    Returns:
+        Some of ``official_measures``, ``official_relevance_level`` and ``lowest_grade_means``, which is given where the
+        lowest grade counts as relevant.
+    """
     found: dict[str, Any] = {}
     if official := official_measures(data):
         found["official_measures"] = official

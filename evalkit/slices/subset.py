@@ -33,7 +33,12 @@ class Distractors:
         self._heap: list[tuple[int, str, str]] = []
 
     def offer(self, doc_id: str, text: str) -> None:
-        """Consider one passage of the stream for the sample."""
+        """Consider one passage of the stream for the sample.
+
+        Args:
+            doc_id: id of the passage.
+            text: its text.
+        """
         import heapq
 
         if self.n < 1:

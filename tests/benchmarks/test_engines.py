@@ -187,7 +187,7 @@ def test_the_json_holds_samples_environment_and_ratios(measured: engines.Measure
     assert [ids["differing_pairs"] for ids in (engine["ids"] for engine in found["engines"].values())] == [0, 0, 0]
 
 
-def test_the_table_says_what_was_compared(measured: engines.Measured) -> None:
+def test_the_table_states_what_was_compared(measured: engines.Measured) -> None:
     table = engines.table(measured)
     assert "4 pairs (four)" in table
     assert "2.50 x" in table

@@ -104,7 +104,7 @@ def test_half_a_character_is_replaced_and_no_other(text: Any) -> None:
     assert all(a == b or (b == "\ufffd" and "\ud800" <= a <= "\udfff") for a, b in zip(text, whole, strict=True))
 
 
-def test_what_was_replaced_is_counted_and_said(capsys: pytest.CaptureFixture[str]) -> None:
+def test_replaced_characters_are_counted_and_reported(capsys: pytest.CaptureFixture[str]) -> None:
     made = assemble("n", "en", "HERE", {"q": "\udc00?"}, {"d": "one \ud800", "e": "two"}, {"q": {"d": 1}}, 1, {})
     assert (made.queries, made.docs) == ({"q": "\ufffd?"}, {"d": "one \ufffd", "e": "two"})
     assert made.facts["texts_mended"] == 2

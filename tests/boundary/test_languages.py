@@ -55,7 +55,7 @@ def test_what_is_no_code_is_refused_with_what_was_probably_meant(given: Any, mea
 
 
 @given(st.sampled_from(sorted(languages.NAMES)), st.sampled_from(["", "-Latn", "_XX", "-Hans-CN"]), st.booleans())
-def test_a_canonical_code_stays_itself_whatever_stands_after_it(code: Any, suffix: Any, upper: Any) -> None:
+def test_a_canonical_code_is_not_changed_whatever_follows_it(code: Any, suffix: Any, upper: Any) -> None:
     one = languages.canonical(code)
     assert languages.canonical(one) == one
     assert languages.canonical((code.upper() if upper else code) + suffix) == one
@@ -99,7 +99,7 @@ def test_the_dev_collection_is_found_under_any_code() -> None:
 
 
 @pytest.mark.parametrize("lang", ["ceb", "und", "qqq"])
-def test_what_no_analyser_knows_is_refused_by_auto_and_taken_where_an_analysis_is_named(lang: Any) -> None:
+def test_a_language_without_an_analyser_is_refused_by_auto_and_accepted_with_a_named_analysis(lang: Any) -> None:
     with pytest.raises(EvalkitError, match=f"slice.lang={lang}: .*set first_stage.analysis to words"):
         select_analysis("auto", lang)
     for kind in ("words", "folded", "whitespace", "bigrams"):
@@ -120,7 +120,7 @@ def test_lao_khmer_and_burmese_have_no_spaces_and_become_bigrams(lang: Any, text
 # --- what a user sees -------------------------------------------------------------------------------------------------
 
 
-def test_a_language_that_nothing_knows_is_refused_before_anything_is_read(tmp_path: Path) -> None:
+def test_an_unknown_language_is_refused_before_anything_is_read(tmp_path: Path) -> None:
     refused = run_here("slice=beir", "slice.path=nowhere", "slice.lang=ceb", "out_dir=out", cwd=tmp_path)
     assert refused.returncode == 2
     assert sentence(refused.stderr).startswith("slice.lang=ceb: this is not the code of a language in ISO 639-1")
@@ -131,7 +131,7 @@ def test_a_language_that_nothing_knows_is_refused_before_anything_is_read(tmp_pa
     [("sw", "Swahili (sw) (analysis: whitespace)"), ("pol", "Polish (pl) (analysis: words)"), ("yo", "Yoruba (yo)"),
      ("eng", None), ("jpn", None), ("hin", None), ("no", None)],
 )  # fmt: skip
-def test_a_language_without_means_of_its_own_is_told_of(lang: Any, told: Any) -> None:
+def test_a_language_without_an_analysis_of_its_own_is_noted(lang: Any, told: Any) -> None:
     texts = {f"q{i}": f"word{i}" for i in range(30)}
     docs = {f"d{i}": f"word{i} and others" for i in range(30)}
     data = assemble("s", lang, "HERE", texts, docs, {f"q{i}": {f"d{i}": 1} for i in range(30)}, 1, {"corpus": "full"})

@@ -80,7 +80,7 @@ def test_json_is_one_object_a_line_and_nothing_else(capsys: pytest.CaptureFixtur
     assert (told[1]["stage"], told[1]["items"], told[1]["of"], told[1]["unit"]) == ("scoring", 30, 30, "pairs")
 
 
-def test_the_log_has_the_numbers_that_tell_where_the_time_went(log: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_log_has_the_numbers_of_where_the_time_went(log: Any, capsys: pytest.CaptureFixture[str]) -> None:
     with progress.log_to(log):
         progress.say("loading")
         score()
@@ -98,7 +98,7 @@ def test_the_log_has_the_numbers_that_tell_where_the_time_went(log: Any, capsys:
     assert len(entries(log)) == 3
 
 
-def test_a_stage_that_takes_long_tells_the_log_how_far_it_is(log: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stage_that_takes_long_logs_its_progress(log: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress, "_EVERY_S", 0.0)
     with progress.log_to(log):
         score(pairs=2, of=3)
@@ -137,16 +137,16 @@ def test_a_log_that_cannot_be_written_ends_no_work(tmp_path: Path) -> None:
         (["[]", "7", '{"event": "begin"}', '{"event": "end"}', "\x00\xff"], None),
     ],
 )
-def test_a_log_tells_where_a_process_was_when_it_was_killed(log: Any, lines: Any, where: Any) -> None:
+def test_a_log_shows_the_stage_in_which_a_process_was_killed(log: Any, lines: Any, where: Any) -> None:
     log.write_text("\n".join(lines))
     assert progress.last_stage(log) == where
 
 
-def test_without_a_log_nobody_knows_where(tmp_path: Path) -> None:
+def test_without_a_log_there_is_no_last_stage(tmp_path: Path) -> None:
     assert progress.last_stage(tmp_path / "evalkit.log") is None
 
 
-def test_an_error_in_a_stage_stands_in_the_log(log: Any) -> None:
+def test_an_error_in_a_stage_is_in_the_log(log: Any) -> None:
     def work() -> None:
         with progress.stage("searching", 5, "queries") as advance:
             advance(2)
@@ -158,6 +158,6 @@ def test_an_error_in_a_stage_stands_in_the_log(log: Any) -> None:
     assert (last["event"], last["items"], last["of"], last["error"]) == ("broken off", 2, 5, "KeyError")
 
 
-def test_an_unknown_format_is_met_with_the_known_ones() -> None:
+def test_an_unknown_format_is_refused_with_the_known_ones() -> None:
     with pytest.raises(EvalkitError, match="log_format=xml: choose from text, json"):
         progress.set_format("xml")

@@ -58,7 +58,7 @@ def test_a_secret_is_known_by_its_name_and_then_wherever_it_is_repeated(name: An
 @pytest.mark.parametrize(
     "name", ["batch_tokens", "tokenizer", "max_tokens", "tokens_per_doc", "key", "monkey", "author", "passage", "keys"]
 )
-def test_a_name_that_only_sounds_like_one_is_none(name: Any) -> None:
+def test_a_name_that_only_resembles_that_of_a_secret_is_not_redacted(name: Any) -> None:
     assert redaction.settings({name: "value"}) == {name: "value"}
     assert redaction.command([f"{name}=value"]) == [f"{name}=value"]
 
@@ -80,7 +80,7 @@ def test_the_secrets_of_the_environment_are_known() -> None:
     assert redaction.text("name=planted-in-env in /home/here x") == "name=REDACTED in /home/here x"
 
 
-def test_the_command_that_is_written_down_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_recorded_command_has_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.argv", ["evalkit", "+reranker.token='abc def'", "depth=5", "slice={a:1,password:hunter2}"])
     assert redaction.command(command_line()) == [
         "evalkit", "+reranker.token=REDACTED", "depth=5", "slice={a:1,password:REDACTED}"
@@ -125,7 +125,7 @@ def test_no_file_of_a_run_has_a_secret_of_its_settings(beir_folder: Any, tmp_pat
     assert list(where.rglob("result.json"))
 
 
-def test_nor_has_that_of_a_run_that_failed_over_it(beir_folder: Any, tmp_path: Path) -> None:
+def test_the_result_of_a_run_that_failed_has_no_secret_either(beir_folder: Any, tmp_path: Path) -> None:
     where = tmp_path / "cwd"
     where.mkdir()
     done = run_here(

@@ -132,7 +132,7 @@ def test_progress_goes_to_standard_error_and_results_to_standard_output(trial: A
     assert "searching" not in done.stdout
 
 
-def test_the_log_tells_where_the_time_went(trial: Any) -> None:
+def test_the_log_shows_where_the_time_went(trial: Any) -> None:
     _, folder = trial
     first, *entries = [json.loads(line) for line in (folder / "evalkit.log").read_text("utf-8").splitlines()]
     assert first["event"] == "run"
@@ -255,7 +255,7 @@ def test_published_rerankings_are_judged_as_published(shared: Path, tmp_path: Pa
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals are a matter of POSIX")
-def test_an_interrupted_sweep_saves_what_is_done_and_says_what_is_missing(bert_folder: Any, tmp_path: Path) -> None:
+def test_an_interrupted_sweep_saves_what_is_done_and_lists_what_is_missing(bert_folder: Any, tmp_path: Path) -> None:
     """Control-C reaches the whole process group, as from a terminal."""
     command = [sys.executable, "-m", "evalkit", "--multirun", f"reranker.model={bert_folder}", "device=cpu",
                "depth=0,5,6", "out_dir=out"]  # fmt: skip

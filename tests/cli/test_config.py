@@ -62,7 +62,7 @@ def test_every_choice_composes_and_misses_only_what_a_user_must_give(group: Any,
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
-def test_every_experiment_is_complete_and_bears_its_own_name(name: Any) -> None:
+def test_every_experiment_is_complete_and_has_its_own_name(name: Any) -> None:
     cfg = compose(f"experiment={name}")
     assert OmegaConf.missing_keys(cfg) == set()
     assert str(cfg.name).startswith(name)

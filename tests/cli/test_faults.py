@@ -82,14 +82,14 @@ def test_an_error_of_the_job_comes_back_with_its_traceback(kind: Any, error: Any
     (signal.SIGKILL, "SIGKILL, most likely from the system for using too much memory; lower reranker.batch_tokens, "),
     (signal.SIGSEGV, "SIGSEGV: sent by another process, or a defect in a library"),
 ])  # fmt: skip
-def test_a_process_that_dies_is_told_with_where_it_was(log: Any, number: Any, says: Any) -> None:
+def test_a_process_that_dies_is_reported_with_its_stage(log: Any, number: Any, says: Any) -> None:
     with pytest.raises(EvalkitError) as caught:
         in_fresh_process(fault_jobs.die, number)
     where = "scoring, 0 of 1,434 pairs"  # the log is told every ten seconds
     assert str(caught.value).startswith(f"the trial's process ended without a result ({where}): {says}")
 
 
-def test_a_process_that_is_told_to_stop_says_so(log: Any) -> None:
+def test_a_process_that_is_stopped_reports_the_signal(log: Any) -> None:
     with pytest.raises(EvalkitError, match="the trial's process was stopped by SIGTERM"):
         in_fresh_process(fault_jobs.die, signal.SIGTERM)
     assert progress.last_stage(log) == "scoring, 830 of 1,434 pairs"
@@ -105,20 +105,20 @@ def test_a_process_that_hangs_is_ended_at_the_limit(log: Any, tmp_path: Path, mo
     assert not is_alive(int((tmp_path / "process").read_text()))
 
 
-def test_a_job_can_tell_its_parent_before_it_is_done() -> None:
+def test_a_job_can_send_values_to_its_parent_before_it_ends() -> None:
     told: list[str] = []
     assert in_fresh_process(fault_jobs.tell_twice_and_die, 0, on_result=told.append) == "done"
     assert told == ["one", "other"]
 
 
-def test_what_was_told_stays_told_when_the_process_dies() -> None:
+def test_values_sent_before_the_process_dies_are_received() -> None:
     told: list[str] = []
     with pytest.raises(EvalkitError, match="SIGKILL"):
         in_fresh_process(fault_jobs.tell_twice_and_die, signal.SIGKILL, on_result=told.append)
     assert told == ["one", "other"]
 
 
-def test_an_error_of_who_is_told_ends_the_process() -> None:
+def test_an_error_in_the_callback_for_results_ends_the_process() -> None:
     def refuse(value: Any) -> None:
         raise ValueError(f"not {value}")
 
@@ -468,7 +468,7 @@ def test_a_clock_that_goes_backwards_changes_no_duration(log: Any, monkeypatch: 
     assert begin["at_s"] <= end["at_s"]
 
 
-def test_the_clock_on_the_wall_tells_dates_and_no_durations() -> None:
+def test_wall_clock_time_is_used_for_dates_and_not_for_durations() -> None:
     """Of all sources: the last use of what is kept, in days, is the one time that must outlive a restart."""
     package = Path(tasks.__file__).parents[1]
     users = {path for path in package.rglob("*.py") if re.search(r"\btime\.time(_ns)?\(", path.read_text("utf-8"))}

@@ -47,7 +47,7 @@ def test_the_experiment_runs_a_trial_and_judges_it_whatever_the_hash_seed(place:
     assert (place / "seeded.json").read_bytes() == (place / "base.json").read_bytes()
 
 
-def test_a_regression_fails_with_exit_code_1_and_everyone_is_told(place: Any, bert_folder: Any) -> None:
+def test_a_regression_fails_with_exit_code_1_and_all_reports_are_written(place: Any, bert_folder: Any) -> None:
     summary = place / "summary.md"
     summary.write_text("before\n", "utf-8")
     done = run_here(
@@ -72,14 +72,14 @@ def test_a_budget_that_is_exceeded_fails_and_one_that_is_kept_passes(place: Any)
     assert re.search(r"FAILED rss_mb: peak memory of the process in MiB: \d+, above max_rss_mb 1", low.stdout)
 
 
-def test_a_check_that_fails_on_request_only_is_said(place: Any) -> None:
+def test_a_check_that_fails_on_request_only_is_reported(place: Any) -> None:
     done = run_here("gate", "out", "--baseline", "base.json", "gate.max_rss_mb=1",
                        "gate.skip=[above_first_stage,rss_mb]", cwd=place)  # fmt: skip
     assert done.returncode == 0
     assert "SKIPPED rss_mb" in done.stdout
 
 
-def test_a_baseline_is_updated_and_says_what_changed(place: Any) -> None:
+def test_a_baseline_is_updated_and_the_changes_are_printed(place: Any) -> None:
     shutil.copy(place / "base.json", place / "same.json")
     before = (place / "same.json").read_bytes()
     done = run_here("baseline", "out/result.json", "--output", "same.json", cwd=place)

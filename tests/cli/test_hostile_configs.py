@@ -149,11 +149,11 @@ def test_a_file_can_give_a_launcher_amounts_and_names_alone(
         ("--experimental=x.pickle", "a pickle, which can run code"),
     ],
 )
-def test_nor_can_an_argument_that_somebody_else_wrote(refused: Refused, argument: Any, told: Any) -> None:
+def test_a_foreign_argument_is_refused_too(refused: Refused, argument: Any, told: Any) -> None:
     assert told in refused(argument)
 
 
-def test_a_primary_configuration_of_theirs_reads_no_package(
+def test_a_foreign_primary_configuration_reads_no_package(
     refused: Refused, stranger: Stranger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """To look into a package, Hydra imports it."""
@@ -165,12 +165,14 @@ def test_a_primary_configuration_of_theirs_reads_no_package(
     assert "evil" not in sys.modules
 
 
-def test_a_launcher_of_theirs_by_name_is_held_to_the_same(refused: Refused, stranger: Stranger) -> None:
+def test_a_foreign_launcher_that_is_chosen_by_name_has_the_same_restrictions(
+    refused: Refused, stranger: Stranger
+) -> None:
     theirs = stranger(f"_target_: {SLURM}\nsetup: [touch /tmp/x]\n", "hydra/launcher/theirs.yaml")
     assert refused(*theirs, "depth=1").startswith("hydra.launcher.setup=a list")
 
 
-def test_logging_of_theirs_by_name_is_held_to_the_same(refused: Refused, stranger: Stranger) -> None:
+def test_foreign_logging_that_is_chosen_by_name_has_the_same_restrictions(refused: Refused, stranger: Stranger) -> None:
     text = "version: 1\nhandlers: {f: {class: logging.FileHandler, filename: /tmp/x}}\nroot: {handlers: [f]}\n"
     assert "hydra.job_logging" in refused(*stranger(text, "hydra/job_logging/theirs.yaml"))
 
@@ -192,14 +194,14 @@ def test_logging_of_theirs_by_name_is_held_to_the_same(refused: Refused, strange
         ("depth: 7", ["hydra/launcher=slurm", "+hydra.launcher.additional_parameters.gres=gpu:1"]),
     ],
 )
-def test_what_a_configuration_of_ours_needs_is_let_pass(
+def test_what_a_packaged_configuration_needs_is_accepted(
     stranger: Stranger, tmp_path: Path, text: Any, arguments: Any
 ) -> None:
     done = run_here("--cfg", "all", *stranger(f"# @package _global_\n{text}\n"), *arguments, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
 
 
-def test_our_own_experiments_are_let_pass(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_packaged_experiments_are_accepted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from evalkit.cli.config import conf_dir
 
     for experiment in sorted(path.stem for path in (conf_dir() / "experiment").glob("*.yaml")):
@@ -238,7 +240,9 @@ def test_a_trial_starts_with_the_environment_that_the_user_had(monkeypatch: pyte
     assert os.environ["EVALKIT_MORE"] == "1"
 
 
-def test_a_trial_of_the_command_line_does_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_trial_of_the_command_line_starts_with_the_users_environment(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """Nothing that happens between the start and the trial can add to it: not even a variable of Hydra's own."""
     started = {}
 
@@ -308,9 +312,7 @@ ELSEWHERE = {
 
 
 @pytest.mark.parametrize("text", ELSEWHERE.values(), ids=ELSEWHERE)
-def test_a_file_of_theirs_has_nothing_written_outside_of_the_folder(
-    refused: Refused, stranger: Stranger, text: Any
-) -> None:
+def test_a_foreign_file_cannot_write_outside_of_the_folder(refused: Refused, stranger: Stranger, text: Any) -> None:
     told = refused(*stranger(f"# @package _global_\n{text}\n"))
     assert "a file of --config-dir can have files written below" in told
     assert "to the command to write elsewhere" in told
@@ -321,7 +323,7 @@ def test_a_folder_that_leads_out_by_a_link_is_outside(refused: Refused, stranger
     assert "files written below" in refused(*stranger("# @package _global_\nout_dir: link/out\n"))
 
 
-def test_a_file_of_theirs_names_no_cluster(refused: Refused, stranger: Stranger) -> None:
+def test_a_foreign_file_cannot_name_a_cluster(refused: Refused, stranger: Stranger) -> None:
     text = "# @package _global_\ndefaults: [override /executor: ray]\nexecutor: {address: 'their.host:6379'}\n"
     assert refused(*stranger(text)).startswith("executor.address='their.host:6379': a file of --config-dir cannot")
 

@@ -60,7 +60,7 @@ def refused(tmp_path: Path) -> Callable[..., str]:
         ("--multirun precision=fp32,fp61 out_dir=o", "there is no precision 'fp61'; did you mean fp16, "),
     ],
 )
-def test_a_wrong_name_is_met_with_the_right_ones(refused: Callable[..., str], arguments: Any, expected: Any) -> None:
+def test_a_wrong_name_is_refused_with_similar_names(refused: Callable[..., str], arguments: Any, expected: Any) -> None:
     told = refused(*arguments.split())
     assert told.startswith(expected)
     assert "schema_" not in told  # those are for group files, not for users
@@ -87,7 +87,9 @@ def test_a_value_of_the_wrong_type_names_setting_and_type(
 
 
 @pytest.mark.parametrize("argument", ["quickcheck", "depth 5", "slice.lang=[en"])
-def test_an_argument_that_is_no_setting_is_told_how_to_write_one(refused: Callable[..., str], argument: Any) -> None:
+def test_an_argument_that_is_no_setting_is_refused_with_the_right_form(
+    refused: Callable[..., str], argument: Any
+) -> None:
     assert refused(argument).startswith(f"cannot read the argument {argument!r}; settings are written key=value")
 
 
@@ -111,7 +113,7 @@ def test_an_interpolation_that_leads_nowhere_is_named(refused: Callable[..., str
     assert "nowhere" in refused("name=${nowhere}")
 
 
-def test_a_result_is_not_written_over_unless_told_to(refused: Callable[..., str], tmp_path: Path) -> None:
+def test_a_result_is_not_overwritten_unless_requested(refused: Callable[..., str], tmp_path: Path) -> None:
     done = tmp_path / "done"
     done.mkdir()
     (done / "result.json").write_text('{"precious": true}', "utf-8")
@@ -135,7 +137,7 @@ def test_a_folder_that_another_run_is_writing_to_is_left_alone(refused: Callable
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["evalkit.log"]
 
 
-def test_an_out_dir_below_a_file_names_the_way_out(refused: Callable[..., str], tmp_path: Path) -> None:
+def test_an_out_dir_below_a_file_is_refused_with_advice(refused: Callable[..., str], tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way", "utf-8")
     told = refused(f"out_dir={tmp_path}/file/below")
     assert (
@@ -145,21 +147,21 @@ def test_an_out_dir_below_a_file_names_the_way_out(refused: Callable[..., str], 
 
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="there is no /proc, where nobody can make a folder")
-def test_an_out_dir_that_nobody_may_make_names_the_way_out(refused: Callable[..., str]) -> None:
+def test_an_out_dir_that_cannot_be_created_is_refused_with_advice(refused: Callable[..., str]) -> None:
     told = refused("out_dir=/proc/evalkit")
     assert told.startswith("cannot write the results (/proc/evalkit): ")
     assert told.endswith("; name another folder with out_dir=DIR")
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full, a disk without room")
-def test_a_full_disk_is_told_before_any_work(refused: Callable[..., str], tmp_path: Path) -> None:
+def test_a_full_disk_is_reported_before_any_work(refused: Callable[..., str], tmp_path: Path) -> None:
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "evalkit.log").symlink_to("/dev/full")
     told = refused(f"out_dir={tmp_path}/full")
     assert told.startswith(f"cannot write the results to {tmp_path}/full: No space left on device; free some space")
 
 
-def test_who_asks_for_a_traceback_gets_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_traceback_is_shown_on_request(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from hydra.errors import MissingConfigException
 
     monkeypatch.chdir(tmp_path)

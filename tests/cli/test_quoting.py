@@ -39,7 +39,7 @@ def test_the_message_has_the_command_line_that_works(refused: Refused, key: Any,
     assert hydra_limits.read_value(argument) == path
 
 
-def test_what_the_message_says_to_type_does_what_was_meant(beir_folder: Any, tmp_path: Path) -> None:
+def test_the_argument_that_the_message_recommends_does_what_was_meant(beir_folder: Any, tmp_path: Path) -> None:
     """As a shell hands it on, into a folder of that name."""
     odd = tmp_path / "é=([&, it's ${x}"
     beir_folder.rename(odd)
@@ -78,11 +78,11 @@ def test_every_path_of_these_can_be_written(value: Any) -> None:
 
 
 @pytest.mark.parametrize("argument", ["quickcheck", "depth 5", "=x", "a b=c"])
-def test_what_is_no_setting_cannot(argument: Any) -> None:
+def test_what_is_no_setting_cannot_be_quoted(argument: Any) -> None:
     assert quoting.as_one_text(argument, hydra_limits.read_value) is None
 
 
-def test_an_option_between_the_settings_is_told_where_to_stand(refused: Refused) -> None:  # noqa: F811
+def test_an_option_between_the_settings_is_refused_with_the_right_position(refused: Refused) -> None:  # noqa: F811
     assert refused("depth=1", "--multirun", "slice.lang=en,zh").startswith(
         "slice.lang=en,zh: options such as --multirun"
     )

@@ -74,7 +74,7 @@ def test_a_models_own_graph_is_used_and_export_asks_for_evalkits(tmp_path: Path,
         (("runtime=onnxruntime", "runtime.providers=[]"), "runtime.providers=[]: give at least one"),
     ],
 )  # fmt: skip
-def test_what_does_not_go_together_is_refused_with_the_way_out(
+def test_unsupported_combinations_are_refused_with_advice(
     tmp_path: Path, home: Path, bert_folder: Path, settings: tuple[str, ...], words: str
 ) -> None:
     ended = trial(tmp_path, home, bert_folder, *settings)

@@ -81,7 +81,7 @@ def test_a_part_of_a_gpu_is_found_under_its_own_name(nvml: Any) -> None:
     assert asked == ["GPU-1-2", "MIG-1-2"]
 
 
-def test_what_a_gpu_does_not_tell_is_none_and_the_rest_is_told(nvml: Any) -> None:
+def test_what_a_gpu_does_not_report_is_none_and_the_rest_is_read(nvml: Any) -> None:
     nvml(
         nvmlDeviceGetTotalEnergyConsumption=unsupported,
         nvmlDeviceGetComputeRunningProcesses=lambda gpu: [SimpleNamespace(pid=os.getpid(), usedGpuMemory=None)],
@@ -111,14 +111,14 @@ def test_a_process_that_nvml_does_not_see_has_no_memory_of_its_own(nvml: Any) ->
         (lambda nvml: nvml(), None, "this version of torch does not report the UUID by which NVML finds the GPU"),
     ],
 )  # fmt: skip
-def test_why_nothing_can_be_read_is_told(nvml: Any, prepare: Any, uuid: Any, why: Any) -> None:
+def test_the_reason_for_missing_readings_is_given(nvml: Any, prepare: Any, uuid: Any, why: Any) -> None:
     prepare(nvml)
     gpu = Gpu(uuid)
     assert gpu.unavailable == why
     assert (gpu.energy_j(), gpu.process_mb(), gpu.facts()) == (None, None, dict.fromkeys(FACTS))
 
 
-def test_without_the_package_the_reason_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_package_the_reason_has_the_command_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pynvml", None)  # as if it were not installed
     assert Gpu("1").unavailable == "the package nvidia-ml-py is not installed: pip install 'evalkit-rerank[gpu]'"
 
@@ -130,7 +130,7 @@ def test_where_there_is_no_gpu_nothing_is_opened(nvml: Any) -> None:
 
 
 @pytest.mark.gpu
-def test_a_real_gpu_tells_its_driver_and_its_clocks() -> None:
+def test_a_real_gpu_reports_its_driver_and_its_clocks() -> None:
     import torch
 
     from evalkit.cost.gpu import gpu_properties

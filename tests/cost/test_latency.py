@@ -179,7 +179,7 @@ def test_every_gpu_has_its_price(clock: Any) -> None:
     assert found.per_1000_queries_one_by_one == pytest.approx(0.2)  # single queries run on one
 
 
-def test_the_price_of_a_gpu_hour_says_nothing_of_a_cpu() -> None:
+def test_the_price_of_a_gpu_hour_does_not_apply_to_a_cpu() -> None:
     found = estimate_price(3.6, "EUR", 50, rate(100.0), None, "cpu")
     assert (found.per_million_pairs, found.per_1000_queries) == (None, None)
     assert found.why == "the reranker ran on the CPU, and the price is that of a GPU hour"
@@ -189,7 +189,7 @@ def test_the_price_of_a_gpu_hour_says_nothing_of_a_cpu() -> None:
 
 
 @needs_proc
-def test_the_resident_set_is_what_the_system_says() -> None:
+def test_the_resident_set_is_that_of_the_operating_system() -> None:
     pages = int(Path("/proc/self/statm").read_text("ascii").split()[1])
     import resource
 
@@ -329,7 +329,7 @@ def test_a_gpu_watch_sees_the_peak_of_what_was_allocated() -> None:
 
 
 @pytest.mark.gpu
-def test_a_memory_pass_on_a_gpu_tells_tensors_allocator_and_device_apart() -> None:
+def test_a_memory_pass_on_a_gpu_distinguishes_tensors_allocator_and_device() -> None:
     import torch
 
     if not torch.cuda.is_available():

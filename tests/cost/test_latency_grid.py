@@ -41,7 +41,7 @@ def test_a_query_that_fills_the_length_alone_leaves_one_character() -> None:
     assert make_passages("a b c d e f", TEXTS, 2, 5, tokens_of) == ["o", "f"]
 
 
-def test_texts_without_tokens_end_somewhere() -> None:
+def test_texts_without_tokens_give_passages_of_limited_length() -> None:
     [made] = make_passages("a query", ["\u200b"], 1, 10, lambda pairs: np.array([5] * len(pairs)))
     assert len(made) > 1000
 
@@ -62,7 +62,7 @@ def test_a_passage_is_the_shortest_that_reaches_the_length(texts: Any, count: An
     assert [len(text) for text in made] == [max(length - 1, 1)] * count
 
 
-def test_lengths_beyond_the_models_become_its_maximum_and_it_is_said() -> None:
+def test_lengths_beyond_the_models_are_reduced_to_its_maximum_with_a_note() -> None:
     assert clip_lengths([64, 128, 256, 512], 256) == (
         [64, 128, 256],
         ["length 512 is above reranker.max_length=256, where pairs are truncated"],
@@ -89,7 +89,7 @@ def test_every_depth_is_timed_with_every_length() -> None:
     ]  # fmt: skip
 
 
-def test_a_cell_that_takes_too_long_is_timed_once_and_it_is_said() -> None:
+def test_a_cell_that_takes_too_long_is_timed_once_with_a_note() -> None:
     scored = []
 
     def score(query: str, texts: Sequence[str]) -> int:

@@ -176,7 +176,7 @@ def test_a_store_in_a_timed_pass_is_an_error_and_no_figure(clock: Any) -> None:
         measured(Reranker(clock, known=1, leaks=True), clock, latency_queries=2)
 
 
-def test_the_models_rate_is_held_against_matrices_of_the_same_run(clock: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_models_rate_is_compared_with_matrices_of_the_same_run(clock: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
     def rate(device: Any, dtype: Any, seconds: Any) -> Any:
@@ -207,7 +207,7 @@ def test_the_rates_of_several_devices_are_those_of_all_of_them_together(
     assert (sample.devices, sample.end_to_end_pairs_per_s) == (1, pytest.approx(10))
 
 
-def test_what_a_reranker_without_a_model_of_its_own_cannot_tell_is_none(clock: Any) -> None:
+def test_what_is_unknown_of_a_reranker_without_an_engine_is_none(clock: Any) -> None:
     found = cost_of(clock, engine=False, memory_pass=True, grid_depths=[2], grid_lengths=[8])
     assert (found.throughput.tokenize_pairs_per_s, found.memory.weights_mb) == (None, None)
     assert found.memory.own_pass.predicted_peak_mb is None
@@ -219,7 +219,7 @@ def test_what_a_reranker_without_a_model_of_its_own_cannot_tell_is_none(clock: A
 # --- start and steady state -------------------------------------------------------------------------------------------
 
 
-def test_loading_the_first_forward_and_the_steady_state_are_told_apart(clock: Any) -> None:
+def test_loading_the_first_forward_and_the_steady_state_are_timed_separately(clock: Any) -> None:
     found = cost_of(clock, warmup_queries=2, latency_queries=3)
     assert found.first_stage_s == 0.5
     assert found.load_s == pytest.approx(7)
@@ -325,7 +325,7 @@ def test_energy_of_one_gpu_of_several_is_not_shown_as_that_of_all(clock: Any, mo
     assert (found.energy.joules, found.energy.why) == (None, "energy is read of one GPU, and 2 shared the work")
 
 
-def test_why_there_is_no_energy_is_told(clock: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_reason_for_missing_energy_is_given(clock: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     assert cost_of(clock).energy.why == "the reranker ran on the CPU, and only GPUs have NVML"
     assert drawn(clock, monkeypatch, tells=False)[0].energy.why.startswith("NVML reports no energy for this GPU")
 

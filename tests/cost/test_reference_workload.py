@@ -54,7 +54,7 @@ def test_the_work_is_done_in_full_precision_even_if_it_fails() -> None:
 
 
 @pytest.mark.parametrize(("beside", "middle"), [(0, 4), (3, 6)])  # nearest rank: number 5 of 10, number 7 of 13
-def test_the_yardstick_measures_before_beside_and_after(
+def test_the_reference_workload_is_timed_before_during_and_after(
     beside: Any, middle: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reference_workload, "SEQUENCES", 1)  # less work: what is looked at is what is made of the times

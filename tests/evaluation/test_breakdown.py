@@ -242,7 +242,7 @@ def test_a_query_is_as_long_as_its_words_or_characters(text: Any, lang: Any, lab
         ("fr", "none", "qui a peint la chapelle"),
     ],
 )
-def test_the_first_question_word_says_what_is_asked(lang: Any, kind: Any, text: Any) -> None:
+def test_the_first_question_word_is_the_kind_of_the_query(lang: Any, kind: Any, text: Any) -> None:
     assert question_word(text, lang) == kind
 
 
@@ -286,7 +286,7 @@ def six_pairs() -> Any:
     return make(logits, {"a": {"d0": 2, "d1": 0}, "b": {"d0": 1, "d1": 1, "d2": 0}})
 
 
-def test_scores_are_told_apart_by_grade() -> None:
+def test_score_statistics_are_separate_for_each_grade() -> None:
     grades = scores_of(six_pairs()).grades
     assert [(row.grade, row.pairs) for row in grades] == [(0, 2), (1, 2), (2, 1), (None, 1)]
     zero, one, two, unjudged = ([row.p5, row.p25, row.p50, row.p75, row.p95] for row in grades)
@@ -333,7 +333,7 @@ def test_what_tutorials_claim_is_looked_up_and_only_judged_pairs_count() -> None
     assert [row.relevant_share for row in scores_of(unsure).rules] == [None, None]
 
 
-def test_calibration_sets_sigmoids_beside_the_share_of_relevant_pairs() -> None:
+def test_calibration_compares_sigmoids_with_the_share_of_relevant_pairs() -> None:
     scores = scores_of(six_pairs())
     one, two, three = (1 / (1 + math.exp(-x)) for x in (1, 2, 3))
     assert [dataclasses.astuple(row) for row in scores.calibration] == [

@@ -225,7 +225,7 @@ def test_a_strictly_increasing_map_of_the_scores_changes_logit_differences_only(
 
 @settings(deadline=None, max_examples=60)
 @given(scorings=two_scorings)
-def test_turning_before_and_after_round_changes_only_what_is_of_one_of_them(scorings: Any) -> None:
+def test_exchanging_before_and_after_changes_only_what_belongs_to_one_of_them(scorings: Any) -> None:
     before, after = both(scorings)
     there, back = parity(before, after, 20), parity(after, before, 20)
     for name in ("tied_pairs", "queries_tied_at_top"):

@@ -83,7 +83,7 @@ def test_the_verdict_needs_an_interval_that_leaves_out_zero(low: Any, high: Any,
     assert Delta((low + high) / 2, low, high, 1, 1, 1).verdict == verdict
 
 
-def test_turning_the_systems_round_turns_the_difference_round() -> None:
+def test_exchanging_the_systems_negates_the_difference() -> None:
     before, after = values(0.2, 0.5, 0.9, 0.3), values(0.4, 0.4, 1.0, 0.8)
     there, back = paired_delta(before, after), paired_delta(after, before)
     assert there.low is not None
@@ -124,7 +124,7 @@ def test_a_comparison_agrees_with_the_paired_delta() -> None:
     assert comparison.n == 30
 
 
-def test_three_queries_are_told_apart_by_hand() -> None:
+def test_the_statistics_of_three_queries_are_those_computed_by_hand() -> None:
     # Differences 0.3, 0.2, -0.1: mean 0.4 / 3, squares of the distances 0.02778 + 0.00444 + 0.05444 = 0.08667.
     spread = math.sqrt(0.26 / 3 / 2)
     comparison = compare(values(0.1, 0.5, 0.6), values(0.4, 0.7, 0.5), resamples=99)
@@ -173,7 +173,7 @@ def test_the_drawn_randomization_test_comes_near_the_exact_one() -> None:
     assert compared(*differences, seed=1).randomization_p != compared(*differences, seed=2).randomization_p
 
 
-def test_the_randomization_test_stands_alone_too() -> None:
+def test_the_randomization_test_can_be_used_without_the_others() -> None:
     draw = np.random.default_rng(6)
     before, after = values(*draw.random(40)), values(*draw.random(40))
     alone = randomization_p(before, after, seed=3, resamples=499)
@@ -232,7 +232,7 @@ def test_the_bca_interval_is_scipy_s(kind: Any, confidence: Any) -> None:
     assert comparison.bca_high - comparison.mean > comparison.mean - comparison.bca_low
 
 
-def test_a_bootstrap_whose_means_all_lie_on_one_side_tells_nothing() -> None:
+def test_a_bootstrap_whose_means_are_all_on_one_side_gives_no_interval() -> None:
     comparison = compared(0.1, 0.25, 0.7, resamples=1)
     assert (comparison.bca_low, comparison.bca_high) == (None, None)
     assert comparison.low is not None
@@ -298,7 +298,7 @@ def test_the_order_of_the_queries_changes_nothing(pairs: Any, order: Any) -> Non
 
 @settings(deadline=None, max_examples=60)
 @given(PAIRS)
-def test_turning_the_systems_round_turns_the_comparison_round(pairs: Any) -> None:
+def test_exchanging_the_systems_negates_the_comparison(pairs: Any) -> None:
     before, after = systems(pairs)
     there, back = compare(before, after, resamples=99), compare(after, before, resamples=99)
 
@@ -350,7 +350,7 @@ def test_what_cannot_be_paired_is_refused(test: Any, before: Any, after: Any, sa
         test(before, after)
 
 
-def test_the_intervals_cover_the_true_mean_as_often_as_they_say() -> None:
+def test_the_intervals_cover_the_true_mean_with_the_stated_confidence() -> None:
     # 50 queries, differences by Beta(1, 3): in [0, 1], skewness 0.86, mean 1 / 4. Found: t 0.955, BCa 0.945;
     # standard error 0.008. With 2,000 repetitions and resamples: t 0.9445, BCa 0.9405.
     draw = np.random.default_rng(20)
@@ -360,7 +360,7 @@ def test_the_intervals_cover_the_true_mean_as_often_as_they_say() -> None:
 
 
 @pytest.mark.parametrize("n", [10, 50])
-def test_systems_that_are_the_same_are_told_apart_as_often_as_chance_has_it(n: Any) -> None:
+def test_equal_systems_differ_significantly_as_often_as_expected(n: Any) -> None:
     # Differences up or down alike. Found below 0.05: 0.046 with 10 queries, 0.049 with 50; standard error 0.007.
     draw = np.random.default_rng(22)
     zeros = values(*[0.0] * n)

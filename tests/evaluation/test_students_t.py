@@ -36,5 +36,5 @@ def test_a_drop_that_is_just_detectable_is_seen_with_the_power_asked_for(
 
 
 @pytest.mark.parametrize(("spread", "n"), [(0.1, 0), (0.1, 1), (0.0, 50)])
-def test_one_query_or_no_spread_tells_nothing_of_what_can_be_seen(spread: Any, n: Any) -> None:
+def test_one_query_or_no_spread_gives_no_detectable_difference(spread: Any, n: Any) -> None:
     assert smallest_detectable(spread, n) is None

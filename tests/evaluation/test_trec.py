@@ -44,7 +44,7 @@ def test_scores_decide_the_order_and_contradicting_ranks_are_counted(tmp_path: P
     assert file.rank_conflicts == 1
 
 
-def test_tied_passages_stand_by_falling_doc_id_as_in_trec_eval(tmp_path: Path) -> None:
+def test_tied_passages_are_in_descending_order_of_doc_id_as_in_trec_eval(tmp_path: Path) -> None:
     path = run_file(tmp_path, "q1 Q0 a 1 1.0 t\nq1 Q0 b 2 1.0 t\nq1 Q0 c 3 1.0 t\nq2 Q0 b 1 1 t\nq2 Q0 a 2 1 t\n")
     file = read_run(path)
     assert {query_id: ids(hits) for query_id, hits in file.run.rankings.items()} == {"q1": [*"cba"], "q2": [*"ba"]}
@@ -208,7 +208,7 @@ def test_a_broken_run_is_found_before_the_work_starts(tmp_path: Path, component:
 # --- a finished run as the reranker -----------------------------------------------------------------------------------
 
 
-def test_a_run_as_reranker_says_minus_its_rank_and_nothing_of_what_it_lacks(tmp_path: Path) -> None:
+def test_a_run_as_reranker_scores_minus_its_rank_and_none_for_missing_passages(tmp_path: Path) -> None:
     # Its order for q1 is c, a, x: ranks 1, 2, 3. x is no candidate, and b is not in the run.
     reranker = RerankedRun(str(run_file(tmp_path, "q1 Q0 a 2 2 t\nq1 Q0 c 1 9 t\nq1 Q0 x 3 1 t\n")))
     reranker.load()

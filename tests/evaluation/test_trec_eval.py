@@ -106,7 +106,7 @@ def test_an_imported_run_of_dl19_has_trec_evals_figures_before_and_after(
         assert values == pytest.approx(ours[measure], abs=5e-7), measure
 
 
-def test_a_run_by_the_command_line_agrees_and_says_what_its_ties_are_worth(tmp_path: Path) -> None:
+def test_a_run_by_the_command_line_agrees_and_reports_the_effect_of_ties(tmp_path: Path) -> None:
     done = run_here("slice.queries=30", "reranker=none", "out_dir=out", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert_agrees(tmp_path / "out")
@@ -208,7 +208,7 @@ def constant(tmp_path: Path, beir_folder: Any) -> Any:
     return str(path)
 
 
-def test_a_constant_first_stage_has_the_order_of_trec_eval_and_is_told_of(
+def test_a_constant_first_stage_has_the_order_of_trec_eval_and_a_warning(
     constant: Any, beir_folder: Any, tmp_path: Path
 ) -> None:
     done = judged(beir.load(str(beir_folder)), FirstStageRun(constant), RerankedRun(f"{beir_folder}/reranked.trec"))
@@ -244,7 +244,7 @@ def test_a_constant_reranker_is_counted_like_a_model_that_is_constant(
     assert_agrees(tmp_path)
 
 
-def test_scores_that_32_bits_do_not_tell_apart_are_tied(beir_folder: Any, tmp_path: Path) -> None:
+def test_scores_that_are_equal_in_32_bits_are_tied(beir_folder: Any, tmp_path: Path) -> None:
     path = tmp_path / "close.trec"
     path.write_text("q1 Q0 a 1 16777217.0 t\nq1 Q0 b 2 16777216.0 t\nq1 Q0 c 3 1.0 t\nq2 Q0 e 1 2 t\nq2 Q0 d 2 1 t\n")
     data = beir.load(str(beir_folder))

@@ -26,7 +26,7 @@ def tokens(text: Any, lang: Any, kind: Any = "auto") -> Any:
      ("zh", "bigrams"), ("ja", "bigrams"), ("ko", "bigrams"), ("th", "bigrams"),
      ("sw", "whitespace"), ("yo", "whitespace")],
 )  # fmt: skip
-def test_auto_chooses_by_language_and_says_what_it_chose(lang: Any, kind: Any) -> None:
+def test_auto_chooses_by_language_and_records_its_choice(lang: Any, kind: Any) -> None:
     facts = select_analysis("auto", lang).facts
     assert facts["kind"] == kind
     assert facts["lang"] == lang

@@ -62,7 +62,7 @@ def test_an_index_from_the_cache_finds_the_same(filled: Any, capsys: pytest.Capt
     assert len(kept(filled)) == 1
 
 
-def test_it_is_said_where_an_index_came_from_and_where_it_is_kept(
+def test_messages_name_where_an_index_came_from_and_where_it_is_stored(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     searched(tmp_path)
@@ -127,7 +127,7 @@ FILES = ["columns.npy", "doc_ids.npy", "manifest.json", "rows.npy", "scores.npy"
 
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("damage", ["truncated", "empty", "garbage", "gone"])
-def test_a_damaged_index_is_made_anew_and_that_is_said(
+def test_a_damaged_index_is_made_again_with_a_message(
     copy: Any, name: Any, damage: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (where,) = kept(copy)
@@ -212,7 +212,9 @@ def test_where_two_make_the_same_index_the_first_one_stays(filled: Any) -> None:
 # --- where it cannot be kept
 
 
-def test_what_cannot_be_kept_ends_no_work_and_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_index_that_cannot_be_cached_is_reported_and_the_work_goes_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "file").write_text("in the way")
     rankings, from_cache = searched(tmp_path / "file" / "below")
     assert from_cache is False
@@ -220,7 +222,7 @@ def test_what_cannot_be_kept_ends_no_work_and_is_said(tmp_path: Path, capsys: py
     assert f"index not cached in {tmp_path}/file/below: Not a directory" in capsys.readouterr().err
 
 
-def test_a_full_disk_is_said_and_left_as_it_was(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_full_disk_is_reported_and_nothing_is_left_on_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8k", "tmpfs", str(disk)], capture_output=True)
@@ -258,7 +260,7 @@ def test_what_is_made_in_no_time_is_not_kept_unasked(monkeypatch: pytest.MonkeyP
     assert len(kept(tmp_path / "first_stage")) == 1
 
 
-def test_off_is_off(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_off_reads_and_writes_no_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("EVALKIT_HOME", str(tmp_path))
     monkeypatch.setattr(bm25, "_CACHED_FROM", 1)
     assert [searched("off")[1] for _ in range(2)] == [False, False]
@@ -266,13 +268,13 @@ def test_off_is_off(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("setting", "hint"), [("atuo", "did you mean auto?"), ("true", "choose from auto, off")])
-def test_a_word_that_is_no_folder_is_met_with_the_right_ones(setting: Any, hint: Any) -> None:
+def test_a_wrong_cache_setting_is_refused_with_the_valid_ones(setting: Any, hint: Any) -> None:
     with pytest.raises(EvalkitError, match=f"first_stage_cache={setting}: choose auto, off, or a folder") as caught:
         BM25(cache=setting).check()
     assert hint in str(caught.value)
 
 
-def test_the_time_of_keeping_is_told_apart(tmp_path: Path) -> None:
+def test_the_time_for_caching_an_index_is_reported_separately(tmp_path: Path) -> None:
     first_stage = BM25(cache=str(tmp_path))
     first_stage.search(DATA, 10)
     assert first_stage.cache_s > 0

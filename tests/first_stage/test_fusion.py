@@ -265,7 +265,7 @@ class Noted(Listed):
         return self.facts
 
 
-def test_what_limits_a_member_is_said_of_that_member() -> None:
+def test_a_limitation_of_a_member_is_reported_with_its_name() -> None:
     up = Noted("up", dict.fromkeys(QUERIES, UP), notes=["its settings contradict its files"])
     down = Noted("down", dict.fromkeys(QUERIES, DOWN), unknown_query_share=0.5)
     warnings = trial(Fusion([up, down])).warnings

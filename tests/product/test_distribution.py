@@ -99,7 +99,7 @@ def test_what_is_required_is_imported_and_what_is_imported_is_required() -> None
     assert imported() <= required | extras | {"numba"}  # what ranx compiles with: its settings and its warning
 
 
-def test_every_dependency_has_its_reason_beside_it() -> None:
+def test_every_dependency_has_its_reason_in_a_comment() -> None:
     lines = (REPOSITORY / "pyproject.toml").read_text("utf-8").splitlines()
     start = lines.index("dependencies = [")
     for line in lines[start + 1 : lines.index("]", start)]:

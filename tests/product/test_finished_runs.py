@@ -96,7 +96,7 @@ def test_a_finished_run_is_judged_on_all_that_it_holds_unless_a_depth_is_given(
 
 
 @pytest.mark.usefixtures("no_files")
-def test_a_depth_below_what_a_run_ranks_is_told_of_with_both_numbers(deep: Any, tmp_path: Path) -> None:
+def test_a_depth_below_what_a_run_ranks_is_reported_with_both_numbers(deep: Any, tmp_path: Path) -> None:
     cut: Any = run_trial(asked(deep, 20), {}, tmp_path)
     whole: Any = run_trial(asked(deep, None), {}, tmp_path)
     told = (
@@ -185,7 +185,7 @@ def test_two_finished_rerankings_are_compared_by_their_ranks(deep: Any, tmp_path
     json.dumps(asdict(compared), allow_nan=False)
 
 
-def test_rerankings_of_other_candidates_have_no_parity_and_the_reason_is_told(deep: Any, tmp_path: Path) -> None:
+def test_rerankings_of_other_candidates_have_no_parity_and_a_reason(deep: Any, tmp_path: Path) -> None:
     lifted = RerankedRun(f"{deep}/lifted.trec")
     one, other = (result_of(deep, lifted, tmp_path / f"{depth}", depth) for depth in (30, 20))
     compared = side_by_side([one, other], resamples=99)
@@ -226,7 +226,7 @@ def verdict(where: Path, cut: int, longest: int | None = 612) -> str:
     return content.verdict(finished(judged(where, Cutting(cut, longest))))
 
 
-def test_a_verdict_on_cut_texts_says_so_and_what_would_cut_none(deep: Any, tmp_path: Path) -> None:
+def test_a_verdict_on_truncated_texts_states_it_and_the_length_that_would_suffice(deep: Any, tmp_path: Path) -> None:
     found = result_of(deep, Cutting(40, 612), tmp_path / "out")
     told = content.verdict(found.result)
     assert told.startswith("Reranking ")

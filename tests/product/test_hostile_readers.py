@@ -319,7 +319,7 @@ def signed(content: Any) -> Any:
         (b"\x1f\x8b\x08\x00", "it is compressed (gzip); unpack it first"),
     ],
 )
-def test_what_is_no_json_is_told_why(tmp_path: Path, content: Any, why: Any) -> None:
+def test_invalid_json_is_refused_with_the_reason(tmp_path: Path, content: Any, why: Any) -> None:
     path = tmp_path / "result.json"
     path.write_bytes(content)
     told = refusal_of(lambda: reading.read(path))
@@ -393,7 +393,7 @@ TARGETS = {
 
 
 @pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS)
-def test_a_configuration_builds_components_of_evalkit_and_nothing_beside_them(target: Any) -> None:
+def test_a_configuration_builds_components_of_evalkit_and_nothing_else(target: Any) -> None:
     told = refusal_of(lambda: instantiate.build({"_target_": target, "path": "x"}))
     assert told is not None
     assert told.startswith(f"_target_={target}: a configuration can name only evalkit's own components")
@@ -433,7 +433,7 @@ def test_hydra_is_given_nothing_to_build_but_its_own(part: Any) -> None:
     assert "a configuration can name only Hydra's own parts and plugins" in told
 
 
-def test_what_hydra_and_its_plugins_bring_is_let_pass() -> None:
+def test_what_hydra_and_its_plugins_provide_is_accepted() -> None:
     instantiate.check_hydra({
         "callbacks": {"sweep_report": {"_target_": "evalkit.cli.sweep.SweepReport"}},
         "launcher": {"_target_": "hydra_plugins.hydra_submitit_launcher.submitit_launcher.SlurmLauncher"},

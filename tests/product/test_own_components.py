@@ -62,7 +62,7 @@ def test_its_commands_are_those_that_the_recipe_gives() -> None:
     assert [line[:5] for line in lines[2:]] == [["python", "-m", "evalkit", "--config-dir", "DIR"]] * 2
 
 
-def test_a_reranker_that_says_nothing_of_itself_has_a_result_and_all_its_reports(where: Any) -> None:
+def test_a_reranker_without_a_description_has_a_result_and_all_its_reports(where: Any) -> None:
     found = result(where / "mine")
     assert found["status"] == "finished"
     assert found["effective"]["reranker"] == {"name": "Overlap"}
@@ -83,7 +83,7 @@ def test_a_reranker_that_says_nothing_of_itself_has_a_result_and_all_its_reports
     assert " 0 tokens" not in report
 
 
-def test_it_stands_beside_the_packaged_one(where: Any) -> None:
+def test_ones_own_reranker_is_compared_with_the_packaged_one(where: Any) -> None:
     done = evalkit(where, "mine", "packaged", "--output", "both", command="compare")
     assert done.returncode == 0, done.stderr
     compared = json.loads((where / "both" / "comparison.json").read_text("utf-8"))
@@ -134,7 +134,7 @@ def test_a_first_stage_and_a_slice_of_ones_own_run_with_it(where: Any) -> None:
     assert next(line.split()[2] for line in lines if line.startswith("q0 ")) == "d0"
 
 
-def test_without_the_variable_it_is_refused_and_the_variable_is_named(where: Any) -> None:
+def test_without_the_variable_ones_own_reranker_is_refused_and_the_variable_is_named(where: Any) -> None:
     done = run_here("--config-dir", where, "reranker=mine", "out_dir=x", cwd=where, EVALKIT_ALLOW_TARGETS="")
     assert done.returncode == 2
     assert sentence(done.stderr) == (
@@ -144,7 +144,7 @@ def test_without_the_variable_it_is_refused_and_the_variable_is_named(where: Any
     )
 
 
-def test_where_its_module_is_not_found_it_is_said_how_it_would_be(where: Any, tmp_path: Path) -> None:
+def test_a_module_that_is_not_found_is_reported_with_the_remedy(where: Any, tmp_path: Path) -> None:
     done = run_here(
         "--config-dir", where, "reranker=mine", "out_dir=x", cwd=tmp_path, EVALKIT_ALLOW_TARGETS="mine",
         PYTHONPATH=str(REPOSITORY),

@@ -55,7 +55,7 @@ def test_a_blend_that_is_not_clearly_better_than_the_first_stage_is_no_reason_to
     assert tables.verdict(result(before, CLEAR)) == tables.reranking(result(before, CLEAR))
 
 
-def test_a_blend_that_is_not_clearly_better_than_the_reranking_is_none_either() -> None:
+def test_a_blend_that_is_not_clearly_better_than_the_reranking_is_not_recommended() -> None:
     assert content.claim(result(CLEAR, NONE, "helped")) is None
 
 
@@ -95,7 +95,7 @@ def test_the_page_has_them_too_and_the_sentence_of_the_verdict() -> None:
     assert "Quality by weight" in page
 
 
-def test_the_reason_stands_where_no_weight_could_be_chosen() -> None:
+def test_the_reason_is_given_where_no_weight_could_be_chosen() -> None:
     found = result()
     assert found.blend is not None
     without = replace(

@@ -100,7 +100,7 @@ def every_text(result: Any) -> Any:
 # --- one trial
 
 
-def test_the_three_throughputs_stand_apart_and_mfu_beside_the_rate_it_is_held_against() -> None:
+def test_the_three_throughputs_are_separate_and_mfu_has_the_rate_it_is_relative_to() -> None:
     rows, note = told(FULL)["Throughput"]
     assert rows == {
         "pairs/s, end to end": ["2,150"],
@@ -117,7 +117,7 @@ def test_the_three_throughputs_stand_apart_and_mfu_beside_the_rate_it_is_held_ag
     assert "Of the scoring of all pairs: 4,300 pairs, 400,000 tokens, 2.00 s." in note
 
 
-def test_scores_from_a_store_and_halved_budgets_are_told() -> None:
+def test_scores_from_a_store_and_halved_budgets_are_reported() -> None:
     found = changed(throughput__source="sample", throughput__pairs=256)
     found["effective"]["scoring"] |= {
         "pairs_from_store": 4000,
@@ -133,7 +133,7 @@ def test_scores_from_a_store_and_halved_budgets_are_told() -> None:
     assert "4,300 pairs at 2,150 pairs/s (4,000 known from a store, none of them timed)" in line(found)
 
 
-def test_an_end_of_an_interval_that_samples_do_not_determine_is_said_to_be_none() -> None:
+def test_an_end_of_an_interval_that_samples_do_not_determine_is_reported_as_such() -> None:
     rows, note = told(FULL)["Latency of a query"]
     assert rows == {
         "p50": ["12.0", "10.0 to 14.0"],
@@ -145,7 +145,7 @@ def test_an_end_of_an_interval_that_samples_do_not_determine_is_said_to_be_none(
     assert costs.ends((None, None), 1) == "not determinable from 1 sample"
 
 
-def test_load_first_forward_and_steady_state_stand_apart() -> None:
+def test_load_first_forward_and_steady_state_are_separate_figures() -> None:
     rows, _ = told(FULL)["Load, first forward, steady state"]
     assert list(rows.items())[:4] == [
         ("loading the reranker", ["4.00 s"]),
@@ -158,7 +158,7 @@ def test_load_first_forward_and_steady_state_stand_apart() -> None:
     ] == ["not measured"]
 
 
-def test_what_is_cold_in_the_first_forward_is_said_beneath() -> None:
+def test_a_note_explains_what_is_cold_in_the_first_forward() -> None:
     _, note = told(FULL)["Load, first forward, steady state"]
     assert note.startswith("Cold: the first query after loading, with all of its passages.")
     assert "which a service pays once after each start. Steady state is the same after warm-up" in note
@@ -182,7 +182,7 @@ def test_the_grid_has_a_row_a_depth_and_a_column_a_length_with_the_spread_and_th
     assert part.notes[1] == COST["latency_grid"]["notes"][0]
 
 
-def test_the_prediction_of_memory_stands_beside_what_was_allocated() -> None:
+def test_the_prediction_of_memory_is_shown_with_what_was_allocated() -> None:
     rows, note = told(FULL)["Memory"]
     assert rows["memory pass: GPU allocated, peak"] == ["1,640", "1,600", "1.02"]  # 1640 / 1600 = 1.025
     assert rows["weights of the model"] == ["1,083", "", ""]
@@ -190,7 +190,7 @@ def test_the_prediction_of_memory_stands_beside_what_was_allocated() -> None:
     assert "Memory pass: a separate pass over the longest 40 pairs (20,000 tokens)" in note
 
 
-def test_on_a_cpu_the_prediction_is_told_and_held_against_nothing() -> None:
+def test_on_a_cpu_the_prediction_is_shown_without_a_comparison() -> None:
     on_cpu = {key: None for key in COST["memory"]["own_pass"] if key.startswith("cuda")}
     found = changed(
         memory__cuda_allocated_peak_mb=None, memory__own_pass=COST["memory"]["own_pass"] | on_cpu
@@ -250,7 +250,7 @@ def test_one_line_answers_whether_it_is_worth_it() -> None:
     )
 
 
-def test_memory_that_was_not_measured_in_a_pass_of_its_own_is_said_to_be_so() -> None:
+def test_memory_that_was_not_measured_in_a_separate_pass_is_marked() -> None:
     rows, note = told(changed(memory__own_pass=None))["Memory"]
     assert "not measured in a pass of its own" in note
     assert not [name for name in rows if name.startswith("memory pass")]
@@ -297,7 +297,7 @@ FP32 = system("full", cost=cost())
 FP16 = system("half", precision="fp16", cost=cost(**HALF))
 
 
-def test_speed_memory_quality_and_drift_stand_in_one_table_with_ratios_to_the_baseline() -> None:
+def test_speed_memory_quality_and_drift_are_in_one_table_with_ratios_to_the_baseline() -> None:
     assert comparison.cost_rows(compared(FP32, FP16)) == [
         {"system": "full", "pairs/s": "1,000", "p50 ms": "40.0", "p99 ms": "50.0", "peak MiB": "3,000",
          "weights MiB": "2,000", "nDCG@10 change": "", "logits differ by": ""},
@@ -307,7 +307,7 @@ def test_speed_memory_quality_and_drift_stand_in_one_table_with_ratios_to_the_ba
     ]  # fmt: skip
 
 
-def test_beside_a_baseline_that_computed_nothing_there_are_no_ratios() -> None:
+def test_there_are_no_ratios_to_a_baseline_that_computed_nothing() -> None:
     [row] = comparison.cost_rows(compared(system("bm25"), FP16))
     assert (row["system"], row["pairs/s"]) == ("half", "4,000")
     assert comparison.cost_rows(compared(system("bm25"), system("run"))) == []

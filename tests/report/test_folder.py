@@ -169,7 +169,7 @@ def test_a_finished_result_has_the_promised_keys(done: Any) -> None:
     assert (ours["schema_version"], ours["status"], ours["warnings"]) == ("int", "str", ["str"])
 
 
-def test_a_failed_result_says_what_was_asked_and_why_it_failed() -> None:
+def test_a_failed_result_records_the_settings_and_the_reason() -> None:
     assert to_plain(failed("tiny", {"depth": 3}, {"commit": None}, EvalkitError("no memory"))) == {
         "schema_version": 1,
         "status": "failed",
@@ -188,7 +188,7 @@ def test_cost_is_left_out_where_nothing_was_computed(done: Any) -> None:
     assert "## Cost" not in markdown.trial(result)
 
 
-def test_warnings_say_what_a_careful_reader_would_ask(done: Any) -> None:
+def test_warnings_cover_what_a_careful_reader_would_ask(done: Any) -> None:
     warnings = "\n".join(done.warnings)
     assert "the first stage found nothing for 1 queries; they count 0" in warnings
     assert "2 pairs share their score with another one of their query" in warnings
@@ -255,7 +255,7 @@ def with_deltas(done: Trial, before: list[float], after: list[float]) -> Result:
     return dataclasses.replace(finished(done), effectiveness=found)
 
 
-def test_the_verdict_says_that_reranking_helped(done: Any) -> None:
+def test_the_verdict_states_that_reranking_helped(done: Any) -> None:
     # Deltas 0.1 0.2 0.1 0.2 0.1: mean 0.14, s = sqrt(0.012 / 4) = 0.05477, t(0.975, 4) = 2.776, and
     # 2.776 s / sqrt(5) = 0.0680.
     result = with_deltas(done, [0.5] * 5, [0.6, 0.7, 0.6, 0.7, 0.6])
@@ -266,12 +266,12 @@ def test_the_verdict_says_that_reranking_helped(done: Any) -> None:
     assert tables.effectiveness_rows(result) == [["nDCG@10", "0.5000", "0.6400", "+0.1400 ± 0.0680", "5/0/0", "1.0000"]]
 
 
-def test_the_verdict_says_that_reranking_hurt(done: Any) -> None:
+def test_the_verdict_states_that_reranking_hurt(done: Any) -> None:
     verdict = tables.verdict(with_deltas(done, [0.6, 0.7, 0.6, 0.7, 0.6], [0.5] * 5))
     assert verdict.startswith("Reranking hurt: nDCG@10 0.6400 -> 0.5000 (-0.1400, 95 % interval -0.2080 to -0.0720;")
 
 
-def test_the_verdict_admits_what_cannot_be_told(done: Any) -> None:
+def test_the_verdict_states_that_the_difference_is_not_clear(done: Any) -> None:
     verdict = tables.verdict(with_deltas(done, [0.5, 0.5, 0.5, 0.5], [0.9, 0.1, 0.7, 0.5]))
     assert verdict.startswith("Reranking made no clear difference: nDCG@10 0.5000 -> 0.5500 (+0.0500, 95 % interval -")
     assert verdict.endswith("2 queries better, 1 worse, 1 equal).")
@@ -308,7 +308,7 @@ def test_only_queries_with_candidates_are_timed(done: Any) -> None:
     assert done.cost.pairs == 5
 
 
-def test_the_report_tells_the_story(done: Any) -> None:
+def test_the_report_has_all_parts_of_a_trial(done: Any) -> None:
     report = markdown.trial(finished(done), ["before_after.png"])
     assert report.startswith("# tiny: is the reranker worth it?\n\n**Reranking made no clear difference: nDCG@10 ")
     assert "three: 3 queries, 6 passages, depth 3" in report
@@ -343,7 +343,7 @@ AFTER = ("before", "after", "delta", "+ none", "worth it", "win/tie/loss", "rera
          "How sure", "Quality by depth")  # fmt: skip
 
 
-def test_the_report_of_a_first_stage_alone_speaks_of_no_reranked_list(alone: Any) -> None:
+def test_the_report_of_a_first_stage_alone_does_not_mention_a_reranked_list(alone: Any) -> None:
     report = markdown.trial(finished(alone))
     assert report.startswith("# tiny: the first stage by itself\n\n**No reranker: nDCG@10 0.3333 by fixed.**")
     assert "| measure | fixed | ceiling |" in report
@@ -355,7 +355,7 @@ def test_the_report_of_a_first_stage_alone_speaks_of_no_reranked_list(alone: Any
         assert words not in told, words
 
 
-def test_the_terminal_of_a_first_stage_alone_speaks_of_no_reranked_list(
+def test_the_terminal_of_a_first_stage_alone_does_not_mention_a_reranked_list(
     alone: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     terminal.show(finished(alone))
@@ -366,7 +366,7 @@ def test_the_terminal_of_a_first_stage_alone_speaks_of_no_reranked_list(
         assert words not in shown, words
 
 
-def test_the_table_for_a_paper_of_a_first_stage_alone_speaks_of_no_reranked_list(alone: Any) -> None:
+def test_the_latex_table_of_a_first_stage_alone_does_not_mention_a_reranked_list(alone: Any) -> None:
     table = tex.trial(finished(alone))
     for words in (*AFTER, "rerank", "difference", "dagger"):
         assert words not in table, words
@@ -382,7 +382,7 @@ def with_max_length(result: Result, length: int) -> Result:
     return dataclasses.replace(result, effective=dataclasses.replace(result.effective, reranker=reranker))
 
 
-def test_a_sweep_over_a_setting_says_which_row_had_which(done: Any, tmp_path: Path) -> None:
+def test_a_sweep_over_a_setting_labels_each_row_with_its_value(done: Any, tmp_path: Path) -> None:
     both = [with_max_length(finished(done), length) for length in (128, 256)]
     names = [f"fixed + oracle at fp32, max_length {length}" for length in (128, 256)]
     assert [row["system"] for row in tables.sweep_rows(both)] == names
@@ -403,7 +403,7 @@ def test_a_measure_that_no_query_changes_in_is_not_corrected_for(done: Any) -> N
     assert (tests["R@3"].holm_p, tests["R@3"].bh_p) == (1.0, 1.0)
 
 
-def test_as_many_pictures_are_told_as_are_drawn(
+def test_the_message_counts_the_pictures_that_were_drawn(
     done: Any, alone: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name in ("reranked", "alone"):
@@ -416,7 +416,7 @@ def test_as_many_pictures_are_told_as_are_drawn(
     assert "drawing" not in capsys.readouterr().err
 
 
-def test_each_picture_stands_beneath_the_table_of_what_it_shows(done: Any) -> None:
+def test_each_picture_follows_the_table_of_what_it_shows(done: Any) -> None:
     names = ("before_after", "changes", "depths", "scores", "reliability", "latency", "latency_grid", "more")
     report = markdown.trial(finished(done), [f"{name}.png" for name in names])
     heading, under = "", {}
@@ -450,7 +450,7 @@ def test_a_group_of_all_queries_is_a_sentence_and_a_small_one_is_marked(done: An
     assert "## nDCG@10 by query length" not in report
 
 
-def test_the_report_says_how_many_differences_are_flipped_in_every_way(done: Any) -> None:
+def test_the_report_states_how_many_differences_are_flipped_in_every_way(done: Any) -> None:
     assert "(all flips up to 13 differences other than 0)" in markdown.trial(finished(done))
     for count, exact in ((13, True), (14, False)):
         before = {f"q{n}": 0.0 for n in range(count)}
@@ -458,7 +458,7 @@ def test_the_report_says_how_many_differences_are_flipped_in_every_way(done: Any
         assert (p == 2 / 2**count) is exact
 
 
-def test_the_report_says_in_its_head_which_system_it_was(done: Any) -> None:
+def test_the_report_names_the_system_in_its_head(done: Any) -> None:
     head = markdown.trial(finished(done)).partition("## ")[0]
     assert (
         "First stage: fixed; maximum length: 64 tokens a pair; precision: fp32; device: a processor; depth: 3" in head
@@ -544,7 +544,7 @@ def test_square_brackets_in_names_are_text_to_the_terminal(capsys: pytest.Captur
         assert text in shown
 
 
-def test_a_folder_that_cannot_be_written_names_the_way_out(done: Any, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_an_error_with_advice(done: Any, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way", "utf-8")
     with pytest.raises(EvalkitError, match=r"cannot write the results to .*file: Not a directory; .*out_dir=DIR"):
         results.write_trial(done, tmp_path / "file")

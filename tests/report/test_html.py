@@ -254,7 +254,7 @@ each_page = pytest.mark.parametrize("make", PAGES.values(), ids=PAGES.keys())
 
 
 @each_page
-def test_a_page_is_well_formed_and_says_its_language_and_width(make: Any) -> None:
+def test_a_page_is_well_formed_and_declares_its_language_and_width(make: Any) -> None:
     page = make()
     parsed = Page(page)
     assert page.startswith("<!DOCTYPE html>")
@@ -356,7 +356,7 @@ def test_the_verdict_comes_first_in_the_words_of_every_report() -> None:
     assert text.index(verdict) < text.index("Cost at fp32 on plain") < text.index("What reranking changed")
 
 
-def test_measures_stand_with_both_intervals_and_corrected_p() -> None:
+def test_measures_are_shown_with_both_intervals_and_corrected_p() -> None:
     text = Page(trial_page()).text
     assert "nDCG@10 0.5000 0.7500 +0.2500 +0.1250 to +0.3750 +0.1000 to +0.4000 < 0.001 0.012 2/0/0 1.0000" in text
     assert "RR@10 0.5000 0.7500 +0.0000 2/0/0 1.0000" in text  # -0.00001 is no minus
@@ -383,14 +383,14 @@ def test_a_query_without_passages_is_in_the_table_under_its_id() -> None:
     assert "q1 0.5000 0.7500 +0.2500" in Page(PAGES["older trial"]()).text
 
 
-def test_a_query_whose_relevant_passages_nobody_found_says_so() -> None:
+def test_a_query_whose_relevant_passages_were_not_found_is_marked() -> None:
     lines = passages()
     for passage in lines[0]["passages"]:
         passage |= {"first_stage_rank": None, "reranked_rank": None}
     assert "q1 \u00b7 2 relevant, none of them found" in Page(trial_of(result(), lines, {})).text
 
 
-def test_many_passages_are_cut_and_the_page_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_passages_are_cut_with_a_note_on_the_page(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("evalkit.report.html.passages._MOST_PASSAGES", 6)
     lines = passages()
     lines[0]["passages"] *= 4
@@ -408,7 +408,7 @@ def test_texts_carry_their_language_and_find_their_own_direction() -> None:
     assert not [found for found in Page(trial_of(whole, passages(), {})).all("bdi") if "lang" in found]
 
 
-def test_cost_is_told_with_what_was_not_measured() -> None:
+def test_cost_is_shown_with_what_was_not_measured() -> None:
     text = Page(trial_page()).text
     assert "pairs/s, the model alone not measured" in text
     assert "p99 160 not determinable from 2 samples" in text
@@ -417,7 +417,7 @@ def test_cost_is_told_with_what_was_not_measured() -> None:
     assert "Energy was not measured: plain." in text
 
 
-def test_settings_stand_side_by_side_where_they_differ() -> None:
+def test_settings_are_shown_side_by_side_where_they_differ() -> None:
     text = Page(trial_page()).text
     assert "setting asked done slice.lang not set en reranker.device auto cpu reranker.precision not set fp32" in text
 
@@ -462,7 +462,7 @@ def test_a_comparison_has_every_query_with_a_column_a_system() -> None:
     assert text.count("plain q2 0.0000 0.2500 0.5000 0.5000") == len(NAMES)
 
 
-def test_parity_says_what_is_equivalent_and_what_cannot_be_compared() -> None:
+def test_parity_shows_what_is_equivalent_and_what_cannot_be_compared() -> None:
     text = Page(comparison_page()).text
     assert "other plain is not shown to be equivalent to base in nDCG@10 within \u00b10.01: difference +0.2500" in text
     assert "no scores to compare: a run." in text
@@ -527,7 +527,7 @@ def sections(page: Any) -> Any:
 DRAWN = ("before_after", "changes", "depths", "scores", "reliability", "latency", "latency_grid")
 
 
-def test_each_picture_stands_once_beside_the_table_of_what_it_shows_and_there_is_no_heap_of_pictures() -> None:
+def test_each_picture_is_shown_once_next_to_its_table_and_there_is_no_section_of_pictures() -> None:
     found = sections(trial_of(full(), passages(), dict.fromkeys(DRAWN, SVG)))
     images = {anchor: [words for kind, words in parts if kind == "img"] for anchor, parts in found.items()}
     assert {anchor: titles for anchor, titles in images.items() if titles} == {
@@ -578,7 +578,7 @@ def nothing_found() -> Any:
     ids=["older", "full", "first stage alone", "one query", "without energy", "nothing found"],
 )  # fmt: skip
 @pytest.mark.parametrize("svgs", [{}, dict.fromkeys(DRAWN, SVG)], ids=["without pictures", "with pictures"])
-def test_no_heading_stands_above_nothing(found: Any, svgs: Any) -> None:
+def test_no_heading_is_without_content(found: Any, svgs: Any) -> None:
     for anchor, parts in sections(trial_of(found, passages(), svgs)).items():
         kinds = [kind for kind, _ in parts]
         assert kinds[0] == "h2", anchor
@@ -593,7 +593,7 @@ def test_where_energy_was_neither_measured_nor_asked_for_it_is_a_note_and_no_sec
     assert "Energy and price" in Page(trial_page()).text  # a price was asked for
 
 
-def test_the_head_says_which_system_it_was_at_which_length_and_precision() -> None:
+def test_the_head_names_the_system_its_length_and_its_precision() -> None:
     found = full()
     found["effective"]["reranker"] |= {
         "model": "org/large", "revision": "sha256:0123456789abcdef0123", "precision": "fp16", "dtype": "float16",
@@ -699,7 +699,7 @@ def test_a_difference_from_a_published_figure_is_neither_better_nor_worse() -> N
     assert not [classes for _, classes in rows if classes & {"up", "down"}]
 
 
-def test_a_page_of_a_first_stage_alone_speaks_of_no_reranked_list() -> None:
+def test_a_page_of_a_first_stage_alone_does_not_mention_a_reranked_list() -> None:
     parsed = Page(alone_page())
     text = parsed.text
     said = text.rpartition("Asked and done")[0]
@@ -715,7 +715,7 @@ def test_a_page_of_a_first_stage_alone_speaks_of_no_reranked_list() -> None:
     ]  # fmt: skip
 
 
-def test_every_column_of_queries_can_be_told_by_its_name_when_it_is_sorted_by() -> None:
+def test_every_column_of_queries_has_a_distinct_name_for_sorting() -> None:
     sortable = [found for found in Page(trial_page()).all("th") if "data-column" in found]
     names = [found["abbr"] for found in sortable]
     assert names == ["query", *(f"{name} {head}" for name in NAMES for head in ("before", "after", "change"))]

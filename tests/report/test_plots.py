@@ -391,7 +391,7 @@ def test_slices_without_a_common_measure_are_no_picture() -> None:
 # --- what is written in them ------------------------------------------------------------------------------------------
 
 
-def test_means_and_change_are_written_beside_their_bars() -> None:
+def test_means_and_change_are_written_next_to_their_bars() -> None:
     written = texts(plots.before_after(result()))  # 0.5, and (0.25 + 0.5 - 0.125) / 4 = 0.15625 more
     assert written.count("0.500") == 2
     assert written.count("0.656") == 2
@@ -411,7 +411,7 @@ def test_the_change_has_a_scale_of_its_own_and_no_interval_lies_upon_a_mean() ->
     assert spans(changes) == [(0.05, 0.26)] * 2
 
 
-def test_an_interval_does_not_pass_the_ceiling_or_0_of_its_measure_and_says_where_it_was_cut() -> None:
+def test_an_interval_does_not_pass_the_ceiling_or_0_of_its_measure_and_is_marked_where_it_was_cut() -> None:
     found = result(interval=(-0.7, 0.6))  # 0.5 before, and ceilings of 0.9 and 1.0
     found["effectiveness"]["ceiling"]["mean"]["nDCG@10"] = 0.9
     figure = plots.before_after(found)
@@ -471,7 +471,7 @@ def test_the_colours_of_better_and_worse_mean_nothing_else_in_a_trial_s_pictures
     assert colours(plots.deltas(result())) >= {canvas.BETTER, canvas.WORSE}
 
 
-def test_every_picture_of_a_trial_is_titled_by_what_it_shows_and_the_slice_stands_small_beneath() -> None:
+def test_every_picture_of_a_trial_has_a_title_and_the_slice_in_small_type_below() -> None:
     from matplotlib.text import Text
 
     found = analysed() | {"cost": measured([10.0, 11.0], GRID)["cost"]}
@@ -500,7 +500,7 @@ def test_better_worse_and_equal_queries_are_counted() -> None:
     assert {"2 better", "1 worse", "1 equal", "mean +0.1562", "4 queries, ordered by change"} <= set(written)
 
 
-def test_gains_and_losses_are_told_apart_by_side_and_by_colour() -> None:
+def test_gains_and_losses_are_distinguished_by_side_and_by_colour() -> None:
     gains, losses = plots.deltas(result()).axes[0].patches
     assert list(gains.get_data().values) == [0.5, 0.25, 0, 0]
     assert list(losses.get_data().values) == [0, 0, 0, -0.125]
@@ -554,7 +554,7 @@ def test_the_pareto_front_is_what_none_beats_in_both() -> None:
     assert filled == {100, 900}
 
 
-def test_the_points_are_numbered_and_the_key_says_which_is_which() -> None:
+def test_the_points_are_numbered_and_named_in_the_key() -> None:
     written = texts(plots.tradeoff([system("slow", 0.8, 1234.5), system("fast", 0.7, 2.5)], "nDCG@10"))
     assert {"1", "2", "1. slow: 0.800, 1,234 ms", "2. fast: 0.700, 2.5 ms"} <= set(written)
 
@@ -565,7 +565,7 @@ def test_devices_are_named_where_they_differ_only() -> None:
     assert {"1. a (baseline)", "2. b"} <= set(texts(plots.costs(beside(system("a"), system("b")), "nDCG@10")))
 
 
-def test_percentiles_stand_beneath_the_latencies_with_the_ends_that_there_are() -> None:
+def test_percentiles_are_below_the_latencies_with_the_known_ends() -> None:
     figure = plots.latency(measured([10.0, 12.0], ends=(9.0, None)))
     written = texts(figure)
     assert written.count("12.0 [9.00, ?]") == 4
@@ -590,7 +590,7 @@ def test_each_sample_is_a_dot_and_the_percentiles_are_lines_among_them() -> None
     assert {"p50", "p90", "p99"} <= set(texts(figure))
 
 
-def test_two_samples_far_from_the_others_stand_at_the_edge_with_their_values_and_squeeze_nothing() -> None:
+def test_two_outliers_are_drawn_at_the_edge_with_their_values_and_do_not_compress_the_axis() -> None:
     near = [200.0 + n for n in range(18)]
     figure = plots.latency(measured([*near, 900.0, 70.0]))  # each percentile is the slowest sample here
     axes, below = figure.axes
@@ -683,12 +683,12 @@ def test_slices_are_sorted_by_gain_and_point_where_they_went() -> None:
     assert {"0.500 \u2192 0.750 (+0.250)", "0.500 \u2192 0.250 (-0.250)", "bm25 + bge at fp32"} <= set(texts(figure))
 
 
-def test_trials_on_one_slice_have_the_names_of_their_systems_and_the_slice_stands_once() -> None:
+def test_trials_on_one_slice_have_the_names_of_their_systems_and_the_slice_is_named_once() -> None:
     written = texts(plots.sweep([result(second="one"), result(second="other")]))
     assert {"bm25 + one at fp32", "bm25 + other at fp32", "tiny"} <= set(written)
 
 
-def test_a_slice_that_comes_twice_among_others_is_told_apart_by_its_systems() -> None:
+def test_a_slice_that_occurs_twice_among_others_is_labelled_by_its_systems() -> None:
     written = texts(plots.sweep([result(second="one"), result(second="other"), result(name="large", second="one")]))
     assert {"tiny: bm25 + one at fp32", "tiny: bm25 + other at fp32"} <= set(written)
 

@@ -114,7 +114,7 @@ def test_a_table_names_its_slice_its_queries_and_its_test(name: Any, render: Any
         assert words in caption
 
 
-def test_a_table_says_which_command_made_it_and_which_package_it_needs() -> None:
+def test_a_table_names_the_command_that_made_it_and_the_package_that_it_needs() -> None:
     assert tex.trial(complete(TRIAL)).startswith(
         "% Made by: python -m evalkit name=tiny_run 'out_dir=a b'\n% Needs \\usepackage{"
     )

@@ -227,7 +227,7 @@ def test_a_fourth_parameter_that_is_not_on_progress_is_left_alone() -> None:
     assert adapt_reranker(Mine()).score(PAIRS, QUERIES, DOCS, lambda n: None).logits == (32.0,) * 3
 
 
-def test_an_attribute_of_another_meaning_is_let_be_where_nothing_is_inherited() -> None:
+def test_an_attribute_of_another_meaning_is_ignored_where_nothing_is_inherited() -> None:
     got = adapt_reranker(reranker([1.0] * 3, engine="vllm", device=object()))
     assert (got.engine, got.device) == (None, "cpu")
 

@@ -114,7 +114,7 @@ def test_the_terminal_shows_model_ranks_logits_and_sigmoids(capsys: pytest.Captu
     assert "the logits agree (largest difference 0.0e+00)" in shown
 
 
-def test_the_terminal_says_what_is_wrong(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_terminal_shows_what_is_wrong(capsys: pytest.CaptureFixture[str]) -> None:
     terminal.show_quickcheck(quickcheck.run(Oracle(logits(en=(1.0, 2.0, 0.0)), drift=1.0)))
     shown = capsys.readouterr().out
     assert f"top passage: {EN.passages[1]} (NOT the answer)" in shown

@@ -45,7 +45,7 @@ def compared(results: Any, *names: Any, **settings: Any) -> Any:
     return side_by_side([results[name] for name in names], resamples=999, **settings)
 
 
-def test_every_system_is_held_against_the_baseline_in_every_measure(results: Any) -> None:
+def test_every_system_is_compared_with_the_baseline_in_every_measure(results: Any) -> None:
     found = compared(results, "bm25", "tiny", "reversed")
     assert found.baseline == "bm25"
     assert found.systems[0].label == "bm25"
@@ -59,7 +59,7 @@ def test_every_system_is_held_against_the_baseline_in_every_measure(results: Any
             assert test.bh_p <= test.holm_p
 
 
-def test_systems_of_one_name_are_told_apart(results: Any) -> None:
+def test_systems_of_one_name_are_distinguished(results: Any) -> None:
     found = compared(results, "tiny", "reversed", "rounded")
     labels = [system.label for system in found.systems]
     assert labels == ["bm25 + tiny at fp32, tiny", "bm25", "bm25 + tiny at fp32, reversed",
@@ -86,7 +86,7 @@ def test_a_result_against_itself_differs_by_nothing(results: Any, tmp_path: Path
     json.dumps(asdict(found), allow_nan=False)
 
 
-def test_parity_tells_a_rounded_scoring_from_the_true_one(results: Any) -> None:
+def test_parity_distinguishes_a_rounded_scoring_from_the_exact_one(results: Any) -> None:
     parity = compared(results, "tiny", "rounded").parity["bm25 + tiny at fp32, rounded"]
     assert 0 < parity.max_abs <= 0.05 + 1e-9
     assert parity.tied_pairs_before <= parity.tied_pairs_after
@@ -131,7 +131,7 @@ def cost_of(p50_ms: Any) -> Any:
     )
 
 
-def test_each_first_stage_is_a_system_of_its_own_and_stands_there_once(results: Any) -> None:
+def test_each_first_stage_is_a_system_of_its_own_and_is_listed_once(results: Any) -> None:
     found = compared(results, "tiny", "rounded")
     sides = {system.label: (system.side, system.own_first_stage) for system in found.systems}
     assert sides == {
@@ -147,7 +147,7 @@ def test_a_result_without_a_reranker_is_the_first_stage_of_the_others(results: A
     assert labels == ["bm25 + tiny at fp32", "bm25"]
 
 
-def test_first_stages_of_one_name_and_other_settings_are_two_and_their_settings_tell_them_apart(results: Any) -> None:
+def test_first_stages_of_one_name_with_different_settings_are_two_and_labelled_by_them(results: Any) -> None:
     one = with_facts(results["tiny"], "one", first_stage={"k1": 0.9}, means={"first_stage": 0.4})
     other = with_facts(results["rounded"], "other", first_stage={"k1": 1.2}, means={"first_stage": 0.5})
     labels = [system.label for system in side_by_side([one, other], resamples=99).systems]
@@ -165,7 +165,7 @@ def test_what_differs_between_systems_is_their_label(results: Any) -> None:
     ]
 
 
-def test_a_length_is_said_behind_another_first_stage_and_at_another_precision_too(results: Any) -> None:
+def test_labels_have_the_length_with_another_first_stage_and_precision_too(results: Any) -> None:
     """Where the labels differ anyway, a setting that makes other scores is no less of a difference."""
     changes = {"tiny": ({"max_length": 256, "precision": "fp32"}, {}),
                "rounded": ({"max_length": 128, "precision": "fp16"}, {"name": "minilm"})}  # fmt: skip
@@ -175,7 +175,7 @@ def test_a_length_is_said_behind_another_first_stage_and_at_another_precision_to
     assert labels == ["bm25 + tiny at fp32, max_length 256", "minilm + tiny at fp16, max_length 128"]
 
 
-def test_all_settings_that_differ_are_said_and_long_values_stay_apart(results: Any) -> None:
+def test_all_settings_that_differ_are_in_the_label_and_long_values_are_distinguished(results: Any) -> None:
     prompts = [f"{'a long prompt that begins alike in both, ' * 2}{n}" for n in range(2)]
     both = [with_facts(results[name], name, reranker={"max_length": n, "truncation": f"t{n}", "prompt": prompts[n],
                                                       "model": f"m{n}", "revision": f"r{n}"})
@@ -201,7 +201,7 @@ def test_other_measures_make_no_other_first_stage(results: Any) -> None:
     assert labels == ["bm25 + tiny at fp32, depth 6", "bm25", "bm25 + tiny at fp32, depth 4"]
 
 
-def test_a_first_stage_that_a_sweep_measured_again_stands_there_once_and_that_is_said(results: Any) -> None:
+def test_a_first_stage_that_a_sweep_measured_twice_is_listed_once_with_a_note(results: Any) -> None:
     again = with_facts(results["bm25"], "again")
     again = edited(again, lambda plain: plain["effective"].update(depth=4))
     found = side_by_side([results["bm25"], again, results["tiny"]], resamples=99)
@@ -228,7 +228,7 @@ def lines_of(results: Any) -> Any:
     return (Path(results["bm25"].where) / "reranked.trec").read_text("utf-8").splitlines(keepends=True)
 
 
-def test_a_run_that_ranks_as_another_first_stage_is_that_one_and_said_to_be(results: Any, tmp_path: Path) -> None:
+def test_a_run_with_the_ranking_of_another_first_stage_is_identified_with_it(results: Any, tmp_path: Path) -> None:
     found = side_by_side([results["bm25"], reranked_run(results, tmp_path / "run", lines_of(results))], resamples=99)
     assert [system.label for system in found.systems] == ["bm25", "a run + tiny at fp32"]
     assert found.systems[1].own_first_stage == "bm25"
@@ -269,7 +269,7 @@ def test_results_without_a_time_of_the_first_stage_still_have_their_picture(resu
     assert figure.axes[0].get_xlabel() == "time of reranking a query, ms"
 
 
-def test_a_reranker_that_is_worse_than_its_own_first_stage_is_said_to_be(
+def test_a_reranker_that_is_worse_than_its_own_first_stage_is_reported_as_worse(
     results: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Three reranked systems may be better than BM25, and an embedding model alone better than all of them."""
@@ -306,7 +306,7 @@ def test_the_whole_path_is_timed_in_its_parts(results: Any) -> None:
     assert times["bm25 + tiny at fp32"] == QueryTime(first_stage_ms=3.0, reranking_p50_ms=80.0, total_ms=83.0)
 
 
-def test_a_first_stage_whose_time_nobody_measured_is_said_to_have_none(results: Any) -> None:
+def test_a_first_stage_that_was_not_timed_is_reported_without_a_time(results: Any) -> None:
     found = side_by_side([with_facts(results["tiny"], "a", cost=cost_of(80.0)), results["bm25"]], resamples=99)
     assert {system.time.total_ms for system in found.systems} == {None}
     assert any(warning.startswith("the time of a query is not known for bm25") for warning in found.warnings)
@@ -336,13 +336,13 @@ def test_the_same_result_twice_is_refused(results: Any) -> None:
         side_by_side([results["tiny"], results["tiny"]])
 
 
-def test_another_slice_is_refused_and_said(results: Any, tmp_path: Path) -> None:
+def test_another_slice_is_refused_with_the_reason(results: Any, tmp_path: Path) -> None:
     other = reading.read(Pipeline(dev.load("zh", queries=3), NoReranker(), FirstStage(), 6).run(tmp_path / "zh"))
     with pytest.raises(EvalkitError, match=r"is of slice dev/en, .* of dev/zh; only results of one slice"):
         side_by_side([results["tiny"], other])
 
 
-def test_other_measures_are_left_out_and_said(results: Any, tmp_path: Path) -> None:
+def test_other_measures_are_left_out_with_a_note(results: Any, tmp_path: Path) -> None:
     data = cut(dev.load("en"), 8)
     pipeline = Pipeline(data, NoReranker(), FirstStage(), 6, ("P@5", "nDCG@10"))
     found = side_by_side([results["tiny"], reading.read(pipeline.run(tmp_path / "p"))], resamples=99)

@@ -51,7 +51,7 @@ def test_one_result_is_reranked_against_its_first_stage(tmp_path: Path) -> None:
     assert found.decisive == found.one
 
 
-def test_of_two_results_the_second_stands_against_the_first(tmp_path: Path) -> None:
+def test_the_second_of_two_results_is_compared_with_the_first(tmp_path: Path) -> None:
     places = [written(tmp_path / "small", SMALL), written(tmp_path / "large", LARGE)]
     found = plan(places, TARGET, {})
     assert found.one == needed(0.05, spread_of([LARGE[q] - SMALL[q] for q in QUERIES]))

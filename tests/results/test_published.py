@@ -34,7 +34,7 @@ def without(key: Any) -> Any:
     return {name: value for name, value in BM25.items() if name != key}
 
 
-def test_each_figure_stands_beside_ours_of_the_same_system() -> None:
+def test_each_published_figure_is_compared_with_ours_of_the_same_system() -> None:
     assert beside([BM25, RERANKED], RESULT) == (
         Reference("bm25", "nDCG@10", value=0.5, ours=0.625, difference=0.125, source="Anserini", note="k1 0.9"),
         Reference("bm25 + bge", "nDCG@10", value=0.75, ours=0.5, difference=-0.25, source="a paper", note=""),

@@ -107,7 +107,7 @@ def test_a_broken_file_is_refused_by_name(folder: Any, name: Any, content: Any, 
 
 
 @pytest.mark.parametrize("error", [EvalkitError("no GPU here"), NotFiniteError("a NaN for 'q1'")])
-def test_a_trial_that_failed_is_told_with_its_error(tmp_path: Path, error: Any) -> None:
+def test_a_trial_that_failed_is_refused_with_its_error(tmp_path: Path, error: Any) -> None:
     result.write_result(failed("tiny", {}, {}, error), tmp_path)
     assert refused(tmp_path, type(error)) == f"{tmp_path / 'result.json'} is of a trial that failed: {error}"
 

@@ -31,7 +31,7 @@ def test_auto_is_the_cpu_where_there_is_no_cuda() -> None:
 
 @without_cuda
 @pytest.mark.parametrize("asked", ["cuda", "cuda:0", "cuda:3"])
-def test_cuda_that_is_not_there_is_refused_with_the_way_out(asked: Any) -> None:
+def test_cuda_that_is_not_available_is_refused_with_advice(asked: Any) -> None:
     with pytest.raises(EvalkitError, match=rf"device={asked}: .* CUDA.*; use device=cpu with precision=fp32"):
         resolve_device(asked)
 
@@ -44,7 +44,7 @@ def test_an_unknown_device_names_those_there_are(asked: Any) -> None:
 
 
 @pytest.mark.skipif(torch.backends.mps.is_available(), reason="this machine has an Apple GPU")
-def test_mps_without_an_apple_gpu_is_refused_with_the_way_out() -> None:
+def test_mps_without_an_apple_gpu_is_refused_with_advice() -> None:
     with pytest.raises(
         EvalkitError, match=r"device=mps is the GPU of an Apple machine, and torch sees none; use device=cpu"
     ):
@@ -83,7 +83,7 @@ def test_half_precision_needs_a_processor_that_has_it(monkeypatch: pytest.Monkey
     assert resolve_precision(asked, CPU).name == asked
 
 
-def test_half_precision_on_this_machine_is_what_its_cpuinfo_says() -> None:
+def test_half_precision_on_this_machine_agrees_with_its_cpuinfo() -> None:
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as lines:
             words = {word for line in lines if line.startswith("flags") for word in line.split()}

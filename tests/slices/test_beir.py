@@ -192,7 +192,7 @@ def test_a_missing_folder(tmp_path: Path) -> None:
     )
 
 
-def test_a_missing_split_is_answered_with_those_there_are(tmp_path: Path) -> None:
+def test_a_missing_split_is_refused_with_the_existing_ones(tmp_path: Path) -> None:
     path = folder(tmp_path)
     folder(tmp_path, split="dev")
     assert refusal(path, split="tset") == (
@@ -280,7 +280,7 @@ def test_an_empty_query(tmp_path: Path) -> None:
     assert refusal(path) == f"{path}: query 'q1' has an empty text"
 
 
-def test_an_empty_query_of_another_split_is_no_matter(tmp_path: Path) -> None:
+def test_an_empty_query_of_another_split_is_no_error(tmp_path: Path) -> None:
     path = folder(tmp_path, queries=[*QUERIES[:3], {"_id": "q9", "text": ""}])
     assert len(beir.load(str(path)).queries) == 3
 

@@ -74,13 +74,13 @@ def test_a_query_does_not_find_itself(tmp_path: Path) -> None:
     assert data.excluded == {q: {q} for q in ("a0", "a1", "a2", "a3")}
 
 
-def test_kept_in_it_takes_rank_1_and_a_place_of_the_depth(tmp_path: Path) -> None:
+def test_a_query_kept_as_a_passage_takes_rank_1_within_the_depth(tmp_path: Path) -> None:
     data = beir.load(str(arguments(tmp_path)), identical_ids="keep")
     assert ndcg(data) == pytest.approx((4 / math.log2(3) + 2) / 6)  # four answers at rank 2, two at rank 1
     assert ndcg(data, depth=1) == pytest.approx(2 / 6)
 
 
-def test_it_is_left_out_before_the_depth_counts(tmp_path: Path) -> None:
+def test_a_query_among_the_passages_is_left_out_before_the_depth_is_applied(tmp_path: Path) -> None:
     first, facts = found(beir.load(str(arguments(tmp_path))), depth=1)
     assert {q: [hit.doc_id for hit in hits] for q, hits in first.rankings.items()} == {
         f"a{i}": [f"b{i}"] for i in range(6)
@@ -93,11 +93,11 @@ def test_it_is_left_out_before_the_depth_counts(tmp_path: Path) -> None:
     [str.upper, "  {} . ".format, "Society: food, work {}".format, lambda claim: claim.replace("a ", "")],
     ids=["other case", "spaces and full stop", "a title in front", "a word less"],
 )  # fmt: skip
-def test_it_is_known_by_its_text_up_to_case_signs_title_and_typos(tmp_path: Path, text: Any) -> None:
+def test_a_query_among_the_passages_is_recognised_up_to_case_signs_title_and_typos(tmp_path: Path, text: Any) -> None:
     assert len(beir.load(str(arguments(tmp_path, text=text))).excluded) == 4
 
 
-def test_an_id_that_meets_by_chance_is_kept_unless_it_is_to_be_dropped(tmp_path: Path) -> None:
+def test_an_id_that_is_equal_by_chance_is_kept_unless_it_is_to_be_dropped(tmp_path: Path) -> None:
     folder = str(arguments(tmp_path, text=lambda claim: f"a leaflet on another matter, number {len(claim)}"))
     kept, dropped = beir.load(folder), beir.load(folder, identical_ids="drop")
     assert kept.excluded == {}
@@ -116,7 +116,7 @@ def test_a_query_that_is_judged_relevant_for_itself_is_kept_unless_it_is_to_be_d
 
 
 @pytest.mark.shared
-def test_miracl_s_queries_bear_the_ids_of_other_passages_which_stay(shared: Path) -> None:
+def test_miracl_s_queries_have_the_ids_of_other_passages_which_are_not_excluded(shared: Path) -> None:
     data = beir.load(str(shared / "data" / "miracl-yo"), split="dev", lang="yo")
     about = data.facts["exclusions"]
     assert (about["queries_with_the_id_of_a_passage"], about["own_passages_left_out"]) == (119, 0)
@@ -233,7 +233,7 @@ def test_a_search_gives_the_best_passages_that_may_be_retrieved_in_their_order(
 # --- what a user sees -------------------------------------------------------------------------------------------------
 
 
-def test_a_report_says_how_many_queries_were_kept_from_finding_themselves_and_how_many_not(tmp_path: Path) -> None:
+def test_a_report_counts_the_queries_that_could_and_could_not_find_themselves(tmp_path: Path) -> None:
     folder = arguments(tmp_path, judged=[("a0", 1)])
     with (folder / "corpus.jsonl").open("a", encoding="utf-8") as out:
         out.write(json.dumps({"_id": "copy", "text": CLAIMS["a5"]}) + "\n")
@@ -270,7 +270,7 @@ def test_a_finished_run_that_ranks_an_empty_passage_goes_on_with_the_others(
     ) in result["warnings"]
 
 
-def test_of_a_finished_run_it_is_not_said_that_it_cannot_find_what_it_ranks(tmp_path: Path, beir_folder: Any) -> None:
+def test_a_finished_run_has_no_warning_of_passages_without_a_text(tmp_path: Path, beir_folder: Any) -> None:
     """q1's one relevant passage has no text here; the run, which searched a corpus of its own, ranks it."""
     corpus = beir_folder / "corpus.jsonl"
     lines = [line for line in corpus.read_text("utf-8").splitlines(keepends=True) if '"b"' not in line]

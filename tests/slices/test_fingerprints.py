@@ -60,7 +60,7 @@ def test_the_fingerprint_is_sha_256_over_ids_texts_and_grades_in_order_of_the_id
         (({"q": "é"}, {"a": "text"}, {"q": {"a": 1}}), "judgments"),
     ],
 )
-def test_the_fingerprints_tell_what_differs(changed: Any, part: Any) -> None:
+def test_the_fingerprints_show_what_differs(changed: Any, part: Any) -> None:
     before, after = fingerprints({"q": "é"}, {"a": "text"}, {"q": {"a": 2}}), fingerprints(*changed)
     assert [name for name in before if before[name] != after[name]] == [part]
 

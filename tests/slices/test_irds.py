@@ -69,13 +69,13 @@ def nothing(empty_home: Any) -> Any:
     [("msmarco-passage/trec-dl-2091", "msmarco-passage/trec-dl-2019"), ("miracl/yo/dve", "miracl/yo/dev"),
      ("nano-beir/msmarko", "nano-beir/msmarco"), ("miracl/yoruba/dev", "miracl/yo/dev")],
 )  # fmt: skip
-def test_an_unknown_id_is_answered_with_the_nearest(nothing: Any, dataset: Any, meant: Any) -> None:
+def test_an_unknown_id_is_refused_with_the_nearest(nothing: Any, dataset: Any, meant: Any) -> None:
     message = refusal(nothing, dataset)
     assert message.startswith(f"slice.dataset={dataset}: ir_datasets has no such id; did you mean ")
     assert meant in message
 
 
-def test_an_id_that_is_like_no_other_is_not_answered_with_all_there_are(nothing: Any) -> None:
+def test_an_id_that_is_similar_to_no_other_is_refused_without_a_list_of_all(nothing: Any) -> None:
     assert refusal(nothing, "?") == "slice.dataset=?: ir_datasets has no such id"
 
 
@@ -285,7 +285,7 @@ def site_and_load(candidates_home: Any, tmp_path: Path) -> Any:
             yield files, data, lambda dataset, **asked: process.submit(irds.load, dataset, **asked).result()
 
 
-def test_a_download_that_breaks_or_is_another_file_is_told_and_nothing_of_it_is_used(site_and_load: Any) -> None:
+def test_a_broken_or_wrong_download_is_reported_and_not_used(site_and_load: Any) -> None:
     files, data, load = site_and_load
     for broken, told in [
         (File(data, breaks_off=100), "IncompleteRead(100 bytes read, "),

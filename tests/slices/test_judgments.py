@@ -141,7 +141,7 @@ def test_a_broken_line_is_named_in_every_format(tmp_path: Path, name: Any, row: 
     assert f"qrels/{name}, line 4: not " in refusal(folder(tmp_path, good + row + "\n", name))
 
 
-def test_trec_eval_s_format_under_beir_s_name_is_told_what_it_is(tmp_path: Path) -> None:
+def test_trec_eval_s_format_under_beir_s_name_is_recognised_in_the_message(tmp_path: Path) -> None:
     message = refusal(folder(tmp_path, "q1 0 d1 2\n"))
     assert message.endswith("this is trec_eval's format: name the file SPLIT.trec")
 
@@ -152,14 +152,14 @@ def test_judgments_in_a_format_that_is_not_read_are_not_called_missing(tmp_path:
     assert f"; it has {name}, and files named SPLIT.tsv (BEIR), SPLIT.jsonl" in message
 
 
-def test_judgments_beside_the_folder_of_judgments_are_named(tmp_path: Path) -> None:
+def test_judgments_outside_of_the_folder_of_judgments_are_named(tmp_path: Path) -> None:
     path = folder(tmp_path)
     (path / "qrels.trec").write_text(TREC, "utf-8")
     assert refusal(path).endswith(f"there is qrels.trec in the folder, which slice.qrels={path}/qrels.trec reads")
     assert beir.load(str(path), qrels=f"{path}/qrels.trec").qrels == GRADES
 
 
-def test_a_split_beside_a_file_of_judgments_is_without_effect_and_said_so(tmp_path: Path) -> None:
+def test_a_split_given_with_a_file_of_judgments_is_reported_as_without_effect(tmp_path: Path) -> None:
     (tmp_path / "mine.tsv").write_text(TSV, "utf-8")
     data = beir.load(str(folder(tmp_path, TSV)), split="dev", qrels=str(tmp_path / "mine.tsv"))
     assert data.facts["without_effect"] == ["slice.split=dev: slice.qrels is read"]
@@ -282,7 +282,7 @@ def test_another_level_than_the_documented_one_is_noted_and_so_is_that_one() -> 
     ) in noted(qrels, level=2, **official)  # fmt: skip
 
 
-def test_what_the_lowest_grade_means_is_said_where_the_collection_says_it() -> None:
+def test_the_meaning_of_the_lowest_grade_is_reported_where_the_collection_documents_it() -> None:
     defined = Source(ROWS, {1: "It makes no sense.", 4: "It is convincing."})
     assert official_measures.facts(defined, {"q": {"a": 1, "b": 4}}, 1) == {"lowest_grade_means": "It makes no sense."}
     assert official_measures.facts(defined, {"q": {"a": 1, "b": 4}}, 3) == {}
@@ -307,5 +307,5 @@ def test_a_cut_that_changes_nothing_is_written_down(tmp_path: Path, asked: Any, 
 
 
 @pytest.mark.parametrize("asked", [{}, {"queries": 1, "seed": 5}, {"corpus": "judged", "distractors": 1, "seed": 5}])
-def test_a_cut_that_has_an_effect_is_not(tmp_path: Path, asked: Any) -> None:
+def test_a_cut_that_has_an_effect_is_not_reported_as_without_one(tmp_path: Path, asked: Any) -> None:
     assert "without_effect" not in beir.load(str(folder(tmp_path, TSV)), **asked).facts

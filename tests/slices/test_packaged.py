@@ -54,7 +54,7 @@ def test_every_query_has_an_answer(data: Any) -> None:
     assert data.facts["queries_without_relevant"] == 0
 
 
-def test_every_query_has_something_to_be_told_apart_from_its_answer(data: Any) -> None:
+def test_every_query_has_a_passage_that_is_judged_not_relevant(data: Any) -> None:
     assert {query_id for query_id, grades in data.qrels.items() if 0 not in grades.values()} == set()
 
 

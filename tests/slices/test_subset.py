@@ -121,7 +121,7 @@ def test_an_empty_passage_is_refused_or_dropped_and_named() -> None:
     assert collect(docs, empty="drop") == (dict(DOCS), {"e", "f"})
 
 
-def test_an_empty_passage_that_is_cut_away_anyway_is_no_matter() -> None:
+def test_an_empty_passage_outside_of_the_sample_is_no_error() -> None:
     assert collect([*DOCS, ("e", "")], needed={"a"}) == ({"a": "text a"}, frozenset())
 
 

@@ -225,7 +225,16 @@ def _with_ratio(value: float | None, base: float | None) -> str:
 
 
 def mark(compared: Comparison, label: str, measure: str) -> str:
-    """Return a sign where the system differs from the baseline after Holm's correction: + better, - worse."""
+    """Return a sign where the system differs from the baseline after Holm's correction: + better, - worse.
+
+    Args:
+        compared: a comparison.
+        label: label of the system.
+        measure: name of the measure, such as ``nDCG@10``.
+
+    Returns:
+        " +" or " -"; empty for the baseline and where the difference is not significant.
+    """
     if label == compared.baseline:
         return ""
     test = compared.against_baseline[label][measure]
@@ -259,7 +268,15 @@ def test_columns(compared: Comparison) -> list[str]:
 
 
 def test_rows(compared: Comparison, measure: str) -> list[list[str]]:
-    """Return for each system but the baseline the tests of one measure."""
+    """Return for each system but the baseline the tests of one measure.
+
+    Args:
+        compared: a comparison.
+        measure: name of the measure.
+
+    Returns:
+        Cells under `test_columns`.
+    """
     rows = []
     for label, tests in compared.against_baseline.items():
         test = tests[measure]
@@ -279,7 +296,12 @@ def test_rows(compared: Comparison, measure: str) -> list[list[str]]:
 
 
 def matrix_rows(compared: Comparison, measure: str) -> list[list[str]]:
-    """Return the corrected p values of every system against every other one; the first cell is the system."""
+    """Return the corrected p values of every system against every other one; the first cell is the system.
+
+    Args:
+        compared: a comparison.
+        measure: name of the measure.
+    """
     matrix = compared.matrix[measure]
     return [
         [label, *("" if p is None else p_value(p) for p in row)] for label, row in zip(matrix.labels, matrix.holm_p)

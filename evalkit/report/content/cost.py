@@ -46,7 +46,12 @@ def parts(result: Result) -> list[Part]:
 
 
 def ends(interval: Interval, count: int) -> str:
-    """Return an interval in words; an end that is None cannot be determined from so few samples."""
+    """Return an interval in words; an end that is None cannot be determined from so few samples.
+
+    Args:
+        interval: lower and upper end, in any unit; None for an end that cannot be determined.
+        count: number of samples.
+    """
     low, high = interval
     unknown = f"not determinable from {counted(count, 'sample')}"
     if low is not None and high is not None:

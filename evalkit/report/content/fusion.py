@@ -15,7 +15,15 @@ def columns(result: Result) -> list[str]:
 
 
 def rows(result: Result, fusion: Fusion) -> list[list[str]]:
-    """Return the fusion and each of its members: measures, what fusing adds to the first one, and time of a query."""
+    """Return the fusion and each of its members: measures, what fusing adds to the first one, and time of a query.
+
+    Args:
+        result: a finished trial whose first stage is a fusion.
+        fusion: its members.
+
+    Returns:
+        Cells under `columns`.
+    """
     main = next(iter(result.effectiveness.delta))
     whole = result.effectiveness.first_stage.mean
     time = result.effective.first_stage_time
@@ -28,7 +36,12 @@ def rows(result: Result, fusion: Fusion) -> list[list[str]]:
 
 
 def verdict(result: Result, fusion: Fusion) -> str:
-    """Return one sentence: is the fusion better than its best member, in the first measure?"""
+    """Return one sentence: is the fusion better than its best member, in the first measure?
+
+    Args:
+        result: a finished trial whose first stage is a fusion.
+        fusion: its members.
+    """
     main = next(iter(result.effectiveness.delta))
     name, best = max(fusion.members.items(), key=lambda member: member[1].mean[main])
     low, high = best.delta_ci95[main]

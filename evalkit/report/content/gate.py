@@ -83,7 +83,12 @@ def alone(check: Check) -> str:
 
 
 def state_line(verdict: Verdict, state: str) -> str | None:
-    """Return the names of the checks in a state, those of time and memory with their figure; None without any."""
+    """Return the names of the checks in a state, those of time and memory with their figure; None without any.
+
+    Args:
+        verdict: the outcome of the gate.
+        state: state of a check, such as ``passed``.
+    """
     named = [
         check.name if check.value is None else f"{check.name} {figure(check.value)}"
         for check in verdict.checks
@@ -93,12 +98,22 @@ def state_line(verdict: Verdict, state: str) -> str | None:
 
 
 def loss_line(loss: Loss, measure: str) -> str:
-    """Return what a query lost."""
+    """Return what a query lost.
+
+    Args:
+        loss: a query, with its value before and after.
+        measure: name of the measure that is compared.
+    """
     return f"{loss.query_id}: {loss.query!r}, {measure} {loss.before:.4f} -> {loss.after:.4f}"
 
 
 def move_line(move: Move, kept: int) -> str:
-    """Return where a passage went, and how it begins; a baseline stores the first `kept` ranks."""
+    """Return where a passage went, and how it begins.
+
+    Args:
+        move: a passage with its ranks; ``rank_before`` is None where the baseline does not contain the passage.
+        kept: number of ranks that the baseline stores for each query.
+    """
     before = f"below {kept}" if move.rank_before is None else str(move.rank_before)
     return f"rank {before} -> {rank(move.rank_after)}, {grade(move.grade)}, {move.doc_id}: {_short(move.text)}"
 

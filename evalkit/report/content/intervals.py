@@ -10,7 +10,12 @@ FEW = 10
 
 
 def trend(low: float | None, high: float | None) -> Trend:
-    """Return "rise" or "fall" where an interval excludes 0, and "none" where it contains 0 or is not known."""
+    """Return "rise" or "fall" where an interval excludes 0, and "none" where it contains 0 or is not known.
+
+    Args:
+        low: lower end of the interval; None if it is not known.
+        high: upper end of the interval; None if it is not known.
+    """
     if low is None or high is None:
         return "none"
     return "rise" if low > 0 else "fall" if high < 0 else "none"
@@ -22,10 +27,10 @@ def clip(ends: Sequence[float | None], delta: float, first: float, ceiling: floa
     Student's t interval may go beyond them: a mean of 0.9 cannot rise by 0.2.
 
     Args:
-        ends: Lower and upper end; None where they are not known.
-        delta: The change of the mean, which is always within the result.
-        first: The first stage's mean, to which the change is added.
-        ceiling: The largest mean that is possible.
+        ends: lower and upper end; None where they are not known.
+        delta: the change of the mean, which is always within the result.
+        first: the first stage's mean, to which the change is added.
+        ceiling: the largest mean that is possible.
 
     Returns:
         Both ends, or None without an interval.

@@ -5,7 +5,12 @@ A number that is None becomes an empty text.
 
 
 def number(value: float | None, form: str | None = None) -> str:
-    """Return a number in the format `form`, or to three digits without one."""
+    """Return a number in the format `form`, or to three digits without one.
+
+    Args:
+        value: the number; None gives an empty text.
+        form: a format specification of Python, such as ``.4f``; None for three digits.
+    """
     return "" if value is None else amount(value) if form is None else format(value, form)
 
 
@@ -26,17 +31,34 @@ def signed(difference: float) -> str:
 
 
 def interval(low: float | None, high: float | None, missing: str = "") -> str:
-    """Return both ends of an interval of a difference, or `missing` where an end is None."""
+    """Return both ends of an interval of a difference, or `missing` where an end is None.
+
+    Args:
+        low: lower end; None if it is not known.
+        high: upper end; None if it is not known.
+        missing: the text for an interval that is not known.
+    """
     return missing if low is None or high is None else f"{signed(low)} to {signed(high)}"
 
 
 def plus_minus(difference: float, low: float | None, high: float | None) -> str:
-    """Return a difference and half the width of its interval, where there is an interval."""
+    """Return a difference and half the width of its interval, where there is an interval.
+
+    Args:
+        difference: the difference, the centre of the interval.
+        low: lower end of the interval; None if it is not known.
+        high: upper end of the interval; None if it is not known.
+    """
     return f"{difference:+.4f}" + ("" if low is None or high is None else f" \u00b1 {(high - low) / 2:.4f}")
 
 
 def p_value(p: float | None, missing: str = "") -> str:
-    """Return a p value with three decimals, "< 0.001" below that, or `missing` for None."""
+    """Return a p value with three decimals, "< 0.001" below that, or `missing` for None.
+
+    Args:
+        p: a p value in [0, 1]; None if there is none.
+        missing: the text for None.
+    """
     return missing if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
@@ -54,9 +76,9 @@ def counted(value: int, one: str, several: str = "") -> str:
     """Return a count with its noun, such as "1 query" or "1,200 queries".
 
     Args:
-        value: The count.
-        one: The noun in the singular.
-        several: Its plural, if that is not `one` with an s.
+        value: the count.
+        one: the noun in the singular.
+        several: its plural, if that is not `one` with an s.
     """
     return f"{value:,} {one if value == 1 else several or one + 's'}"
 

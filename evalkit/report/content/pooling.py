@@ -14,7 +14,7 @@ def of_trial(result: Result) -> str | None:
     """Return the first measure without unjudged passages, and whether the verdict is the same.
 
     Args:
-        result: A finished trial.
+        result: a finished trial.
 
     Returns:
         A sentence; None where unjudged passages change no value, or the result does not have the values.
@@ -80,7 +80,7 @@ def rows(compared: Comparison) -> list[list[str]]:
     """Return a row for each tested difference: with unjudged passages as not relevant, and without them.
 
     Args:
-        compared: A comparison.
+        compared: a comparison.
 
     Returns:
         Cells under `columns`; nothing where unjudged passages change no value.
@@ -107,7 +107,7 @@ def lines(compared: Comparison) -> list[str]:
     """Return whether the verdicts of a comparison are the same without unjudged passages.
 
     Args:
-        compared: A comparison.
+        compared: a comparison.
 
     Returns:
         A sentence, and one more for each verdict that is another; nothing where unjudged passages change no value.

@@ -8,7 +8,12 @@ Entry = Mapping[str, Any]
 
 
 def flatten(values: Entry, prefix: str = "") -> Iterable[tuple[str, Any]]:
-    """Yield each value that is not None with its dotted path, such as ``slice.name``."""
+    """Yield each value that is not None with its dotted path, such as ``slice.name``.
+
+    Args:
+        values: name -> value, or a mapping of the same form.
+        prefix: put before each path.
+    """
     for key, value in values.items():
         if isinstance(value, Mapping):
             yield from flatten(value, f"{prefix}{key}.")

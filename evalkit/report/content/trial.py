@@ -64,7 +64,9 @@ def tied_means(result: Result) -> list[tuple[str, str, Tied]]:
 def tie_lines(result: Result, least: float = 0.0) -> list[str]:
     """Return a sentence for each list with ties: what the first measure could be over all orders of the tied passages.
 
-    Only where it could be another by `least` or more.
+    Args:
+        result: a finished trial.
+        least: the smallest difference between the lowest and the highest value for which a sentence is returned.
     """
     scoring, analysis, effect = result.effective.scoring, result.analysis, result.effectiveness
     name, found = next(iter(effect.delta)), []
@@ -156,9 +158,16 @@ def effectiveness_rows(result: Result) -> list[list[str]]:
 
 
 def sweep_rows(results: Sequence[Result | Unfinished], measures: int | None = None) -> list[dict[str, str]]:
-    """Return a row for each trial: the first `measures` of effectiveness (None for all) and cost, side by side.
+    """Return a row for each trial, with effectiveness and cost side by side.
 
     Slice and depth have columns of their own where they differ. Measures that not every trial has are left out.
+
+    Args:
+        results: the trials, finished or not.
+        measures: how many measures are shown, from the first on; None for all.
+
+    Returns:
+        For each trial: heading of a column -> text of the cell; the headings are the same in all rows.
     """
     done = [result for result in results if isinstance(result, Result) and result.status == "finished"]
     names = [n for n in (done[0].effectiveness.delta if done else ()) if all(_has(r, n) for r in done)][:measures]

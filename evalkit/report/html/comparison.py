@@ -14,7 +14,11 @@ from evalkit.results.comparison_schema import Comparison
 def comparison(compared: Comparison, pictures: Mapping[str, str]) -> str:
     """Return the page of a comparison of several systems on one slice, as one HTML file that loads nothing.
 
-    `pictures` maps a title to an SVG. Parts without content are left out.
+    Parts without content are left out.
+
+    Args:
+        compared: a comparison.
+        pictures: title -> SVG.
     """
     data, measures, baseline = compared.slice, compared.measures, compared.baseline
     outcome = comparing.outcome(compared)

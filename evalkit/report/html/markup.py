@@ -17,9 +17,13 @@ class Markup(str):
 
 
 def tag(element: str, /, *children: str | None, **attributes: Attribute) -> Markup:
-    """Return an element with its children in order; None is left out, of attributes False too.
+    """Return an element with its children in order.
 
-    Attribute names are written as Python can: ``class_`` for class, ``data_column`` for data-column.
+    Args:
+        element: name of the element.
+        *children: texts, which are escaped, and `Markup`; None is left out.
+        **attributes: name -> value, ``class_`` for class and ``data_column`` for data-column; True gives the name
+            alone, None and False are left out.
     """
     written = "".join(
         f" {key.rstrip('_').replace('_', '-')}" + ("" if value is True else f'="{_escaped(str(value))}"')
@@ -39,7 +43,10 @@ def join(*children: str | None) -> Markup:
 def picture(title: str, svg: str, note: str = "") -> Markup:
     """Return a figure with its caption; as an image an SVG can neither run anything nor load anything.
 
-    The caption is how the picture is read, where that is given, else its title.
+    Args:
+        title: the text for readers who do not see the picture.
+        svg: content of an SVG file.
+        note: the caption, which states how the picture is read; the title if it is empty.
     """
     data = base64.b64encode(svg.encode("utf-8", "replace")).decode("ascii")
     image = tag("img", src=f"data:image/svg+xml;base64,{data}", alt=title)
@@ -52,7 +59,12 @@ def language_tag(value: object) -> str | None:
 
 
 def document(title: str, *body: str | None) -> str:
-    """Return the whole page; its policy lets the browser use the style, the script and pictures in it, nothing else."""
+    """Return the whole page; its policy lets the browser use the style, the script and pictures in it, nothing else.
+
+    Args:
+        title: title of the page.
+        *body: texts, which are escaped, and `Markup`; None is left out.
+    """
     style, script = (_part(name) for name in ("page.css", "page.js"))
     policy = (
         f"default-src 'none'; img-src data:; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "

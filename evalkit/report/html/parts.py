@@ -15,7 +15,13 @@ DRAWN = "around 0"
 
 
 def page(title: str, head: Markup, sections: Sequence[Section | None]) -> str:
-    """Return the whole page, with links to the sections that are there."""
+    """Return the whole page, with links to the sections that are there.
+
+    Args:
+        title: title of the page.
+        head: what comes before the sections.
+        sections: sections in order; None is left out.
+    """
     there = [found for found in sections if found]
     links = (tag("li", tag("a", name, href=f"#{anchor}")) for anchor, name, _ in there)
     nav = tag("nav", tag("ul", *links), aria_label="Sections")
@@ -23,7 +29,13 @@ def page(title: str, head: Markup, sections: Sequence[Section | None]) -> str:
 
 
 def section(anchor: str, title: str, *children: Markup | None) -> Section | None:
-    """Return a section, or None where there is nothing to put in it."""
+    """Return a section, or None where there is nothing to put in it.
+
+    Args:
+        anchor: id of the section, to which the link leads.
+        title: its heading.
+        *children: its content; None is left out.
+    """
     content = join(*children)
     if not content:
         return None
@@ -40,7 +52,12 @@ def warnings(sentences: Sequence[str] | None) -> Section | None:
 
 
 def titled(title: str, *children: Markup | None) -> Markup | None:
-    """Return a part of a section under its title, or None where there is nothing to put under it."""
+    """Return a part of a section under its title, or None where there is nothing to put under it.
+
+    Args:
+        title: heading of the part.
+        *children: its content; None is left out.
+    """
     content = join(*children)
     return join(tag("h3", title), content) if content else None
 
@@ -66,8 +83,14 @@ def table(
 ) -> Markup | None:
     """Return a table with a head for each row; empty columns are left out, and there is no table without rows.
 
-    `text` names the columns of words, `marked` is the position of a row to set off. As `cards` each row is a card of
-    names and values on a narrow screen; ARIA roles mark it as a table there too.
+    Args:
+        columns: headings.
+        rows: cells, as many in each row as there are columns.
+        title: name of the table for screen readers.
+        text: headings of the columns of words; other columns have numbers.
+        marked: position of the row that is highlighted; None for none.
+        cards: whether each row is a card of names and values on a narrow screen; ARIA roles mark it as a table there
+            too.
     """
     kept = [n for n in range(len(columns)) if n == 0 or any(row[n] for row in rows)]
     if not rows or len(kept) < 2:
@@ -109,7 +132,12 @@ def table(
 
 
 def facts(rows: Sequence[Sequence[str]], title: str) -> Markup | None:
-    """Return a table of names and values, or None without rows."""
+    """Return a table of names and values, or None without rows.
+
+    Args:
+        rows: a name and a value in each row.
+        title: name of the table for screen readers.
+    """
     if not rows:
         return None
     body = (tag("tr", tag("th", name, scope="row"), tag("td", value)) for name, value in rows)
@@ -120,6 +148,11 @@ def searchable(head: Markup, bodies: Sequence[Markup], kind: str) -> Markup:
     """Return a table of queries, a body for each, that the page's script makes sortable and searchable.
 
     Heads with ``data-column`` are sorted by; the first cell of a body, and its ``.id``, are searched.
+
+    Args:
+        head: the element ``thead``.
+        bodies: an element ``tbody`` for each query.
+        kind: class of the table.
     """
     field = tag("label", "Search ", tag("input", type="search"))
     hint = tag("span", "Sort by any column: press its head.")
@@ -130,12 +163,23 @@ def searchable(head: Markup, bodies: Sequence[Markup], kind: str) -> Markup:
 
 
 def box(content: Markup, title: str, kind: str = "scroll") -> Markup:
-    """Return a table in a box that scrolls where the screen is narrow, by keyboard too."""
+    """Return a table in a box that scrolls where the screen is narrow, by keyboard too.
+
+    Args:
+        content: the table.
+        title: name of the box for screen readers.
+        kind: classes of the box.
+    """
     return tag("div", content, class_=kind, tabindex=0, role="region", aria_label=title)
 
 
 def more(title: str, content: Markup | None) -> Markup | None:
-    """Return what is shown on request, or None."""
+    """Return an element that shows its content when it is opened, or None without content.
+
+    Args:
+        title: the line that is always visible.
+        content: what is shown on request.
+    """
     return tag("details", tag("summary", title), content) if content else None
 
 
@@ -145,7 +189,12 @@ def note(text: str) -> Markup:
 
 
 def cell(content: str, kind: str | None = None) -> Markup:
-    """Return a cell of a table."""
+    """Return a cell of a table.
+
+    Args:
+        content: text, which is escaped, or `Markup`.
+        kind: class of the cell; None for none.
+    """
     return tag("td", content, class_=kind or None)
 
 
@@ -154,7 +203,13 @@ def _long(content: str) -> str | None:
 
 
 def interval_drawing(mean: float, interval: Sequence[float | None], most: float) -> Markup | str:
-    """Return a small drawing of a difference and its interval, on a scale from -`most` to `most`."""
+    """Return a small drawing of a difference and its interval; empty where the interval is not known.
+
+    Args:
+        mean: the difference.
+        interval: lower and upper end; None for an end that is not known.
+        most: the scale is from -`most` to `most`, above 0; see `scale`.
+    """
     low, high = interval
     if low is None or high is None:
         return ""
@@ -172,7 +227,15 @@ def interval_drawing(mean: float, interval: Sequence[float | None], most: float)
 
 
 def scale(intervals: Iterable[Sequence[float | None]], means: Iterable[float]) -> float:
-    """Return the largest distance from 0, for drawings that are to be compared."""
+    """Return the largest distance from 0, for drawings that are to be compared.
+
+    Args:
+        intervals: lower and upper end of each interval; None for an end that is not known.
+        means: the differences.
+
+    Returns:
+        A number above 0; 1 where all values are 0.
+    """
     values = [abs(end) for ends in intervals for end in ends if end is not None]
     return max([*values, *map(abs, means)], default=0) or 1.0
 
@@ -187,7 +250,12 @@ def change(delta: float | None) -> Markup | str:
 
 
 def mean_change(delta: float, interval: Sequence[float | None]) -> Markup:
-    """Return a mean difference with its sign, and an arrow only where its interval leaves out 0."""
+    """Return a mean difference with its sign, and an arrow only where its interval leaves out 0.
+
+    Args:
+        delta: the mean difference.
+        interval: lower and upper end; None for an end that is not known.
+    """
     return tag("span", numbers.signed(delta), class_=GLYPH.get(intervals.trend(*interval)))
 
 

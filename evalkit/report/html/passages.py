@@ -45,7 +45,12 @@ class Passages:
         return tag("details", summary, tag("div", listed, id=f"q{self.numbers[query_id]}"), class_="rest")
 
     def move(self, move: Example, main: str) -> Markup:
-        """Return a gain or loss with the five best passages of either list."""
+        """Return a gain or loss with the five best passages of both lists.
+
+        Args:
+            move: a query, with its value before and after.
+            main: name of the measure.
+        """
         query_id = move.query_id
         change = numbers.signed(move.after - move.before)
         moved = f" {main} {move.before:.4f} \u2192 {move.after:.4f} ({change})"

@@ -28,8 +28,8 @@ def trial(result: Result, passages: Sequence[Entry], pictures: Mapping[str, str]
     first stage alone.
 
     Args:
-        result: The result.
-        passages: The lines of passages.jsonl.
+        result: the result.
+        passages: the lines of passages.jsonl.
         pictures: name -> SVG. A known picture is next to the table of its figures; others have a section of their own.
     """
     effect, analysis = result.effectiveness, result.analysis

@@ -14,12 +14,18 @@ if TYPE_CHECKING:
 
 @canvas.styled
 def tradeoff(systems: Sequence[ComparedSystem], measure: str) -> "Figure | None":
-    """Draw the mean of `measure` over the time of a query, and the Pareto front: none is faster and better.
+    """Draw the mean of a measure over the time of a query, and the Pareto front: none is faster and better.
 
-    `systems` are those of a comparison, with a reranker and without; those whose time is unknown are left out. The time
-    is of the whole path; a line leads from each first stage to what is made of it, so that its length is the time of
-    reranking and its rise the gain. Where no first stage was timed, as in older results, the time is that of reranking.
-    None with fewer than two systems.
+    The time is of the whole path; a line leads from each first stage to each system that reranks it, so that its length
+    is the time of reranking and its rise the gain. Where no first stage was timed, as in older results, the time is
+    that of reranking.
+
+    Args:
+        systems: those of a comparison, with a reranker and without; those whose time is unknown are left out.
+        measure: name of the measure.
+
+    Returns:
+        The figure; None with fewer than two systems whose time is known.
     """
     from matplotlib.lines import Line2D
 
@@ -93,10 +99,16 @@ def _shape(system: ComparedSystem) -> dict[str, Any]:
 
 @canvas.styled
 def forest(compared: Comparison, measure: str) -> "Figure | None":
-    """Draw each system's change of `measure` against the baseline with its BCa interval, largest change on top.
+    """Draw each system's change of a measure against the baseline with its BCa interval, largest change on top.
 
-    A filled marker stands for a Holm-adjusted p below 1 - confidence, an open one for all else. None without a system
-    besides the baseline.
+    A filled marker stands for a Holm-adjusted p below 1 - confidence, an open one for all else.
+
+    Args:
+        compared: a comparison.
+        measure: name of the measure.
+
+    Returns:
+        The figure; None without a system other than the baseline.
     """
     from matplotlib.lines import Line2D
 

@@ -153,9 +153,16 @@ def latency_grid(result: Result) -> "Figure | None":
 
 @canvas.styled
 def costs(compared: Comparison, measure: str) -> "Figure | None":
-    """Draw what the systems of a comparison cost, row by row: throughput, latency, memory, and the change of `measure`.
+    """Draw what the systems of a comparison cost, row by row: throughput, latency, memory, and the change of a measure.
 
-    Systems without a cost are left out. None with fewer than two that have one.
+    Systems without a cost are left out.
+
+    Args:
+        compared: a comparison.
+        measure: name of the measure.
+
+    Returns:
+        The figure; None with fewer than two systems that have a cost.
     """
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch

@@ -20,7 +20,12 @@ NOTES = {
 
 
 def title(name: str, result: Result) -> str:
-    """Return what a picture of a trial shows, with the unit of what it shows; a name unknown here is its own title."""
+    """Return what a picture of a trial shows, with the unit of what it shows.
+
+    Args:
+        name: name of the picture; an unknown name is its own title.
+        result: a finished trial.
+    """
     main = next(iter(result.effectiveness.delta), "")
     return {
         "before_after": "Quality before and after reranking",

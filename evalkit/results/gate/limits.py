@@ -117,7 +117,12 @@ class Limits:
                 )
 
     def of(self, limits: Mapping[str, T], measure: str) -> T:
-        """Return the limit for ``RR@10``: the one under that name, else the one of its kind, ``RR``."""
+        """Return the limit for a measure: the one under its name (RR@10), else the one of its kind (RR).
+
+        Args:
+            limits: measure or kind of measure -> limit; every kind has one.
+            measure: name of the measure.
+        """
         return limits[measure] if measure in limits else limits[_kind(measure)]
 
 

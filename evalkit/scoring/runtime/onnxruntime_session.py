@@ -75,7 +75,12 @@ class OnnxRuntimeSession:
                        for value in self._session.get_inputs()}  # fmt: skip
 
     def run(self, feeds: Feeds) -> npt.NDArray[np.float32]:
-        """Return the logits of pairs, (pairs,)."""
+        """Return the logits of pairs, (pairs,).
+
+        Raises:
+            MemoryError: out of memory.
+            Exception: what ONNX Runtime raises for any other reason.
+        """
         try:
             (logits,) = self._session.run(
                 None, {name: values.astype(self._types[name], copy=False) for name, values in feeds.items()}

@@ -70,7 +70,12 @@ class OpenVinoSession:
         self._own = threading.local()
 
     def run(self, feeds: Feeds) -> npt.NDArray[np.float32]:
-        """Return the logits of pairs, (pairs,)."""
+        """Return the logits of pairs, (pairs,).
+
+        Raises:
+            MemoryError: out of memory.
+            Exception: what OpenVINO raises for any other reason.
+        """
         if not hasattr(self._own, "request"):
             self._own.request = self._compiled.create_infer_request()
         typed = {name: values.astype(self._types[name], copy=False) for name, values in feeds.items()}

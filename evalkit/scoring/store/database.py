@@ -109,6 +109,9 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
 
     Args:
         connection: As `connect` returns it.
+
+    Raises:
+        sqlite3.Error: the database is locked by another process for too long, or cannot be written.
     """
     connection.execute(
         "BEGIN IMMEDIATE"

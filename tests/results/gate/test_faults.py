@@ -223,7 +223,7 @@ def test_a_model_without_its_last_two_layers_is_caught(
 
 
 @pytest.mark.parametrize("fault", ["a tenth of the scores is shuffled", "the last layer is missing"])
-def test_a_fault_too_weak_for_so_few_queries_is_a_warning_and_fails_who_requires_more(
+def test_a_fault_too_small_for_so_few_queries_is_a_warning_and_fails_under_a_stricter_requirement(
     english: Any, standard: Any, folders: Any, cross_encoder: Any, fault: Any
 ) -> None:
     """They cost 0.01 and 0.02 of nDCG@10: as much as equal systems differ by chance on 24 queries."""
@@ -290,7 +290,7 @@ IN_THE_FIRST_STAGE = {
 
 
 @pytest.mark.parametrize("fault", IN_THE_FIRST_STAGE.values(), ids=IN_THE_FIRST_STAGE)
-def test_a_fault_of_the_first_stage_is_laid_at_its_door(english: Any, standard: Any, folders: Any, fault: Any) -> None:
+def test_a_fault_of_the_first_stage_is_attributed_to_it(english: Any, standard: Any, folders: Any, fault: Any) -> None:
     verdict = replace(english, first_stage=fault).judge(standard, folders())
     assert message(verdict, "first_stage").startswith("the retriever is at fault, not the reranker: R@10")
 
@@ -340,7 +340,7 @@ NOT_COMPARABLE = {
 
 
 @pytest.mark.parametrize(("change", "words"), NOT_COMPARABLE.values(), ids=NOT_COMPARABLE)
-def test_what_cannot_be_compared_is_refused_and_said(
+def test_what_cannot_be_compared_is_refused_with_the_reason(
     english: Any, standard: Any, folders: Any, change: Any, words: Any
 ) -> None:
     with pytest.raises(EvalkitError, match=words):

@@ -149,7 +149,7 @@ def test_not_worse_is_what_a_lower_bound_above_the_tolerance_says() -> None:
     assert outcome(verdict(uneven, tolerance={"nDCG": 0.1358, "R": 0})) == "undecided"
 
 
-def test_one_more_query_that_fell_as_far_as_any_changed_stands_for_those_not_asked() -> None:
+def test_the_lower_bound_includes_one_more_query_that_fell_as_far_as_any_changed() -> None:
     # Nine of ten did not change and one rose by 0.5: with an eleventh that fell by 0.5 the mean is 0, the deviation
     # 0.5 * sqrt(2 / 10) = 0.22361, and t(0.95, 10) = 1.812461: lower bound -0.12220; Student's alone is -0.04165.
     assert of_ten(1.0).qualities[0].low == pytest.approx(-1.812461 * 0.223607 / 11**0.5, abs=1e-5)
@@ -161,7 +161,7 @@ def test_a_lower_confidence_asks_less() -> None:
     assert verdict(uneven, confidence=0.8).qualities[0].low == pytest.approx(-0.06610, abs=1e-5)
 
 
-def test_what_is_undecided_passes_with_a_warning_that_says_how_many_queries_would_decide() -> None:
+def test_what_is_undecided_passes_with_a_warning_on_how_many_queries_would_decide() -> None:
     # Mean 0, deviation 0.1026, largest change 0.1: 0.02 = 0.1 / N + (1.6449 + 0.8416) * 0.1026 / sqrt(N) at N = 172.4.
     judged = verdict(result(reranked=(0.4, 0.6) * 10), result(reranked=(0.5,) * 20))
     assert judged.holds
@@ -172,7 +172,7 @@ def test_what_is_undecided_passes_with_a_warning_that_says_how_many_queries_woul
     )
 
 
-def test_so_many_queries_as_it_says_do_decide() -> None:
+def test_the_stated_number_of_queries_is_enough_to_decide() -> None:
     """With 180 queries like these 20 the outcome is not worse."""
     judged = verdict(result(reranked=(0.4, 0.6) * 90), result(reranked=(0.5,) * 180))
     assert outcome(judged) == "not worse"
@@ -193,7 +193,7 @@ def test_without_a_tolerance_and_without_a_fall_no_number_of_queries_decides() -
     )
 
 
-def test_too_few_queries_to_show_any_drop_are_said_to_be() -> None:
+def test_too_few_queries_to_show_any_drop_are_reported() -> None:
     judged = verdict(result(reranked=(0.1,) * N))
     assert judged.holds
     assert (
@@ -203,7 +203,7 @@ def test_too_few_queries_to_show_any_drop_are_said_to_be() -> None:
     assert not verdict(result(reranked=(0.1,) * N), false_alarms=0.1).holds  # 1 of 16
 
 
-def test_a_hard_limit_fails_the_mean_whatever_the_evidence_and_says_that_it_is_one() -> None:
+def test_a_hard_limit_fails_the_mean_whatever_the_evidence_and_the_message_names_it() -> None:
     down = result(reranked=(0.49,) * N)
     assert state(verdict(down), "nDCG@10") == "passed"
     assert state(verdict(down, max_drop={"nDCG": 0.01, "R": None}), "nDCG@10") == "passed"
@@ -222,7 +222,7 @@ def test_a_limit_of_one_measure_goes_before_that_of_its_kind() -> None:
     assert outcome(verdict(down, tolerance={"nDCG@10": 0.2, "nDCG": 0.0, "R": 0})) == "not worse"
 
 
-def test_one_query_is_not_enough_and_a_hard_limit_speaks_all_the_same() -> None:
+def test_one_query_is_not_enough_but_a_hard_limit_applies() -> None:
     one = result(reranked=(0.5,))
     judged = verdict(result(reranked=(0.495,)), one)
     assert (judged.holds, outcome(judged), judged.qualities[0].detectable) == (True, "undecided", None)
@@ -279,7 +279,7 @@ def test_a_first_stage_that_finds_less_is_named_and_not_the_reranker() -> None:
     assert state(verdict(result(recall=(0.9, 0.9, 0.9, 0.87))), "first_stage") == "passed"  # -0.0075
 
 
-def test_without_a_recall_the_ceiling_stands_for_what_was_found() -> None:
+def test_without_a_recall_the_ceiling_is_used_for_the_first_stage() -> None:
     def lacking(ceiling: Any) -> Any:
         def edit(plain: Any) -> None:
             for label in ("first_stage", "reranked"):
@@ -318,7 +318,7 @@ def test_counts_at_their_limit_pass() -> None:
     assert verdict(result(scoring={"tied_pairs": 2, "truncated_pairs": 4})).holds  # 5 % and 10 % of 40
 
 
-def test_after_below_before_fails() -> None:
+def test_a_mean_below_that_of_the_first_stage_fails() -> None:
     judged = verdict(result(first=(0.6,) * N), result(first=(0.6,) * N))
     assert message(judged, "above_first_stage").startswith(
         "after is below before: nDCG@10 0.6000 before reranking, 0.5"
@@ -335,7 +335,7 @@ def with_scores(*scores: Any) -> Any:
     return result(top={f"q{i}": tuple(Hit(d, s) for d, s in zip("abc", scores)) for i in range(N)})
 
 
-def test_scores_that_drift_under_the_same_ranking_fail_and_say_where() -> None:
+def test_scores_that_drift_under_the_same_ranking_fail_with_the_place() -> None:
     assert verdict(with_scores(3.02, 2.0, 1.0)).holds
     judged = verdict(with_scores(3.03, 2.0, 1.0))
     assert "at most 0.0300 (query q0, passage a: 3 -> 3.03)" in message(judged, "score_drift")
@@ -355,7 +355,7 @@ def unknown(query: Any, passage: Any) -> Any:
     return result(scoring={"unknown_query_share": query, "unknown_passage_share": passage})
 
 
-def test_a_model_that_cannot_read_the_language_fails_and_the_side_and_the_share_are_said() -> None:
+def test_a_model_that_cannot_read_the_language_fails_with_side_and_share_in_the_message() -> None:
     judged = verdict(unknown(0.02, 0.314), unknown(0.02, 0.0))
     assert [check.name for check in judged.failed] == ["unknown_tokens"]
     assert message(judged, "unknown_tokens") == (
@@ -375,7 +375,7 @@ def test_unknown_tokens_at_the_limit_or_as_in_the_baseline_pass() -> None:
     assert state(verdict(unknown(0.9, 0.9), max_unknown_share=None), "unknown_tokens") == "no limit"
 
 
-def test_a_result_that_does_not_say_how_many_tokens_are_unknown_has_no_such_check() -> None:
+def test_a_result_without_a_count_of_unknown_tokens_has_no_such_check() -> None:
     """Older results, and finished runs, of which nobody knows the tokenizer."""
     for silent in (result(), unknown(None, None)):
         assert "unknown_tokens" not in {check.name for check in verdict(silent, unknown(0.1, 0.1)).checks}
@@ -451,7 +451,7 @@ def test_a_budget_that_cannot_be_judged_is_refused() -> None:
         verdict(result(cost=uncalibrated), max_memory_ratio=2.0)
 
 
-def test_figures_without_a_limit_are_told() -> None:
+def test_figures_without_a_limit_are_reported() -> None:
     assert state(verdict(result(cost=COST)), "latency_ratio") == "no limit"
 
 
@@ -484,7 +484,7 @@ def test_the_same_data_under_another_name_can_be_compared() -> None:
     refuse_unlike(base(), base(slice=replace(base().slice, name="elsewhere")))
 
 
-def test_another_relevance_level_cannot() -> None:
+def test_another_relevance_level_cannot_be_compared() -> None:
     with pytest.raises(EvalkitError, match="counts grade 1 and above as relevant, the result 2 and above"):
         refuse_unlike(base(), base(slice=replace(base().slice, relevance_level=2)))
 

@@ -73,7 +73,7 @@ def test_a_failing_gate_reads_as_promised(name: Any, render: Any) -> None:
     assert render(FAILING) == (GOLDEN / name).read_text("utf-8")
 
 
-def test_logits_that_are_no_numbers_are_told_everywhere(capsys: pytest.CaptureFixture[str]) -> None:
+def test_logits_that_are_not_finite_are_in_every_report(capsys: pytest.CaptureFixture[str]) -> None:
     broken = not_finite("the model gave NaN")
     terminal.show_gate(broken, "ci.json")
     told = "FAILED logits_finite: the model gave NaN\nThe gate fails: 1 of 1 checks: logits_finite.\n"
@@ -215,7 +215,7 @@ def shown(verdict: Verdict, capsys: pytest.CaptureFixture[str]) -> list[str]:
     return capsys.readouterr().out.splitlines()
 
 
-def test_the_terminal_names_what_failed_and_says_last_whether_the_gate_holds(
+def test_the_terminal_names_what_failed_and_ends_with_the_outcome(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     lines = shown(FAILING, capsys)
@@ -247,7 +247,9 @@ def test_the_terminal_shows_the_queries_that_lost_most_and_where_their_passages_
 
 
 @pytest.mark.parametrize("render", [lambda v, c: "\n".join(shown(v, c)), lambda v, c: markdown.gate(v)])
-def test_what_the_slice_can_see_is_said_where_it_can_be_told(render: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_detectable_drop_of_the_slice_is_reported_where_it_is_known(
+    render: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert SEEN in render(FAILING, capsys).splitlines()
     blind = replace(FAILING, qualities=tuple(replace(quality, detectable=None) for quality in FAILING.qualities))
     assert "with a probability" not in render(blind, capsys)

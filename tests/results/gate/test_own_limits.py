@@ -66,7 +66,7 @@ def test_a_result_that_passes_needs_none_and_its_file_has_none(tmp_path: Path) -
     assert '"unknown"' not in baseline.dump(baseline.of(good))
 
 
-def test_a_budget_that_the_result_has_no_figure_for_is_none_of_its_faults() -> None:
+def test_a_budget_without_a_figure_in_the_result_does_not_fail() -> None:
     assert own_limits.failing(baseline.of(result()), result(), Limits(max_latency_ratio=3.0)) == ()
 
 
@@ -96,7 +96,7 @@ def test_a_budget_of_the_baseline_goes_before_that_of_the_packaged_experiment_on
     assert own_limits.merged(Limits(max_scoring_ratio=15.0), stored, (), PACKAGED)[0].max_scoring_ratio == 15.0
 
 
-def test_checks_that_the_baseline_skips_are_skipped_beside_those_of_the_user() -> None:
+def test_checks_that_the_baseline_skips_are_skipped_as_well_as_those_of_the_user() -> None:
     limits, own = own_limits.merged(Limits(skip=["unjudged"]), {"skip": ["order_changed"]}, (), {})
     assert limits.skip == ["unjudged", "order_changed"]
     assert own_limits.merged(Limits(skip=[]), {"skip": ["order_changed"]}, ("skip",), {})[0].skip == []
@@ -143,7 +143,7 @@ SENSELESS: list[Any] = [None, [], {"skip": "truncated"}, {"skip": [3]}, {"max_ti
 
 
 @pytest.mark.parametrize("gate", SENSELESS)
-def test_what_a_result_says_of_its_own_gate_is_used_only_where_it_makes_sense(gate: Any) -> None:
+def test_limits_recorded_in_a_result_are_used_only_where_they_are_valid(gate: Any) -> None:
     odd = result()
     odd = edited(odd, lambda plain: plain.update(asked={"gate": gate}))
     assert {k: v for k, v in own_limits.recorded(odd).items() if v != []} == {}

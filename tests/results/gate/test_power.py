@@ -40,7 +40,7 @@ def worse(found: Any, seed: Any) -> Any:
 
 @SHAPES
 @SIZES
-def test_equal_systems_fail_no_more_often_than_is_said_over_all_measures_together(shape: Any, n: Any) -> None:
+def test_equal_systems_fail_no_more_often_than_stated_over_all_measures_together(shape: Any, n: Any) -> None:
     rng = np.random.default_rng(14)
     failed = sum(worse(shape(rng, n), seed) for seed in range(PAIRS))
     assert failed / PAIRS <= ALPHA + SIMULATION_ERROR
@@ -90,7 +90,7 @@ def test_the_printed_drop_grows_with_the_spread_and_shrinks_with_the_queries_and
     assert evidence.detectable(found[:50], 0, 0.05, 0.8) > 0.3 * spread
 
 
-def test_measures_that_say_the_same_cost_nothing_and_independent_ones_cost_their_number() -> None:
+def test_the_correction_is_free_for_identical_measures_and_full_for_independent_ones() -> None:
     rng = np.random.default_rng(0)
     one = rng.normal(0, 0.1, (100, 1))
     alone = evidence.detectable(one, 0, 0.05, 0.8)
@@ -127,7 +127,7 @@ def test_two_runs_of_one_system_hold_against_one_another_both_ways() -> None:
 
 @slow
 @SIZES
-def test_the_whole_verdict_fails_equal_systems_no_more_often_than_it_says(
+def test_the_whole_verdict_fails_equal_systems_no_more_often_than_stated(
     n: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(evidence, "detectable", lambda *_: None)  # it takes time, and fails nothing

@@ -71,7 +71,7 @@ def test_half_precision_weights_give_nearly_the_same_logits(bert_folder: Path, t
         ("bert", {"is_decoder": True}, "it is a decoder"),
     ],
 )
-def test_a_model_that_cannot_be_exported_is_refused_with_the_way_out(
+def test_a_model_that_cannot_be_exported_is_refused_with_advice(
     tmp_path: Path, kind: str, settings: dict[str, Any], reason: str
 ) -> None:
     sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "vocab_size": 30, "num_labels": 1}

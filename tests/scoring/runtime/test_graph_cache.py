@@ -44,13 +44,13 @@ def test_a_job_that_fails_leaves_nothing_and_its_sentence_is_the_users(home: Pat
     assert list((home / "graphs").iterdir()) == []
 
 
-def test_a_job_that_is_killed_is_an_error_with_the_way_out(home: Path) -> None:
+def test_a_job_that_is_killed_is_an_error_with_advice(home: Path) -> None:
     with pytest.raises(EvalkitError, match="making: the process that does it was ended, most likely because memory"):
         cached("making", {"of": 1}, die)
     assert list((home / "graphs").iterdir()) == []
 
 
-def test_a_cache_that_cannot_be_written_is_an_error_with_the_way_out(home: Path) -> None:
+def test_a_cache_that_cannot_be_written_is_an_error_with_advice(home: Path) -> None:
     (home / "graphs").write_text("a file where the folder should be", "utf-8")
     with pytest.raises(EvalkitError, match=r"graphs: graphs that evalkit makes are stored there, and it cannot be "
                                            r"written .*; set EVALKIT_HOME=DIR"):  # fmt: skip
