@@ -226,7 +226,7 @@ def nasty(bert_folder: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
         "slice": {"_target_": "evalkit.slices.beir.load", "path": str(source), "name": "=s|<i>\x1b[2J"},
         "first_stage": {"_target_": "evalkit.first_stage.bm25.BM25"},
         "reranker": {"_target_": "evalkit.rerankers.cross_encoder.CrossEncoder", **reranker},
-        "protocol": {"warmup_queries": 0, "latency_queries": 0, "seed": 0}, "precision": {"name": "fp32"},
+        "protocol": {"warmup_queries": 0, "latency_queries": 0, "seed": 0}, "precision": {"name": "fp32"}, "blend": {},
     }  # fmt: skip
     before = {path.relative_to(place) for path in place.rglob("*")}
     provenance = {"command": ["evalkit", "name=`<b>`\n\n<script>"], "started": "now"}

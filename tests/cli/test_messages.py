@@ -33,7 +33,7 @@ def refused(tmp_path: Path) -> Callable[..., str]:
         ("experiment=msmarco_fp61", "there is no experiment 'msmarco_fp61'; did you mean msmarco_fp16, "),
         (
             "experiment=xyz",
-            "there is no experiment 'xyz'; choose from ci, dev_languages, miracl_fp16, miracl_ray, miracl_sweep_ray, ",
+            "there is no experiment 'xyz'; choose from ci, dev_languages, dev_runtimes, miracl_fp16, miracl_ray, ",
         ),
         ("slice=devv", "there is no slice 'devv'; did you mean dev?"),
         ("slice=xyz", "there is no slice 'xyz'; choose from beir, dev, irds, miracl, "),

@@ -556,7 +556,7 @@ def test_the_pareto_front_is_what_none_beats_in_both() -> None:
 
 def test_the_points_are_numbered_and_named_in_the_key() -> None:
     written = texts(plots.tradeoff([system("slow", 0.8, 1234.5), system("fast", 0.7, 2.5)], "nDCG@10"))
-    assert {"1", "2", "1. slow: 0.800, 1,234 ms", "2. fast: 0.700, 2.5 ms"} <= set(written)
+    assert {"1", "2", "1. slow: 0.800, 1,234 ms; 1,000 MiB", "2. fast: 0.700, 2.5 ms; 1,000 MiB"} <= set(written)
 
 
 def test_devices_are_named_where_they_differ_only() -> None:
@@ -776,5 +776,5 @@ def test_a_system_without_a_reranker_is_on_the_picture_and_on_the_front() -> Non
     front = figure.axes[0].lines[0]
     assert list(zip(front.get_xdata(), front.get_ydata(), strict=True)) == [(0.4, 0.5), (11.0, 0.84)]
     written = texts(figure)
-    assert "2. bm25 + r: 0.700, 440 ms = 0.4 + 440" in written
+    assert "2. bm25 + r: 0.700, 440 ms = 0.4 + 440; 1,000 MiB" in written
     assert "3. minilm: 0.840, 11 ms" in written

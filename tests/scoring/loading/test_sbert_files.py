@@ -646,6 +646,7 @@ def test_logits_are_those_of_sentence_transformers(reranker: Any, sentence_trans
 def test_a_trial_reports_settings_that_contradict_the_folder() -> None:
     class Contradicting:
         slice = DATA
+        fused = None
         unjudged_at_10 = {"first_stage": 0.0, "reranked": 0.0}  # noqa: RUF012
         effective = {  # noqa: RUF012
             "slice": defaultdict[str, Any](int, corpus="full"),
