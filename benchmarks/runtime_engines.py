@@ -46,9 +46,9 @@ def sentence_transformers(name: str, folder: str) -> tuple[Score, float]:
     from sentence_transformers import CrossEncoder
 
     _, backend, batch, *file = name.split()
-    more = {"model_kwargs": {"file_name": file[0]} if file else {}} if backend != "torch" else {}
+    own = {"dtype": torch.float32} if backend == "torch" else {"file_name": file[0]} if file else {}
     before = resident_mb()
-    model = CrossEncoder(folder, max_length=MAX_LENGTH, backend=backend, device="cpu", **more)
+    model = CrossEncoder(folder, max_length=MAX_LENGTH, backend=backend, device="cpu", model_kwargs=own)
     identity = torch.nn.Identity()
     return (lambda pairs: model.predict(list(pairs), batch_size=int(batch), activation_fn=identity)), before
 
@@ -59,6 +59,7 @@ def flag_embedding(name: str, folder: str) -> tuple[Score, float]:
 
     before = resident_mb()
     model = FlagReranker(folder, use_fp16=False, devices="cpu", max_length=MAX_LENGTH)
+    model.model.float()  # it loads the type of the checkpoint, which is fp16 for the packaged model
     return (lambda pairs: np.array(model.compute_score([list(pair) for pair in pairs]))), before
 
 

@@ -52,7 +52,7 @@ OURS = (
     "evalkit openvino fp32 threads",
     "evalkit openvino int8",
 )
-PEERS_HERE = ("sentence-transformers torch 32", "flagembedding", "onnxruntime onnx/model.onnx",
+PEERS_HERE = ("sentence-transformers torch 8", "flagembedding", "onnxruntime onnx/model.onnx",
               "onnxruntime onnx/model_int8.onnx")  # fmt: skip
 PEERS_APART = (
     "sentence-transformers onnx 32 onnx/model.onnx",
