@@ -308,7 +308,9 @@ def test_a_trial_without_limitations_has_no_warnings() -> None:
 
 
 def test_few_queries_are_warned_of() -> None:
-    assert warnings_of(collection(29)) == ("29 queries are few: only large differences can be told from chance",)
+    assert warnings_of(collection(29)) == (
+        "29 queries are few: only large differences can be distinguished from chance",
+    )
 
 
 def test_unjudged_passages_at_the_top_are_warned_of_above_a_fifth() -> None:

@@ -27,7 +27,7 @@ GROUPS = {
     "runtime": "what computes the reranker: torch, ONNX Runtime or OpenVINO",
     "measures": "what is measured of a ranking",
     "protocol": "what is measured of time and memory, and for how long",
-    "blend": "both scores interpolated, beside the reranking",
+    "blend": "both scores interpolated, compared with the reranking",
     "executor": "where the pairs are scored",
     "gate": "limits that a result has to keep, for task=gate",
     "experiment": "choices and settings that belong together, under one name",

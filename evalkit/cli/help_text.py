@@ -30,7 +30,7 @@ OPTIONS = {
     "--config-dir, -cd DIR": "a folder with YAML of your own, such as DIR/slice/mine.yaml",
     "--cfg, -c job": "print the configuration that the other arguments give, and stop",
     "--resolve": "with --cfg: print values in place of ${...}",
-    "--shell-completion, -sc": "completion for bash, zsh or fish; --hydra-help says how to install it",
+    "--shell-completion, -sc": "completion for bash, zsh or fish; --hydra-help explains how to install it",
     "--version": "print evalkit's version",
     "--help, -h": "print this page",
     "--hydra-help": "print the options and groups of Hydra, which composes the configuration",

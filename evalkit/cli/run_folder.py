@@ -152,7 +152,7 @@ def write_why(folder: Path, asked: dict[str, Any], provenance: dict[str, Any], e
     outcome = replace(outcome, error=redaction.text(outcome.error))
     with suppress(OSError):
         write_result(outcome, folder)
-    return f"{outcome.error}; {folder / 'result.json'} says so"
+    return f"{outcome.error}; see {folder / 'result.json'}"
 
 
 def is_done(folder: Path, asked: Mapping[str, Any], provenance: Mapping[str, Any]) -> bool:

@@ -83,7 +83,7 @@ def run_trial(asked: dict[str, Any], provenance: dict[str, Any], folder: Path) -
 
 
 def _depth(asked: int | None, first_stage: FirstStage, reranker: Reranker) -> int:
-    """Return how many candidates of each query are judged: all that a finished run has, unless `asked` says."""
+    """Return how many candidates of each query are judged: `asked`, else all that a finished run has."""
     if asked is not None:
         return asked
     finished = () if reranker.computes else (reranker.max_hits(), first_stage.max_hits())

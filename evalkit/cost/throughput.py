@@ -113,7 +113,7 @@ def estimate_price(
 
     Args:
         price_per_gpu_hour: in `currency`, 0 or more.
-        currency: shown beside the prices; nothing is converted.
+        currency: shown next to the prices; nothing is converted.
         depth: passages of a query.
         throughput: gives the end-to-end rate of all devices together.
         latency: of single queries, which run on one device; None where it was not measured.

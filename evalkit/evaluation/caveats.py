@@ -73,7 +73,7 @@ def caveats(trial: Trial) -> list[str]:
     found += _rank_columns(first_stages, trial.effective["reranker"])
     if len(trial.slice.queries) < 30:
         count = "1 query is" if len(trial.slice.queries) == 1 else f"{len(trial.slice.queries)} queries are"
-        found.append(f"{count} few: only large differences can be told from chance")
+        found.append(f"{count} few: only large differences can be distinguished from chance")
     return found
 
 

@@ -267,7 +267,7 @@ def test_an_interrupted_sweep_saves_what_is_done_and_lists_what_is_missing(bert_
         last = list(told)[-1]
         assert running.wait(60) == 130
     assert last.startswith("evalkit: stopped by SIGINT (scoring, ")
-    assert last.endswith("out/1-fp32/result.json says so\n")
+    assert last.endswith("out/1-fp32/result.json\n")
     failed, partial, missing = json.loads((tmp_path / "out" / "sweep.json").read_text("utf-8"))
     assert (failed["status"], failed["error"].split(":")[0]) == ("failed", "depth=0")
     assert (partial["status"], partial["error_kind"]) == ("partial", "Stopped")

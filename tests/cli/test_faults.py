@@ -377,7 +377,7 @@ def test_a_disk_that_fills_up_at_the_end_leaves_no_half_of_a_result(mounted: Any
     )
     assert list(disk.iterdir()) == []
     why = run_folder.write_why(disk, judging(beir_folder, disk), {}, caught.value)
-    assert why.endswith(f"{disk}/result.json says so")
+    assert why.endswith(f"; see {disk}/result.json")
     assert json.loads((disk / "result.json").read_text())["status"] == "failed"
 
 

@@ -2,7 +2,7 @@
 
 A commit whose files are all in the cache needs no network. A branch, a tag or the main branch is resolved by one
 request to the hub with a timeout of 5 seconds (HF_HUB_ETAG_TIMEOUT changes that). If the hub does not answer, the
-cache's record of the revision is used, and the result says so.
+cache's record of the revision is used, and the result records that.
 """
 
 import json

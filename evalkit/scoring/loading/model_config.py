@@ -117,7 +117,7 @@ def load_encoder_config(name: str, revision: str | None, setting: str) -> ModelC
     folder = local_folder(name)
     if folder and not sbert_config.modules and (parts := sorted(folder.glob("[0-9]*_*/config.json"))):
         raise EvalkitError(
-            f"{setting}={name}: the folder has {parts[0].parent.name} and no modules.json, which says how its parts "
+            f"{setting}={name}: the folder has {parts[0].parent.name} and no modules.json, which states how its parts "
             "belong together; copy or download the whole folder"
         )
     return ModelConfig(config, commit, sbert_config)

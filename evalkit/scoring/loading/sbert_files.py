@@ -74,7 +74,7 @@ def refuse_adapter(read: ReadFile, prefix: str, without_weights: bool = False) -
         return
     base = adapter.get("base_model_name_or_path")
     kind = adapter.get("peft_type") or "an"
-    what = "its folder is an adapter without the" if without_weights else "an adapter lies beside its"
+    what = "its folder is an adapter without the" if without_weights else "an adapter is next to its"
     raise EvalkitError(
         f"{prefix}: {what} full weights ({_ADAPTER}: {kind} adapter"
         f"{f' of {str(base)[:120]}' if base else ''}), and evalkit loads full weights only; merge the adapter with "

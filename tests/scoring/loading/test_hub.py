@@ -291,8 +291,8 @@ def test_optional_files_in_the_cache_are_read(cached: Any) -> None:
     place = cached(COMMIT, "main")
     (place / ".no_exist" / COMMIT / "adapter_config.json").unlink()
     (place / "snapshots" / COMMIT / "adapter_config.json").write_text('{"peft_type": "LORA"}', "utf-8")
-    assert "an adapter lies beside its full weights" in refusal()
-    with pytest.raises(EvalkitError, match="an adapter lies beside its full weights"):
+    assert "an adapter is next to its full weights" in refusal()
+    with pytest.raises(EvalkitError, match="an adapter is next to its full weights"):
         check_encoder("acme/small", None, "first_stage.model")
 
 

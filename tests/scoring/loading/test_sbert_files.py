@@ -229,8 +229,8 @@ def test_a_setting_that_agrees_with_the_folder_has_no_note(embedder: Any) -> Non
 def test_without_a_pooling_in_the_folder_the_setting_is_required(embedder: Any) -> None:
     (embedder / "modules.json").unlink()
     assert refused(dense(embedder, pooling="mean")).endswith(
-        "the folder has 1_Pooling and no modules.json, which says how its parts belong together; copy or download the "
-        "whole folder"
+        "the folder has 1_Pooling and no modules.json, which states how its parts belong together; copy or download "
+        "the whole folder"
     )
     shutil.rmtree(embedder / "1_Pooling")
     assert "own files do not state the pooling (no modules.json); add first_stage.pooling=cls" in refused(
@@ -489,7 +489,7 @@ def with_layer(kind: str = "Dense", weights: str = "model.safetensors", **stated
         (with_layer(weights="pytorch_model.bin"), "2_Layer has no model.safetensors, its weights are a pickle"),
         (with_layer(weights="else.safetensors"), "2_Layer has no model.safetensors, which holds the weights of its"),
         (part("adapter_config.json", peft_type="LORA", base_model_name_or_path="acme/base"),
-         "an adapter lies beside its full weights (adapter_config.json: LORA adapter of acme/base)"),
+         "an adapter is next to its full weights (adapter_config.json: LORA adapter of acme/base)"),
         (part("config.json", quantization={"group_size": 64, "bits": 4}), "its weights are quantised (quantization)"),
         (part("config.json", quantization_config={"quant_method": "gptq", "bits": 4}), "weights are quantised (gptq)"),
     ],
@@ -530,7 +530,7 @@ def test_an_adapter_is_refused_with_advice(request: pytest.FixtureRequest, kind:
     edit(folder / "adapter_config.json", peft_type="LORA", base_model_name_or_path="acme/base")
     component = cross_encoder(folder) if kind == "reranker" else dense(folder)
     told = refused(component)
-    assert "an adapter lies beside its full weights" in told
+    assert "an adapter is next to its full weights" in told
     assert "model.merge_and_unload().save_pretrained(PATH)" in told
     (folder / "model.safetensors").rename(folder / "adapter_model.safetensors")
     alone = "its folder is an adapter without the full weights (adapter_config.json: LORA adapter of acme/base)"
