@@ -165,8 +165,9 @@ class Scorer:
         first = _first_occurrences(pairs) if repeatable else rows
         wanted = np.isnan(collector.logits) & (first == rows)
         cache = TokenCache(self.pair_tokenizer)
-        threads = self.runner.core_threads
-        at_a_time = threads.count if threads and not repeatable else 1
+        # Other processes may have other numbers of cores, and give the bits of this one all the same.
+        threads = self.runner.core_threads if runner is None and not repeatable else None
+        at_a_time = threads.count if threads else 1
         stream = BatchStream(cache, pairs, self.budget.tokens, self.path == "padded", wanted, at_a_time)
         on_progress(len(pairs) - int(wanted.sum()))
         batches = prefetch(stream.batches(), _PREFETCHED_BATCHES)

@@ -15,13 +15,13 @@ def scorer(xlmr_folder: Any) -> Any:
 
 def test_unknown_logits_get_the_same_bits_as_without_known_ones(scorer: Any) -> None:
     done: list[Any] = []
-    whole = scorer.score(PAIRS, on_scored=done.append).logits
+    whole = scorer.score(PAIRS, on_scored=done.append, repeatable=True).logits
     known = np.full(len(PAIRS), np.nan, dtype=np.float32)
     for batch in done[::2]:
         known[batch.rows] = batch.logits
     steps: list[Any] = []
     again: list[Any] = []
-    rest = scorer.score(PAIRS, steps.append, known, again.append)
+    rest = scorer.score(PAIRS, steps.append, known, again.append, repeatable=True)
     assert rest.logits.tobytes() == whole.tobytes()
     assert rest.computed_pairs == np.isnan(known).sum() == sum(len(batch.rows) for batch in again)
     assert steps[0] == len(PAIRS) - rest.computed_pairs
