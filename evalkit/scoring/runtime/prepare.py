@@ -48,7 +48,8 @@ def prepare_graph(spec: ScorerSpec) -> PreparedGraph:
     """
     runtime, precision = spec.runtime, spec.precision
     pretrained = load_without_weights(spec.model, spec.revision, PRECISIONS["fp32"], "reranker.model")
-    found = None if spec.graph == EXPORT else _given(spec) if spec.graph else _own_file(spec, pretrained)
+    spec = replace(spec, revision=pretrained.commit)  # so that a push in between cannot mix two models
+    found = None if spec.graph == EXPORT else _given(spec) if spec.graph else _own_file(spec)
     if found is None:
         file, quantization = _made(spec, pretrained)
     else:
@@ -91,13 +92,13 @@ def _given(spec: ScorerSpec) -> GraphFile:
     return _checked(path, f"reranker.graph={spec.graph}", source)
 
 
-def _own_file(spec: ScorerSpec, pretrained: Pretrained) -> GraphFile | None:
+def _own_file(spec: ScorerSpec) -> GraphFile | None:
     """Return the graph among a model's own files that is for this runtime and precision, or None."""
     runtime, precision = spec.runtime, spec.precision
     names: tuple[str, ...] = FILES.get((runtime.name, precision), ())
     if isinstance(runtime, OnnxRuntime) and precision == "int8":
         names = quantized_files(cpu_flags())
-    found = find(names, file_reader(spec.model, pretrained.commit))
+    found = find(names, file_reader(spec.model, spec.revision))
     if found is None:
         return None
     name, path = found
@@ -121,14 +122,13 @@ def _made(spec: ScorerSpec, pretrained: Pretrained) -> tuple[GraphFile, str | No
         )
     source, name = "evalkit's export", f"evalkit's export of {spec.model}"
     half = spec.precision == "fp16" and not computes_on_cpu(spec.runtime)
-    model = {"model": spec.model, "revision": spec.revision}
     made_of: dict[str, Any] = {
         "layout": _LAYOUT,
         "revision": pretrained.revision,
         "half": half,
         "versions": _versions("torch", "transformers", "onnx"),
     }
-    exported = cached("exporting the model to ONNX, once", made_of, make_graph.export, *model.values(), half)
+    exported = cached("exporting the model to ONNX, once", made_of, make_graph.export, spec.model, spec.revision, half)
     if spec.precision != "int8":
         return check_onnx(exported / make_graph.ONNX_FILE, name, source), None
     if spec.runtime.name == "openvino":

@@ -194,28 +194,6 @@ def test_a_hub_model_with_weights_in_another_format_is_refused(
 # --- a cache that was filled before, and no network
 
 
-@pytest.fixture
-def cached(bert_folder: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Fill a cache with a model: its folder in it, known by no branch or tag yet."""
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(hub_, "_failures", {})
-    monkeypatch.setattr(hub_, "_offline_notes", {})
-
-    def fill(commit: str, *references: str) -> Path:
-        place = tmp_path / "cache" / "models--acme--small"
-        shutil.copytree(bert_folder, place / "snapshots" / commit)
-        (place / "blobs").mkdir(exist_ok=True)
-        for reference in references:
-            (place / "refs" / reference).parent.mkdir(parents=True, exist_ok=True)
-            (place / "refs" / reference).write_text(commit, "utf-8")
-        for absent in ("modules.json", "config_sentence_transformers.json", "adapter_config.json"):
-            (place / ".no_exist" / commit).mkdir(parents=True, exist_ok=True)
-            (place / ".no_exist" / commit / absent).touch()
-        return place
-
-    return fill
-
-
 def loaded(revision: str | None) -> Any:
     return load_classifier("acme/small", revision, torch.device("cpu"), PRECISIONS["fp32"], "reranker.model")
 
