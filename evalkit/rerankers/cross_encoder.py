@@ -91,17 +91,25 @@ class CrossEncoder(Reranker):
     def check(self) -> None:
         """Check settings, device, precision, and that the model exists and is a reranker.
 
+        A graph that evalkit has to make is made here. From here on, torch uses the threads that `runtime` names.
+
         Raises:
             EvalkitError: one of them is invalid or not available.
         """
+        import torch
+
         from evalkit.scoring.cuda_graphs import check_cuda_graphs
         from evalkit.scoring.device import resolve_device, resolve_precision
         from evalkit.scoring.forward_path import check_path
         from evalkit.scoring.loading.model_checks import check_classifier, is_packable_checkpoint
         from evalkit.scoring.pair_tokenizer import check_truncation
+        from evalkit.scoring.runtime.settings import check_runtime
         from evalkit.scoring.spec import build_scorer
 
-        runtime = self._runtime()
+        runtime = self._runtime
+        check_runtime(runtime)
+        if runtime.threads is not None:
+            torch.set_num_threads(runtime.threads)
         if self._uses_graph:
             from evalkit.scoring.runtime.checks import check_graph_settings
 
@@ -130,21 +138,15 @@ class CrossEncoder(Reranker):
 
             check_writable(store_path(self.store))
 
+    @property
     def _runtime(self) -> "Runtime":
-        """Return the settings of the runtime, and let torch use as many threads as they name."""
-        from evalkit.scoring.runtime.settings import check_runtime, runtime_of
+        from evalkit.scoring.runtime.settings import runtime_of
 
-        runtime = runtime_of(self.runtime)
-        check_runtime(runtime)
-        if runtime.threads is not None:
-            import torch
-
-            torch.set_num_threads(runtime.threads)
-        return runtime
+        return runtime_of(self.runtime)
 
     @property
     def _uses_graph(self) -> bool:
-        return self.runtime is not None and self.runtime.get("name") != "torch"
+        return self._runtime.name != "torch"
 
     def _prepare_graph(self) -> None:
         """Find or make the graph; the device is then the one that the runtime computes on, whose memory is measured."""
@@ -276,7 +278,7 @@ class CrossEncoder(Reranker):
             cuda_graphs=self.cuda_graphs,
             revision=self.revision,
             self_check=self.self_check,
-            runtime=self._runtime(),
+            runtime=self._runtime,
             graph=self.graph,
         )
 
@@ -427,7 +429,7 @@ class CrossEncoder(Reranker):
         if graph is None:
             return {"runtime": "torch"}
         return {
-            "runtime": self._runtime().name,
+            "runtime": self._runtime.name,
             **self._built.runtime_facts,
             "graph": graph.file.source,
             "graph_sha256": graph.file.sha256,

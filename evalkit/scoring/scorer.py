@@ -21,6 +21,7 @@ from evalkit.scoring.padded import PaddedModel
 from evalkit.scoring.pair_tokenizer import PairTokenizer
 from evalkit.scoring.prefetch import prefetch
 from evalkit.scoring.runner import ForwardPass, Runner, ScoredBatch
+from evalkit.scoring.runtime.graph_model import GraphModel
 from evalkit.scoring.scored_pairs import ScoreCollector, ScoredPairs
 from evalkit.scoring.token_budget import TokenBudget, choose_token_budget
 from evalkit.scoring.token_cache import TextStatistics, TokenCache
@@ -44,8 +45,7 @@ class Scorer:
         deterministic: bool = False,
         compiled: bool = False,
         cuda_graphs: bool = False,
-        graph: ForwardPass | None = None,
-        shares_batches: bool = True,
+        graph: GraphModel | None = None,
     ) -> None:
         """Choose the forward path and the token budget, and check the settings against the model.
 
@@ -61,7 +61,6 @@ class Scorer:
             compiled: Whether to compile the model, which takes a minute at the start; see `PackedModel`.
             cuda_graphs: Whether to capture CUDA graphs, which takes a second at the start; see `GraphedModel`.
             graph: The forward pass of a runtime, computed in place of the model's own, which then needs no weights.
-            shares_batches: On a CPU: whether each thread computes a batch of its own.
 
         Raises:
             EvalkitError: the model has fewer positions than `max_length`, `batch_tokens` is smaller than one pair, the
@@ -86,16 +85,20 @@ class Scorer:
         if deterministic:
             torch.use_deterministic_algorithms(True)
         self.cuda_graphs = cuda_graphs
-        self.path = self.kernel = "graph"
-        self.path_reason: str | None = None
-        forward_pass = graph or self._torch_forward_pass(path)
-        use_threads = shares_batches and not compiled and device.type == "cpu"
+        forward_pass: ForwardPass
+        self.path_reason: str | None
+        if graph is None:
+            forward_pass = self._torch_forward_pass(path)
+            batch_a_thread = not compiled and device.type == "cpu"
+        else:
+            forward_pass, self.path, self.path_reason, self.kernel = graph, "graph", None, graph.name
+            batch_a_thread = graph.batch_a_thread
         self.runner = DeviceRunner(
             forward_pass,
             f"lower reranker.batch_tokens (now {self.budget.tokens}) or reranker.max_length (now {max_length}), "
             "or use precision=fp16",
             may_split=not deterministic,
-            core_threads=CoreThreads() if use_threads else None,
+            core_threads=CoreThreads() if batch_a_thread else None,
         )
 
     def _torch_forward_pass(self, path: str) -> ForwardPass:

@@ -101,7 +101,7 @@ def build_graph_scorer(spec: ScorerSpec, graph: "PreparedGraph") -> BuiltScorer:
     """
     from evalkit.scoring.runtime.capabilities import resolve_runtime_device, resolve_runtime_precision
     from evalkit.scoring.runtime.graph_check import check_graph
-    from evalkit.scoring.runtime.load import load_graph, shares_batches
+    from evalkit.scoring.runtime.load import load_graph
 
     runtime = spec.runtime
     assert isinstance(runtime, GraphRuntime)
@@ -118,9 +118,7 @@ def build_graph_scorer(spec: ScorerSpec, graph: "PreparedGraph") -> BuiltScorer:
         spec.batch_tokens,
         deterministic=spec.deterministic,
         graph=model,
-        shares_batches=shares_batches(runtime),
     )
-    scorer.kernel = f"{runtime.name} {facts['runtime_version']}"
     built = BuiltScorer(scorer, pretrained, device, precision, graph=graph, runtime_facts=facts)
     if graph.reference_logits is None:
         return built

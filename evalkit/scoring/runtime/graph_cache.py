@@ -1,5 +1,6 @@
 """Graphs that evalkit made, on disk: each is made once, in a process of its own, under all that it depends on."""
 
+import errno
 import hashlib
 import io
 import json
@@ -21,8 +22,7 @@ from evalkit.errors import EvalkitError
 _COMPLETE = "made_of.json"
 """The file that is written last: what the entry depends on."""
 
-_SPACE_ERRORS = (28, 122)
-"""errno of a full disk, and of a quota that is reached."""
+_SPACE_ERRORS = (errno.ENOSPC, errno.EDQUOT)
 
 
 def cached(label: str, made_of: Mapping[str, Any], job: Callable[..., None], *arguments: Any) -> Path:

@@ -4,7 +4,6 @@ import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import numpy as np
 import onnx
@@ -115,11 +114,13 @@ def companions(path: Path, name: str) -> list[str]:
     Raises:
         EvalkitError: the graph cannot be read, or it names a file outside of its folder.
     """
-    if path.suffix == ".xml":
-        return [f"{path.stem}.bin"]
+    return [f"{path.stem}.bin"] if path.suffix == ".xml" else _weight_files(read_onnx(path, name), name)
+
+
+def _weight_files(model: onnx.ModelProto, name: str) -> list[str]:
     found = dict.fromkeys(
         str(external_data_helper.ExternalDataInfo(tensor).location)
-        for tensor in _tensors(read_onnx(path, name))
+        for tensor in _tensors(model)
         if external_data_helper.uses_external_data(tensor)
     )
     for place in found:
@@ -159,14 +160,14 @@ def check_onnx(path: Path, name: str, source: str) -> GraphFile:
         EvalkitError: it has other inputs or outputs, fixed sizes, operators of other libraries, or files are missing.
     """
     model = read_onnx(path, name)
-    others = companions(path, name)
+    others = _weight_files(model, name)
     for other in others:
         if not (path.parent / other).is_file():
             raise EvalkitError(
                 f"{name} has its weights in {other}, which is not in {path.parent}; copy or download both"
             )
-    foreign = {node.domain for node in _nodes(model.graph)} | {function.domain for function in model.functions}
-    if custom := sorted(foreign - set(_DOMAINS) - {function.domain for function in model.functions}):
+    own = {function.domain for function in model.functions}
+    if custom := sorted({node.domain for node in _nodes(model)} - own - set(_DOMAINS)):
         raise EvalkitError(
             f"{name} has operators of {custom[0]!r}, which neither ONNX nor ONNX Runtime has: loading them would run "
             "code of another library, which evalkit does not; export the model without them, or use runtime=torch"
@@ -226,7 +227,7 @@ def saturates(path: Path) -> bool:
         path: An ONNX file.
     """
     model = onnx.load(path)
-    products = {node.input[1] for node in _nodes(model.graph) if node.op_type in _INTEGER_PRODUCTS}
+    products = {node.input[1] for node in _nodes(model) if node.op_type in _INTEGER_PRODUCTS}
     return any(
         tensor.name in products and np.abs(onnx.numpy_helper.to_array(tensor).astype(np.int16)).max(initial=0) > 64
         for tensor in model.graph.initializer
@@ -274,19 +275,20 @@ def _type_name(kind: int) -> str:
     return str(TensorProto.DataType.Name(kind)).lower()
 
 
-def _nodes(graph: Any) -> Iterator[Any]:
-    """Yield all nodes of a graph, those of its conditions and loops included."""
-    for node in graph.node:
-        yield node
-        for attribute in node.attribute:
-            for inner in (attribute.g, *attribute.graphs):
-                yield from _nodes(inner)
+def _nodes(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
+    """Yield all nodes of a model, those of its functions, conditions and loops included."""
+    places: list[onnx.GraphProto | onnx.FunctionProto] = [model.graph, *model.functions]
+    while places:
+        for node in places.pop().node:
+            yield node
+            for attribute in node.attribute:
+                places += (attribute.g, *attribute.graphs)
 
 
 def _tensors(model: onnx.ModelProto) -> Iterator[TensorProto]:
     """Yield every tensor of a model that may have its values in another file."""
     yield from model.graph.initializer
-    for node in _nodes(model.graph):
+    for node in _nodes(model):
         for attribute in node.attribute:
             yield from (attribute.t, *attribute.tensors)
             for inner in (attribute.g, *attribute.graphs):

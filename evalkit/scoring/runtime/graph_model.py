@@ -15,13 +15,17 @@ class GraphModel:
 
     device = torch.device("cpu")
 
-    def __init__(self, session: Session, pair_by_pair: bool = False) -> None:
+    def __init__(self, session: Session, name: str, pair_by_pair: bool = False, batch_a_thread: bool = True) -> None:
         """Wrap a loaded graph.
 
         Args:
             session: The graph.
+            name: The runtime and its version, as results record it.
             pair_by_pair: Whether each pair is computed alone, for a graph whose scores depend on the batch.
+            batch_a_thread: Whether each thread computes a batch of its own; else the runtime shares one among them.
         """
+        self.name = name
+        self.batch_a_thread = batch_a_thread
         self._session = session
         self._pair_by_pair = pair_by_pair
 

@@ -27,7 +27,8 @@ def load_graph(
         EvalkitError: the runtime cannot load it.
     """
     threads = torch.get_num_threads()
-    streams = threads if shares_batches(runtime) else 1
+    batch_a_thread = runtime.parallel != "threads"  # faster where both were measured (`benchmarks/runtimes.py`)
+    streams = threads if batch_a_thread else 1
     session: Session
     if isinstance(runtime, OnnxRuntime):
         from evalkit.scoring.runtime.onnxruntime_session import OnnxRuntimeSession
@@ -39,16 +40,6 @@ def load_graph(
         from evalkit.scoring.runtime.openvino_session import OpenVinoSession
 
         session = OpenVinoSession(graph.file, streams, threads, precision, graph.file.source)
-    model = GraphModel(session, pair_by_pair=deterministic and graph.batch_dependent)
-    return model, session.describe()
-
-
-def shares_batches(runtime: GraphRuntime) -> bool:
-    """Return whether each thread computes a batch of its own.
-
-    ``auto`` does, as it is faster where both were measured (`benchmarks/runtimes.py`).
-
-    Args:
-        runtime: The settings.
-    """
-    return runtime.parallel != "threads"
+    facts = session.describe()
+    name = f"{runtime.name} {facts['runtime_version']}"
+    return GraphModel(session, name, deterministic and graph.batch_dependent, batch_a_thread), facts

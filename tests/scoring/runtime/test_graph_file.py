@@ -128,6 +128,18 @@ def test_weights_hidden_in_a_branch_are_found_too(tmp_path: Path) -> None:
         companions(write(tmp_path / "model.onnx", nodes=[node]), "model.onnx")
 
 
+def test_custom_operators_in_a_function_of_the_graph_are_found_too(tmp_path: Path) -> None:
+    inner = helper.make_node("Tokenize", ["x"], ["y"], domain="ai.onnx.contrib")
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("ai.onnx.contrib", 1)]
+    function = helper.make_function("ours", "Score", ["x"], ["y"], [inner], opsets)
+    call = helper.make_node("Score", ["input_ids"], ["logits"], domain="ours")
+    model = onnx.load(write(tmp_path / "model.onnx", nodes=[call]))
+    model.functions.append(function)
+    onnx.save(model, tmp_path / "model.onnx")
+    with pytest.raises(EvalkitError, match=r"has operators of 'ai\.onnx\.contrib', which neither ONNX nor"):
+        check_onnx(tmp_path / "model.onnx", "model.onnx", "")
+
+
 def test_the_hash_covers_the_weights_in_other_files(tmp_path: Path) -> None:
     path = write(tmp_path / "model.onnx", weights=[external("w", "model.onnx_data")])
     (tmp_path / "model.onnx_data").write_bytes(b"\0" * 64)

@@ -40,7 +40,7 @@ def test_each_call_has_pairs_of_one_length(bert_folder: Path, pair_by_pair: bool
     lengths = batch.lengths.tolist()
     assert lengths[0] > lengths[1] == lengths[2] > lengths[3]
     session = SumOfIds()
-    model = GraphModel(session, pair_by_pair)
+    model = GraphModel(session, "a sum", pair_by_pair)
     logits = model.forward(*model.inputs(batch))
     starts = np.concatenate([[0], np.cumsum(lengths)])
     assert logits.tolist() == [batch.ids[i:j].sum() for i, j in pairwise(starts)]
@@ -122,7 +122,7 @@ class SmallMemory(SumOfIds):
 
 def test_a_batch_that_does_not_fit_is_halved_and_that_is_recorded(bert_folder: Path) -> None:
     batch = load_scorer(bert_folder).tokenize([("a b", f"c {word}") for word in "defg"]).batch(range(4))
-    runner = DeviceRunner(GraphModel(SmallMemory()), "use a smaller model")
+    runner = DeviceRunner(GraphModel(SmallMemory(), "a sum"), "use a smaller model")
     scored = list(runner.run([batch]))
     assert [len(part.rows) for part in scored] == [2, 2]
     assert [event for part in scored for event in part.events] == [
