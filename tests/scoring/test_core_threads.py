@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -11,6 +12,14 @@ import torch
 
 from evalkit.scoring.core_threads import CoreThreads
 from tests.helpers.scorers import PAIRS, load_scorer
+
+
+@pytest.fixture(autouse=True)
+def _torchs_threads() -> Iterator[None]:
+    """A pool leaves torch the number of threads that it was given."""
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
 
 
 def test_each_thread_uses_one_core_and_torchs_setting_is_restored() -> None:
@@ -46,7 +55,6 @@ def test_an_error_is_raised_after_the_other_threads_are_done() -> None:
     with pytest.raises(MemoryError):
         list(cores.map_unordered(work, [0, 1]))
     assert ended == [1]
-    torch.set_num_threads(CoreThreads().count)
 
 
 def test_a_free_thread_takes_the_next_item_at_once() -> None:
@@ -65,28 +73,24 @@ def test_a_free_thread_takes_the_next_item_at_once() -> None:
         if len(came) == 3:
             quick_are_done.set()
     assert (sorted(came[:3]), came[3]) == ([1, 2, 3], 0)
-    torch.set_num_threads(CoreThreads().count)
 
 
 def test_time_in_which_several_cores_compute_is_counted_once(xlmr_folder: Any) -> None:
     """Two batches at the same time, each 0.2 s and more: the model's time is not above wall-clock time."""
     scorer: Any = load_scorer(xlmr_folder)
     runner, forward, both = scorer.runner, scorer.runner.model.forward, threading.Barrier(2)
-    try:
-        runner.core_threads.count = 2
+    runner.core_threads.count = 2
 
-        def slow(*inputs: Any) -> Any:
-            both.wait(10)
-            time.sleep(0.2)
-            return forward(*inputs)
+    def slow(*inputs: Any) -> Any:
+        both.wait(10)
+        time.sleep(0.2)
+        return forward(*inputs)
 
-        runner.model.forward = slow
-        pairs = scorer.tokenize(PAIRS)
-        began = time.perf_counter()
-        done = list(runner.run([pairs.batch([0]), pairs.batch([1])]))
-        wall_s = time.perf_counter() - began
-    finally:
-        torch.set_num_threads(CoreThreads().count)
+    runner.model.forward = slow
+    pairs = scorer.tokenize(PAIRS)
+    began = time.perf_counter()
+    done = list(runner.run([pairs.batch([0]), pairs.batch([1])]))
+    wall_s = time.perf_counter() - began
     assert sorted(int(row) for one in done for row in one.rows) == [0, 1]
     assert 0.2 <= sum(one.forward_s for one in done) <= wall_s
 
