@@ -177,7 +177,7 @@ def _compare(parsed: argparse.Namespace) -> None:
     if output and (output / "comparison.json").exists() and not parsed.overwrite:
         raise EvalkitError(f"{output} holds a comparison already; name another --output, or add --overwrite")
     found = [reading.read(name) for name in parsed.results]
-    compared = compare.side_by_side(found, named.index(base), parsed.margin)
+    compared = compare.side_by_side(found, named.index(base), parsed.margin, blended=parsed.blended)
     if output is None:
         output = run_folder.new_folder(Path("reports/runs") / f"{datetime.now():%Y%m%d-%H%M%S}-compare")
     folder.write_comparison(compared, output)
@@ -270,6 +270,11 @@ def _parser(command: str) -> argparse.ArgumentParser:
             type=float,
             default=0.002,
             help="largest difference that counts as equivalent; default: 0.002",
+        )
+        parser.add_argument(
+            "--blended",
+            action="store_true",
+            help="compare each reranking's blend with its first stage too, as a system of its own",
         )
         parser.add_argument("--output", metavar="DIR", help="default: reports/runs/DATE-TIME-compare")
         parser.add_argument("--overwrite", action="store_true", help="replace an existing comparison")

@@ -27,7 +27,12 @@ from evalkit.results.schema import Unfinished
 
 
 def report(
-    folder: Path, trials: Sequence[str] | None, begun: Mapping[int, str], failures: Mapping[int, str], whole: bool
+    folder: Path,
+    trials: Sequence[str] | None,
+    begun: Mapping[int, str],
+    failures: Mapping[int, str],
+    whole: bool,
+    blended: bool = False,
 ) -> bool:
     """Write the combined report and return whether all trials finished; nothing is written before there is a trial.
 
@@ -37,6 +42,7 @@ def report(
         begun: number of a trial -> name of its folder, for the folders that are known.
         failures: number of a trial that failed -> its error message.
         whole: whether the sweep ended by itself; a sweep that was stopped is not compared, so that it ends at once.
+        blended: whether the blend of each trial is compared as a system of its own.
 
     Raises:
         EvalkitError: the folder cannot be written.
@@ -54,7 +60,7 @@ def report(
         say(f"no result of {one.name}: {one.error}")
     done = [folder / names[n] for n, result in found.items() if result.status == "finished"]
     if whole and len(done) > 1:
-        _compare(done, folder / "comparison")
+        _compare(done, folder / "comparison", blended)
     return len(done) == len(results) + len(without)
 
 
@@ -69,11 +75,11 @@ def _without(name: str, failure: str | None) -> Unfinished:
     return not_begun(name) if failure is None else failed(name, {}, {}, EvalkitError(failure))
 
 
-def _compare(done: Sequence[Path], folder: Path) -> None:
+def _compare(done: Sequence[Path], folder: Path, blended: bool) -> None:
     from evalkit.results import compare, reading
 
     try:
-        compared = compare.side_by_side([reading.read(where) for where in done])
+        compared = compare.side_by_side([reading.read(where) for where in done], blended=blended)
     except EvalkitError as why:
         say(f"the trials are not compared: {why}")
         return
@@ -84,7 +90,13 @@ def _compare(done: Sequence[Path], folder: Path) -> None:
 class SweepReport(Callback):
     """Locks the folder of a sweep, and writes the combined report."""
 
-    def __init__(self) -> None:
+    def __init__(self, blended: bool = False) -> None:
+        """Start with no trial.
+
+        Args:
+            blended: whether the comparison has the blend of each trial as a system of its own.
+        """
+        self._blended = blended
         self.failures: dict[int, str] = {}
         """Trial number -> its error message."""
         self.folders: dict[int, str] = {}
@@ -93,7 +105,7 @@ class SweepReport(Callback):
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what a launcher may send to another process: the lock on the folder stays here."""
-        return {"failures": {}, "folders": {}}
+        return {"_blended": self._blended, "failures": {}, "folders": {}}
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Lock the folder of the sweep, and end the process with one sentence if that fails.
@@ -139,7 +151,7 @@ class SweepReport(Callback):
             EvalkitError: the report cannot be written.
         """
         with self._held:
-            return report(self._folder, self._trials, self.folders, self.failures, whole)
+            return report(self._folder, self._trials, self.folders, self.failures, whole, self._blended)
 
 
 def end_sweep(whole: bool) -> None:

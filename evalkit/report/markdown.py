@@ -7,12 +7,12 @@ from dataclasses import asdict
 from typing import Any
 
 from evalkit.evaluation.resampling import ENUMERATED
+from evalkit.report.content import alternatives, numbers, pooling, system
 from evalkit.report.content import blend as blending
 from evalkit.report.content import comparison as comparing
 from evalkit.report.content import cost as costs
 from evalkit.report.content import fusion as fusing
 from evalkit.report.content import gate as verdict
-from evalkit.report.content import numbers, pooling, system
 from evalkit.report.content import trial as tables
 from evalkit.report.content.intervals import FEW
 from evalkit.report.plots import titles
@@ -250,11 +250,16 @@ def comparison(compared: Comparison, pictures: Sequence[str] = ()) -> str:
     rows, outcome = comparing.system_rows(compared), comparing.outcome(compared)
     parts = [
         f"# {escaped(comparing.heading(compared))}",
-        f"**{escaped(outcome.claim)}** in {escaped(compared.measures[0])}.",
+        f"**{escaped(outcome.claim)}.**",
         "\n".join(f"- {escaped(line)}" for line in outcome.lines if line),
         table(list(rows[0]), [list(row.values()) for row in rows]),
         escaped(comparing.mark_note(compared)),
     ]
+    if worth := alternatives.rows(compared):
+        parts += [
+            f"## {alternatives.TITLE}\n" + table(list(worth[0]), [list(row.values()) for row in worth]),
+            escaped(alternatives.note(compared)),
+        ]
     if times := comparing.time_rows(compared):
         parts += [
             "## Quality and time\n" + table(list(times[0]), [list(row.values()) for row in times]),

@@ -8,7 +8,7 @@ from rich.table import Table
 
 from evalkit.boundary.terminal import PlainConsole
 from evalkit.evaluation.score_analysis import sigmoid
-from evalkit.report.content import comparison, fusion, gate, plan, pooling, savings, trial
+from evalkit.report.content import alternatives, comparison, fusion, gate, plan, pooling, savings, trial
 from evalkit.results import summary
 from evalkit.results.comparison_schema import Comparison
 from evalkit.results.gate.verdict import Verdict
@@ -90,8 +90,10 @@ def show_comparison(compared: Comparison, folder: str) -> None:
     console.print(_left_first(list(rows[0]), [list(row.values()) for row in rows], comparison.heading(compared)))
     console.print(comparison.mark_note(compared), soft_wrap=True)
     outcome = comparison.outcome(compared)
-    console.print(f"{outcome.claim} in {measure}.", soft_wrap=True)
-    for line in (*comparison.own_lines(compared), *pooling.lines(compared)):
+    console.print(f"{outcome.claim}.", soft_wrap=True)
+    if worth := [{key: row[key] for key in row if key not in _LONG} for row in alternatives.rows(compared)]:
+        console.print(_left_first(list(worth[0]), [list(row.values()) for row in worth], alternatives.TITLE))
+    for line in pooling.lines(compared):
         console.print(line, soft_wrap=True)
     columns = ["system", f"{measure} change", "95 % interval (BCa)", "win/tie/loss", "d", "p Holm", "sees a drop of"]
     tests = comparison.test_rows(compared, measure)
@@ -107,8 +109,8 @@ def show_comparison(compared: Comparison, folder: str) -> None:
     console.print(f"comparison in {folder}", soft_wrap=True)
 
 
-_LONG = ("weights MiB", "logits differ by")
-"""Columns of cost that are in the reports only."""
+_LONG = ("weights MiB", "logits differ by", alternatives.OVER_BASELINE, alternatives.MORE_THAN_FIRST)
+"""Columns that are in the reports only."""
 
 
 def _left_first(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str) -> Table:

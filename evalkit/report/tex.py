@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 
 from evalkit.report.content import numbers
 from evalkit.report.content import trial as tables
-from evalkit.report.content.comparison import SIGNIFICANT
+from evalkit.report.content.tested import SIGNIFICANT
 from evalkit.results import summary
-from evalkit.results.comparison_schema import Comparison, CostFigures
+from evalkit.results.comparison_schema import ComparedSystem, Comparison, CostFigures
 from evalkit.results.schema import Result
 
 Row = tuple[str, Mapping[str, float | None], Mapping[str, str]]
@@ -69,10 +69,15 @@ def comparison(compared: Comparison) -> str:
         rows.append((system.label.removeprefix(shared), system.mean, marks))
         if any(p is not None for p in ps.values()):
             tested = "systems and measures"
-    made_by = f"python -m evalkit compare {shlex.join(system.where for system in systems)}"
+    made_by = f"python -m evalkit compare {shlex.join(_arguments(systems))}"
     head = f"{name}, {compared.slice.queries} queries: {len(systems)} systems"
     costs = [_costs(system.cost) for system in systems] if any(system.cost for system in systems) else []
     return _table(made_by, head, f"compare {name}", compared.measures, rows, [], tested, costs)
+
+
+def _arguments(systems: Sequence[ComparedSystem]) -> list[str]:
+    blended = ["--blended"] if any(system.side == "blended" for system in systems) else []
+    return [*dict.fromkeys(system.where for system in systems), *blended]
 
 
 def escape(text: str) -> str:

@@ -1,6 +1,6 @@
 """Compares finished results on one slice: which systems differ, and which rerankings are equivalent."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -9,10 +9,9 @@ from evalkit.evaluation import significance
 from evalkit.evaluation.parity import parity, same_candidates
 from evalkit.evaluation.score_analysis import has_all_logits
 from evalkit.evaluation.significance import compare, equivalence
+from evalkit.results.alternatives import best_without
 from evalkit.results.comparison_schema import (
     Agreement,
-    Best,
-    BestTest,
     ComparedSlice,
     ComparedSystem,
     Comparison,
@@ -36,13 +35,15 @@ def side_by_side(
     confidence: float = 0.95,
     seed: int = 0,
     resamples: int = 9999,
+    blended: bool = False,
 ) -> Comparison:
     """Compare finished results on one slice.
 
-    The systems are the reranked rankings and their first stages, each first stage once. p values of the randomisation
-    test are corrected three times: against the baseline by Holm and by Benjamini and Hochberg over all systems and
-    measures; in the matrix by Holm over all pairs, for each measure; against a system's own first stage by Holm over
-    those tests. A test in which no query differs cannot reject anything and is not counted.
+    The systems are the reranked rankings and their first stages, each first stage once, and blends if asked for. The p
+    values of the randomisation test are corrected three times: against the baseline by Holm and by Benjamini and
+    Hochberg over all systems and measures; in the matrix by Holm over all pairs, for each measure; against a system's
+    own first stage by Holm over those tests. A test in which no query differs cannot reject anything and is not
+    counted.
 
     Args:
         results: two or more finished results.
@@ -51,6 +52,7 @@ def side_by_side(
         confidence: confidence of the intervals, in (0, 1).
         seed: seed of the resampling.
         resamples: draws of the randomisation test and of the bootstrap.
+        blended: whether the blend that each result has of its two scores is a system as well.
 
     Raises:
         EvalkitError: fewer than two results, another slice or other judgments, or no measure that all have.
@@ -65,7 +67,7 @@ def side_by_side(
             (_queries(ordered[0]), _queries(other)),
             (ordered[0].where, other.where),
         )
-    systems = systems_of(ordered)
+    systems = systems_of(ordered, blended)
     measures = _measures(ordered)
     values = {measure: {one.label: one.per_query[measure] for one in systems} for measure in measures}
     first, labels = measures[0], [one.label for one in systems]
@@ -86,14 +88,15 @@ def side_by_side(
     against, own = corrected(raw_against), corrected(raw_own)
 
     def p_values(of: Mapping[str, Mapping[str, float]], known: Sequence[float | None]) -> Matrix:
-        return matrix_of(of, labels, known, seed, resamples)
+        return matrix_of(of, list(of), known, seed, resamples)
 
     matrix = {
         measure: p_values(values[measure], [against[label][measure].randomization_p for label in labels[1:]])
         for measure in measures
     }
-    best = _best(systems, first, test, matrix[first])
-    condensed = condensed_values(systems, first)
+    best, against_best_without = best_without(systems, first, test, matrix[first])
+    with_condensed = [one for one in systems if one.side != "blended"]
+    condensed = condensed_values(with_condensed, first)
     return Comparison(
         schema_version=SCHEMA_VERSION,
         slice=_slice(ordered[0]),
@@ -107,14 +110,15 @@ def side_by_side(
         untested=Untested(without_difference(against), without_difference(own)),
         against_own_first_stage=own,
         best=best,
+        against_best_without=against_best_without,
         judged_only=None
         if condensed is None
-        else judged_only(condensed, systems, values[first], raw_against, raw_own, best, test_values, p_values),
+        else judged_only(condensed, with_condensed, values[first], raw_against, raw_own, best, test_values, p_values),
         matrix=matrix,
         parity={one.label: _parity(systems[0], one, values[first], margin, first) for one in systems[1:]},
         queries={query_id: ordered[0].queries.get(query_id, "") for query_id in values[first][labels[0]]},
         per_query=values,
-        warnings=[*_warnings(systems, measures), *missing(systems, first)],
+        warnings=[*_warnings(systems, measures), *missing(with_condensed, first)],
     )
 
 
@@ -145,14 +149,14 @@ def _measures(results: Sequence[Finished]) -> list[str]:
 
 def _system(one: System, measures: Sequence[str]) -> ComparedSystem:
     effective = one.finished.result.effective
-    reranker: Mapping[str, Any] = effective.reranker if one.side == "reranked" else {}
+    reranker: Mapping[str, Any] = {} if one.side == "first_stage" else effective.reranker
     known = None not in (one.first_stage_ms, one.reranking_ms)
     return ComparedSystem(
         label=one.label,
         where=one.finished.where,
         side=one.side,
         own_first_stage=one.own_first_stage,
-        depth=effective.depth if one.side == "reranked" else None,
+        depth=None if one.side == "first_stage" else effective.depth,
         first_stage=effective.first_stage["name"],
         reranker=reranker.get("name"),
         precision=reranker.get("precision"),
@@ -164,33 +168,6 @@ def _system(one: System, measures: Sequence[str]) -> ComparedSystem:
             total_ms=(one.first_stage_ms or 0.0) + (one.reranking_ms or 0.0) if known else None,
         ),
         cost=one.cost,
-    )
-
-
-def _best(
-    systems: Sequence[System],
-    measure: str,
-    test: Callable[[str, str, str], significance.Comparison],
-    matrix: Matrix,
-) -> Best | None:
-    """Return the best system with a reranker and the best without one; None where either kind is absent.
-
-    Both were picked for their means, so p is that of the matrix, corrected over all pairs.
-    """
-    best = {
-        side: max((one for one in systems if one.side == side), key=lambda one: one.mean[measure], default=None)
-        for side in ("first_stage", "reranked")
-    }
-    without, reranked = best["first_stage"], best["reranked"]
-    if without is None or reranked is None:
-        return None
-    p = matrix.holm_p[matrix.labels.index(without.label)][matrix.labels.index(reranked.label)]
-    found = test(without.label, reranked.label, measure)
-    return Best(
-        measure=measure,
-        without_reranker=without.label,
-        with_reranker=reranked.label,
-        test=BestTest(found.mean, found.low, found.high, found.wins, found.ties, found.losses, holm_p=p),
     )
 
 
@@ -212,8 +189,9 @@ def _parity(
 
 def _no_parity(base: System, other: System) -> str | None:
     """Return why two systems have no parity; None where they have one."""
-    if not base.side == other.side == "reranked":
-        return "one of them has no reranker"
+    sides = {base.side, other.side}
+    if sides != {"reranked"}:
+        return "one of them has no reranker" if "first_stage" in sides else "a result does not have a blend's ranking"
     effective = [one.finished.result.effective for one in (base, other)]
     if effective[0].depth != effective[1].depth:
         return f"one reranked to depth {effective[0].depth}, the other to {effective[1].depth}"
@@ -224,9 +202,13 @@ def _no_parity(base: System, other: System) -> str | None:
     return None
 
 
+_ORDER = {"blended": 0, "first_stage": 1, "reranked": 2}
+"""The side whose label stands for a result is the last one that it has."""
+
+
 def _warnings(systems: Sequence[System], measures: Sequence[str]) -> list[str]:
     found = []
-    of_results = list({one.finished.where: one for one in sorted(systems, key=lambda one: one.side)}.values())
+    of_results = list({one.finished.where: one for one in sorted(systems, key=lambda one: _ORDER[one.side])}.values())
     for one in of_results:  # each result once, by its reranked system where it has one
         if left_out := [measure for measure in one.per_query if measure not in measures]:
             found.append(f"{', '.join(left_out)} of {one.label} is left out: not every result has it")

@@ -7,7 +7,8 @@ from typing import Literal
 from evalkit.evaluation import significance
 from evalkit.evaluation.parity import Parity
 
-Side = Literal["first_stage", "reranked"]
+Side = Literal["first_stage", "reranked", "blended"]
+"""A first stage alone, its reranking, or that reranking's score interpolated with the first stage's."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class QueryTime:
 
 @dataclass(frozen=True)
 class ComparedSystem:
-    """One ranking of the slice's queries: a first stage alone, or one with a reranker."""
+    """One ranking of the slice's queries: a first stage alone, or one with a reranker, which replaces or is blended."""
 
     label: str
     """Unique in the comparison."""
@@ -79,7 +80,7 @@ class ComparedSystem:
     """measure -> mean over the queries."""
     time: QueryTime
     cost: CostFigures | None
-    """None where nothing was computed."""
+    """None where nothing was computed; a blended system has the cost of the reranked one with the same `where`."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,7 @@ class Untested:
 
 @dataclass(frozen=True)
 class BestTest:
-    """The difference between the best system with a reranker and the best without one."""
+    """The difference between a system with a reranker and the best without one."""
 
     mean: float
     low: float | None
@@ -116,7 +117,7 @@ class BestTest:
     ties: int
     losses: int
     holm_p: float | None
-    """Corrected over all pairs of systems, because both were chosen by their means."""
+    """Corrected over all pairs of systems, because systems were chosen by their means."""
 
 
 @dataclass(frozen=True)
@@ -142,7 +143,8 @@ class Matrix:
 class JudgedOnly:
     """The first measure with unjudged passages removed from every ranking (condensed lists), tested like the usual one.
 
-    In each family of corrected tests it takes the place of the first measure.
+    In each family of corrected tests it takes the place of the first measure. Blended systems are left out: a result
+    does not have their condensed lists.
     """
 
     measure: str
@@ -199,6 +201,8 @@ class Comparison:
     """For each reranked system."""
     best: Best | None
     """None where all systems have a reranker, or none has one."""
+    against_best_without: Mapping[str, BestTest]
+    """label -> test in the first measure against the best system without a reranker, for each system with one."""
     judged_only: JudgedOnly | None
     """None where it is the same as the usual one, and where a result does not have it."""
     matrix: Mapping[str, Matrix]

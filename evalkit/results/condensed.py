@@ -64,7 +64,7 @@ def judged_only(
 
     Args:
         condensed: values of the first measure without unjudged passages.
-        systems: the systems, the baseline first.
+        systems: those with condensed lists, the baseline first.
         usual: values of the first measure with unjudged passages as not relevant.
         against: the usual tests against the baseline before correction, the first measure first.
         own: the usual tests against each system's own first stage.
@@ -81,13 +81,14 @@ def judged_only(
     first_stages = {one.label: one.own_first_stage for one in systems if one.own_first_stage is not None}
     raw_against = {label: test(values[labels[0]], values[label]) for label in labels[1:]}
     raw_own = {label: test(values[first], values[label]) for label, first in first_stages.items()}
+    against_first = [one.randomization_p for one in raw_against.values()]
     return JudgedOnly(
         measure=condensed.measure,
         unjudged_at_10={one.label: _unjudged(one) for one in systems},
         mean={label: fmean(of.values()) for label, of in values.items()},
         against_baseline=_in_family(raw_against, against),
         against_own_first_stage=_in_family(raw_own, own),
-        best=_best_test(best, values, test, p_values(values, [one.randomization_p for one in raw_against.values()])),
+        best=_best_test(best, values, test, p_values(values, against_first)),
     )
 
 
@@ -116,7 +117,7 @@ def _unjudged(one: System) -> float:
 
 
 def _best_test(best: Best | None, values: Values, test: Test, p_values: Matrix) -> BestTest | None:
-    if best is None:
+    if best is None or best.with_reranker not in values:
         return None
     before, after = best.without_reranker, best.with_reranker
     found = test(values[before], values[after])
@@ -126,5 +127,7 @@ def _best_test(best: Best | None, values: Values, test: Test, p_values: Matrix) 
 
 def _in_family(found: Mapping[str, significance.Comparison], usual: PairedTests) -> dict[str, CorrectedTest]:
     """Return the tests corrected together with the usual ones of all measures but the first, which they replace."""
-    replaced = {label: {**tests, next(iter(tests)): found[label]} for label, tests in usual.items()}
-    return {label: next(iter(tests.values())) for label, tests in corrected(replaced).items()}
+    replaced = {
+        label: {**tests, next(iter(tests)): found[label]} if label in found else tests for label, tests in usual.items()
+    }
+    return {label: next(iter(tests.values())) for label, tests in corrected(replaced).items() if label in found}

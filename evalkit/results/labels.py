@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 Entry = Mapping[str, Any]
 
@@ -14,7 +14,8 @@ class Labelled(NamedTuple):
     label: str
     effective: Entry
     """`first_stage`, `reranker` and `depth` of its result."""
-    side: Literal["first_stage", "reranked"] = "reranked"
+    is_first_stage: bool = False
+    """Whether it has no reranker."""
 
 
 def distinct_labels(systems: Sequence[Labelled], depth: bool = True) -> list[str]:
@@ -110,7 +111,7 @@ def _differing(systems: Sequence[Labelled]) -> list[dict[str, str]]:
         compare([place for place, system in enumerate(systems) if system.label == label])
     for name in _names(systems, "reranker"):
         compare([p for p, s in enumerate(systems) if _is(s, "reranker", name)], _CHANGE_SCORES)
-    compare([place for place, system in enumerate(systems) if system.side == "reranked"], ["depth"])
+    compare([place for place, system in enumerate(systems) if not system.is_first_stage], ["depth"])
     for name in _names(systems, "first_stage"):
         places = [p for p, s in enumerate(systems) if _is(s, "first_stage", name)]
         firsts = [dict(settings(systems[place].effective["first_stage"])) for place in places]
@@ -118,7 +119,7 @@ def _differing(systems: Sequence[Labelled]) -> list[dict[str, str]]:
             values = [of.get(key) for of in firsts]
             if len({repr(value) for value in values}) > 1:
                 for place, text in zip(places, _texts(values)):
-                    prefix = "" if systems[place].side == "first_stage" else "first_stage."
+                    prefix = "" if systems[place].is_first_stage else "first_stage."
                     found[place].setdefault(f"{prefix}{key}", text)
     return found
 
@@ -128,7 +129,7 @@ def _names(systems: Sequence[Labelled], part: str) -> list[str]:
 
 
 def _has(system: Labelled, part: str) -> bool:
-    return part == "first_stage" or system.side == "reranked"
+    return part == "first_stage" or not system.is_first_stage
 
 
 def _is(system: Labelled, part: str, name: str) -> bool:
@@ -138,7 +139,7 @@ def _is(system: Labelled, part: str, name: str) -> bool:
 def _facts(system: Labelled) -> dict[str, Any]:
     """Return the settings in which systems with the same label may differ."""
     facts = dict(settings(system.effective["first_stage"]))
-    if system.side == "first_stage":
+    if system.is_first_stage:
         return facts
     facts = {f"first_stage.{key}": value for key, value in facts.items()}
     return facts | dict(settings(system.effective["reranker"])) | {"depth": system.effective["depth"]}

@@ -43,7 +43,7 @@ def differing_settings(results: Sequence[Result]) -> list[str]:
 
 
 def _named(result: Result) -> labelling.Labelled:
-    return labelling.Labelled(label(result), asdict(result.effective), "reranked" if reranks(result) else "first_stage")
+    return labelling.Labelled(label(result), asdict(result.effective), not reranks(result))
 
 
 def reranks(result: Result) -> bool:

@@ -1,4 +1,4 @@
-"""The systems of a comparison: every reranked ranking, and every first stage once."""
+"""The systems of a comparison: every reranked ranking, its blend where asked for, and every first stage once."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -32,29 +32,43 @@ class System:
     @property
     def per_query(self) -> Mapping[str, Mapping[str, float]]:
         """Return measure -> query_id -> value."""
-        of_both = self.finished.result.effectiveness.per_query
+        result = self.finished.result
+        if self.side == "blended":
+            assert result.blend is not None
+            return result.blend.per_query
+        of_both = result.effectiveness.per_query
         values = of_both.first_stage if self.side == "first_stage" else of_both.reranked
         return values
 
     @property
     def mean(self) -> Mapping[str, float]:
         """Return measure -> mean over the queries."""
-        effect = self.finished.result.effectiveness
+        result = self.finished.result
+        if self.side == "blended":
+            assert result.blend is not None
+            return result.blend.mean
+        effect = result.effectiveness
         means = effect.first_stage.mean if self.side == "first_stage" else effect.reranked.mean
         return means
 
     @property
     def cost(self) -> CostFigures | None:
-        """Return the figures of the reranking's cost; None where nothing was computed."""
+        """Return the figures of the reranking's cost; None where nothing was computed, and for a blend."""
         return summary.cost_figures(self.finished.result) if self.side == "reranked" else None
 
     @property
     def reranking_ms(self) -> float | None:
-        """Return the median time of reranking a query; None where it was not measured, 0 without a reranker."""
-        return 0.0 if self.side == "first_stage" else self.cost.p50_ms if self.cost else None
+        """Return the median time of reranking a query; None where it was not measured, 0 without a reranker.
+
+        A blend has the time of its reranking: interpolating some hundred scores takes microseconds.
+        """
+        if self.side == "first_stage":
+            return 0.0
+        figures = summary.cost_figures(self.finished.result)
+        return figures.p50_ms if figures else None
 
 
-def systems_of(results: Sequence[Finished]) -> list[System]:
+def systems_of(results: Sequence[Finished], blended: bool = False) -> list[System]:
     """Return the systems of finished results.
 
     First stages of several results count as one system if their measures and settings are equal, or if they are of
@@ -63,6 +77,7 @@ def systems_of(results: Sequence[Finished]) -> list[System]:
 
     Args:
         results: the results on one slice, the baseline first.
+        blended: whether the blend of a result is a system too, after its reranking.
 
     Returns:
         The systems in the order of the results, each first stage before the system that reranks it; the baseline is
@@ -93,6 +108,8 @@ def systems_of(results: Sequence[Finished]) -> list[System]:
             first_stages[key] = len(found)
             found.append((key, System(summary.label_first(one.result), "first_stage", one)))
         found += [reranked] if number else []
+        if blended and one.result.blend and one.result.blend.per_query:
+            found.append((key, System(f"{summary.label(one.result)} (blended)", "blended", one)))
     labels = _labels([system for _, system in found])
     times = {key: [ms for of, one in zip(keys, results) if of == key and (ms := _first_stage_ms(one)) is not None]
              for key in keys}  # fmt: skip
@@ -102,7 +119,7 @@ def systems_of(results: Sequence[Finished]) -> list[System]:
         replace(
             system,
             label=label,
-            own_first_stage=first_stage_labels[key] if system.side == "reranked" else None,
+            own_first_stage=None if system.side == "first_stage" else first_stage_labels[key],
             first_stage_ms=median(times[key]) if times[key] else None,
             also=tuple(sorted(names[key] - {summary.label_first(system.finished.result)}))
             if system.side == "first_stage"
@@ -162,7 +179,10 @@ def _same_rankings(before: Rankings, after: Rankings) -> bool:
 def _labels(systems: Sequence[System]) -> list[str]:
     """Return a distinct label for each system: with the settings that differ, else the folder's name, else its path."""
     labels = labelling.distinct_labels(
-        [labelling.Labelled(one.label, asdict(one.finished.result.effective), one.side) for one in systems]
+        [
+            labelling.Labelled(one.label, asdict(one.finished.result.effective), one.side == "first_stage")
+            for one in systems
+        ]
     )
     for of in (lambda system: Path(system.finished.where).name, lambda system: system.finished.where):
         twice = labelling.duplicates(labels)

@@ -67,7 +67,7 @@ def comparison(
     fields: dict[str, Any] = {
         "schema_version": 1, "slice": ComparedSlice("tiny", 43, 1234, "en", 1, "f"), "baseline": systems[0].label,
         "measures": list(systems[0].mean), "confidence": 0.95, "seed": 0, "resamples": 999, "untested": Untested(0, 0),
-        "against_own_first_stage": {}, "best": None, "judged_only": None, "matrix": {}, "parity": {}, "queries": {},
-        "per_query": {}, "warnings": [],
+        "against_own_first_stage": {}, "best": None, "against_best_without": {}, "judged_only": None,
+        "matrix": {}, "parity": {}, "queries": {}, "per_query": {}, "warnings": [],
     }  # fmt: skip
     return Comparison(systems=systems, against_baseline=against_baseline or {}, **fields | stated)

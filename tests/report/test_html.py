@@ -441,7 +441,7 @@ def test_published_figures_link_to_web_addresses_only() -> None:
 def test_a_comparison_says_who_is_better_after_correction() -> None:
     text = Page(comparison_page()).text
     assert (
-        "1 of 2 is better than base in nDCG@10 Better: other plain (+0.2500). No clear difference: a run (-0.0100)."
+        "1 of 2 is better than base in nDCG@10. Better: other plain (+0.2500). No clear difference: a run (-0.0100)."
         in text
     )
     unsure = compared().against_baseline["a run"]

@@ -2,19 +2,15 @@
 
 from dataclasses import dataclass
 
-from evalkit.report.content import savings
+from evalkit.report.content import alternatives, savings
 from evalkit.report.content.numbers import amount, counted, interval, number, p_value, plus_minus
+from evalkit.report.content.tested import SIGNIFICANT, UNCLEAR, trend
 from evalkit.report.content.trial import device
 from evalkit.results.comparison_schema import (
     Agreement,
-    BestTest,
     Comparison,
-    CorrectedTest,
     CostFigures,
 )
-
-SIGNIFICANT = 0.05
-"""Corrected p values below this are marked."""
 
 
 def heading(compared: Comparison) -> str:
@@ -37,81 +33,38 @@ class Outcome:
 
 
 def outcome(compared: Comparison) -> Outcome:
-    """Return which systems are better in the first measure: with a reranker or without, and against the baseline."""
+    """Return in the first measure which rerankings are worth it, and which systems differ from the baseline."""
     against = _against_baseline(compared)
-    best = compared.best
-    if best is None:
+    claim, best = alternatives.claim(compared), alternatives.best_line(compared)
+    if claim is None or best is None:
         return against
-    test, measure, sure = best.test, best.measure, _is_significant(best.test)
-    without, reranked = best.without_reranker, best.with_reranker
-    means = {system.label: system.mean[measure] for system in compared.systems}
-    if sure and test.mean > 0:
-        claim, trend = f"{reranked} is better than {without}, the best without a reranker", "rise"
-    elif sure:
-        claim, trend = f"{without} without a reranker is better than every system with one", "fall"
-    else:
-        claim, trend = f"No system with a reranker is clearly better than {without} without one", ""
-    found = [
-        f"The best with a reranker, {reranked} ({means[reranked]:.4f}), against the best without, {without} "
-        f"({means[without]:.4f}): {_change(test)}, p {_p(test.holm_p)} corrected over all pairs."
-    ]
-    found += own_lines(compared)
-    return Outcome(claim, (*found, f"{against.claim}." if against.claim else "", *against.lines), trend)
-
-
-def own_lines(compared: Comparison) -> list[str]:
-    """Return for each reranked system whether it is better than its own first stage, which needs no reranker."""
-    measure, found = compared.measures[0], []
-    first_stages = {system.label: system.own_first_stage for system in compared.systems}
-    for label, tests in compared.against_own_first_stage.items():
-        test = tests[measure]
-        sure = _is_significant(test)
-        verdict = "not clearly other than" if not sure else "better than" if test.mean > 0 else "worse than"
-        found.append(
-            f"{label} is {verdict} {first_stages[label]} alone: {_change(test)}, p {_p(test.holm_p)} corrected over "
-            "all systems with a reranker."
-        )
-    return found
+    return Outcome(claim, (best, f"{against.claim}.", *against.lines), alternatives.rise_or_fall(compared))
 
 
 def _against_baseline(compared: Comparison) -> Outcome:
     """Return which systems differ from the baseline in the first measure."""
     name, baseline = compared.measures[0], compared.baseline
-    groups: dict[str, list[str]] = {"better": [], "worse": [], "unclear": []}
+    groups: dict[str, list[str]] = {"better": [], "worse": [], UNCLEAR: []}
     for label, found in compared.against_baseline.items():
         test = found[name]
-        trend = "unclear" if not _is_significant(test) else "better" if test.mean > 0 else "worse"
-        groups[trend].append(f"{label} ({test.mean:+.4f})")
+        groups[trend(test)].append(f"{label} ({test.mean:+.4f})")
     better, worse = len(groups["better"]), len(groups["worse"])
-    total = better + worse + len(groups["unclear"])
-    claim = f"No clear difference from {baseline}"
+    total = better + worse + len(groups[UNCLEAR])
+    claim = f"No clear difference from {baseline} in {name}"
     if better or worse:
         some = better or worse
         counted = f"{some} of {total} {'is' if some == 1 else 'are'}" if total > 1 else "The other one is"
         claim = f"{counted} {'better' if better else 'worse'} than {baseline}"
         if better and worse:
             claim += f", {worse} {'is' if worse == 1 else 'are'} worse"
+        claim += f" in {name}"
     lines = [
         f"{title}: {', '.join(groups[key])}."
-        for key, title in (("better", "Better"), ("worse", "Worse"), ("unclear", "No clear difference"))
+        for key, title in (("better", "Better"), ("worse", "Worse"), (UNCLEAR, "No clear difference"))
         if groups[key]
     ]
     lines.append(f"Better and worse mean a corrected p below {SIGNIFICANT:g}.")
     return Outcome(claim, tuple(lines), "rise" if better and not worse else "fall" if worse and not better else "")
-
-
-def _is_significant(test: CorrectedTest | BestTest) -> bool:
-    return test.holm_p is not None and test.holm_p < SIGNIFICANT
-
-
-def _change(test: CorrectedTest | BestTest) -> str:
-    ends = interval(test.low, test.high)
-    return f"{test.mean:+.4f}" + (f" (95 % interval {ends})" if ends else "")
-
-
-def _p(p: float | None) -> str:
-    """Return a p value after "p", with an equals sign where it is a number."""
-    return p_value(p, "-") if p is None or p < 0.001 else f"= {p_value(p)}"
 
 
 def time_rows(compared: Comparison) -> list[dict[str, str]]:
@@ -126,7 +79,7 @@ def time_rows(compared: Comparison) -> list[dict[str, str]]:
                 "system": system.label,
                 measure: f"{system.mean[measure]:.4f}",
                 "first stage ms": amount(time.first_stage_ms),
-                "reranking ms": amount(time.reranking_p50_ms) if system.side == "reranked" else "-",
+                "reranking ms": "-" if system.side == "first_stage" else amount(time.reranking_p50_ms),
                 "whole query ms": amount(time.total_ms),
             }
         )
@@ -237,10 +190,7 @@ def mark(compared: Comparison, label: str, measure: str) -> str:
     """
     if label == compared.baseline:
         return ""
-    test = compared.against_baseline[label][measure]
-    if not _is_significant(test):
-        return ""
-    return " +" if test.mean > 0 else " -"
+    return {"better": " +", "worse": " -"}.get(trend(compared.against_baseline[label][measure]), "")
 
 
 def mark_note(compared: Comparison) -> str:

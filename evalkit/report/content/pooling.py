@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from evalkit.report.content.comparison import SIGNIFICANT
 from evalkit.report.content.numbers import counted, interval, p_value, signed
+from evalkit.report.content.tested import p_equals, trend
 from evalkit.results.comparison_schema import BestTest, Comparison, CorrectedTest
 from evalkit.results.schema import Result
 from evalkit.results.summary import reranks
@@ -43,7 +43,7 @@ NOTE = (
     "Unjudged passages count as not relevant. Judged only: they are removed from every ranking before the cutoff "
     "(condensed lists, Sakai 2007). Each p is corrected as in its own comparison: with the best system without a "
     "reranker over all pairs, with a system's own first stage over all reranked systems, with the baseline over all "
-    "systems, the last two over all measures as well."
+    "systems, the last two over all measures as well. Blended systems are left out."
 )
 
 
@@ -58,7 +58,7 @@ class _Pair:
 
     @property
     def survives(self) -> bool:
-        return _trend(self.usual) == _trend(self.condensed)
+        return trend(self.usual) == trend(self.condensed)
 
 
 def columns(compared: Comparison) -> list[str]:
@@ -97,7 +97,7 @@ def rows(compared: Comparison) -> list[list[str]]:
             p_value(pair.usual.holm_p, "-"),
             signed(pair.condensed.mean),
             p_value(pair.condensed.holm_p, "-"),
-            "the same" if pair.survives else f"{_trend(pair.usual)} -> {_trend(pair.condensed)}",
+            "the same" if pair.survives else f"{trend(pair.usual)} -> {trend(pair.condensed)}",
         ]
         for pair in _pairs(compared)
     ]
@@ -123,9 +123,9 @@ def lines(compared: Comparison) -> list[str]:
     return [
         f"{lead}{counted(len(other), 'verdict')} of {len(pairs)} {'is' if len(other) == 1 else 'are'} another.",
         *(
-            f"{pair.after} against {pair.before}: {_trend(pair.usual)} with unjudged passages as not relevant, "
-            f"{_trend(pair.condensed)} without them ({signed(pair.condensed.mean)}, p "
-            f"{_equals(p_value(pair.condensed.holm_p, '-'))} corrected)."
+            f"{pair.after} against {pair.before}: {trend(pair.usual)} with unjudged passages as not relevant, "
+            f"{trend(pair.condensed)} without them ({signed(pair.condensed.mean)}, p "
+            f"{p_equals(pair.condensed.holm_p)} corrected)."
             for pair in other
         ),
     ]
@@ -153,13 +153,3 @@ def _pairs(compared: Comparison) -> Iterator[_Pair]:
             if (before_of[label], label) not in seen:
                 seen.add((before_of[label], label))
                 yield _Pair(before_of[label], label, usual[label][measure], test)
-
-
-def _trend(test: CorrectedTest | BestTest) -> str:
-    if test.holm_p is None or test.holm_p >= SIGNIFICANT:
-        return "no clear difference"
-    return "better" if test.mean > 0 else "worse"
-
-
-def _equals(p: str) -> str:
-    return p if p.startswith("<") else f"= {p}"

@@ -4,8 +4,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, fields
 
 from evalkit.evaluation.parity import Parity
+from evalkit.report.content import alternatives, numbers, pooling, recorded
 from evalkit.report.content import comparison as comparing
-from evalkit.report.content import numbers, pooling, recorded
 from evalkit.report.html import parts
 from evalkit.report.html.markup import Markup, language_tag, tag
 from evalkit.results.comparison_schema import Comparison
@@ -20,9 +20,10 @@ def comparison(compared: Comparison, pictures: Mapping[str, str]) -> str:
         compared: a comparison.
         pictures: title -> SVG.
     """
-    data, measures, baseline = compared.slice, compared.measures, compared.baseline
+    data, baseline = compared.slice, compared.baseline
     outcome = comparing.outcome(compared)
     sections = [
+        parts.section("worth", alternatives.TITLE, *_worth(compared)),
         parts.section("systems", "The systems", *_systems(compared)),
         parts.section("time", "Quality and time", *_times(compared)),
         parts.section("pooling", pooling.TITLE, *_pooling(compared)),
@@ -39,11 +40,17 @@ def comparison(compared: Comparison, pictures: Mapping[str, str]) -> str:
     head = tag(
         "header",
         tag("p", heading),
-        tag("h1", tag("strong", outcome.claim, class_=parts.GLYPH.get(outcome.trend)), f"in {measures[0]}"),
+        tag("h1", tag("strong", f"{outcome.claim}.", class_=parts.GLYPH.get(outcome.trend))),
         *(tag("p", line, class_="plain") for line in outcome.lines if line),
         class_=outcome.trend or None,
     )
     return parts.page(f"{data.name}: {len(compared.systems)} systems compared", head, sections)
+
+
+def _worth(compared: Comparison) -> Iterable[Markup | None]:
+    if rows := alternatives.rows(compared):
+        yield parts.table(list(rows[0]), [list(row.values()) for row in rows], alternatives.TITLE, text=("worth it?",))
+        yield parts.note(alternatives.note(compared))
 
 
 def _systems(compared: Comparison) -> Iterable[Markup | None]:

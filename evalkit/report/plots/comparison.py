@@ -69,6 +69,13 @@ def tradeoff(systems: Sequence[ComparedSystem], measure: str) -> "Figure | None"
         )
     if any(s.side == "first_stage" for s in timed):
         entries.append((Line2D([], [], linestyle="none", **_OFF | {"marker": "s"}), "square: without a reranker"))
+    if any(s.side == "blended" for s in timed):
+        entries.append(
+            (
+                Line2D([], [], linestyle="none", **_OFF | {"marker": "D"}),
+                "diamond: blended with the first stage's score",
+            )
+        )
     canvas.legend(figure, entries, lower=True)
     _number(figure, axes, points)
     return figure
@@ -83,10 +90,11 @@ def _time(system: ComparedSystem, whole: bool) -> float | None:
 
 def _parts(system: ComparedSystem, x: float) -> str:
     text, time = f"{_ms(x)} ms", system.time
-    if system.side == "reranked" and time.first_stage_ms is not None and time.reranking_p50_ms is not None:
+    if system.side != "first_stage" and time.first_stage_ms is not None and time.reranking_p50_ms is not None:
         text += f" = {_ms(time.first_stage_ms)} + {_ms(time.reranking_p50_ms)}"
     peak = system.cost.peak_mb if system.cost else None
-    return text if peak is None else f"{text}; {peak:,.0f} MiB"
+    figures = [text] if peak is None else [text, f"{peak:,.0f} MiB"]
+    return "; ".join(figure.replace(" ", "\u00a0") for figure in figures)  # a line breaks between figures only
 
 
 def _ms(x: float) -> str:
@@ -94,7 +102,7 @@ def _ms(x: float) -> str:
 
 
 def _shape(system: ComparedSystem) -> dict[str, Any]:
-    return {"marker": "s"} if system.side == "first_stage" else {}
+    return {"marker": {"first_stage": "s", "reranked": "o", "blended": "D"}[system.side]}
 
 
 @canvas.styled
