@@ -1,4 +1,4 @@
-"""The commands that run no trial: ``compare``, ``plan``, ``gate``, ``baseline``, ``store`` and ``info``."""
+"""The commands that run no trial: ``compare``, ``plan``, ``pick``, ``gate``, ``baseline``, ``store`` and ``info``."""
 
 import argparse
 from collections.abc import Callable, Mapping, Sequence
@@ -28,6 +28,7 @@ class Command:
 COMMANDS = {
     "compare": Command("RESULT RESULT ...", "results on one slice side by side: tests, parity and plots"),
     "plan": Command("RESULT [RESULT] --gain X", "how many queries and judgments it takes to see a gain of that size"),
+    "pick": Command("RESULT_OR_SWEEP ...", "the setting that is best within a budget of time, memory and price"),
     "gate": Command("RESULT", "judge a result against a baseline: exit code 0 it passes, 1 it got worse"),
     "baseline": Command("RESULT", "write a result as the baseline of the gate, or update the one there is"),
     "store": Command("[prune|check]", "show, prune or check the cached scores and indexes"),
@@ -132,6 +133,11 @@ def run(arguments: list[str], gate_settings: Callable[[list[str]], Mapping[str, 
         from evalkit.cli import plan_command
 
         plan_command.run(parsed)
+        return HOLDS
+    if arguments[0] == "pick":
+        from evalkit.cli import pick_command
+
+        pick_command.run(parsed)
         return HOLDS
     if arguments[0] == "info":
         from evalkit.cli import info_command
@@ -258,6 +264,11 @@ def _parser(command: str) -> argparse.ArgumentParser:
         from evalkit.cli import plan_command
 
         plan_command.add_arguments(parser)
+        return parser
+    if command == "pick":
+        from evalkit.cli import pick_command
+
+        pick_command.add_arguments(parser)
         return parser
     if command == "compare":
         parser.add_argument("results", metavar="RESULT", nargs="+", help="folders of finished trials, two or more")

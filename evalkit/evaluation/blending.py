@@ -4,7 +4,7 @@ Nothing is scored again: a blend follows from the first stage's scores and the r
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -84,12 +84,12 @@ def blend(
         wanted: what is measured.
         known: the values of the trial under ``first_stage`` and ``reranked``.
     """
-    first, reranker = _terms(lists, settings)
+    run_at = runs(settings, lists)
 
     def at(weight: float) -> Effectiveness:
         if weight in (0.0, 1.0):
             return known["reranked" if weight else "first_stage"]
-        run = _blended(lists, first, reranker, weight)
+        run = run_at(weight)
         return measures.evaluate(run, data.qrels, wanted, data.relevance_level)
 
     weights = [step / settings.steps for step in range(settings.steps, -1, -1)]
@@ -121,6 +121,17 @@ def blend(
         effectiveness=chosen,
         why=why,
     )
+
+
+def runs(settings: BlendSettings, lists: Lists) -> Callable[[float], Run]:
+    """Return the function that gives the blended run at a weight in [0, 1]; `blend` has the definition.
+
+    Args:
+        settings: the method, and its constant.
+        lists: what is blended.
+    """
+    first, reranker = _terms(lists, settings)
+    return lambda weight: _blended(lists, first, reranker, weight)
 
 
 def _joined(folds: Sequence[BlendFold], found: Mapping[float, Effectiveness]) -> Effectiveness:

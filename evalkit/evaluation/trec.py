@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -129,6 +129,42 @@ _COLUMN = re.compile("[^ \t\n\v\f\r]+")
 def _contradicts(hits: tuple[Hit, ...], ranks: Mapping[str, int]) -> bool:
     positions = [ranks[hit.doc_id] for hit in hits]
     return positions != sorted(positions)
+
+
+def judgments(path: Path) -> Iterator[tuple[str, str, str, int]]:
+    """Yield trec_eval's ``query_id iteration doc_id grade``, separated by white space, with escaped ids.
+
+    Args:
+        path: the file.
+
+    Yields:
+        File and line for messages, query_id, doc_id and grade.
+
+    Raises:
+        EvalkitError: the file is missing, or a line has other columns.
+    """
+    for number, line in read_lines(path, "judgments"):
+        try:
+            query_id, _, doc_id, grade = _COLUMN.findall(line)
+            value = parse_integer(grade)
+        except ValueError:
+            raise EvalkitError(
+                f"{path}, line {number}: not 'query_id 0 doc_id integer-grade', as trec_eval has it: "
+                f"{quoted(line.strip())}"
+            ) from None
+        yield f"{path}, line {number}", escape_id(query_id), escape_id(doc_id), value
+
+
+def read_qrels(path: Path) -> dict[str, dict[str, int]]:
+    """Return the judgments of a file that `write_qrels` wrote: query_id -> doc_id -> grade.
+
+    Raises:
+        EvalkitError: the file is missing, or a line has other columns.
+    """
+    found: dict[str, dict[str, int]] = {}
+    for _, query_id, doc_id, grade in judgments(path):
+        found.setdefault(query_id, {})[doc_id] = grade
+    return found
 
 
 def write_qrels(qrels: Mapping[str, Mapping[str, int]], path: Path) -> None:

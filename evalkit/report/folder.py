@@ -16,6 +16,7 @@ from evalkit.report.html import pages
 from evalkit.report.per_query import passages, per_query, with_adjusted_scores
 from evalkit.results import summary
 from evalkit.results.comparison_schema import Comparison
+from evalkit.results.pick_schema import Pick
 from evalkit.results.result import cannot_write, finished, to_json, to_plain
 from evalkit.results.schema import Result, Unfinished
 from evalkit.types import Trial
@@ -151,6 +152,26 @@ def write_comparison(compared: Comparison, folder: Path) -> None:
             _write(part / "report.html", pages.comparison(compared, _titled(drawn, part)))
             _write(part / "report.tex", tex.comparison(compared))
             _write(part / "comparison.json", to_json(asdict(compared)))
+    except OSError as error:
+        raise cannot_write(folder, error) from None
+
+
+def write_pick(found: Pick, folder: Path) -> None:
+    """Write a pick: its report, its picture, and pick.json.
+
+    Args:
+        found: a pick.
+        folder: where to write.
+
+    Raises:
+        EvalkitError: the folder cannot be written, or the disk is full.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with atomic_folder(folder, "pick.json") as part:
+            drawn = _save({"settings": plots.settings(found)}, part)
+            _write(part / "report.md", markdown.pick(found, [f"{name}.png" for name in drawn]))
+            _write(part / "pick.json", to_json(asdict(found)))
     except OSError as error:
         raise cannot_write(folder, error) from None
 

@@ -13,12 +13,14 @@ from evalkit.report.content import comparison as comparing
 from evalkit.report.content import cost as costs
 from evalkit.report.content import fusion as fusing
 from evalkit.report.content import gate as verdict
+from evalkit.report.content import pick as picking
 from evalkit.report.content import trial as tables
 from evalkit.report.content.intervals import FEW
 from evalkit.report.plots import titles
 from evalkit.results import summary
 from evalkit.results.comparison_schema import Comparison
 from evalkit.results.gate.verdict import Verdict
+from evalkit.results.pick_schema import Pick
 from evalkit.results.schema import Fusion, MeasureTests, Reference, Result, Unfinished
 
 
@@ -291,6 +293,27 @@ def comparison(compared: Comparison, pictures: Sequence[str] = ()) -> str:
     if compared.warnings:
         parts.append("## Before you quote a figure\n" + "\n".join(f"- {escaped(w)}" for w in compared.warnings))
     return "\n\n".join(parts) + "\n"
+
+
+def pick(found: Pick, pictures: Sequence[str] = ()) -> str:
+    """Return the report of a pick.
+
+    Args:
+        found: a pick.
+        pictures: names of image files in the folder of the report.
+    """
+    parts = [
+        f"# {escaped(found.slice)}: the best setting within the budget",
+        f"**{escaped(picking.headline(found))}**",
+        escaped(picking.basis(found)),
+        f"Run it with {_code([found.command])}.",
+        *(f"![{escaped(name)}]({name})" for name in pictures),
+    ]
+    if near := picking.near_rows(found):
+        parts += ["## Cheaper", table(picking.NEAR_COLUMNS, near), escaped(picking.near_note(found))]
+    parts += ["## All settings", table(picking.columns(found), picking.rows(found))]
+    parts.append("\n".join(f"- {escaped(note)}" for note in picking.notes(found)))
+    return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def _outcome(result: Result | Unfinished) -> str:

@@ -8,10 +8,11 @@ from rich.table import Table
 
 from evalkit.boundary.terminal import PlainConsole
 from evalkit.evaluation.score_analysis import sigmoid
-from evalkit.report.content import alternatives, comparison, fusion, gate, plan, pooling, savings, trial
+from evalkit.report.content import alternatives, comparison, fusion, gate, pick, plan, pooling, savings, trial
 from evalkit.results import summary
 from evalkit.results.comparison_schema import Comparison
 from evalkit.results.gate.verdict import Verdict
+from evalkit.results.pick_schema import Pick
 from evalkit.results.plan_schema import QueryPlan
 from evalkit.results.schema import Result, Unfinished
 
@@ -131,6 +132,27 @@ def show_plan(planned: QueryPlan) -> None:
     console.print(_left_first(plan.SLICE_COLUMNS, plan.slice_rows(planned), "Slices at hand"))
     for note in plan.notes(planned):
         console.print(note, soft_wrap=True)
+
+
+def show_pick(found: Pick) -> None:
+    """Print the picked setting, cheaper ones that are nearly as good, all settings, and the command."""
+    console = _console()
+    table = pick.rows(found, most=_MOST_SETTINGS)
+    console.print(_left_first(pick.columns(found), table, f"{found.slice}: {found.queries:,} queries"))
+    if len(table) < len(found.choices):
+        console.print(f"{len(table)} of {len(found.choices)} settings; --output DIR or --json has all", soft_wrap=True)
+    console.print(pick.headline(found), soft_wrap=True)
+    console.print(pick.basis(found), soft_wrap=True)
+    if near := pick.near_rows(found):
+        console.print(_left_first(pick.NEAR_COLUMNS, near, ""))
+        console.print(pick.near_note(found), soft_wrap=True)
+    for note in pick.notes(found):
+        console.print(note, soft_wrap=True)
+    console.print(f"run it with: {found.command}", soft_wrap=True)
+
+
+_MOST_SETTINGS = 8
+"""How many of the best settings are printed, besides the front."""
 
 
 def show_gate(judged: Verdict, baseline: str) -> None:

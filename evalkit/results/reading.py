@@ -44,7 +44,7 @@ def read(where: str | Path) -> Finished:
     """
     from evalkit.results.passages import read_passages  # pydantic takes a tenth of a second, which --help is spared
 
-    result, path = read_result(where), _result_file(where)
+    result, path = read_result(where), result_file(where)
     run_file = path.with_name("reranked.trec")
     if not run_file.exists():
         raise EvalkitError(f"there is no reranked.trec next to {path}; the whole folder of the trial is needed")
@@ -68,7 +68,7 @@ def read_result(where: str | Path) -> Result:
         EvalkitError: as for `read`.
         NotFiniteError: as for `read`.
     """
-    path = _result_file(where)
+    path = result_file(where)
     plain, text = read_json_and_text(path, _WHAT)
     version = plain.get("schema_version")
     if version != SCHEMA_VERSION:
@@ -87,7 +87,8 @@ def read_result(where: str | Path) -> Result:
         raise EvalkitError(f"{path} is no result of evalkit: {wrong}") from None
 
 
-def _result_file(where: str | Path) -> Path:
+def result_file(where: str | Path) -> Path:
+    """Return the path of a result.json, from its folder or from itself."""
     path = user_path(where)
     return path / "result.json" if is_folder(path) else path
 
@@ -200,5 +201,5 @@ def ranking(where: str | Path, side: Literal["first_stage", "reranked"]) -> Run 
     Raises:
         EvalkitError: the file is not a TREC run.
     """
-    run_file = _result_file(where).with_name(f"{side}.trec")
+    run_file = result_file(where).with_name(f"{side}.trec")
     return read_run(run_file, "rank").run if run_file.exists() else None

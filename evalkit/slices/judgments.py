@@ -7,8 +7,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from evalkit.boundary.text import escape_id, parse_integer, printable_name, quoted, read_lines, user_path
+from evalkit.boundary.text import parse_integer, printable_name, quoted, read_lines, user_path
 from evalkit.errors import EvalkitError
+from evalkit.evaluation import trec
 
 Judgment = tuple[str, str, str, Any]
 """Position in the source (for messages), query_id, doc_id and grade."""
@@ -65,7 +66,7 @@ def read(path: Path) -> Grades:
     path = user_path(path)
     if path.suffix not in FORMATS:
         raise EvalkitError(f"{path}: judgments are read from files named {_formats()}")
-    rows = _jsonl if path.suffix == ".jsonl" else _trec if path.suffix in TREC else _tsv
+    rows = _jsonl if path.suffix == ".jsonl" else trec.judgments if path.suffix in TREC else _tsv
     return collect_judgments(rows(path))
 
 
@@ -142,23 +143,6 @@ _QUOTED = re.compile('"([^"]|"")*"')
 def _looks_like_trec(line: str) -> bool:
     columns = line.split()
     return len(columns) == 4 and columns[3].lstrip("-").isdigit()
-
-
-def _trec(path: Path) -> Iterator[Judgment]:
-    """Read trec_eval's ``query_id iteration doc_id grade``, separated by white space."""
-    for number, line in read_lines(path, "judgments"):
-        try:
-            query_id, _, doc_id, grade = _COLUMN.findall(line)
-            value = parse_integer(grade)
-        except ValueError:
-            raise EvalkitError(
-                f"{path}, line {number}: not 'query_id 0 doc_id integer-grade', as trec_eval has it: "
-                f"{quoted(line.strip())}"
-            ) from None
-        yield f"{path}, line {number}", escape_id(query_id), escape_id(doc_id), value
-
-
-_COLUMN = re.compile("[^ \t\n\v\f\r]+")  # str.split would also split an id at a no-break space
 
 
 def _jsonl(path: Path) -> Iterator[Judgment]:

@@ -1,14 +1,13 @@
 """Pictures of several systems on one slice: quality against time, and change with its interval."""
 
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from evalkit.report.plots import canvas
+from evalkit.report.plots.numbered import number_points
 from evalkit.results.comparison_schema import ComparedSystem, Comparison
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 
@@ -77,7 +76,7 @@ def tradeoff(systems: Sequence[ComparedSystem], measure: str) -> "Figure | None"
             )
         )
     canvas.legend(figure, entries, lower=True)
-    _number(figure, axes, points)
+    number_points(figure, axes, points)
     return figure
 
 
@@ -166,40 +165,6 @@ def forest(compared: Comparison, measure: str) -> "Figure | None":
 
 def _dominates(one: tuple[float, float], other: tuple[float, float]) -> bool:
     return one != other and one[0] <= other[0] and one[1] >= other[1]
-
-
-def _number(figure: "Figure", axes: "Axes", points: Sequence[tuple[float, float]]) -> None:
-    """Write 1, 2, ... next to the points, each at the first free place around its point within the axes."""
-    figure.draw_without_rendering()  # only now is it known where in the picture the points lie
-    spots = [tuple(axes.transData.transform(point) * 72 / figure.dpi) for point in points]
-    left, bottom, right, top = (float(edge) * 72 / figure.dpi for edge in axes.bbox.extents)
-    taken: list[tuple[float, float]] = []
-
-    def is_free(at: tuple[float, float]) -> bool:
-        within = left + 6 < at[0] < right - 6 and bottom + 6 < at[1] < top - 6
-        return within and all(math.dist(at, t) > 13 for t in taken) and all(math.dist(at, s) > 9 for s in spots)
-
-    around = [
-        (11 * ring * math.cos(angle), 11 * ring * math.sin(angle))
-        for ring in range(1, 20)
-        for angle in (math.radians(45 + 45 / ring * turn) for turn in range(8 * ring))
-    ]
-    for number, (point, (x, y)) in enumerate(zip(points, spots, strict=True), 1):
-        dx, dy = next((move for move in around if is_free((x + move[0], y + move[1]))), around[0])
-        taken.append((x + dx, y + dy))
-        far = math.hypot(dx, dy) > 17
-        text = axes.annotate(
-            str(number),
-            point,
-            (dx, dy),
-            textcoords="offset points",
-            ha="center",
-            va="center",
-            fontsize=canvas.SMALL,
-            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},
-            arrowprops={"arrowstyle": "-", "linewidth": 0.5, "shrinkA": 0, "shrinkB": 2} if far else None,
-        )
-        text.set_in_layout(False)  # the layout on which its place depends stays as it is
 
 
 _ON: dict[str, Any] = {"marker": "o", "markersize": 7, "markerfacecolor": canvas.BLUE, "markeredgecolor": canvas.BLUE}
