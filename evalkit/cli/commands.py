@@ -28,7 +28,7 @@ class Command:
 COMMANDS = {
     "compare": Command("RESULT RESULT ...", "results on one slice side by side: tests, parity and plots"),
     "plan": Command("RESULT [RESULT] --gain X", "how many queries and judgments it takes to see a gain of that size"),
-    "pick": Command("RESULT_OR_SWEEP ...", "the setting that is best within a budget of time, memory and price"),
+    "pick": Command("RESULT ...", "the setting that is best within a budget of time, memory and price"),
     "gate": Command("RESULT", "judge a result against a baseline: exit code 0 it passes, 1 it got worse"),
     "baseline": Command("RESULT", "write a result as the baseline of the gate, or update the one there is"),
     "store": Command("[prune|check]", "show, prune or check the cached scores and indexes"),
