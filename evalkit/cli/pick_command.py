@@ -1,10 +1,12 @@
 """``python -m evalkit pick``: the setting that is best within a budget."""
 
 import argparse
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from evalkit.boundary.text import user_path
+from evalkit.cli import explore
+from evalkit.cli.explore import Race
 from evalkit.errors import EvalkitError
 from evalkit.report import folder, terminal
 from evalkit.results import picking
@@ -25,7 +27,15 @@ def run(parsed: argparse.Namespace) -> None:
     output = user_path(parsed.output) if parsed.output else None
     if output:
         _check_output(output, parsed.overwrite)
-    found = picking.pick(parsed.results, budget, parsed.measure, parsed.folds, parsed.seed)
+    budget.check()
+    places, notes = parsed.results, []
+    if parsed.explore:
+        if output is None:
+            raise EvalkitError("--explore needs --output DIR, where its trials are written")
+        explored = explore.explore(places, output / "trials", budget, Race(parsed.start, parsed.alpha), parsed.measure)
+        places, notes = explored.places, explored.notes
+    found = picking.pick(places, budget, parsed.measure, parsed.folds, parsed.seed)
+    found = replace(found, notes=[*found.notes, *notes])
     if output:
         folder.write_pick(found, output)
     if parsed.json:
@@ -46,7 +56,9 @@ def _check_output(output: Path, overwrite: bool) -> None:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``pick`` to its parser."""
-    parser.add_argument("results", metavar="RESULT", nargs="+", help="folders of finished trials or of sweeps")
+    parser.add_argument(
+        "results", metavar="RESULT", nargs="+", help="folders of finished trials or of sweeps; with --explore: settings"
+    )
     parser.add_argument("--max-p50-ms", metavar="X", type=float, help="of a query, first stage and reranking")
     parser.add_argument("--max-memory-mb", metavar="X", type=float, help="peak of the process or GPU that reranks, MiB")
     parser.add_argument(
@@ -65,6 +77,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=0.005,
         help="list cheaper settings that are so much worse at most; default: 0.005",
+    )
+    parser.add_argument(
+        "--explore",
+        action="store_true",
+        help="first run the combinations of settings such as reranker=packaged,minilm_l6, on more and more queries, "
+        "and drop those that cannot win",
+    )
+    parser.add_argument("--start", metavar="N", type=int, default=25, help="queries of the first round; default: 25")
+    parser.add_argument(
+        "--alpha", metavar="X", type=float, default=0.05, help="chance that the best one is dropped; default: 0.05"
     )
     parser.add_argument("--measure", metavar="NAME", help="default: the first one that the results have")
     parser.add_argument("--folds", metavar="N", type=int, default=10, help="of the cross-validation; default: 10")

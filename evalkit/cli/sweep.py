@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, open_dict, read_write
@@ -16,6 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 from evalkit.boundary import progress
 from evalkit.boundary.progress import say
 from evalkit.cli import hydra_limits, quoting, run_folder, session
+from evalkit.cli.combinations import combinations, differing
 from evalkit.cli.messages import sentence
 from evalkit.cli.run_folder import read_result
 from evalkit.cli.session import BAD_INPUT, FAILED
@@ -175,12 +175,9 @@ def _trials(config: DictConfig) -> list[str] | None:
         return None
     given = [f"{key}={value}" for key, value in (sweeper.params or {}).items()] + list(config.hydra.overrides.task)
     try:
-        overrides = OverridesParser.create().parse_overrides(given)
-        trials = [one for batch in BasicSweeper.split_arguments(overrides, None) for one in batch]
+        return differing(combinations(given))
     except HydraException:
         return None  # Hydra will report it
-    common = set.intersection(*map(set, trials))
-    return [" ".join(override for override in one if override not in common) for one in trials]
 
 
 def _own_folder_of_sweep(config: DictConfig, folder: Path) -> Path:

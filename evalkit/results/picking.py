@@ -92,7 +92,7 @@ def _affordable(found: Sequence[Choice], budget: Budget, measure: str) -> list[C
     """
     overruns = {one.label: _overruns(one, budget) for one in found}
     if any(all(over <= 1 for over in of.values()) for of in overruns.values()):
-        kept = [one for one in found if all(overruns[one.label].get(limit, 0) <= 1 for limit in _COSTS)]
+        kept = [one for one in found if is_affordable(one, budget)]
         return sorted(kept, key=lambda one: (one.p50_ms is None, one.p50_ms or 0.0, one.memory_mb or 0.0))
     known = [one for one in found if _UNKNOWN not in overruns[one.label].values()]
     unknown = {limit for of in overruns.values() for limit, over in of.items() if over == _UNKNOWN}
@@ -105,6 +105,12 @@ def _affordable(found: Sequence[Choice], budget: Budget, measure: str) -> list[C
         f"none of {len(found)} settings is within the budget; the nearest is {nearest.label}, with {has} "
         f"({measure} {fmean(nearest.values.values()):.4f}){way_out}"
     )
+
+
+def is_affordable(one: Choice, budget: Budget) -> bool:
+    """Return whether a choice is within the limits of time, memory and price."""
+    over = _overruns(one, budget)
+    return all(over.get(limit, 0) <= 1 for limit in _COSTS)
 
 
 _UNKNOWN = float("inf")
