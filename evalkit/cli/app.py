@@ -197,7 +197,7 @@ def _run(cfg: DictConfig) -> None:
 
 def _work(folder: Path, asked: dict[str, Any], facts: dict[str, Any], gate: "commands.Gate | None") -> None:
     """Run the task in a fresh process, and print its result."""
-    from evalkit.cli import run_folder, tasks
+    from evalkit.cli import recording, run_folder, tasks
     from evalkit.cli.process import in_fresh_process, in_shared_process
     from evalkit.report import terminal
 
@@ -224,6 +224,7 @@ def _work(folder: Path, asked: dict[str, Any], facts: dict[str, Any], gate: "com
         run_folder.write_why(folder, redaction.settings(asked), facts, error)  # the gate has a check for it
     else:
         terminal.show_folder(str(folder))
+        recording.enter(result, folder, asked["history"])
         if result.status != "finished":
             say(f"evalkit: the result is complete but for {', '.join(result.missing)}; the traceback is in {LOG}")
             state.exit_code = FAILED
