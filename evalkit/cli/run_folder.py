@@ -179,7 +179,7 @@ def _that_matter(asked: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in asked.items() if key not in _RECORDING}
 
 
-_RECORDING = ("history",)
+_RECORDING = ("history", "tracking")
 
 
 def read_result(path: Path) -> Result | Unfinished | None:

@@ -13,7 +13,7 @@ import pytest
 
 from evalkit.cli import recording
 from evalkit.results import reading
-from evalkit.results.history import entering, index
+from evalkit.results.history import entering, index, tracking
 from tests.conftest import make_beir_folder
 from tests.helpers.command_line import Finished, run_evalkit, run_here, sentence
 from tests.helpers.history import entry
@@ -84,13 +84,33 @@ def test_each_trial_of_a_sweep_is_entered(beir_folder: Path, path: Path) -> None
 
 def test_without_a_history_nothing_is_entered(result: Path, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EVALKIT_HOME", str(path.parent))
-    recording.enter(reading.read_result(result), result, "off")
+    recording.record(reading.read_result(result), result, "off")
     assert list(path.parent.iterdir()) == []
-    recording.enter(reading.read_result(result), result, "auto")
+    recording.record(reading.read_result(result), result, "auto")
     assert len(index.read(path)) == 1  # history.sqlite in evalkit's own folder
     done = run_here("history", cwd=path.parent, EVALKIT_HISTORY="off")
     assert done.returncode == 2
     assert sentence(done.stderr) == "EVALKIT_HISTORY=off: there is no history; name the file with --path FILE"
+
+
+def test_a_tracker_that_there_is_not_is_refused_before_any_work(beir_folder: Path, path: Path) -> None:
+    done = trial(beir_folder, path, "one", "tracking=mlfow")
+    assert done.returncode == 2
+    assert sentence(done.stderr) == "tracking=mlfow: there is no such tracker; did you mean mlflow?"
+    assert not (path.parent / "one" / "result.json").exists()
+
+
+def test_a_tracker_that_fails_costs_a_warning(
+    result: Path, path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(entry: object) -> None:
+        raise ConnectionError("no server\nat that address")
+
+    monkeypatch.setattr(tracking, "_to_mlflow", fail)
+    recording.record(reading.read_result(result), result, str(path), "mlflow")
+    (warning,) = capsys.readouterr().err.splitlines()
+    assert warning == "  note: the result is complete, and was not logged: tracking=mlflow: no server at that address"
+    assert len(index.read(path)) == 1
 
 
 @pytest.mark.parametrize("damage", ["no database", "locked", "a folder"])
@@ -107,7 +127,7 @@ def test_a_history_that_cannot_be_written_costs_a_warning_and_no_result(
         other.execute("BEGIN IMMEDIATE")
     else:
         path.mkdir()
-    recording.enter(reading.read_result(result), result, str(path))
+    recording.record(reading.read_result(result), result, str(path))
     if other:
         other.close()
     (warning,) = capsys.readouterr().err.splitlines()

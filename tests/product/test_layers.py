@@ -138,6 +138,8 @@ def test_the_engine_and_the_clocks_stand_alone(path: Any) -> None:
         ("ranx", ["evaluation/measures.py"]),
         ("numba", ["evaluation/measures.py"]),
         ("hydra", ["cli"]),
+        ("mlflow", ["results/history/tracking.py"]),
+        ("trackio", ["results/history/tracking.py"]),
         ("sqlite3", ["boundary/sqlite_file.py", "scoring/store", "results/history/index.py"]),
         ("scipy", ["evaluation", "first_stage/bm25.py"]),
         ("pydantic", ["boundary/typed.py", "results"]),
