@@ -24,8 +24,13 @@ def run(arguments: Sequence[str]) -> int:
     redaction.add_secrets_of_command(list(arguments))
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
-        return commands.run(list(arguments), lambda overrides: {})
-    except EvalkitError as error:
+        code = commands.run(list(arguments), lambda overrides: {})
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # the reader has seen enough, as in `history | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python reports it once more at its end
+        return 0
+    except (EvalkitError, OSError) as error:
         if os.environ.get("HYDRA_FULL_ERROR") == "1":
             raise
         say(f"evalkit: {error}")

@@ -244,6 +244,18 @@ def test_rebuilding_names_what_it_leaves_out(path: Path) -> None:
     assert f"{path.parent}/half/result.json is not whole" in done.stdout
 
 
+def test_a_reader_that_has_seen_enough_is_no_error(path: Path) -> None:
+    index.replace_all(path, [entry(f"/runs/{n}") for n in range(3000)])
+    command = [sys.executable, "-m", "evalkit", "history", "--limit", "0", "--path", str(path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=path.parent) as listing:
+        assert listing.stdout is not None
+        assert listing.stderr is not None
+        listing.stdout.read(100)
+        listing.stdout.close()
+        assert listing.stderr.read() == b""
+    assert listing.returncode == 0
+
+
 def test_the_command_needs_neither_hydra_nor_numpy(path: Path) -> None:
     index.enter(path, entry())
     done = run_evalkit("history", "--path", path, cwd=path.parent)

@@ -304,6 +304,7 @@ ELSEWHERE = {
     "out_dir by its name": "name: /../../../../elsewhere",
     "out_dir by a reference": "out_dir: '${oc.select:hydra.runtime.output_dir,/tmp/elsewhere}'",
     "store": "store: /tmp/elsewhere.db",
+    "history": "history: /tmp/elsewhere.db",
     "store of the reranker": "reranker: {store: /tmp/elsewhere.db}",
     "first_stage_cache": "first_stage_cache: /tmp/elsewhere",
     "cache of the first stage": "first_stage: {cache: /tmp/elsewhere}",
