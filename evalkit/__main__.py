@@ -9,6 +9,10 @@ def main() -> None:
     """Run the command line (see `evalkit.cli.app.main`)."""
     try:
         with signals.handle_signals():
+            from evalkit.cli import direct
+
+            if sys.argv[1:2] and sys.argv[1] in direct.COMMANDS:
+                sys.exit(direct.run(sys.argv[1:]))
             from evalkit.cli import early
 
             early.start(sys.argv[1:])

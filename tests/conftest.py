@@ -12,6 +12,7 @@ import pytest
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # before huggingface_hub is imported: no test asks the network
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is: on a busy machine tiny models wait for their threads
 os.environ.setdefault("EVALKIT_STORE", "off")  # a test computes what it asks for
+os.environ.setdefault("EVALKIT_HISTORY", "off")  # and enters nothing in the user's history
 
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as in a shell's background, which all processes inherit
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -171,12 +172,17 @@ def _composed(overrides: tuple[str, ...]) -> Any:
 
 @pytest.fixture
 def beir_folder(tmp_path: Path) -> Path:
+    """As `make_beir_folder`."""
+    return make_beir_folder(tmp_path)
+
+
+def make_beir_folder(place: Path) -> Path:
     """Three queries over six passages, with a first stage and a reranking of it as finished runs.
 
     By hand, grade 1 and above relevant. First stage: q1 finds its grade 3 second, q2 both of its own in the best
     order, q3 nothing. The reranking lifts q1's to the top, and turns q2's around.
     """
-    folder = tmp_path / "tiny"
+    folder = place / "tiny"
     (folder / "qrels").mkdir(parents=True)
     docs = [{"_id": d, "title": "", "text": f"text of {d}"} for d in "abcdef"]
     queries = [{"_id": q, "text": f"question {q}"} for q in ("q1", "q2", "q3")]

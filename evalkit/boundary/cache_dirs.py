@@ -95,3 +95,12 @@ def default_store_path() -> Path:
         EvalkitError: as for `cache_folder`.
     """
     return cache_folder("the score store", "store=FILE, or store=off") / "scores.sqlite"
+
+
+def default_history_path() -> Path:
+    """Return the file of the history: ``history.sqlite`` in evalkit's own folder, next to the score store.
+
+    Raises:
+        EvalkitError: as for `cache_folder`.
+    """
+    return cache_folder("the history", "history=FILE, or history=off") / "history.sqlite"

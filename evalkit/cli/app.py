@@ -33,6 +33,7 @@ from evalkit.cli.session import BAD_INPUT, FAILED, INTERRUPTED
 from evalkit.cli.sweep import end_sweep
 from evalkit.errors import EvalkitError, NotFiniteError, nearest
 from evalkit.results import provenance
+from evalkit.results.history import tracking
 
 _RAISED_BY_HYDRA = (
     ValueError, TypeError, AttributeError, ArithmeticError, AssertionError, LookupError, RecursionError
@@ -167,6 +168,7 @@ def _run(cfg: DictConfig) -> None:
     redaction.add_secrets(asked)
     shown = redaction.settings(asked)
     hydra_limits.check_written(asked)
+    tracking.check(asked["tracking"])
     progress.set_format(asked["log_format"])
     gate = None
     if asked["task"] == "gate":
@@ -197,7 +199,7 @@ def _run(cfg: DictConfig) -> None:
 
 def _work(folder: Path, asked: dict[str, Any], facts: dict[str, Any], gate: "commands.Gate | None") -> None:
     """Run the task in a fresh process, and print its result."""
-    from evalkit.cli import run_folder, tasks
+    from evalkit.cli import recording, run_folder, tasks
     from evalkit.cli.process import in_fresh_process, in_shared_process
     from evalkit.report import terminal
 
@@ -224,6 +226,7 @@ def _work(folder: Path, asked: dict[str, Any], facts: dict[str, Any], gate: "com
         run_folder.write_why(folder, redaction.settings(asked), facts, error)  # the gate has a check for it
     else:
         terminal.show_folder(str(folder))
+        recording.record(result, folder, asked["history"], asked["tracking"])
         if result.status != "finished":
             say(f"evalkit: the result is complete but for {', '.join(result.missing)}; the traceback is in {LOG}")
             state.exit_code = FAILED

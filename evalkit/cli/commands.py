@@ -1,9 +1,8 @@
-"""The commands that run no trial: ``compare``, ``plan``, ``pick``, ``gate``, ``baseline``, ``store`` and ``info``."""
+"""The commands that run no trial, such as ``compare``, ``history`` and ``gate``."""
 
 import argparse
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -27,6 +26,7 @@ class Command:
 
 COMMANDS = {
     "compare": Command("RESULT RESULT ...", "results on one slice side by side: tests, parity and plots"),
+    "history": Command("[KEY=VALUE ...]", "list finished runs, draw their trends, compare two commits"),
     "plan": Command("RESULT [RESULT] --gain X", "how many queries and judgments it takes to see a gain of that size"),
     "pick": Command("RESULT ...", "the setting that is best within a budget of time, memory and price"),
     "gate": Command("RESULT", "judge a result against a baseline: exit code 0 it passes, 1 it got worse"),
@@ -127,7 +127,14 @@ def run(arguments: list[str], gate_settings: Callable[[list[str]], Mapping[str, 
     if arguments[0] == "gate":
         return _gate(parsed, gate_settings)
     if arguments[0] == "compare":
-        _compare(parsed)
+        from evalkit.cli import compare_command
+
+        compare_command.run(parsed)
+        return HOLDS
+    if arguments[0] == "history":
+        from evalkit.cli import history_command
+
+        history_command.run(parsed)
         return HOLDS
     if arguments[0] == "plan":
         from evalkit.cli import plan_command
@@ -164,30 +171,6 @@ def _gate(parsed: argparse.Namespace, gate_settings: Callable[[list[str]], Mappi
     settings |= {key: value for key, value in given.items() if value}
     packaged = gate_settings(["experiment=ci"])
     return Gate.of(settings, parsed.settings, packaged).run(parsed.result)
-
-
-def _compare(parsed: argparse.Namespace) -> None:
-    from evalkit.cli import run_folder
-    from evalkit.report import folder, terminal
-    from evalkit.results import compare, reading
-
-    named = [user_path(name).resolve() for name in parsed.results]
-    base = user_path(parsed.baseline or parsed.results[0]).resolve()
-    if base not in named:
-        raise EvalkitError(f"--baseline {parsed.baseline} is not one of the compared results")
-    if not 0 < parsed.margin < 1:
-        raise EvalkitError(f"--margin {parsed.margin:g}: give a difference above 0 and below 1, such as 0.002")
-    output = user_path(parsed.output) if parsed.output else None
-    if output and (output / "result.json").exists():
-        raise EvalkitError(f"{output} holds the result of a run, whose report would be replaced; name another --output")
-    if output and (output / "comparison.json").exists() and not parsed.overwrite:
-        raise EvalkitError(f"{output} holds a comparison already; name another --output, or add --overwrite")
-    found = [reading.read(name) for name in parsed.results]
-    compared = compare.side_by_side(found, named.index(base), parsed.margin, blended=parsed.blended)
-    if output is None:
-        output = run_folder.new_folder(Path("reports/runs") / f"{datetime.now():%Y%m%d-%H%M%S}-compare")
-    folder.write_comparison(compared, output)
-    terminal.show_comparison(compared, str(output))
 
 
 def _write_baseline(parsed: argparse.Namespace, gate_settings: Callable[[list[str]], Mapping[str, Any]]) -> None:
@@ -271,24 +254,14 @@ def _parser(command: str) -> argparse.ArgumentParser:
         pick_command.add_arguments(parser)
         return parser
     if command == "compare":
-        parser.add_argument("results", metavar="RESULT", nargs="+", help="folders of finished trials, two or more")
-        parser.add_argument(
-            "--baseline", metavar="RESULT", help="the one that the others are compared with; default: the first"
-        )
-        parser.add_argument(
-            "--margin",
-            metavar="X",
-            type=float,
-            default=0.002,
-            help="largest difference that counts as equivalent; default: 0.002",
-        )
-        parser.add_argument(
-            "--blended",
-            action="store_true",
-            help="compare each reranking's blend with its first stage too, as a system of its own",
-        )
-        parser.add_argument("--output", metavar="DIR", help="default: reports/runs/DATE-TIME-compare")
-        parser.add_argument("--overwrite", action="store_true", help="replace an existing comparison")
+        from evalkit.cli import compare_command
+
+        compare_command.add_arguments(parser)
+        return parser
+    if command == "history":
+        from evalkit.cli import history_command
+
+        history_command.add_arguments(parser)
         return parser
     if command == "store":
         parser.add_argument(

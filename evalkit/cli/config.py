@@ -225,6 +225,10 @@ class Config:
     """auto, cpu, cuda, cuda:N, cuda:all (one worker for each GPU), or mps on Apple machines (not yet tried there)."""
     store: str = "auto"
     """Where scored pairs are kept from run to run: auto (the cache folder), off, or a file."""
+    history: str = "auto"
+    """The index that finished runs are entered in: auto (the cache folder), off, or a file."""
+    tracking: str = "none"
+    """Where finished runs are logged besides: none, mlflow, or trackio, each an extra with settings of its own."""
     first_stage_cache: str = "auto"
     """Where indexes and embeddings are cached: auto (the cache folder, large ones only), off, or a folder."""
     time_limit_s: float | None = None

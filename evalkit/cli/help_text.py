@@ -46,6 +46,7 @@ SETTINGS = {
     "reranker.max_length": CrossEncoderReranker,
     "reranker.batch_tokens": CrossEncoderReranker,
     "store": Config,
+    "history": Config,
     "time_limit_s": Config,
     "out_dir": Config,
     "overwrite": Config,

@@ -38,7 +38,7 @@ from evalkit.cli.instantiate import check_hydra
 from evalkit.errors import EvalkitError
 from evalkit.scoring.cluster.settings import check_launcher
 
-READ_FROM_ENVIRONMENT = ("EVALKIT_STORE", "EVALKIT_FIRST_STAGE_CACHE", "RAY_ADDRESS")
+READ_FROM_ENVIRONMENT = ("EVALKIT_STORE", "EVALKIT_HISTORY", "EVALKIT_FIRST_STAGE_CACHE", "RAY_ADDRESS")
 """The variables that ``${oc.env:...}`` can read."""
 _MOST_INTERPOLATIONS = 5_000
 """The most interpolations that are resolved for one configuration; the largest of evalkit's own takes some hundreds."""

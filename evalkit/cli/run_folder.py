@@ -169,9 +169,17 @@ def is_done(folder: Path, asked: Mapping[str, Any], provenance: Mapping[str, Any
         and not asked["overwrite"]
         and found is not None
         and found.status == "finished"
-        and found.asked == asked
+        and _that_matter(found.asked) == _that_matter(asked)
         and found.provenance.get("evalkit") == provenance["evalkit"]
     )
+
+
+def _that_matter(asked: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings without those that only say where a finished run is recorded."""
+    return {key: value for key, value in asked.items() if key not in _RECORDING}
+
+
+_RECORDING = ("history", "tracking")
 
 
 def read_result(path: Path) -> Result | Unfinished | None:

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -79,6 +80,8 @@ def run_trial(asked: dict[str, Any], provenance: dict[str, Any], folder: Path) -
     plan = replace(plan, depth=_depth(asked["depth"], first_stage, reranker))
     shown = redaction.settings(asked)
     done = trial.run(plan, build(slice_settings, "slices"), first_stage, reranker, shown, provenance)
+    ended = {"ended": datetime.now(UTC).isoformat(timespec="milliseconds")}
+    done = replace(done, provenance={**done.provenance, **ended})
     return write_trial(_without_secrets(done), folder, redaction.settings(references), on_result=tell_parent)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from evalkit.boundary.text import quoted, user_path
 from evalkit.errors import EvalkitError
 
-WRITTEN = ("out_dir", "store", "first_stage_cache", "reranker.store", "first_stage.cache", "gate.junit")
+WRITTEN = ("out_dir", "store", "history", "first_stage_cache", "reranker.store", "first_stage.cache", "gate.junit")
 """The settings that name what is written."""
 ADDRESSES = ("executor.address", "reranker.executor.address")
 """The settings that name a cluster, whose machines receive the texts and can run code here."""

@@ -1,6 +1,7 @@
-"""Writes the folders of a trial, a sweep and a comparison; result.json, sweep.json or comparison.json comes last."""
+"""Writes the folders of a trial, a sweep and a comparison, whose JSON file comes last, and the page of the history."""
 
 import json
+import tempfile
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -8,14 +9,17 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from evalkit.boundary.atomic import atomic_folder
+from evalkit.boundary.atomic import atomic_folder, write_atomically
 from evalkit.boundary.progress import event, stage
+from evalkit.errors import EvalkitError
 from evalkit.evaluation.trec import write_qrels, write_run
 from evalkit.report import markdown, plots, tex
 from evalkit.report.html import pages
 from evalkit.report.per_query import passages, per_query, with_adjusted_scores
 from evalkit.results import summary
 from evalkit.results.comparison_schema import Comparison
+from evalkit.results.history.entry import HistoryEntry
+from evalkit.results.history.leaderboards import leaderboards
 from evalkit.results.pick_schema import Pick
 from evalkit.results.result import cannot_write, finished, to_json, to_plain
 from evalkit.results.schema import Result, Unfinished
@@ -174,6 +178,30 @@ def write_pick(found: Pick, folder: Path) -> None:
             _write(part / "pick.json", to_json(asdict(found)))
     except OSError as error:
         raise cannot_write(folder, error) from None
+
+
+def write_history(entries: Sequence[HistoryEntry], file: Path, filters: Sequence[str] = ()) -> None:
+    """Write the page of the history.
+
+    Args:
+        entries: the runs that it shows, one or more.
+        file: where to write; an older page is replaced.
+        filters: as they were typed; empty for all runs.
+
+    Raises:
+        EvalkitError: the file cannot be written.
+    """
+    boards = leaderboards(entries)
+    try:
+        with tempfile.TemporaryDirectory(prefix="evalkit-") as drawn:
+            names = _save({f"trend-{number}": plots.trend(board) for number, board in enumerate(boards)}, Path(drawn))
+            page = pages.history(boards, list(_texts(names, Path(drawn)).values()), filters)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(file, page)
+    except OSError as error:
+        raise EvalkitError(
+            f"cannot write the page {file}: {error.strerror or error}; name another --html FILE"
+        ) from None
 
 
 def _line(value: object) -> str:

@@ -4,6 +4,7 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -41,6 +42,27 @@ def git_state(folder: Path) -> dict[str, Any]:
         return {"commit": None, "dirty": None}  # no repository, or an environment that lies inside of one
     commit = _git(folder, "rev-parse", "HEAD")
     return {"commit": commit, "dirty": bool(_git(folder, "status", "--porcelain", "--untracked-files=no"))}
+
+
+def state_of(provenance: Mapping[str, Any]) -> tuple[str | None, bool | None]:
+    """Return the commit that a result was made at, and whether tracked files differed from it; None for unknown.
+
+    It is that of the folder that evalkit ran in, else of evalkit's own checkout.
+
+    Args:
+        provenance: as `collect` returns it, or as a result of somebody else's has it.
+    """
+    for of in ("working_dir", "evalkit"):
+        state = provenance.get(of)
+        if isinstance(state, Mapping) and isinstance(commit := state.get("commit"), str) and commit:
+            dirty = state.get("dirty")
+            return commit, dirty if isinstance(dirty, bool) else None
+    return None, None
+
+
+def resolve_commit(name: str) -> str | None:
+    """Return the commit that git knows by a name, such as a tag, in the checkout that this process runs in; or None."""
+    return _git(Path.cwd(), "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")
 
 
 def command_line() -> list[str]:

@@ -9,6 +9,7 @@ from evalkit.errors import EvalkitError
 from evalkit.results import labels as labelling
 from evalkit.results import reading, summary
 from evalkit.results.comparison_schema import CostFigures, Side
+from evalkit.results.provenance import state_of
 from evalkit.results.reading import Finished
 
 
@@ -176,14 +177,22 @@ def _same_rankings(before: Rankings, after: Rankings) -> bool:
     return before.keys() == after.keys() and all(before[q][:depth] == after[q][:depth] for q in before)
 
 
+def _commit(system: System) -> str:
+    commit, dirty = state_of(system.finished.result.provenance)
+    return f"{commit[:10]}{'+' if dirty else ''}" if commit else ""
+
+
 def _labels(systems: Sequence[System]) -> list[str]:
-    """Return a distinct label for each system: with the settings that differ, else the folder's name, else its path."""
+    """Return a distinct label for each system: with the settings that differ, else the commit, the folder, its path."""
     labels = labelling.distinct_labels(
         [
             labelling.Labelled(one.label, asdict(one.finished.result.effective), one.side == "first_stage")
             for one in systems
         ]
     )
+    commits = {label: [_commit(one) for one, of in zip(systems, labels) if of == label] for label in labels}
+    by_commit = [label for label, of in commits.items() if len(of) > 1 and len(set(of) - {""}) == len(of)]
+    labels = [f"{label}, commit {_commit(one)}" if label in by_commit else label for label, one in zip(labels, systems)]
     for of in (lambda system: Path(system.finished.where).name, lambda system: system.finished.where):
         twice = labelling.duplicates(labels)
         labels = [f"{label}, {of(one)}" if label in twice else label for label, one in zip(labels, systems)]

@@ -304,6 +304,7 @@ ELSEWHERE = {
     "out_dir by its name": "name: /../../../../elsewhere",
     "out_dir by a reference": "out_dir: '${oc.select:hydra.runtime.output_dir,/tmp/elsewhere}'",
     "store": "store: /tmp/elsewhere.db",
+    "history": "history: /tmp/elsewhere.db",
     "store of the reranker": "reranker: {store: /tmp/elsewhere.db}",
     "first_stage_cache": "first_stage_cache: /tmp/elsewhere",
     "cache of the first stage": "first_stage: {cache: /tmp/elsewhere}",
@@ -422,7 +423,7 @@ def test_three_jobs_begun_in_one_second_all_have_a_result(
 
 
 def test_comparisons_begun_in_one_second_have_a_folder_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from evalkit.cli import commands
+    from evalkit.cli import commands, compare_command
     from evalkit.report import folder, terminal
     from evalkit.results import compare, reading
 
@@ -432,7 +433,7 @@ def test_comparisons_begun_in_one_second_have_a_folder_each(tmp_path: Path, monk
     monkeypatch.setattr(compare, "side_by_side", lambda *found: None)
     monkeypatch.setattr(folder, "write_comparison", lambda compared, output: written.append(output.name))
     monkeypatch.setattr(terminal, "show_comparison", lambda compared, output: None)
-    monkeypatch.setattr(commands, "datetime", Still)
+    monkeypatch.setattr(compare_command, "datetime", Still)
     for _ in range(3):
         commands.run(["compare", "a", "b"], lambda overrides: {})
     assert written == [f"20260102-030405-compare{more}" for more in ("", "-2", "-3")]

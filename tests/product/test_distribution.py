@@ -79,6 +79,7 @@ def imported() -> set[str]:
 IMPORT_NAMES = {
     "hydra-core": "hydra",
     "hydra-submitit-launcher": "hydra_plugins",
+    "mlflow-skinny": "mlflow",
     "nvidia-ml-py": "pynvml",
     "pystemmer": "Stemmer",
     "pyyaml": "yaml",
@@ -93,7 +94,7 @@ def import_name(requirement: str) -> str:
 
 def test_what_is_required_is_imported_and_what_is_imported_is_required() -> None:
     required = {import_name(one) for one in PROJECT["dependencies"]}
-    names = ("gpu", "ray", "nano-beir", "onnxruntime", "openvino")
+    names = ("gpu", "mlflow", "ray", "nano-beir", "onnxruntime", "openvino", "trackio")
     extras = {import_name(one) for extra in names for one in PROJECT["optional-dependencies"][extra]}
     assert required <= imported()
     assert imported() <= required | extras | {"numba"}  # what ranx compiles with: its settings and its warning

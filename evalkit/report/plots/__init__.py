@@ -4,6 +4,7 @@ from evalkit.report.plots.blend import blend
 from evalkit.report.plots.canvas import save
 from evalkit.report.plots.comparison import forest, tradeoff
 from evalkit.report.plots.cost import costs, latency, latency_grid
+from evalkit.report.plots.history import trend
 from evalkit.report.plots.pick import settings
 from evalkit.report.plots.scores import reliability, scores
 from evalkit.report.plots.sweep import sweep, varying
@@ -24,5 +25,6 @@ __all__ = [
     "settings",
     "sweep",
     "tradeoff",
+    "trend",
     "varying",
 ]

@@ -9,15 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from evalkit.boundary.sqlite_file import integrity_errors, transaction
 from evalkit.errors import EvalkitError
 from evalkit.scoring.store.database import (
     RECORD,
     connect,
-    integrity_errors,
     size_bytes,
     space_digest,
     stored_batches,
-    transaction,
     translate_errors,
 )
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from evalkit.boundary.sqlite_file import integrity_errors, transaction
 from evalkit.errors import EvalkitError
 from evalkit.scoring.store.database import (
     RECORD,
@@ -18,11 +19,9 @@ from evalkit.scoring.store.database import (
     checksum,
     connect,
     damaged_error,
-    integrity_errors,
     now_s,
     space_digest,
     stored_batches,
-    transaction,
     translate_errors,
 )
 

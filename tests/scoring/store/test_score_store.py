@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from evalkit.boundary import cache_dirs
+from evalkit.boundary import cache_dirs, sqlite_file
 from evalkit.cli import commands
 from evalkit.errors import EvalkitError
 from evalkit.first_stage import cache
@@ -438,11 +439,11 @@ def test_a_network_file_system_is_refused(path: Any, tmp_path: Path, monkeypatch
     line = "36 35 {}:{} / /home rw,noatime master:1 - {} server:/home rw\n"
     mounts = tmp_path / "mountinfo"
     mounts.write_text(line.format(0, 99999, "nfs") + line.format(os.major(device), os.minor(device), "ext4"))
-    assert database._network_file_system(tmp_path, mounts) is None
+    assert sqlite_file.network_file_system(tmp_path, mounts) is None
     mounts.write_text(line.format(os.major(device), os.minor(device), "nfs4"))
-    assert database._network_file_system(tmp_path, mounts) == "nfs4"
-    assert database._network_file_system(tmp_path, tmp_path / "none") is None
-    monkeypatch.setattr(database, "_network_file_system", lambda folder: "nfs4")
+    assert sqlite_file.network_file_system(tmp_path, mounts) == "nfs4"
+    assert sqlite_file.network_file_system(tmp_path, tmp_path / "none") is None
+    monkeypatch.setattr(sqlite_file, "network_file_system", lambda folder: "nfs4")
     refusal(path, "where SQLite's write-ahead log does not work (nfs4): name a file on a local disk with store=")
 
 
@@ -500,7 +501,7 @@ def test_at_a_limit_on_file_sizes_what_was_stored_remains(path: Any) -> None:
 
 def test_a_store_that_another_process_has_locked_is_refused(path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     filled(path, 1)
-    monkeypatch.setattr(database, "_BUSY_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(database, "KIND", replace(database.KIND, busy_timeout_s=0.05))
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     refusal(path, "has been locked by another process for 0 s: wait for it")
