@@ -127,7 +127,7 @@ class CrossEncoder(Reranker):
             check_cuda_graphs(self.cuda_graphs, device, self.path)
         check_truncation(self.truncation)
         check_path(self.path)
-        commit = check_classifier(self._where(), self.revision, "reranker.model")
+        commit = check_classifier(self._where(), self.revision, "reranker.model", weights=not self._uses_graph)
         if self._uses_graph:
             self._prepare_graph()
         elif not self.remote and not is_packable_checkpoint(self._where(), commit, "reranker.model"):
@@ -441,6 +441,8 @@ class CrossEncoder(Reranker):
         """Return what the self-check compared, or that each worker made it; None if it was skipped."""
         if self.remote and self.self_check:
             return {"made_by": "each worker"}
+        if self.self_check and self._built and self._built.graph and not self._built.graph.compared:
+            return {"not_made": "the model has no weights to compare the graph with"}
         checked = self._built.self_check if self._built else None
         return None if checked is None else {**asdict(checked), "ways": list(checked.ways)}
 
@@ -449,6 +451,11 @@ class CrossEncoder(Reranker):
         assert self._built is not None, "load() comes first"
         files = self._built.pretrained.sbert_config
         notes = list(files.notes)
+        if self._built.graph is not None and not self._built.graph.compared:
+            notes.append(
+                "the model has a graph and no weights that evalkit reads, so the graph's logits were compared with no "
+                "others"
+            )
         if self._built.graph is not None and self._built.graph.batch_dependent and not self.deterministic:
             notes.append(
                 "activations are quantized by the range of a batch, so a pair's score depends a little on the others "

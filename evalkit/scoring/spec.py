@@ -108,7 +108,9 @@ def build_graph_scorer(spec: ScorerSpec, graph: "PreparedGraph") -> BuiltScorer:
     device = resolve_runtime_device(spec.device, runtime)
     precision = resolve_runtime_precision(spec.precision, device, runtime)
     # The model has shapes and no weights: its configuration and its tokenizer are what the engine needs.
-    pretrained = load_without_weights(spec.model, spec.revision, named_precision("fp32"), "reranker.model")
+    pretrained = load_without_weights(
+        spec.model, spec.revision, named_precision("fp32"), "reranker.model", weights=False
+    )
     model, facts = load_graph(graph, runtime, spec.precision, spec.deterministic)
     scorer = Scorer(
         pretrained,

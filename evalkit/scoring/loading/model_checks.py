@@ -20,19 +20,20 @@ from evalkit.scoring.loading.weight_files import check_hub_weights
 from evalkit.scoring.packed import ENCODERS
 
 
-def check_classifier(name: str, revision: str | None, setting: str) -> str | None:
+def check_classifier(name: str, revision: str | None, setting: str, weights: bool = True) -> str | None:
     """Check that a model is a reranker whose weights can be read; return its commit, None for a local folder.
 
     Args:
         name: A local folder, or a name on the hub.
         revision: A branch, a tag or a commit; None for the main branch.
         setting: The configuration key that names the model, for messages.
+        weights: Whether it needs weights; a graph has its own.
 
     Raises:
         EvalkitError: it cannot be found or read, or it is not a sequence classifier with one label.
     """
-    commit = load_reranker_config(name, revision, setting).commit
-    if commit is not None:  # the weights of a local folder were checked with its configuration
+    commit = load_reranker_config(name, revision, setting, weights).commit
+    if commit is not None and weights:  # the weights of a local folder were checked with its configuration
         check_hub_weights(name, commit, setting)
     return commit
 

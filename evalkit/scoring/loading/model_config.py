@@ -39,18 +39,19 @@ class ModelConfig(NamedTuple):
     """The settings in its files in sentence-transformers' format."""
 
 
-def load_reranker_config(name: str, revision: str | None, setting: str) -> ModelConfig:
+def load_reranker_config(name: str, revision: str | None, setting: str, weights: bool = True) -> ModelConfig:
     """Return what a reranker's files state, checked.
 
     Args:
         name: A local folder, or a name on the hub.
         revision: A branch, a tag or a commit; None for the main branch.
         setting: The configuration key that names the model, for messages.
+        weights: Whether a local folder has to have weights; a graph has its own.
 
     Raises:
         EvalkitError: it cannot be found or read, or it is not a sequence classifier with one label.
     """
-    config, commit = _load_config(name, revision, setting)
+    config, commit = _load_config(name, revision, setting, weights)
     sbert_config = _read_sbert_config(name, commit, config, setting, read_reranker_config)
     stated = config.architectures if isinstance(config.architectures, list | tuple) else ()
     architectures = [str(architecture) for architecture in stated]
@@ -144,7 +145,9 @@ def _read_sbert_config(
     return replace(sbert_config, notes=(*sbert_config.notes, *hub.offline_notes(name, commit)))
 
 
-def find_model_class(auto_class: Any, name: str, commit: str | None, setting: str) -> tuple[Any, type, str | None]:
+def find_model_class(
+    auto_class: Any, name: str, commit: str | None, setting: str, weights: bool = True
+) -> tuple[Any, type, str | None]:
     """Return a model's configuration, its class in transformers, and the version of transformers that saved it.
 
     Args:
@@ -152,11 +155,12 @@ def find_model_class(auto_class: Any, name: str, commit: str | None, setting: st
         name: A local folder, or a name on the hub.
         commit: The hub's commit; None for a local folder.
         setting: The configuration key that names the model, for messages.
+        weights: Whether a local folder has to have weights.
 
     Raises:
         EvalkitError: it cannot be found or read, or its configuration states what the class does not support.
     """
-    config, _ = _load_config(name, commit, setting)
+    config, _ = _load_config(name, commit, setting, weights)
     try:
         model_class = auto_class._model_mapping[type(config)]
     except KeyError as error:
@@ -170,11 +174,11 @@ def find_model_class(auto_class: Any, name: str, commit: str | None, setting: st
     return config, model_class, saved_with if isinstance(saved_with, str) else None
 
 
-def _load_config(name: str, revision: str | None, setting: str) -> tuple[Any, str | None]:
+def _load_config(name: str, revision: str | None, setting: str, weights: bool = True) -> tuple[Any, str | None]:
     """Return the configuration, and the commit on the hub, None for a local folder."""
     folder = local_folder(name)
     if folder:
-        check_folder(folder, name, setting)
+        check_folder(folder, name, setting, weights)
     looks_like_path = name.startswith(("/", "./", "../", "~")) or name.count("/") > 1
     if looks_like_path and not folder:
         raise EvalkitError(f"{setting}={name}: there is no such folder; a model folder holds {MODEL_FILES}")

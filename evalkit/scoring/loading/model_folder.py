@@ -13,13 +13,14 @@ from evalkit.scoring.loading.sbert_files import explain_missing_config, refuse_a
 from evalkit.scoring.loading.weight_files import SAFETENSORS, explain_other_weights, pickle_error, pickle_files
 
 
-def check_folder(folder: Path, name: str, setting: str) -> None:
+def check_folder(folder: Path, name: str, setting: str, weights: bool = True) -> None:
     """Check that a folder has a configuration, and weights that can be read safely.
 
     Args:
         folder: The model's folder.
         name: The model, as configured.
         setting: The configuration key that names it, for messages.
+        weights: Whether it needs weights; a graph has its own.
 
     Raises:
         EvalkitError: there is no config.json, an entry is a pipe or a device, or the weights are in another format, a
@@ -46,6 +47,8 @@ def check_folder(folder: Path, name: str, setting: str) -> None:
         )
     if not SAFETENSORS & set(names):
         refuse_adapter(file_reader(name, None), f"{setting}={name}", without_weights=True)
+    if not weights:
+        return
     if other_weights:
         raise EvalkitError(f"{setting}={name}: {other_weights}: {setting}=PATH")
     pickles = pickle_files(names)

@@ -194,7 +194,9 @@ def _does_not_fit(name: str, device: torch.device, setting: str) -> EvalkitError
     )
 
 
-def load_without_weights(name: str, revision: str | None, precision: Precision, setting: str) -> Pretrained:
+def load_without_weights(
+    name: str, revision: str | None, precision: Precision, setting: str, weights: bool = True
+) -> Pretrained:
     """Load a reranker's tokenizer, and its model on torch's meta device: it has shapes and cannot compute.
 
     Args:
@@ -202,12 +204,15 @@ def load_without_weights(name: str, revision: str | None, precision: Precision, 
         revision: A branch, a tag or a commit; None for the main branch.
         precision: The type of the weights.
         setting: The configuration key that names the model, for messages.
+        weights: Whether a local folder has to have weights all the same, which another process will load.
 
     Raises:
         EvalkitError: it cannot be found or read, it is not a reranker, or its tokenizer has no fast version.
     """
-    _, commit, sbert_config = load_reranker_config(name, revision, setting)
-    config, model_class, saved_with = find_model_class(AutoModelForSequenceClassification, name, commit, setting)
+    _, commit, sbert_config = load_reranker_config(name, revision, setting, weights)
+    config, model_class, saved_with = find_model_class(
+        AutoModelForSequenceClassification, name, commit, setting, weights
+    )
     try:
         tokenizer, source, check_s = _load_tokenizer(name, commit, setting)
         with torch.device("meta"):

@@ -2,10 +2,11 @@
 
 import re
 from collections.abc import Collection
+from pathlib import Path
 
 from evalkit.errors import EvalkitError
 from evalkit.scoring.loading import hub
-from evalkit.scoring.loading.model_location import MODEL_FILES
+from evalkit.scoring.loading.model_location import MODEL_FILES, load_path
 
 SAFETENSORS = frozenset({"model.safetensors", "model.safetensors.index.json"})
 
@@ -17,11 +18,32 @@ _OTHER_FORMATS = (
         "GGUF, llama.cpp's format of quantised weights",
         "take the checkpoint that it was made of",
     ),
-    (re.compile(r"\.onnx(_data)?$"), "ONNX, an exported graph", "take the checkpoint that it was exported from"),
-    (re.compile(r"openvino_.*\.(xml|bin)$"), "OpenVINO, an exported graph", "take the checkpoint it was exported from"),
+    (
+        re.compile(r"\.onnx(_data)?$"),
+        "ONNX, an exported graph",
+        "use runtime=onnxruntime, or take the checkpoint that it was exported from",
+    ),
+    (
+        re.compile(r"openvino_.*\.(xml|bin)$"),
+        "OpenVINO, an exported graph",
+        "use runtime=openvino, or take the checkpoint that it was exported from",
+    ),
     (re.compile(r"tf_model.*\.h5$"), "TensorFlow's", f"convert them with transformers 4, from_tf=True, {_SAVE}"),
     (re.compile(r"flax_model.*\.msgpack$"), "Flax's", f"convert them with transformers 4, from_flax=True, {_SAVE}"),
 )
+
+
+def has_safetensors(name: str, commit: str | None) -> bool:
+    """Return whether a model has weights that evalkit reads; True where the names of a hub model's files are unknown.
+
+    Args:
+        name: A local folder, or a name on the hub.
+        commit: The hub's commit; None for a local folder.
+    """
+    if commit is None:
+        return any((Path(load_path(name)) / file).is_file() for file in SAFETENSORS)
+    names = hub.list_files(name, commit)
+    return names is None or bool(SAFETENSORS & set(names))
 
 
 def pickle_files(names: Collection[str]) -> list[str]:

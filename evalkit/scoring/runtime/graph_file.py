@@ -78,7 +78,9 @@ class PreparedGraph:
     batch_dependent: bool
     """Whether a pair's score depends on the others of its batch."""
     reference_logits: tuple[float, ...] | None
-    """torch's logits in fp32 for `graph_check.PROBE`; None without a self-check."""
+    """torch's logits in fp32 for `graph_check.PROBE`; None without a self-check, and where there are no weights."""
+    compared: bool = True
+    """Whether there are weights of the model to compare the graph with."""
 
 
 def find(names: Sequence[str], read_file: Callable[[str], Path | None]) -> tuple[str, Path] | None:

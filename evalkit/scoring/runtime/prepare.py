@@ -12,6 +12,7 @@ from evalkit.errors import EvalkitError
 from evalkit.scoring.device import PRECISIONS, cpu_flags
 from evalkit.scoring.loading.model_location import file_reader
 from evalkit.scoring.loading.pretrained import Pretrained, load_without_weights
+from evalkit.scoring.loading.weight_files import has_safetensors
 from evalkit.scoring.runtime import make_graph
 from evalkit.scoring.runtime.capabilities import computes_on_cpu, has_vnni
 from evalkit.scoring.runtime.encoder_graph import reason_not_exportable
@@ -47,10 +48,13 @@ def prepare_graph(spec: ScorerSpec) -> PreparedGraph:
         EvalkitError: there is no such graph, it is not a reranker's, or it cannot be made.
     """
     runtime, precision = spec.runtime, spec.precision
-    pretrained = load_without_weights(spec.model, spec.revision, PRECISIONS["fp32"], "reranker.model")
+    pretrained = load_without_weights(spec.model, spec.revision, PRECISIONS["fp32"], "reranker.model", weights=False)
     spec = replace(spec, revision=pretrained.commit)  # so that a push in between cannot mix two models
+    has_weights = has_safetensors(spec.model, pretrained.commit)
     found = None if spec.graph == EXPORT else _given(spec) if spec.graph else _own_file(spec)
     if found is None:
+        if not has_weights:
+            raise _nothing_to_compute(spec)
         file, quantization = _made(spec, pretrained)
     else:
         file, quantization = found, "as in the file" if precision == "int8" else None
@@ -61,12 +65,22 @@ def prepare_graph(spec: ScorerSpec) -> PreparedGraph:
             "VNNI such as this one; use reranker.graph=export, which makes weights of 7 bits, or "
             "reranker.self_check=false to measure it as it is"
         )
-    reference = _reference(spec, pretrained) if spec.self_check else None
-    return PreparedGraph(file, quantization, dynamic, reference)
+    reference = _reference(spec, pretrained) if spec.self_check and has_weights else None
+    return PreparedGraph(file, quantization, dynamic, reference, compared=has_weights)
 
 
 def _label(spec: ScorerSpec) -> str:
     return f"reranker.model={spec.model}"
+
+
+def _nothing_to_compute(spec: ScorerSpec) -> EvalkitError:
+    why = f"it has no graph for runtime={spec.runtime.name} at precision={spec.precision}"
+    if spec.graph == EXPORT:
+        why = f"reranker.graph={EXPORT} makes a graph of its weights"
+    return EvalkitError(
+        f"{_label(spec)}: {why}, and the model has no model.safetensors to make one of; give a file by "
+        "reranker.graph=FILE, or another precision, runtime or model"
+    )
 
 
 def _given(spec: ScorerSpec) -> GraphFile:
