@@ -3,12 +3,13 @@
 import re
 import sys
 from dataclasses import fields
+from pathlib import Path
 
 from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf.errors import InterpolationKeyError, OmegaConfBaseException
 
 from evalkit.cli import hydra_limits, quoting
-from evalkit.cli.config import SCHEMAS, Config, Measures, PrecisionChoice
+from evalkit.cli.config import SCHEMAS, Config, Measures, PrecisionChoice, conf_dir
 from evalkit.cost.protocol import CostProtocol
 from evalkit.errors import EvalkitError, nearest
 
@@ -18,7 +19,11 @@ def sentence(error: Exception) -> str:
     if isinstance(error, EvalkitError):
         return str(error)
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
-        group, _, name = str(error.missing_cfg_file).rpartition("/")
+        whole = str(error.missing_cfg_file)
+        group, _, name = whole.partition("/")
+        if group in _ANY and "/" in name:
+            return _place_as_choice(group, name)
+        group, _, name = whole.rpartition("/")
         options = [option for option in error.options or () if not option.startswith("schema_")]
         return f"there is no {group or 'config'} {name!r}{nearest(name, options)}"
     if isinstance(error, OSError) and hasattr(
@@ -40,8 +45,11 @@ def sentence(error: Exception) -> str:
         as_text = _as_one_text(ambiguous[1], "for one text with a comma")
         return f"{first_line}; to try one value after the other add --multirun, for a list write key=[a,b]{as_text}"
     unknown = re.match(r"Key '(.+)' not in '(\w+)'", details)
-    if unknown and (names := _settings_of(unknown[2])):
-        return f"there is no setting {_quoted(first_line) or repr(unknown[1])}{nearest(unknown[1], names)}"
+    if unknown:
+        asked, names = _quoted(first_line) or repr(unknown[1]), _settings_of(unknown[2])
+        elsewhere = _elsewhere(asked.strip("'"))
+        if elsewhere or names:
+            return f"there is no setting {asked}{elsewhere or nearest(unknown[1], names)}"
     way_out = ""
     if merged := re.fullmatch(r"Error merging override (.+)", first_line):
         way_out = _as_one_text(merged[1], "to have it as text") if "to string" in details else ""
@@ -49,6 +57,47 @@ def sentence(error: Exception) -> str:
         typed = next((one for one in sys.argv[1:] if "${" in one), "")
         way_out = _as_one_text(typed, "to have ${ as text")
     return (f"{first_line}: {details}" if details else first_line) + way_out
+
+
+_ANY = {
+    "reranker": "cross_encoder reranker.model",
+    "first_stage": "dense first_stage.model",
+    "slice": "beir slice.path",
+}
+"""Group -> its choice that takes any hub id or path, and the setting for it."""
+
+
+def _place_as_choice(group: str, place: str) -> str:
+    """Return the message for a hub id or a path where the name of a choice is expected."""
+    ready = next((path.stem for path in sorted((conf_dir() / group).glob("*.yaml")) if _model_of(path) == place), None)
+    right = f"{group}={ready}" if ready else f"{group}={_ANY[group]}={place}"
+    which = ", which has this model" if ready else ""
+    what = "a path" if group == "slice" else "a hub id or a path"
+    return f"{group}={place}: this is {what}, and {group}= takes the name of a choice; write {right}{which}"
+
+
+def _model_of(path: Path) -> str | None:
+    found = re.search(r"^model: *(\S+)", path.read_text("utf-8"), re.MULTILINE)
+    return found[1] if found else None
+
+
+def _elsewhere(key: str) -> str:
+    """Return which choice of its group has a setting; empty where none has, or the key has no group."""
+    group, _, name = key.rpartition(".")
+    having = [
+        choice.removeprefix("schema_")
+        for (of, choice), schema in SCHEMAS.items()
+        if of is not None and of == (group or _GROUP_OF.get(name)) and name in {one.name for one in fields(schema)}
+    ]
+    if not having:
+        return ""
+    if not group:
+        return f"; did you mean {_GROUP_OF[name]}.{name}?"
+    return f" with this {group}; {group}={f' or {group}='.join(having)} has it"
+
+
+_GROUP_OF = {"path": "slice", "dataset": "slice", "lang": "slice", "queries": "slice", "model": "reranker"}
+"""Settings that people write without their group -> the group."""
 
 
 def _settings_of(schema: str) -> list[str]:

@@ -33,7 +33,22 @@ def refused(tmp_path: Path) -> Callable[..., str]:
         ("experiment=msmarco_fp61", "there is no experiment 'msmarco_fp61'; did you mean msmarco_fp16, "),
         (
             "experiment=xyz",
-            "there is no experiment 'xyz'; choose from ci, dev_languages, dev_runtimes, miracl_fp16, miracl_ray, ",
+            "there is no experiment 'xyz'; choose from ci, dev_alternatives, dev_languages, dev_runtimes, miracl_fp16",
+        ),
+        (
+            "reranker=BAAI/bge-reranker-v2-m3",
+            "reranker=BAAI/bge-reranker-v2-m3: this is a hub id or a path, and reranker= takes the name of a choice; "
+            "write reranker=bge_v2_m3, which has this model",
+        ),
+        (
+            "first_stage=./model/folder",
+            "first_stage=./model/folder: this is a hub id or a path, and first_stage= takes the name of a choice; "
+            "write first_stage=dense first_stage.model=./model/folder",
+        ),
+        (
+            "slice=data/mine",
+            "slice=data/mine: this is a path, and slice= takes the name of a choice; write slice=beir "
+            "slice.path=data/mine",
         ),
         ("slice=devv", "there is no slice 'devv'; did you mean dev?"),
         ("slice=xyz", "there is no slice 'xyz'; choose from beir, dev, irds, miracl, "),
@@ -41,7 +56,12 @@ def refused(tmp_path: Path) -> Callable[..., str]:
         ("first_stage=bm52", "there is no first_stage 'bm52'; did you mean bm25?"),
         ("precision=fp61", "there is no precision 'fp61'; did you mean fp16, "),
         ("slice.lng=xx", "there is no setting 'slice.lng'; did you mean lang?"),
-        ("slice.path=/x", "there is no setting 'slice.path'; choose from lang, queries, reference, seed"),
+        ("slice.path=/x", "there is no setting 'slice.path' with this slice; slice=beir has it"),
+        ("slice=beir path=/x", "there is no setting 'path'; did you mean slice.path?"),
+        (
+            "reranker=none reranker.max_length=9",
+            "there is no setting 'reranker.max_length' with this reranker; reranker=cross_encoder has it",
+        ),
         ("reranker.batchtokens=9", "there is no setting 'reranker.batchtokens'; did you mean batch_tokens"),
         ("dpeth=5", "there is no setting 'dpeth'; did you mean depth?"),
         ("slcie.lang=zh", "there is no setting 'slcie.lang'; did you mean slice?"),
