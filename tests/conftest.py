@@ -159,12 +159,10 @@ def compose(*overrides: str) -> Any:
 @cache
 def _composed(overrides: tuple[str, ...]) -> Any:
     from hydra import compose, initialize_config_dir
-    from hydra.core.config_store import ConfigStore
 
-    from evalkit.cli.config import SCHEMAS, conf_dir
+    from evalkit.cli.config import conf_dir, register_schemas
 
-    for (group, name), schema in SCHEMAS.items():
-        ConfigStore.instance().store(group=group, name=name, node=schema)
+    register_schemas()
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         return compose("config", overrides=list(overrides), return_hydra_config=True)
 
