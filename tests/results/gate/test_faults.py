@@ -339,12 +339,26 @@ NOT_COMPARABLE = {
 }  # fmt: skip
 
 
+class ByLength:
+    """A reranker that computes nothing: what cannot be compared is refused whatever the scores are."""
+
+    def __init__(self, inner: Any) -> None:
+        self.inner = inner
+
+    def score(self, pairs: Any, queries: Any, docs: Any, on_progress: Any = lambda n: None) -> Any:
+        return Scores(tuple(float(len(docs[pair.doc_id])) for pair in pairs), 0, 0, 0)
+
+    def describe(self) -> Any:
+        return self.inner.describe()
+
+
 @pytest.mark.parametrize(("change", "words"), NOT_COMPARABLE.values(), ids=NOT_COMPARABLE)
 def test_what_cannot_be_compared_is_refused_with_the_reason(
     english: Any, standard: Any, folders: Any, change: Any, words: Any
 ) -> None:
+    free = replace(english, reranker=Broken(ByLength(english.reranker.inner)))
     with pytest.raises(EvalkitError, match=words):
-        change(english).judge(standard, folders())
+        change(free).judge(standard, folders())
 
 
 # --- what is harmless passes
