@@ -233,7 +233,8 @@ def test_a_sweep_goes_on_without_a_trial_that_failed(bert_folder: Any, tmp_path:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["experiment=dev_languages"], ["hydra.mode=MULTIRUN"], ["--config-dir", "theirs", "slice=theirs"]]
+    "arguments",
+    [["experiment=msmarco_precisions"], ["hydra.mode=MULTIRUN"], ["--config-dir", "theirs", "slice=theirs"]],
 )
 def test_an_experiment_a_setting_or_a_user_s_own_file_makes_a_command_a_sweep(
     tmp_path: Path, arguments: list[str]
