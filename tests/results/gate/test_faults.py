@@ -245,9 +245,11 @@ class BiEncoder:
         pretrained = self.inner._built.pretrained
 
         def vectors(texts: Any) -> Any:
-            batch = pretrained.tokenizer(texts, padding=True, truncation=True, max_length=256, return_tensors="pt")
+            each = list(dict.fromkeys(texts))
+            batch = pretrained.tokenizer(each, padding=True, truncation=True, max_length=256, return_tensors="pt")
             with torch.inference_mode():
-                return torch.nn.functional.normalize(pretrained.model.bert(**batch).last_hidden_state[:, 0], dim=1)
+                states = pretrained.model.bert(**batch).last_hidden_state[:, 0]
+            return torch.nn.functional.normalize(states, dim=1)[[each.index(text) for text in texts]]
 
         q = vectors([queries[pair.query_id] for pair in pairs])
         return Scores(tuple((q * vectors([docs[pair.doc_id] for pair in pairs])).sum(1).tolist()))
@@ -400,5 +402,8 @@ def test_harmless_repetitions_never_fail(small: Any, folders: Any) -> None:
 
 
 def test_the_same_inputs_write_the_same_baseline_byte_for_byte(small: Any, folders: Any) -> None:
-    first, second = (replace(small, reranker=tiny(small.reranker, 512)).standard(folders()) for _ in range(2))
+    first, second = (
+        replace(small, first_stage=FirstStage(), reranker=tiny(small.reranker, 512)).standard(folders())
+        for _ in range(2)
+    )
     assert dump(first) == dump(second)
