@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -48,6 +50,27 @@ def shared() -> Path:
 @pytest.fixture(scope="session")
 def bert_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A BERT reranker, two layers of 32, random weights, with a WordPiece tokenizer: ``[CLS] q [SEP] d [SEP]``."""
+    return _made_once(tmp_path_factory, "bert", _make_bert)
+
+
+@pytest.fixture(scope="session")
+def xlmr_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An XLM-RoBERTa reranker, BGE's architecture in small, with a Unigram tokenizer: ``<s> q </s></s> d </s>``."""
+    return _made_once(tmp_path_factory, "xlmr", _make_xlmr)
+
+
+def _made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], Path]) -> Path:
+    """Make a model, unless another of pytest-xdist's workers has: training its tokenizer takes seconds."""
+    base = factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / f"{name}0"
+    if not folder.exists():
+        made = make(factory.mktemp(f"made_{name}"))
+        with suppress(OSError):  # the other one was quicker
+            made.rename(folder)
+    return folder
+
+
+def _make_bert(folder: Path) -> Path:
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
     from transformers import BertConfig, BertForSequenceClassification
 
@@ -65,12 +88,10 @@ def bert_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = BertConfig(**_SIZES, vocab_size=tokenizer.get_vocab_size(), pad_token_id=0)
     words = {"tokenizer_class": "BertTokenizer", "do_lower_case": True, "cls_token": "[CLS]", "sep_token": "[SEP]",
              "pad_token": "[PAD]", "unk_token": "[UNK]", "mask_token": "[MASK]"}  # fmt: skip
-    return _saved(tmp_path_factory.mktemp("bert"), tokenizer, words, BertForSequenceClassification, config)
+    return _saved(folder, tokenizer, words, BertForSequenceClassification, config)
 
 
-@pytest.fixture(scope="session")
-def xlmr_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An XLM-RoBERTa reranker, BGE's architecture in small, with a Unigram tokenizer: ``<s> q </s></s> d </s>``."""
+def _make_xlmr(folder: Path) -> Path:
     from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
     from transformers import XLMRobertaConfig, XLMRobertaForSequenceClassification
 
@@ -97,7 +118,7 @@ def xlmr_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     words = {"tokenizer_class": "XLMRobertaTokenizer", "bos_token": "<s>", "eos_token": "</s>", "cls_token": "<s>",
              "sep_token": "</s>", "pad_token": "<pad>", "unk_token": "<unk>", "mask_token": "<mask>"}  # fmt: skip
-    return _saved(tmp_path_factory.mktemp("xlmr"), tokenizer, words, XLMRobertaForSequenceClassification, config)
+    return _saved(folder, tokenizer, words, XLMRobertaForSequenceClassification, config)
 
 
 _SIZES = {
@@ -160,12 +181,10 @@ def compose(*overrides: str) -> Any:
 @cache
 def _composed(overrides: tuple[str, ...]) -> Any:
     from hydra import compose, initialize_config_dir
-    from hydra.core.config_store import ConfigStore
 
-    from evalkit.cli.config import SCHEMAS, conf_dir
+    from evalkit.cli.config import conf_dir, register_schemas
 
-    for (group, name), schema in SCHEMAS.items():
-        ConfigStore.instance().store(group=group, name=name, node=schema)
+    register_schemas()
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         return compose("config", overrides=list(overrides), return_hydra_config=True)
 

@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
 import yaml
-from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
 from evalkit.cli import describe, hydra_limits
-from evalkit.cli.config import SCHEMAS, Config
+from evalkit.cli.config import Config, register_schemas
 from evalkit.cli.describe import GROUPS, Choice
 from evalkit.cli.info_command import written
 
@@ -39,8 +38,7 @@ In the tables, *required* marks a setting without a default. `${NAME}` is the va
 
 def page() -> str:
     """Return the whole page as Markdown."""
-    for (group, name), schema in SCHEMAS.items():
-        ConfigStore.instance().store(group=group, name=name, node=schema)
+    register_schemas()
     return "\n".join(
         [_INTRO, *_of_the_trial(), *(line for group in GROUPS for line in _of_group(group)), *_launchers()]
     )

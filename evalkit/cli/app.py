@@ -14,7 +14,6 @@ from typing import Any
 
 import hydra
 from hydra._internal.utils import get_args_parser
-from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
@@ -27,7 +26,7 @@ from evalkit.boundary.progress import LOG, say
 from evalkit.boundary.signals import Stopped
 from evalkit.boundary.text import user_path
 from evalkit.cli import commands, fusion_members, hydra_limits, session
-from evalkit.cli.config import SCHEMAS, conf_dir
+from evalkit.cli.config import conf_dir, register_schemas
 from evalkit.cli.messages import sentence
 from evalkit.cli.session import BAD_INPUT, FAILED, INTERRUPTED
 from evalkit.cli.sweep import end_sweep
@@ -58,8 +57,7 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # texts may hold what the terminal's encoding cannot
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors come through to here instead of being printed by Hydra
-    for (group, name), schema in SCHEMAS.items():
-        ConfigStore.instance().store(group=group, name=name, node=schema)
+    register_schemas()
     compose = hydra.main(config_path=str(conf_dir()), config_name="config", version_base="1.3")
     try:
         with signals.handle_signals(), hydra_limits.in_force():

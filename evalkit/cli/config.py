@@ -6,6 +6,7 @@ tests/cli/test_config.py holds the two equal. Importing the components must not 
 """
 
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -262,3 +263,12 @@ SCHEMAS: dict[tuple[str | None, str], Any] = {
     ("executor", "schema_ray"): RaySettings,
 }
 """(group, name) -> schema, for Hydra's store. A group's YAML names its schema first in its defaults list."""
+
+
+@cache
+def register_schemas() -> None:
+    """Give Hydra the schemas, once in a process: it makes a configuration of each."""
+    from hydra.core.config_store import ConfigStore
+
+    for (group, name), schema in SCHEMAS.items():
+        ConfigStore.instance().store(group=group, name=name, node=schema)

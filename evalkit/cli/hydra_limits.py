@@ -48,6 +48,7 @@ _MOST_CHARACTERS = 10_000_000
 _KNOWN: tuple[tuple[Any, str, tuple[str, ...]], ...] = (
     (ConfigLoaderImpl, "load_configuration",
      ("self", "config_name", "overrides", "run_mode", "from_shell", "validate_sweep_overrides")),
+    (ConfigLoaderImpl, "get_sources", ("self",)),
     (ConfigLoaderImpl, "_process_config_searchpath", ("self", "config_name", "parsed_overrides", "repo")),
     (ConfigRepository, "load_config", ("self", "config_path")),
     (OverridesParser, "parse_overrides", ("self", "overrides")),
@@ -58,6 +59,7 @@ _KNOWN: tuple[tuple[Any, str, tuple[str, ...]], ...] = (
 )  # fmt: skip
 """Every internal of Hydra and OmegaConf that is wrapped or called below, with its parameters."""
 
+_MODES = ("hydra.mode=RUN", "hydra.mode=MULTIRUN")
 _load = ConfigLoaderImpl.load_configuration
 """Hydra's own function, which composes without the checks."""
 _is_in_force = False
@@ -193,13 +195,16 @@ def _checked(load: Callable[..., DictConfig]) -> Callable[..., DictConfig]:
         _interpolations = _characters = 0
         given = inspect.signature(load).bind(self, *args, **kwargs)
         given.apply_defaults()
+        asks_for_mode = not given.arguments["validate_sweep_overrides"]
+        if asks_for_mode and _leaves_mode_open(self, given.arguments["config_name"], given.arguments["overrides"]):
+            return OmegaConf.create({"hydra": {"mode": None}})
         try:
             cfg = load(self, *args, **kwargs)
         except KeyError as error:
             if str(error.args[0]) in os.environ:
                 raise
             raise hydra_allowed.refusal(("job", "env_copy"), str(error.args[0])) from None
-        if not given.arguments["validate_sweep_overrides"]:
+        if asks_for_mode:
             # Hydra's first composition only finds out whether this is a sweep; it takes any error for a no.
             return cfg
         whole = OmegaConf.to_container(cfg, resolve=False)
@@ -229,6 +234,20 @@ def _checked(load: Callable[..., DictConfig]) -> Callable[..., DictConfig]:
         return cfg
 
     return load_and_check
+
+
+def _leaves_mode_open(loader: ConfigLoaderImpl, config_name: str | None, overrides: Sequence[str]) -> bool:
+    """Return whether nothing can set ``hydra.mode``, which need not be composed then: that takes half of a second.
+
+    Of evalkit's own files only experiments have settings for Hydra that differ from those of config.yaml.
+    """
+    sources = loader.get_sources()
+    return (
+        config_name == "config"
+        and {source.provider for source in sources} <= {"hydra", "main", "schema"}
+        and not _has_foreign_files(sources)
+        and not any(word in one.partition("=")[0] for one in overrides for word in ("hydra", "experiment", "_global_"))
+    )
 
 
 @cache
@@ -305,8 +324,8 @@ def _check_paths(settings: Mapping[str, object]) -> None:
 
 
 def _sets_hydra(overrides: Sequence[str]) -> bool:
-    """Return whether an argument sets or chooses anything of Hydra's own."""
-    return any(one.lstrip("+~/").startswith("hydra") for one in overrides)
+    """Return whether an argument sets or chooses anything of Hydra's own but the mode, which Hydra adds by itself."""
+    return any("hydra" in one.partition("=")[0] for one in overrides if one not in _MODES)
 
 
 def _has_foreign_files(sources: Any) -> bool:

@@ -7,7 +7,7 @@ The schemas of `evalkit.cli.config` define which settings are texts.
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import fields
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from types import NoneType
 from typing import Any, get_args, get_type_hints
@@ -70,9 +70,7 @@ def restored(path: Path, package: str) -> Iterator[tuple[tuple[str, ...], str]]:
         package: the dotted place of its content in the configuration; "" for the top. The keys of
             ``hydra.sweeper.params`` are names of settings.
     """
-    with path.open(encoding="utf-8") as file:
-        whole = yaml.compose(file, Loader=yaml.SafeLoader)
-    for place, typed in _plain(whole, ()):
+    for place, typed in _plain_in(path, path.stat().st_mtime_ns):
         name = ".".join([package, *place]).lstrip(".").removeprefix("hydra.sweeper.params.")
         if name in texts() and _IN_YAML.fullmatch(typed):
             yield place, typed
@@ -83,6 +81,12 @@ _IN_YAML = re.compile(
     re.IGNORECASE | re.ASCII,
 )
 """What OmegaConf's YAML may read as a number or a boolean."""
+
+
+@lru_cache(maxsize=256)  # Hydra loads a file for each composition; a sweep composes each trial
+def _plain_in(path: Path, mtime_ns: int) -> tuple[tuple[tuple[str, ...], str], ...]:
+    with path.open(encoding="utf-8") as file:
+        return tuple(_plain(yaml.compose(file, Loader=yaml.SafeLoader), ()))
 
 
 def _plain(node: Any, place: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str]]:

@@ -1,5 +1,6 @@
 """Refuses a YAML file whose anchors and aliases expand to far more than is written (a "billion laughs" file)."""
 
+from functools import lru_cache
 from pathlib import Path
 
 import yaml
@@ -14,12 +15,18 @@ DEEPEST = 50
 
 
 def check(path: Path) -> None:
-    """Check a file of a configuration.
+    """Check a file of a configuration, unless it was found to be in order before and has not changed.
 
     Raises:
         EvalkitError: it cannot be read, is not YAML, is too large or nested too deep, or refers to itself.
     """
-    if path.stat().st_size > LARGEST_BYTES:
+    found = path.stat()
+    _check(path, found.st_size, found.st_mtime_ns)
+
+
+@lru_cache(maxsize=256)
+def _check(path: Path, size: int, mtime_ns: int) -> None:
+    if size > LARGEST_BYTES:
         raise EvalkitError(f"{path}: larger than {LARGEST_BYTES >> 20} MiB; is it a configuration?")
     try:
         root = yaml.compose(read_text(path, "a configuration in YAML"), yaml.SafeLoader)

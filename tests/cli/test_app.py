@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 
 import evalkit
 from evalkit.cli.config import conf_dir
@@ -229,6 +230,36 @@ def test_a_sweep_goes_on_without_a_trial_that_failed(bert_folder: Any, tmp_path:
     assert f"failed. {told}" in report
     assert "Reranking " in report
     assert f": {told}" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["experiment=msmarco_precisions"], ["hydra.mode=MULTIRUN"], ["--config-dir", "theirs", "slice=theirs"]],
+)
+def test_an_experiment_a_setting_or_a_user_s_own_file_makes_a_command_a_sweep(
+    tmp_path: Path, arguments: list[str]
+) -> None:
+    (tmp_path / "theirs" / "slice").mkdir(parents=True)
+    (tmp_path / "theirs" / "slice" / "theirs.yaml").write_text(
+        "# @package _global_\ndefaults: [dev@slice]\nhydra: {mode: MULTIRUN}\n", "utf-8"
+    )
+    done = run_here(*arguments, "depth=0", "out_dir=out", cwd=tmp_path)
+    assert done.returncode == 1, done.stderr  # each trial failed, and the sweep went on
+    failed = json.loads((tmp_path / "out" / "sweep.json").read_text("utf-8"))
+    assert {one["error"].split(":")[0] for one in failed} == {"depth=0"}
+
+
+def test_a_command_for_one_trial_is_composed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    composed = []
+    whole = ConfigLoaderImpl._load_configuration_impl
+
+    def counted(*of: Any, **given: Any) -> Any:
+        composed.append(given)
+        return whole(*of, **given)
+
+    monkeypatch.setattr(ConfigLoaderImpl, "_load_configuration_impl", counted)
+    assert run_here("depth=0", "out_dir=out", cwd=tmp_path).returncode == 2
+    assert len(composed) == 1
 
 
 @slow  # test_dl19 judges the same rerankings in this process

@@ -47,6 +47,16 @@ def test_every_folder_of_the_configuration_is_a_known_group() -> None:
     assert {path.name for path in CONF.iterdir() if path.is_dir()} == {*GROUPS, *COMBINING, "hydra"}
 
 
+def test_of_the_packaged_files_only_experiments_make_a_command_a_sweep() -> None:
+    """Any other command is composed once, for Hydra's mode need not be found out first."""
+    setting = re.compile(r"^\s*mode:|^hydra:", re.MULTILINE)
+    found = {
+        path.relative_to(CONF).parts[0] for path in CONF.rglob("*.yaml") if setting.search(path.read_text("utf-8"))
+    }
+    assert found == {"config.yaml", "experiment"}
+    assert "mode" not in OmegaConf.load(CONF / "config.yaml").hydra
+
+
 def test_the_default_is_complete_and_offline() -> None:
     cfg = compose()
     assert OmegaConf.missing_keys(cfg) == set()

@@ -43,7 +43,7 @@ def test_the_experiment_runs_a_trial_and_judges_it_whatever_the_hash_seed(place:
     assert "The gate holds" in done.stdout
     assert "passed: first_stage, logits_finite, scores_vary, order_changed" in done.stdout
     assert "no limit: latency_ratio " in done.stdout
-    assert run_evalkit("baseline", "again", "--output", "seeded.json", cwd=place).returncode == 0
+    assert run_here("baseline", "again", "--output", "seeded.json", cwd=place).returncode == 0
     assert (place / "seeded.json").read_bytes() == (place / "base.json").read_bytes()
 
 

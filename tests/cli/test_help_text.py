@@ -1,5 +1,6 @@
 """What ``--help`` shows: commands, options, groups and choices, each with a description, on one page of plain text."""
 
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from evalkit.errors import EvalkitError
 from tests.conftest import compose
 
 
+@cache
 def page(config_dir: Path | None = None) -> list[str]:
     return list(help_text.lines(config_dir))
 

@@ -77,13 +77,16 @@ class FirstStage:
     analysis: str = "auto"
 
     def search(self, data: Slice, depth: int) -> Run:
-        return self.change(self._bm25.search(data, depth))
+        if (id(data), depth) not in self._found:
+            self._found[id(data), depth] = data, self._bm25.search(data, depth)
+        return self.change(self._found[id(data), depth][1])
 
     def describe(self) -> Mapping[str, Any]:
         return self._bm25.describe()
 
     def __post_init__(self) -> None:
         self._bm25 = BM25(analysis=self.analysis)
+        self._found: dict[tuple[int, int], tuple[Slice, Run]] = {}  # what is behind BM25 needs no other search
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import re
 from dataclasses import replace
+from functools import cache
 from html.parser import HTMLParser
 from itertools import pairwise
 from typing import Any
@@ -294,11 +295,16 @@ def test_a_page_loads_nothing_and_has_no_inline_style_or_handler(make: Any, text
         )
 
 
+@cache
+def harmless_shape(make: Any, text: str) -> Any:
+    return Page(make(text)).shape
+
+
 @each_page
 @pytest.mark.parametrize("text", HOSTILE)
 def test_hostile_text_is_shown_as_it_is_and_adds_no_element(make: Any, text: Any) -> None:
     parsed = Page(make(text))
-    assert parsed.shape == Page(make("harmless words")).shape
+    assert parsed.shape == harmless_shape(make, "harmless words")
     if text.isprintable():
         assert text in parsed.text
     make(text).encode("utf-8")  # half a character would not
@@ -309,7 +315,7 @@ def test_hostile_text_is_shown_as_it_is_and_adds_no_element(make: Any, text: Any
 def test_no_text_at_all_adds_an_element(text: Any) -> None:
     long = len(text) > 22
     for make in PAGES.values():
-        assert Page(make(text)).shape == Page(make("x" * 30 if long else "x")).shape
+        assert Page(make(text)).shape == harmless_shape(make, "x" * 30 if long else "x")
 
 
 @settings(deadline=None)

@@ -245,9 +245,11 @@ class BiEncoder:
         pretrained = self.inner._built.pretrained
 
         def vectors(texts: Any) -> Any:
-            batch = pretrained.tokenizer(texts, padding=True, truncation=True, max_length=256, return_tensors="pt")
+            each = list(dict.fromkeys(texts))
+            batch = pretrained.tokenizer(each, padding=True, truncation=True, max_length=256, return_tensors="pt")
             with torch.inference_mode():
-                return torch.nn.functional.normalize(pretrained.model.bert(**batch).last_hidden_state[:, 0], dim=1)
+                states = pretrained.model.bert(**batch).last_hidden_state[:, 0]
+            return torch.nn.functional.normalize(states, dim=1)[[each.index(text) for text in texts]]
 
         q = vectors([queries[pair.query_id] for pair in pairs])
         return Scores(tuple((q * vectors([docs[pair.doc_id] for pair in pairs])).sum(1).tolist()))
@@ -339,12 +341,26 @@ NOT_COMPARABLE = {
 }  # fmt: skip
 
 
+class ByLength:
+    """A reranker that computes nothing: what cannot be compared is refused whatever the scores are."""
+
+    def __init__(self, inner: Any) -> None:
+        self.inner = inner
+
+    def score(self, pairs: Any, queries: Any, docs: Any, on_progress: Any = lambda n: None) -> Any:
+        return Scores(tuple(float(len(docs[pair.doc_id])) for pair in pairs), 0, 0, 0)
+
+    def describe(self) -> Any:
+        return self.inner.describe()
+
+
 @pytest.mark.parametrize(("change", "words"), NOT_COMPARABLE.values(), ids=NOT_COMPARABLE)
 def test_what_cannot_be_compared_is_refused_with_the_reason(
     english: Any, standard: Any, folders: Any, change: Any, words: Any
 ) -> None:
+    free = replace(english, reranker=Broken(ByLength(english.reranker.inner)))
     with pytest.raises(EvalkitError, match=words):
-        change(english).judge(standard, folders())
+        change(free).judge(standard, folders())
 
 
 # --- what is harmless passes
@@ -386,5 +402,8 @@ def test_harmless_repetitions_never_fail(small: Any, folders: Any) -> None:
 
 
 def test_the_same_inputs_write_the_same_baseline_byte_for_byte(small: Any, folders: Any) -> None:
-    first, second = (replace(small, reranker=tiny(small.reranker, 512)).standard(folders()) for _ in range(2))
+    first, second = (
+        replace(small, first_stage=FirstStage(), reranker=tiny(small.reranker, 512)).standard(folders())
+        for _ in range(2)
+    )
     assert dump(first) == dump(second)

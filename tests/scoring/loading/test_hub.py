@@ -170,25 +170,28 @@ print(files.pooling, files.normalize, files.prompts["query"], len(files.notes))
     assert done.stdout.strip() == "cls True query:  0"
 
 
-@pytest.mark.parametrize(
-    ("file", "message"),
-    [
-        ("onnx/model.onnx", "its weights are onnx/model.onnx alone (ONNX, an exported graph), and evalkit reads"),
-        ("model.fp16.safetensors", "its weights are a variant (model.fp16.safetensors), and evalkit reads"),
-        ("pytorch_model.bin", "the hub has its weights as a pickle (pytorch_model.bin) and no safetensors"),
-    ],
-)
-def test_a_hub_model_with_weights_in_another_format_is_refused(
-    bert_folder: Any, tmp_path: Path, file: Any, message: Any
-) -> None:
-    files = model("acme/odd", bert_folder)
-    for path in [path for path in files if path.endswith("model.safetensors")]:
-        del files[path]
-    listed = {"id": "acme/odd", "sha": COMMIT, "siblings": [{"rfilename": "config.json"}, {"rfilename": file}]}
-    files[f"/api/models/acme/odd/revision/{COMMIT}"] = File(json.dumps(listed).encode())
+ODD_WEIGHTS = {
+    "acme/onnx": ("onnx/model.onnx", "its weights are onnx/model.onnx alone (ONNX, an exported graph), and evalkit"),
+    "acme/fp16": ("model.fp16.safetensors", "its weights are a variant (model.fp16.safetensors), and evalkit reads"),
+    "acme/pickle": ("pytorch_model.bin", "the hub has its weights as a pickle (pytorch_model.bin) and no safetensors"),
+}
+
+
+@pytest.fixture(scope="module")
+def refusals_of_odd_weights(bert_folder: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """What is told of each model of `ODD_WEIGHTS`, in one process, for that takes seconds to start."""
+    files: dict[str, File] = {}
+    for name, (file, _) in ODD_WEIGHTS.items():
+        files |= {p: f for p, f in model(name, bert_folder).items() if not p.endswith("model.safetensors")}
+        listed = {"id": name, "sha": COMMIT, "siblings": [{"rfilename": "config.json"}, {"rfilename": file}]}
+        files[f"/api/models/{name}/revision/{COMMIT}"] = File(json.dumps(listed).encode())
     with serving(files) as (address, _):
-        told = load(["acme/odd"], tmp_path, address)
-    assert told["acme/odd"].startswith(f"reranker.model=acme/odd: {message}")
+        return load(list(ODD_WEIGHTS), tmp_path_factory.mktemp("odd_weights"), address)
+
+
+@pytest.mark.parametrize("name", ODD_WEIGHTS)
+def test_a_hub_model_with_weights_in_another_format_is_refused(refusals_of_odd_weights: Any, name: Any) -> None:
+    assert refusals_of_odd_weights[name].startswith(f"reranker.model={name}: {ODD_WEIGHTS[name][1]}")
 
 
 # --- a cache that was filled before, and no network
