@@ -3,8 +3,6 @@
 import json
 import os
 import signal
-from collections.abc import Callable
-from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -33,12 +31,6 @@ SHARED = REPOSITORY.parent / "shared"
 DEV = REPOSITORY / "evalkit" / "slices" / "dev"
 
 
-def dev_texts() -> list[str]:
-    """Every text of the packaged dev collection, all languages."""
-    lines = [line for path in sorted(DEV.glob("*/*.jsonl")) for line in path.read_text("utf-8").splitlines()]
-    return [text for record in map(json.loads, lines) for text in (record.get("title", ""), record["text"]) if text]
-
-
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The real collections beside the checkout."""
@@ -50,36 +42,32 @@ def shared() -> Path:
 @pytest.fixture(scope="session")
 def bert_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A BERT reranker, two layers of 32, random weights, with a WordPiece tokenizer: ``[CLS] q [SEP] d [SEP]``."""
-    return _made_once(tmp_path_factory, "bert", _make_bert)
+    return _make_bert(tmp_path_factory.mktemp("bert"))
 
 
 @pytest.fixture(scope="session")
 def xlmr_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An XLM-RoBERTa reranker, BGE's architecture in small, with a Unigram tokenizer: ``<s> q </s></s> d </s>``."""
-    return _made_once(tmp_path_factory, "xlmr", _make_xlmr)
+    return _make_xlmr(tmp_path_factory.mktemp("xlmr"))
 
 
-def _made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], Path]) -> Path:
-    """Make a model, unless another of pytest-xdist's workers has: training its tokenizer takes seconds."""
-    base = factory.getbasetemp()
-    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / f"{name}0"
-    if not folder.exists():
-        made = make(factory.mktemp(f"made_{name}"))
-        with suppress(OSError):  # the other one was quicker
-            made.rename(folder)
-    return folder
+_VOCABULARIES = Path(__file__).parent / "data"
+"""Vocabularies of 4,000 tokens that tokenizers' trainers made of the packaged dev collection, all languages.
+
+They are files, since training breaks ties differently from run to run, and takes seconds.
+"""
 
 
 def _make_bert(folder: Path) -> Path:
-    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
     from transformers import BertConfig, BertForSequenceClassification
 
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    pieces = (_VOCABULARIES / "wordpieces.txt").read_text("utf-8").split("\n")[:-1]
+    vocabulary = {piece: number for number, piece in enumerate(pieces)}
+    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    trainer = trainers.WordPieceTrainer(vocab_size=4000, special_tokens=special, show_progress=False)
-    tokenizer.train_from_iterator(dev_texts(), trainer)
+    tokenizer.add_special_tokens(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"])
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]",
         pair="[CLS] $A [SEP] $B:1 [SEP]:1",
@@ -92,18 +80,16 @@ def _make_bert(folder: Path) -> Path:
 
 
 def _make_xlmr(folder: Path) -> Path:
-    from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
     from transformers import XLMRobertaConfig, XLMRobertaForSequenceClassification
 
-    tokenizer = Tokenizer(models.Unigram())
+    lines = (_VOCABULARIES / "unigrams.tsv").read_text("utf-8").split("\n")[:-1]
+    pieces = [(piece, float(score)) for piece, score in (line.split("\t") for line in lines)]
+    tokenizer = Tokenizer(models.Unigram(pieces, unk_id=3))
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace(prepend_scheme="always")]
     )
-    special = ["<s>", "<pad>", "</s>", "<unk>"]
-    trainer = trainers.UnigramTrainer(
-        vocab_size=4000, special_tokens=[*special, "<mask>"], unk_token="<unk>", show_progress=False
-    )
-    tokenizer.train_from_iterator(dev_texts(), trainer)
+    tokenizer.add_special_tokens(["<s>", "<pad>", "</s>", "<unk>", "<mask>"])
     tokenizer.post_processor = processors.TemplateProcessing(
         single="<s> $A </s>",
         pair="<s> $A </s> </s> $B </s>",
