@@ -3,18 +3,18 @@
 import time
 import unicodedata
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from evalkit.boundary import languages, words
 from evalkit.boundary.progress import stage, track
 from evalkit.errors import EvalkitError
-from evalkit.evaluation import ranking
 from evalkit.first_stage import analysis as text_analysis
 from evalkit.first_stage import cache as index_cache
 from evalkit.first_stage.analysis import Analysis, select_analysis
 from evalkit.first_stage.base import FirstStage
+from evalkit.first_stage.top_hits import top_hits
 from evalkit.types import Hit, Run, Settings, Slice
 
 METHODS = ("lucene", "robertson", "atire")
@@ -191,7 +191,7 @@ class Index:
             Hits, best first; empty where no passage has a token of the query.
         """
         known = [self.vocabulary[token] for token in self.analysis.tokens(query) if token in self.vocabulary]
-        return _top(self.doc_ids, self.engine.get_scores_from_ids(known), depth) if known else ()
+        return top_hits(self.doc_ids, self.engine.get_scores_from_ids(known), depth) if known else ()
 
 
 class _Ids(dict[str, int]):
@@ -249,12 +249,3 @@ def _scores(engine: Any, tokens: Any, ends: Any, vocabulary: int) -> dict[str, A
             k1=engine.k1, b=engine.b, delta=engine.delta,
         )  # fmt: skip
     return {"data": counts.data, "indices": counts.indices, "indptr": counts.indptr, "num_docs": len(lengths)}
-
-
-def _top(doc_ids: Sequence[str], scores: Any, depth: int) -> tuple[Hit, ...]:
-    """Return the best `depth` passages with a positive score; ties at the end are broken by `ranking.order`."""
-    import numpy as np
-
-    least = np.partition(scores, -depth)[-depth] if depth < len(scores) else 0.0
-    found = np.flatnonzero((scores >= least) & (scores > 0))
-    return ranking.order(Hit(doc_ids[int(i)], float(scores[i])) for i in found)[:depth]

@@ -2,10 +2,9 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass
 from typing import TYPE_CHECKING, Any
 
-from evalkit.boundary.progress import stage
 from evalkit.errors import EvalkitError
 from evalkit.evaluation import ranking
 from evalkit.first_stage import cache as index_cache
@@ -16,11 +15,14 @@ from evalkit.types import Hit, Run, Settings, Slice
 if TYPE_CHECKING:
     import torch
 
-    from evalkit.scoring.embedding import EmbeddingHead
     from evalkit.scoring.loading.sbert_config import SbertConfig
+    from evalkit.scoring.text_encoder import TextCounts, TextEncoder
+
+    Embedded = tuple[torch.Tensor, TextCounts]
+    """Embeddings in fp32 on the CPU, (texts, dimensions), and the counts of the texts."""
 
 _CHUNK = 100_000
-"""Texts tokenized, and passages compared with the queries, at a time."""
+"""Passages compared with the queries at a time."""
 _CACHED_FROM = 1_000
 """Passages from which ``first_stage_cache=auto`` caches embeddings: without a GPU, these take half a minute."""
 _PRODUCTS = 1 << 26
@@ -92,53 +94,42 @@ class Dense(FirstStage):
         Raises:
             EvalkitError: model, device or precision are not available, or memory does not suffice.
         """
-        import torch
+        from torch.nn.functional import normalize
 
-        from evalkit.scoring.device import device_name, resolve_device, resolve_precision
-        from evalkit.scoring.embedding import EmbeddingHead
+        from evalkit.scoring.device import resolve_device, resolve_precision
+        from evalkit.scoring.embedding import EmbeddingHead, pool_states
         from evalkit.scoring.loading.pretrained import load_encoder
+        from evalkit.scoring.text_encoder import Batch, TextEncoder, describe_texts, inference
 
         began = time.perf_counter()
         device = resolve_device(self.device)
         precision = resolve_precision(self.precision, device)
-        encoder = load_encoder(self.model, self.revision, device, precision, "first_stage.model")
-        how = self._used(encoder.sbert_config, encoder.max_tokens)
-        encoder.check_length(how.max_length, "first_stage.max_length")
-        if self.batch_tokens < how.max_length:
-            raise EvalkitError(
-                f"first_stage.batch_tokens={self.batch_tokens} is smaller than one text of first_stage.max_length="
-                f"{how.max_length} tokens; give {how.max_length} or more, or a smaller first_stage.max_length"
-            )
-        head = EmbeddingHead(encoder.sbert_config.layers_for(how.normalize), device, f"first_stage.model={self.model}")
-        embed = _Embedder(encoder, head, how, device, self.batch_tokens)
+        pretrained = load_encoder(self.model, self.revision, device, precision, "first_stage.model")
+        how = self._used(pretrained.sbert_config, pretrained.max_tokens)
+        layers = pretrained.sbert_config.layers_for(how.normalize)
+        head = EmbeddingHead(layers, device, f"first_stage.model={self.model}")
+
+        def vectors(model: Any, batch: Batch) -> "torch.Tensor":
+            pooled = head(pool_states(model(**batch).last_hidden_state.float(), batch["attention_mask"], how.pooling))
+            pooled = pooled[:, : pretrained.sbert_config.truncate_dim]
+            return normalize(pooled, dim=1) if how.normalize else pooled
+
+        encoder = TextEncoder(pretrained, vectors, how.max_length, self.batch_tokens, device)
         doc_ids = list(data.docs)
-        try:
-            with torch.inference_mode():
-                embed.check(self.precision)
-                got = self._passages(embed, data.docs)
-                docs, self.cache_s = got.value, got.cache_s
-                self.index_s = time.perf_counter() - began - self.cache_s
-                queries = embed(how.query_prefix, list(data.queries.values()), "queries")
-                values, rows = _top(queries, docs, min(depth, len(doc_ids)), device)
-        except torch.OutOfMemoryError:
-            raise EvalkitError(
-                f"out of memory on {device} while embedding; lower first_stage.batch_tokens "
-                f"(now {self.batch_tokens}) or first_stage.max_length"
-            ) from None
+        with inference(device, self.batch_tokens):
+            encoder.check(self.precision)
+            got = self._passages(encoder, how, data.docs)
+            (docs, of_docs), self.cache_s = got.value, got.cache_s
+            self.index_s = time.perf_counter() - began - self.cache_s
+            queries, of_queries = _embed(encoder, how.query_prefix, list(data.queries.values()), "queries")
+            values, rows = _top(queries, docs, min(depth, len(doc_ids)), device)
         self._facts = {
             **{key: getattr(how, key) for key in _USED},
             "notes": list(how.notes),
-            "model_files": encoder.sbert_config.as_settings(),
-            "padding": "right",
-            "tokenizer_source": encoder.tokenizer_source.description,
-            "revision": encoder.revision,
+            **encoder.describe(),
             "dimensions": docs.shape[1],
-            "device": str(device),
-            "device_name": device_name(device),
-            "dtype": str(precision.dtype).removeprefix("torch."),
             "from_cache": got.from_cache,
-            "unknown_query_share": embed.unknown["queries"],
-            "unknown_passage_share": embed.unknown.get("passages"),
+            **describe_texts(of_queries, of_docs),
         }
         rankings = {
             query_id: ranking.order(Hit(doc_ids[row], score) for row, score in zip(rows[i], values[i], strict=True))
@@ -146,32 +137,37 @@ class Dense(FirstStage):
         }
         return Run(self.label, rankings)
 
-    def _passages(self, embed: "_Embedder", docs: Mapping[str, str]) -> "index_cache.CacheResult[torch.Tensor]":
+    def _passages(
+        self, encoder: "TextEncoder", how: Resolved, docs: Mapping[str, str]
+    ) -> "index_cache.CacheResult[Embedded]":
+        import numpy as np
         import torch
 
-        from evalkit.scoring import embedding
-        from evalkit.scoring.device import device_name
+        from evalkit.scoring import embedding, text_encoder
+        from evalkit.scoring.text_encoder import TextCounts
 
-        def vectors() -> "torch.Tensor":
-            return embed(embed.how.doc_prefix, list(docs.values()), "passages")
+        def pack(embedded: "Embedded") -> index_cache.Arrays:
+            return {"embeddings": embedded[0].numpy(), "counts": np.array(astuple(embedded[1]))}
 
-        def unpack(arrays: index_cache.Arrays) -> "torch.Tensor":
+        def unpack(arrays: index_cache.Arrays) -> "Embedded":
             if arrays["embeddings"].shape[0] != len(docs):
                 raise ValueError("its number of rows is not the number of passages")
-            return torch.from_numpy(arrays["embeddings"])
+            return torch.from_numpy(arrays["embeddings"]), TextCounts(*arrays["counts"].tolist())
+
+        def make() -> "Embedded":
+            return _embed(encoder, how.doc_prefix, list(docs.values()), "passages")
 
         place = index_cache.open_cache(self.cache, len(docs), _CACHED_FROM)
         if place is None:
-            return index_cache.CacheResult(vectors(), False, 0.0)
+            return index_cache.CacheResult(make(), False, 0.0)
         facts = {
-            **{key: getattr(embed.how, key) for key in ("pooling", "normalize", "max_length", "doc_prefix")},
+            **{key: getattr(how, key) for key in ("pooling", "normalize", "max_length", "doc_prefix")},
             **{key: getattr(self, key) for key in ("batch_tokens", "precision")},
-            "revision": embed.encoder.revision,
-            "device": f"{embed.device.type}, {device_name(embed.device)}",
-            "code": index_cache.hash_code(__file__, embedding.__file__),
+            **encoder.fingerprint(),
+            "code": index_cache.hash_code(__file__, embedding.__file__, text_encoder.__file__),
             "versions": index_cache.package_versions("torch", "transformers", "tokenizers", "numpy"),
         }
-        return place.get_or_create("dense", facts, docs, vectors, lambda tensor: {"embeddings": tensor.numpy()}, unpack)
+        return place.get_or_create("dense", facts, docs, make, pack, unpack)
 
     def describe(self) -> Settings:
         """Return the model, its revision and everything that its embeddings depend on."""
@@ -189,69 +185,21 @@ class Dense(FirstStage):
 _USED = ("pooling", "normalize", "max_length", "query_prefix", "doc_prefix")
 
 
-@dataclass(frozen=True)
-class _Embedder:
-    """Turns texts into vectors."""
+def _embed(encoder: "TextEncoder", prefix: str, texts: Sequence[str], label: str) -> "Embedded":
+    """Return fp32 embeddings on the CPU, shape (len(texts), dimensions), and the counts of the texts."""
+    import torch
 
-    encoder: Any
-    head: "EmbeddingHead"
-    how: Resolved
-    device: "torch.device"
-    batch_tokens: int
-    unknown: dict[str, float] = field(default_factory=dict)
-    """Under "queries" and "passages", once embedded: the share of tokens that the vocabulary does not know."""
+    out: torch.Tensor | None = None
 
-    def __call__(self, prefix: str, texts: Sequence[str], label: str) -> "torch.Tensor":
-        """Return fp32 embeddings on the CPU, shape (len(texts), dimensions)."""
-        import torch
+    def take(rows: list[int], vectors: torch.Tensor) -> None:
+        nonlocal out
+        if out is None:
+            out = torch.empty((len(texts), vectors.shape[1]))
+        out[rows] = vectors.cpu()
 
-        from evalkit.scoring.batching import plan_batches
-
-        encoder, most = self.encoder, self.how.max_length
-        unknown, total, of_unknown = 0, 0, encoder.tokenizer.unk_token_id
-        out: torch.Tensor | None = None
-        with stage(f"embedding {label}", len(texts), label) as advance:
-            for start in range(0, len(texts), _CHUNK):
-                chunk = [prefix + text for text in texts[start : start + _CHUNK]]
-                tokens = encoder.tokenizer(chunk, truncation=True, max_length=most)["input_ids"]
-                total += sum(map(len, tokens))
-                unknown += sum(ids.count(of_unknown) for ids in tokens)
-                for rows in plan_batches([len(ids) for ids in tokens], self.batch_tokens):
-                    vectors = self._vectors([tokens[row] for row in rows])
-                    if out is None:
-                        out = torch.empty((len(texts), vectors.shape[1]))
-                    out[[start + row for row in rows]] = vectors.cpu()
-                    advance(len(rows))
-        assert out is not None
-        self.unknown[label] = unknown / max(total, 1)
-        return out
-
-    def check(self, precision: str) -> None:
-        """Check that the vector of a text does not depend on the other texts of its batch.
-
-        Raises:
-            EvalkitError: it does, or the model cannot embed a text.
-        """
-        from evalkit.scoring.self_check import check_embeddings_agree
-
-        def vectors(texts: Sequence[str]) -> "torch.Tensor":
-            tokens = self.encoder.tokenizer(list(texts), truncation=True, max_length=self.how.max_length)["input_ids"]
-            return self._vectors(tokens)
-
-        architecture = type(self.encoder.model).__name__
-        check_embeddings_agree(vectors, precision, f"first_stage.model={self.encoder.name}: {architecture}")
-
-    def _vectors(self, tokens: "Sequence[Sequence[int]]") -> "torch.Tensor":
-        import torch
-
-        from evalkit.scoring.embedding import pad_right, pool_states
-
-        padded = pad_right(tokens, self.encoder.model.config, self.encoder.tokenizer)
-        batch = {key: ids.to(self.device) for key, ids in padded.items()}
-        states = self.encoder.model(**batch).last_hidden_state.float()
-        vectors = self.head(pool_states(states, batch["attention_mask"], self.how.pooling))
-        vectors = vectors[:, : self.encoder.sbert_config.truncate_dim]
-        return torch.nn.functional.normalize(vectors, dim=1) if self.how.normalize else vectors
+    counts = encoder.encode(prefix, texts, label, take)
+    assert out is not None
+    return out, counts
 
 
 def _top(

@@ -207,3 +207,18 @@ def test_tokens_that_the_embedding_model_does_not_know_are_counted(bert_folder: 
 def test_a_batch_below_one_text_is_refused(minilm: Any) -> None:
     with pytest.raises(EvalkitError, match=r"first_stage\.batch_tokens=255 is smaller than one text of .*=256 tokens"):
         encoder(minilm, batch_tokens=255).search(DATA, 4)
+
+
+def test_truncated_texts_are_counted_also_where_embeddings_come_from_the_cache(
+    bert_folder: Any, tmp_path: Path
+) -> None:
+    model, cache = random_encoder("bert", bert_folder, tmp_path / "bert"), str(tmp_path / "cache")
+    counted = []
+    for _ in range(2):
+        searched = encoder(model, max_length=24, batch_tokens=64, cache=cache)
+        searched.search(Slice("two", "en", QUERIES, {"cats": DOCS["cats"], "paris": DOCS["paris"]}, {}, ""), 1)
+        counted.append({key: searched.describe()[key] for key in (
+            "truncated_queries", "truncated_passages", "unknown_query_share", "unknown_passage_share", "from_cache"
+        )})  # fmt: skip
+    assert (counted[0]["truncated_queries"], counted[0]["truncated_passages"]) == (0, 1)
+    assert counted[1] == {**counted[0], "from_cache": True}

@@ -1,0 +1,165 @@
+"""Texts in, one vector for each out, in batches of texts of similar length, whatever the encoder computes."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from evalkit.boundary.progress import stage
+from evalkit.errors import EvalkitError
+from evalkit.scoring.batching import plan_batches
+from evalkit.scoring.device import device_name
+from evalkit.scoring.embedding import pad_right
+from evalkit.scoring.loading.pretrained import Pretrained
+from evalkit.scoring.self_check import check_embeddings_agree
+
+_CHUNK = 100_000
+"""Texts tokenized at a time."""
+
+Batch = dict[str, torch.Tensor]
+"""`input_ids` and `attention_mask`, each (texts, tokens of the longest text)."""
+
+
+@dataclass(frozen=True)
+class TextCounts:
+    """What tokenization did to some texts."""
+
+    tokens: int = 0
+    unknown: int = 0
+    """Tokens that the vocabulary does not know."""
+    truncated: int = 0
+    """Texts that were cut to the maximum length."""
+
+    @property
+    def unknown_share(self) -> float:
+        """The share of tokens that the vocabulary does not know."""
+        return self.unknown / max(self.tokens, 1)
+
+    def __add__(self, other: "TextCounts") -> "TextCounts":
+        """Return the counts of both."""
+        return TextCounts(self.tokens + other.tokens, self.unknown + other.unknown, self.truncated + other.truncated)
+
+
+@dataclass(frozen=True)
+class TextEncoder:
+    """A model that turns texts into vectors."""
+
+    pretrained: Pretrained
+    forward: Callable[[Any, Batch], torch.Tensor]
+    """Returns the vectors of a padded batch, (texts, dimensions), given the model and the batch."""
+    max_length: int
+    """Tokens of a text, beyond which it is truncated."""
+    batch_tokens: int
+    """Tokens of a batch at most, padding included."""
+    device: torch.device
+
+    def check(self, precision: str) -> None:
+        """Check the lengths, and that the vector of a text does not depend on the other texts of its batch.
+
+        Args:
+            precision: The name of the model's precision, which determines the tolerance.
+
+        Raises:
+            EvalkitError: a batch is smaller than one text, the model has too few positions, its vectors depend on the
+                batch, or it cannot encode a text.
+        """
+        self.pretrained.check_length(self.max_length, "first_stage.max_length")
+        if self.batch_tokens < self.max_length:
+            raise EvalkitError(
+                f"first_stage.batch_tokens={self.batch_tokens} is smaller than one text of first_stage.max_length="
+                f"{self.max_length} tokens; give {self.max_length} or more, or a smaller first_stage.max_length"
+            )
+        architecture = type(self.pretrained.model).__name__
+        prefix = f"{self.pretrained.setting}={self.pretrained.name}: {architecture}"
+        check_embeddings_agree(lambda texts: self._vectors(self._tokenize(texts)["input_ids"]), precision, prefix)
+
+    def encode(
+        self, prefix: str, texts: Sequence[str], label: str, take: Callable[[list[int], torch.Tensor], None]
+    ) -> TextCounts:
+        """Encode texts, and show the progress.
+
+        Args:
+            prefix: What stands before each text.
+            texts: The texts.
+            label: What they are, such as ``passages``.
+            take: Is called with the numbers of the texts of each batch and their vectors, (texts, dimensions), on the
+                encoder's device.
+        """
+        counts, unknown_id = TextCounts(), self.pretrained.tokenizer.unk_token_id
+        with stage(f"embedding {label}", len(texts), label) as advance:
+            for start in range(0, len(texts), _CHUNK):
+                tokenized = self._tokenize([prefix + text for text in texts[start : start + _CHUNK]])
+                tokens = tokenized["input_ids"]
+                counts += TextCounts(
+                    sum(map(len, tokens)),
+                    sum(ids.count(unknown_id) for ids in tokens),
+                    sum(bool(encoding.overflowing) for encoding in tokenized.encodings),
+                )
+                for rows in plan_batches([len(ids) for ids in tokens], self.batch_tokens):
+                    take([start + row for row in rows], self._vectors([tokens[row] for row in rows]))
+                    advance(len(rows))
+        return counts
+
+    def describe(self) -> dict[str, Any]:
+        """Return the origin of model and tokenizer, and where and in which type they computed."""
+        return {
+            "model_files": self.pretrained.sbert_config.as_settings(),
+            "padding": "right",
+            "tokenizer_source": self.pretrained.tokenizer_source.description,
+            "revision": self.pretrained.revision,
+            "device": str(self.device),
+            "device_name": device_name(self.device),
+            "dtype": str(self.pretrained.model.dtype).removeprefix("torch."),
+        }
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Return what vectors depend on besides settings, code and libraries: the model's files and the device."""
+        return {
+            "revision": self.pretrained.revision,
+            "device": f"{self.device.type}, {device_name(self.device)}",
+        }
+
+    def _tokenize(self, texts: Sequence[str]) -> Any:
+        return self.pretrained.tokenizer(list(texts), truncation=True, max_length=self.max_length)
+
+    def _vectors(self, tokens: Sequence[Sequence[int]]) -> torch.Tensor:
+        padded = pad_right(tokens, self.pretrained.model.config, self.pretrained.tokenizer)
+        return self.forward(self.pretrained.model, {key: ids.to(self.device) for key, ids in padded.items()})
+
+
+def describe_texts(queries: TextCounts, passages: TextCounts) -> dict[str, Any]:
+    """Return for a result how many texts were truncated, and the shares of unknown tokens.
+
+    Args:
+        queries: The counts of all queries.
+        passages: The counts of all passages.
+    """
+    return {
+        "unknown_query_share": queries.unknown_share,
+        "unknown_passage_share": passages.unknown_share,
+        "truncated_queries": queries.truncated,
+        "truncated_passages": passages.truncated,
+    }
+
+
+@contextmanager
+def inference(device: torch.device, batch_tokens: int) -> Iterator[None]:
+    """Compute without gradients, and explain an error for want of memory.
+
+    Args:
+        device: Where the encoder computes.
+        batch_tokens: The setting of that name.
+
+    Raises:
+        EvalkitError: memory does not suffice.
+    """
+    try:
+        with torch.inference_mode():
+            yield
+    except torch.OutOfMemoryError:
+        raise EvalkitError(
+            f"out of memory on {device} while embedding; lower first_stage.batch_tokens (now {batch_tokens}) or "
+            "first_stage.max_length"
+        ) from None
