@@ -9,13 +9,12 @@ from evalkit.errors import EvalkitError
 from evalkit.evaluation import ranking
 from evalkit.first_stage import cache as index_cache
 from evalkit.first_stage.base import FirstStage
-from evalkit.first_stage.dense_settings import Requested, Resolved, resolve
+from evalkit.scoring.loading.embedding_settings import Requested, Resolved, resolve
 from evalkit.types import Hit, Run, Settings, Slice
 
 if TYPE_CHECKING:
     import torch
 
-    from evalkit.scoring.loading.sbert_config import SbertConfig
     from evalkit.scoring.text_encoder import TextCounts, TextEncoder
 
     Embedded = tuple[torch.Tensor, TextCounts]
@@ -76,11 +75,11 @@ class Dense(FirstStage):
             raise EvalkitError(f"first_stage.pooling={self.pooling}: choose from {', '.join(POOLINGS)}")
         resolve_precision(self.precision, resolve_device(self.device))
         _, files = check_encoder(self.model, self.revision, "first_stage.model")
-        self._used(files, None)
+        resolve(self._requested, files, None, f"first_stage.model={self.model}")
 
-    def _used(self, files: "SbertConfig", positions: int | None) -> Resolved:
-        asked = Requested(self.pooling, self.normalize, self.max_length, self.query_prefix, self.doc_prefix)
-        return resolve(asked, files, positions, f"first_stage.model={self.model}")
+    @property
+    def _requested(self) -> Requested:
+        return Requested(self.pooling, self.normalize, self.max_length, self.query_prefix, self.doc_prefix)
 
     def search(self, data: Slice, depth: int) -> Run:
         """Embed queries and passages and return the best `depth` passages of each query.
@@ -94,27 +93,14 @@ class Dense(FirstStage):
         Raises:
             EvalkitError: model, device or precision are not available, or memory does not suffice.
         """
-        from torch.nn.functional import normalize
-
-        from evalkit.scoring.device import resolve_device, resolve_precision
-        from evalkit.scoring.embedding import EmbeddingHead, pool_states
-        from evalkit.scoring.loading.pretrained import load_encoder
-        from evalkit.scoring.text_encoder import Batch, TextEncoder, describe_texts, inference
+        from evalkit.scoring.embedding_model import load_embedding_model
+        from evalkit.scoring.text_encoder import describe_texts, inference
 
         began = time.perf_counter()
-        device = resolve_device(self.device)
-        precision = resolve_precision(self.precision, device)
-        pretrained = load_encoder(self.model, self.revision, device, precision, "first_stage.model")
-        how = self._used(pretrained.sbert_config, pretrained.max_tokens)
-        layers = pretrained.sbert_config.layers_for(how.normalize)
-        head = EmbeddingHead(layers, device, f"first_stage.model={self.model}")
-
-        def vectors(model: Any, batch: Batch) -> "torch.Tensor":
-            pooled = head(pool_states(model(**batch).last_hidden_state.float(), batch["attention_mask"], how.pooling))
-            pooled = pooled[:, : pretrained.sbert_config.truncate_dim]
-            return normalize(pooled, dim=1) if how.normalize else pooled
-
-        encoder = TextEncoder(pretrained, vectors, how.max_length, self.batch_tokens, device)
+        model = load_embedding_model(
+            self.model, self.revision, self._requested, self.batch_tokens, self.device, self.precision
+        )
+        encoder, how, device = model.encoder, model.how, model.encoder.device
         doc_ids = list(data.docs)
         with inference(device, self.batch_tokens):
             encoder.check(self.precision)
@@ -143,7 +129,7 @@ class Dense(FirstStage):
         import numpy as np
         import torch
 
-        from evalkit.scoring import embedding, text_encoder
+        from evalkit.scoring import embedding, embedding_model, text_encoder
         from evalkit.scoring.text_encoder import TextCounts
 
         def pack(embedded: "Embedded") -> index_cache.Arrays:
@@ -164,7 +150,9 @@ class Dense(FirstStage):
             **{key: getattr(how, key) for key in ("pooling", "normalize", "max_length", "doc_prefix")},
             **{key: getattr(self, key) for key in ("batch_tokens", "precision")},
             **encoder.fingerprint(),
-            "code": index_cache.hash_code(__file__, embedding.__file__, text_encoder.__file__),
+            "code": index_cache.hash_code(
+                __file__, embedding.__file__, embedding_model.__file__, text_encoder.__file__
+            ),
             "versions": index_cache.package_versions("torch", "transformers", "tokenizers", "numpy"),
         }
         return place.get_or_create("dense", facts, docs, make, pack, unpack)

@@ -84,22 +84,39 @@ class TextEncoder:
             prefix: What stands before each text.
             texts: The texts.
             label: What they are, such as ``passages``.
+            take: As for `encode_silently`.
+        """
+        with stage(f"embedding {label}", len(texts), label) as advance:
+            return self.encode_silently(prefix, texts, take, advance)
+
+    def encode_silently(
+        self,
+        prefix: str,
+        texts: Sequence[str],
+        take: Callable[[list[int], torch.Tensor], None],
+        advance: Callable[[int], None] = lambda n: None,
+        on_truncated: Callable[[list[int]], None] = lambda rows: None,
+    ) -> TextCounts:
+        """Encode texts.
+
+        Args:
+            prefix: What stands before each text.
+            texts: The texts.
             take: Is called with the numbers of the texts of each batch and their vectors, (texts, dimensions), on the
                 encoder's device.
+            advance: Is called with the number of texts of each batch.
+            on_truncated: Is called with the numbers of the texts that were cut.
         """
         counts, unknown_id = TextCounts(), self.pretrained.tokenizer.unk_token_id
-        with stage(f"embedding {label}", len(texts), label) as advance:
-            for start in range(0, len(texts), _CHUNK):
-                tokenized = self._tokenize([prefix + text for text in texts[start : start + _CHUNK]])
-                tokens = tokenized["input_ids"]
-                counts += TextCounts(
-                    sum(map(len, tokens)),
-                    sum(ids.count(unknown_id) for ids in tokens),
-                    sum(bool(encoding.overflowing) for encoding in tokenized.encodings),
-                )
-                for rows in plan_batches([len(ids) for ids in tokens], self.batch_tokens):
-                    take([start + row for row in rows], self._vectors([tokens[row] for row in rows]))
-                    advance(len(rows))
+        for start in range(0, len(texts), _CHUNK):
+            tokenized = self._tokenize([prefix + text for text in texts[start : start + _CHUNK]])
+            tokens = tokenized["input_ids"]
+            cut = [start + row for row, encoding in enumerate(tokenized.encodings) if encoding.overflowing]
+            counts += TextCounts(sum(map(len, tokens)), sum(ids.count(unknown_id) for ids in tokens), len(cut))
+            on_truncated(cut)
+            for rows in plan_batches([len(ids) for ids in tokens], self.batch_tokens):
+                take([start + row for row in rows], self._vectors([tokens[row] for row in rows]))
+                advance(len(rows))
         return counts
 
     def describe(self) -> dict[str, Any]:

@@ -33,6 +33,7 @@ TO_BE_GIVEN = {
     ("slice", "irds"): {"slice.dataset"},
     ("slice", "beir"): {"slice.path"},
     ("first_stage", "dense"): {"first_stage.model"},
+    ("reranker", "bi_encoder"): {"reranker.model"},
     ("first_stage", "fusion"): {"first_stage.of"},
     ("first_stage", "trec_run"): {"first_stage.path"},
     ("reranker", "cross_encoder"): {"reranker.model"},

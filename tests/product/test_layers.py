@@ -151,7 +151,7 @@ def test_the_engine_and_the_clocks_stand_alone(path: Any) -> None:
         ("onnxruntime", ["scoring/runtime"]),
         ("openvino", ["scoring/runtime"]),
         ("nncf", ["scoring/runtime"]),
-        ("torch", ["scoring", "cost", "first_stage/dense.py", "rerankers/cross_encoder.py"]),
+        ("torch", ["scoring", "cost", "first_stage/dense.py", "rerankers/bi_encoder.py", "rerankers/cross_encoder.py"]),
     ],
 )
 def test_a_package_is_known_in_one_place(package: Any, places: Any) -> None:

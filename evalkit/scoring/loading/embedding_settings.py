@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from evalkit.errors import EvalkitError
-from evalkit.first_stage.stated_settings import (
+from evalkit.scoring.loading.stated_settings import (
     contradictions,
     resolve_max_length,
     resolve_prompts,
