@@ -107,6 +107,26 @@ def _make_xlmr(folder: Path) -> Path:
     return _saved(folder, tokenizer, words, XLMRobertaForSequenceClassification, config)
 
 
+@pytest.fixture(scope="session")
+def masked_lm_folder(bert_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A BERT with its masked-language-model head, random weights, whose logits are mostly negative: a SPLADE model."""
+    import shutil
+
+    import torch
+    from transformers import BertConfig, BertForMaskedLM
+
+    folder = tmp_path_factory.mktemp("masked_lm")
+    config = BertConfig.from_pretrained(bert_folder)
+    with torch.random.fork_rng():
+        torch.manual_seed(11)
+        model = BertForMaskedLM(config).eval()
+        model.cls.predictions.bias.data.fill_(-4.0)
+    model.save_pretrained(folder)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(bert_folder / name, folder)
+    return folder
+
+
 _SIZES = {
     "hidden_size": 32,
     "num_hidden_layers": 2,

@@ -41,6 +41,13 @@ def check_loaded_weights(
             and that are neither position indices nor heads of pre-training.
     """
     missing = sorted(key for key in report["missing_keys"] if not (embeds and "pooler" in key))
+    prefix = f"{getattr(model, 'base_model_prefix', '')}."
+    if missing and type(model).__name__.endswith("ForMaskedLM") and not any(key.startswith(prefix) for key in missing):
+        raise EvalkitError(
+            f"{setting}={name}: its files have no masked-language-model head ({missing[0]} is not there), and a sparse "
+            f"encoder (SPLADE) reads its weights off one; if this is an embedding model: first_stage=dense "
+            f"first_stage.model={name}"
+        )
     if missing:
         raise EvalkitError(
             f"{setting}={name}: {_count(missing)} {'is' if len(missing) == 1 else 'are'} not in its files "

@@ -13,6 +13,7 @@ from evalkit.scoring.loading.model_config import (
     find_model_class,
     load_encoder_config,
     load_reranker_config,
+    load_sparse_config,
 )
 from evalkit.scoring.loading.model_location import load_path
 from evalkit.scoring.loading.sbert_config import SbertConfig
@@ -53,6 +54,27 @@ def check_encoder(name: str, revision: str | None, setting: str) -> tuple[Any, S
         EvalkitError: it cannot be found or read, or its files state what evalkit does not compute.
     """
     config, commit, sbert_config = load_encoder_config(name, revision, setting)
+    if commit is not None:
+        check_hub_weights(name, commit, setting)
+    return config, sbert_config
+
+
+def check_sparse_encoder(name: str, revision: str | None, setting: str) -> tuple[Any, SbertConfig]:
+    """Check that a model is a masked language model whose weights can be read.
+
+    Args:
+        name: A local folder, or a name on the hub.
+        revision: A branch, a tag or a commit; None for the main branch.
+        setting: The configuration key that names the model, for messages.
+
+    Returns:
+        Its configuration as transformers reads it, and the settings in its other files.
+
+    Raises:
+        EvalkitError: it cannot be found or read, it is another kind of model, or its files state what evalkit does not
+            compute.
+    """
+    config, commit, sbert_config = load_sparse_config(name, revision, setting)
     if commit is not None:
         check_hub_weights(name, commit, setting)
     return config, sbert_config

@@ -23,6 +23,7 @@ from evalkit.scoring.loading.sbert_config import SbertConfig
 from evalkit.scoring.loading.sbert_encoder import read_encoder_config
 from evalkit.scoring.loading.sbert_files import ReadFile, explain_missing_config
 from evalkit.scoring.loading.sbert_reranker import read_reranker_config
+from evalkit.scoring.loading.sbert_sparse import read_sparse_config
 
 _QUANTIZATION_KEYS = ("quantization_config", "compression_config", "quantization")
 """The key of transformers, of the first versions of compressed-tensors, and of MLX."""
@@ -82,8 +83,8 @@ def _not_a_classifier(prefix: str, architectures: str, sbert_config: SbertConfig
         return EvalkitError(f"{problem}; this is a decoder, which scores by the words that it writes: {elsewhere}")
     if not sbert_config.modules and "ForMaskedLM" in architectures:
         return EvalkitError(
-            f"{problem}; this is a masked language model, which has no score for a pair: train a classifier on it, or "
-            f"where it is a sparse encoder (SPLADE), {elsewhere}"
+            f"{problem}; this is a masked language model, which has no score for a pair: train a classifier on it; "
+            f"search with it where it is a sparse encoder (SPLADE: first_stage=splade), or {elsewhere}"
         )
     return EvalkitError(f"{problem}; an embedding model belongs in first_stage")
 
@@ -120,6 +121,39 @@ def load_encoder_config(name: str, revision: str | None, setting: str) -> ModelC
         raise EvalkitError(
             f"{setting}={name}: the folder has {parts[0].parent.name} and no modules.json, which states how its parts "
             "belong together; copy or download the whole folder"
+        )
+    return ModelConfig(config, commit, sbert_config)
+
+
+def load_sparse_config(name: str, revision: str | None, setting: str) -> ModelConfig:
+    """Return what a sparse encoder's files state, checked.
+
+    Args:
+        name: A local folder, or a name on the hub.
+        revision: A branch, a tag or a commit; None for the main branch.
+        setting: The configuration key that names the model, for messages.
+
+    Raises:
+        EvalkitError: it cannot be found or read, it is not a masked language model, or its files state what evalkit
+            does not compute.
+    """
+    config, commit = _load_config(name, revision, setting)
+    sbert_config = _read_sbert_config(name, commit, config, setting, read_sparse_config)
+    stated = [str(kind) for kind in config.architectures or ()]
+    if config.model_type not in modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES:
+        raise EvalkitError(
+            f"{setting}={name}: transformers has no masked language model of the type {config.model_type}, and a "
+            "sparse encoder (SPLADE) is one; search with this model elsewhere and give the ranking: "
+            "first_stage=trec_run first_stage.path=RUN"
+        )
+    if stated and not any(re.search("ForMaskedLM|ForPreTraining", kind) for kind in stated):
+        reranks = any("ForSequenceClassification" in kind for kind in stated)
+        other = "a reranker is reranker=cross_encoder reranker" if reranks else (
+            "an embedding model is first_stage=dense first_stage"
+        )  # fmt: skip
+        raise EvalkitError(
+            f"{setting}={name}: its architecture is {', '.join(stated)[:200]}, and a sparse encoder (SPLADE) is a "
+            f"...ForMaskedLM; {other}.model={name}"
         )
     return ModelConfig(config, commit, sbert_config)
 

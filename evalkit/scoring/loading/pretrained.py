@@ -1,7 +1,6 @@
 """Loads models and tokenizers from a local folder or the hub, in the requested precision."""
 
 import os
-import time
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -9,22 +8,24 @@ from typing import Any
 
 import torch
 from tokenizers.normalizers import Lowercase, Sequence
-from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AutoModel, AutoModelForMaskedLM, AutoModelForSequenceClassification
 from transformers.utils import logging as transformers_logging
 
 from evalkit.errors import EvalkitError
 from evalkit.scoring.device import Precision, apply_precision
 from evalkit.scoring.loading.checkpoint_check import check_loaded_weights
 from evalkit.scoring.loading.fingerprint import check_download, folder_hash
-from evalkit.scoring.loading.load_errors import load_error, remote_code_error
+from evalkit.scoring.loading.load_errors import load_error
 from evalkit.scoring.loading.model_config import (
     find_model_class,
     load_encoder_config,
     load_reranker_config,
+    load_sparse_config,
 )
-from evalkit.scoring.loading.model_location import MODEL_FILES, load_path, local_folder
+from evalkit.scoring.loading.model_location import load_path, local_folder
 from evalkit.scoring.loading.sbert_config import SbertConfig
-from evalkit.scoring.loading.tokenizer_source import TokenizerSource, choose_tokenizer
+from evalkit.scoring.loading.tokenizer_loading import check_vocabulary, load_tokenizer
+from evalkit.scoring.loading.tokenizer_source import TokenizerSource
 
 # Without it, transformers asks a service to convert a hub model that has no safetensors, and loads the result.
 os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")
@@ -131,6 +132,27 @@ def load_encoder(
     return _with_sbert_config(loaded, sbert_config)
 
 
+def load_masked_lm(
+    name: str, revision: str | None, device: torch.device, precision: Precision, setting: str
+) -> Pretrained:
+    """Load a masked language model, head included, for sparse vectors over its vocabulary.
+
+    Args:
+        name: A local folder, or a name on the hub.
+        revision: A branch, a tag or a commit; None for the main branch.
+        device: Where the model is to compute.
+        precision: The type of its weights; the mode of fp32 products is set for the process.
+        setting: The configuration key that names the model, for messages.
+
+    Raises:
+        EvalkitError: it cannot be found or read, its files contradict each other, they have no masked-language-model
+            head, it does not fit into memory, or its tokenizer has no fast version.
+    """
+    _, commit, sbert_config = load_sparse_config(name, revision, setting)
+    loaded = _load(AutoModelForMaskedLM, name, commit, device, precision, setting)
+    return _with_sbert_config(loaded, sbert_config)
+
+
 def _with_sbert_config(loaded: Pretrained, sbert_config: SbertConfig) -> Pretrained:
     if sbert_config.lowercase:  # before the tokenizer's own normalizer, as sentence-transformers does it
         backend = loaded.tokenizer.backend_tokenizer
@@ -151,7 +173,7 @@ def _load(
         transformers_logging.disable_progress_bar()
     transformers_logging.set_verbosity_error()
     try:
-        tokenizer, source, check_s = _load_tokenizer(name, commit, setting)
+        tokenizer, source, check_s = load_tokenizer(name, commit, setting)
         model, report = auto_class.from_pretrained(
             load_path(name, commit),
             config=config,
@@ -174,7 +196,7 @@ def _load(
         if quiet:
             transformers_logging.enable_progress_bar()
     ignored = check_loaded_weights(report, model, auto_class is AutoModel, name, setting)
-    _check_vocabulary(tokenizer, model, name, setting)
+    check_vocabulary(tokenizer, model, name, setting)
     try:
         model = model.to(device).eval().requires_grad_(False)
     except torch.OutOfMemoryError:
@@ -214,7 +236,7 @@ def load_without_weights(
         AutoModelForSequenceClassification, name, commit, setting, weights
     )
     try:
-        tokenizer, source, check_s = _load_tokenizer(name, commit, setting)
+        tokenizer, source, check_s = load_tokenizer(name, commit, setting)
         with torch.device("meta"):
             model = AutoModelForSequenceClassification.from_config(
                 config,
@@ -226,49 +248,6 @@ def load_without_weights(
         raise
     except Exception as error:  # as in `_load`
         raise load_error(name, commit, setting, error) from None
-    _check_vocabulary(tokenizer, model, name, setting)
+    check_vocabulary(tokenizer, model, name, setting)
     pretrained = Pretrained(model.eval(), tokenizer, name, commit, setting, source, check_s, saved_with)
     return _with_sbert_config(pretrained, sbert_config)
-
-
-def _load_tokenizer(name: str, commit: str | None, setting: str) -> tuple[Any, TokenizerSource, float]:
-    """Return the tokenizer, the source of its ids, and the seconds that comparing them took."""
-    path = load_path(name, commit)
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(path, revision=commit, trust_remote_code=False)
-    except Exception as error:  # a broken file causes errors of many types, those of tokenizers among them
-        raise load_error(name, commit, setting, error) from None
-    if getattr(tokenizer, "init_kwargs", {}).get("auto_map"):
-        raise remote_code_error(name, setting, "tokenizer_config.json")
-    if not tokenizer.is_fast:
-        raise EvalkitError(f"{setting}={name}: the tokenizer has no fast version; add a tokenizer.json to the folder")
-    began = time.perf_counter()
-    try:
-        tokenizer, source = choose_tokenizer(tokenizer, path, commit, name, setting)
-    except EvalkitError:
-        raise
-    except Exception as error:  # as above
-        raise load_error(name, commit, setting, error) from None
-    return tokenizer, source, time.perf_counter() - began
-
-
-def _check_vocabulary(tokenizer: Any, model: Any, name: str, setting: str) -> None:
-    """Check that a tokenizer has a vocabulary, and that the model has embeddings for it."""
-    # transformers 5 returns a tokenizer without words if the files are missing, to which all texts are unknown tokens.
-    if len(tokenizer) <= len(set(tokenizer.all_special_ids)):
-        raise EvalkitError(f"{setting}={name}: the tokenizer has no words; a model folder holds {MODEL_FILES}")
-    tokens = _vocabulary_size(model)
-    if tokens is not None and len(tokenizer) > tokens:
-        raise EvalkitError(
-            f"{setting}={name}: the tokenizer has {len(tokenizer)} tokens and the model {tokens}; they belong to "
-            "different models"
-        )
-
-
-def _vocabulary_size(model: Any) -> int | None:
-    """Return the number of tokens that a model has embeddings for; None if it has no table of them."""
-    try:
-        return int(model.get_input_embeddings().num_embeddings)
-    except (AttributeError, NotImplementedError):
-        stated = getattr(model.config, "vocab_size", None)
-        return stated if isinstance(stated, int) else None

@@ -41,7 +41,13 @@ class SbertConfig:
     lowercase: bool = False
     """Whether texts are lowercased before tokenization."""
     activation: str | None = None
-    """The activation of a cross-encoder's logit: the name of a class in torch.nn."""
+    """The activation of a cross-encoder's logit, the name of a class in torch.nn; or that of a sparse encoder's."""
+    top_tokens: int | None = None
+    """How many of the largest weights of a sparse vector count."""
+    query_weights: Path | None = None
+    """The weight of each token in queries, for a sparse encoder that computes no model for them; else None."""
+    query_tokenizer: Path | None = None
+    """The tokenizer of these queries."""
     notes: tuple[str, ...] = ()
     """A sentence for each setting that was found and is not followed."""
 

@@ -9,6 +9,7 @@ from evalkit.scoring.loading.sbert_files import (
     Module,
     ReadFile,
     ends_in_scores,
+    list_modules,
     path_in,
     read_json,
     read_modules,
@@ -39,7 +40,9 @@ def read_encoder_config(read: ReadFile, config: Any, prefix: str) -> SbertConfig
         EvalkitError: a file cannot be read, or states what evalkit does not compute.
     """
     refuse_adapter(read, prefix)
-    modules, stated = read_modules(read, prefix), read_json(read, MODEL_CONFIG, prefix) or {}
+    stated = read_json(read, MODEL_CONFIG, prefix) or {}
+    _refuse_sparse(list_modules(read, prefix), stated, prefix)
+    modules = read_modules(read, prefix)
     kinds = tuple(module.kind for module in modules)
     listed, own = ", ".join(kinds), str(stated.get("model_type") or "SentenceTransformer")
     if own == "CrossEncoder" or "LogitScore" in kinds or ends_in_scores(read, modules, prefix):
@@ -93,6 +96,16 @@ def read_encoder_config(read: ReadFile, config: Any, prefix: str) -> SbertConfig
         )
     return SbertConfig(kinds, pooling, pools_prompt, tuple(layers), similarity, truncate_dim, prompts, default,
                        transformer.max_length, transformer.lowercase)  # fmt: skip
+
+
+def _refuse_sparse(modules: list[Module], stated: dict[str, Any], prefix: str) -> None:
+    kinds = [module.kind for module in modules]
+    is_router = kinds == ["Router"] and stated.get("model_type") == "SparseEncoder"
+    if is_router or "SpladePooling" in kinds:
+        raise EvalkitError(
+            f"{prefix}: a SparseEncoder (modules.json: {', '.join(kinds)}), and first_stage=dense compares one dense "
+            f"vector a text; a sparse encoder is first_stage=splade first_stage.model={prefix.partition('=')[2]}"
+        )
 
 
 def _read_pooling(read: ReadFile, folder: str, size: int, prefix: str) -> tuple[str, bool]:

@@ -94,7 +94,7 @@ def explain_missing_config(read: ReadFile, prefix: str) -> None:
         EvalkitError: they do.
     """
     refuse_adapter(read, prefix, without_weights=True)
-    if modules := _listed_modules(read, prefix):
+    if modules := list_modules(read, prefix):
         if modules[0].kind == "Transformer" and modules[0].folder:
             raise _transformer_in_subfolder(prefix, modules[0].folder)
         raise _no_transformer_first(prefix, modules)
@@ -110,7 +110,7 @@ def read_modules(read: ReadFile, prefix: str) -> list[Module]:
     Raises:
         EvalkitError: the file cannot be read, or the model does not begin with a Transformer in its own folder.
     """
-    modules = _listed_modules(read, prefix)
+    modules = list_modules(read, prefix)
     if modules and modules[0].kind != "Transformer":
         raise _no_transformer_first(prefix, modules)
     if modules and modules[0].folder:
@@ -118,7 +118,16 @@ def read_modules(read: ReadFile, prefix: str) -> list[Module]:
     return modules
 
 
-def _listed_modules(read: ReadFile, prefix: str) -> list[Module]:
+def list_modules(read: ReadFile, prefix: str) -> list[Module]:
+    """Return the parts that modules.json lists, whatever they are; empty without the file.
+
+    Args:
+        read: Reads the model's files.
+        prefix: The beginning of messages: the setting and the model.
+
+    Raises:
+        EvalkitError: the file cannot be read, or names code that comes with the model.
+    """
     path = read(_MODULES)
     if path is None:
         return []
@@ -129,18 +138,29 @@ def _listed_modules(read: ReadFile, prefix: str) -> list[Module]:
             raise ValueError("it lists no modules")
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise unreadable_file(prefix, _MODULES, error) from None
-    modules = []
-    for kind, folder in parts:
-        if not kind.startswith("sentence_transformers."):
-            raise EvalkitError(
-                f"{prefix}: modules.json names {kind[:120]}, which is not a module of sentence-transformers itself, "
-                "and evalkit runs no code that comes with a model; rank with it elsewhere and give the ranking: "
-                "trec_run"
-            )
-        if PurePosixPath(folder).is_absolute() or ".." in PurePosixPath(folder).parts or "\\" in folder:
-            raise EvalkitError(f"{prefix}: modules.json names {folder[:120]!r}, which is outside of the model's folder")
-        modules.append(Module(kind.rpartition(".")[2], "" if folder == "." else folder.rstrip("/")))
-    return modules
+    return [class_module(kind, folder, prefix) for kind, folder in parts]
+
+
+def class_module(kind: str, folder: str, prefix: str, file: str = _MODULES) -> Module:
+    """Return a part of a model.
+
+    Args:
+        kind: The dotted name of its class.
+        folder: Its folder, relative to the model's.
+        prefix: The beginning of messages: the setting and the model.
+        file: The file that names it.
+
+    Raises:
+        EvalkitError: the class is not one of sentence-transformers, or the folder is outside of the model's.
+    """
+    if not kind.startswith("sentence_transformers."):
+        raise EvalkitError(
+            f"{prefix}: {file} names {kind[:120]}, which is not a module of sentence-transformers itself, and "
+            "evalkit runs no code that comes with a model; rank with it elsewhere and give the ranking: trec_run"
+        )
+    if PurePosixPath(folder).is_absolute() or ".." in PurePosixPath(folder).parts or "\\" in folder:
+        raise EvalkitError(f"{prefix}: {file} names {folder[:120]!r}, which is outside of the model's folder")
+    return Module(kind.rpartition(".")[2], "" if folder == "." else folder.rstrip("/"))
 
 
 def _no_transformer_first(prefix: str, modules: list[Module]) -> EvalkitError:
@@ -178,7 +198,7 @@ def read_transformer_settings(read: ReadFile, folder: str, prefix: str, task: st
         read: Reads the model's files.
         folder: The module's folder.
         prefix: The beginning of messages: the setting and the model.
-        task: The task that evalkit runs it for, ``feature-extraction`` or ``sequence-classification``.
+        task: The task that evalkit runs it for: ``feature-extraction``, ``sequence-classification`` or ``fill-mask``.
 
     Raises:
         EvalkitError: a setting has no counterpart in evalkit.
@@ -197,7 +217,7 @@ def read_transformer_settings(read: ReadFile, folder: str, prefix: str, task: st
             "rank with sentence-transformers and give the ranking: trec_run"
         )
     text = (stated.get("modality_config") or {}).get("text")
-    outputs = {"feature-extraction": "last_hidden_state", "sequence-classification": "logits"}
+    outputs = {"feature-extraction": "last_hidden_state", "sequence-classification": "logits", "fill-mask": "logits"}
     if text not in (None, {"method": "forward", "method_output_name": outputs[task]}):
         raise EvalkitError(f"{prefix}: {file} states modality_config.text={text!r}, which evalkit does not support")
     length = stated.get("max_seq_length")
