@@ -14,7 +14,7 @@ from omegaconf import MISSING
 
 from evalkit.cost.protocol import CostProtocol
 from evalkit.evaluation.blending import BlendSettings
-from evalkit.first_stage import bm25, dense, fusion
+from evalkit.first_stage import bm25, dense, fusion, splade
 from evalkit.first_stage import trec_run as first_stage_run
 from evalkit.rerankers import bi_encoder, cross_encoder, none
 from evalkit.rerankers import trec_run as reranker_run
@@ -120,6 +120,16 @@ class DenseFirstStage(dense.Dense):
     """`evalkit.first_stage.dense.Dense`, with what a trial sets for all of its components."""
 
     _target_: str = _target_of(dense.Dense)
+    device: str = "${device}"
+    precision: str = "${precision.encoder}"
+    cache: str = "${first_stage_cache}"
+
+
+@dataclass
+class SpladeFirstStage(splade.Splade):
+    """`evalkit.first_stage.splade.Splade`, with what a trial sets for all of its components."""
+
+    _target_: str = _target_of(splade.Splade)
     device: str = "${device}"
     precision: str = "${precision.encoder}"
     cache: str = "${first_stage_cache}"
@@ -258,6 +268,7 @@ SCHEMAS: dict[tuple[str | None, str], Any] = {
     ("slice", "schema_packaged"): PackagedSlice,
     ("first_stage", "schema_bm25"): BM25FirstStage,
     ("first_stage", "schema_dense"): DenseFirstStage,
+    ("first_stage", "schema_splade"): SpladeFirstStage,
     ("first_stage", "schema_trec_run"): TrecRunFirstStage,
     ("first_stage", "schema_fusion"): FusionFirstStage,
     ("reranker", "schema_cross_encoder"): CrossEncoderReranker,

@@ -57,6 +57,7 @@ def resolve(asked: Requested, files: "SbertConfig", positions: int | None, where
         raise EvalkitError(
             f"{where}: the model's own files do not state the pooling (no modules.json); add first_stage.pooling=cls, "
             "mean or another one, as its model card states it"
+            + ("; if it is a sparse encoder (SPLADE), use first_stage=splade" if files.is_masked_lm else "")
         )
     far = files.similarity in ("euclidean", "manhattan")
     # Among vectors of length 1, the nearest has the largest dot product.

@@ -42,6 +42,8 @@ class SbertConfig:
     """Whether texts are lowercased before tokenization."""
     activation: str | None = None
     """The activation of a cross-encoder's logit, the name of a class in torch.nn; or that of a sparse encoder's."""
+    is_masked_lm: bool = False
+    """Whether an embedding model's config.json states a masked language model, as that of a sparse encoder does."""
     top_tokens: int | None = None
     """How many of the largest weights of a sparse vector count."""
     query_weights: Path | None = None

@@ -67,8 +67,9 @@ def read_encoder_config(read: ReadFile, config: Any, prefix: str) -> SbertConfig
         )
     prompts, default = read_prompts(stated, prefix)
     if not modules:
+        is_masked_lm = any("ForMaskedLM" in str(kind) for kind in getattr(config, "architectures", None) or ())
         return SbertConfig(similarity=similarity, truncate_dim=truncate_dim, prompts=prompts,
-                           default_prompt_name=default)  # fmt: skip
+                           default_prompt_name=default, is_masked_lm=is_masked_lm)  # fmt: skip
     if "Pooling" not in kinds[1:2]:
         raise EvalkitError(
             f"{prefix}: modules.json lists {listed}, and evalkit embeds with a Transformer, a Pooling and then Dense, "
