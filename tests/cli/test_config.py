@@ -35,6 +35,7 @@ TO_BE_GIVEN = {
     ("first_stage", "dense"): {"first_stage.model"},
     ("reranker", "bi_encoder"): {"reranker.model"},
     ("first_stage", "fusion"): {"first_stage.of"},
+    ("first_stage", "splade"): {"first_stage.model"},
     ("first_stage", "trec_run"): {"first_stage.path"},
     ("reranker", "cross_encoder"): {"reranker.model"},
     ("reranker", "trec_run"): {"reranker.path"},

@@ -430,7 +430,7 @@ def test_comparisons_begun_in_one_second_have_a_folder_each(tmp_path: Path, monk
     written = []
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(reading, "read", lambda where: where)
-    monkeypatch.setattr(compare, "side_by_side", lambda *found: None)
+    monkeypatch.setattr(compare, "side_by_side", lambda *found, **how: None)
     monkeypatch.setattr(folder, "write_comparison", lambda compared, output: written.append(output.name))
     monkeypatch.setattr(terminal, "show_comparison", lambda compared, output: None)
     monkeypatch.setattr(compare_command, "datetime", Still)
