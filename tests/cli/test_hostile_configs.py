@@ -69,6 +69,7 @@ HYDRA = {
     "a callback": ("callbacks: {x: {_target_: hydra.experimental.callbacks.X}}", "hydra.callbacks.x"),
     "our callback again": ("callbacks: {x: {_target_: evalkit.cli.sweep.SweepReport}}", "hydra.callbacks.x=a mapping"),
     "our callback, more to it": ("callbacks: {sweep_report: {_recursive_: true}}", "hydra.callbacks.sweep_report"),
+    "our callback, no truth value": ("callbacks: {sweep_report: {blended: [1]}}", "hydra.callbacks.sweep_report"),
     "another sweeper": ("sweeper: {_target_: hydra_plugins.x.y.Z}", "hydra.sweeper._target_='hydra_plugins.x.y.Z'"),
     "more of a sweeper": ("sweeper: {study_name: x}", "Key 'study_name' not in"),
     "a sweep over Hydra": ("sweeper: {params: {+hydra.job.env_set.X: y}}", "hydra.sweeper.params.+hydra.job.env_set.X"),
@@ -420,6 +421,14 @@ def test_three_jobs_begun_in_one_second_all_have_a_result(
         for one in found if sweep else [found]:
             assert one["status"] == "finished"
             assert one["asked"]["out_dir"] == str(folder.relative_to(tmp_path))
+
+
+def test_a_command_may_have_the_blends_of_a_sweep_compared(beir_folder: Path, tmp_path: Path) -> None:
+    done = run_here("--multirun", "protocol.seed=1,2", "hydra.callbacks.sweep_report.blended=true", "slice=beir",
+                    f"slice.path={beir_folder}", "first_stage=trec_run", f"first_stage.path={beir_folder}/first.trec",
+                    "reranker=none", "depth=3", "out_dir=out", cwd=tmp_path)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out" / "comparison" / "comparison.json").exists()
 
 
 def test_comparisons_begun_in_one_second_have_a_folder_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
