@@ -1,7 +1,6 @@
 """An embedding model as the reranker: the cheap alternative that every cross-encoder has to beat."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -76,10 +75,9 @@ class BiEncoder(Reranker):
 
         if self.pooling not in (None, *POOLINGS):
             raise EvalkitError(f"reranker.pooling={self.pooling}: choose from {', '.join(POOLINGS)}")
-        with _named_as_reranker():
-            resolve_precision(self.precision, resolve_device(self.device))
-            _, files = check_encoder(self.model, self.revision, "reranker.model")
-            resolve(self._requested, files, None, f"reranker.model={self.model}")
+        resolve_precision(self.precision, resolve_device(self.device))
+        _, files = check_encoder(self.model, self.revision, "reranker.model")
+        resolve(self._requested, files, None, f"reranker.model={self.model}", "reranker")
 
     def load(self) -> None:
         """Load the model.
@@ -91,7 +89,7 @@ class BiEncoder(Reranker):
 
         from evalkit.scoring.embedding_model import load_embedding_model
 
-        with _named_as_reranker(), torch.inference_mode():
+        with torch.inference_mode():
             self._loaded = load_embedding_model(
                 self.model, self.revision, self._requested, self.batch_tokens, self.device, self.precision,
                 "reranker.model",
@@ -124,7 +122,7 @@ class BiEncoder(Reranker):
         query_ids = list(dict.fromkeys(pair.query_id for pair in pairs))
         doc_ids = list(dict.fromkeys(pair.doc_id for pair in pairs))
         per_passage = len(pairs) / max(len(doc_ids), 1)  # progress is in pairs
-        with _named_as_reranker(), inference(encoder.device, self.batch_tokens):
+        with inference(encoder.device, self.batch_tokens, "reranker"):
             reported = 0
 
             def advance(embedded: int) -> None:
@@ -178,7 +176,7 @@ class BiEncoder(Reranker):
             **{key: getattr(how, key) for key in used},
             "precision": self.precision,
             "batch_tokens": self.batch_tokens,
-            "notes": [note.replace("first_stage.", "reranker.") for note in how.notes],
+            "notes": list(how.notes),
             **encoder.describe(),
         }
 
@@ -192,12 +190,3 @@ class _Embedded:
     counts: "TextCounts"
     truncated: frozenset[int]
     """Numbers of the texts that were cut to the maximum length."""
-
-
-@contextmanager
-def _named_as_reranker() -> Iterator[None]:
-    """Name the settings of the group ``reranker`` in messages about encoders, which name those of ``first_stage``."""
-    try:
-        yield
-    except EvalkitError as error:
-        raise type(error)(str(error).replace("first_stage.", "reranker.")) from None

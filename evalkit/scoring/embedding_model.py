@@ -10,7 +10,7 @@ from evalkit.scoring.device import resolve_device, resolve_precision
 from evalkit.scoring.embedding import EmbeddingHead, pool_states
 from evalkit.scoring.loading.embedding_settings import Requested, Resolved, resolve
 from evalkit.scoring.loading.pretrained import load_encoder
-from evalkit.scoring.text_encoder import Batch, TextEncoder
+from evalkit.scoring.text_encoder import Batch, TextEncoder, group_of
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def load_embedding_model(
     """
     on = resolve_device(device)
     pretrained = load_encoder(name, revision, on, resolve_precision(precision, on), setting)
-    how = resolve(asked, pretrained.sbert_config, pretrained.max_tokens, f"{setting}={name}")
+    how = resolve(asked, pretrained.sbert_config, pretrained.max_tokens, f"{setting}={name}", group_of(setting))
     head = EmbeddingHead(pretrained.sbert_config.layers_for(how.normalize), on, f"{setting}={name}")
 
     def vectors(model: Any, batch: Batch) -> torch.Tensor:

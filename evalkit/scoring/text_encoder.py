@@ -65,11 +65,12 @@ class TextEncoder:
             EvalkitError: a batch is smaller than one text, the model has too few positions, its vectors depend on the
                 batch, or it cannot encode a text.
         """
-        self.pretrained.check_length(self.max_length, "first_stage.max_length")
+        group = group_of(self.pretrained.setting)
+        self.pretrained.check_length(self.max_length, f"{group}.max_length")
         if self.batch_tokens < self.max_length:
             raise EvalkitError(
-                f"first_stage.batch_tokens={self.batch_tokens} is smaller than one text of first_stage.max_length="
-                f"{self.max_length} tokens; give {self.max_length} or more, or a smaller first_stage.max_length"
+                f"{group}.batch_tokens={self.batch_tokens} is smaller than one text of {group}.max_length="
+                f"{self.max_length} tokens; give {self.max_length} or more, or a smaller {group}.max_length"
             )
         architecture = type(self.pretrained.model).__name__
         prefix = f"{self.pretrained.setting}={self.pretrained.name}: {architecture}"
@@ -146,6 +147,11 @@ class TextEncoder:
         return self.forward(self.pretrained.model, {key: ids.to(self.device) for key, ids in padded.items()})
 
 
+def group_of(setting: str) -> str:
+    """Return the group of a setting: ``reranker`` of ``reranker.model``."""
+    return setting.partition(".")[0]
+
+
 def describe_texts(queries: TextCounts, passages: TextCounts) -> dict[str, Any]:
     """Return for a result how many texts were truncated, and the shares of unknown tokens.
 
@@ -162,12 +168,13 @@ def describe_texts(queries: TextCounts, passages: TextCounts) -> dict[str, Any]:
 
 
 @contextmanager
-def inference(device: torch.device, batch_tokens: int) -> Iterator[None]:
+def inference(device: torch.device, batch_tokens: int, group: str = "first_stage") -> Iterator[None]:
     """Compute without gradients, and explain an error for want of memory.
 
     Args:
         device: Where the encoder computes.
         batch_tokens: The setting of that name.
+        group: The group that it is in, for the message.
 
     Raises:
         EvalkitError: memory does not suffice.
@@ -177,6 +184,6 @@ def inference(device: torch.device, batch_tokens: int) -> Iterator[None]:
             yield
     except torch.OutOfMemoryError:
         raise EvalkitError(
-            f"out of memory on {device} while embedding; lower first_stage.batch_tokens (now {batch_tokens}) or "
-            "first_stage.max_length"
+            f"out of memory on {device} while embedding; lower {group}.batch_tokens (now {batch_tokens}) or "
+            f"{group}.max_length"
         ) from None

@@ -40,7 +40,9 @@ class Resolved:
     """One sentence for each setting that contradicts the model's files, and for what in them was not used."""
 
 
-def resolve(asked: Requested, files: "SbertConfig", positions: int | None, where: str) -> Resolved:
+def resolve(
+    asked: Requested, files: "SbertConfig", positions: int | None, where: str, group: str = "first_stage"
+) -> Resolved:
     """Return how texts become vectors.
 
     Args:
@@ -48,6 +50,7 @@ def resolve(asked: Requested, files: "SbertConfig", positions: int | None, where
         files: what the model's own files state.
         positions: the longest text that the model supports, in tokens; None if unknown yet.
         where: the beginning of each message.
+        group: the group whose setting names the model, ``first_stage`` or ``reranker``, for messages.
 
     Raises:
         EvalkitError: neither settings nor files state the pooling, or the files require what evalkit does not support.
@@ -55,7 +58,7 @@ def resolve(asked: Requested, files: "SbertConfig", positions: int | None, where
     pooling = asked.pooling or files.pooling
     if pooling is None:
         raise EvalkitError(
-            f"{where}: the model's own files do not state the pooling (no modules.json); add first_stage.pooling=cls, "
+            f"{where}: the model's own files do not state the pooling (no modules.json); add {group}.pooling=cls, "
             "mean or another one, as its model card states it"
             + ("; if it is a sparse encoder (SPLADE), use first_stage=splade" if files.is_masked_lm else "")
         )
@@ -64,14 +67,14 @@ def resolve(asked: Requested, files: "SbertConfig", positions: int | None, where
     if far and asked.normalize is None and (files.similarity == "manhattan" or not files.normalize):
         raise EvalkitError(
             f"{where}: its own files compare vectors by {files.similarity} distance, and evalkit by cosine or dot "
-            "product; choose first_stage.normalize=true (cosine) or false (dot product)"
+            f"product; choose {group}.normalize=true (cosine) or false (dot product)"
         )
-    prompts = resolve_prompts(asked.query_prefix, asked.doc_prefix, files, where)
+    prompts = resolve_prompts(asked.query_prefix, asked.doc_prefix, files, where, group)
     if not files.pools_prompt and (prompts.query or prompts.doc):
         raise EvalkitError(
             f"{where}: its own files leave the prompt's tokens out of the pooling (include_prompt=false), which "
-            "evalkit does not support; search with sentence-transformers and give the ranking: first_stage=trec_run "
-            "first_stage.path=RUN"
+            f"evalkit does not support; search with sentence-transformers and give the ranking: {group}=trec_run "
+            f"{group}.path=RUN"
         )
     normalize = files.normalize if asked.normalize is None else asked.normalize
     return Resolved(
@@ -82,8 +85,8 @@ def resolve(asked: Requested, files: "SbertConfig", positions: int | None, where
         prompts.doc,
         (
             *files.notes,
-            *contradictions(asdict(asked), _stated(files)),
-            *unused_prompts(asked.query_prefix, asked.doc_prefix, files),
+            *contradictions(asdict(asked), _stated(files), group),
+            *unused_prompts(asked.query_prefix, asked.doc_prefix, files, group),
         ),
     )
 

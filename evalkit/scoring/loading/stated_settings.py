@@ -33,14 +33,17 @@ def stated_prompts(files: "SbertConfig") -> Prompts:
     return Prompts(files.prompts.get("query", ""), doc)
 
 
-def resolve_prompts(query: str | None, doc: str | None, files: "SbertConfig", where: str) -> Prompts:
+def resolve_prompts(
+    query: str | None, doc: str | None, files: "SbertConfig", where: str, group: str = "first_stage"
+) -> Prompts:
     """Return the prompts to use.
 
     Args:
-        query: the setting ``first_stage.query_prefix``; None for what the files state.
-        doc: the setting ``first_stage.doc_prefix``; None for what the files state.
+        query: the setting ``query_prefix``; None for what the files state.
+        doc: the setting ``doc_prefix``; None for what the files state.
         files: what the model's own files state.
         where: the beginning of each message.
+        group: the group whose setting names the model, ``first_stage`` or ``reranker``, for messages.
 
     Raises:
         EvalkitError: the files have a default prompt, and do not state whether it is for queries or for passages.
@@ -48,27 +51,28 @@ def resolve_prompts(query: str | None, doc: str | None, files: "SbertConfig", wh
     if None in (query, doc) and files.default_prompt_name in _other_prompts(files):
         raise EvalkitError(
             f"{where}: its own files have the default prompt {files.default_prompt_name!r}, and do not state whether "
-            "it is for queries or for passages; set both, first_stage.query_prefix=... and "
-            "first_stage.doc_prefix=... ('' for none)"
+            f"it is for queries or for passages; set both, {group}.query_prefix=... and {group}.doc_prefix=... ('' for "
+            "none)"
         )
     stated = stated_prompts(files)
     return Prompts(stated.query if query is None else query, stated.doc if doc is None else doc)
 
 
-def unused_prompts(query: str | None, doc: str | None, files: "SbertConfig") -> list[str]:
+def unused_prompts(query: str | None, doc: str | None, files: "SbertConfig", group: str = "first_stage") -> list[str]:
     """Return a note if the files have prompts and none of them was used; else an empty list.
 
     Args:
         query: as for `resolve_prompts`.
         doc: as for `resolve_prompts`.
         files: what the model's own files state.
+        group: as for `resolve_prompts`.
     """
     others = _other_prompts(files)
     if not others or None not in (query, doc):
         return []
     return [
         f"the embedding model's own files have prompts ({', '.join(map(repr, others))[:120]}), none of which is named "
-        "query, document or passage: none was used; first_stage.query_prefix and first_stage.doc_prefix set them"
+        f"query, document or passage: none was used; {group}.query_prefix and {group}.doc_prefix set them"
     ]
 
 
@@ -76,22 +80,23 @@ def resolve_max_length(asked: int | None, files: "SbertConfig", positions: int |
     """Return the tokens of a text, beyond which it is truncated.
 
     Args:
-        asked: the setting ``first_stage.max_length``; None for what the files state.
+        asked: the setting ``max_length``; None for what the files state.
         files: what the model's own files state.
         positions: the longest text that the model supports, in tokens; None if unknown yet.
     """
     return asked or files.max_length or min(_MAX_LENGTH, positions or _MAX_LENGTH)
 
 
-def contradictions(asked: Mapping[str, object], stated: Mapping[str, object]) -> list[str]:
+def contradictions(asked: Mapping[str, object], stated: Mapping[str, object], group: str = "first_stage") -> list[str]:
     """Return a note for each setting that contradicts the model's files.
 
     Args:
         asked: name of a setting -> its value; None if it is not set.
         stated: name of a setting -> what the files state; None or empty if they do not.
+        group: as for `resolve_prompts`.
     """
     return [
-        f"first_stage.{key}={_shown(value)} was used, but the embedding model's own files state {_shown(own)}"
+        f"{group}.{key}={_shown(value)} was used, but the embedding model's own files state {_shown(own)}"
         for key, own in stated.items()
         if own not in (None, "") and (value := asked[key]) is not None and value != own
     ]
