@@ -86,7 +86,7 @@ def explore(settings: Sequence[str], folder: Path, budget: Budget, race: Race, m
             raise EvalkitError(f"no trial of --explore finished; {notes[-1]}")
         is_last = done[0].result.effectiveness.queries in (*sizes, *range(queries))
         sizes.append(done[0].result.effectiveness.queries)
-        name, found = choices([one.where for one in done], measure)
+        name, found = choices({one.where: one.result for one in done}, measure)
         if is_last:
             break
         affordable = [one for one in found if picking.is_affordable(one, budget)]

@@ -14,6 +14,7 @@ from evalkit.evaluation.trec import read_qrels
 from evalkit.results import labels as labelling
 from evalkit.results import reading, summary
 from evalkit.results.latency_by_depth import latency_ms
+from evalkit.results.same_data import chosen_measure
 from evalkit.results.schema import Result
 from evalkit.types import Run
 
@@ -46,26 +47,25 @@ class Choice:
     """What to add to the settings of the result to run this choice by itself."""
 
 
-def choices(places: Sequence[str], measure: str | None) -> tuple[str, list[Choice]]:
+def choices(results: Mapping[str, Result], measure: str | None) -> tuple[str, list[Choice]]:
     """Return the measure and every choice that finished results on one slice hold.
 
     Args:
-        places: folders of results.
+        results: folder -> result.
         measure: its name; None for the first one that all results have.
 
     Returns:
         The measure, and the choices without repetitions of a first stage.
 
     Raises:
-        EvalkitError: a result cannot be read, the measure is missing, or files of a result do not belong together.
+        EvalkitError: the measure is missing, or files of a result cannot be read or do not belong together.
     """
-    results = [reading.read_result(where) for where in places]
-    name = _common(results, measure)
-    labels = summary.labels(results, depth=False)
-    found = [
-        one for where, label, result in zip(places, labels, results) for one in _of_result(where, label, result, name)
-    ]
-    return name, _distinct(found)
+    found = list(results.values())
+    name = chosen_measure([one.effectiveness.per_query.reranked for one in found], measure, found[0].effective.depth)
+    labels = summary.labels(found, depth=False)
+    return name, _distinct([
+        one for (where, result), label in zip(results.items(), labels) for one in _of_result(where, label, result, name)
+    ])  # fmt: skip
 
 
 def _distinct(found: Sequence[Choice]) -> list[Choice]:
@@ -79,17 +79,6 @@ def _distinct(found: Sequence[Choice]) -> list[Choice]:
     place = {id(one): number for number, one in enumerate(found)}
     order = [place[id(one)] for one in kept]
     return [one for _, one in sorted(zip(order, named), key=lambda item: item[0])]
-
-
-def _common(results: Sequence[Result], asked: str | None) -> str:
-    names = [list(result.effectiveness.per_query.reranked) for result in results]
-    common = [name for name in names[0] if all(name in others for others in names)]
-    if not common:
-        raise EvalkitError("the results have no measure in common; run them with the same measures.names")
-    wanted = common[0] if asked is None else str(parse(asked, results[0].effective.depth))
-    if wanted not in common:
-        raise EvalkitError(f"--measure {asked}: all results have {', '.join(common)}, and not {wanted}")
-    return wanted
 
 
 def _of_result(where: str, label: str, result: Result, name: str) -> Iterator[Choice]:

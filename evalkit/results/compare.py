@@ -23,7 +23,7 @@ from evalkit.results.comparison_schema import (
 from evalkit.results.condensed import condensed_values, judged_only, missing
 from evalkit.results.corrections import corrected, matrix_of, without_difference
 from evalkit.results.reading import Finished
-from evalkit.results.same_data import refuse_other_data, slice_identity
+from evalkit.results.same_data import common_measures, refuse_other_data, slice_identity
 from evalkit.results.systems import System, systems_of
 from evalkit.types import SCHEMA_VERSION
 
@@ -68,7 +68,7 @@ def side_by_side(
             (ordered[0].where, other.where),
         )
     systems = systems_of(ordered, blended)
-    measures = _measures(ordered)
+    measures = common_measures([one.result.effectiveness.per_query.reranked for one in ordered])
     values = {measure: {one.label: one.per_query[measure] for one in systems} for measure in measures}
     first, labels = measures[0], [one.label for one in systems]
 
@@ -137,14 +137,6 @@ def _slice(one: Finished) -> ComparedSlice:
         relevance_level=facts["relevance_level"],
         fingerprint=facts["fingerprint"],
     )
-
-
-def _measures(results: Sequence[Finished]) -> list[str]:
-    having = [one.result.effectiveness.per_query.reranked for one in results]
-    common = [measure for measure in having[0] if all(measure in others for others in having)]
-    if not common:
-        raise EvalkitError("the results have no measure in common; run them with the same measures.names")
-    return common
 
 
 def _system(one: System, measures: Sequence[str]) -> ComparedSystem:

@@ -7,6 +7,7 @@ from statistics import fmean
 
 from evalkit.errors import EvalkitError
 from evalkit.evaluation import selection, significance
+from evalkit.evaluation.pareto import dominates
 from evalkit.evaluation.selection import Choose
 from evalkit.results import reading
 from evalkit.results.choices import Choice, choices
@@ -29,22 +30,22 @@ def pick(places: Sequence[str], budget: Budget, measure: str | None = None, fold
             within the budget, or there are fewer queries than folds.
     """
     budget.check()
-    places = [trial for place in places for trial in _trials(place)]
-    results = [reading.read_result(where) for where in places]
-    for where, other in zip(places[1:], results[1:]):
+    results = {where: reading.read_result(where) for place in places for where in _trials(place)}
+    (first_place, first), *others = results.items()
+    for where, other in others:
         refuse_other_data(
-            slice_identity(results[0].effective.slice),
+            slice_identity(first.effective.slice),
             slice_identity(other.effective.slice),
-            (_queries(results[0].effectiveness.per_query.reranked), _queries(other.effectiveness.per_query.reranked)),
-            (places[0], where),
+            (_queries(first.effectiveness.per_query.reranked), _queries(other.effectiveness.per_query.reranked)),
+            (first_place, where),
         )
-    name, found = choices(places, measure)
+    name, found = choices(results, measure)
     affordable = _affordable(found, budget, name)
     chosen = selection.select({one.label: one.values for one in affordable}, _choose(affordable, budget), folds, seed)
     picked = next(one for one in affordable if one.label == chosen.picked)
     return Pick(
         measure=name,
-        slice=results[0].effective.slice["name"],
+        slice=first.effective.slice["name"],
         queries=len(picked.values),
         budget=budget,
         picked=picked.label,
@@ -200,10 +201,9 @@ def _shown(found: Sequence[Choice], affordable: Sequence[Choice]) -> list[Picked
     timed = [(one.p50_ms, fmean(one.values.values())) for one in affordable if one.p50_ms is not None]
 
     def on_front(one: Choice, mean: float) -> bool:
-        ms = one.p50_ms
-        if ms is None or one.label not in labels:
+        if one.p50_ms is None or one.label not in labels:
             return False
-        return not any((t <= ms and q >= mean) and (t < ms or q > mean) for t, q in timed)
+        return not any(dominates(other, (one.p50_ms, mean)) for other in timed)
 
     shown = []
     for one in found:

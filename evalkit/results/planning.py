@@ -9,7 +9,7 @@ from evalkit.evaluation.power import Needed, Spread, needed, spread_of
 from evalkit.evaluation.students_t import smallest_detectable
 from evalkit.results import reading, summary
 from evalkit.results.plan_schema import Judging, QueryPlan, SliceAtHand, Target
-from evalkit.results.same_data import refuse_other_data, slice_identity
+from evalkit.results.same_data import chosen_measure, refuse_other_data, slice_identity
 from evalkit.results.schema import Result
 from evalkit.types import Run
 
@@ -47,7 +47,7 @@ def plan(
             "the same slice"
         )
     before, after = _sides(results)
-    name = _measure(before, after, measure, results[0].effective.depth)
+    name = chosen_measure([before, after], measure, results[0].effective.depth)
     differences = [after[name][query_id] - value for query_id, value in before[name].items()]
     try:
         spread = spread_of(differences)
@@ -82,16 +82,6 @@ def _sides(results: Sequence[Result]) -> tuple[Mapping[str, Mapping[str, float]]
     """Return measure -> query_id -> value of the system before, and of the one after."""
     last = results[-1].effectiveness.per_query
     return results[0].effectiveness.per_query.reranked if len(results) == 2 else last.first_stage, last.reranked
-
-
-def _measure(before: Mapping[str, object], after: Mapping[str, object], asked: str | None, depth: int) -> str:
-    common = [name for name in before if name in after]
-    if not common:
-        raise EvalkitError("the results have no measure in common; run them with the same measures.names")
-    name = common[0] if asked is None else str(parse(asked, depth))
-    if name not in common:
-        raise EvalkitError(f"--measure {asked}: the results have {', '.join(common)}, and not {name}")
-    return name
 
 
 def _labels(places: Sequence[str], results: Sequence[Result]) -> Sequence[str]:

@@ -1,11 +1,12 @@
-"""Checks that two results can be compared: the same slice, queries, passages and judgments."""
+"""Checks that results can be compared: the same slice, queries, passages and judgments, and a common measure."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from evalkit.boundary.typed import Integer
 from evalkit.errors import EvalkitError
+from evalkit.evaluation.measure_names import parse
 
 
 @dataclass(frozen=True)
@@ -95,3 +96,36 @@ def refuse_other_data(
 def _some(ids: list[str]) -> str:
     cut = [one if len(one) <= 40 else f"{one[:40]}..." for one in ids[:5]]
     return ", ".join(cut) + (", ..." if len(ids) > 5 else "")
+
+
+def common_measures(having: Sequence[Collection[str]]) -> list[str]:
+    """Return the measures that all results have, in the order of the first one.
+
+    Args:
+        having: the names of the measures of each result.
+
+    Raises:
+        EvalkitError: there is none.
+    """
+    common = [name for name in having[0] if all(name in others for others in having)]
+    if not common:
+        raise EvalkitError("the results have no measure in common; run them with the same measures.names")
+    return common
+
+
+def chosen_measure(having: Sequence[Collection[str]], asked: str | None, depth: int) -> str:
+    """Return the measure that ``--measure`` names, or the first one that all results have.
+
+    Args:
+        having: the names of the measures of each result.
+        asked: as it was typed; None for the first one.
+        depth: what ``depth`` stands for in a name.
+
+    Raises:
+        EvalkitError: the results do not have it, or have none in common.
+    """
+    common = common_measures(having)
+    name = common[0] if asked is None else str(parse(asked, depth))
+    if name not in common:
+        raise EvalkitError(f"--measure {asked}: the results have {', '.join(common)}, and not {name}")
+    return name

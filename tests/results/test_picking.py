@@ -16,8 +16,8 @@ from evalkit.first_stage.bm25 import BM25
 from evalkit.report import markdown, plots
 from evalkit.report.content import pick as content
 from evalkit.report.folder import write_trial
-from evalkit.results import picking
-from evalkit.results.choices import choices
+from evalkit.results import picking, reading
+from evalkit.results.choices import Choice, choices
 from evalkit.results.pick_schema import Budget
 from evalkit.slices import packaged as dev
 from evalkit.trial import Plan
@@ -49,8 +49,12 @@ def ten(bert_folder: Path, where: Path) -> Trial:
     return run(bert_folder, 10, where)
 
 
+def held(*places: str) -> tuple[str, list[Choice]]:
+    return choices({where: reading.read_result(where) for where in places}, None)
+
+
 def test_one_scoring_pass_holds_the_first_stage_every_smaller_depth_and_every_blend(ten: Trial, where: Path) -> None:
-    name, found = choices([str(where)], None)
+    name, found = held(str(where))
     assert name == MEASURE
     assert [(one.label, one.depth, one.weight) for one in found] == [
         ("bm25", None, None),
@@ -69,19 +73,19 @@ def test_a_smaller_depth_has_the_values_of_a_trial_at_that_depth(
     ten: Trial, where: Path, bert_folder: Path, tmp_path: Path
 ) -> None:
     five = run(bert_folder, 5, tmp_path / "five")
-    _, found = choices([str(where)], None)
+    _, found = held(str(where))
     (at_five,) = [one for one in found if one.depth == 5]
     assert at_five.values == pytest.approx(dict(five.effectiveness["reranked"].per_query[MEASURE]), abs=1e-9)
     assert at_five.overrides == ("depth=5",)
     assert (at_five.p50_ms, at_five.interpolated) == (None, False)  # no grid was measured
-    _, both = choices([str(where), str(tmp_path / "five")], None)
+    _, both = held(str(where), str(tmp_path / "five"))
     (measured,) = [one for one in both if one.depth == 5 and one.weight is None]  # once, where its time is known
     assert measured.where == str(tmp_path / "five")
     assert measured.p50_ms is not None
 
 
 def test_the_pick_has_the_highest_mean_within_the_budget(ten: Trial, where: Path) -> None:
-    _, found = choices([str(where)], None)
+    _, found = held(str(where))
     means = {one.label: sum(one.values.values()) / 8 for one in found}
     got = picking.pick([str(where)], Budget(), folds=4)
     assert means[got.picked] == max(means.values())
@@ -125,7 +129,7 @@ def test_files_of_another_trial_are_refused(ten: Trial, where: Path, tmp_path: P
     qrels = tmp_path / "mixed" / "qrels.trec"
     qrels.write_text("\n".join(line[:-1] + "0" for line in qrels.read_text().splitlines()) + "\n")
     with pytest.raises(EvalkitError, match=r"its runs and judgments do not give the nDCG@10 of its result\.json"):
-        choices([str(tmp_path / "mixed")], None)
+        held(str(tmp_path / "mixed"))
 
 
 def alone(where: Path) -> str:

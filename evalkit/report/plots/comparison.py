@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from evalkit.evaluation.pareto import dominates
 from evalkit.report.plots import canvas
 from evalkit.report.plots.numbered import number_points
 from evalkit.results.comparison_schema import ComparedSystem, Comparison
@@ -33,7 +34,7 @@ def tradeoff(systems: Sequence[ComparedSystem], measure: str) -> "Figure | None"
     if len(timed) < 2:
         return None
     points = [(float(_time(s, whole) or 0.0), s.mean[measure]) for s in timed]
-    front = sorted({p for p in points if not any(_dominates(other, p) for other in points)})
+    front = sorted({p for p in points if not any(dominates(other, p) for other in points)})
     figure = canvas.sheet(3.6)
     axes = figure.subplots()
     axes.plot(*zip(*front, strict=True), color=canvas.BLUE, linewidth=1.4, drawstyle="steps-post", zorder=1)
@@ -161,10 +162,6 @@ def forest(compared: Comparison, measure: str) -> "Figure | None":
         title,
     )
     return figure
-
-
-def _dominates(one: tuple[float, float], other: tuple[float, float]) -> bool:
-    return one != other and one[0] <= other[0] and one[1] >= other[1]
 
 
 _ON: dict[str, Any] = {"marker": "o", "markersize": 7, "markerfacecolor": canvas.BLUE, "markeredgecolor": canvas.BLUE}

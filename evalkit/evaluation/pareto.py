@@ -1,0 +1,9 @@
+"""Which of several settings no other beats in both time and quality."""
+
+Point = tuple[float, float]
+"""Time, lower is better, and quality, higher is better."""
+
+
+def dominates(one: Point, other: Point) -> bool:
+    """Return whether `one` is at least as fast and as good as `other`, and not equal to it."""
+    return one != other and one[0] <= other[0] and one[1] >= other[1]
