@@ -18,7 +18,11 @@ from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_toke
 from transformers import (
     BertConfig,
     BertForSequenceClassification,
+    ModernBertConfig,
+    ModernBertForSequenceClassification,
     PreTrainedTokenizerFast,
+    Qwen3Config,
+    Qwen3ForCausalLM,
     XLMRobertaConfig,
     XLMRobertaForSequenceClassification,
 )
@@ -75,6 +79,37 @@ ARCHITECTURES = {
         },
         "wordpiece",
     ),
+    # https://huggingface.co/Qwen/Qwen3-Reranker-0.6B/blob/main/config.json
+    "qwen3-0.6b": Architecture(
+        Qwen3ForCausalLM,
+        Qwen3Config,
+        {
+            "vocab_size": 151669,
+            "hidden_size": 1024,
+            "num_hidden_layers": 28,
+            "num_attention_heads": 16,
+            "num_key_value_heads": 8,
+            "head_dim": 128,
+            "intermediate_size": 3072,
+            "max_position_embeddings": 40960,
+            "tie_word_embeddings": True,
+        },
+        "bytes",
+    ),
+    # https://huggingface.co/answerdotai/ModernBERT-base/blob/main/config.json
+    "modernbert-base": Architecture(
+        ModernBertForSequenceClassification,
+        ModernBertConfig,
+        {
+            "vocab_size": 50368,
+            "hidden_size": 768,
+            "num_hidden_layers": 22,
+            "num_attention_heads": 12,
+            "intermediate_size": 1152,
+            "max_position_embeddings": 8192,
+        },
+        "wordpiece",
+    ),
 }
 
 
@@ -103,12 +138,15 @@ def build(architecture: Architecture, texts: Sequence[str], folder: Path) -> Non
     """Write tokenizer and model (fp32) to `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     vocabulary = architecture.sizes["vocab_size"]
-    tokenizer = {"unigram": _unigram, "wordpiece": _wordpiece}[architecture.tokenizer](texts, vocabulary)
+    tokenizer = {"unigram": _unigram, "wordpiece": _wordpiece, "bytes": _bytes}[architecture.tokenizer](
+        texts, vocabulary
+    )
     tokenizer.save_pretrained(folder)
     torch.manual_seed(0)
+    head = {} if architecture.model.__name__.endswith("ForCausalLM") else {"num_labels": 1}
     config = architecture.config(
         **architecture.sizes,
-        num_labels=1,
+        **head,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
@@ -179,6 +217,24 @@ def _wordpiece(texts: Sequence[str], size: int) -> PreTrainedTokenizerFast:
         tokenizer_object=tokenizer, cls_token="[CLS]", sep_token="[SEP]", unk_token="[UNK]", pad_token="[PAD]",
         mask_token="[MASK]", model_input_names=["input_ids", "token_type_ids", "attention_mask"],
     )  # fmt: skip
+
+
+def _bytes(texts: Sequence[str], size: int) -> PreTrainedTokenizerFast:
+    """Return a byte-level BPE as Qwen's, with the special tokens of its chat template."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+    trainer = trainers.BpeTrainer(
+        vocab_size=size,
+        special_tokens=special,
+        show_progress=False,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="<|endoftext|>", eos_token="<|im_end|>", bos_token="<|endoftext|>"
+    )
 
 
 def main() -> None:

@@ -133,6 +133,16 @@ class Scores:
     unknown_passage_share: float | None = None
     """The same of the distinct passages."""
 
+    @property
+    def padding_share(self) -> float:
+        """Return the share of the computed tokens that are padding."""
+        return max(1 - self.tokens / self.padded_tokens, 0.0) if self.tokens and self.padded_tokens else 0.0
+
+    @property
+    def shared_share(self) -> float:
+        """Return the share of the tokens not computed again, as pairs of a query begin with the same ones."""
+        return max(1 - self.padded_tokens / self.tokens, 0.0) if self.tokens and self.padded_tokens else 0.0
+
 
 @dataclass(frozen=True)
 class Effectiveness:
@@ -243,6 +253,8 @@ class Throughput:
     """Model FLOPs utilisation: `model_flops_per_s` over the `matrix_flops_per_s` of all devices."""
     end_to_end_mfu: float | None
     """The same by wall-clock time: how much of the hardware the whole engine uses."""
+    shared_share: float = 0.0
+    """Share of the tokens that were not computed again, as pairs of a query begin with the same ones."""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from evalkit.cost.protocol import CostProtocol
 from evalkit.evaluation.blending import BlendSettings
 from evalkit.first_stage import bm25, dense, fusion, splade
 from evalkit.first_stage import trec_run as first_stage_run
-from evalkit.rerankers import bi_encoder, cross_encoder, none
+from evalkit.rerankers import bi_encoder, cross_encoder, decoder, none
 from evalkit.rerankers import trec_run as reranker_run
 from evalkit.results.gate.limits import Limits
 from evalkit.scoring.cluster.settings import RaySettings
@@ -163,6 +163,16 @@ class CrossEncoderReranker(cross_encoder.CrossEncoder):
 
 
 @dataclass
+class DecoderReranker(decoder.Decoder):
+    """`evalkit.rerankers.decoder.Decoder`, with what a trial sets for all of its components."""
+
+    _target_: str = _target_of(decoder.Decoder)
+    device: str = "${device}"
+    precision: str = "${precision.name}"
+    store: str = "${store}"
+
+
+@dataclass
 class BiEncoderReranker(bi_encoder.BiEncoder):
     """`evalkit.rerankers.bi_encoder.BiEncoder`, with what a trial sets for all of its components."""
 
@@ -272,6 +282,7 @@ SCHEMAS: dict[tuple[str | None, str], Any] = {
     ("first_stage", "schema_trec_run"): TrecRunFirstStage,
     ("first_stage", "schema_fusion"): FusionFirstStage,
     ("reranker", "schema_cross_encoder"): CrossEncoderReranker,
+    ("reranker", "schema_decoder"): DecoderReranker,
     ("reranker", "schema_bi_encoder"): BiEncoderReranker,
     ("reranker", "schema_trec_run"): TrecRunReranker,
     ("reranker", "schema_none"): WithoutReranker,

@@ -56,7 +56,7 @@ def throughput_of(timed: TimedPass, tokenize_pairs_per_s: float | None, matrix_f
         devices=devices,
         pairs=pairs,
         tokens=scores.tokens,
-        padding_share=1 - scores.tokens / scores.padded_tokens if scores.padded_tokens else 0.0,
+        padding_share=scores.padding_share,
         wall_s=wall_s,
         tokenize_s=scores.tokenize_s,
         forward_s=scores.forward_s,
@@ -69,6 +69,7 @@ def throughput_of(timed: TimedPass, tokenize_pairs_per_s: float | None, matrix_f
         matrix_flops_per_s=matrix_flops_per_s,
         model_mfu=model_rate / matrix_flops_per_s / devices if model_rate and matrix_flops_per_s else None,
         end_to_end_mfu=flops / wall_s / matrix_flops_per_s / devices if flops and matrix_flops_per_s else None,
+        shared_share=scores.shared_share,
     )
 
 

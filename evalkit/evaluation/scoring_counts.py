@@ -43,6 +43,8 @@ class ScoringCounts(TypedDict, total=False):
     """Tokens of the computed pairs, special tokens included, padding excluded."""
     padding_share: float
     """Share of the computed tokens that are padding, to four places."""
+    shared_share: float
+    """Share of the tokens not computed again, as pairs of a query begin with the same ones; to four places."""
     budget_halvings: Sequence[str]
     """One sentence for each batch that did not fit into memory and was split."""
 
@@ -88,7 +90,8 @@ def count_scoring(
         ),
         queries_without_hits=sum(not hits for hits in first.rankings.values()),
         tokens=scores.tokens,
-        padding_share=round(1 - scores.tokens / scores.padded_tokens, 4) if scores.padded_tokens else 0.0,
+        padding_share=round(scores.padding_share, 4),
+        shared_share=round(scores.shared_share, 4),
         budget_halvings=list(scores.budget_halvings),
     )
 

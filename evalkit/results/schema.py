@@ -73,6 +73,8 @@ class RerankerFacts(TypedDict, total=False):
     batch_tokens_source: str | None
     max_length: int | None
     truncation: str | None
+    instruction: str | None
+    score: str
     path: str | None
     path_reason: str | None
     threads: int | None

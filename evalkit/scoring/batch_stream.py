@@ -6,9 +6,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from evalkit.scoring.batching import length_sorted_windows, plan_batches
-from evalkit.scoring.token_cache import TokenCache
-from evalkit.scoring.tokenized_pairs import Batch
+from evalkit.scoring.tokenized_pairs import Batch, PairCache
 
 _FIRST_WINDOW, _WINDOW = 1024, 8192
 """Pairs that are tokenized together; the model has to wait for the first window."""
@@ -19,7 +17,7 @@ class BatchStream:
 
     def __init__(
         self,
-        cache: TokenCache,
+        cache: PairCache,
         pairs: Sequence[tuple[str, str]],
         budget_tokens: int,
         padded: bool,
@@ -48,13 +46,13 @@ class BatchStream:
 
     def batches(self) -> Iterator[Batch]:
         """Yield the batches that have pairs to score."""
-        for window in length_sorted_windows(self._pairs, _FIRST_WINDOW, _WINDOW):
+        for window in self._cache.windows(self._pairs, _FIRST_WINDOW, _WINDOW):
             began = time.perf_counter()
             tokenized = self._cache.tokenize([self._pairs[row] for row in window])
             self.truncated_pairs += int(tokenized.truncated.sum())
             self.tokenize_s += time.perf_counter() - began
             request_rows = np.array(window, dtype=np.int64)
-            for planned in plan_batches(tokenized.lengths.tolist(), self._budget_tokens, self._padded, self._at_a_time):
+            for planned in tokenized.plan(self._budget_tokens, self._padded, self._at_a_time):
                 began = time.perf_counter()
                 rows = [row for row in planned if self._wanted[request_rows[row]]]
                 batch = tokenized.batch(rows, request_rows) if rows else None

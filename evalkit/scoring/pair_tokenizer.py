@@ -141,6 +141,13 @@ class PairTokenizer:
         encodings = backend.encode_batch_fast(list(texts), add_special_tokens=False)
         return [np.array(encoding.ids, dtype=np.int32) for encoding in encodings]
 
+    def describe(self) -> dict[str, Any]:
+        """Return how pairs are encoded, for a result."""
+        return {
+            "token_types": self.token_types.reason,
+            "truncation_side": "left" if self.truncates_left else "right",
+        }
+
     def truncated_lengths(self, query_tokens: int, passage_tokens: int) -> tuple[int, int]:
         """Return how many tokens of query and passage remain after truncation.
 

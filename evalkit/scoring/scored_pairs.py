@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from evalkit.scoring.flops import ModelShape, forward_flops
 from evalkit.scoring.runner import ScoredBatch
-from evalkit.scoring.token_cache import TextStatistics
+from evalkit.scoring.tokenized_pairs import TextStatistics
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Scores pairs with a cross-encoder: tokenization is prefetched, batches are sorted by length and limited in tokens."""
+"""Scores pairs with a model: tokenization is prefetched, batches are limited in tokens, and memory may run short."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -11,28 +11,28 @@ from evalkit.errors import NotFiniteError
 from evalkit.scoring.batch_stream import BatchStream
 from evalkit.scoring.core_threads import CoreThreads
 from evalkit.scoring.cuda_graphs import GraphedModel, check_cuda_graphs
+from evalkit.scoring.decoder_pairs import DecoderPairs
 from evalkit.scoring.device import PRECISIONS
 from evalkit.scoring.device_runner import DeviceRunner
+from evalkit.scoring.encoder_pairs import EncoderPairs
 from evalkit.scoring.flops import ModelShape, shape_of
 from evalkit.scoring.forward_path import choose_path
 from evalkit.scoring.loading.pretrained import Pretrained
-from evalkit.scoring.packed import PackedModel, reason_not_packable
-from evalkit.scoring.padded import PaddedModel
-from evalkit.scoring.pair_tokenizer import PairTokenizer
+from evalkit.scoring.packed import PackedModel
+from evalkit.scoring.pair_model import PairModel, TextEncoding
 from evalkit.scoring.prefetch import prefetch
+from evalkit.scoring.prompt import Prompt
 from evalkit.scoring.runner import ForwardPass, Runner, ScoredBatch
 from evalkit.scoring.runtime.graph_model import GraphModel
 from evalkit.scoring.scored_pairs import ScoreCollector, ScoredPairs
 from evalkit.scoring.token_budget import TokenBudget, choose_token_budget
-from evalkit.scoring.token_cache import TextStatistics, TokenCache
-from evalkit.scoring.tokenized_pairs import TokenizedPairs
-from evalkit.scoring.tokenizer_check import check_pair_encoding
+from evalkit.scoring.tokenized_pairs import PairCache, TextStatistics, Tokenized
 
 _PREFETCHED_BATCHES = 4
 
 
 class Scorer:
-    """A cross-encoder that scores (query, passage) pairs: fp32 logits, larger for more relevant passages."""
+    """A model that scores (query, passage) pairs: fp32 logits, larger for more relevant passages."""
 
     def __init__(
         self,
@@ -46,6 +46,8 @@ class Scorer:
         compiled: bool = False,
         cuda_graphs: bool = False,
         graph: GraphModel | None = None,
+        prompt: Prompt | None = None,
+        share_prefix: bool = True,
     ) -> None:
         """Choose the forward path and the token budget, and check the settings against the model.
 
@@ -53,7 +55,7 @@ class Scorer:
             pretrained: Model and tokenizer; the model is on `device`.
             device: Where the model computes.
             max_length: Tokens of a pair at most, special tokens included.
-            truncation: One of `pair_tokenizer.TRUNCATIONS`.
+            truncation: One of `pair_tokenizer.TRUNCATIONS`; that of a decoder cuts the passage.
             batch_tokens: Tokens of a batch at most; None for as many as are useful and fit into free memory.
             path: ``packed``, ``padded``, or ``auto`` for packed if the architecture supports it.
             deterministic: Whether to use a fixed token budget, never split a batch, and restrict torch to deterministic
@@ -61,6 +63,8 @@ class Scorer:
             compiled: Whether to compile the model, which takes a minute at the start; see `PackedModel`.
             cuda_graphs: Whether to capture CUDA graphs, which takes a second at the start; see `GraphedModel`.
             graph: The forward pass of a runtime, computed in place of the model's own, which then needs no weights.
+            prompt: What a decoder is asked; None for an encoder.
+            share_prefix: With a prompt: whether what a query's pairs have in common is computed once.
 
         Raises:
             EvalkitError: the model has fewer positions than `max_length`, `batch_tokens` is smaller than one pair, the
@@ -70,12 +74,13 @@ class Scorer:
         self.model = pretrained.model
         self._pretrained = pretrained
         self.device = device
-        self.shape: ModelShape = shape_of(self.model)
-        token_types = int(getattr(self.model.config, "type_vocab_size", None) or 0)
-        self.pair_tokenizer = PairTokenizer(
-            pretrained.tokenizer, max_length, truncation, token_types, pretrained.saved_with
+        self.shape: ModelShape = shape_of(self.model, causal=prompt is not None)
+        self.pairs: PairModel = (
+            EncoderPairs(pretrained, max_length, truncation)
+            if prompt is None
+            else DecoderPairs(pretrained, prompt, max_length, share_prefix)
         )
-        check_pair_encoding(self.pair_tokenizer)
+        self.pair_tokenizer: TextEncoding = self.pairs.pair_tokenizer
         weight = next(self.model.parameters())
         self.budget: TokenBudget = choose_token_budget(
             batch_tokens, self.shape, weight.element_size(), max_length, device, deterministic
@@ -103,7 +108,7 @@ class Scorer:
 
     def _torch_forward_pass(self, path: str) -> ForwardPass:
         """Return the packed or padded forward pass, and set `path`, `path_reason` and `kernel`."""
-        not_packable = reason_not_packable(self.model)
+        not_packable = self.pairs.reason_not_packable()
         self.path = choose_path(path, not_packable, self.compiled, self._pretrained.name)
         check_cuda_graphs(self.cuda_graphs, self.device, self.path)
         self.path_reason = not_packable if path == "auto" and not_packable else None
@@ -112,25 +117,23 @@ class Scorer:
             return self.padded_model()
         weight = next(self.model.parameters())
         precision = next(precision for precision in PRECISIONS.values() if precision.dtype == weight.dtype)
-        packed = PackedModel(self.model, self.device, precision, self.compiled)
-        self.kernel = packed.kernel.name
-        if not self.cuda_graphs:
+        packed, self.kernel = self.pairs.packed(self.device, precision, self.compiled)
+        if not self.cuda_graphs or not isinstance(packed, PackedModel):
             return packed
         self.kernel += ", CUDA graphs"
         return GraphedModel(packed, self.budget.tokens)
 
-    def padded_model(self) -> PaddedModel:
+    def padded_model(self) -> ForwardPass:
         """Return the padded forward pass of the same model."""
-        pad_id = int(self.pair_tokenizer.tokenizer.pad_token_id or 0)
-        return PaddedModel(self.model, self.device, pad_id, self.pair_tokenizer.token_types.used)
+        return self.pairs.padded(self.device)
 
-    def tokenize(self, pairs: Sequence[tuple[str, str]]) -> TokenizedPairs:
+    def tokenize(self, pairs: Sequence[tuple[str, str]]) -> Tokenized:
         """Return pairs as token ids; each distinct text is tokenized once.
 
         Args:
             pairs: (query, passage) texts.
         """
-        return TokenCache(self.pair_tokenizer).tokenize(pairs)
+        return self._cache().tokenize(pairs)
 
     def score(
         self,
@@ -167,7 +170,7 @@ class Scorer:
         rows = np.arange(len(pairs))
         first = _first_occurrences(pairs) if repeatable else rows
         wanted = np.isnan(collector.logits) & (first == rows)
-        cache = TokenCache(self.pair_tokenizer)
+        cache = self._cache()
         # Other processes may have other numbers of cores, and give the bits of this one all the same.
         threads = self.runner.core_threads if runner is None and not repeatable else None
         at_a_time = threads.count if threads else 1
@@ -188,9 +191,12 @@ class Scorer:
         Args:
             pairs: (query, passage) texts.
         """
-        cache = TokenCache(self.pair_tokenizer)
+        cache = self._cache()
         cache.tokenize(pairs)
         return cache.statistics()
+
+    def _cache(self) -> PairCache:
+        return self.pairs.cache()
 
     def describe(self) -> dict[str, Any]:
         """Return the settings in force, with the reason for each that was chosen automatically."""
@@ -203,8 +209,7 @@ class Scorer:
             "deterministic": self.deterministic,
             "compiled": self.compiled,
             "cuda_graphs": self.cuda_graphs,
-            "token_types": self.pair_tokenizer.token_types.reason,
-            "truncation_side": "left" if self.pair_tokenizer.truncates_left else "right",
+            **self.pair_tokenizer.describe(),
         }
 
 

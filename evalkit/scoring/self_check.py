@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,17 +10,11 @@ import torch
 
 from evalkit.errors import EvalkitError, NotFiniteError
 from evalkit.scoring.device_runner import DeviceRunner
+from evalkit.scoring.encoder_pairs import EncoderPairs
 from evalkit.scoring.loading.pretrained import Pretrained
 from evalkit.scoring.runner import Runner
 from evalkit.scoring.scorer import Scorer
-from evalkit.scoring.tokenized_pairs import Batch, TokenizedPairs
-
-_PAIRS = (
-    ("capital of France", "Paris is the capital."),
-    ("why is the sky blue", "Air scatters short waves of sunlight more than long ones, so blue comes from all sides."),
-    ("首都はどこ", "東京は日本の首都である。"),
-)
-"""They differ in length, so that a batch of them is padded."""
+from evalkit.scoring.tokenized_pairs import Batch, Tokenized
 
 _TOLERANCE = {"fp32": 5e-4, "tf32": 2e-2, "fp16": 2e-2, "bf16": 1e-1}
 """The difference that rounding may cause, as a share of the largest logit (of 1 at least). Wrong token types, a missing
@@ -56,16 +49,16 @@ def check_scores_agree(scorer: Scorer, pretrained: Pretrained, precision: str) -
     """
     began = time.perf_counter()
     name = pretrained.name
-    pairs = scorer.tokenize(_PAIRS)
+    pairs = scorer.tokenize(scorer.pairs.checked_pairs)
     rows = list(range(len(pairs)))
     padded = DeviceRunner(scorer.padded_model(), out_of_memory_advice="use a smaller model")
     try:
         logits_by_way = {
-            f"{scorer.path}, in a batch": _logits(scorer.runner, [pairs.batch(rows)]),
-            f"{scorer.path}, alone": _logits(scorer.runner, [pairs.batch([row]) for row in rows]),
+            f"{scorer.path}, in a batch": _logits(scorer.runner, [pairs.batch(rows)], len(pairs)),
+            f"{scorer.path}, alone": _logits(scorer.runner, [pairs.batch([row]) for row in rows], len(pairs)),
         }
         if scorer.path == "packed":
-            logits_by_way["padded, in a batch"] = _logits(padded, [pairs.batch(rows)])
+            logits_by_way["padded, in a batch"] = _logits(padded, [pairs.batch(rows)], len(pairs))
         logits_by_way["by transformers' own call"] = _transformers_logits(scorer, pairs)
         if pretrained.max_tokens is None:
             _check_longest_pair(scorer, name)
@@ -101,7 +94,7 @@ def check_embeddings_agree(embed: Callable[[Sequence[str]], torch.Tensor], preci
     Raises:
         EvalkitError: a text has another vector alone, or the model cannot embed a text at all.
     """
-    texts = [passage for _, passage in _PAIRS]
+    texts = [passage for _, passage in EncoderPairs.checked_pairs]
     try:
         batch, alone = embed(texts).float(), torch.cat([embed([text]) for text in texts]).float()
     except (torch.OutOfMemoryError, EvalkitError):
@@ -126,27 +119,16 @@ def _first_line(error: Exception) -> str:
     return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0][:160]}"
 
 
-def _logits(runner: Runner, batches: Sequence[Batch]) -> npt.NDArray[np.float32]:
-    logits = np.full(len(_PAIRS), np.nan, dtype=np.float32)
+def _logits(runner: Runner, batches: Sequence[Batch], pairs: int) -> npt.NDArray[np.float32]:
+    logits = np.full(pairs, np.nan, dtype=np.float32)
     for scored in runner.run(batches):
         logits[scored.rows] = scored.logits
     return logits
 
 
 @torch.inference_mode()
-def _transformers_logits(scorer: Scorer, pairs: TokenizedPairs) -> npt.NDArray[np.float32]:
-    tokenizer, use_types = scorer.pair_tokenizer.tokenizer, scorer.pair_tokenizer.token_types.used
-    logits = np.empty(len(_PAIRS), dtype=np.float32)
-    for row, texts in enumerate(_PAIRS):
-        if pairs.truncated[row]:  # perhaps by a rule that is no option of the tokenizer's call
-            inputs: Any = {"input_ids": torch.from_numpy(pairs.batch([row]).ids).long()[None]}
-            if use_types:
-                inputs["token_type_ids"] = torch.from_numpy(pairs.batch([row]).type_ids).long()[None]
-        else:
-            inputs = dict(tokenizer(*texts, return_tensors="pt", return_token_type_ids=use_types))
-        output = scorer.model(**{key: value.to(scorer.device) for key, value in inputs.items()}).logits
-        logits[row] = output.float().flatten().cpu().numpy()[0]
-    return logits
+def _transformers_logits(scorer: Scorer, pairs: Tokenized) -> npt.NDArray[np.float32]:
+    return np.array(scorer.pairs.transformers_logits(pairs, scorer.device), dtype=np.float32)
 
 
 def _check_longest_pair(scorer: Scorer, name: str) -> None:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from evalkit.scoring.device import Precision, named_precision, resolve_device, resolve_precision
-from evalkit.scoring.loading.pretrained import Pretrained, load_classifier, load_without_weights
+from evalkit.scoring.loading.pretrained import Pretrained, load_classifier, load_decoder, load_without_weights
+from evalkit.scoring.prompt import Prompt
 from evalkit.scoring.runtime.settings import GraphRuntime, Runtime
 from evalkit.scoring.scorer import Scorer
 from evalkit.scoring.self_check import SelfCheck, check_scores_agree
@@ -39,6 +40,10 @@ class ScorerSpec:
     self_check: bool = True
     """Whether `build_scorer` checks that the scores do not depend on how they are computed."""
     runtime: Runtime = field(default_factory=Runtime)
+    prompt: Prompt | None = None
+    """What a decoder is asked; None for an encoder."""
+    share_prefix: bool = True
+    """Whether what a query's prompts have in common is computed once."""
     graph: str | None = None
     """The file of the graph, or ``export``; None for one of the model's own files, else an export."""
 
@@ -81,7 +86,10 @@ def build_scorer(spec: ScorerSpec) -> BuiltScorer:
     """
     device = resolve_device(spec.device)
     precision = resolve_precision(spec.precision, device)
-    pretrained = load_classifier(spec.model, spec.revision, device, precision, "reranker.model")
+    where = spec.model, spec.revision, device, precision, "reranker.model"
+    pretrained = (
+        load_classifier(*where) if spec.prompt is None else load_decoder(*where, head=spec.prompt.yes_token is None)
+    )
     scorer = scorer_from_spec(spec, pretrained, device, spec.batch_tokens)
     built = BuiltScorer(scorer, pretrained, device, precision)
     if not spec.self_check:
@@ -152,4 +160,6 @@ def scorer_from_spec(
         deterministic=spec.deterministic,
         compiled=spec.compiled,
         cuda_graphs=spec.cuda_graphs,
+        prompt=spec.prompt,
+        share_prefix=spec.share_prefix,
     )

@@ -1,24 +1,12 @@
 """Caches the token ids of texts, so that a passage that occurs in many pairs is tokenized once."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from evalkit.scoring.batching import length_sorted_windows
 from evalkit.scoring.pair_tokenizer import PairTokenizer, TokenIds
-from evalkit.scoring.tokenized_pairs import TokenizedPairs
-
-
-@dataclass(frozen=True)
-class TextStatistics:
-    """What tokenization shows about the texts of a run; it does not depend on the model's weights."""
-
-    longest_pair_tokens: int
-    """Tokens of the longest pair before truncation, special tokens included; 0 without pairs."""
-    unknown_query_share: float
-    """Share of unknown tokens (``[UNK]``) in the distinct queries, before truncation."""
-    unknown_passage_share: float
-    """Share of unknown tokens in the distinct passages, before truncation."""
+from evalkit.scoring.tokenized_pairs import TextStatistics, TokenizedPairs
 
 
 class TokenCache:
@@ -36,6 +24,16 @@ class TokenCache:
         self._queries: set[int] = set()
         self._passages: set[int] = set()
         self._longest = 0
+
+    def windows(self, pairs: Sequence[tuple[str, str]], first: int, size: int) -> Iterator[list[int]]:
+        """Yield the rows of pairs that are tokenized together, the longest first.
+
+        Args:
+            pairs: (query, passage) texts.
+            first: Pairs of the first window.
+            size: Pairs of each other window.
+        """
+        return length_sorted_windows(pairs, first, size)
 
     def statistics(self) -> TextStatistics:
         """Return the statistics of all texts tokenized so far."""

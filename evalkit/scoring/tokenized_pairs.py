@@ -1,11 +1,13 @@
 """Tokenized pairs, and the batches that are assembled from them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from evalkit.scoring.batching import plan_batches
 from evalkit.scoring.pair_tokenizer import PairTokenizer, TokenIds
 
 
@@ -37,6 +39,74 @@ class Batch:
 
 
 @dataclass(frozen=True)
+class TextStatistics:
+    """What tokenization shows about the texts of a run; it does not depend on the model's weights."""
+
+    longest_pair_tokens: int
+    """Tokens of the longest pair before truncation, special tokens included; 0 without pairs."""
+    unknown_query_share: float
+    """Share of unknown tokens (``[UNK]``) in the distinct queries, before truncation."""
+    unknown_passage_share: float
+    """Share of unknown tokens in the distinct passages, before truncation."""
+
+
+class Tokenized(Protocol):
+    """Pairs as token ids, for an encoder or for a decoder."""
+
+    @property
+    def lengths(self) -> TokenIds:
+        """Tokens of each pair after truncation, special tokens included, (pairs,)."""
+
+    @property
+    def truncated(self) -> npt.NDArray[np.bool_]:
+        """Whether tokens of the pair were removed, (pairs,)."""
+
+    def __len__(self) -> int:
+        """Return the number of pairs."""
+
+    def plan(self, budget_tokens: int, padded: bool, at_a_time: int) -> Iterator[list[int]]:
+        """Yield the rows of each batch.
+
+        Args:
+            budget_tokens: Tokens of a batch at most.
+            padded: Whether padding counts towards the budget.
+            at_a_time: How many batches are computed at once.
+        """
+
+    def batch(self, rows: Sequence[int], request_rows: npt.NDArray[np.int64] | None = None) -> Batch:
+        """Return some of the pairs as a batch.
+
+        Args:
+            rows: Indices of the pairs, in the order of the batch.
+            request_rows: The index of each of these pairs among all pairs of the request, (pairs,); None if these are
+                all pairs.
+        """
+
+
+class PairCache(Protocol):
+    """Tokenizes many pairs, each distinct text once."""
+
+    def windows(self, pairs: Sequence[tuple[str, str]], first: int, size: int) -> Iterator[list[int]]:
+        """Yield the rows of pairs that are tokenized together.
+
+        Args:
+            pairs: (query, passage) texts.
+            first: Pairs of the first window: few, since the model has to wait for it.
+            size: Pairs of each other window.
+        """
+
+    def tokenize(self, pairs: Sequence[tuple[str, str]]) -> Tokenized:
+        """Return pairs as token ids.
+
+        Args:
+            pairs: (query, passage) texts.
+        """
+
+    def statistics(self) -> TextStatistics:
+        """Return the statistics of all texts tokenized so far."""
+
+
+@dataclass(frozen=True)
 class TokenizedPairs:
     """Pairs as token ids. A text that occurs in many pairs is stored once."""
 
@@ -59,6 +129,16 @@ class TokenizedPairs:
     def __len__(self) -> int:
         """Return the number of pairs."""
         return len(self.lengths)
+
+    def plan(self, budget_tokens: int, padded: bool, at_a_time: int) -> Iterator[list[int]]:
+        """Yield the rows of each batch, as `plan_batches` groups them.
+
+        Args:
+            budget_tokens: Tokens of a batch at most.
+            padded: Whether padding counts towards the budget.
+            at_a_time: How many batches are computed at once.
+        """
+        return plan_batches(self.lengths.tolist(), budget_tokens, padded, at_a_time)
 
     def batch(self, rows: Sequence[int], request_rows: npt.NDArray[np.int64] | None = None) -> Batch:
         """Return some of the pairs as a batch.

@@ -151,7 +151,15 @@ def test_the_engine_and_the_clocks_stand_alone(path: Any) -> None:
         ("onnxruntime", ["scoring/runtime"]),
         ("openvino", ["scoring/runtime"]),
         ("nncf", ["scoring/runtime"]),
-        ("torch", ["scoring", "cost", "first_stage/dense.py", "rerankers/bi_encoder.py", "rerankers/cross_encoder.py"]),
+        (
+            "torch",
+            [
+                "scoring",
+                "cost",
+                "first_stage/dense.py",
+                *(f"rerankers/{name}.py" for name in ("bi_encoder", "cross_encoder", "engine_reranker")),
+            ],
+        ),  # fmt: skip
     ],
 )
 def test_a_package_is_known_in_one_place(package: Any, places: Any) -> None:

@@ -86,7 +86,9 @@ def test_batch_and_single_may_differ_by_rounding_and_no_more(dtype: Any, drift: 
 @pytest.mark.parametrize("folder", ["bert_folder", "xlmr_folder"])
 def test_a_real_model_agrees_with_itself(request: pytest.FixtureRequest, folder: Any) -> None:
     model = str(request.getfixturevalue(folder))
-    found = quickcheck.run(CrossEncoder(model, 256, "longest_first", 4096, "cpu", "fp32"))
+    found = quickcheck.run(
+        CrossEncoder(model, 256, truncation="longest_first", batch_tokens=4096, device="cpu", precision="fp32")
+    )
     assert found["batch_and_single_agree"]
     assert found["reranker"]["model"] == model
     for check in found["checks"]:
@@ -123,6 +125,8 @@ def test_the_terminal_shows_what_is_wrong(capsys: pytest.CaptureFixture[str]) ->
 
 def test_the_packaged_reranker_knows_the_capital_of_france() -> None:
     """English only: the packaged model has never seen Chinese."""
-    found = quickcheck.run(CrossEncoder("packaged", 256, "longest_first", 4096, "cpu", "fp32"))
+    found = quickcheck.run(
+        CrossEncoder("packaged", 256, truncation="longest_first", batch_tokens=4096, device="cpu", precision="fp32")
+    )
     assert found["checks"][0]["top_is_the_answer"]
     assert found["batch_and_single_agree"]

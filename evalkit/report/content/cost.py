@@ -92,6 +92,7 @@ def _of_throughput(found: Throughput) -> tuple[list[tuple[str, str]], str]:
             "padding, share of the tokens that were computed",
             f"{found.padding_share:.1%}" if found.tokens else NOT_MEASURED,
         ),
+        *([("shared prefixes, tokens not computed again", f"{found.shared_share:.1%}")] if found.shared_share else []),
         *([("FLOPs of the useful tokens", _si(flops, "FLOP"))] if flops is not None else []),
         *([("FLOPs a second, the model alone", _si(model, "FLOP/s"))] if model is not None else []),
         *([("FLOPs a second, a matrix product in this run", _si(matrix, "FLOP/s"))] if matrix is not None else []),
@@ -102,7 +103,9 @@ def _of_throughput(found: Throughput) -> tuple[list[tuple[str, str]], str]:
     note = (
         f"Of {of}: {counted(found.pairs, 'pair')}{_tokens(found, ', ')}, {_s(found.wall_s)}. MFU is the "
         "rate of the useful tokens' FLOPs over that of a matrix product at the same precision; every layer counts "
-        "in full, even where the engine skips part of the last one, so that MFU may exceed 100 %"
+        "in full, even where the engine skips part of the last one"
+        + (", and every token, even where a shared prefix is computed once" if found.shared_share else "")
+        + ", so that MFU may exceed 100 %"
         + ("." if matrix is not None else ", which protocol=standard measures.")
     )
     return rows, note

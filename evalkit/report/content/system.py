@@ -5,7 +5,7 @@ from evalkit.results.schema import RerankerFacts, Result
 
 
 def facts(result: Result) -> list[tuple[str, str]]:
-    """Return names and values: first stage, model, architecture, length and truncation, precision, path, depth.
+    """Return names and values: first stage, model, instruction, length and truncation, precision, depth and more.
 
     What a result does not have, as those of older versions or of rerankers without a model, is left out.
     """
@@ -19,6 +19,8 @@ def facts(result: Result) -> list[tuple[str, str]]:
         ("Run file", str(reranker.get("path") or "") if _is_run(reranker) else ""),
         ("Model", _model(reranker)),
         ("Architecture", _architecture(reranker)),
+        ("Instruction", str(reranker.get("instruction") or "")),
+        ("Score", str(reranker.get("score") or "")),
         ("Maximum length", _length(reranker)),
         ("Truncation", _truncation(reranker, scoring)),
         ("Runtime", _runtime(reranker)),

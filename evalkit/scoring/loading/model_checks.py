@@ -11,6 +11,7 @@ from evalkit.scoring.loading.checkpoint_check import unsupported_weights
 from evalkit.scoring.loading.load_errors import load_error
 from evalkit.scoring.loading.model_config import (
     find_model_class,
+    load_decoder_config,
     load_encoder_config,
     load_reranker_config,
     load_sparse_config,
@@ -37,6 +38,25 @@ def check_classifier(name: str, revision: str | None, setting: str, weights: boo
     if commit is not None and weights:  # the weights of a local folder were checked with its configuration
         check_hub_weights(name, commit, setting)
     return commit
+
+
+def check_decoder(name: str, revision: str | None, setting: str, head: bool) -> SbertConfig:
+    """Check that a model is a decoder whose weights can be read; return the settings in its other files.
+
+    Args:
+        name: A local folder, or a name on the hub.
+        revision: A branch, a tag or a commit; None for the main branch.
+        setting: The configuration key that names the model, for messages.
+        head: Whether it has to have a head with one label, else the output matrix of a language model.
+
+    Raises:
+        EvalkitError: it cannot be found or read, it is another kind of model, or its files state what evalkit does not
+            compute.
+    """
+    _, commit, sbert_config = load_decoder_config(name, revision, setting, head)
+    if commit is not None:
+        check_hub_weights(name, commit, setting)
+    return sbert_config
 
 
 def check_encoder(name: str, revision: str | None, setting: str) -> tuple[Any, SbertConfig]:

@@ -1,4 +1,4 @@
-"""A model's configuration, checked before its weights are loaded: is it a reranker, or an embedding model?"""
+"""A model's configuration, checked before its weights are loaded: which kind of reranker or encoder is it?"""
 
 import json
 import re
@@ -20,6 +20,7 @@ from evalkit.scoring.loading.load_errors import load_error, remote_code_error
 from evalkit.scoring.loading.model_folder import check_folder, parent_model
 from evalkit.scoring.loading.model_location import MODEL_FILES, file_reader, load_path, local_folder, resolve_commit
 from evalkit.scoring.loading.sbert_config import SbertConfig
+from evalkit.scoring.loading.sbert_decoder import read_decoder_config
 from evalkit.scoring.loading.sbert_encoder import read_encoder_config
 from evalkit.scoring.loading.sbert_files import ReadFile, explain_missing_config
 from evalkit.scoring.loading.sbert_reranker import read_reranker_config
@@ -60,9 +61,9 @@ def load_reranker_config(name: str, revision: str | None, setting: str, weights:
         raise _not_a_classifier(f"{setting}={name}", ", ".join(architectures)[:200], sbert_config)
     if _is_decoder(config):
         raise EvalkitError(
-            f"{setting}={name}: {config.model_type} is a decoder, whose score stands behind its last token, and "
-            "evalkit scores with encoders; give a cross-encoder such as BAAI/bge-reranker-v2-m3, or score with this "
-            "one elsewhere and give the ranking: reranker=trec_run reranker.path=RUN"
+            f"{setting}={name}: {config.model_type} is a decoder, whose score stands behind its last token: "
+            "reranker=decoder scores with it, given the template that it was trained with (`python -m evalkit info "
+            "reranker decoder`)"
         )
     if config.num_labels != 1:
         raise EvalkitError(
@@ -78,9 +79,13 @@ def _not_a_classifier(prefix: str, architectures: str, sbert_config: SbertConfig
         "...ForSequenceClassification"
     )
     elsewhere = "score with it elsewhere and give the ranking: reranker=trec_run reranker.path=RUN"
-    generative = re.search("ForCausalLM|LMHead|ForConditionalGeneration|DoubleHeads", architectures)
-    if not sbert_config.modules and generative:
-        return EvalkitError(f"{problem}; this is a decoder, which scores by the words that it writes: {elsewhere}")
+    if not sbert_config.modules and "ForConditionalGeneration" in architectures:
+        return EvalkitError(f"{problem}; this model scores by the words that it writes: {elsewhere}")
+    if not sbert_config.modules and re.search("ForCausalLM|LMHead|DoubleHeads", architectures):
+        return EvalkitError(
+            f"{problem}; this is a decoder: if it is a reranker, reranker=decoder scores with it, given the template "
+            "and the tokens that it was trained with (`python -m evalkit info reranker decoder`)"
+        )
     if not sbert_config.modules and "ForMaskedLM" in architectures:
         return EvalkitError(
             f"{problem}; this is a masked language model, which has no score for a pair: train a classifier on it; "
@@ -95,6 +100,45 @@ def _is_decoder(config: Any) -> bool:
     has_masked = config.model_type in modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES
     stated = getattr(config, "is_decoder", False) or getattr(config, "is_encoder_decoder", False)
     return bool(stated or (has_causal and not has_masked))
+
+
+def load_decoder_config(name: str, revision: str | None, setting: str, head: bool) -> ModelConfig:
+    """Return what the files of a decoder that reranks state, checked.
+
+    Args:
+        name: A local folder, or a name on the hub.
+        revision: A branch, a tag or a commit; None for the main branch.
+        setting: The configuration key that names the model, for messages.
+        head: Whether it has to have a head with one label, else the output matrix of a language model.
+
+    Raises:
+        EvalkitError: it cannot be found or read, it is another kind of model, or its files state what evalkit does not
+            compute.
+    """
+    config, commit = _load_config(name, revision, setting)
+    sbert_config = _read_sbert_config(name, commit, config, setting, read_decoder_config)
+    prefix = f"{setting}={name}"
+    stated = ", ".join(str(kind) for kind in config.architectures or ())[:200]
+    if not _is_decoder(config) or getattr(config, "is_encoder_decoder", False):
+        encoder = "ForSequenceClassification" in stated
+        raise EvalkitError(
+            f"{prefix}: its architecture is {stated or config.model_type}, which is no decoder; "
+            + (f"reranker=cross_encoder reranker.model={name}" if encoder else "an embedding model is "
+               f"reranker=bi_encoder reranker.model={name}")
+        )  # fmt: skip
+    if head and "ForSequenceClassification" not in stated:
+        raise EvalkitError(
+            f"{prefix}: reranker.yes_token is not set, so the score is that of the model's own head, and its "
+            f"architecture is {stated}, which has none; set reranker.yes_token (and no_token) as the model's authors do"
+        )
+    if head and config.num_labels != 1:
+        raise EvalkitError(f"{prefix}: its head has {config.num_labels} labels, and the score is that of a head with 1")
+    if not head and stated and not re.search("ForCausalLM|LMHead", stated):
+        raise EvalkitError(
+            f"{prefix}: its architecture is {stated}, and the logit of reranker.yes_token is a language model's "
+            "(...ForCausalLM); for a classifier's own head set reranker.yes_token=null and reranker.no_token=null"
+        )
+    return ModelConfig(config, commit, sbert_config)
 
 
 def load_encoder_config(name: str, revision: str | None, setting: str) -> ModelConfig:

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from tokenizers.normalizers import Lowercase, Sequence
-from transformers import AutoModel, AutoModelForMaskedLM, AutoModelForSequenceClassification
+from transformers import AutoModel, AutoModelForCausalLM, AutoModelForMaskedLM, AutoModelForSequenceClassification
 from transformers.utils import logging as transformers_logging
 
 from evalkit.errors import EvalkitError
@@ -18,6 +18,7 @@ from evalkit.scoring.loading.fingerprint import check_download, folder_hash
 from evalkit.scoring.loading.load_errors import load_error
 from evalkit.scoring.loading.model_config import (
     find_model_class,
+    load_decoder_config,
     load_encoder_config,
     load_reranker_config,
     load_sparse_config,
@@ -109,6 +110,28 @@ def load_classifier(
     _, commit, sbert_config = load_reranker_config(name, revision, setting)
     loaded = _load(AutoModelForSequenceClassification, name, commit, device, precision, setting)
     return _with_sbert_config(loaded, sbert_config)
+
+
+def load_decoder(
+    name: str, revision: str | None, device: torch.device, precision: Precision, setting: str, head: bool
+) -> Pretrained:
+    """Load a decoder, whose score is read off its last position.
+
+    Args:
+        name: A local folder, or a name on the hub.
+        revision: A branch, a tag or a commit; None for the main branch.
+        device: Where the model is to compute.
+        precision: The type of its weights; the mode of fp32 products is set for the process.
+        setting: The configuration key that names the model, for messages.
+        head: Whether the score is that of the model's own head with one label, else it is made of tokens' logits.
+
+    Raises:
+        EvalkitError: it cannot be found or read, it is no decoder or has no such head, it does not fit into memory, or
+            its tokenizer has no fast version.
+    """
+    _, commit, sbert_config = load_decoder_config(name, revision, setting, head)
+    auto_class = AutoModelForSequenceClassification if head else AutoModelForCausalLM
+    return replace(_load(auto_class, name, commit, device, precision, setting), sbert_config=sbert_config)
 
 
 def load_encoder(

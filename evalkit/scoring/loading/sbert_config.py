@@ -50,6 +50,8 @@ class SbertConfig:
     """The weight of each token in queries, for a sparse encoder that computes no model for them; else None."""
     query_tokenizer: Path | None = None
     """The tokenizer of these queries."""
+    score_tokens: tuple[int, ...] = ()
+    """The ids of a decoder's token for yes, and of that for no if there is one; empty if the files name none."""
     notes: tuple[str, ...] = ()
     """A sentence for each setting that was found and is not followed."""
 

@@ -51,7 +51,7 @@ def test_layers_beyond_the_configuration_are_refused(bert: Any, encoder: Any) ->
 def test_layers_beyond_the_configuration_are_refused_before_any_other_work(bert: Any) -> None:
     edit(bert / "config.json", num_hidden_layers=1)
     with pytest.raises(EvalkitError, match="its files hold 16 weights"):
-        CrossEncoder(str(bert), 64, "longest_first", None, "cpu", "fp32").check()
+        CrossEncoder(str(bert), 64, truncation="longest_first", device="cpu", precision="fp32").check()
 
 
 @pytest.mark.parametrize("encoder", [False, True])
@@ -101,7 +101,7 @@ def test_a_setting_that_the_class_does_not_support_is_refused(bert: Any, key: An
 def test_an_unknown_setting_is_refused_before_any_other_work(bert: Any) -> None:
     edit(bert / "config.json", position_embedding_type="relative_key")
     with pytest.raises(EvalkitError, match="asks for position_embedding_type=relative_key"):
-        CrossEncoder(str(bert), 64, "longest_first", None, "cpu", "fp32").check()
+        CrossEncoder(str(bert), 64, truncation="longest_first", device="cpu", precision="fp32").check()
 
 
 @pytest.mark.parametrize(

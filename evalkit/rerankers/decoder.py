@@ -1,0 +1,103 @@
+"""A decoder as the reranker: a language model that reads a template and answers with the logits of a token or two."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from evalkit.errors import EvalkitError
+from evalkit.rerankers.engine_reranker import EngineReranker
+from evalkit.types import Settings
+
+if TYPE_CHECKING:
+    from evalkit.scoring.prompt import Prompt
+    from evalkit.scoring.spec import ScorerSpec
+
+
+@dataclass
+class Decoder(EngineReranker):
+    """The language model `model`, computing on `device` at `precision`; its prompt is the template of its authors."""
+
+    model: str
+    """Hub id or local folder of a causal language model, or of a classifier with one label on one."""
+    template: list[str] | None = None
+    """What the model reads: parts that are tokenized one by one and joined, with {query}, {passage}, {instruction}."""
+    instruction: str | None = None
+    """The text of {instruction}."""
+    yes_token: str | None = None
+    """The token whose logit in the last position is the score; null for the model's own head with one label."""
+    no_token: str | None = None
+    """The token whose logit is subtracted from that of yes_token; null to subtract nothing."""
+    max_length: int = 1024
+    """Tokens of a prompt, template included, beyond which the passage is truncated."""
+    share_prefix: bool = True
+    """Whether what the prompts of a query have in common is computed once: the same scores, faster."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.template is not None:
+            self.template = [str(part) for part in self.template]
+
+    def check(self) -> None:
+        """Check settings, device, precision, and that the model exists and is a decoder.
+
+        Raises:
+            EvalkitError: one of them is invalid or not available.
+        """
+        from evalkit.scoring.device import resolve_device, resolve_precision
+        from evalkit.scoring.forward_path import check_path
+        from evalkit.scoring.loading.model_checks import check_decoder
+        from evalkit.scoring.prompt import check_prompt
+
+        resolve_precision(self.precision, resolve_device(self.device))
+        check_path(self.path)
+        check_prompt(self._prompt())
+        check_decoder(self._where(), self.revision, "reranker.model", head=self.yes_token is None)
+        self._check_store()
+
+    def _prompt(self) -> "Prompt":
+        from evalkit.scoring.prompt import Prompt
+
+        if not self.template:
+            raise EvalkitError(
+                "reranker.template is not set: a decoder reranks by the template that it was trained with, a list of "
+                "texts with {query} and {passage}; `python -m evalkit info reranker` lists models whose template "
+                "evalkit has, and their YAML shows how it is written"
+            )
+        return Prompt(tuple(self.template), self.instruction, self.yes_token, self.no_token)
+
+    def _spec(self, device: str) -> "ScorerSpec":
+        from evalkit.scoring.spec import ScorerSpec
+
+        return ScorerSpec(
+            model=self._where(),
+            device=device,
+            precision=self.precision,
+            max_length=self.max_length,
+            truncation="only_second",
+            batch_tokens=self.batch_tokens,
+            path=self.path,
+            deterministic=self.deterministic,
+            revision=self.revision,
+            self_check=self.self_check,
+            prompt=self._prompt(),
+            share_prefix=self.share_prefix,
+        )
+
+    def _space_keys(self) -> Sequence[str]:
+        return ("template", "instruction", "score")
+
+    def _describe_kind(self) -> Settings:
+        return {"truncation": "only_second", "runtime": "torch", "notes": self._notes()}
+
+    def _notes(self) -> list[str]:
+        """Return a sentence where the model's own files state other tokens."""
+        assert self._built is not None, "load() comes first"
+        pairs: Any = self._built.scorer.pairs
+        own, used = self._built.pretrained.sbert_config.score_tokens, pairs.answer.tokens
+        if not own or own == used:
+            return []
+        words = self._built.pretrained.tokenizer.convert_ids_to_tokens(list(own))
+        return [
+            f"the score is made of {self.yes_token!r} and {self.no_token!r}, but the reranker's own files state "
+            f"{' and '.join(map(repr, words))}"
+        ]

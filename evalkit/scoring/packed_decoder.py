@@ -1,0 +1,135 @@
+"""The forward pass of a decoder over packed prompts: no padding, and a prefix that pairs share is computed once."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from evalkit.scoring.answer import Answer
+from evalkit.scoring.packed_attention import PackedLayout, Span, can_be_packed, packed, packed_copy
+from evalkit.scoring.tokenized_pairs import Batch
+
+
+def reason_not_packable(model: Any) -> str | None:
+    """Return why the packed forward pass does not support a decoder, or None if it does.
+
+    Args:
+        model: A causal language model, or a sequence classifier on one.
+    """
+    if can_be_packed(model):
+        return None
+    return f"transformers does not let the attention of {type(model).__name__} be replaced"
+
+
+@dataclass(frozen=True)
+class PackedPrompts:
+    """A batch in which consecutive pairs with the same prefix have it once, before their own tokens."""
+
+    ids: npt.NDArray[np.int32]
+    """(tokens,)"""
+    positions: npt.NDArray[np.int64]
+    """The place of each token in its prompt, (tokens,)."""
+    last: npt.NDArray[np.int64]
+    """The last token of each pair, (pairs,)."""
+    spans: tuple[Span, ...]
+
+
+def pack_prompts(batch: Batch) -> PackedPrompts:
+    """Return a batch without repeated prefixes.
+
+    Args:
+        batch: Prompts; tokens of type 0, which stand at the beginning, may be shared.
+    """
+    ids: list[npt.NDArray[np.int32]] = []
+    positions, last, spans, tokens = [], [], [], 0
+
+    def add(part: npt.NDArray[np.int32], position: int, prefix: tuple[int, int]) -> None:
+        nonlocal tokens
+        ids.append(part)
+        positions.append(np.arange(position, position + len(part)))
+        spans.append(Span(tokens, len(part), *prefix))
+        tokens += len(part)
+
+    for prompts, shared in _groups(batch):
+        prefix = (tokens, shared) if shared else (0, 0)
+        if shared:
+            add(prompts[0][:shared], 0, (0, 0))
+        for prompt in prompts:
+            add(prompt[shared:], shared, prefix)
+            last.append(tokens - 1)
+    return PackedPrompts(np.concatenate(ids), np.concatenate(positions), np.array(last), tuple(spans))
+
+
+def _groups(batch: Batch) -> Iterator[tuple[list[npt.NDArray[np.int32]], int]]:
+    """Yield the prompts of consecutive pairs with the same prefix, and its length; 0 for a pair by itself."""
+    ends = np.cumsum(batch.lengths)
+    group: list[npt.NDArray[np.int32]] = []
+    group_prefix = b""
+    shared = 0
+    for end, length in zip(ends.tolist(), batch.lengths.tolist(), strict=True):
+        ids, types = batch.ids[end - length : end], batch.type_ids[end - length : end]
+        prefix = ids[types == 0].tobytes()
+        if group and prefix != group_prefix:
+            yield group, shared if len(group) > 1 else 0
+            group = []
+        group.append(ids)
+        group_prefix, shared = prefix, int((types == 0).sum())
+    if group:
+        yield group, shared if len(group) > 1 else 0
+
+
+class PackedDecoder:
+    """A decoder over packed batches; it shares its weights with a transformers model."""
+
+    kernel = "packed, sdpa, shared prefixes"
+
+    def __init__(self, model: Any, device: torch.device, answer: Answer) -> None:
+        """Wrap a model.
+
+        Args:
+            model: A model for which `reason_not_packable` is None. It can still be used.
+            device: Where the model is.
+            answer: Reads the score off a hidden state.
+        """
+        self.device = device
+        self._model = packed_copy(model.base_model)
+        self._answer = answer
+
+    def inputs(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, PackedLayout]:
+        """Return ids and positions, each (1, tokens), the last token of each pair, and what each token sees.
+
+        Args:
+            batch: The pairs.
+        """
+        prompts = pack_prompts(batch)
+        ids, positions, last = (
+            torch.from_numpy(values.astype(np.int64)).to(self.device, non_blocking=True)
+            for values in (prompts.ids, prompts.positions, prompts.last)
+        )
+        return ids[None], positions[None], last, PackedLayout(prompts.spans, self.device)
+
+    def computed_tokens(self, batch: Batch) -> int:
+        """Return the tokens that go through the layers: a shared prefix counts once.
+
+        Args:
+            batch: The pairs.
+        """
+        return sum(sum(map(len, prompts)) - shared * (len(prompts) - 1) for prompts, shared in _groups(batch))
+
+    def forward(
+        self, ids: torch.Tensor, positions: torch.Tensor, last: torch.Tensor, layout: PackedLayout
+    ) -> torch.Tensor:
+        """Return the fp32 scores of a batch, (pairs,), on the device.
+
+        Args:
+            ids: As `inputs` returns them.
+            positions: As `inputs` returns them.
+            last: As `inputs` returns them.
+            layout: As `inputs` returns it.
+        """
+        with packed(layout):
+            states = self._model(input_ids=ids, position_ids=positions, use_cache=False).last_hidden_state[0]
+        return self._answer.of_states(states[last])

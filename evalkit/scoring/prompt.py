@@ -1,0 +1,90 @@
+"""What a decoder is asked about a pair: a template of parts, and the tokens whose logits make the score."""
+
+import re
+from dataclasses import dataclass
+from enum import Enum
+
+from evalkit.errors import EvalkitError
+
+_PLACEHOLDER = re.compile(r"\{(query|passage|instruction)\}")
+
+
+class Slot(Enum):
+    """What a template leaves open for a pair."""
+
+    QUERY = "query"
+    PASSAGE = "passage"
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A template, and what is read off the model after it."""
+
+    template: tuple[str, ...]
+    """Parts that are tokenized by themselves, without special tokens being added, and then joined. ``{query}``,
+    ``{passage}`` and ``{instruction}`` are replaced; everything else is taken literally, special tokens such as
+    ``<|im_start|>`` included."""
+    instruction: str | None
+    """The text of ``{instruction}``."""
+    yes_token: str | None
+    """The score is the logit of this token in the last position; None for the model's own head with one label."""
+    no_token: str | None = None
+    """The token whose logit is subtracted; None to subtract nothing."""
+
+    def pieces(self) -> tuple[tuple[str | Slot, ...], ...]:
+        """Return each part as texts, instruction included, and the slots between them."""
+        return tuple(tuple(self._pieces(part)) for part in self.template)
+
+    def _pieces(self, part: str) -> list[str | Slot]:
+        pieces: list[str | Slot] = []
+        for number, piece in enumerate(_PLACEHOLDER.split(part)):
+            if number % 2 == 0:
+                pieces += [piece] if piece else []
+            elif piece == "instruction":
+                pieces.append(self.instruction or "")
+            else:
+                pieces.append(Slot(piece))
+        return pieces
+
+    def describe(self) -> str:
+        """Return in words what the score is."""
+        if self.yes_token is None:
+            return "the model's head at the last token"
+        logit = f"logit of {self.yes_token!r}"
+        return f"{logit} in the last position" if self.no_token is None else (
+            f"{logit} less that of {self.no_token!r}, in the last position"
+        )  # fmt: skip
+
+
+def check_prompt(prompt: Prompt) -> None:
+    """Check that a template can ask about a pair.
+
+    Args:
+        prompt: The prompt.
+
+    Raises:
+        EvalkitError: a placeholder is missing, doubled or unknown to the template, or the tokens contradict each other.
+    """
+    whole = "".join(prompt.template)
+    found = _PLACEHOLDER.findall(whole)
+    for name in ("query", "passage"):
+        if found.count(name) != 1:
+            raise EvalkitError(
+                f"reranker.template has {{{name}}} {found.count(name)} times, and it has to have it once: it is the "
+                f"list of texts that the model reads, such as ['Query: {{query}}\\n', 'Passage: {{passage}}', "
+                "'\\nRelevant:']"
+            )
+    if "instruction" in found and prompt.instruction is None:
+        raise EvalkitError("reranker.template has {instruction}, and reranker.instruction is not set")
+    if "instruction" not in found and prompt.instruction is not None:
+        raise EvalkitError(
+            f"reranker.instruction={prompt.instruction[:60]!r}: reranker.template has no {{instruction}} to put it in"
+        )
+    if prompt.yes_token is None and prompt.no_token is not None:
+        raise EvalkitError(
+            f"reranker.no_token={prompt.no_token!r}: it is subtracted from reranker.yes_token, which is not set"
+        )
+    if prompt.yes_token is not None and prompt.yes_token == prompt.no_token:
+        raise EvalkitError(
+            f"reranker.yes_token and reranker.no_token are both {prompt.no_token!r}: every score would be 0"
+        )
