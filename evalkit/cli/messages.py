@@ -8,7 +8,7 @@ from pathlib import Path
 from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf.errors import InterpolationKeyError, OmegaConfBaseException
 
-from evalkit.cli import hydra_limits, quoting
+from evalkit.cli import hydra_limits, own_texts, quoting
 from evalkit.cli.config import SCHEMAS, Config, Measures, PrecisionChoice, conf_dir
 from evalkit.cost.protocol import CostProtocol
 from evalkit.errors import EvalkitError, nearest
@@ -114,6 +114,11 @@ def _quoted(text: str) -> str | None:
 
 def _unreadable(argument: str) -> str:
     """Return the message for an argument that Hydra's parser refuses."""
+    if argument.lstrip("+").startswith("passages=["):
+        return (
+            f"cannot read the argument {argument[:200]!r}; write {own_texts.LIST}, with the outer quotes, "
+            "or name a file, passages=FILE, whose texts may have any characters"
+        )
     message = f"cannot read the argument {argument!r}; settings are written key=value"
     if typed := quoting.as_one_text(argument, hydra_limits.read_value):
         return f"{message}, and this value with quotes, since some of its characters have a meaning: {typed}"

@@ -3,6 +3,7 @@
 import dataclasses
 import inspect
 import re
+import shlex
 from importlib import import_module
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -86,8 +87,9 @@ def test_the_command_at_the_top_of_an_experiment_is_one_that_works(name: Any) ->
     commands = re.findall(r"^# python -m evalkit (.+)$", text, re.MULTILINE)
     assert commands
     for command in commands:
-        assert f"experiment={name}" in command.split()
-        assert OmegaConf.missing_keys(compose(*command.split())) == set()
+        arguments = [one for one in shlex.split(command) if one != "--multirun"]
+        assert f"experiment={name}" in arguments
+        assert OmegaConf.missing_keys(compose(*arguments)) == set()
 
 
 def test_an_experiment_overrides_the_base_and_the_command_line_overrides_both() -> None:
