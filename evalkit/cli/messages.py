@@ -42,6 +42,8 @@ def sentence(error: Exception) -> str:
     cause = error.__cause__
     details = str(cause).strip().splitlines()[0] if isinstance(cause, OmegaConfBaseException) else ""
     if ambiguous := re.fullmatch(r"Ambiguous value for argument '(.+)'", first_line):
+        if ambiguous[1].lstrip("+").startswith("passages="):
+            return f"{first_line[:200]}; for a list write {own_texts.LIST}, and to try several files add --multirun"
         as_text = _as_one_text(ambiguous[1], "for one text with a comma")
         return f"{first_line}; to try one value after the other add --multirun, for a list write key=[a,b]{as_text}"
     unknown = re.match(r"Key '(.+)' not in '(\w+)'", details)

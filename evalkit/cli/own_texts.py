@@ -5,8 +5,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from evalkit.boundary.progress import say
 from evalkit.boundary.strict_json import parse_json
-from evalkit.boundary.text import quoted, read_lines, replace_surrogates, user_path
+from evalkit.boundary.text import is_unicode, quoted, read_lines, replace_surrogates, user_path
 from evalkit.errors import EvalkitError
 from evalkit.rerankers.quickcheck import Check
 
@@ -50,6 +51,8 @@ def read(query: str | None, passages: object) -> Check | None:
             f"{where} has more than {MOST_PASSAGES:,} passages, the most that the quick check takes; a collection is "
             "measured by a trial, such as slice=beir slice.path=DIR"
         )
+    if broken := sum(not is_unicode(text) for text in (query, *(text for text, _ in found))):
+        say(f"  note: lone surrogates, which UTF-8 cannot write, were replaced by U+FFFD ({broken} texts)")
     ids = tuple(one for _, one in found)
     return Check(
         lang=None,

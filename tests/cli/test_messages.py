@@ -82,7 +82,10 @@ def refused(tmp_path: Path) -> Callable[..., str]:
         ("experiment=quickcheck query= passages=[a]", "query is empty; "),
         ("experiment=quickcheck query=why passages=[]", "passages has no passage; give one or more"),
         ("experiment=quickcheck query=why passages=[a", "cannot read the argument 'passages=[a'; write passages='["),
-        ("experiment=quickcheck query=why passages=a.txt,b.txt", "Ambiguous value for argument 'passages=a.txt,b.txt'"),
+        (
+            "experiment=quickcheck query=why passages=a.txt,b.txt",
+            "Ambiguous value for argument 'passages=a.txt,b.txt'; for a list write passages='[\"one text\",",
+        ),
         (
             "experiment=quickcheck query=why passages=/no/a.txt",
             "there is no /no/a.txt; it should be passages, one a line",

@@ -45,10 +45,11 @@ def test_lines_of_json_are_those_of_a_beir_corpus_or_texts(tmp_path: Path) -> No
     assert check.ids == ("d1", None, "7", None)
 
 
-def test_half_a_character_is_replaced_as_in_collections(tmp_path: Path) -> None:
+def test_half_a_character_is_replaced_as_in_collections(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     check = own_texts.read("q\ud800", lines(tmp_path / "a.jsonl", '{"text": "x\\ud800y"}'))
     assert check is not None
     assert (check.query, check.passages) == ("q\ufffd", ("x\ufffdy",))
+    assert "were replaced by U+FFFD (2 texts)" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
