@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from tests.helpers.command_line import run_here
+from tests.helpers.command_line import run_here, sentence
 
 CAPITAL = "What's the capital, of France?"
 PASSAGES = ["Berlin is the capital of Germany.", "Paris, the capital of France", "巴黎"]
@@ -86,6 +86,22 @@ def test_a_reranker_that_failed_is_named_and_the_others_are_shown(tmp_path: Path
     assert "no result of reranker=none: reranker=none scores nothing, so there is nothing to check" in done.stderr
     assert f"query: {CAPITAL}" in done.stdout
     assert not (out / "side_by_side.json").exists()
+
+
+def test_scores_that_depend_on_their_batch_fail_the_check_and_are_shown_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("evalkit.rerankers.quickcheck.AGREEMENT", {"float32": -1.0})
+    common = ["experiment=quickcheck", "device=cpu", *TEXTS]
+    told = "batched and single scores differ: padding changes the scores of this model"
+    alone = run_here(*common, "out_dir=alone", cwd=tmp_path)
+    assert (alone.returncode, sentence(alone.stderr)) == (2, told)
+    assert "the logits DISAGREE" in alone.stdout
+    swept = run_here("--multirun", *common, "reranker.path=packed,padded", "out_dir=swept", cwd=tmp_path)
+    assert swept.returncode == 1
+    assert swept.stderr.count(told) == 2
+    assert swept.stdout.count("the logits DISAGREE") == 2
+    assert (tmp_path / "swept" / "side_by_side.json").exists()
 
 
 def test_other_passages_are_not_put_side_by_side(tmp_path: Path) -> None:
