@@ -79,6 +79,24 @@ ARCHITECTURES = {
         },
         "wordpiece",
     ),
+    # https://huggingface.co/answerdotai/ModernBERT-base/blob/main/config.json
+    "modernbert-base": Architecture(
+        ModernBertForSequenceClassification,
+        ModernBertConfig,
+        {
+            "vocab_size": 50368,
+            "hidden_size": 768,
+            "num_hidden_layers": 22,
+            "num_attention_heads": 12,
+            "intermediate_size": 1152,
+            "max_position_embeddings": 8192,
+        },
+        "wordpiece",
+    ),
+}
+"""Encoders with a classifier."""
+
+DECODERS = {
     # https://huggingface.co/Qwen/Qwen3-Reranker-0.6B/blob/main/config.json
     "qwen3-0.6b": Architecture(
         Qwen3ForCausalLM,
@@ -96,21 +114,8 @@ ARCHITECTURES = {
         },
         "bytes",
     ),
-    # https://huggingface.co/answerdotai/ModernBERT-base/blob/main/config.json
-    "modernbert-base": Architecture(
-        ModernBertForSequenceClassification,
-        ModernBertConfig,
-        {
-            "vocab_size": 50368,
-            "hidden_size": 768,
-            "num_hidden_layers": 22,
-            "num_attention_heads": 12,
-            "intermediate_size": 1152,
-            "max_position_embeddings": 8192,
-        },
-        "wordpiece",
-    ),
 }
+"""Causal language models."""
 
 
 def model_folder(asked: str, texts: Sequence[str], into: Path) -> Path:
@@ -121,15 +126,15 @@ def model_folder(asked: str, texts: Sequence[str], into: Path) -> Path:
     """
     if asked == "packaged":
         return PACKAGED
-    if asked in ARCHITECTURES:
+    known = ARCHITECTURES | DECODERS
+    if asked in known:
         if not (into / "config.json").exists():  # written last: a folder that has it is whole
-            build(ARCHITECTURES[asked], texts, into)
+            build(known[asked], texts, into)
         return into
     folder = Path(asked).expanduser()
     if not (folder / "config.json").exists():
         raise EvalkitError(
-            f"--model={asked}: no such model{nearest(asked, [*ARCHITECTURES, 'packaged'])}, and no folder with a "
-            "config.json"
+            f"--model={asked}: no such model{nearest(asked, [*known, 'packaged'])}, and no folder with a config.json"
         )
     return folder
 
@@ -240,7 +245,7 @@ def _bytes(texts: Sequence[str], size: int) -> PreTrainedTokenizerFast:
 def main() -> None:
     """Build one folder over the packaged texts."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", choices=sorted(ARCHITECTURES))
+    parser.add_argument("model", choices=sorted(ARCHITECTURES | DECODERS))
     parser.add_argument("folder", type=Path)
     options = parser.parse_args()
     folder = model_folder(options.model, packaged_texts(), options.folder)

@@ -188,11 +188,13 @@ def compose(*overrides: str) -> Any:
 def _composed(overrides: tuple[str, ...]) -> Any:
     from hydra import compose, initialize_config_dir
 
+    from evalkit.cli import hydra_limits, verbatim
     from evalkit.cli.config import conf_dir, register_schemas
 
     register_schemas()
+    typed = verbatim.arguments(overrides, hydra_limits.read_value)
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        return compose("config", overrides=list(overrides), return_hydra_config=True)
+        return compose("config", overrides=typed, return_hydra_config=True)
 
 
 @pytest.fixture

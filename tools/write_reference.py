@@ -7,7 +7,7 @@ import types
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import MISSING, Field, fields
 from pathlib import Path
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import yaml
 from omegaconf import OmegaConf
@@ -99,7 +99,7 @@ def _launchers() -> Iterator[str]:
 def _settings(
     schema: type, values: Mapping[str, Any], settings: Iterable["Field[Any]"], prefix: str = ""
 ) -> Iterator[str]:
-    hints, about = get_type_hints(schema), describe.descriptions(schema)
+    hints, about = get_type_hints(schema, include_extras=True), describe.descriptions(schema)
     yield from _table(
         ("setting", "type", "default", "meaning"),
         (
@@ -161,7 +161,9 @@ def _plain(node: Any) -> dict[str, Any]:
 
 
 def _type(hint: Any) -> str:
-    """Return a type as it is called in YAML: ``int or null`` for ``int | None``."""
+    """Return a type as it is called in YAML: ``int or null`` for ``int | None``; an annotation says it itself."""
+    if get_origin(hint) is Annotated:
+        return str(hint.__metadata__[0])
     if get_origin(hint) is types.UnionType:
         return " or ".join(map(_type, get_args(hint)))
     if get_origin(hint) is list:

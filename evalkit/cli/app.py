@@ -9,8 +9,9 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import hydra
 from hydra._internal.utils import get_args_parser
@@ -34,10 +35,15 @@ from evalkit.errors import EvalkitError, NotFiniteError, nearest
 from evalkit.results import provenance
 from evalkit.results.history import tracking
 
+if TYPE_CHECKING:
+    from evalkit.rerankers.quickcheck import Check
+
 _RAISED_BY_HYDRA = (
     ValueError, TypeError, AttributeError, ArithmeticError, AssertionError, LookupError, RecursionError
 )  # fmt: skip
 _TASKS = ("trial", "quickcheck", "gate")
+_OF_QUICKCHECK = ("query", "passages")
+"""Settings of the task quickcheck alone."""
 
 
 def main() -> None:
@@ -157,7 +163,7 @@ def _job(cfg: DictConfig) -> None:
 
 
 def _run(cfg: DictConfig) -> None:
-    from evalkit.cli import run_folder
+    from evalkit.cli import own_texts, run_folder
 
     state = session.current()
     folder = Path(HydraConfig.get().runtime.output_dir)
@@ -169,6 +175,7 @@ def _run(cfg: DictConfig) -> None:
     tracking.check(asked["tracking"])
     progress.set_format(asked["log_format"])
     gate = None
+    texts = own_texts.read(asked["query"], asked["passages"]) if asked["task"] == "quickcheck" else None
     if asked["task"] == "gate":
         gate = commands.Gate.of(asked["gate"], list(HydraConfig.get().overrides.task), _limits_of_ci())
     facts = redaction.settings(provenance.collect(redaction.command(provenance.command_line())))
@@ -186,7 +193,7 @@ def _run(cfg: DictConfig) -> None:
         progress.event("command", command=facts["command"], evalkit=facts["evalkit"])
         try:
             run_folder.write(folder / "config.yaml", _yaml(shown))
-            _work(folder, asked, facts, gate)
+            _work(folder, asked, facts, gate, texts)
         except BaseException as error:
             message = run_folder.write_why(folder, shown, facts, error)
             if isinstance(error, KeyboardInterrupt):
@@ -195,7 +202,9 @@ def _run(cfg: DictConfig) -> None:
         progress.event("finished")
 
 
-def _work(folder: Path, asked: dict[str, Any], facts: dict[str, Any], gate: "commands.Gate | None") -> None:
+def _work(
+    folder: Path, asked: dict[str, Any], facts: dict[str, Any], gate: "commands.Gate | None", texts: "Check | None"
+) -> None:
     """Run the task in a fresh process, and print its result."""
     from evalkit.cli import recording, run_folder, tasks
     from evalkit.cli.process import in_fresh_process, in_shared_process
@@ -203,15 +212,22 @@ def _work(folder: Path, asked: dict[str, Any], facts: dict[str, Any], gate: "com
 
     state = session.current()
     limit_s = asked["time_limit_s"]
+    sweeps = HydraConfig.get().mode == RunMode.MULTIRUN
     if asked["task"] == "quickcheck":
-        found = in_fresh_process(tasks.run_quickcheck, asked, time_limit_s=limit_s, environment=state.environment)
-        run_folder.write(folder / "quickcheck.json", json.dumps(found, indent=1, ensure_ascii=False) + "\n")
-        terminal.show_quickcheck(found)
-        if not found["batch_and_single_agree"]:
+        (folder / "quickcheck.json").unlink(missing_ok=True)  # of an earlier check; this one may fail
+        found = in_fresh_process(
+            tasks.run_quickcheck, asked, texts, time_limit_s=limit_s, environment=state.environment
+        )
+        run_folder.write(folder / "quickcheck.json", json.dumps(asdict(found), indent=1, ensure_ascii=False) + "\n")
+        if sweeps:
+            terminal.show_quickcheck_of_sweep(found)
+        else:
+            terminal.show_quickcheck(found)
+            terminal.show_folder(str(folder))
+        if not found.batch_and_single_agree:
             raise EvalkitError("batched and single scores differ: padding changes the scores of this model")
         return
     say(f"{asked['name']}: {_choices()}")
-    sweeps = HydraConfig.get().mode == RunMode.MULTIRUN
     in_process = in_shared_process if sweeps and tasks.computes_nothing(asked) else in_fresh_process
     try:
         result = in_process(
@@ -260,8 +276,8 @@ def _asked(cfg: DictConfig) -> dict[str, Any]:
     """Return the resolved configuration as a plain dictionary.
 
     Raises:
-        EvalkitError: a required value is missing, a number is not finite, the task is unknown, or the time limit is
-            not above 0.
+        EvalkitError: a required value is missing, a number is not finite, the task is unknown, it takes no texts, or
+            the time limit is not above 0.
     """
     missing = sorted(OmegaConf.missing_keys(cfg))
     if missing:
@@ -276,6 +292,13 @@ def _asked(cfg: DictConfig) -> dict[str, Any]:
         raise EvalkitError(f"{wrong}: give a finite number")
     if asked["task"] not in _TASKS:
         raise EvalkitError(f"task={asked['task']}: no such task{nearest(str(asked['task']), _TASKS)}")
+    if asked["task"] != "quickcheck":
+        given = [key for key in _OF_QUICKCHECK if asked.pop(key) is not None]
+        if given:
+            raise EvalkitError(
+                f"{' and '.join(given)}: only the quick check takes texts of your own; add experiment=quickcheck to "
+                "the command"
+            )
     if asked["time_limit_s"] is not None and not asked["time_limit_s"] > 0:
         raise EvalkitError(
             f"time_limit_s={asked['time_limit_s']:g}: give a number of seconds above 0, or null for none"

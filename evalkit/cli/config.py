@@ -8,7 +8,7 @@ tests/cli/test_config.py holds the two equal. Importing the components must not 
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from omegaconf import MISSING
 
@@ -238,7 +238,7 @@ class Config:
     name: str = MISSING
     """Name of the trial in results and reports."""
     task: str = "trial"
-    """trial; gate: a trial, then its comparison with gate.baseline; quickcheck: one query in two languages."""
+    """trial; gate: a trial, then its comparison with gate.baseline; quickcheck: one query and its passages."""
     slice: Any = MISSING
     first_stage: Any = MISSING
     reranker: Any = MISSING
@@ -269,6 +269,10 @@ class Config:
     """Folder of the results."""
     overwrite: bool = False
     """Whether a finished result in out_dir may be replaced."""
+    query: str | None = None
+    """With task=quickcheck: a query of your own; null for the two built-in ones."""
+    passages: Annotated[Any, "str or list of str or null"] = None
+    """With task=quickcheck: its passages: a list of texts, or a file, .txt (one a line) or .jsonl (with ``text``)."""
 
 
 SCHEMAS: dict[tuple[str | None, str], Any] = {

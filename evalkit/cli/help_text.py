@@ -21,6 +21,7 @@ network and no GPU. For example:
 
   python -m evalkit                                          the packaged collection and reranker
   python -m evalkit experiment=quickcheck reranker=bge_base  does this model work?
+  python -m evalkit experiment=quickcheck query="Who?" passages='["Me.","You, perhaps."]'
   python -m evalkit slice=beir slice.path=DATA reranker=bge_v2_m3 precision=fp16 depth=100
   python -m evalkit --multirun reranker=bge_base,bge_large   one trial for each, one combined report
 """

@@ -222,7 +222,7 @@ def _checked(load: Callable[..., DictConfig]) -> Callable[..., DictConfig]:
             hydra_allowed.check(part, _packaged(None if name is None else "config")["hydra"], _launcher, _typed)
         assert isinstance(part, dict)
         recorded = [*part["overrides"]["hydra"], *part["overrides"]["task"]]
-        if sorted(map(str, recorded)) != sorted(verbatim.arguments(given.arguments["overrides"])):
+        if sorted(map(str, recorded)) != sorted(verbatim.arguments(given.arguments["overrides"], read_value)):
             raise EvalkitError("hydra.overrides: this records the command line; a file cannot add to it")
         if cfg.hydra.mode == RunMode.MULTIRUN:
             check_launcher(str(part["launcher"]["_target_"]))
@@ -270,7 +270,7 @@ def _launcher(name: str) -> dict[str, Any]:
 
 def _check_texts(cfg: DictConfig, overrides: Sequence[str]) -> None:
     """Refuse a text that is read as a number and so changed, as ``007`` to 7 and ``1e3`` to 1000.0."""
-    for one in overrides:
+    for one in verbatim.arguments(overrides, read_value):
         parsed = OverridesParser.create().parse_override(one)
         written = one.partition("=")[2].strip()
         if parsed.is_sweep_override() or not isinstance(value := parsed.value(), bool | int | float):
@@ -374,7 +374,7 @@ def _texts_quoted(parse: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(parse)
     def parse_overrides(self: OverridesParser, overrides: Sequence[str]) -> Any:
-        return parse(self, verbatim.arguments(overrides))
+        return parse(self, verbatim.arguments(overrides, read_value))
 
     return parse_overrides
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf.errors import InterpolationKeyError, OmegaConfBaseException
 
-from evalkit.cli import hydra_limits, quoting
+from evalkit.cli import hydra_limits, own_texts, quoting
 from evalkit.cli.config import SCHEMAS, Config, Measures, PrecisionChoice, conf_dir
 from evalkit.cost.protocol import CostProtocol
 from evalkit.errors import EvalkitError, nearest
@@ -42,6 +42,8 @@ def sentence(error: Exception) -> str:
     cause = error.__cause__
     details = str(cause).strip().splitlines()[0] if isinstance(cause, OmegaConfBaseException) else ""
     if ambiguous := re.fullmatch(r"Ambiguous value for argument '(.+)'", first_line):
+        if ambiguous[1].lstrip("+").startswith("passages="):
+            return f"{first_line[:200]}; for a list write {own_texts.LIST}, and to try several files add --multirun"
         as_text = _as_one_text(ambiguous[1], "for one text with a comma")
         return f"{first_line}; to try one value after the other add --multirun, for a list write key=[a,b]{as_text}"
     unknown = re.match(r"Key '(.+)' not in '(\w+)'", details)
@@ -93,7 +95,8 @@ def _elsewhere(key: str) -> str:
         return ""
     if not group:
         return f"; did you mean {_GROUP_OF[name]}.{name}?"
-    return f" with this {group}; {group}={f' or {group}='.join(having)} has it"
+    *others, last = [f"{group}={choice}" for choice in having]
+    return f" with this {group}; {', '.join(others)}{' or ' if others else ''}{last} has it"
 
 
 _GROUP_OF = {"path": "slice", "dataset": "slice", "lang": "slice", "queries": "slice", "model": "reranker"}
@@ -114,6 +117,11 @@ def _quoted(text: str) -> str | None:
 
 def _unreadable(argument: str) -> str:
     """Return the message for an argument that Hydra's parser refuses."""
+    if argument.lstrip("+").startswith("passages=["):
+        return (
+            f"cannot read the argument {argument[:200]!r}; write {own_texts.LIST}, with the outer quotes, "
+            "or name a file, passages=FILE, whose texts may have any characters"
+        )
     message = f"cannot read the argument {argument!r}; settings are written key=value"
     if typed := quoting.as_one_text(argument, hydra_limits.read_value):
         return f"{message}, and this value with quotes, since some of its characters have a meaning: {typed}"

@@ -118,6 +118,7 @@ class SweepReport(Callback):
             SystemExit: another run has locked the folder, or it cannot be written; the exit code is 2.
         """
         self._trials = _trials(config)
+        self._task = str(config.task)
         try:
             with hydra_limits.hydra_config(config):
                 self._folder = Path(config.hydra.sweep.dir)
@@ -151,7 +152,17 @@ class SweepReport(Callback):
             EvalkitError: the report cannot be written.
         """
         with self._held:
+            if self._task == "quickcheck":
+                return self._end_quickchecks(whole)
             return report(self._folder, self._trials, self.folders, self.failures, whole, self._blended)
+
+    def _end_quickchecks(self, whole: bool) -> bool:
+        from evalkit.cli import quickcheck_sweep
+
+        if not whole:
+            return not self.failures
+        trials = _folders(self._folder, None if self._trials is None else len(self._trials), self.folders)
+        return quickcheck_sweep.report(self._folder, trials, dict(enumerate(self._trials or ())), self.failures)
 
 
 def end_sweep(whole: bool) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from evalkit.boundary import redaction
 from evalkit.cli.child_process import tell_parent
@@ -16,6 +16,9 @@ from evalkit.first_stage.base import FirstStage
 from evalkit.rerankers.base import Reranker
 from evalkit.results.schema import Result
 from evalkit.types import Fused, Trial
+
+if TYPE_CHECKING:
+    from evalkit.rerankers.quickcheck import Check, QuickCheck
 
 T = TypeVar("T")
 
@@ -93,8 +96,12 @@ def _depth(asked: int | None, first_stage: FirstStage, reranker: Reranker) -> in
     return next((most for most in finished if most is not None), DEFAULT_DEPTH)
 
 
-def run_quickcheck(asked: dict[str, Any]) -> dict[str, Any]:
-    """Score the two built-in queries and return what came of it.
+def run_quickcheck(asked: dict[str, Any], texts: "Check | None") -> "QuickCheck":
+    """Score the user's texts, or the two built-in queries, and return what came of it.
+
+    Args:
+        asked: the settings, as plain values.
+        texts: the user's query and passages; None for the built-in ones.
 
     Raises:
         EvalkitError: the model, device or precision cannot be had.
@@ -104,7 +111,7 @@ def run_quickcheck(asked: dict[str, Any]) -> dict[str, Any]:
     redaction.add_secrets(asked)
     reranker = build(asked["reranker"], "rerankers")
     reranker.check()
-    return quickcheck.run(reranker)
+    return quickcheck.run(reranker, quickcheck.CHECKS if texts is None else (texts,))
 
 
 def _without_secrets(done: Trial) -> Trial:

@@ -1,11 +1,12 @@
 """Settings that are texts keep the characters as typed, where YAML and Hydra would read a number or a boolean.
 
 ``slice.name=12e4567`` would be ``inf``, ``revision=1e10`` ``10000000000.0``, and ``lang: no`` in a YAML file ``False``.
-The schemas of `evalkit.cli.config` define which settings are texts.
+The schemas of `evalkit.cli.config` define which settings are texts. ``query`` and ``passages`` are natural language: a
+comma, an apostrophe or a Chinese character in them would have a meaning for Hydra's grammar, or none.
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import fields
 from functools import cache, lru_cache
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any, get_args, get_type_hints
 
 import yaml
 
+from evalkit.cli import quoting
 from evalkit.cli.config import SCHEMAS
 
 
@@ -45,21 +47,65 @@ _READ_OTHERWISE = re.compile(_NUMBER, re.IGNORECASE | re.ASCII)
 _OVERRIDE = re.compile(r"(\+{0,2}([\w.]+)=)(.*)", re.DOTALL)
 
 
-def arguments(given: Iterable[str]) -> list[str]:
+def arguments(given: Iterable[str], reads: Callable[[str], object]) -> list[str]:
     """Return the arguments of the command line, with quotes around texts that look like numbers or booleans.
 
-    In a list for a sweep, ``slice.name=1e3,2e3``, each value is quoted.
+    In a list for a sweep, ``slice.name=1e3,2e3``, each value is quoted. All of ``query=...`` is one text, and so is
+    each element of ``passages=[...]``, with quotes or without.
+
+    Args:
+        given: the arguments.
+        reads: returns the value that Hydra reads in an argument; what is quoted is verified with it.
     """
-    return [_quoted(argument) for argument in given]
+    return [_quoted(argument, reads) for argument in given]
 
 
-def _quoted(argument: str) -> str:
+def _quoted(argument: str, reads: Callable[[str], object]) -> str:
     match = _OVERRIDE.fullmatch(argument)
+    if match and match[2] == "query":
+        return match[1] + (_as_one(match[3], reads) or match[3])
+    if match and match[2] == "passages":
+        return match[1] + (_as_list(match[3], reads) or match[3])
     if match is None or match[2] not in texts():
         return argument
     values = match[3].split(",")
     quoted = [f"'{value}'" if _READ_OTHERWISE.fullmatch(value) else value for value in values]
     return match[1] + ",".join(quoted)
+
+
+_IN_QUOTES = r"""(?:"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*')"""
+_ALREADY_ONE = re.compile(rf"\s*(?:{_IN_QUOTES}|null|)\s*", re.DOTALL)
+_ELEMENT = re.compile(rf"\s*(?:(?P<quoted>{_IN_QUOTES})\s*|(?P<plain>[^,]*))(?:,|\Z)", re.DOTALL)
+
+
+def _as_one(value: str, reads: Callable[[str], object]) -> str | None:
+    """Return a value in quotes, unless it has them; None where that cannot be."""
+    if _ALREADY_ONE.fullmatch(value):
+        return value
+    typed = quoting.for_hydra(f"query={value}", reads)
+    return typed and typed.removeprefix("query=")
+
+
+def _as_list(value: str, reads: Callable[[str], object]) -> str | None:
+    """Return a list with each element in quotes; None where it is no list, or its elements cannot be told apart."""
+    inner = value.strip()
+    if not (inner.startswith("[") and inner.endswith("]") and inner[1:-1].strip()):
+        return None
+    inner, place, found = inner[1:-1], 0, []
+    while place <= len(inner) and (match := _ELEMENT.match(inner, place)):
+        one = match["quoted"] or _of_plain(match["plain"].strip(), reads)
+        if one is None:
+            return None
+        found.append(one)
+        place = match.end() + (match.end() == len(inner) and not match[0].endswith(","))
+    return f"[{','.join(found)}]"
+
+
+def _of_plain(text: str, reads: Callable[[str], object]) -> str | None:
+    """Return an element without quotes as one with them; None if a bracket or quote opens here and ends elsewhere."""
+    if text.count("[") != text.count("]") or (text[:1] in ("'", '"') and text.count(text[0]) % 2):
+        return None
+    return _as_one(text, reads) if text not in ("", "null") else f'"{text}"'
 
 
 def restored(path: Path, package: str) -> Iterator[tuple[tuple[str, ...], str]]:

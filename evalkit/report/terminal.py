@@ -1,14 +1,25 @@
 """The tables and sentences on standard output at the end of a run."""
 
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 from rich.table import Table
 
 from evalkit.boundary.terminal import PlainConsole
-from evalkit.evaluation.score_analysis import sigmoid
-from evalkit.report.content import alternatives, comparison, fusion, gate, pick, plan, pooling, savings, trial
+from evalkit.report.content import (
+    alternatives,
+    comparison,
+    fusion,
+    gate,
+    pick,
+    plan,
+    pooling,
+    quickcheck,
+    savings,
+    trial,
+)
+from evalkit.rerankers.quickcheck import QuickCheck
+from evalkit.rerankers.side_by_side import SideBySide
 from evalkit.results import summary
 from evalkit.results.comparison_schema import Comparison
 from evalkit.results.gate.verdict import Verdict
@@ -197,45 +208,57 @@ def show_lines(lines: Iterable[str]) -> None:
         sys.stdout.write(line + "\n")
 
 
-def _described(facts: Mapping[str, Any]) -> str:
-    """Return one line about a reranker, from what its `describe` returns."""
-    parameters = facts.get("parameters")
-    size = f"{parameters:,} parameters" if isinstance(parameters, int) else None
-    model, device = facts.get("model"), facts.get("device")
-    parts = (
-        (f"model {model}" if model else f"reranker {facts['name']}", (facts.get("architecture"), size)),
-        (device and f"device {device}", (facts.get("device_name"),)),
-        (facts.get("precision") and f"precision {facts['precision']}", ()),
-    )
-    with_more = ((words, ", ".join(str(one) for one in more if one)) for words, more in parts if words)
-    return ", ".join(f"{words} ({more})" if more else str(words) for words, more in with_more)
+def show_quickcheck(check: QuickCheck, label: str = "") -> None:
+    """Print a quick check: the model, its ranking of each query, and whether batch and single pairs agree.
 
-
-def show_quickcheck(result: dict[str, Any]) -> None:
-    """Print what `evalkit.rerankers.quickcheck.run` found."""
-    import numpy as np
-
+    Args:
+        check: what it found.
+        label: which trial of a sweep it is.
+    """
     console = _console()
-    facts = result["reranker"]
-    console.print(_described(facts), soft_wrap=True)
-    for check in result["checks"]:
-        table = Table(title=f"{check['lang']}: {check['query']}", title_justify="left")
-        for column in ("rank", "logit", "sigmoid", "passage"):
-            table.add_column(column, justify="left" if column == "passage" else "right")
-        sigmoids = sigmoid(np.array([row["logit"] for row in check["passages"]], dtype=np.float64))
-        for row, value in zip(check["passages"], sigmoids.tolist(), strict=True):
-            table.add_row(str(row["rank"]), f"{row['logit']:.4f}", f"{value:.4f}", row["text"])
-        console.print(table)
-        answer = "the answer" if check["top_is_the_answer"] else "NOT the answer"
-        console.print(f"top passage: {check['top']} ({answer})", soft_wrap=True)
-    agree = "agree" if result["batch_and_single_agree"] else "DISAGREE"
-    console.print(
-        f"scored in one batch and one by one, the logits {agree} (largest difference "
-        f"{result['batch_and_single_differ_by']:.1e})",
-        soft_wrap=True,
-    )
-    console.print(
-        "A logit is unbounded and no probability: only the order within one query counts, and the sigmoid "
-        "changes no order.",
-        soft_wrap=True,
-    )
+    if label:
+        console.print(label, soft_wrap=True)
+    console.print(quickcheck.described(check.reranker), soft_wrap=True)
+    for ranked in check.checks:
+        table = _texts_last(quickcheck.columns(ranked), quickcheck.rows(ranked))
+        _print_texts(quickcheck.title(ranked.lang, ranked.query), table, quickcheck.below(ranked))
+    _print_agreement(console, check)
+    console.print(quickcheck.SCORES_NOTE, soft_wrap=True)
+
+
+def show_quickcheck_of_sweep(check: QuickCheck) -> None:
+    """Print the model of a quick check and whether batch and single pairs agree; `show_side_by_side` has the ranks."""
+    console = _console()
+    console.print(quickcheck.described(check.reranker), soft_wrap=True)
+    _print_agreement(console, check)
+
+
+def show_side_by_side(compared: SideBySide) -> None:
+    """Print one table for each query: the rank and the score of each passage, by each reranker."""
+    for query in compared.queries:
+        table = _texts_last(quickcheck.compared_columns(compared, query), quickcheck.compared_rows(query))
+        _print_texts(quickcheck.title(query.lang, query.query), table, quickcheck.compared_below(compared, query))
+    _console().print(quickcheck.SIDE_BY_SIDE_NOTE, soft_wrap=True)
+
+
+def _print_texts(title: str, table: Table, below: Iterable[str]) -> None:
+    console = _console()
+    console.print(title, soft_wrap=True)
+    console.print(table)
+    for line in below:
+        console.print(line, soft_wrap=True)
+
+
+def _print_agreement(console: PlainConsole, check: QuickCheck) -> None:
+    if truncated := quickcheck.truncation(check):
+        console.print(truncated, soft_wrap=True)
+    console.print(quickcheck.agreement(check), soft_wrap=True)
+
+
+def _texts_last(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+    table = Table()
+    for column in columns:
+        table.add_column(column, justify="left" if column in ("no.", "passage") else "right", overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    return table

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from omegaconf import OmegaConf
 
 import evalkit
 from evalkit.cli.config import conf_dir
@@ -149,8 +150,6 @@ def test_the_log_shows_where_the_time_went(trial: Any) -> None:
 
 
 def test_the_saved_configuration_runs_the_same_trial_again(trial: Any) -> None:
-    from omegaconf import OmegaConf
-
     _, folder = trial
     assert OmegaConf.to_container(OmegaConf.load(folder / "config.yaml")) == result_in(folder)["asked"]
 
@@ -332,6 +331,46 @@ def test_quickcheck_scores_both_languages_and_compares_batch_with_single(xlmr_fo
         assert f"{check['lang']}: {check['query']}" in done.stdout
         assert f"top passage: {check['top']}" in done.stdout
     assert "the logits agree" in done.stdout
+
+
+def test_quickcheck_ranks_the_passages_of_a_user_for_a_query(tmp_path: Path) -> None:
+    (tmp_path / "passages.jsonl").write_text(
+        '"Berlin is the capital of Germany."\n{"_id": "d2", "title": "Paris", "text": "is the capital of France."}\n',
+        "utf-8",
+    )
+    query = "What's the capital, of [France]: ${x}?"
+    done = run_evalkit("experiment=quickcheck", f"query={query}", "passages=passages.jsonl", "device=cpu",
+                       "out_dir=out", cwd=tmp_path)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (check,) = json.loads((tmp_path / "out" / "quickcheck.json").read_text("utf-8"))["checks"]
+    assert (check["lang"], check["query"], check["top_is_the_answer"]) == (None, query, None)
+    first, second = check["passages"]
+    assert (first["rank"], first["number"], first["id"]) == (1, 2, "d2")
+    assert first["text"] == check["top"] == "Paris is the capital of France."
+    assert (second["rank"], second["number"], second["id"]) == (2, 1, None)
+    assert first["logit"] > second["logit"]
+    assert first["truncated"] is False
+    assert f"query: {query}" in done.stdout
+    assert f"{first['logit']:.4f}" in done.stdout
+    assert "2: d2" in done.stdout
+    assert "the logits agree" in done.stdout
+    saved: Any = OmegaConf.to_container(OmegaConf.load(tmp_path / "out" / "config.yaml"), resolve=True)
+    assert (saved["query"], saved["passages"]) == (query, "passages.jsonl")
+
+
+def test_passages_on_the_command_line_need_no_quotes_of_their_own(tmp_path: Path) -> None:
+    done = run_here(
+        "experiment=quickcheck", "query=法国的首都是哪里？", "passages=[柏林是德国的首都。, it's = {x}, ${a}]",
+        "device=cpu", "out_dir=out", cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (check,) = json.loads((tmp_path / "out" / "quickcheck.json").read_text("utf-8"))["checks"]
+    by_number = sorted(check["passages"], key=lambda row: int(row["number"]))
+    assert [row["text"] for row in by_number] == ["柏林是德国的首都。", "it's = {x}", "${a}"]
+
+
+def test_a_trial_has_no_settings_of_the_quick_check(trial: Any) -> None:
+    assert {"query", "passages"}.isdisjoint(result_in(trial[1])["asked"])
 
 
 # --- asking for help costs nothing

@@ -3,6 +3,7 @@
 import dataclasses
 import inspect
 import re
+import shlex
 from importlib import import_module
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -38,6 +39,7 @@ TO_BE_GIVEN = {
     ("first_stage", "splade"): {"first_stage.model"},
     ("first_stage", "trec_run"): {"first_stage.path"},
     ("reranker", "cross_encoder"): {"reranker.model"},
+    ("reranker", "decoder"): {"reranker.model"},
     ("reranker", "trec_run"): {"reranker.path"},
 }
 """What a user must add to the command; every other choice is complete."""
@@ -86,8 +88,9 @@ def test_the_command_at_the_top_of_an_experiment_is_one_that_works(name: Any) ->
     commands = re.findall(r"^# python -m evalkit (.+)$", text, re.MULTILINE)
     assert commands
     for command in commands:
-        assert f"experiment={name}" in command.split()
-        assert OmegaConf.missing_keys(compose(*command.split())) == set()
+        arguments = [one for one in shlex.split(command) if one != "--multirun"]
+        assert f"experiment={name}" in arguments
+        assert OmegaConf.missing_keys(compose(*arguments)) == set()
 
 
 def test_an_experiment_overrides_the_base_and_the_command_line_overrides_both() -> None:

@@ -60,7 +60,7 @@ def refused(tmp_path: Path) -> Callable[..., str]:
         ("slice=beir path=/x", "there is no setting 'path'; did you mean slice.path?"),
         (
             "reranker=none reranker.max_length=9",
-            "there is no setting 'reranker.max_length' with this reranker; reranker=cross_encoder or "
+            "there is no setting 'reranker.max_length' with this reranker; reranker=cross_encoder, reranker=decoder or "
             "reranker=bi_encoder has it",
         ),
         ("reranker.batchtokens=9", "there is no setting 'reranker.batchtokens'; did you mean batch_tokens"),
@@ -70,6 +70,26 @@ def refused(tmp_path: Path) -> Callable[..., str]:
         ("precision.nam=fp16", "there is no setting 'precision.nam'; did you mean name?"),
         ("hydra.run.dri=x", "Could not override 'hydra.run.dri'"),
         ("task=trail", "task=trail: no such task; did you mean trial?"),
+        ("passage=x", "there is no setting 'passage'; did you mean passages"),
+        ("quickcheck.query=x", "there is no setting 'quickcheck.query'"),
+        (
+            "query=why passages=[because]",
+            "query and passages: only the quick check takes texts of your own; add experiment=quickcheck to the ",
+        ),
+        ("experiment=ci query=why", "query: only the quick check takes texts of your own; add experiment=quickcheck"),
+        ("experiment=quickcheck query=why", "query is given without passages; add passages="),
+        ("experiment=quickcheck passages=[a]", "passages are given without a query; add query=TEXT"),
+        ("experiment=quickcheck query= passages=[a]", "query is empty; "),
+        ("experiment=quickcheck query=why passages=[]", "passages has no passage; give one or more"),
+        ("experiment=quickcheck query=why passages=[a", "cannot read the argument 'passages=[a'; write passages='["),
+        (
+            "experiment=quickcheck query=why passages=a.txt,b.txt",
+            "Ambiguous value for argument 'passages=a.txt,b.txt'; for a list write passages='[\"one text\",",
+        ),
+        (
+            "experiment=quickcheck query=why passages=/no/a.txt",
+            "there is no /no/a.txt; it should be passages, one a line",
+        ),
         ("time_limit_s=0", "time_limit_s=0: give a number of seconds above 0, or null for none"),
         ("log_format=xml", "log_format=xml: choose from text, json"),
         ("slice=beir", "slice.path must be given: add slice.path=... to the command"),

@@ -6,12 +6,18 @@ from typing import Any
 
 import pytest
 
-from evalkit.cli.verbatim import arguments, restored, texts
+from evalkit.cli import verbatim
+from evalkit.cli.hydra_limits import read_value
+from evalkit.cli.verbatim import restored, texts
 from tests.helpers.command_line import run_here, sentence
 
 NUMBERS_TO_HYDRA = ["12e4567", "1e3", "1_000", "007", "1.10", ".5", "5.", "+5", "-0", "1e+5", "inf", "NaN", "true",
                     "False", "0x1F", "2024", "1.e5", "1_0.0_1"]  # fmt: skip
 OTHERS_TO_YAML = ["no", "No", "off", "yes", "on", "0123", "0o17", "0b11", "1:30", "2024-01-01", ".inf", "12e03"]
+
+
+def arguments(given: list[str]) -> list[str]:
+    return verbatim.arguments(given, read_value)
 
 
 def test_the_settings_that_are_texts_are_those_of_the_schemas() -> None:
@@ -58,6 +64,47 @@ def test_a_file_for_the_whole_configuration_names_settings_by_their_place(tmp_pa
     assert dict(restored(path, "")) == {
         ("name",): "1e3", ("slice", "lang"): "no", ("hydra", "sweeper", "params", "slice.lang"): "off",
     }  # fmt: skip
+
+
+NATURAL = ["What's the capital, of France?", "法国的首都是哪里？", "a = [b], {c} (d) #e; ~f", "cost ${x} \\ y", "007",
+           '"Hi" she said, "bye"', "it's \"so\"", "a\\", "2,3", "true", "Wie heißt's? 5 % & <b>`c`</b>"]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", NATURAL)
+def test_a_query_is_what_was_typed_with_all_of_its_commas(text: Any) -> None:
+    [argument] = arguments([f"query={text}"])
+    assert read_value(argument) == text
+    assert arguments([argument]) == [argument]
+
+
+@pytest.mark.parametrize("typed", ['query="a, b"', "query='it'", "query=null", "query="])
+def test_a_query_in_quotes_is_left_alone(typed: Any) -> None:
+    assert arguments([typed]) == [typed]
+
+
+@pytest.mark.parametrize(
+    ("typed", "expected"),
+    [
+        ("[a b,c]", ["a b", "c"]),
+        ("[Paris is it, it's = {x}, 法国]", ["Paris is it", "it's = {x}", "法国"]),
+        ("""["a, b", 'c, d', 7, null, 1e3]""", ["a, b", "c, d", "7", "null", "1e3"]),
+        ("[see [1], and (2)]", ["see [1]", "and (2)"]),
+        ('["said" he, b]', ['"said" he', "b"]),
+        ("[a,]", ["a", ""]),
+        ("[ ]", []),
+        ("file.txt", "file.txt"),
+        ("null", None),
+    ],
+)
+def test_each_passage_is_what_was_typed(typed: Any, expected: Any) -> None:
+    [argument] = arguments([f"++passages={typed}"])
+    assert read_value(argument) == expected
+    assert arguments([argument]) == [argument]
+
+
+@pytest.mark.parametrize("typed", ["[a,b],[c,d]", '["a, b" c, d]', "[x", "a.txt,b.txt"])
+def test_passages_that_cannot_be_told_apart_are_left_to_hydra(typed: Any) -> None:
+    assert arguments([f"passages={typed}"]) == [f"passages={typed}"]
 
 
 # --- what a user sees -------------------------------------------------------------------------------------------------

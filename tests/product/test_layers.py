@@ -159,7 +159,7 @@ def test_the_engine_and_the_clocks_stand_alone(path: Any) -> None:
                 "first_stage/dense.py",
                 *(f"rerankers/{name}.py" for name in ("bi_encoder", "cross_encoder", "engine_reranker")),
             ],
-        ),  # fmt: skip
+        ),
     ],
 )
 def test_a_package_is_known_in_one_place(package: Any, places: Any) -> None:
