@@ -54,11 +54,9 @@ def test_bge_v2_gemma_is_truncated_as_by_flag_llm_reranker(tmp_path: Path) -> No
 def test_mxbai_v2_is_scored_as_by_its_package(tmp_path: Path) -> None:
     import torch
 
-    package("mxbai_rerank")
-    from mxbai_rerank import MxbaiRerankV2
-
+    peer = package("mxbai_rerank").MxbaiRerankV2
     folder = make_decoder(tmp_path / "qwen", "qwen3", max_position_embeddings=2048)
-    theirs = MxbaiRerankV2(str(folder), device="cpu", torch_dtype=torch.float32)
+    theirs = peer(str(folder), device="cpu", torch_dtype=torch.float32)
     # transformers 5 has no such method any more, and nothing is cut here.
     theirs.tokenizer.prepare_for_model = lambda query, passage, **settings: {"input_ids": [*query, *passage]}
     expected = theirs.predict(*(list(side) for side in zip(*SHORT, strict=True))).numpy()
