@@ -38,6 +38,7 @@ class Served:
     """Number of a request, from 0 -> one of `FAULTS` or of what `Handler` knows besides; None for none."""
     model: str = MODEL
     commit: str | None = COMMIT
+    kind: str = "reranker"
     names_model_as: str | None = None
     """The model that an answer names; None for the one that was asked for."""
     batch: int = 32
@@ -70,7 +71,7 @@ class _Server(ThreadingHTTPServer):
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Cohere's v2 and Voyage's v1 ``rerank``, text-embeddings-inference's ``rerank`` and ``info``, vLLM's ``models``."""
+    """Cohere's v2 and Voyage's v1 ``rerank``, TEI's ``rerank`` and ``info``, vLLM's ``models`` and ``version``."""
 
     protocol_version = "HTTP/1.1"
     server: _Server
@@ -83,7 +84,7 @@ class Handler(BaseHTTPRequestHandler):
         if self.path == "/info":
             self._send(200, {
                 "model_id": served.model, "model_sha": served.commit, "model_dtype": "float32",
-                "model_type": {"reranker": {"id2label": {"0": "LABEL_0"}, "label2id": {"LABEL_0": 0}}},
+                "model_type": {served.kind: {"id2label": {"0": "LABEL_0"}, "label2id": {"LABEL_0": 0}}},
                 "max_concurrent_requests": 512, "max_input_length": 256, "max_batch_tokens": 16384,
                 "max_batch_requests": None, "max_client_batch_size": served.batch, "auto_truncate": False,
                 "tokenization_workers": 2, "version": "1.8.0", "sha": "cafe", "docker_label": "sha-cafe",
@@ -135,8 +136,9 @@ class Handler(BaseHTTPRequestHandler):
             self.connection.close()
             self.close_connection = True
             return True
-        elif fault in ("429", "429 by date", "429 for an hour"):
-            after = {"429": "1", "429 for an hour": "3600"}.get(fault, formatdate(time.time() + 1, usegmt=True))
+        elif fault is not None and fault.startswith("429"):
+            in_s = 2 if fault == "429 in two seconds" else 1
+            after = {"429": "1", "429 for an hour": "3600"}.get(fault, formatdate(time.time() + in_s, usegmt=True))
             self._send(429, {"error": "Model is overloaded", "error_type": "Overloaded"}, {"Retry-After": after})
             return True
         elif fault == "503":
