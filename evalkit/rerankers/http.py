@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import groupby
 from threading import Event
 from typing import TYPE_CHECKING, Any
@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from evalkit.boundary import redaction
 from evalkit.boundary.progress import say, stage
-from evalkit.boundary.text import printable_name
+from evalkit.boundary.text import printable_name, quoted
 from evalkit.errors import EvalkitError, nearest
 from evalkit.rerankers.base import CallPrice, Reranker, check_texts
 from evalkit.rerankers.cross_encoder import store_path
@@ -64,8 +64,8 @@ class Http(Reranker):
     """Version of the model, if you know it; for tei, the commit that the server has to state."""
     key_env: str | None = None
     """Name of the environment variable that has the key, in capitals; null for none."""
-    extra: dict[str, Any] = field(default_factory=dict)
-    """Further fields of each request, such as {max_tokens_per_doc: 512}."""
+    extra: Mapping[str, Any] | None = None
+    """Further fields of each request, such as {max_tokens_per_doc: 512}; null for none."""
     scores: str = "auto"
     """What the scores are: logit, relevance (such as 0 to 1), or auto: logit for tei unless extra has raw_scores."""
     concurrency: int = 4
@@ -171,7 +171,11 @@ class Http(Reranker):
             raise EvalkitError(
                 "reranker.price_per_1000_calls and reranker.price_per_million_tokens are two ways to pay; give one"
             )
-        if taken := [name for name in self.extra if name in protocol.own_fields]:
+        if not isinstance(self.extra, Mapping | None):
+            raise EvalkitError(
+                f"reranker.extra={quoted(self.extra)}: give fields, such as {{raw_scores: true}}, or null"
+            )
+        if taken := [name for name in self._extra if name in protocol.own_fields]:
             raise EvalkitError(f"reranker.extra.{taken[0]}: evalkit fills in {', '.join(protocol.own_fields)} itself")
 
     def _key(self) -> str | None:
@@ -199,6 +203,10 @@ class Http(Reranker):
         return key
 
     @property
+    def _extra(self) -> dict[str, Any]:
+        return dict(self.extra or {})
+
+    @property
     def _protocol(self) -> Protocol:
         return PROTOCOLS[self.protocol]
 
@@ -210,9 +218,10 @@ class Http(Reranker):
         )
         with stage("asking the server"):
             try:
-                self._ask(client, _Batch("Which colour has snow?", ("Snow is white.", "Grass is green."), (0, 1)), True)
                 self._info = self._described_by(client, address)
                 self._check_info()
+                docs = ("Snow is white.", "Grass is green.")[: self._batch]
+                self._ask(client, _Batch("Which colour has snow?", docs, tuple(range(len(docs)))), is_first=True)
             except BaseException:
                 client.close()
                 raise
@@ -371,7 +380,7 @@ class Http(Reranker):
 
     def _ask(self, client: "Client", batch: _Batch, is_first: bool = False, stop: Event | None = None) -> Answer:
         protocol = self._protocol
-        body = protocols.request(protocol, self.model, self.extra, batch.query, batch.docs)
+        body = protocols.request(protocol, self.model, self._extra, batch.query, batch.docs)
         return client.ask(body, lambda text: protocols.read(protocol, text, len(batch.docs)), stop, is_first)
 
     # --- what is recorded
@@ -413,13 +422,13 @@ class Http(Reranker):
             "torch": unknown,
             "protocol": self.protocol,
             "address": self._asked.manner.address,
-            "extra": redaction.settings(self.extra),
+            "extra": redaction.settings(self._extra),
             "batch_size": self._batch,  # a listwise model scores passages together
         }
 
     @property
     def _are_logits(self) -> bool:
-        raw = {**self._protocol.fixed, **self.extra}.get("raw_scores") is True
+        raw = {**self._protocol.fixed, **self._extra}.get("raw_scores") is True
         return self.scores == "logit" or (self.scores == "auto" and self.protocol == "tei" and raw)
 
     def describe(self) -> Settings:
@@ -441,7 +450,7 @@ class Http(Reranker):
             "protocol": self.protocol,
             "address": self._asked.manner.address,
             "server": dict(info),
-            "extra": dict(self.extra),
+            "extra": self._extra,
             "scores": "logit" if self._are_logits else "relevance",
             "batch_size": self._batch,
             "concurrency": self.concurrency,

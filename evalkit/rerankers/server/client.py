@@ -7,6 +7,7 @@ Only this file knows the HTTP client. It checks certificates, and it takes a pro
 import json
 import random
 import time
+import weakref
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -123,6 +124,7 @@ class Client:
                 f"reranker=http: the proxy or the certificates that the environment names cannot be used "
                 f"({_inert(str(error))}); see HTTPS_PROXY, ALL_PROXY and SSL_CERT_FILE"
             ) from None
+        weakref.finalize(self, self._http.close)  # a reranker is not told when it is needed no more
 
     def close(self) -> None:
         """Close all connections."""
