@@ -176,7 +176,6 @@ class HttpReranker(http.Http):
     """`evalkit.rerankers.http.Http`, with what a trial sets for all of its components."""
 
     _target_: str = _target_of(http.Http)
-    extra: Any = None
     store: str = "${store}"
 
 

@@ -64,7 +64,7 @@ class Http(Reranker):
     """Version of the model, if you know it; for tei, the commit that the server has to state."""
     key_env: str | None = None
     """Name of the environment variable that has the key, in capitals; null for none."""
-    extra: Mapping[str, Any] | None = None
+    extra: Any = None
     """Further fields of each request, such as {max_tokens_per_doc: 512}; null for none."""
     scores: str = "auto"
     """What the scores are: logit, relevance (such as 0 to 1), or auto: logit for tei unless extra has raw_scores."""
@@ -171,7 +171,7 @@ class Http(Reranker):
             raise EvalkitError(
                 "reranker.price_per_1000_calls and reranker.price_per_million_tokens are two ways to pay; give one"
             )
-        if not isinstance(self.extra, Mapping | None):
+        if self.extra is not None and not isinstance(self.extra, Mapping):
             raise EvalkitError(
                 f"reranker.extra={quoted(self.extra)}: give fields, such as {{raw_scores: true}}, or null"
             )

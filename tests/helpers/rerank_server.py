@@ -298,8 +298,8 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--key")
+    parser.add_argument("--model", default=PACKAGED, help="what evalkit's own engine loads")
     given = parser.parse_args()
-    engine()
-    with serving(Served(key=given.key), given.port) as address:
+    with serving(Served(scoring(given.model), key=given.key), given.port) as address:
         print(address, flush=True)  # noqa: T201
         threading.Event().wait()
