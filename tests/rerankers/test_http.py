@@ -439,6 +439,17 @@ def test_compare_puts_it_beside_the_same_weights_run_here(tmp_path: Path) -> Non
         assert one["equivalence"]["equivalent"]
 
 
+def test_results_of_a_server_are_told_apart_by_settings_and_not_by_times(tmp_path: Path) -> None:
+    with serving(Served(lengths)) as url:
+        done = run_here(
+            "--multirun", "reranker=http", "reranker.protocol=tei", f"reranker.url={url}", "slice.queries=3", "depth=4",
+            "reranker.concurrency=1,8", "protocol=none", "out_dir=out", cwd=tmp_path,
+        )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "out" / "comparison" / "comparison.json").read_text("utf-8"))["parity"]
+    assert [label for label, one in found.items() if one] == [f"bm25 + {MODEL} at fp32, concurrency 8"]
+
+
 def test_a_query_is_asked_by_several_clients_at_once() -> None:
     served = Served(lengths, fault=lambda number: "delay", delay_s=0.3, batch=1)
     with serving(served) as url:

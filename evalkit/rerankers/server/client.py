@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from threading import Event, Lock
 from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.request import getproxies
 
 from evalkit.boundary import redaction
 from evalkit.boundary.strict_json import parse_json
@@ -199,7 +200,13 @@ class Client:
             raise _FailedError("timeout", said, unreachable=True) from None
         except httpx2.ConnectError as error:
             self._refuse_tls(str(error))
-            raise _FailedError("connection", f"cannot be reached ({_inert(str(error))})", unreachable=True) from None
+            by = (
+                "; the environment names a proxy, see HTTP_PROXY and NO_PROXY"
+                if _has_proxy(self.manner.address)
+                else ""
+            )
+            said = f"cannot be reached ({_inert(str(error))}){by}"
+            raise _FailedError("connection", said, unreachable=True) from None
         except httpx2.RemoteProtocolError:
             raise _FailedError("cut off", "broke off the connection, or does not speak HTTP there") from None
         except httpx2.DecodingError as error:
@@ -353,6 +360,11 @@ def _inert(text: str) -> str:
     """Return somebody else's text for a message: short, without secrets, on one line."""
     shown = " ".join("".join(c if c.isprintable() else " " for c in redaction.text(text)).split())
     return shown if len(shown) <= 200 else f"{shown[:200]}..."
+
+
+def _has_proxy(address: str) -> bool:
+    """Return whether the environment names a proxy for addresses of this kind."""
+    return bool({origin(address)[0], "all"} & set(getproxies()))
 
 
 def _wait_s(header: str | None) -> float | None:

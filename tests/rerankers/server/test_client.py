@@ -211,13 +211,16 @@ def test_https_where_there_is_none_is_told_at_once() -> None:
     assert one.tally.attempts == 1
 
 
-def test_where_nothing_listens_the_first_request_is_not_sent_again() -> None:
+def test_where_nothing_listens_the_first_request_is_not_sent_again(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         url = f"http://127.0.0.1:{taken.getsockname()[1]}"
     one = client(url)
     with pytest.raises(EvalkitError, match=r"cannot be reached \(.*refused.*\)$"):
         one.ask(BODY, lambda text: read(TEI, text, 2), is_first=True)
     assert one.tally.attempts == 1
+    monkeypatch.setenv("HTTP_PROXY", url)
+    with pytest.raises(EvalkitError, match="the environment names a proxy, see HTTP_PROXY and NO_PROXY"):
+        client("http://127.0.0.1:1").ask(BODY, lambda text: read(TEI, text, 2), is_first=True)
 
 
 @pytest.mark.parametrize(
