@@ -1,7 +1,8 @@
 """A server as the reranker: whatever is served under one of the protocols of `evalkit.rerankers.server.protocols`."""
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import groupby
 from threading import Event
@@ -285,10 +286,11 @@ class Http(Reranker):
         texts = _texts(pairs, queries, docs)
         logits = _unknown(len(texts))
         billed = _Billed()
-        for batch, answer in self._answers(texts, range(len(texts))):
-            logits[list(batch.rows)] = answer.scores
-            billed.add(answer)
-            on_progress(len(batch.rows))
+        with closing(self._answers(texts, range(len(texts)))) as answers:  # an error below ends the other requests too
+            for batch, answer in answers:
+                logits[list(batch.rows)] = answer.scores
+                billed.add(answer)
+                on_progress(len(batch.rows))
         return Scores(tuple(logits.tolist()), billed_calls=billed.calls, billed_tokens=billed.tokens)
 
     def score_all(
@@ -343,17 +345,18 @@ class Http(Reranker):
         for row in np.flatnonzero(np.isnan(logits)).tolist():
             same.setdefault(texts[row], []).append(row)
         billed, before = _Billed(), len(self._asked.tally.answered_ms)
-        for batch, answer in self._answers(texts, [rows[0] for rows in same.values()]):
-            scores = np.asarray(answer.scores, dtype=np.float32)
-            if store is not None:
-                none = np.zeros(len(scores), dtype=np.int32)  # which pairs the server truncates is not known
-                keys = pair_keys([texts[row] for row in batch.rows])
-                store.add(keys, scores, none.astype(np.bool_), none)
-            rows = [same[texts[row]] for row in batch.rows]
-            for of_text, score in zip(rows, scores, strict=True):
-                logits[of_text] = score
-            billed.add(answer)
-            on_progress(sum(map(len, rows)))
+        with closing(self._answers(texts, [rows[0] for rows in same.values()])) as answers:
+            for batch, answer in answers:
+                scores = np.asarray(answer.scores, dtype=np.float32)
+                if store is not None:
+                    none = np.zeros(len(scores), dtype=np.int32)  # which pairs the server truncates is not known
+                    keys = pair_keys([texts[row] for row in batch.rows])
+                    store.add(keys, scores, none.astype(np.bool_), none)
+                rows = [same[texts[row]] for row in batch.rows]
+                for of_text, score in zip(rows, scores, strict=True):
+                    logits[of_text] = score
+                billed.add(answer)
+                on_progress(sum(map(len, rows)))
         self._under_load_ms = self._asked.tally.answered_ms[before:]
         return Scores(
             tuple(logits.tolist()),
@@ -368,15 +371,18 @@ class Http(Reranker):
         assert self._client is not None, "load() comes first"
         return self._client
 
-    def _answers(self, texts: Sequence[tuple[str, str]], rows: Sequence[int]) -> Iterator[tuple[_Batch, Answer]]:
+    def _answers(
+        self, texts: Sequence[tuple[str, str]], rows: Sequence[int]
+    ) -> Generator[tuple[_Batch, Answer], None, None]:
         """Yield each request with its answer, in the order of the answers."""
         client, batches = self._asked, _batches(texts, rows, self._batch)
 
         def job(batch: _Batch) -> Callable[[Event], Answer]:
             return lambda stop: self._ask(client, batch, stop=stop)
 
-        for number, answer in as_they_end([job(batch) for batch in batches], self.concurrency):
-            yield batches[number], answer
+        with closing(as_they_end([job(batch) for batch in batches], self.concurrency)) as ended:
+            for number, answer in ended:
+                yield batches[number], answer
 
     def _ask(self, client: "Client", batch: _Batch, is_first: bool = False, stop: Event | None = None) -> Answer:
         protocol = self._protocol

@@ -43,6 +43,8 @@ class Served:
     """The model that an answer names; None for the one that was asked for."""
     batch: int = 32
     """TEI's --max-client-batch-size."""
+    silent_about_itself: int = 0
+    """How many requests for a description fail first."""
     redirect_to: str = ""
     delay_s: float = 0.2
     counts_tokens: bool = True
@@ -81,7 +83,10 @@ class Handler(BaseHTTPRequestHandler):
         self._note()
         if not self._is_allowed():
             return
-        if self.path == "/info":
+        if served.silent_about_itself:
+            served.silent_about_itself -= 1
+            self._write(503, b"starting", "text/plain")
+        elif self.path == "/info":
             self._send(200, {
                 "model_id": served.model, "model_sha": served.commit, "model_dtype": "float32",
                 "model_type": {served.kind: {"id2label": {"0": "LABEL_0"}, "label2id": {"LABEL_0": 0}}},

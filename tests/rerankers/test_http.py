@@ -229,6 +229,25 @@ def test_scores_are_stored_only_where_model_and_version_are_known(
     assert str(told["store_off_because"]).startswith(str(why))
 
 
+def test_a_server_that_is_still_starting_is_asked_again_what_it_is() -> None:
+    with serving(Served(lengths, silent_about_itself=2)) as url:
+        assert loaded(url).describe()["revision"] == COMMIT
+
+
+def test_what_goes_wrong_here_ends_the_requests_to_the_server() -> None:
+    served = Served(lengths, fault=lambda number: "delay", delay_s=0.05, batch=1)
+
+    def full(count: int) -> None:
+        raise EvalkitError("the disk is full")
+
+    with serving(served) as url:
+        one = loaded(url, concurrency=2)
+        with pytest.raises(EvalkitError, match="the disk is full"):
+            one.score(PAIRS, QUERIES, DOCS, full)
+        time.sleep(0.5)
+    assert len(served.asked) < 1 + 6  # of eight, after that of the check: what was under way
+
+
 def test_scores_of_another_version_of_the_model_are_not_taken_for_its_own(tmp_path: Path) -> None:
     served = Served(lengths)
     with serving(served) as url:

@@ -180,12 +180,20 @@ class Client:
         """
         import httpx2
 
-        try:
-            text = self._read("GET", address, None, min(_ABOUT_S, self.manner.timeout_s))
-            value = parse_json(text)
-        except (httpx2.HTTPError, _FailedError, EvalkitError, ValueError, RecursionError):
-            return None
-        return value if isinstance(value, dict) else None
+        for attempt in range(self.manner.retries + 1):
+            try:
+                self._pause(Event())
+                value = parse_json(self._read("GET", address, None, min(_ABOUT_S, self.manner.timeout_s)))
+            except (_FailedError, httpx2.RemoteProtocolError, httpx2.ReadError) as error:
+                failed = error if isinstance(error, _FailedError) else _FailedError("connection", "")
+                if (failed.wait_s or 0) > self.manner.max_wait_s:
+                    return None
+                self._back_off(failed, attempt, Event())
+            except (httpx2.HTTPError, httpx2.InvalidURL, UnicodeError, EvalkitError, ValueError, RecursionError):
+                return None
+            else:
+                return value if isinstance(value, dict) else None
+        return None
 
     # --- one attempt
 

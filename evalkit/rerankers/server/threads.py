@@ -3,7 +3,7 @@
 The threads are daemons: after Ctrl-C, or when one job has failed, nobody waits for a request that is still under way.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from queue import SimpleQueue
 from threading import Event, Thread
 from typing import TypeVar
@@ -11,8 +11,8 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def as_they_end(jobs: Sequence[Callable[[Event], T]], threads: int) -> Iterator[tuple[int, T]]:
-    """Yield (number of the job, what it returned), in the order in which the jobs end.
+def as_they_end(jobs: Sequence[Callable[[Event], T]], threads: int) -> Generator[tuple[int, T], None, None]:
+    """Yield (number of the job, what it returned), in the order in which the jobs end; closing it ends the others.
 
     Args:
         jobs: each gets an event that is set when it need not go on.
