@@ -164,7 +164,7 @@ class Client:
                     raise _FailedError("unusable answer", f"gave an answer that {_inert(str(error))}") from None
             except _FailedError as failed:
                 if attempt == self.manner.retries or (is_first and failed.unreachable):
-                    raise self._given_up(failed, attempt + 1) from None
+                    raise self._given_up(failed, attempt + 1, is_first) from None
                 self.tally.again(failed.cause)
                 self._back_off(failed, attempt, stop)
             else:
@@ -310,9 +310,11 @@ class Client:
         if "SSL" in error:
             raise EvalkitError(f"{self._server} does not speak TLS there ({_inert(error)}); try http:// in its place")
 
-    def _given_up(self, failed: _FailedError, attempts: int) -> EvalkitError:
+    def _given_up(self, failed: _FailedError, attempts: int, is_first: bool) -> EvalkitError:
         times = "" if attempts == 1 else f", the last of {attempts} attempts"
         more = "; raise reranker.retries or lower reranker.concurrency" if failed.cause == "status 429" else ""
+        if is_first and failed.cause == "cut off" and self.manner.address.startswith("http:"):
+            more = "; try https:// in its place"
         return EvalkitError(f"{self._server} {failed.said}{times}{more}")
 
     # --- waiting

@@ -203,6 +203,12 @@ def test_what_is_no_such_server_is_told_in_one_sentence(said: bytes, told: str) 
     assert str(refused.value) == f"the server at {url}/rerank {told}"
 
 
+def test_http_where_nobody_speaks_it_is_told_with_the_way_out() -> None:
+    with talking(b"\x15\x03\x03\x00\x02\x02\x46") as url, pytest.raises(EvalkitError) as refused:  # TLS: an alert
+        client(url, retries=0).ask(BODY, lambda text: read(TEI, text, 2), is_first=True)
+    assert str(refused.value).endswith("does not speak HTTP there; try https:// in its place")
+
+
 def test_https_where_there_is_none_is_told_at_once() -> None:
     with serving(Served(lengths)) as url:
         one = client(url.replace("http:", "https:"))
