@@ -220,9 +220,11 @@ class Http(Reranker):
         with stage("asking the server"):
             try:
                 self._info = self._described_by(client, address)
-                self._check_info()
+                self._check_kind()
+                self._batch = self._batch_size()
                 docs = ("Snow is white.", "Grass is green.")[: self._batch]
                 self._ask(client, _Batch("Which colour has snow?", docs, tuple(range(len(docs)))), is_first=True)
+                self._check_pinned()  # last: a server that cannot be asked states nothing
             except BaseException:
                 client.close()
                 raise
@@ -242,26 +244,29 @@ class Http(Reranker):
             found |= {name: value for name in _STATED if (value := _scalar(told.get(name))) is not None}
         return found
 
-    def _check_info(self) -> None:
-        """Check what a server of protocol tei says of itself, and choose the size of batches."""
-        info, protocol = self._info, self._protocol
-        if info.get("model_type") not in (None, "reranker", "classifier"):
-            raise EvalkitError(
-                f"reranker.url={self.url}: the server has a model of kind {info['model_type']}, and no reranker"
-            )
+    def _check_kind(self) -> None:
+        kind = self._info.get("model_type")
+        if kind not in (None, "reranker", "classifier"):
+            raise EvalkitError(f"reranker.url={self.url}: the server has a model of kind {kind}, and no reranker")
+
+    def _check_pinned(self) -> None:
+        """Check that a server which has one model has the one that the settings name."""
         for setting, key in (("model", "model_id"), ("revision", "model_sha")):
-            asked, stated = getattr(self, setting), info.get(key)
-            if not protocol.names_model and asked is not None and asked != stated:
+            asked, stated = getattr(self, setting), self._info.get(key)
+            if not self._protocol.names_model and asked is not None and asked != stated:
                 has = "does not state one" if stated is None else f"has {printable_name(str(stated))}"
                 raise EvalkitError(f"reranker.{setting}={asked}: the server at {self.url} {has}")
-        limit = info.get("max_client_batch_size")
+
+    def _batch_size(self) -> int:
+        """Return the most passages of a request: as it is set, else what the server takes, else the protocol's."""
+        limit = self._info.get("max_client_batch_size")
         limit = limit if type(limit) is int and limit > 0 else None
         if limit is not None and self.batch_size is not None and self.batch_size > limit:
             raise EvalkitError(
                 f"reranker.batch_size={self.batch_size}: the server takes {limit} passages a request at most "
                 "(its max_client_batch_size)"
             )
-        self._batch = self.batch_size or limit or protocol.batch
+        return self.batch_size or limit or self._protocol.batch
 
     # --- scoring
 

@@ -291,6 +291,11 @@ def test_wrong_settings_are_one_sentence(settings: Any, told: str) -> None:
         Http(url, **({"protocol": "tei"} | settings)).check()
 
 
+def test_of_a_server_that_is_not_there_it_is_not_said_that_it_states_nothing() -> None:
+    with pytest.raises(EvalkitError, match="cannot be reached"):
+        Http("http://127.0.0.1:1", protocol="tei", model="m", revision="r").check()
+
+
 def test_a_key_given_in_place_of_its_name_is_not_repeated() -> None:
     with pytest.raises(EvalkitError) as refused:
         Http("http://127.0.0.1:1", protocol="tei", key_env="jina_0123456789abcdef").check()
