@@ -33,6 +33,8 @@ _STATED = ("model_id", "model_sha", "model_dtype", "max_input_length", "max_batc
            "auto_truncate", "version", "sha", "docker_label", "id", "root", "owned_by", "created",
            "max_model_len")  # fmt: skip
 """What is recorded of a server's own description."""
+_PINNED = (("model", "model_id"), ("revision", "model_sha"))
+"""Setting -> what a server of protocol tei states, and no other one does."""
 _SHORT = 200
 """Characters of a value of that description."""
 
@@ -60,9 +62,9 @@ class Http(Reranker):
     protocol: str = "cohere"
     """What the server speaks: cohere (also Jina, vLLM, infinity, LiteLLM, Xinference), voyage, or tei."""
     model: str | None = None
-    """Name that the server knows the model by; for tei, which has one only, the name it has to have."""
+    """Name that the server knows the model by; for tei, which has one only, an error if it states another."""
     revision: str | None = None
-    """Version of the model, if you know it; for tei, the commit that the server has to state."""
+    """Version of the model, if you know it; an error if a tei server states another commit."""
     key_env: str | None = None
     """Name of the environment variable that has the key, in capitals; null for none."""
     extra: Any = None
@@ -250,12 +252,13 @@ class Http(Reranker):
             raise EvalkitError(f"reranker.url={self.url}: the server has a model of kind {kind}, and no reranker")
 
     def _check_pinned(self) -> None:
-        """Check that a server which has one model has the one that the settings name."""
-        for setting, key in (("model", "model_id"), ("revision", "model_sha")):
+        """Check that a server which states its model has the one that the settings name."""
+        for setting, key in _PINNED:
             asked, stated = getattr(self, setting), self._info.get(key)
-            if not self._protocol.names_model and asked is not None and asked != stated:
-                has = "does not state one" if stated is None else f"has {printable_name(str(stated))}"
-                raise EvalkitError(f"reranker.{setting}={asked}: the server at {self.url} {has}")
+            if None not in (asked, stated) and asked != stated:
+                raise EvalkitError(
+                    f"reranker.{setting}={asked}: the server at {self.url} has {printable_name(str(stated))}"
+                )
 
     def _batch_size(self) -> int:
         """Return the most passages of a request: as it is set, else what the server takes, else the protocol's."""
@@ -446,9 +449,6 @@ class Http(Reranker):
         """Return the server, what it says of itself, how it was asked, and the requests with their times."""
         info, tally = self._info, self._asked.tally
         why = None if self.store == "off" else self._no_store()
-        others = sorted(tally.models - {self.model}) if self._protocol.names_model else []
-        shown = [printable_name(redaction.text(one[:_SHORT])) for one in others[:3]]
-        notes = [f"the server was asked for the model {self.model} and says that it used {', '.join(shown)}"]
         return {
             "name": self.label,
             "model": self._known_model,
@@ -473,8 +473,22 @@ class Http(Reranker):
                 "retried": dict(sorted(tally.retried.items())),
                 "while_scoring_all_ms": _percentiles(self._under_load_ms),
             },
-            "notes": notes if others else [],
+            "notes": self._notes(),
         }  # fmt: skip
+
+    def _notes(self) -> list[str]:
+        """Return what a reader of the result has to know of the model that answered."""
+        others = sorted(self._asked.tally.models - {self.model}) if self._protocol.names_model else []
+        if others:
+            shown = [printable_name(redaction.text(one)[:_SHORT]) for one in others[:3]]
+            return [f"the server was asked for the model {self.model} and says that it used {', '.join(shown)}"]
+        given = [name for name, key in _PINNED if getattr(self, name) is not None and key not in self._info]
+        if self._protocol.names_model:
+            given = [name for name in given if name != "model"]  # each request names it
+        if given:
+            names = " and ".join(f"reranker.{name}" for name in given)
+            return [f"{names} could not be checked, for the server does not state it"]
+        return []
 
 
 class _Billed:

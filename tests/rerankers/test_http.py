@@ -412,6 +412,17 @@ def test_a_server_that_answers_by_another_model_is_noted(tmp_path: Path) -> None
     assert f"the server was asked for the model {MODEL} and says that it used smaller-one" in result["warnings"]
 
 
+def test_a_version_that_cannot_be_checked_is_noted() -> None:
+    with serving(Served(lengths, commit=None)) as url:
+        told = loaded(url, revision="mine").describe()
+    assert (told["revision"], told["notes"]) == (
+        "mine", ["reranker.revision could not be checked, for the server does not state it"],
+    )  # fmt: skip
+    with serving(Served(lengths)) as url:
+        assert loaded(url, revision=COMMIT, model=MODEL).describe()["notes"] == []
+        assert loaded(url, protocol="cohere").describe()["notes"] == []
+
+
 def test_calls_are_priced_by_the_query(tmp_path: Path) -> None:
     with serving(Served(lengths)) as url:
         result, shown = trial(url, tmp_path, f"reranker.model={MODEL}", "reranker.price_per_1000_calls=2")

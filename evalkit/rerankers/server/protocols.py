@@ -117,7 +117,10 @@ def read(protocol: Protocol, text: str, count: int) -> Answer:
     about = _mapping(value)
     results = value if protocol.results is None else about.get(protocol.results)
     if not isinstance(results, list):
-        raise UnusableAnswerError(f"has no list of results {_place(protocol)}")
+        said = next(
+            (one for key in ("error", "message", "detail") if isinstance(one := _mapping(value).get(key), str)), ""
+        )
+        raise UnusableAnswerError(f"has no list of results {_place(protocol)}{said and ', and says: '}{said}")
     usage, meta = _mapping(about.get("usage")), _mapping(about.get("meta"))
     units = _mapping(meta.get("billed_units"))
     counts = (usage.get("total_tokens"), units.get("total_tokens"), _mapping(meta.get("tokens")).get("input_tokens"))

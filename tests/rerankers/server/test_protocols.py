@@ -74,6 +74,7 @@ def of(*results: Any) -> str:
         ('{"results": [{"index": 0, "relevance_score": NaN}]}', "is no JSON (NaN is no JSON)"),
         ('{"results": [1, 2]}', "has a result with nothing as index, where 2 passages were sent"),
         ('{"results": {}}', "has no list of results under 'results'"),
+        ('{"error": "out of memory"}', "has no list of results under 'results', and says: out of memory"),
         ('{"data": []}', "has no list of results under 'results'"),
         ("[]", "has no list of results under 'results'"),
         ("", "is no JSON (Expecting value: line 1 column 1 (char 0))"),
