@@ -158,6 +158,7 @@ def _through_a_faulty_server(model: str, words: int) -> None:
     assert counts["attempts"] == counts["answered"] + sum(counts["retried"].values())
 
 
+@pytest.mark.slow
 def test_ten_thousand_pairs_come_through_a_faulty_server_whole(bert_folder: Path) -> None:
     _through_a_faulty_server(str(bert_folder), words=10)
 
@@ -170,6 +171,7 @@ def test_ten_thousand_pairs_come_through_a_faulty_server_of_the_packaged_model_w
 # --- a run that was killed
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_where_it_stopped(tmp_path: Path) -> None:
     """Killed without warning, so that nothing can be saved on the way out."""
     served = Served(lengths, fault=lambda number: "delay", delay_s=0.15, batch=5)
