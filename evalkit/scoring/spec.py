@@ -88,7 +88,9 @@ def build_scorer(spec: ScorerSpec) -> BuiltScorer:
     precision = resolve_precision(spec.precision, device)
     where = spec.model, spec.revision, device, precision, "reranker.model"
     pretrained = (
-        load_classifier(*where) if spec.prompt is None else load_decoder(*where, head=spec.prompt.yes_token is None)
+        load_classifier(*where)
+        if spec.prompt is None
+        else load_decoder(*where, head=spec.prompt.yes_token is None, layer=spec.prompt.layer)
     )
     scorer = scorer_from_spec(spec, pretrained, device, spec.batch_tokens)
     built = BuiltScorer(scorer, pretrained, device, precision)

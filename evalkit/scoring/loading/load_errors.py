@@ -53,6 +53,11 @@ def remote_code_error(name: str, setting: str, source: str) -> EvalkitError:
         f"{setting}={name}: {source} asks for Python code that comes with the model (auto_map), and evalkit runs none; "
         "take a model of an architecture that transformers has, or, where transformers' own class will do, give a "
         f"local folder without auto_map: {setting}=PATH"
+        + (
+            "; a server that runs the code can be measured too (reranker=http), and so can its run (reranker=trec_run)"
+            if setting.startswith("reranker.")
+            else ""
+        )
     )
 
 
