@@ -26,7 +26,7 @@ from evalkit.boundary import progress, redaction, signals
 from evalkit.boundary.progress import LOG, say
 from evalkit.boundary.signals import Stopped
 from evalkit.boundary.text import user_path
-from evalkit.cli import commands, fusion_members, hydra_limits, session
+from evalkit.cli import commands, fusion_members, hydra_limits, optuna_sweeper, session
 from evalkit.cli.config import conf_dir, register_schemas
 from evalkit.cli.messages import sentence
 from evalkit.cli.session import BAD_INPUT, FAILED, INTERRUPTED
@@ -75,9 +75,10 @@ def main() -> None:
             _read_arguments()
             try:
                 compose(_job)()
-            except BaseException:
-                end_sweep(whole=False)
-                raise
+            except BaseException as error:
+                if str(error) != optuna_sweeper.NOTHING_FINISHED:
+                    end_sweep(whole=False)
+                    raise
             end_sweep(whole=True)
     except KeyboardInterrupt as stop:
         name, code = (stop.name, stop.exit_code) if isinstance(stop, Stopped) else ("SIGINT", INTERRUPTED)
@@ -131,8 +132,12 @@ def _read_arguments() -> None:
     hydra_limits.note_command_line(given.overrides)
 
 
-def _job(cfg: DictConfig) -> None:
-    """Run one trial, and print its error: raised through Hydra, it would be printed twice, and end a sweep."""
+def _job(cfg: DictConfig) -> object:
+    """Run one trial, and print its error: raised through Hydra, it would be printed twice, and end a sweep.
+
+    Returns:
+        The values that Optuna's sweeper is to optimise; None for any other sweeper, and for a trial that failed.
+    """
     state = session.current()
     state.began = True
     sweeps = HydraConfig.get().mode == RunMode.MULTIRUN
@@ -140,8 +145,10 @@ def _job(cfg: DictConfig) -> None:
     hydra_limits.limit_resolvers()  # not yet done in a process that a launcher started
     if state.sweep is not None:
         state.sweep.folders[int(HydraConfig.get().job.num)] = Path(HydraConfig.get().runtime.output_dir).name
+    values: object = None
     try:
         _run(cfg)
+        values = _objective()
     except (EvalkitError, OmegaConfBaseException, OSError) as error:
         if state.wants_traceback:
             raise
@@ -160,6 +167,15 @@ def _job(cfg: DictConfig) -> None:
         say(f"evalkit: {failure}")
     if state.sweep is not None:
         state.sweep.ended(int(HydraConfig.get().job.num), time.perf_counter() - started, failure)
+    return None if failure else values
+
+
+def _objective() -> object:
+    """Return what the sweeper needs of the trial that has just finished."""
+    sweeper: Any = OmegaConf.to_container(HydraConfig.get().sweeper)
+    if sweeper.get("_target_") != optuna_sweeper.TARGET:
+        return None
+    return optuna_sweeper.objective(Path(HydraConfig.get().runtime.output_dir), optuna_sweeper.directions_of(sweeper))
 
 
 def _run(cfg: DictConfig) -> None:

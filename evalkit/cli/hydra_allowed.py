@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from evalkit.boundary.text import quoted
+from evalkit.cli import optuna_sweeper
 from evalkit.cli.instantiate import ALLOW, is_allowed
 from evalkit.errors import EvalkitError
 
@@ -174,16 +175,25 @@ def _check_sweeper(found: object, packaged: object) -> None:
     if target != _SWEEPER:
         if is_allowed(target):
             return
+        if target == optuna_sweeper.TARGET:
+            optuna_sweeper.check(found)
+            _check_params(found)
+            return
         raise EvalkitError(
             f"hydra.sweeper._target_={quoted(target)}: evalkit sweeps over all combinations, with Hydra's own sweeper; "
             f"another one has to be allowed in the environment: {ALLOW}={target}"
         )
+    _check_params(found)
     for key, value in found.items():
-        if key == "params" and isinstance(value, Mapping):
-            for name, values in value.items():
-                _check_param(str(name), values)
-        elif key not in ("_target_", "max_batch_size") and value != packaged.get(key):
+        if key != "params" and key not in ("_target_", "max_batch_size") and value != packaged.get(key):
             raise refusal(("sweeper", str(key)), value)
+
+
+def _check_params(sweeper: Mapping[str, Any]) -> None:
+    params = sweeper.get("params")
+    if isinstance(params, Mapping):
+        for name, values in params.items():
+            _check_param(str(name), values)
 
 
 def _check_param(name: str, values: object) -> None:

@@ -431,12 +431,12 @@ def _interpolations_limited(resolve: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _save_redacted(config: Any, f: Any, resolve: bool = False) -> None:
-    """Write multirun.yaml without secrets, in place of OmegaConf's function, which Hydra's sweeper calls."""
+    """Write multirun.yaml and a sweeper's results without secrets, in place of OmegaConf's function, that is called."""
     whole = OmegaConf.to_container(config, resolve=resolve)
     assert isinstance(whole, dict)
-    part = whole["hydra"]
-    part["overrides"] = {kind: redaction.command(given) for kind, given in part["overrides"].items()}
-    part["job"]["override_dirname"] = ",".join(redaction.command([str(part["job"]["override_dirname"])]))
+    if part := whole.get("hydra"):
+        part["overrides"] = {kind: redaction.command(given) for kind, given in part["overrides"].items()}
+        part["job"]["override_dirname"] = ",".join(redaction.command([str(part["job"]["override_dirname"])]))
     Path(f).write_text(OmegaConf.to_yaml(OmegaConf.create(redaction.settings(whole))), "utf-8")
 
 

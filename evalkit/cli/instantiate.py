@@ -165,6 +165,7 @@ def _named(value: object, path: str) -> Iterator[tuple[str, str, object]]:
 
 _HYDRAS_OWN = re.compile(
     r"evalkit\.cli\.sweep\.SweepReport|hydra\._internal\.core_plugins\.\w+\.\w+|hydra_plugins(\.\w+)+"
+    r"|optuna\.samplers\.\w+"  # cli/optuna_sweeper.py says which
 )
 _FORMATTERS = re.compile(r"colorlog\.ColoredFormatter")
 _HANDLERS = re.compile(r"logging\.(StreamHandler|FileHandler|NullHandler|Formatter)")
