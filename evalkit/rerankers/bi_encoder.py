@@ -53,7 +53,7 @@ class BiEncoder(Reranker):
         self._loaded: EmbeddingModel | None = None
 
     @property
-    def label(self) -> str:
+    def shown_name(self) -> str:
         """Return the setting `name`, else that of the model."""
         from evalkit.scoring.loading.model_location import short_name
 
@@ -169,7 +169,7 @@ class BiEncoder(Reranker):
         encoder, how = self._loaded.encoder, self._loaded.how
         used = ("pooling", "normalize", "max_length", "query_prefix", "doc_prefix")
         return {
-            "name": self.label,
+            "name": self.shown_name,
             "model": self.model,
             "architecture": type(encoder.pretrained.model).__name__,
             "parameters": sum(weight.numel() for weight in encoder.pretrained.model.parameters()),

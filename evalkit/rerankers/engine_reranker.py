@@ -56,7 +56,7 @@ class EngineReranker(Reranker):
         self._pool: DevicePool | None = None
 
     @property
-    def label(self) -> str:
+    def shown_name(self) -> str:
         """Return the model as configured."""
         return self.model
 

@@ -16,6 +16,7 @@ from transformers.utils import cached_file
 from evalkit.errors import EvalkitError
 from evalkit.scoring.loading import hub
 from evalkit.scoring.loading.checkpoint_check import check_config_supported
+from evalkit.scoring.loading.labels import Label, check_label
 from evalkit.scoring.loading.load_errors import load_error, remote_code_error
 from evalkit.scoring.loading.model_folder import check_folder, parent_model
 from evalkit.scoring.loading.model_location import MODEL_FILES, file_reader, load_path, local_folder, resolve_commit
@@ -41,7 +42,9 @@ class ModelConfig(NamedTuple):
     """The settings in its files in sentence-transformers' format."""
 
 
-def load_reranker_config(name: str, revision: str | None, setting: str, weights: bool = True) -> ModelConfig:
+def load_reranker_config(
+    name: str, revision: str | None, setting: str, weights: bool = True, label: Label = ()
+) -> ModelConfig:
     """Return what a reranker's files state, checked.
 
     Args:
@@ -49,9 +52,10 @@ def load_reranker_config(name: str, revision: str | None, setting: str, weights:
         revision: A branch, a tag or a commit; None for the main branch.
         setting: The configuration key that names the model, for messages.
         weights: Whether a local folder has to have weights; a graph has its own.
+        label: The label that is its score; empty for its only one.
 
     Raises:
-        EvalkitError: it cannot be found or read, or it is not a sequence classifier with one label.
+        EvalkitError: it cannot be found or read, it is not a sequence classifier, or it has no such label.
     """
     config, commit = _load_config(name, revision, setting, weights)
     sbert_config = _read_sbert_config(name, commit, config, setting, read_reranker_config)
@@ -65,11 +69,7 @@ def load_reranker_config(name: str, revision: str | None, setting: str, weights:
             "reranker=decoder scores with it, given the template that it was trained with (`python -m evalkit info "
             "reranker decoder`)"
         )
-    if config.num_labels != 1:
-        raise EvalkitError(
-            f"{setting}={name}: the model has {config.num_labels} labels, and a reranker has one; "
-            "give a sequence classifier trained with num_labels=1"
-        )
+    check_label(label, config, f"{setting}={name}")
     return ModelConfig(config, commit, sbert_config)
 
 

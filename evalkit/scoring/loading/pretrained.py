@@ -15,6 +15,7 @@ from evalkit.errors import EvalkitError
 from evalkit.scoring.device import Precision, apply_precision
 from evalkit.scoring.loading.checkpoint_check import check_loaded_weights
 from evalkit.scoring.loading.fingerprint import check_download, folder_hash
+from evalkit.scoring.loading.labels import CutHead, Label, cut_head
 from evalkit.scoring.loading.load_errors import load_error
 from evalkit.scoring.loading.model_config import (
     find_model_class,
@@ -52,6 +53,8 @@ class Pretrained:
     """Weights in the files that are not used for a score, such as heads of pre-training."""
     sbert_config: SbertConfig = field(default_factory=SbertConfig)
     """The settings in its files in sentence-transformers' format."""
+    cut_head: CutHead | None = None
+    """The last layer of a classifier with several labels, of which the model has the score's only."""
 
     @cached_property
     def revision(self) -> str:
@@ -92,9 +95,14 @@ class Pretrained:
 
 
 def load_classifier(
-    name: str, revision: str | None, device: torch.device, precision: Precision, setting: str
+    name: str,
+    revision: str | None,
+    device: torch.device,
+    precision: Precision,
+    setting: str,
+    label: Label = (),
 ) -> Pretrained:
-    """Load a reranker: a sequence classifier with one label.
+    """Load a reranker: a sequence classifier, cut down to one label.
 
     Args:
         name: A local folder, or a name on the hub.
@@ -102,13 +110,15 @@ def load_classifier(
         device: Where the model is to compute.
         precision: The type of its weights; the mode of fp32 products is set for the process.
         setting: The configuration key that names the model, for messages.
+        label: The label that is its score; empty for its only one.
 
     Raises:
-        EvalkitError: it cannot be found or read, its files contradict each other, it has more than one label, it does
-            not fit into memory, or its tokenizer has no fast version.
+        EvalkitError: it cannot be found or read, its files contradict each other, it has no such label, it does not fit
+            into memory, or its tokenizer has no fast version.
     """
-    _, commit, sbert_config = load_reranker_config(name, revision, setting)
+    _, commit, sbert_config = load_reranker_config(name, revision, setting, label=label)
     loaded = _load(AutoModelForSequenceClassification, name, commit, device, precision, setting)
+    loaded = replace(loaded, cut_head=cut_head(loaded.model, label, f"{setting}={name}"))
     return _with_sbert_config(loaded, sbert_config)
 
 
@@ -240,7 +250,7 @@ def _does_not_fit(name: str, device: torch.device, setting: str) -> EvalkitError
 
 
 def load_without_weights(
-    name: str, revision: str | None, precision: Precision, setting: str, weights: bool = True
+    name: str, revision: str | None, precision: Precision, setting: str, weights: bool = True, label: Label = ()
 ) -> Pretrained:
     """Load a reranker's tokenizer, and its model on torch's meta device: it has shapes and cannot compute.
 
@@ -250,11 +260,12 @@ def load_without_weights(
         precision: The type of the weights.
         setting: The configuration key that names the model, for messages.
         weights: Whether a local folder has to have weights all the same, which another process will load.
+        label: The label that is its score; empty for its only one.
 
     Raises:
         EvalkitError: it cannot be found or read, it is not a reranker, or its tokenizer has no fast version.
     """
-    _, commit, sbert_config = load_reranker_config(name, revision, setting, weights)
+    _, commit, sbert_config = load_reranker_config(name, revision, setting, weights, label)
     config, model_class, saved_with = find_model_class(
         AutoModelForSequenceClassification, name, commit, setting, weights
     )
@@ -272,5 +283,6 @@ def load_without_weights(
     except Exception as error:  # as in `_load`
         raise load_error(name, commit, setting, error) from None
     check_vocabulary(tokenizer, model, name, setting)
-    pretrained = Pretrained(model.eval(), tokenizer, name, commit, setting, source, check_s, saved_with)
+    pretrained = Pretrained(model.eval(), tokenizer, name, commit, setting, source, check_s, saved_with,
+                            cut_head=cut_head(model, label, f"{setting}={name}"))  # fmt: skip
     return _with_sbert_config(pretrained, sbert_config)

@@ -152,11 +152,11 @@ def test_the_error_names_the_requested_revision() -> None:
         check_classifier("some-org/no-such-model", "v1.2", "reranker.model")
 
 
-def test_a_classifier_of_two_labels_is_refused(copy: Any) -> None:
+def test_a_classifier_of_two_labels_is_refused_if_no_label_is_named(copy: Any) -> None:
     config = json.loads((copy / "config.json").read_text("utf-8"))
     config.pop("num_labels", None)
     (copy / "config.json").write_text(json.dumps({**config, "id2label": {"0": "no", "1": "yes"}}), "utf-8")
-    assert "the model has 2 labels, and a reranker has one" in refusal(copy)
+    assert "its head has 2 labels (0 no, 1 yes), and a score is one number; reranker.label=1 takes" in refusal(copy)
 
 
 def test_an_encoder_without_a_classifier_is_refused_as_a_reranker(copy: Any) -> None:
