@@ -71,7 +71,7 @@ class BiEncoder(Reranker):
         """
         from evalkit.scoring.device import resolve_device, resolve_precision
         from evalkit.scoring.loading.model_checks import check_encoder
-        from evalkit.scoring.loading.sbert_encoder import POOLINGS
+        from evalkit.scoring.loading.sbert_layers import POOLINGS
 
         if self.pooling not in (None, *POOLINGS):
             raise EvalkitError(f"reranker.pooling={self.pooling}: choose from {', '.join(POOLINGS)}")

@@ -253,12 +253,14 @@ class CrossEncoder(EngineReranker):
 
     def _describe_score(self) -> Settings:
         """Return what the score is made of, unless it is the model's only logit."""
-        from evalkit.scoring.loading.labels import describe_label, read_label
+        from evalkit.scoring.loading.labels import describe_label, label_names, read_label
 
         assert self._built is not None, "load() comes first"
         if self.label is None:
             return {}
-        return {"score": describe_label(read_label(self.label), self._built.pretrained.model.config)}
+        pretrained = self._built.pretrained
+        names = label_names(pretrained.model.config, pretrained.sbert_config)
+        return {"score": describe_label(read_label(self.label), names)}
 
     def _describe_runtime(self) -> Settings:
         """Return the runtime, and for a graph where it came from and how it was quantized."""

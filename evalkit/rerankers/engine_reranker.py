@@ -246,7 +246,7 @@ class EngineReranker(Reranker):
             "name": self.name or short_name(self.model),
             "model": self.model,
             "revision": pretrained.revision,
-            "architecture": type(pretrained.model).__name__,
+            "architecture": pretrained.architecture,
             "layers": config.num_hidden_layers,
             "hidden": config.hidden_size,
             "parameters": self.scorer.shape.parameters,

@@ -50,12 +50,10 @@ def random_classifier(config: Any) -> Any:
     return model.eval()
 
 
-def sentence_transformers_scores(
-    folder: Path, pairs: list[tuple[str, str]], max_length: int, prompt: str | None = None
-) -> np.ndarray:
+def their_scores(sentence_transformers: Any, folder: Path, pairs: list[tuple[str, str]], max_length: int) -> np.ndarray:
     """Return what sentence-transformers' CrossEncoder gives before its activation: (pairs,) or (pairs, labels)."""
-    from sentence_transformers import CrossEncoder
-
-    model = CrossEncoder(str(folder), max_length=max_length, device="cpu", model_kwargs={"dtype": torch.float32})
-    found: np.ndarray = model.predict(pairs, activation_fn=torch.nn.Identity(), prompt=prompt, show_progress_bar=False)
+    model = sentence_transformers.CrossEncoder(
+        str(folder), max_length=max_length, device="cpu", model_kwargs={"dtype": torch.float32}
+    )
+    found: np.ndarray = model.predict(pairs, activation_fn=torch.nn.Identity(), show_progress_bar=False)
     return found

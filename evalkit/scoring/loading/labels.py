@@ -3,7 +3,7 @@
 Everything that computes a score then has a model with one label. The head as it was saved is kept, for the self-check.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from evalkit.errors import EvalkitError
+from evalkit.scoring.loading.sbert_config import SbertConfig
 
 Label = tuple[int, ...]
 """Empty for the only label; one label; or two, of which the logit of the second is subtracted."""
@@ -40,22 +41,34 @@ def read_label(given: Any) -> Label:
     return label
 
 
-def check_label(label: Label, config: Any, prefix: str) -> None:
+def label_names(config: Any, sbert_config: SbertConfig) -> Mapping[int, str]:
+    """Return the names of a model's labels by number.
+
+    Args:
+        config: The model's configuration, as transformers reads it.
+        sbert_config: The settings in its files in sentence-transformers' format.
+    """
+    if sbert_config.scores:  # config.json is that of an encoder, and the last layer has the labels
+        return {label: f"LABEL_{label}" for label in range(sbert_config.layers[-1].size_out)}
+    return {int(label): str(name) for label, name in sorted((config.id2label or {}).items())}
+
+
+def check_label(label: Label, names: Mapping[int, str], prefix: str) -> None:
     """Check that a label is one of the model's, and that one is named if the model has several.
 
     Args:
         label: As `read_label` returns it.
-        config: The model's configuration, as transformers reads it.
+        names: As `label_names` returns it.
         prefix: The beginning of messages: the setting and the model.
 
     Raises:
         EvalkitError: it is not so.
     """
-    count = int(config.num_labels)
+    count, listed = len(names), _listed(names)
     if not label and count != 1:
         way = "reranker.label=1 takes the logit of label 1, and reranker.label=[1,0] that of label 1 minus that of 0"
         raise EvalkitError(
-            f"{prefix}: its head has {count} labels ({_listed(config)}), and a score is one number; {way}"
+            f"{prefix}: its head has {count} labels ({listed}), and a score is one number; {way}"
             if count
             else f"{prefix}: its head has no labels, and a score is the logit of one"
         )
@@ -63,28 +76,24 @@ def check_label(label: Label, config: Any, prefix: str) -> None:
         asked = label[0] if len(label) == 1 else list(label)
         raise EvalkitError(
             f"reranker.label={asked}: the model has no label {wrong[0]}; its head has "
-            f"{'1 label' if count == 1 else f'{count} labels'} ({_listed(config)})"
+            f"{'1 label' if count == 1 else f'{count} labels'} ({listed})"
         )
 
 
-def describe_label(label: Label, config: Any) -> str:
+def describe_label(label: Label, names: Mapping[int, str]) -> str:
     """Return in words what the score is.
 
     Args:
         label: As `read_label` returns it, not empty.
-        config: The model's configuration.
+        names: As `label_names` returns it.
     """
-    return "logit of " + " minus that of ".join(_name(one, config) for one in label)
+    shown = (f"label {one}" + ("" if names[one] == f"LABEL_{one}" else f" ({names[one][:80]})") for one in label)
+    return "logit of " + " minus that of ".join(shown)
 
 
-def _name(label: int, config: Any) -> str:
-    name = str((config.id2label or {}).get(label, f"LABEL_{label}"))[:80]
-    return f"label {label}" if name == f"LABEL_{label}" else f"label {label} ({name})"
-
-
-def _listed(config: Any) -> str:
-    names = [f"{label} {str(name)[:40]}" for label, name in sorted((config.id2label or {}).items())]
-    return ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
+def _listed(names: Mapping[int, str]) -> str:
+    shown = [f"{label} {name[:40]}" for label, name in names.items()]
+    return ", ".join(shown[:10]) + (", ..." if len(shown) > 10 else "")
 
 
 @dataclass(frozen=True)
@@ -115,7 +124,7 @@ class CutHead:
         Args:
             logits: Logits of all labels, (pairs, labels).
         """
-        return _chosen(logits.T.float(), self.label)
+        return score_of_labels(logits.T.float(), self.label)
 
 
 def cut_head(model: Any, label: Label, prefix: str) -> CutHead | None:
@@ -151,17 +160,22 @@ def cut_head(model: Any, label: Label, prefix: str) -> CutHead | None:
         )
     (linear,) = layers
     saved = CutHead(label, linear, linear.weight, linear.bias)
-    linear.weight = _parameter(_chosen(linear.weight, label), linear.weight)
+    linear.weight = _parameter(score_of_labels(linear.weight, label), linear.weight)
     if linear.bias is not None:
-        linear.bias = _parameter(_chosen(linear.bias, label), linear.bias)
+        linear.bias = _parameter(score_of_labels(linear.bias, label), linear.bias)
     linear.out_features = 1
     return saved
 
 
-def _chosen(of_labels: torch.Tensor, label: Label) -> torch.Tensor:
-    """Return the row of a label, or the difference of the rows of two, (...,) of (labels, ...)."""
-    rows = of_labels[list(label)].float()
-    return rows[0] if len(label) == 1 else rows[0] - rows[1]
+def score_of_labels(of_labels: torch.Tensor, label: Label) -> torch.Tensor:
+    """Return the row of a label in fp32, or the difference of the rows of two.
+
+    Args:
+        of_labels: A row for each label, (labels, ...).
+        label: As `read_label` returns it; empty for the only one.
+    """
+    rows = of_labels[list(label or (0,))].float()
+    return rows[0] if len(rows) == 1 else rows[0] - rows[1]
 
 
 def _parameter(row: torch.Tensor, like: torch.Tensor) -> torch.nn.Parameter:

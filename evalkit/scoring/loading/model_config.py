@@ -16,7 +16,7 @@ from transformers.utils import cached_file
 from evalkit.errors import EvalkitError
 from evalkit.scoring.loading import hub
 from evalkit.scoring.loading.checkpoint_check import check_config_supported
-from evalkit.scoring.loading.labels import Label, check_label
+from evalkit.scoring.loading.labels import Label, check_label, label_names
 from evalkit.scoring.loading.load_errors import load_error, remote_code_error
 from evalkit.scoring.loading.model_folder import check_folder, parent_model
 from evalkit.scoring.loading.model_location import MODEL_FILES, file_reader, load_path, local_folder, resolve_commit
@@ -24,7 +24,7 @@ from evalkit.scoring.loading.sbert_config import SbertConfig
 from evalkit.scoring.loading.sbert_decoder import read_decoder_config
 from evalkit.scoring.loading.sbert_encoder import read_encoder_config
 from evalkit.scoring.loading.sbert_files import ReadFile, explain_missing_config
-from evalkit.scoring.loading.sbert_reranker import read_reranker_config
+from evalkit.scoring.loading.sbert_reranker import SCORE_ELSEWHERE, read_reranker_config
 from evalkit.scoring.loading.sbert_sparse import read_sparse_config
 
 _QUANTIZATION_KEYS = ("quantization_config", "compression_config", "quantization")
@@ -61,15 +61,20 @@ def load_reranker_config(
     sbert_config = _read_sbert_config(name, commit, config, setting, read_reranker_config)
     stated = config.architectures if isinstance(config.architectures, list | tuple) else ()
     architectures = [str(architecture) for architecture in stated]
-    if not any("ForSequenceClassification" in architecture for architecture in architectures):
+    if not sbert_config.scores and not any("ForSequenceClassification" in kind for kind in architectures):
         raise _not_a_classifier(f"{setting}={name}", ", ".join(architectures)[:200], sbert_config)
     if _is_decoder(config):
+        if sbert_config.scores:
+            raise EvalkitError(
+                f"{setting}={name}: a modular cross-encoder (modules.json: {', '.join(sbert_config.modules)}) on "
+                f"{config.model_type}, which is a decoder, and evalkit runs them on encoders; {SCORE_ELSEWHERE}"
+            )
         raise EvalkitError(
             f"{setting}={name}: {config.model_type} is a decoder, whose score stands behind its last token: "
             "reranker=decoder scores with it, given the template that it was trained with (`python -m evalkit info "
             "reranker decoder`)"
         )
-    check_label(label, config, f"{setting}={name}")
+    check_label(label, label_names(config, sbert_config), f"{setting}={name}")
     return ModelConfig(config, commit, sbert_config)
 
 
@@ -91,7 +96,11 @@ def _not_a_classifier(prefix: str, architectures: str, sbert_config: SbertConfig
             f"{problem}; this is a masked language model, which has no score for a pair: train a classifier on it; "
             f"search with it where it is a sparse encoder (SPLADE: first_stage=splade), or {elsewhere}"
         )
-    return EvalkitError(f"{problem}; an embedding model belongs in first_stage")
+    name = prefix.partition("=")[2]
+    return EvalkitError(
+        f"{problem}; an embedding model scores pairs as reranker=bi_encoder reranker.model={name}, and searches as "
+        f"first_stage=dense first_stage.model={name}"
+    )
 
 
 def _is_decoder(config: Any) -> bool:

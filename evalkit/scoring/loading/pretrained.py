@@ -28,6 +28,7 @@ from evalkit.scoring.loading.model_location import load_path, local_folder
 from evalkit.scoring.loading.sbert_config import SbertConfig
 from evalkit.scoring.loading.tokenizer_loading import check_vocabulary, load_tokenizer
 from evalkit.scoring.loading.tokenizer_source import TokenizerSource
+from evalkit.scoring.modular_model import ModularModel
 
 # Without it, transformers asks a service to convert a hub model that has no safetensors, and loads the result.
 os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")
@@ -69,6 +70,11 @@ class Pretrained:
             return f"sha256:{folder_hash(Path(load_path(self.name)))}"
         check_download(self.name, self.commit, self.setting)
         return self.commit
+
+    @property
+    def architecture(self) -> str:
+        """The class of the model in transformers, and what a modular model has behind it."""
+        return str(getattr(self.model, "architecture", type(self.model).__name__))
 
     @cached_property
     def max_tokens(self) -> int | None:
@@ -117,9 +123,19 @@ def load_classifier(
             into memory, or its tokenizer has no fast version.
     """
     _, commit, sbert_config = load_reranker_config(name, revision, setting, label=label)
-    loaded = _load(AutoModelForSequenceClassification, name, commit, device, precision, setting)
-    loaded = replace(loaded, cut_head=cut_head(loaded.model, label, f"{setting}={name}"))
-    return _with_sbert_config(loaded, sbert_config)
+    auto_class = AutoModel if sbert_config.scores else AutoModelForSequenceClassification
+    loaded = _load(auto_class, name, commit, device, precision, setting)
+    return _with_sbert_config(_with_one_label(loaded, sbert_config, label), sbert_config)
+
+
+def _with_one_label(loaded: Pretrained, sbert_config: SbertConfig, label: Label) -> Pretrained:
+    """Return a reranker whose model has one output, the score."""
+    prefix = f"{loaded.setting}={loaded.name}"
+    if not sbert_config.scores:
+        return replace(loaded, cut_head=cut_head(loaded.model, label, prefix))
+    assert sbert_config.pooling is not None
+    modular = ModularModel(loaded.model, sbert_config.pooling, sbert_config.layers, label, prefix)
+    return replace(loaded, model=modular.eval())
 
 
 def load_decoder(
@@ -266,13 +282,12 @@ def load_without_weights(
         EvalkitError: it cannot be found or read, it is not a reranker, or its tokenizer has no fast version.
     """
     _, commit, sbert_config = load_reranker_config(name, revision, setting, weights, label)
-    config, model_class, saved_with = find_model_class(
-        AutoModelForSequenceClassification, name, commit, setting, weights
-    )
+    auto_class = AutoModel if sbert_config.scores else AutoModelForSequenceClassification
+    config, model_class, saved_with = find_model_class(auto_class, name, commit, setting, weights)
     try:
         tokenizer, source, check_s = load_tokenizer(name, commit, setting)
         with torch.device("meta"):
-            model = AutoModelForSequenceClassification.from_config(
+            model = auto_class.from_config(
                 config,
                 dtype=precision.dtype,
                 attn_implementation=_attention_implementation(model_class),
@@ -283,6 +298,5 @@ def load_without_weights(
     except Exception as error:  # as in `_load`
         raise load_error(name, commit, setting, error) from None
     check_vocabulary(tokenizer, model, name, setting)
-    pretrained = Pretrained(model.eval(), tokenizer, name, commit, setting, source, check_s, saved_with,
-                            cut_head=cut_head(model, label, f"{setting}={name}"))  # fmt: skip
-    return _with_sbert_config(pretrained, sbert_config)
+    pretrained = Pretrained(model.eval(), tokenizer, name, commit, setting, source, check_s, saved_with)
+    return _with_sbert_config(_with_one_label(pretrained, sbert_config, label), sbert_config)

