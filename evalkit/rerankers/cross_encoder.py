@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from evalkit.types import Settings
 
 if TYPE_CHECKING:
     from evalkit.scoring.cluster.ray_runner import RayRunner
+    from evalkit.scoring.loading.adapter import Merged
     from evalkit.scoring.runner import Runner
     from evalkit.scoring.runtime.graph_file import PreparedGraph
     from evalkit.scoring.runtime.settings import Runtime
@@ -193,8 +195,17 @@ class CrossEncoder(EngineReranker):
 
             check_protocol(protocol)
 
+    @cached_property
+    def _merged(self) -> "Merged | None":
+        """The full model where `model` is an adapter, which is merged when this is first read."""
+        from evalkit.scoring.loading.adapter import merge_adapter
+
+        return merge_adapter(self.model, "reranker.model")
+
     def _where(self) -> str:
-        return str(_PACKAGED_FOLDER) if self.model == PACKAGED else self.model
+        if self.model == PACKAGED:
+            return str(_PACKAGED_FOLDER)
+        return self._merged.folder if self._merged else self.model
 
     def _spec(self, device: str) -> "ScorerSpec":
         from evalkit.scoring.loading.labels import read_label
@@ -252,15 +263,19 @@ class CrossEncoder(EngineReranker):
         }
 
     def _describe_score(self) -> Settings:
-        """Return what the score is made of, unless it is the model's only logit."""
+        """Return what the score is made of where it is not the only logit of a full model."""
         from evalkit.scoring.loading.labels import describe_label, label_names, read_label
 
         assert self._built is not None, "load() comes first"
-        if self.label is None:
-            return {}
-        pretrained = self._built.pretrained
-        names = label_names(pretrained.model.config, pretrained.sbert_config)
-        return {"score": describe_label(read_label(self.label), names)}
+        merged, pretrained = self.model != PACKAGED and self._merged, self._built.pretrained
+        found: dict[str, Any] = {}
+        if self.label is not None:
+            names = label_names(pretrained.model.config, pretrained.sbert_config)
+            found["score"] = describe_label(read_label(self.label), names)
+        if merged:
+            adapter = {"kind": merged.kind, "base": merged.base, "base_revision": merged.base_revision}
+            found |= {"revision": merged.revision, "adapter": adapter}
+        return found
 
     def _describe_runtime(self) -> Settings:
         """Return the runtime, and for a graph where it came from and how it was quantized."""

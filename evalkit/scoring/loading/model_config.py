@@ -57,13 +57,13 @@ def load_reranker_config(
     Raises:
         EvalkitError: it cannot be found or read, it is not a sequence classifier, or it has no such label.
     """
-    config, commit = _load_config(name, revision, setting, weights)
+    config, commit = load_config(name, revision, setting, weights)
     sbert_config = _read_sbert_config(name, commit, config, setting, read_reranker_config)
     stated = config.architectures if isinstance(config.architectures, list | tuple) else ()
     architectures = [str(architecture) for architecture in stated]
     if not sbert_config.scores and not any("ForSequenceClassification" in kind for kind in architectures):
         raise _not_a_classifier(f"{setting}={name}", ", ".join(architectures)[:200], sbert_config)
-    if _is_decoder(config):
+    if is_decoder(config):
         if sbert_config.scores:
             raise EvalkitError(
                 f"{setting}={name}: a modular cross-encoder (modules.json: {', '.join(sbert_config.modules)}) on "
@@ -103,7 +103,12 @@ def _not_a_classifier(prefix: str, architectures: str, sbert_config: SbertConfig
     )
 
 
-def _is_decoder(config: Any) -> bool:
+def is_decoder(config: Any) -> bool:
+    """Return whether a model generates from left to right, or has a part that does.
+
+    Args:
+        config: The model's configuration, as transformers reads it.
+    """
     # Families of encoders have a masked language model; those with only a causal one generate from left to right.
     has_causal = config.model_type in modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
     has_masked = config.model_type in modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES
@@ -124,11 +129,11 @@ def load_decoder_config(name: str, revision: str | None, setting: str, head: boo
         EvalkitError: it cannot be found or read, it is another kind of model, or its files state what evalkit does not
             compute.
     """
-    config, commit = _load_config(name, revision, setting)
+    config, commit = load_config(name, revision, setting)
     sbert_config = _read_sbert_config(name, commit, config, setting, read_decoder_config)
     prefix = f"{setting}={name}"
     stated = ", ".join(str(kind) for kind in config.architectures or ())[:200]
-    if not _is_decoder(config) or getattr(config, "is_encoder_decoder", False):
+    if not is_decoder(config) or getattr(config, "is_encoder_decoder", False):
         encoder = "ForSequenceClassification" in stated
         raise EvalkitError(
             f"{prefix}: its architecture is {stated or config.model_type}, which is no decoder; "
@@ -161,7 +166,7 @@ def load_encoder_config(name: str, revision: str | None, setting: str) -> ModelC
     Raises:
         EvalkitError: it cannot be found or read, or its files state what evalkit does not compute.
     """
-    config, commit = _load_config(name, revision, setting)
+    config, commit = load_config(name, revision, setting)
     sbert_config = _read_sbert_config(name, commit, config, setting, read_encoder_config)
     if getattr(config, "is_encoder_decoder", False):
         raise EvalkitError(
@@ -190,7 +195,7 @@ def load_sparse_config(name: str, revision: str | None, setting: str) -> ModelCo
         EvalkitError: it cannot be found or read, it is not a masked language model, or its files state what evalkit
             does not compute.
     """
-    config, commit = _load_config(name, revision, setting)
+    config, commit = load_config(name, revision, setting)
     sbert_config = _read_sbert_config(name, commit, config, setting, read_sparse_config)
     stated = [str(kind) for kind in config.architectures or ()]
     if config.model_type not in modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES:
@@ -247,7 +252,7 @@ def find_model_class(
     Raises:
         EvalkitError: it cannot be found or read, or its configuration states what the class does not support.
     """
-    config, _ = _load_config(name, commit, setting, weights)
+    config, _ = load_config(name, commit, setting, weights)
     try:
         model_class = auto_class._model_mapping[type(config)]
     except KeyError as error:
@@ -261,8 +266,18 @@ def find_model_class(
     return config, model_class, saved_with if isinstance(saved_with, str) else None
 
 
-def _load_config(name: str, revision: str | None, setting: str, weights: bool = True) -> tuple[Any, str | None]:
-    """Return the configuration, and the commit on the hub, None for a local folder."""
+def load_config(name: str, revision: str | None, setting: str, weights: bool = True) -> tuple[Any, str | None]:
+    """Return the configuration of a model of any kind, and the commit on the hub, None for a local folder.
+
+    Args:
+        name: A local folder, or a name on the hub.
+        revision: A branch, a tag or a commit; None for the main branch.
+        setting: The configuration key that names the model, for messages.
+        weights: Whether a local folder has to have weights.
+
+    Raises:
+        EvalkitError: it cannot be found or read, it needs code of its own, or its weights are quantised.
+    """
     folder = local_folder(name)
     if folder:
         check_folder(folder, name, setting, weights)
