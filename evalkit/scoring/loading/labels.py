@@ -87,8 +87,12 @@ def describe_label(label: Label, names: Mapping[int, str]) -> str:
         label: As `read_label` returns it, not empty.
         names: As `label_names` returns it.
     """
-    shown = (f"label {one}" + ("" if names[one] == f"LABEL_{one}" else f" ({names[one][:80]})") for one in label)
-    return "logit of " + " minus that of ".join(shown)
+    return "logit of " + " minus that of ".join(f"label {one}{_in_brackets(one, names)}" for one in label)
+
+
+def _in_brackets(label: int, names: Mapping[int, str]) -> str:
+    name = names.get(label, f"LABEL_{label}")[:80]
+    return "" if name == f"LABEL_{label}" else f" ({name})"
 
 
 def _listed(names: Mapping[int, str]) -> str:

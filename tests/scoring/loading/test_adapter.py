@@ -112,8 +112,12 @@ def test_scores_are_those_of_base_and_adapter(peft: Any, base: Path, tmp_path: P
     assert np.abs(scores(base) - theirs).max() > 0.01
 
 
-def test_an_adapter_may_bring_a_head_with_other_labels(peft: Any, base: Path, tmp_path: Path) -> None:
-    model = adapted(peft, base, labels=3, use_rslora=True)
+@pytest.mark.parametrize(
+    "settings",
+    [{"use_rslora": True}, {"use_dora": True}, {"modules_to_save": ["head", "classifier"]}, {"bias": "all"}],
+)
+def test_an_adapter_may_bring_a_head_with_other_labels(peft: Any, base: Path, tmp_path: Path, settings: Any) -> None:
+    model = adapted(peft, base, labels=3, **settings)
     folder = saved(model, base, tmp_path / "adapter")
     theirs = of_peft(model, base)
     assert "its head has 3 labels" in refused(reranker(folder))

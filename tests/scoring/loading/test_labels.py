@@ -91,7 +91,9 @@ def test_the_score_of_two_labels_is_the_difference_of_their_logits(nli: Path, pa
     np.testing.assert_allclose(scores(nli, (1, 2), path=path), logits[:, 1] - logits[:, 2], rtol=0, atol=1e-4)
 
 
-@pytest.mark.parametrize("kind", ["electra", "roberta", "modernbert", "deberta-v2", "distilbert", "albert"])
+@pytest.mark.parametrize(
+    "kind", ["electra", "roberta", "modernbert", "deberta-v2", "distilbert", "albert", "mpnet", "gte"]
+)
 def test_heads_of_other_architectures_are_cut_too(make: Any, kind: str) -> None:
     folder = make(kind, 2)
     logits = own_logits(folder)
