@@ -132,6 +132,10 @@ class Scores:
     """Share of the tokens of the distinct queries that are not in the vocabulary; None where it is unknown."""
     unknown_passage_share: float | None = None
     """The same of the distinct passages."""
+    billed_calls: float | None = None
+    """Calls to a server, or the units that it counts instead; None without a server."""
+    billed_tokens: int | None = None
+    """Tokens by a server's own count; None where it states none."""
 
     @property
     def padding_share(self) -> float:
@@ -302,6 +306,8 @@ class Memory:
     """Parameters and buffers of the model; the files of its graph in another runtime than torch."""
     own_pass: MemoryPass | None = None
     """None unless the protocol asks for it."""
+    why: str | None = None
+    """Why there is no figure of the process: another machine computed."""
 
 
 @dataclass(frozen=True)
@@ -318,19 +324,23 @@ class Energy:
 
 @dataclass(frozen=True)
 class CostEstimate:
-    """What reranking costs at a price per GPU hour with every GPU always busy; if None, `why` has the reason."""
+    """What reranking costs with every GPU always busy, or by a server's prices; if None, `why` has the reason."""
 
-    price_per_gpu_hour: float
+    price_per_gpu_hour: float | None
     currency: str
     depth: int
     """Passages of a query that the prices per query assume."""
     per_1000_queries: float | None
-    """At the end-to-end throughput, with many queries scored together."""
+    """At the end-to-end throughput, with many queries scored together; or by what a server charged."""
     per_1000_queries_one_by_one: float | None
     """At the mean latency, one query at a time with the candidates of the timed queries; None if none was timed."""
     per_million_pairs: float | None
     """At the end-to-end throughput."""
     why: str | None = None
+    price_per_1000_calls: float | None = None
+    """Of a server."""
+    price_per_million_tokens: float | None = None
+    """Of a server, as it counts them."""
 
 
 @dataclass(frozen=True)

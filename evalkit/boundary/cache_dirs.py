@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 
 from evalkit.boundary.progress import say
+from evalkit.boundary.text import user_path
 from evalkit.errors import EvalkitError
 
 
@@ -95,6 +96,18 @@ def default_store_path() -> Path:
         EvalkitError: as for `cache_folder`.
     """
     return cache_folder("the score store", "store=FILE, or store=off") / "scores.sqlite"
+
+
+def store_path(asked: str) -> Path:
+    """Return the file of the score store.
+
+    Args:
+        asked: The setting `store`: ``auto``, or a path.
+
+    Raises:
+        EvalkitError: as for `cache_folder`.
+    """
+    return default_store_path() if asked == "auto" else user_path(asked)
 
 
 def default_history_path() -> Path:

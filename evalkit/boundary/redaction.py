@@ -1,9 +1,11 @@
 """Redacts secrets in whatever is written: settings, command lines, messages.
 
 A secret is recognised by the name of its setting (``api_key: ...``) or by its form (``hf_...``, a JSON Web Token, user
-and password in a URL). Values recognised by name, and those of the environment, are also replaced in any other text.
+and password in a URL). Values recognised by name, and those of the environment, are also replaced in any other text; a
+setting ``key_env`` names the variable of one.
 """
 
+import os
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -36,6 +38,10 @@ _FORMS = (
     re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL),
 )
 
+_NAMES_VARIABLE = "key_env"
+"""Name of a setting whose value is the name of an environment variable that has a secret."""
+_VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
+
 _SHORTEST = 4
 """Characters. A shorter secret is redacted in its own setting, but not in other texts."""
 known_secrets: set[str] = set()
@@ -47,6 +53,11 @@ def is_secret_name(name: str) -> bool:
     return bool(_NAME.fullmatch(re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name)))
 
 
+def is_variable(name: str) -> bool:
+    """Return whether a setting ``key_env`` has the name of a variable, in capitals, and not somebody's key itself."""
+    return bool(_VARIABLE.fullmatch(name)) and text(name) == name
+
+
 def add_secrets(value: Any, name: str = "") -> None:
     """Register values whose name is that of a secret, so that `text` replaces them from now on.
 
@@ -56,12 +67,19 @@ def add_secrets(value: Any, name: str = "") -> None:
     """
     if isinstance(value, Mapping):
         for key, inner in value.items():
+            if key == _NAMES_VARIABLE and isinstance(inner, str):
+                _add_secret_of(inner)
             add_secrets(inner, str(key) if is_secret_name(str(key)) else name)
     elif isinstance(value, list | tuple):
         for inner in value:
             add_secrets(inner, name)
     elif name and is_secret_name(name) and _holds_something(value):
         known_secrets.update(found for found in (str(value), repr(str(value))[1:-1]) if len(found) >= _SHORTEST)
+
+
+def _add_secret_of(variable: str) -> None:
+    """Register the value of a variable; what is no name of a variable is a key, given where its name belongs."""
+    add_secrets(os.environ.get(variable, "").strip() if is_variable(variable) else variable, "secret")
 
 
 def add_secrets_of_environment(environment: Mapping[str, str]) -> None:

@@ -165,7 +165,7 @@ def check_written(settings: Mapping[str, Any]) -> None:
     """
     if not _is_in_force or not _has_foreign_files(HydraConfig.get().runtime.config_sources):
         return  # in a launcher's process, whose parent has checked
-    _check_paths({key: _at(settings, key) for key in (*written_paths.WRITTEN, *written_paths.ADDRESSES)})
+    _check_paths({key: _at(settings, key) for key in written_paths.CHECKED})
 
 
 def _at(settings: Any, dotted: str) -> object:
@@ -313,7 +313,7 @@ def _check_places(cfg: DictConfig, is_trial: bool) -> None:
     if _has_foreign_files(cfg.hydra.runtime.config_sources):
         of = numbered if is_trial else copy.deepcopy(cfg)
         with hydra_config(of):
-            keys = (*written_paths.WRITTEN, *written_paths.ADDRESSES)
+            keys = written_paths.CHECKED
             _check_paths({key: _resolved(of, key) for key in keys})
 
 

@@ -11,6 +11,7 @@ from evalkit.boundary import redaction
 from evalkit.cli.child_process import tell_parent
 from evalkit.cli.instantiate import build
 from evalkit.cost.protocol import CostProtocol
+from evalkit.errors import EvalkitError
 from evalkit.evaluation.blending import BlendSettings
 from evalkit.first_stage.base import FirstStage
 from evalkit.rerankers.base import Reranker
@@ -72,6 +73,7 @@ def run_trial(asked: dict[str, Any], provenance: dict[str, Any], folder: Path) -
         protocol=CostProtocol(**asked["protocol"]),
         blend=BlendSettings(**asked["blend"]),
     )
+    _check_groups_used(asked)
     first_stage, reranker = build(asked["first_stage"], "first_stage"), build(asked["reranker"], "rerankers")
     # Find mistakes now, not after an hour of indexing.
     plan.check()
@@ -86,6 +88,21 @@ def run_trial(asked: dict[str, Any], provenance: dict[str, Any], folder: Path) -
     ended = {"ended": datetime.now(UTC).isoformat(timespec="milliseconds")}
     done = replace(done, provenance={**done.provenance, **ended})
     return write_trial(_without_secrets(done), folder, redaction.settings(references), on_result=tell_parent)
+
+
+def _check_groups_used(asked: Mapping[str, Any]) -> None:
+    """Refuse a runtime or an executor that the reranker takes no notice of.
+
+    Raises:
+        EvalkitError: there is one.
+    """
+    for group, default in (("runtime", "torch"), ("executor", "local")):
+        chosen = (asked.get(group) or {}).get("name", default)
+        if chosen != default and group not in asked["reranker"]:
+            raise EvalkitError(
+                f"{group}={chosen}: this reranker is not computed by it, as only reranker=cross_encoder and choices of "
+                f"its kind are; leave it out, which is {group}={default}"
+            )
 
 
 def _depth(asked: int | None, first_stage: FirstStage, reranker: Reranker) -> int:
@@ -109,6 +126,7 @@ def run_quickcheck(asked: dict[str, Any], texts: "Check | None") -> "QuickCheck"
     from evalkit.rerankers import quickcheck
 
     redaction.add_secrets(asked)
+    _check_groups_used(asked)
     reranker = build(asked["reranker"], "rerankers")
     reranker.check()
     return quickcheck.run(reranker, quickcheck.CHECKS if texts is None else (texts,))

@@ -10,11 +10,14 @@ WRITTEN = ("out_dir", "store", "history", "first_stage_cache", "reranker.store",
 """The settings that name what is written."""
 ADDRESSES = ("executor.address", "reranker.executor.address")
 """The settings that name a cluster, whose machines receive the texts and can run code here."""
+SENT = ("reranker.url", "reranker.key_env")
+"""The settings that name a server, which receives the texts, and the key that it receives."""
+CHECKED = (*WRITTEN, *ADDRESSES, *SENT)
 _HARMLESS = {"auto", "off", "local", ""}
 
 
 def check(settings: Mapping[str, object], given: Collection[str], here: Path) -> None:
-    """Check the settings `WRITTEN` and `ADDRESSES` of a configuration that used files of ``--config-dir``.
+    """Check the settings `CHECKED` of a configuration that used files of ``--config-dir``.
 
     Args:
         settings: by their dotted names.
@@ -22,9 +25,9 @@ def check(settings: Mapping[str, object], given: Collection[str], here: Path) ->
         here: the folder that evalkit runs in.
 
     Raises:
-        EvalkitError: a path leads out of `here`, or an address is that of a cluster that the user has not named.
+        EvalkitError: a path leads out of `here`, or the user has not named a cluster, a server or its key.
     """
-    for key in (*WRITTEN, *ADDRESSES):
+    for key in CHECKED:
         value = settings.get(key)
         if value is None or str(value) in _HARMLESS or str(value) in given:
             continue
@@ -32,6 +35,12 @@ def check(settings: Mapping[str, object], given: Collection[str], here: Path) ->
             raise EvalkitError(
                 f"{key}={quoted(value)}: a file of --config-dir cannot name the cluster; add {key}=ADDRESS to the "
                 "command, or set RAY_ADDRESS in the environment"
+            )
+        if key in SENT:
+            shown = f"{key}={quoted(value)}" if key == "reranker.url" else key
+            raise EvalkitError(
+                f"{shown}: a file of --config-dir cannot choose who receives texts or a key; add {key}=... to "
+                "the command"
             )
         if not _is_below(str(value), here):
             raise EvalkitError(

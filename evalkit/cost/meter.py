@@ -21,13 +21,21 @@ from evalkit.cost.gpu import Gpu
 from evalkit.cost.latency import measure_latency
 from evalkit.cost.memory import MemoryWatch, longest_pairs, measure_memory
 from evalkit.cost.protocol import CostProtocol
-from evalkit.cost.throughput import TimedPass, energy_of, estimate_price, throughput_of, time_tokenization
+from evalkit.cost.throughput import (
+    TimedPass,
+    energy_of,
+    estimate_call_price,
+    estimate_price,
+    throughput_of,
+    time_tokenization,
+)
 from evalkit.rerankers.base import Engine, Reranker, logits_by_query
 from evalkit.types import (
     Cost,
     CostEstimate,
     Latency,
     LatencyGrid,
+    Memory,
     MemoryPass,
     Pair,
     Scores,
@@ -41,6 +49,7 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
+_ELSEWHERE = "another machine computed, which this process cannot measure"
 _GRID_TEXTS = 500
 """Passages that the latency grid is built from: more than its deepest cell holds in the standard protocol."""
 
@@ -95,7 +104,8 @@ class _Meter:
         self._protocol, self._depth, self._reranker, self._data, self._pairs = protocol, depth, reranker, data, pairs
         self._groups = list(_by_query(pairs).values())
         self._device = _device(reranker)
-        self._reference = _reference_timer(self._device) if protocol.calibrate and reranker.computes else None
+        here = reranker.computes and not reranker.remote
+        self._reference = _reference_timer(self._device) if protocol.calibrate and here else None
         self._watch = MemoryWatch(self._device)  # before loading: memory in use now is not the reranker's
         self._engine: Engine | None = None
         self._load_s = self._warmup_s = 0.0
@@ -107,6 +117,7 @@ class _Meter:
     def _gpu(self) -> Gpu:
         """The GPU, opened after loading: the memory of CUDA itself counts as part of loading."""
         on_cpu = None if self._device.startswith("cuda") else "the reranker ran on the CPU, and only GPUs have NVML"
+        on_cpu = _ELSEWHERE if self._reranker.remote else on_cpu
         return Gpu(gpu.gpu_properties(self._device)["uuid"], on_cpu)
 
     def load(self) -> None:
@@ -146,9 +157,9 @@ class _Meter:
         latency = self._latency() if protocol.latency_queries else None
         grid = self._grid() if protocol.grid_depths and protocol.grid_lengths else None
         memory = replace(
-            timed.memory,
+            Memory(None, None, None, why=_ELSEWHERE) if self._reranker.remote else timed.memory,
             weights_mb=engine.weights_mb() if engine else None,
-            own_pass=self._memory_pass(throughput) if protocol.memory_pass else None,
+            own_pass=self._memory_pass(throughput) if protocol.memory_pass and not self._reranker.remote else None,
         )
         return Cost(
             first_stage_s=first_stage_s,
@@ -166,7 +177,7 @@ class _Meter:
             latency_grid=grid,
             memory=memory,
             energy=energy_of(timed.joules, throughput, self._gpu.unavailable),
-            estimate=self._estimate(throughput, latency),
+            estimate=self._estimate(timed, throughput, latency),
             calibration=self._reference.read() if self._reference else None,
         )
 
@@ -175,6 +186,8 @@ class _Meter:
         if self._timed is None:
             return None
         facts, known = self._engine.facts if self._engine else None, gpu.gpu_properties(self._device)
+        if self._reranker.remote and facts is None:
+            return {"nvml": self._gpu.unavailable}
         return {
             "device": self._device,
             "device_name": facts.device_name if facts else None,
@@ -298,10 +311,16 @@ class _Meter:
             predicted = self._engine.predicted_peak_mb(min(batch_tokens, seen.tokens))
         return replace(seen, cuda_process_mb=self._gpu.process_mb(), predicted_peak_mb=predicted)
 
-    def _estimate(self, throughput: Throughput, latency: Latency | None) -> CostEstimate | None:
+    def _estimate(self, timed: TimedPass, throughput: Throughput, latency: Latency | None) -> CostEstimate | None:
         price, currency = self._protocol.price_per_gpu_hour, self._protocol.currency
+        if (of_calls := self._reranker.price) is not None:
+            of_pass = self._pairs if timed.source == "scoring" else self._sample()
+            queries = len({pair.query_id for pair in of_pass})
+            return estimate_call_price(of_calls, currency, self._depth, timed, queries)
         if price is None:
             return None
+        if self._reranker.remote:
+            return CostEstimate(price, currency, self._depth, None, None, None, _ELSEWHERE)
         return estimate_price(price, currency, self._depth, throughput, latency, self._device)
 
 

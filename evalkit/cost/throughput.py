@@ -4,7 +4,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from evalkit.rerankers.base import Engine
+from evalkit.rerankers.base import CallPrice, Engine
 from evalkit.types import CostEstimate, Energy, Latency, Memory, Scores, Settings, Throughput
 
 _ENERGY_MIN_S = 1.0
@@ -137,4 +137,42 @@ def estimate_price(
         per_1000_queries=per_pair * 1000 * depth,
         per_1000_queries_one_by_one=alone,
         per_million_pairs=per_pair * 1e6,
+    )
+
+
+def estimate_call_price(price: CallPrice, currency: str, depth: int, timed: TimedPass, queries: int) -> CostEstimate:
+    """Return what reranking costs at the prices of a server.
+
+    Args:
+        price: of its calls or of its tokens.
+        currency: shown next to the prices; nothing is converted.
+        depth: passages of a query.
+        timed: a pass that computed every score; it gives calls, tokens and pairs. Calls that were sent again after an
+            error count once.
+        queries: how many different queries its pairs have.
+
+    Returns:
+        Prices, with price of a pair = what the pass cost / its pairs. A query costs its calls, however few passages it
+        has; tokens are counted for `depth` passages.
+    """
+    scores, pairs = timed.scores, timed.computed_pairs
+    of_pass = per_query = why = None
+    if price.per_1000_calls is not None and scores.billed_calls is not None:
+        of_pass = price.per_1000_calls * scores.billed_calls / 1000
+        per_query = of_pass / queries
+    elif price.per_million_tokens is not None and scores.billed_tokens is not None:
+        of_pass = price.per_million_tokens * scores.billed_tokens / 1e6
+        per_query = of_pass / pairs * depth
+    else:
+        why = "the price is that of tokens, and the server does not state how many it counts"
+    return CostEstimate(
+        None,
+        currency,
+        depth,
+        per_1000_queries=None if per_query is None else per_query * 1000,
+        per_1000_queries_one_by_one=None,
+        per_million_pairs=None if of_pass is None else of_pass / pairs * 1e6,
+        why=why,
+        price_per_1000_calls=price.per_1000_calls,
+        price_per_million_tokens=price.per_million_tokens,
     )

@@ -40,8 +40,8 @@ class Dense(FirstStage):
     """Whether vectors are scaled to length 1 (cosine similarity); null for what the model's files state."""
     max_length: int | None = None
     """Tokens of a text, beyond which it is truncated; null for what the model's files state."""
-    batch_tokens: int = 16384
-    """Most tokens embedded at a time."""
+    batch_tokens: int | None = None
+    """Most tokens embedded at a time; null for 16,384, and on a CPU for 2,048 on each core."""
     device: str = "auto"
     """Device of the encoder: auto, cpu, cuda or cuda:N."""
     precision: str = "fp32"
@@ -102,7 +102,7 @@ class Dense(FirstStage):
         )
         encoder, how, device = model.encoder, model.how, model.encoder.device
         doc_ids = list(data.docs)
-        with inference(device, self.batch_tokens):
+        with inference(device, encoder.batch_tokens):
             encoder.check(self.precision)
             got = self._passages(encoder, how, data.docs)
             (docs, of_docs), self.cache_s = got.value, got.cache_s
@@ -112,6 +112,7 @@ class Dense(FirstStage):
         self._facts = {
             **{key: getattr(how, key) for key in _USED},
             "notes": list(how.notes),
+            "batch_tokens": encoder.batch_tokens,
             **encoder.describe(),
             "dimensions": docs.shape[1],
             "from_cache": got.from_cache,
@@ -148,7 +149,8 @@ class Dense(FirstStage):
             return index_cache.CacheResult(make(), False, 0.0)
         facts = {
             **{key: getattr(how, key) for key in ("pooling", "normalize", "max_length", "doc_prefix")},
-            **{key: getattr(self, key) for key in ("batch_tokens", "precision")},
+            "batch_tokens": encoder.batch_tokens,
+            "precision": self.precision,
             **encoder.fingerprint(),
             "code": index_cache.hash_code(
                 __file__, embedding.__file__, embedding_model.__file__, text_encoder.__file__
@@ -159,7 +161,7 @@ class Dense(FirstStage):
 
     def describe(self) -> Settings:
         """Return the model, its revision and everything that its embeddings depend on."""
-        asked = ("model", *_USED, "batch_tokens", "precision")
+        asked = ("model", *_USED, "precision")
         return {"name": self.label, **{key: getattr(self, key) for key in asked}, **self._facts}
 
     @property

@@ -19,7 +19,7 @@ from evalkit.boundary.foreign_code import (
 )
 from evalkit.boundary.text import quoted
 from evalkit.errors import EvalkitError
-from evalkit.rerankers.base import Engine, Reranker, check_texts
+from evalkit.rerankers.base import CallPrice, Engine, Reranker, check_texts
 from evalkit.types import Pair, Scores, Settings
 
 Progress = Callable[[int], None]
@@ -52,6 +52,7 @@ class _AdaptedReranker(Reranker):
         self.computes = self._of.value("computes", True, bool)
         self.remote = self._of.value("remote", False, bool)
         self.device = _device(self._of)
+        self.price = _price(self._of)
         self.name = self._of.label()
         for method in ("score", "score_all"):
             self._takes_progress(method)
@@ -160,6 +161,18 @@ def _device(component: ForeignComponent) -> str:
             "memory is measured; cpu measures the process's memory alone"
         )
     return device
+
+
+def _price(component: ForeignComponent) -> CallPrice | None:
+    """Return what a reranker's server charges; without inheriting, a `price` of another type is ignored."""
+    price = component.attribute("price")
+    if isinstance(price, CallPrice) or price is None:
+        return price
+    if isinstance(component.object, Reranker):
+        raise EvalkitError(
+            f"{component.where}: price is {describe_type(price)}, and has to be a CallPrice (evalkit.rerankers.base)"
+        )
+    return None
 
 
 def _scores(value: object, where: str) -> Scores:

@@ -31,6 +31,14 @@ class EngineFacts:
     """What the reranker puts in front of each query before it tokenizes."""
 
 
+@dataclass(frozen=True)
+class CallPrice:
+    """What a server charges; one of the two is None."""
+
+    per_1000_calls: float | None
+    per_million_tokens: float | None
+
+
 @runtime_checkable
 class Engine(Protocol):
     """A model whose tokens, weights and activations can be measured.
@@ -79,7 +87,9 @@ class Reranker(ABC):
     device: str = default("cpu")
     """The device whose memory is measured: ``cpu``, ``cuda``, ``cuda:N`` or ``auto``."""
     remote: bool = default(False)
-    """Whether other machines compute, whose memory, latency and energy this process cannot measure."""
+    """Whether other machines compute, whose memory and energy this process cannot measure; times are its own."""
+    price: CallPrice | None = default(None)
+    """What a server charges for its calls or tokens; None for no such price."""
     engine: Engine | None = default(None)
     """The loaded model, for closer measurement; None before `load`, or where it cannot be measured."""
 

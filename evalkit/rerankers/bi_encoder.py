@@ -33,8 +33,8 @@ class BiEncoder(Reranker):
     """Whether vectors are scaled to length 1 (cosine similarity); null for what the model's files state."""
     max_length: int | None = None
     """Tokens of a text, beyond which it is truncated; null for what the model's files state."""
-    batch_tokens: int = 16384
-    """Most tokens embedded at a time."""
+    batch_tokens: int | None = None
+    """Most tokens embedded at a time; null for 16,384, and on a CPU for 2,048 on each core."""
     device: str = "auto"
     """Device of the encoder: auto, cpu, cuda or cuda:N."""
     precision: str = "fp32"
@@ -122,7 +122,7 @@ class BiEncoder(Reranker):
         query_ids = list(dict.fromkeys(pair.query_id for pair in pairs))
         doc_ids = list(dict.fromkeys(pair.doc_id for pair in pairs))
         per_passage = len(pairs) / max(len(doc_ids), 1)  # progress is in pairs
-        with inference(encoder.device, self.batch_tokens, "reranker"):
+        with inference(encoder.device, encoder.batch_tokens, "reranker"):
             reported = 0
 
             def advance(embedded: int) -> None:
@@ -175,7 +175,7 @@ class BiEncoder(Reranker):
             "parameters": sum(weight.numel() for weight in encoder.pretrained.model.parameters()),
             **{key: getattr(how, key) for key in used},
             "precision": self.precision,
-            "batch_tokens": self.batch_tokens,
+            "batch_tokens": encoder.batch_tokens,
             "notes": list(how.notes),
             **encoder.describe(),
         }

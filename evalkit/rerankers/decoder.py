@@ -27,6 +27,8 @@ class Decoder(EngineReranker):
     """The token whose logit in the last position is the score; null for the model's own head with one label."""
     no_token: str | None = None
     """The token whose logit is subtracted from that of yes_token; null to subtract nothing."""
+    cutoff_layer: int | None = None
+    """The layer whose own head gives the score, counted from 1, in a model with a head behind each; null for others."""
     max_length: int = 1024
     """Tokens of a prompt, template included, beyond which the passage is truncated."""
     share_prefix: bool = True
@@ -45,13 +47,18 @@ class Decoder(EngineReranker):
         """
         from evalkit.scoring.device import resolve_device, resolve_precision
         from evalkit.scoring.forward_path import check_path
+        from evalkit.scoring.loading.layerwise import check_layerwise, refuse_layerwise
         from evalkit.scoring.loading.model_checks import check_decoder
         from evalkit.scoring.prompt import check_prompt
 
         resolve_precision(self.precision, resolve_device(self.device))
         check_path(self.path)
         check_prompt(self._prompt())
-        check_decoder(self._where(), self.revision, "reranker.model", head=self.yes_token is None)
+        if self.cutoff_layer is None:
+            refuse_layerwise(self._where(), self.revision, "reranker.model")
+            check_decoder(self._where(), self.revision, "reranker.model", head=self.yes_token is None)
+        else:
+            check_layerwise(self._where(), self.revision, "reranker.model", self.cutoff_layer)
         self._check_store()
 
     def _prompt(self) -> "Prompt":
@@ -63,7 +70,7 @@ class Decoder(EngineReranker):
                 "texts with {query} and {passage}; `python -m evalkit info reranker` lists models whose template "
                 "evalkit has, and their YAML shows how it is written"
             )
-        return Prompt(tuple(self.template), self.instruction, self.yes_token, self.no_token)
+        return Prompt(tuple(self.template), self.instruction, self.yes_token, self.no_token, self.cutoff_layer)
 
     def _spec(self, device: str) -> "ScorerSpec":
         from evalkit.scoring.spec import ScorerSpec

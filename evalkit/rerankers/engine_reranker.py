@@ -5,11 +5,10 @@ from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from evalkit.boundary.cache_dirs import store_path
 from evalkit.boundary.progress import say
-from evalkit.boundary.text import user_path
 from evalkit.rerankers.base import Engine, EngineFacts, Reranker, check_texts
 from evalkit.types import Pair, Scores, Settings
 
@@ -271,13 +270,6 @@ class EngineReranker(Reranker):
         """Return what the self-check compared; None if it was skipped."""
         checked = self._built.self_check if self._built else None
         return None if checked is None else {**asdict(checked), "ways": list(checked.ways)}
-
-
-def store_path(asked: str) -> Path:
-    """Return the file of the score store for the setting `store`: ``auto`` or a path."""
-    from evalkit.boundary.cache_dirs import default_store_path
-
-    return default_store_path() if asked == "auto" else user_path(asked)
 
 
 def _scores(scored: "ScoredPairs", from_store: int = 0) -> Scores:

@@ -70,8 +70,9 @@ _NO_SETTINGS = frozenset(
     attention_source batch_tokens batch_tokens_source computes_in device devices dtype empty_hits engine
     excluded_hits from_cache graph graph_opset graph_sha256 hidden layers model_files most_ranked_of_a_query name
     notes padding parameters path_reason prompt_source providers quantization queries_of_other_slices
-    queries_where_rank_and_score_disagree ranked_but_no_candidate reranks runtime_version self_check store tag
-    template_tokens tf32 threads tie_rule token_types tokenizer tokenizer_source tokens_per_doc weights_ignored
+    queries_where_rank_and_score_disagree ranked_but_no_candidate requests reranks runtime_version self_check store
+    store_off_because tag template_tokens tf32 threads tie_rule token_types tokenizer tokenizer_source tokens_per_doc
+    weights_ignored
     """.split()  # noqa: SIM905
 )
 """Recorded facts that follow from others or depend on the run; they are not settings."""

@@ -10,7 +10,7 @@ from evalkit.scoring.device import resolve_device, resolve_precision
 from evalkit.scoring.embedding import EmbeddingHead, pool_states
 from evalkit.scoring.loading.embedding_settings import Requested, Resolved, resolve
 from evalkit.scoring.loading.pretrained import load_encoder
-from evalkit.scoring.text_encoder import Batch, TextEncoder, group_of
+from evalkit.scoring.text_encoder import Batch, TextEncoder, batch_tokens_for, group_of
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ def load_embedding_model(
     name: str,
     revision: str | None,
     asked: Requested,
-    batch_tokens: int,
+    batch_tokens: int | None,
     device: str,
     precision: str,
     setting: str = "first_stage.model",
@@ -36,7 +36,7 @@ def load_embedding_model(
         name: A local folder, or a name on the hub.
         revision: A branch, a tag or a commit; None for the main branch.
         asked: The settings; None for what the model's own files state.
-        batch_tokens: Tokens of a batch at most, padding included.
+        batch_tokens: Tokens of a batch at most, padding included; None for as many as are useful.
         device: Device: auto, cpu, cuda or cuda:N.
         precision: A key of `evalkit.scoring.device.PRECISIONS`.
         setting: The configuration key that names the model, for messages.
@@ -54,4 +54,5 @@ def load_embedding_model(
         pooled = pooled[:, : pretrained.sbert_config.truncate_dim]
         return normalize(pooled, dim=1) if how.normalize else pooled
 
-    return EmbeddingModel(TextEncoder(pretrained, vectors, how.max_length, batch_tokens, on), how)
+    most = batch_tokens_for(batch_tokens, how.max_length, on)
+    return EmbeddingModel(TextEncoder(pretrained, vectors, how.max_length, most, on), how)

@@ -5,6 +5,8 @@ from typing import Any
 
 import torch
 
+from evalkit.errors import EvalkitError
+from evalkit.scoring import packed_encoder
 from evalkit.scoring.device import Precision
 from evalkit.scoring.loading.pretrained import Pretrained
 from evalkit.scoring.packed import PackedModel, reason_not_packable
@@ -52,7 +54,8 @@ class EncoderPairs:
 
     def reason_not_packable(self) -> str | None:
         """Return why the packed forward pass does not support the model, or None if it does."""
-        return reason_not_packable(self.model)
+        reason = reason_not_packable(self.model)
+        return reason if reason is None or packed_encoder.reason_not_packable(self.model) is not None else None
 
     def packed(self, device: torch.device, precision: Precision, compiled: bool) -> tuple[ForwardPass, str]:
         """Return the packed forward pass, and the name of its attention kernel.
@@ -61,7 +64,18 @@ class EncoderPairs:
             device: Where the model is.
             precision: The precision of the model.
             compiled: Whether it is compiled.
+
+        Raises:
+            EvalkitError: it is to be compiled, and that is not supported.
         """
+        if type(self.model).__name__ in packed_encoder.ENCODERS:
+            if compiled:
+                raise EvalkitError(
+                    f"reranker.compile=true: the forward pass of {type(self.model).__name__} is not compiled, only "
+                    "that of BERT, RoBERTa and XLM-RoBERTa; use reranker.compile=false"
+                )
+            encoder = packed_encoder.PackedEncoder(self.model, device, self.pair_tokenizer.token_types.used)
+            return encoder, encoder.kernel
         packed = PackedModel(self.model, device, precision, compiled)
         return packed, packed.kernel.name
 

@@ -21,6 +21,7 @@ from evalkit.scoring.tokenized_pairs import Batch
 ENCODERS = {
     "XLMRobertaForSequenceClassification": "roberta",
     "RobertaForSequenceClassification": "roberta",
+    "CamembertForSequenceClassification": "roberta",
     "BertForSequenceClassification": "bert",
 }
 """Architecture -> the attribute of the model that holds its encoder."""

@@ -77,7 +77,7 @@ class PackedLayout:
         self._chunks = [
             _chunk(group, device)
             for (_, prefix), of_prefix in by_prefix.items()
-            for group in _similar(sorted(of_prefix, key=lambda span: -span.length), _ratio(device, prefix))
+            for group in _similar(sorted(of_prefix, key=lambda span: -span.length), length_ratio(device, prefix))
         ]
         self._masks: dict[tuple[int, bool, int | None], tuple[torch.Tensor | None, bool]] = {}
 
@@ -203,7 +203,13 @@ def _packed_attention(
     return _LAYOUT.get().attend(q, k, v, scaling, causal, sliding_window, softcap)[None], None
 
 
-def _ratio(device: torch.device, prefix_length: int) -> float | None:
+def length_ratio(device: torch.device, prefix_length: int) -> float | None:
+    """Return how many times as long as the shortest text the longest one of a kernel may be; None for one text each.
+
+    Args:
+        device: Where the model computes.
+        prefix_length: Tokens of the texts' shared prefix; 0 for none.
+    """
     if device.type == "cuda":
         return _GPU_LENGTH_RATIO
     return None if prefix_length else 1.0

@@ -30,6 +30,8 @@ class Prompt:
     """The score is the logit of this token in the last position; None for the model's own head with one label."""
     no_token: str | None = None
     """The token whose logit is subtracted; None to subtract nothing."""
+    layer: int | None = None
+    """The layer whose head gives the score, counted from 1, in a model with a head behind each; None for the last."""
 
     def pieces(self) -> tuple[tuple[str | Slot, ...], ...]:
         """Return each part as texts, instruction included, and the slots between them."""
@@ -49,7 +51,8 @@ class Prompt:
     def describe(self) -> str:
         """Return in words what the score is."""
         if self.yes_token is None:
-            return "the model's head at the last token"
+            behind = "" if self.layer is None else f" behind layer {self.layer}"
+            return f"the model's head{behind}, at the last token"
         logit = f"logit of {self.yes_token!r}"
         return f"{logit} in the last position" if self.no_token is None else (
             f"{logit} less that of {self.no_token!r}, in the last position"
@@ -83,6 +86,11 @@ def check_prompt(prompt: Prompt) -> None:
     if prompt.yes_token is None and prompt.no_token is not None:
         raise EvalkitError(
             f"reranker.no_token={prompt.no_token!r}: it is subtracted from reranker.yes_token, which is not set"
+        )
+    if prompt.layer is not None and prompt.yes_token is not None:
+        raise EvalkitError(
+            f"reranker.cutoff_layer={prompt.layer}: the score is that of the head behind a layer, and "
+            f"reranker.yes_token={prompt.yes_token!r} asks for a token's logit; set one of them"
         )
     if prompt.yes_token is not None and prompt.yes_token == prompt.no_token:
         raise EvalkitError(

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from evalkit.errors import NotFiniteError
+from evalkit.errors import EvalkitError, NotFiniteError
 from evalkit.scoring.batch_stream import BatchStream
 from evalkit.scoring.core_threads import CoreThreads
 from evalkit.scoring.cuda_graphs import GraphedModel, check_cuda_graphs
@@ -118,8 +118,13 @@ class Scorer:
         weight = next(self.model.parameters())
         precision = next(precision for precision in PRECISIONS.values() if precision.dtype == weight.dtype)
         packed, self.kernel = self.pairs.packed(self.device, precision, self.compiled)
-        if not self.cuda_graphs or not isinstance(packed, PackedModel):
+        if not self.cuda_graphs:
             return packed
+        if not isinstance(packed, PackedModel):
+            raise EvalkitError(
+                f"reranker.cuda_graphs=true: the forward pass of {type(self.model).__name__} cannot be recorded, only "
+                "that of BERT, RoBERTa and XLM-RoBERTa; use reranker.cuda_graphs=false"
+            )
         self.kernel += ", CUDA graphs"
         return GraphedModel(packed, self.budget.tokens)
 

@@ -59,7 +59,8 @@ def sparse_encoder(pretrained: Pretrained, max_length: int, batch_tokens: int, d
     def vectors(model: Any, batch: Batch) -> torch.Tensor:
         return pool_logits(model(**batch).logits, batch["attention_mask"], pooling, activation)
 
-    return TextEncoder(pretrained, vectors, max_length, batch_tokens, device)
+    # The logits of a batch are over the whole vocabulary: one batch at a time.
+    return TextEncoder(pretrained, vectors, max_length, batch_tokens, device, batch_a_core=False)
 
 
 @dataclass(frozen=True)

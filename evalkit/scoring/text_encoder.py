@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ import torch
 from evalkit.boundary.progress import stage
 from evalkit.errors import EvalkitError
 from evalkit.scoring.batching import plan_batches
+from evalkit.scoring.core_threads import CoreThreads
 from evalkit.scoring.device import device_name
 from evalkit.scoring.embedding import pad_right
 from evalkit.scoring.loading.pretrained import Pretrained
@@ -17,6 +19,10 @@ from evalkit.scoring.self_check import check_embeddings_agree
 
 _CHUNK = 100_000
 """Texts tokenized at a time."""
+
+_USEFUL_TOKENS = {"cpu": 2048}
+_USEFUL_TOKENS_ELSEWHERE = 16384
+"""Tokens of a batch beyond which a device embeds no more texts a second. On a CPU each core has a batch of its own."""
 
 Batch = dict[str, torch.Tensor]
 """`input_ids` and `attention_mask`, each (texts, tokens of the longest text)."""
@@ -54,6 +60,12 @@ class TextEncoder:
     batch_tokens: int
     """Tokens of a batch at most, padding included."""
     device: torch.device
+    batch_a_core: bool = True
+    """Whether each core of a CPU computes a batch of its own, which takes the memory of as many batches."""
+
+    @cached_property
+    def _core_threads(self) -> CoreThreads | None:
+        return CoreThreads() if self.batch_a_core and self.device.type == "cpu" else None
 
     def check(self, precision: str) -> None:
         """Check the lengths, and that the vector of a text does not depend on the other texts of its batch.
@@ -115,10 +127,22 @@ class TextEncoder:
             cut = [start + row for row, encoding in enumerate(tokenized.encodings) if encoding.overflowing]
             counts += TextCounts(sum(map(len, tokens)), sum(ids.count(unknown_id) for ids in tokens), len(cut))
             on_truncated(cut)
-            for rows in plan_batches([len(ids) for ids in tokens], self.batch_tokens):
-                take([start + row for row in rows], self._vectors([tokens[row] for row in rows]))
+            for rows, vectors in self._computed(tokens):
+                take([start + row for row in rows], vectors)
                 advance(len(rows))
         return counts
+
+    def _computed(self, tokens: Sequence[Sequence[int]]) -> Iterator[tuple[list[int], torch.Tensor]]:
+        """Yield the rows of each batch and their vectors; on a CPU, each core computes a batch of its own."""
+
+        @torch.inference_mode()  # a thread has its own
+        def compute(rows: list[int]) -> tuple[list[int], torch.Tensor]:
+            return rows, self._vectors([tokens[row] for row in rows])
+
+        batches = list(plan_batches([len(ids) for ids in tokens], self.batch_tokens))
+        threads = self._core_threads
+        # A single batch, as that of one query, is computed by all cores together.
+        return threads.map_unordered(compute, batches) if threads and len(batches) > 1 else map(compute, batches)
 
     def describe(self) -> dict[str, Any]:
         """Return the origin of model and tokenizer, and where and in which type they computed."""
@@ -145,6 +169,18 @@ class TextEncoder:
     def _vectors(self, tokens: Sequence[Sequence[int]]) -> torch.Tensor:
         padded = pad_right(tokens, self.pretrained.model.config, self.pretrained.tokenizer)
         return self.forward(self.pretrained.model, {key: ids.to(self.device) for key, ids in padded.items()})
+
+
+def batch_tokens_for(asked: int | None, max_length: int, device: torch.device) -> int:
+    """Return the tokens of a batch at most: as asked, or as many as are useful.
+
+    Args:
+        asked: The setting; None for as many as are useful.
+        max_length: Tokens of the longest text.
+        device: Where the encoder computes.
+    """
+    useful = _USEFUL_TOKENS.get(device.type, _USEFUL_TOKENS_ELSEWHERE)
+    return max(useful, max_length) if asked is None else asked
 
 
 def group_of(setting: str) -> str:

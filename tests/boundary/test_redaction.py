@@ -80,6 +80,19 @@ def test_the_secrets_of_the_environment_are_known() -> None:
     assert redaction.text("name=planted-in-env in /home/here x") == "name=REDACTED in /home/here x"
 
 
+def test_the_variable_that_key_env_names_has_a_secret_whatever_its_own_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_ENTRY", "kestrel-9f2c")
+    redaction.add_secrets({"reranker": {"key_env": "MY_ENTRY", "model": "m"}})
+    assert redaction.text("Bearer: kestrel-9f2c of MY_ENTRY") == "Bearer: REDACTED of MY_ENTRY"
+
+
+@pytest.mark.parametrize("key", ["jina_0123456789abcdef", "kestrel-9f2c", SECRETS["aws"]])
+def test_a_key_in_place_of_the_name_of_its_variable_is_a_secret(key: str) -> None:
+    assert not redaction.is_variable(key)
+    redaction.add_secrets({"key_env": key})
+    assert key not in json.dumps(redaction.settings({"key_env": key, "command": [f"reranker.key_env={key}"]}))
+
+
 def test_the_recorded_command_has_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.argv", ["evalkit", "+reranker.token='abc def'", "depth=5", "slice={a:1,password:hunter2}"])
     assert redaction.command(command_line()) == [

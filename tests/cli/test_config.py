@@ -40,6 +40,7 @@ TO_BE_GIVEN = {
     ("first_stage", "trec_run"): {"first_stage.path"},
     ("reranker", "cross_encoder"): {"reranker.model"},
     ("reranker", "decoder"): {"reranker.model"},
+    ("reranker", "http"): {"reranker.url"},
     ("reranker", "trec_run"): {"reranker.path"},
 }
 """What a user must add to the command; every other choice is complete."""

@@ -330,6 +330,22 @@ def test_a_foreign_file_cannot_name_a_cluster(refused: Refused, stranger: Strang
     assert refused(*stranger(text)).startswith("executor.address='their.host:6379': a file of --config-dir cannot")
 
 
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("url: 'http://their.host/rerank'", "reranker.url='http://their.host/rerank': a file of --config-dir cannot"),
+        ("key_env: AWS_SECRET_ACCESS_KEY", "reranker.key_env: a file of --config-dir cannot choose who receives texts"),
+        ("url: 'http://127.0.0.1:1/'", "reranker.url='http://127.0.0.1:1/': a file of --config-dir cannot choose who"),
+    ],
+)
+def test_a_foreign_file_cannot_send_texts_or_a_key_anywhere(
+    refused: Refused, stranger: Stranger, text: str, told: str
+) -> None:
+    theirs = f"# @package _global_\ndefaults: [override /reranker: http]\nreranker: {{{text}, protocol: tei}}\n"
+    url = () if text.startswith("url") else ("reranker.url=http://127.0.0.1:1",)
+    assert refused(*stranger(theirs), *url).startswith(told)
+
+
 def test_what_is_typed_is_written_wherever_the_user_wants(beir_folder: Any, stranger: Stranger, tmp_path: Path) -> None:
     (tmp_path / "cwd").mkdir()
     theirs = stranger("# @package _global_\nout_dir: /proc/never\nfirst_stage_cache: cache\n")

@@ -1,7 +1,8 @@
 """The passes of a measurement: each times what it says, and no score out of a store enters a clock."""
 
 import time
-from types import SimpleNamespace
+from dataclasses import replace
+from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from evalkit.rerankers import base
 from evalkit.rerankers.cross_encoder import CrossEncoder
 from evalkit.slices.assemble import assemble
 from evalkit.trial import Plan
-from evalkit.types import Hit, Run, Scores
+from evalkit.types import Hit, Memory, Run, Scores
 
 DOCS = {f"d{i}": " ".join(["word"] * (i + 1)) for i in range(8)}
 PAIRS = 5 * 8
@@ -114,6 +115,53 @@ def measured(reranker: Any, clock: Any, **settings: Any) -> Any:
 
 def cost_of(clock: Any, *, known: Any = 0, engine: Any = True, **settings: Any) -> Any:
     return measured(Reranker(clock, known, engine), clock, **settings)[0]
+
+
+# --- another machine --------------------------------------------------------------------------------------------------
+
+
+class Remote(Reranker):
+    """As one that a server computes, which charges for calls."""
+
+    remote = True
+    price: base.CallPrice | None = base.CallPrice(per_1000_calls=3.0, per_million_tokens=None)
+    billed: Any = MappingProxyType({"billed_calls": 10.0})
+
+    def _scored(self, *asked: Any) -> Any:
+        return replace(super()._scored(*asked), **self.billed)
+
+
+def test_memory_and_energy_of_another_machine_are_not_those_of_this_process(clock: Any) -> None:
+    found, environment = measured(
+        Remote(clock, engine=False), clock, memory_pass=True, latency_queries=2, calibrate=True
+    )
+    why = "another machine computed, which this process cannot measure"
+    assert found.memory == Memory(None, None, None, why=why)
+    assert (found.energy.joules, found.energy.why, found.calibration) == (None, why, None)
+    assert environment == {"nvml": why}
+    assert found.latency.p50_ms == pytest.approx(800)  # eight pairs of a tenth of a second: what a client sees
+    assert found.pairs_per_s == pytest.approx(10)
+
+
+def test_what_a_server_charges_is_the_price_of_a_query(clock: Any) -> None:
+    of_calls = measured(Remote(clock, engine=False), clock)[0].estimate
+    # 10 calls for 5 queries: 2 calls a query, 2,000 for a thousand, at 3 for each 1,000 calls. 40 pairs cost 0.03.
+    assert (of_calls.per_1000_queries, of_calls.per_million_pairs) == pytest.approx((6, 750))
+    by_tokens = Remote(clock, engine=False)
+    by_tokens.price, by_tokens.billed = base.CallPrice(None, 2.0), {"billed_tokens": 4000}
+    # 4,000 tokens for 40 pairs: 100 a pair, 800 a query of 8 passages, 800,000 for a thousand, at 2 for each million.
+    assert measured(by_tokens, clock)[0].estimate.per_1000_queries == pytest.approx(1.6)
+    by_tokens.billed = {"billed_tokens": None}
+    assert measured(by_tokens, clock)[0].estimate.why == (
+        "the price is that of tokens, and the server does not state how many it counts"
+    )
+
+
+def test_the_price_of_a_gpu_is_not_that_of_another_machine(clock: Any) -> None:
+    reranker = Remote(clock, engine=False)
+    reranker.price = None
+    found = measured(reranker, clock, price_per_gpu_hour=2.0)[0].estimate
+    assert (found.per_1000_queries, found.why) == (None, "another machine computed, which this process cannot measure")
 
 
 # --- throughput -------------------------------------------------------------------------------------------------------

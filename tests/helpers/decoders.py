@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, pre_tokenizers
 from tokenizers.models import BPE
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, PreTrainedTokenizerFast, set_seed
@@ -76,10 +77,33 @@ def make_decoder(folder: Path, kind: str, head: bool = False, **more: Any) -> Pa
     return folder
 
 
+FACTORS = {"scale_emb": 12, "scale_depth": 1.4, "dim_model_base": 8}
+"""Of the small MiniCPM below."""
+
+
+def make_layerwise(folder: Path, layers: int = 6, first: int = 2) -> Path:
+    """Save a MiniCPM with a head behind each layer from the `first` on, as BAAI's is saved."""
+    make_decoder(folder, "llama", num_hidden_layers=layers, head_dim=8, tie_word_embeddings=False)
+    weights = {key: weight for key, weight in load_file(folder / "model.safetensors").items() if "lm_head" not in key}
+    draw = torch.Generator().manual_seed(5)
+    for number in range(layers - first + 1):
+        weights[f"lm_head.{number}.linear_head.weight"] = torch.randn((1, 32), generator=draw)
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    stated = json.loads((folder / "config.json").read_text("utf-8"))
+    changed = {
+        "architectures": ["LayerWiseMiniCPMForCausalLM"], "model_type": "minicpm", "start_layer": first,
+        "head_type": "simple", "head_multi": True, "auto_map": {"AutoConfig": "configuration.LayerWiseMiniCPMConfig"},
+    }  # fmt: skip
+    write_json(folder / "config.json", {**stated, **changed, **FACTORS})
+    words = json.loads((folder / "tokenizer_config.json").read_text("utf-8"))
+    write_json(folder / "tokenizer_config.json", {**words, "tokenizer_class": "PreTrainedTokenizerFast"})
+    return folder
+
+
 def decoder_scorer(folder: Path, prompt: Prompt, max_length: int = 128, tokens: int = 400, **more: Any) -> Scorer:
     """Load a decoder onto the CPU at fp32."""
     pretrained = load_decoder(
-        str(folder), None, CPU, PRECISIONS["fp32"], "reranker.model", head=prompt.yes_token is None
+        str(folder), None, CPU, PRECISIONS["fp32"], "reranker.model", prompt.yes_token is None, prompt.layer
     )
     return Scorer(pretrained, CPU, max_length, "only_second", tokens, prompt=prompt, **more)
 

@@ -144,6 +144,7 @@ def test_the_engine_and_the_clocks_stand_alone(path: Any) -> None:
         ("sqlite3", ["boundary/sqlite_file.py", "scoring/store", "results/history/index.py"]),
         ("scipy", ["evaluation", "first_stage/bm25.py", "first_stage/sparse_index.py"]),
         ("pydantic", ["boundary/typed.py", "results"]),
+        ("httpx2", ["rerankers/server/client.py"]),
         ("ir_datasets", ["slices", "results/provenance.py"]),
         ("bm25s", ["first_stage"]),
         ("matplotlib", ["report"]),

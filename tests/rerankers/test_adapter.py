@@ -21,7 +21,7 @@ from evalkit.first_stage.adapter import adapt_first_stage
 from evalkit.first_stage.base import FirstStage
 from evalkit.first_stage.bm25 import BM25
 from evalkit.rerankers.adapter import adapt_reranker
-from evalkit.rerankers.base import Reranker
+from evalkit.rerankers.base import CallPrice, Reranker
 from evalkit.rerankers.none import NoReranker
 from evalkit.slices.adapter import check_slice
 from evalkit.types import Hit, Pair, Run, Scores
@@ -165,6 +165,22 @@ def test_a_class_that_inherits_and_one_that_does_not_are_equal() -> None:
         assert (got.computes, got.device, got.remote, got.engine, got.describe()) == (True, "cpu", False, None, {})
         assert got.shown_name == type(component).__name__
         assert adapt_reranker(got) is got
+
+
+def test_a_price_is_passed_on_and_has_to_be_one() -> None:
+    class Charges(Reranker):
+        price = CallPrice(2.0, None)
+
+        def score(self, pairs: Any, queries: Any, docs: Any, on_progress: Any = None) -> Any:
+            return [1.0] * len(pairs)
+
+    class Wrong(Charges):
+        price: Any = 2.0
+
+    assert adapt_reranker(Charges()).price == CallPrice(2.0, None)
+    with pytest.raises(EvalkitError, match=r"price is .*, and has to be a CallPrice"):
+        adapt_reranker(Wrong())
+    assert adapt_reranker(reranker([1.0], price=2.0)).price is None  # another class may mean something else by it
 
 
 def test_a_dataclass_may_declare_the_members_anew_without_a_default() -> None:

@@ -10,6 +10,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, PreTrainedTokenizerFast
 
 from evalkit.errors import EvalkitError
+from evalkit.scoring import packed_attention
 from evalkit.scoring.prompt import Prompt
 from evalkit.scoring.self_check import check_scores_agree
 from tests.helpers.decoders import BGE, HEAD, QWEN3, decoder_scorer, make_decoder
@@ -102,6 +103,16 @@ def test_sharing_prefixes_computes_less_and_changes_no_score(folder: Path, promp
     np.testing.assert_allclose(shared.logits, padded.logits, atol=1e-5)
     assert shared.tokens == unshared.tokens == unshared.padded_tokens
     assert shared.padded_tokens < unshared.padded_tokens < padded.padded_tokens
+
+
+@pytest.mark.parametrize("prompt", [QWEN3, BGE], ids=["one part", "parts"])
+def test_prompts_of_other_lengths_can_be_padded_for_attention(
+    folder: Path, prompt: Prompt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = decoder_scorer(folder, prompt, tokens=2000).score(SAME_QUERY).logits
+    monkeypatch.setattr(packed_attention, "length_ratio", lambda *args: 1.25)  # as on CUDA
+    found = decoder_scorer(folder, prompt, tokens=2000).score(SAME_QUERY).logits
+    np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 def test_a_shared_prefix_is_computed_once_for_each_batch(qwen3: Path) -> None:

@@ -10,7 +10,17 @@ from typing import Any
 from evalkit.evaluation.scoring_counts import ScoringCounts
 from evalkit.report.content.numbers import amount, counted
 from evalkit.results.schema import RerankerFacts, Result
-from evalkit.types import Calibration, Cost, Interval, Latency, LatencyGrid, Memory, MemoryPass, Throughput
+from evalkit.types import (
+    Calibration,
+    Cost,
+    CostEstimate,
+    Interval,
+    Latency,
+    LatencyGrid,
+    Memory,
+    MemoryPass,
+    Throughput,
+)
 
 NOT_MEASURED = "not measured"
 LATENCY, GRID = "Latency of a query", "Latency by depth and length"
@@ -164,7 +174,9 @@ def _memory(memory: Memory, calibration: Calibration | None, scoring: ScoringCou
         *own_pass,
         *((words, _mb(getattr(calibration, field, None)), "", "") for field, words in _CALIBRATION),
     ]
-    if own:
+    if memory.why:
+        notes = [f"Memory was not measured: {memory.why}."]
+    elif own:
         notes = [
             f"Memory pass: a separate pass over the longest {counted(own.pairs, 'pair')}{_tokens(own, ' (', ')')}, "
             "with all peaks reset before it."
@@ -219,18 +231,27 @@ def _money(cost: Cost) -> Part:
         notes.append(f"Energy was not measured: {energy.why}.")
     if estimate:
         currency = estimate.currency
-        at = f"{estimate.price_per_gpu_hour:g} {currency} an hour of a GPU"
+        at = _price(estimate)
         if estimate.why:
             notes.append(f"No estimate at {at}: {estimate.why}.")
         else:
-            alone = estimate.per_1000_queries_one_by_one
+            alone, by_gpu = estimate.per_1000_queries_one_by_one, estimate.price_per_gpu_hour is not None
             notes.append(
-                f"At {at} that is always busy, 1,000 queries with {estimate.depth} passages each cost "
-                f"{_n(estimate.per_1000_queries)} {currency} scored together"
+                f"At {at}{' that is always busy' if by_gpu else ''}, 1,000 queries with {estimate.depth} passages each "
+                f"cost {_n(estimate.per_1000_queries)} {currency}{' scored together' if by_gpu else ''}"
                 + ("" if alone is None else f", {amount(alone)} {currency} one by one")
                 + f"; a million pairs {_n(estimate.per_million_pairs)} {currency}."
             )
     return Part("Energy and price", (), (), tuple(notes))
+
+
+def _price(estimate: CostEstimate) -> str:
+    """Return the price that an estimate is made from."""
+    if estimate.price_per_gpu_hour is not None:
+        return f"{estimate.price_per_gpu_hour:g} {estimate.currency} an hour of a GPU"
+    if estimate.price_per_1000_calls is not None:
+        return f"{estimate.price_per_1000_calls:g} {estimate.currency} for 1,000 calls"
+    return f"{estimate.price_per_million_tokens or 0:g} {estimate.currency} for a million tokens"
 
 
 def _conditions(reranker: RerankerFacts, environment: Mapping[str, Any], cost: Cost) -> Part:

@@ -26,8 +26,8 @@ def load_error(name: str, revision: str | None, setting: str, error: Exception) 
     if _is_new_model(name, revision):
         return EvalkitError(
             f"{setting}={name}: its model_type new is code that comes with the model, and evalkit runs none; "
-            "transformers has the architecture as gte, and alibaba-nlp-community on the hub has the same weights with "
-            "another config.json, as in alibaba-nlp-community/gte-multilingual-reranker-base"
+            "transformers has the architecture as gte, and alibaba-nlp-community on the hub has conversions for it, such "
+            "as alibaba-nlp-community/gte-multilingual-reranker-base"
         )
     if "trust_remote_code" in str(error):
         return remote_code_error(name, setting, "its configuration")
@@ -73,6 +73,11 @@ def remote_code_error(name: str, setting: str, source: str) -> EvalkitError:
         f"{setting}={name}: {source} asks for Python code that comes with the model (auto_map), and evalkit runs none; "
         "take a model of an architecture that transformers has, or, where transformers' own class will do, give a "
         f"local folder without auto_map: {setting}=PATH"
+        + (
+            "; a server that runs the code can be measured too (reranker=http), and so can its run (reranker=trec_run)"
+            if setting.startswith("reranker.")
+            else ""
+        )
     )
 
 

@@ -1,6 +1,7 @@
 """Loads models and tokenizers from a local folder or the hub, in the requested precision."""
 
 import os
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -8,7 +9,13 @@ from typing import Any
 
 import torch
 from tokenizers.normalizers import Lowercase, Sequence
-from transformers import AutoModel, AutoModelForCausalLM, AutoModelForMaskedLM, AutoModelForSequenceClassification
+from transformers import (
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoModelForMaskedLM,
+    AutoModelForSequenceClassification,
+    GraniteModel,
+)
 from transformers.utils import logging as transformers_logging
 
 from evalkit.errors import EvalkitError
@@ -16,6 +23,7 @@ from evalkit.scoring.device import Precision, apply_precision
 from evalkit.scoring.loading.checkpoint_check import check_loaded_weights
 from evalkit.scoring.loading.fingerprint import check_download, folder_hash
 from evalkit.scoring.loading.labels import CutHead, Label, cut_head
+from evalkit.scoring.loading.layerwise import check_layerwise, load_layerwise, read_layerwise
 from evalkit.scoring.loading.load_errors import load_error
 from evalkit.scoring.loading.model_config import (
     find_model_class,
@@ -139,7 +147,13 @@ def _with_one_label(loaded: Pretrained, sbert_config: SbertConfig, label: Label)
 
 
 def load_decoder(
-    name: str, revision: str | None, device: torch.device, precision: Precision, setting: str, head: bool
+    name: str,
+    revision: str | None,
+    device: torch.device,
+    precision: Precision,
+    setting: str,
+    head: bool,
+    layer: int | None = None,
 ) -> Pretrained:
     """Load a decoder, whose score is read off its last position.
 
@@ -150,14 +164,33 @@ def load_decoder(
         precision: The type of its weights; the mode of fp32 products is set for the process.
         setting: The configuration key that names the model, for messages.
         head: Whether the score is that of the model's own head with one label, else it is made of tokens' logits.
+        layer: The layer whose head that is, in a model with a head behind each; None for the last.
 
     Raises:
         EvalkitError: it cannot be found or read, it is no decoder or has no such head, it does not fit into memory, or
             its tokenizer has no fast version.
     """
+    if layer is not None:
+        return _load_layerwise(name, revision, device, precision, setting, layer)
     _, commit, sbert_config = load_decoder_config(name, revision, setting, head)
     auto_class = AutoModelForSequenceClassification if head else AutoModelForCausalLM
     return replace(_load(auto_class, name, commit, device, precision, setting), sbert_config=sbert_config)
+
+
+def _load_layerwise(
+    name: str, revision: str | None, device: torch.device, precision: Precision, setting: str, layer: int
+) -> Pretrained:
+    check_layerwise(name, revision, setting, layer)
+    apply_precision(precision)
+    stated, commit = read_layerwise(name, revision, setting)
+    assert stated is not None, "checked"
+    version = stated.get("transformers_version")
+
+    def load(settings: Mapping[str, Any]) -> tuple[Any, Mapping[str, Any]]:
+        return load_layerwise(load_path(name, commit), stated, commit, layer, settings, f"{setting}={name}")
+
+    saved_with = version if isinstance(version, str) else None
+    return _load_by(load, GraniteModel, False, saved_with, name, commit, device, precision, setting)
 
 
 def load_encoder(
@@ -214,6 +247,28 @@ def _load(
 ) -> Pretrained:
     apply_precision(precision)
     config, model_class, saved_with = find_model_class(auto_class, name, commit, setting)
+
+    def load(settings: Mapping[str, Any]) -> tuple[Any, Mapping[str, Any]]:
+        found: tuple[Any, Mapping[str, Any]] = auto_class.from_pretrained(
+            load_path(name, commit), config=config, revision=commit, output_loading_info=True, **settings
+        )
+        return found
+
+    return _load_by(load, model_class, auto_class is AutoModel, saved_with, name, commit, device, precision, setting)
+
+
+def _load_by(
+    load: Callable[[Mapping[str, Any]], tuple[Any, Mapping[str, Any]]],
+    model_class: Any,
+    embeds: bool,
+    saved_with: str | None,
+    name: str,
+    commit: str | None,
+    device: torch.device,
+    precision: Precision,
+    setting: str,
+) -> Pretrained:
+    """Load model and tokenizer; `load` returns a model and transformers' loading information, given its arguments."""
     # A local folder loads in seconds; a download from the hub keeps its progress bar. transformers' table of missing
     # and unexpected weights is not logged, since `check_loaded_weights` evaluates it.
     quiet, verbosity = local_folder(name) is not None, transformers_logging.get_verbosity()
@@ -223,16 +278,14 @@ def _load(
     transformers_logging.set_verbosity_error()
     try:
         tokenizer, source, check_s = load_tokenizer(name, commit, setting)
-        model, report = auto_class.from_pretrained(
-            load_path(name, commit),
-            config=config,
-            revision=commit,
-            trust_remote_code=False,
-            dtype=precision.dtype,  # the default is that of the checkpoint
-            attn_implementation=_attention_implementation(model_class),
-            output_loading_info=True,
-            use_safetensors=True,  # a pickle can run code when it is read
-            weights_only=True,
+        model, report = load(
+            {
+                "trust_remote_code": False,
+                "dtype": precision.dtype,  # the default is that of the checkpoint
+                "attn_implementation": _attention_implementation(model_class),
+                "use_safetensors": True,  # a pickle can run code when it is read
+                "weights_only": True,
+            }
         )
     except torch.OutOfMemoryError:
         raise _does_not_fit(name, device, setting) from None
@@ -244,7 +297,7 @@ def _load(
         transformers_logging.set_verbosity(verbosity)
         if quiet:
             transformers_logging.enable_progress_bar()
-    ignored = check_loaded_weights(report, model, auto_class is AutoModel, name, setting)
+    ignored = check_loaded_weights(report, model, embeds, name, setting)
     check_vocabulary(tokenizer, model, name, setting)
     try:
         model = model.to(device).eval().requires_grad_(False)
