@@ -26,8 +26,8 @@ def load_error(name: str, revision: str | None, setting: str, error: Exception) 
     if _is_new_model(name, revision):
         return EvalkitError(
             f"{setting}={name}: its model_type new is code that comes with the model, and evalkit runs none; "
-            "transformers has the architecture as gte, and alibaba-nlp-community on the hub has conversions for it, such "
-            "as alibaba-nlp-community/gte-multilingual-reranker-base"
+            "transformers has the architecture as gte, and alibaba-nlp-community on the hub has conversions for it, "
+            "such as alibaba-nlp-community/gte-multilingual-reranker-base"
         )
     if "trust_remote_code" in str(error):
         return remote_code_error(name, setting, "its configuration")
