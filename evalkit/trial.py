@@ -78,7 +78,7 @@ def run(
     first, fused = searched.run, first_stage.fused
     pairs = candidates(first, plan.depth)
     measured = measure(plan.protocol, plan.depth, reranker, data, pairs, searched.total_s)
-    described = {"name": reranker.label, **reranker.describe()}
+    described = {"name": reranker.shown_name, **reranker.describe()}
     reranked = reorder(first, measured.logits, plan.depth, str(described["name"]), measured.scores.tie_order)
     runs = {"first_stage": first, "reranked": reranked, "ceiling": oracle_run(first, data.qrels, plan.depth)}
     effectiveness = _evaluate(runs, data, wanted)

@@ -155,6 +155,7 @@ class CrossEncoderReranker(cross_encoder.CrossEncoder):
     """`evalkit.rerankers.cross_encoder.CrossEncoder`, with what a trial sets for all of its components."""
 
     _target_: str = _target_of(cross_encoder.CrossEncoder)
+    label: Annotated[Any, "int, list or null"] = None
     device: str = "${device}"
     precision: str = "${precision.name}"
     store: str = "${store}"

@@ -125,7 +125,7 @@ class _Meter:
         reranker = self._reranker
         if not reranker.reranks:
             return
-        say(f"  loading {reranker.label}")
+        say(f"  loading {reranker.shown_name}")
         started = time.perf_counter()
         with stage("loading"):
             reranker.load()

@@ -68,7 +68,7 @@ class Dense(FirstStage):
         """
         from evalkit.scoring.device import resolve_device, resolve_precision
         from evalkit.scoring.loading.model_checks import check_encoder
-        from evalkit.scoring.loading.sbert_encoder import POOLINGS
+        from evalkit.scoring.loading.sbert_layers import POOLINGS
 
         index_cache.check(self.cache)
         if self.pooling not in (None, *POOLINGS):

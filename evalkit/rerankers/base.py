@@ -94,7 +94,7 @@ class Reranker(ABC):
     """The loaded model, for closer measurement; None before `load`, or where it cannot be measured."""
 
     @property
-    def label(self) -> str:
+    def shown_name(self) -> str:
         """The name while loading, and in a result if `describe` returns no ``name``."""
         return self.name or type(self).__name__
 

@@ -53,7 +53,7 @@ class BiEncoder(Reranker):
         self._loaded: EmbeddingModel | None = None
 
     @property
-    def label(self) -> str:
+    def shown_name(self) -> str:
         """Return the setting `name`, else that of the model."""
         from evalkit.scoring.loading.model_location import short_name
 
@@ -71,7 +71,7 @@ class BiEncoder(Reranker):
         """
         from evalkit.scoring.device import resolve_device, resolve_precision
         from evalkit.scoring.loading.model_checks import check_encoder
-        from evalkit.scoring.loading.sbert_encoder import POOLINGS
+        from evalkit.scoring.loading.sbert_layers import POOLINGS
 
         if self.pooling not in (None, *POOLINGS):
             raise EvalkitError(f"reranker.pooling={self.pooling}: choose from {', '.join(POOLINGS)}")
@@ -169,7 +169,7 @@ class BiEncoder(Reranker):
         encoder, how = self._loaded.encoder, self._loaded.how
         used = ("pooling", "normalize", "max_length", "query_prefix", "doc_prefix")
         return {
-            "name": self.label,
+            "name": self.shown_name,
             "model": self.model,
             "architecture": type(encoder.pretrained.model).__name__,
             "parameters": sum(weight.numel() for weight in encoder.pretrained.model.parameters()),

@@ -1,7 +1,8 @@
-"""A cross-encoder as the reranker: BGE and similar models, or any sequence classifier with one label."""
+"""A cross-encoder as the reranker: BGE and similar models, or any sequence classifier."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from evalkit.types import Settings
 
 if TYPE_CHECKING:
     from evalkit.scoring.cluster.ray_runner import RayRunner
+    from evalkit.scoring.loading.adapter import Merged
     from evalkit.scoring.runner import Runner
     from evalkit.scoring.runtime.graph_file import PreparedGraph
     from evalkit.scoring.runtime.settings import Runtime
@@ -28,11 +30,13 @@ class CrossEncoder(EngineReranker):
     """The model `model` (a hub id, a local folder, or "packaged"), computing on `device` at `precision`."""
 
     model: str
-    """Hub id or local folder of a sequence classifier with one label, or "packaged"."""
+    """Hub id or local folder of a sequence classifier, or "packaged"."""
     precision: str = "fp32"
     """Precision of the model: fp32, tf32, bf16, fp16, or int8 in another runtime than torch."""
     truncation: str = "only_second"
     """What is cut where a pair is too long: only_second (the passage) or longest_first."""
+    label: Any = None
+    """Label whose logit is the score, or a list of two for the difference; null if the model has one label."""
     prompt: str | None = None
     """Text before each query; null for what the model's files state, which is nothing for most."""
     runtime: Mapping[str, Any] | None = None
@@ -69,12 +73,13 @@ class CrossEncoder(EngineReranker):
         from evalkit.scoring.cuda_graphs import check_cuda_graphs
         from evalkit.scoring.device import resolve_device, resolve_precision
         from evalkit.scoring.forward_path import check_path
+        from evalkit.scoring.loading.labels import read_label
         from evalkit.scoring.loading.model_checks import check_classifier, is_packable_checkpoint
         from evalkit.scoring.pair_tokenizer import check_truncation
         from evalkit.scoring.runtime.settings import check_runtime
         from evalkit.scoring.spec import build_scorer
 
-        runtime = self._runtime
+        runtime, label = self._runtime, read_label(self.label)
         check_runtime(runtime)
         if runtime.threads is not None:
             torch.set_num_threads(runtime.threads)
@@ -95,7 +100,9 @@ class CrossEncoder(EngineReranker):
             check_cuda_graphs(self.cuda_graphs, device, self.path)
         check_truncation(self.truncation)
         check_path(self.path)
-        commit = check_classifier(self._where(), self.revision, "reranker.model", weights=not self._uses_graph)
+        commit = check_classifier(
+            self._where(), self.revision, "reranker.model", weights=not self._uses_graph, label=label
+        )
         if self._uses_graph:
             self._prepare_graph()
         elif not self.remote and not is_packable_checkpoint(self._where(), commit, "reranker.model"):
@@ -188,10 +195,20 @@ class CrossEncoder(EngineReranker):
 
             check_protocol(protocol)
 
+    @cached_property
+    def _merged(self) -> "Merged | None":
+        """The full model where `model` is an adapter, which is merged when this is first read."""
+        from evalkit.scoring.loading.adapter import merge_adapter
+
+        return merge_adapter(self.model, "reranker.model")
+
     def _where(self) -> str:
-        return str(_PACKAGED_FOLDER) if self.model == PACKAGED else self.model
+        if self.model == PACKAGED:
+            return str(_PACKAGED_FOLDER)
+        return self._merged.folder if self._merged else self.model
 
     def _spec(self, device: str) -> "ScorerSpec":
+        from evalkit.scoring.loading.labels import read_label
         from evalkit.scoring.spec import ScorerSpec
 
         return ScorerSpec(
@@ -207,6 +224,7 @@ class CrossEncoder(EngineReranker):
             cuda_graphs=self.cuda_graphs,
             revision=self.revision,
             self_check=self.self_check,
+            label=read_label(self.label),
             runtime=self._runtime,
             graph=self.graph,
         )
@@ -230,17 +248,34 @@ class CrossEncoder(EngineReranker):
         return self._built.pretrained.sbert_config.prompt if self._built else ""
 
     def _space_keys(self) -> Sequence[str]:
-        keys = ("prompt", "compiled", "token_types", "truncation_side")
+        keys: tuple[str, ...] = ("prompt", "compiled", "token_types", "truncation_side")
+        keys = keys if self.label is None else (*keys, "score")
         return (*keys, "runtime", "runtime_version", "graph_sha256") if self._uses_graph else keys
 
     def _describe_kind(self) -> Settings:
         """Return the rule of truncation, and what is particular to files, runtime and workers."""
         return {
             "truncation": self.truncation,
+            **self._describe_score(),
             **self._describe_files(),
             **self._describe_runtime(),
             **self._describe_workers(),
         }
+
+    def _describe_score(self) -> Settings:
+        """Return what the score is made of where it is not the only logit of a full model."""
+        from evalkit.scoring.loading.labels import describe_label, label_names, read_label
+
+        assert self._built is not None, "load() comes first"
+        merged, pretrained = self.model != PACKAGED and self._merged, self._built.pretrained
+        found: dict[str, Any] = {}
+        if self.label is not None:
+            names = label_names(pretrained.model.config, pretrained.sbert_config)
+            found["score"] = describe_label(read_label(self.label), names)
+        if merged:
+            adapter = {"kind": merged.kind, "base": merged.base, "base_revision": merged.base_revision}
+            found |= {"revision": merged.revision, "adapter": adapter}
+        return found
 
     def _describe_runtime(self) -> Settings:
         """Return the runtime, and for a graph where it came from and how it was quantized."""

@@ -55,7 +55,7 @@ class EngineReranker(Reranker):
         self._pool: DevicePool | None = None
 
     @property
-    def label(self) -> str:
+    def shown_name(self) -> str:
         """Return the model as configured."""
         return self.model
 
@@ -245,7 +245,7 @@ class EngineReranker(Reranker):
             "name": self.name or short_name(self.model),
             "model": self.model,
             "revision": pretrained.revision,
-            "architecture": type(pretrained.model).__name__,
+            "architecture": pretrained.architecture,
             "layers": config.num_hidden_layers,
             "hidden": config.hidden_size,
             "parameters": self.scorer.shape.parameters,

@@ -100,7 +100,7 @@ class Http(Reranker):
         self._under_load_ms: list[float] = []
 
     @property
-    def label(self) -> str:
+    def shown_name(self) -> str:
         """Return the setting `name`, else the model, else the host."""
         stated = self.model or self._info.get("model_id") or urlsplit(self.url).hostname or "http"
         return self.name or printable_name(str(stated))
@@ -450,7 +450,7 @@ class Http(Reranker):
         info, tally = self._info, self._asked.tally
         why = None if self.store == "off" else self._no_store()
         return {
-            "name": self.label,
+            "name": self.shown_name,
             "model": self._known_model,
             "revision": self._known_revision,
             "device": "a server",

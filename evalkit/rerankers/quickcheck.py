@@ -112,7 +112,7 @@ def run(reranker: Reranker, checks: Sequence[Check] = CHECKS) -> QuickCheck:
     reranker = adapt_reranker(reranker)
     if not reranker.reranks:
         raise EvalkitError(
-            f"reranker={reranker.label} scores nothing, so there is nothing to check; choose another one"
+            f"reranker={reranker.shown_name} scores nothing, so there is nothing to check; choose another one"
         )
     reranker.load()
     queries = {str(number): check.query for number, check in enumerate(checks)}
@@ -124,14 +124,14 @@ def run(reranker: Reranker, checks: Sequence[Check] = CHECKS) -> QuickCheck:
             docs[pairs[-1].doc_id] = text
     with stage("scoring", len(pairs), "pairs") as advance:
         scored = reranker.score(pairs, queries, docs, advance)
-    _check_scores(scored.logits, reranker.label)
+    _check_scores(scored.logits, reranker.shown_name)
     sample = _spread(len(pairs), ONE_BY_ONE)
     alone = [reranker.score([pairs[row]], queries, docs).logits[0] for row in sample]
     largest = max(abs((scored.logits[row] or 0.0) - (one or 0.0)) for row, one in zip(sample, alone, strict=True))
     engine = reranker.engine
     logits = dict(zip((pair.doc_id for pair in pairs), scored.logits, strict=True))
     return QuickCheck(
-        reranker={"name": reranker.label, **reranker.describe()},
+        reranker={"name": reranker.shown_name, **reranker.describe()},
         checks=tuple(_ranked(query_id, check, logits, engine) for query_id, check in zip(queries, checks, strict=True)),
         batch_and_single_differ_by=largest,
         batch_and_single_agree=largest <= AGREEMENT.get(str(engine and engine.facts.dtype), max(AGREEMENT.values())),

@@ -37,7 +37,7 @@ class TrecRun(Reranker):
         self._facts: dict[str, Any] = {}
 
     @property
-    def label(self) -> str:
+    def shown_name(self) -> str:
         """Return the file's path."""
         return self.path
 

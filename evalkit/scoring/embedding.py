@@ -86,6 +86,10 @@ class EmbeddingHead:
         """
         self._layers = [(layer, _load_weights(layer, device, prefix)) for layer in layers]
 
+    def weights(self) -> list[torch.Tensor]:
+        """Return the weights of all layers."""
+        return [weight for _, weights in self._layers for weight in weights.values()]
+
     def __call__(self, vectors: torch.Tensor) -> torch.Tensor:
         """Return the embeddings of texts, (texts, size of the last layer).
 

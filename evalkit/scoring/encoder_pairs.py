@@ -43,6 +43,7 @@ class EncoderPairs:
             EvalkitError: the settings do not fit the tokenizer.
         """
         self.model = pretrained.model
+        self._cut_head = pretrained.cut_head
         types = int(getattr(self.model.config, "type_vocab_size", None) or 0)
         self.pair_tokenizer = PairTokenizer(pretrained.tokenizer, max_length, truncation, types, pretrained.saved_with)
         check_pair_encoding(self.pair_tokenizer)
@@ -90,6 +91,8 @@ class EncoderPairs:
     def transformers_logits(self, pairs: Tokenized, device: torch.device) -> Sequence[float]:
         """Return the logits of `checked_pairs`, one by one, by transformers' own call of tokenizer and model.
 
+        A model that was cut down to the score's label computes all of its labels here.
+
         Args:
             pairs: The pairs as token ids.
             device: Where the model is.
@@ -104,6 +107,11 @@ class EncoderPairs:
                     inputs["token_type_ids"] = torch.from_numpy(batch.type_ids).long()[None]
             else:
                 inputs = dict(tokenizer(*texts, return_tensors="pt", return_token_type_ids=use_types))
-            output = self.model(**{key: value.to(device) for key, value in inputs.items()}).logits
-            logits.append(float(output.float().flatten()[0]))
+            inputs = {key: value.to(device) for key, value in inputs.items()}
+            if self._cut_head is None:
+                score = self.model(**inputs).logits
+            else:
+                with self._cut_head.as_saved():
+                    score = self._cut_head.score(self.model(**inputs).logits)
+            logits.append(float(score.float().flatten()[0]))
         return logits

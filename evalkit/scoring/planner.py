@@ -63,7 +63,7 @@ def build_planner(spec: ScorerSpec, device: torch.device) -> BuiltScorer:
         EvalkitError: the model is not available, or the settings do not fit it.
     """
     precision = named_precision(spec.precision)
-    pretrained = load_without_weights(spec.model, spec.revision, precision, "reranker.model")
+    pretrained = load_without_weights(spec.model, spec.revision, precision, "reranker.model", label=spec.label)
     shape, element_bytes = shape_of(pretrained.model), precision.dtype.itemsize
     budget = choose_token_budget(
         spec.batch_tokens, shape, element_bytes, spec.max_length, torch.device(spec.device), deterministic=True

@@ -66,7 +66,7 @@ def check_scores_agree(scorer: Scorer, pretrained: Pretrained, precision: str) -
         raise
     except Exception as error:  # architectures raise errors of any type
         raise EvalkitError(
-            f"reranker.model={name}: {type(pretrained.model).__name__} cannot score a pair ({_first_line(error)}); "
+            f"reranker.model={name}: {pretrained.architecture} cannot score a pair ({_first_line(error)}); "
             "its files do not fit each other, or evalkit does not support this architecture"
         ) from None
     logits = np.stack(list(logits_by_way.values()))
@@ -79,7 +79,7 @@ def check_scores_agree(scorer: Scorer, pretrained: Pretrained, precision: str) -
     scale = max(1.0, float(np.abs(logits).max()))
     tolerance = _TOLERANCE[precision] * scale
     if not np.all(spread <= tolerance):  # also true for NaN
-        raise EvalkitError(_disagreement(name, type(pretrained.model).__name__, list(logits_by_way), logits, spread))
+        raise EvalkitError(_disagreement(name, pretrained.architecture, list(logits_by_way), logits, spread))
     return SelfCheck(tuple(logits_by_way), len(pairs), float(spread.max()), tolerance, time.perf_counter() - began)
 
 

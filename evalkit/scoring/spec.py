@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from evalkit.scoring.device import Precision, named_precision, resolve_device, resolve_precision
+from evalkit.scoring.loading.labels import Label
 from evalkit.scoring.loading.pretrained import Pretrained, load_classifier, load_decoder, load_without_weights
 from evalkit.scoring.prompt import Prompt
 from evalkit.scoring.runtime.settings import GraphRuntime, Runtime
@@ -44,6 +45,8 @@ class ScorerSpec:
     """What a decoder is asked; None for an encoder."""
     share_prefix: bool = True
     """Whether what a query's prompts have in common is computed once."""
+    label: Label = ()
+    """The label of a classifier that is the score, or two for their difference; empty for its only one."""
     graph: str | None = None
     """The file of the graph, or ``export``; None for one of the model's own files, else an export."""
 
@@ -87,11 +90,10 @@ def build_scorer(spec: ScorerSpec) -> BuiltScorer:
     device = resolve_device(spec.device)
     precision = resolve_precision(spec.precision, device)
     where = spec.model, spec.revision, device, precision, "reranker.model"
-    pretrained = (
-        load_classifier(*where)
-        if spec.prompt is None
-        else load_decoder(*where, head=spec.prompt.yes_token is None, layer=spec.prompt.layer)
-    )
+    if spec.prompt is None:
+        pretrained = load_classifier(*where, label=spec.label)
+    else:
+        pretrained = load_decoder(*where, head=spec.prompt.yes_token is None, layer=spec.prompt.layer)
     scorer = scorer_from_spec(spec, pretrained, device, spec.batch_tokens)
     built = BuiltScorer(scorer, pretrained, device, precision)
     if not spec.self_check:

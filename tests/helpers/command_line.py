@@ -53,7 +53,7 @@ def run_here(*arguments: str | Path, cwd: Path, **environment: str) -> Finished:
         patch.setattr(sys, "argv", [str(main_file), *map(str, arguments)])
         for name in ("in_fresh_process", "in_shared_process"):
             patch.setattr(process, name, _called)
-        patch.setattr("evalkit.scoring.runtime.graph_cache.in_own_process", lambda label, job, *of: job(*of))
+        patch.setattr("evalkit.scoring.made_files.in_own_process", lambda label, otherwise, job, *of: job(*of))
         patch.setattr(plots, "save", _saved_blank)
         with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as ended:
             app.main()

@@ -163,7 +163,7 @@ def test_a_class_that_inherits_and_one_that_does_not_are_equal() -> None:
         got.load()
         assert got.score(PAIRS, QUERIES, DOCS) == got.score_all(PAIRS, QUERIES, DOCS) == Scores((1.0,) * 3)
         assert (got.computes, got.device, got.remote, got.engine, got.describe()) == (True, "cpu", False, None, {})
-        assert got.label == type(component).__name__
+        assert got.shown_name == type(component).__name__
         assert adapt_reranker(got) is got
 
 
@@ -194,7 +194,7 @@ def test_a_dataclass_may_declare_the_members_anew_without_a_default() -> None:
             return [0.0] * len(pairs)
 
     got = adapt_reranker(Mine("it", "cpu", "m"))
-    assert (got.label, got.device, got.computes) == ("it", "cpu", True)
+    assert (got.shown_name, got.device, got.computes) == ("it", "cpu", True)
     with pytest.raises(TypeError, match="missing 3 required positional arguments"):
         Mine()  # type: ignore[call-arg]
 
@@ -228,7 +228,7 @@ def test_members_of_ones_own_are_those_that_are_called() -> None:
     got.check()
     got.load()
     assert calls == ["check", "load"]
-    assert (got.label, got.computes, got.device) == ("it", False, "cuda:1")
+    assert (got.shown_name, got.computes, got.device) == ("it", False, "cuda:1")
     seen: list[int] = []
     assert got.score(PAIRS, QUERIES, DOCS, seen.append).logits == (0.0,) * 3
     assert got.score_all(PAIRS, QUERIES, DOCS, seen.append).from_store == 2
@@ -446,12 +446,12 @@ SCORE = "    def score(self, pairs, queries, docs):\n        return [0.0] * len(
 def test_a_target_of_ones_own_is_built_from_its_settings(module: Any) -> None:
     got = module(f"class Mine:\n    def __init__(self, name):\n        self.name = name\n{SCORE}", name="it")
     assert isinstance(got, Reranker)
-    assert got.label == "it"
+    assert got.shown_name == "it"
 
 
 def test_a_function_may_make_the_component(module: Any) -> None:
     got = module(f"class _M:\n{SCORE}\ndef Mine(name: str = 'it'):\n    m = _M()\n    m.name = name\n    return m\n")
-    assert got.label == "it"
+    assert got.shown_name == "it"
 
 
 @pytest.mark.parametrize(

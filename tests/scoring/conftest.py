@@ -1,6 +1,7 @@
-"""Model folders that a test may change, and a cache of the hub."""
+"""Model folders that a test may change, a cache of the hub, and sentence-transformers to compare with."""
 
 import shutil
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -40,3 +41,10 @@ def cached(bert_folder: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         return place
 
     return fill
+
+
+@pytest.fixture
+def sentence_transformers() -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return pytest.importorskip("sentence_transformers", reason="the benchmark extra brings sentence-transformers")

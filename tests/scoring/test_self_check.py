@@ -1,7 +1,6 @@
 """A model gives a pair the same score in every way of computing it, or it is refused before other work starts."""
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +13,13 @@ from evalkit.errors import EvalkitError
 from evalkit.rerankers.cross_encoder import CrossEncoder
 from evalkit.scoring.packed import PackedModel
 from evalkit.scoring.spec import BuiltScorer, ScorerSpec, build_scorer
+from tests.helpers.encoders import save_encoder
 
 PAIRS = [
     ("what is a cat", "a cat is a small animal"),
     ("dog", "the weather of tomorrow, and of the day after"),
     ("a", "b"),
 ]
-SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64, "num_labels": 1}
 
 
 def spec(folder: Path, **more: Any) -> ScorerSpec:
@@ -57,31 +56,10 @@ def edit(path: Path, **changes: Any) -> None:
     path.write_text(json.dumps({key: value for key, value in found.items() if value is not ...}), "utf-8")
 
 
-def with_tokenizer_of(folder: Path, config: Any, target: Path, **words: Any) -> Path:
-    """A model of any architecture with random weights and the tokenizer of another model."""
-    with torch.random.fork_rng():
-        torch.manual_seed(5)
-        model = AutoModelForSequenceClassification.from_config(config)
-        for weight in model.parameters():
-            if weight.dim() > 1:
-                torch.nn.init.normal_(weight, std=0.2)
-    model.eval().save_pretrained(target)
-    for name in ("tokenizer.json", "tokenizer_config.json"):
-        shutil.copy(folder / name, target / name)
-    edit(target / "tokenizer_config.json", **{"tokenizer_class": "PreTrainedTokenizerFast", **words})
-    return target
-
-
 @pytest.fixture
 def make(bert_folder: Any, tmp_path: Path) -> Any:
-    from transformers import CONFIG_MAPPING
-
-    words = len(AutoTokenizer.from_pretrained(bert_folder))
-
     def of(kind: str, **sizes: Any) -> Path:
-        general = {} if kind in ("distilbert", "funnel") else SIZES
-        config = CONFIG_MAPPING[kind](**{"num_labels": 1, **general, "vocab_size": words, "pad_token_id": 0, **sizes})
-        return with_tokenizer_of(bert_folder, config, tmp_path / kind)
+        return save_encoder(kind, bert_folder, tmp_path / kind, **sizes)
 
     return of
 
@@ -217,8 +195,7 @@ def test_architectures_without_sdpa_are_scored_by_eager_attention(make: Any, kin
 
 @pytest.mark.parametrize("kind", ["distilbert", "modernbert", "electra", "albert"])
 def test_other_encoders_get_transformers_logits(make: Any, kind: Any) -> None:
-    sizes = {"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 64} if kind == "distilbert" else {}
-    folder = make(kind, **sizes)
+    folder = make(kind)
     np.testing.assert_allclose(logits(folder), own_logits(folder), rtol=0, atol=1e-5)
 
 

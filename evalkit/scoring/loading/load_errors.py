@@ -1,9 +1,15 @@
 """Errors for models that a library could not load: one sentence with the cause and what to do."""
 
+import json
+from contextlib import suppress
+from pathlib import Path
+
+from transformers.utils import cached_file
+
 from evalkit.errors import EvalkitError
 from evalkit.scoring.loading import hub
 from evalkit.scoring.loading.fingerprint import check_download
-from evalkit.scoring.loading.model_location import MODEL_FILES, local_folder
+from evalkit.scoring.loading.model_location import MODEL_FILES, load_path, local_folder
 from evalkit.scoring.loading.weight_files import check_hub_weights, pickle_error
 
 
@@ -17,6 +23,12 @@ def load_error(name: str, revision: str | None, setting: str, error: Exception) 
         error: What the library raised.
     """
     at = f" at revision {revision}" if revision else ""
+    if _is_new_model(name, revision):
+        return EvalkitError(
+            f"{setting}={name}: its model_type new is code that comes with the model, and evalkit runs none; "
+            "transformers has the architecture as gte, and alibaba-nlp-community on the hub has conversions for it, "
+            "such as alibaba-nlp-community/gte-multilingual-reranker-base"
+        )
     if "trust_remote_code" in str(error):
         return remote_code_error(name, setting, "its configuration")
     folder = local_folder(name)
@@ -39,6 +51,14 @@ def load_error(name: str, revision: str | None, setting: str, error: Exception) 
         f"({_first_line(error)}){cached}; connect to the network, or give a local folder that holds {MODEL_FILES}: "
         f"{setting}=PATH"
     )
+
+
+def _is_new_model(name: str, revision: str | None) -> bool:
+    """Return whether a model is one of Alibaba-NLP's gte models in its first form."""
+    with suppress(Exception):  # whatever is wrong with the file, the error at hand is about it
+        path = cached_file(load_path(name, revision), "config.json", revision=revision, local_files_only=True)
+        return bool(json.loads(Path(path).read_text("utf-8")).get("model_type") == "new")
+    return False
 
 
 def remote_code_error(name: str, setting: str, source: str) -> EvalkitError:

@@ -8,6 +8,7 @@ from transformers import AutoModelForSequenceClassification
 from transformers.utils import cached_file
 
 from evalkit.scoring.loading.checkpoint_check import unsupported_weights
+from evalkit.scoring.loading.labels import Label
 from evalkit.scoring.loading.load_errors import load_error
 from evalkit.scoring.loading.model_config import (
     find_model_class,
@@ -22,7 +23,9 @@ from evalkit.scoring.loading.weight_files import check_hub_weights
 from evalkit.scoring.packed import ENCODERS
 
 
-def check_classifier(name: str, revision: str | None, setting: str, weights: bool = True) -> str | None:
+def check_classifier(
+    name: str, revision: str | None, setting: str, weights: bool = True, label: Label = ()
+) -> str | None:
     """Check that a model is a reranker whose weights can be read; return its commit, None for a local folder.
 
     Args:
@@ -30,11 +33,12 @@ def check_classifier(name: str, revision: str | None, setting: str, weights: boo
         revision: A branch, a tag or a commit; None for the main branch.
         setting: The configuration key that names the model, for messages.
         weights: Whether it needs weights; a graph has its own.
+        label: The label that is its score; empty for its only one.
 
     Raises:
-        EvalkitError: it cannot be found or read, or it is not a sequence classifier with one label.
+        EvalkitError: it cannot be found or read, it is not a sequence classifier, or it has no such label.
     """
-    commit = load_reranker_config(name, revision, setting, weights).commit
+    commit = load_reranker_config(name, revision, setting, weights, label).commit
     if commit is not None and weights:  # the weights of a local folder were checked with its configuration
         check_hub_weights(name, commit, setting)
     return commit

@@ -16,6 +16,7 @@ from transformers.utils import cached_file
 from evalkit.errors import EvalkitError
 from evalkit.scoring.loading import hub
 from evalkit.scoring.loading.checkpoint_check import check_config_supported
+from evalkit.scoring.loading.labels import Label, check_label, label_names
 from evalkit.scoring.loading.load_errors import load_error, remote_code_error
 from evalkit.scoring.loading.model_folder import check_folder, parent_model
 from evalkit.scoring.loading.model_location import MODEL_FILES, file_reader, load_path, local_folder, resolve_commit
@@ -23,7 +24,7 @@ from evalkit.scoring.loading.sbert_config import SbertConfig
 from evalkit.scoring.loading.sbert_decoder import read_decoder_config
 from evalkit.scoring.loading.sbert_encoder import read_encoder_config
 from evalkit.scoring.loading.sbert_files import ReadFile, explain_missing_config
-from evalkit.scoring.loading.sbert_reranker import read_reranker_config
+from evalkit.scoring.loading.sbert_reranker import SCORE_ELSEWHERE, read_reranker_config
 from evalkit.scoring.loading.sbert_sparse import read_sparse_config
 
 _QUANTIZATION_KEYS = ("quantization_config", "compression_config", "quantization")
@@ -41,7 +42,9 @@ class ModelConfig(NamedTuple):
     """The settings in its files in sentence-transformers' format."""
 
 
-def load_reranker_config(name: str, revision: str | None, setting: str, weights: bool = True) -> ModelConfig:
+def load_reranker_config(
+    name: str, revision: str | None, setting: str, weights: bool = True, label: Label = ()
+) -> ModelConfig:
     """Return what a reranker's files state, checked.
 
     Args:
@@ -49,27 +52,29 @@ def load_reranker_config(name: str, revision: str | None, setting: str, weights:
         revision: A branch, a tag or a commit; None for the main branch.
         setting: The configuration key that names the model, for messages.
         weights: Whether a local folder has to have weights; a graph has its own.
+        label: The label that is its score; empty for its only one.
 
     Raises:
-        EvalkitError: it cannot be found or read, or it is not a sequence classifier with one label.
+        EvalkitError: it cannot be found or read, it is not a sequence classifier, or it has no such label.
     """
-    config, commit = _load_config(name, revision, setting, weights)
+    config, commit = load_config(name, revision, setting, weights)
     sbert_config = _read_sbert_config(name, commit, config, setting, read_reranker_config)
     stated = config.architectures if isinstance(config.architectures, list | tuple) else ()
     architectures = [str(architecture) for architecture in stated]
-    if not any("ForSequenceClassification" in architecture for architecture in architectures):
+    if not sbert_config.scores and not any("ForSequenceClassification" in kind for kind in architectures):
         raise _not_a_classifier(f"{setting}={name}", ", ".join(architectures)[:200], sbert_config)
-    if _is_decoder(config):
+    if is_decoder(config):
+        if sbert_config.scores:
+            raise EvalkitError(
+                f"{setting}={name}: a modular cross-encoder (modules.json: {', '.join(sbert_config.modules)}) on "
+                f"{config.model_type}, which is a decoder, and evalkit runs them on encoders; {SCORE_ELSEWHERE}"
+            )
         raise EvalkitError(
             f"{setting}={name}: {config.model_type} is a decoder, whose score stands behind its last token: "
             "reranker=decoder scores with it, given the template that it was trained with (`python -m evalkit info "
             "reranker decoder`)"
         )
-    if config.num_labels != 1:
-        raise EvalkitError(
-            f"{setting}={name}: the model has {config.num_labels} labels, and a reranker has one; "
-            "give a sequence classifier trained with num_labels=1"
-        )
+    check_label(label, label_names(config, sbert_config), f"{setting}={name}")
     return ModelConfig(config, commit, sbert_config)
 
 
@@ -91,10 +96,19 @@ def _not_a_classifier(prefix: str, architectures: str, sbert_config: SbertConfig
             f"{problem}; this is a masked language model, which has no score for a pair: train a classifier on it; "
             f"search with it where it is a sparse encoder (SPLADE: first_stage=splade), or {elsewhere}"
         )
-    return EvalkitError(f"{problem}; an embedding model belongs in first_stage")
+    name = prefix.partition("=")[2]
+    return EvalkitError(
+        f"{problem}; an embedding model scores pairs as reranker=bi_encoder reranker.model={name}, and searches as "
+        f"first_stage=dense first_stage.model={name}"
+    )
 
 
-def _is_decoder(config: Any) -> bool:
+def is_decoder(config: Any) -> bool:
+    """Return whether a model generates from left to right, or has a part that does.
+
+    Args:
+        config: The model's configuration, as transformers reads it.
+    """
     # Families of encoders have a masked language model; those with only a causal one generate from left to right.
     has_causal = config.model_type in modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
     has_masked = config.model_type in modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES
@@ -115,11 +129,11 @@ def load_decoder_config(name: str, revision: str | None, setting: str, head: boo
         EvalkitError: it cannot be found or read, it is another kind of model, or its files state what evalkit does not
             compute.
     """
-    config, commit = _load_config(name, revision, setting)
+    config, commit = load_config(name, revision, setting)
     sbert_config = _read_sbert_config(name, commit, config, setting, read_decoder_config)
     prefix = f"{setting}={name}"
     stated = ", ".join(str(kind) for kind in config.architectures or ())[:200]
-    if not _is_decoder(config) or getattr(config, "is_encoder_decoder", False):
+    if not is_decoder(config) or getattr(config, "is_encoder_decoder", False):
         encoder = "ForSequenceClassification" in stated
         raise EvalkitError(
             f"{prefix}: its architecture is {stated or config.model_type}, which is no decoder; "
@@ -152,7 +166,7 @@ def load_encoder_config(name: str, revision: str | None, setting: str) -> ModelC
     Raises:
         EvalkitError: it cannot be found or read, or its files state what evalkit does not compute.
     """
-    config, commit = _load_config(name, revision, setting)
+    config, commit = load_config(name, revision, setting)
     sbert_config = _read_sbert_config(name, commit, config, setting, read_encoder_config)
     if getattr(config, "is_encoder_decoder", False):
         raise EvalkitError(
@@ -181,7 +195,7 @@ def load_sparse_config(name: str, revision: str | None, setting: str) -> ModelCo
         EvalkitError: it cannot be found or read, it is not a masked language model, or its files state what evalkit
             does not compute.
     """
-    config, commit = _load_config(name, revision, setting)
+    config, commit = load_config(name, revision, setting)
     sbert_config = _read_sbert_config(name, commit, config, setting, read_sparse_config)
     stated = [str(kind) for kind in config.architectures or ()]
     if config.model_type not in modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES:
@@ -238,7 +252,7 @@ def find_model_class(
     Raises:
         EvalkitError: it cannot be found or read, or its configuration states what the class does not support.
     """
-    config, _ = _load_config(name, commit, setting, weights)
+    config, _ = load_config(name, commit, setting, weights)
     try:
         model_class = auto_class._model_mapping[type(config)]
     except KeyError as error:
@@ -252,8 +266,18 @@ def find_model_class(
     return config, model_class, saved_with if isinstance(saved_with, str) else None
 
 
-def _load_config(name: str, revision: str | None, setting: str, weights: bool = True) -> tuple[Any, str | None]:
-    """Return the configuration, and the commit on the hub, None for a local folder."""
+def load_config(name: str, revision: str | None, setting: str, weights: bool = True) -> tuple[Any, str | None]:
+    """Return the configuration of a model of any kind, and the commit on the hub, None for a local folder.
+
+    Args:
+        name: A local folder, or a name on the hub.
+        revision: A branch, a tag or a commit; None for the main branch.
+        setting: The configuration key that names the model, for messages.
+        weights: Whether a local folder has to have weights.
+
+    Raises:
+        EvalkitError: it cannot be found or read, it needs code of its own, or its weights are quantised.
+    """
     folder = local_folder(name)
     if folder:
         check_folder(folder, name, setting, weights)

@@ -22,6 +22,7 @@ from evalkit.errors import EvalkitError
 from evalkit.scoring.device import Precision, apply_precision
 from evalkit.scoring.loading.checkpoint_check import check_loaded_weights
 from evalkit.scoring.loading.fingerprint import check_download, folder_hash
+from evalkit.scoring.loading.labels import CutHead, Label, cut_head
 from evalkit.scoring.loading.layerwise import check_layerwise, load_layerwise, read_layerwise
 from evalkit.scoring.loading.load_errors import load_error
 from evalkit.scoring.loading.model_config import (
@@ -35,6 +36,7 @@ from evalkit.scoring.loading.model_location import load_path, local_folder
 from evalkit.scoring.loading.sbert_config import SbertConfig
 from evalkit.scoring.loading.tokenizer_loading import check_vocabulary, load_tokenizer
 from evalkit.scoring.loading.tokenizer_source import TokenizerSource
+from evalkit.scoring.modular_model import ModularModel
 
 # Without it, transformers asks a service to convert a hub model that has no safetensors, and loads the result.
 os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")
@@ -60,6 +62,8 @@ class Pretrained:
     """Weights in the files that are not used for a score, such as heads of pre-training."""
     sbert_config: SbertConfig = field(default_factory=SbertConfig)
     """The settings in its files in sentence-transformers' format."""
+    cut_head: CutHead | None = None
+    """The last layer of a classifier with several labels, of which the model has the score's only."""
 
     @cached_property
     def revision(self) -> str:
@@ -74,6 +78,11 @@ class Pretrained:
             return f"sha256:{folder_hash(Path(load_path(self.name)))}"
         check_download(self.name, self.commit, self.setting)
         return self.commit
+
+    @property
+    def architecture(self) -> str:
+        """The class of the model in transformers, and what a modular model has behind it."""
+        return str(getattr(self.model, "architecture", type(self.model).__name__))
 
     @cached_property
     def max_tokens(self) -> int | None:
@@ -100,9 +109,14 @@ class Pretrained:
 
 
 def load_classifier(
-    name: str, revision: str | None, device: torch.device, precision: Precision, setting: str
+    name: str,
+    revision: str | None,
+    device: torch.device,
+    precision: Precision,
+    setting: str,
+    label: Label = (),
 ) -> Pretrained:
-    """Load a reranker: a sequence classifier with one label.
+    """Load a reranker: a sequence classifier, cut down to one label.
 
     Args:
         name: A local folder, or a name on the hub.
@@ -110,14 +124,26 @@ def load_classifier(
         device: Where the model is to compute.
         precision: The type of its weights; the mode of fp32 products is set for the process.
         setting: The configuration key that names the model, for messages.
+        label: The label that is its score; empty for its only one.
 
     Raises:
-        EvalkitError: it cannot be found or read, its files contradict each other, it has more than one label, it does
-            not fit into memory, or its tokenizer has no fast version.
+        EvalkitError: it cannot be found or read, its files contradict each other, it has no such label, it does not fit
+            into memory, or its tokenizer has no fast version.
     """
-    _, commit, sbert_config = load_reranker_config(name, revision, setting)
-    loaded = _load(AutoModelForSequenceClassification, name, commit, device, precision, setting)
-    return _with_sbert_config(loaded, sbert_config)
+    _, commit, sbert_config = load_reranker_config(name, revision, setting, label=label)
+    auto_class = AutoModel if sbert_config.scores else AutoModelForSequenceClassification
+    loaded = _load(auto_class, name, commit, device, precision, setting)
+    return _with_sbert_config(_with_one_label(loaded, sbert_config, label), sbert_config)
+
+
+def _with_one_label(loaded: Pretrained, sbert_config: SbertConfig, label: Label) -> Pretrained:
+    """Return a reranker whose model has one output, the score."""
+    prefix = f"{loaded.setting}={loaded.name}"
+    if not sbert_config.scores:
+        return replace(loaded, cut_head=cut_head(loaded.model, label, prefix))
+    assert sbert_config.pooling is not None
+    modular = ModularModel(loaded.model, sbert_config.pooling, sbert_config.layers, label, prefix)
+    return replace(loaded, model=modular.eval())
 
 
 def load_decoder(
@@ -293,7 +319,7 @@ def _does_not_fit(name: str, device: torch.device, setting: str) -> EvalkitError
 
 
 def load_without_weights(
-    name: str, revision: str | None, precision: Precision, setting: str, weights: bool = True
+    name: str, revision: str | None, precision: Precision, setting: str, weights: bool = True, label: Label = ()
 ) -> Pretrained:
     """Load a reranker's tokenizer, and its model on torch's meta device: it has shapes and cannot compute.
 
@@ -303,18 +329,18 @@ def load_without_weights(
         precision: The type of the weights.
         setting: The configuration key that names the model, for messages.
         weights: Whether a local folder has to have weights all the same, which another process will load.
+        label: The label that is its score; empty for its only one.
 
     Raises:
         EvalkitError: it cannot be found or read, it is not a reranker, or its tokenizer has no fast version.
     """
-    _, commit, sbert_config = load_reranker_config(name, revision, setting, weights)
-    config, model_class, saved_with = find_model_class(
-        AutoModelForSequenceClassification, name, commit, setting, weights
-    )
+    _, commit, sbert_config = load_reranker_config(name, revision, setting, weights, label)
+    auto_class = AutoModel if sbert_config.scores else AutoModelForSequenceClassification
+    config, model_class, saved_with = find_model_class(auto_class, name, commit, setting, weights)
     try:
         tokenizer, source, check_s = load_tokenizer(name, commit, setting)
         with torch.device("meta"):
-            model = AutoModelForSequenceClassification.from_config(
+            model = auto_class.from_config(
                 config,
                 dtype=precision.dtype,
                 attn_implementation=_attention_implementation(model_class),
@@ -326,4 +352,4 @@ def load_without_weights(
         raise load_error(name, commit, setting, error) from None
     check_vocabulary(tokenizer, model, name, setting)
     pretrained = Pretrained(model.eval(), tokenizer, name, commit, setting, source, check_s, saved_with)
-    return _with_sbert_config(pretrained, sbert_config)
+    return _with_sbert_config(_with_one_label(pretrained, sbert_config, label), sbert_config)

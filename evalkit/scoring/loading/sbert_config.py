@@ -21,6 +21,10 @@ class HeadLayer:
     residual: bool = False
     weights: Path | None = None
 
+    def describe(self) -> str:
+        """Return its kind, and for a Dense its sizes and activation."""
+        return f"Dense {self.size_in}x{self.size_out} {self.activation}" if self.kind == "Dense" else self.kind
+
 
 @dataclass(frozen=True)
 class SbertConfig:
@@ -42,6 +46,8 @@ class SbertConfig:
     """Whether texts are lowercased before tokenization."""
     activation: str | None = None
     """The activation of a cross-encoder's logit, the name of a class in torch.nn; or that of a sparse encoder's."""
+    scores: bool = False
+    """Whether the last layer gives scores: a modular cross-encoder, which is an encoder with a pooling and layers."""
     is_masked_lm: bool = False
     """Whether an embedding model's config.json states a masked language model, as that of a sparse encoder does."""
     top_tokens: int | None = None
@@ -83,8 +89,7 @@ class SbertConfig:
         return {
             "modules": list(self.modules),
             "pooling": self.pooling,
-            "layers": [f"{layer.kind} {layer.size_in}x{layer.size_out} {layer.activation}" if layer.kind == "Dense"
-                       else layer.kind for layer in self.layers],
+            "layers": [layer.describe() for layer in self.layers],
             "similarity": self.similarity,
             "truncate_dim": self.truncate_dim,
             "prompts": dict(self.prompts),

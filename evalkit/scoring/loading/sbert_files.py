@@ -18,7 +18,8 @@ ReadFile = Callable[[str], Path | None]
 """Returns the path of a file, given its name relative to the model's folder; None if there is none."""
 
 MODEL_CONFIG = "config_sentence_transformers.json"
-_MODULES, _ADAPTER = "modules.json", "adapter_config.json"
+ADAPTER = "adapter_config.json"
+_MODULES = "modules.json"
 _TRANSFORMER_CONFIGS = tuple(
     f"sentence_{kind}config.json"
     for kind in ("bert_", "roberta_", "distilbert_", "camembert_", "albert_", "xlm-roberta_", "xlnet_")
@@ -69,17 +70,17 @@ def refuse_adapter(read: ReadFile, prefix: str, without_weights: bool = False) -
     Raises:
         EvalkitError: there is an adapter.
     """
-    adapter = read_json(read, _ADAPTER, prefix)
+    adapter = read_json(read, ADAPTER, prefix)
     if adapter is None:
         return
     base = adapter.get("base_model_name_or_path")
     kind = adapter.get("peft_type") or "an"
     what = "its folder is an adapter without the" if without_weights else "an adapter is next to its"
     raise EvalkitError(
-        f"{prefix}: {what} full weights ({_ADAPTER}: {kind} adapter"
+        f"{prefix}: {what} full weights ({ADAPTER}: {kind} adapter"
         f"{f' of {str(base)[:120]}' if base else ''}), and evalkit loads full weights only; merge the adapter with "
         "peft, model.merge_and_unload().save_pretrained(PATH), and give that folder"
-        + ("" if without_weights else f", or remove {_ADAPTER} if it has been merged into the weights already")
+        + ("" if without_weights else f", or remove {ADAPTER} if it has been merged into the weights already")
     )
 
 

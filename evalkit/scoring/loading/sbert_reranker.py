@@ -3,9 +3,10 @@
 from typing import Any
 
 from evalkit.errors import EvalkitError
-from evalkit.scoring.loading.sbert_config import SbertConfig
+from evalkit.scoring.loading.sbert_config import HeadLayer, SbertConfig
 from evalkit.scoring.loading.sbert_files import (
     MODEL_CONFIG,
+    Module,
     ReadFile,
     ends_in_scores,
     read_json,
@@ -15,6 +16,7 @@ from evalkit.scoring.loading.sbert_files import (
     refuse_adapter,
     torch_class_name,
 )
+from evalkit.scoring.loading.sbert_layers import hidden_size, read_layers, read_pooling
 
 SCORE_ELSEWHERE = "score with sentence-transformers and give evalkit the ranking: reranker=trec_run reranker.path=RUN"
 """The last part of messages about models that evalkit cannot score with."""
@@ -46,10 +48,13 @@ def read_reranker_config(read: ReadFile, config: Any, prefix: str) -> SbertConfi
             f"{prefix}: a reranker that reads its score off a language model's next token (modules.json: {listed}), "
             f"and evalkit scores with encoders that have a classifier; {SCORE_ELSEWHERE}"
         )
-    if (own == "CrossEncoder" and len(kinds) > 1) or ends_in_scores(read, modules, prefix):
+    scores = ends_in_scores(read, modules, prefix)
+    modular = (own == "CrossEncoder" and len(kinds) > 1) or scores
+    if modular and (own != "CrossEncoder" or not scores or kinds[1] != "Pooling"):
         raise EvalkitError(
-            f"{prefix}: a modular cross-encoder (modules.json: {listed}), whose score comes from layers behind the "
-            f"transformer, and evalkit does not run these yet; {SCORE_ELSEWHERE}"
+            f"{prefix}: a {own} whose modules.json lists {listed}, and evalkit scores with a CrossEncoder that has a "
+            f"classifier, or a Transformer, a Pooling and layers of which the last is a Dense that gives scores; "
+            f"{SCORE_ELSEWHERE}"
         )
     if own in ("SparseEncoder", "MultiVectorEncoder") and not is_classifier:
         raise EvalkitError(f"{prefix}: a {own} ({listed}), which is no cross-encoder; {SCORE_ELSEWHERE}")
@@ -68,7 +73,8 @@ def read_reranker_config(read: ReadFile, config: Any, prefix: str) -> SbertConfi
         return SbertConfig(
             kinds, activation=_increasing_activation(activation, "config.json", prefix), notes=tuple(notes)
         )
-    transformer = read_transformer_settings(read, modules[0].folder, prefix, "sequence-classification")
+    task = "feature-extraction" if modular else "sequence-classification"
+    transformer = read_transformer_settings(read, modules[0].folder, prefix, task)
     if stated.get("keep_in_fp32_modules"):
         notes.append(
             f"{MODEL_CONFIG} has keep_in_fp32_modules, which is not followed: all of the model is in one precision"
@@ -79,8 +85,12 @@ def read_reranker_config(read: ReadFile, config: Any, prefix: str) -> SbertConfi
             f"{MODEL_CONFIG} has prompts ({', '.join(map(repr, others))[:120]}) and names no default one: none was "
             "used; reranker.prompt sets one"
         )
+    pooling, layers = _read_head(read, modules, config, prefix) if modular else (None, ())
     return SbertConfig(
         kinds,
+        pooling,
+        layers=layers,
+        scores=modular,
         prompts=prompts,
         default_prompt_name=default,
         max_length=transformer.max_length,
@@ -88,6 +98,18 @@ def read_reranker_config(read: ReadFile, config: Any, prefix: str) -> SbertConfi
         activation=_increasing_activation(stated.get("activation_fn") or activation, MODEL_CONFIG, prefix),
         notes=tuple(notes),
     )
+
+
+def _read_head(read: ReadFile, modules: list[Module], config: Any, prefix: str) -> tuple[str, tuple[HeadLayer, ...]]:
+    """Return the pooling and the layers of a modular cross-encoder."""
+    size = hidden_size(config)
+    pooling, pools_prompt = read_pooling(read, modules[1].folder, size, prefix, SCORE_ELSEWHERE)
+    if not pools_prompt:
+        raise EvalkitError(
+            f"{prefix}: its own files leave the prompt's tokens out of the pooling (include_prompt=false), which "
+            f"evalkit does not support; {SCORE_ELSEWHERE}"
+        )
+    return pooling, read_layers(read, modules[2:], size, prefix, SCORE_ELSEWHERE, scores=True)
 
 
 def _activation_in_model_config(config: Any) -> object:

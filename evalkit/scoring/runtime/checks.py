@@ -16,6 +16,7 @@ class RerankerSettings(Protocol):
     path: str
     compile: bool
     cuda_graphs: bool
+    label: Any
     executor: Mapping[str, Any] | None
 
 
@@ -35,8 +36,13 @@ def check_graph_settings(runtime: Runtime, reranker: RerankerSettings) -> None:
         check_providers(runtime.providers)
     device = resolve_runtime_device(reranker.device, runtime)
     resolve_runtime_precision(reranker.precision, device, runtime)
-    of_torch = {"path": reranker.path != "auto", "compile": reranker.compile, "cuda_graphs": reranker.cuda_graphs}
-    off = {"path": "auto", "compile": "false", "cuda_graphs": "false"}
+    of_torch = {
+        "path": reranker.path != "auto",
+        "compile": reranker.compile,
+        "cuda_graphs": reranker.cuda_graphs,
+        "label": reranker.label is not None,
+    }
+    off = {"path": "auto", "compile": "false", "cuda_graphs": "false", "label": "null"}
     for key, is_set in of_torch.items():
         if is_set:
             value = str(getattr(reranker, key)).lower()

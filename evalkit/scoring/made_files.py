@@ -1,4 +1,4 @@
-"""Graphs that evalkit made, on disk: each is made once, in a process of its own, under all that it depends on."""
+"""Files that evalkit made of a model, on disk: made once, in a process of its own, under all that they depend on."""
 
 import errno
 import hashlib
@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import redirect_stderr, redirect_stdout, suppress
+from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -25,12 +26,28 @@ _COMPLETE = "made_of.json"
 _SPACE_ERRORS = (errno.ENOSPC, errno.EDQUOT)
 
 
-def cached(label: str, made_of: Mapping[str, Any], job: Callable[..., None], *arguments: Any) -> Path:
+@dataclass(frozen=True)
+class Made:
+    """A kind of files that evalkit makes."""
+
+    folder: str
+    """Below evalkit's own folder."""
+    what: str
+    """What they are, for messages."""
+    otherwise: str
+    """The setting that does without them, for messages."""
+
+
+GRAPHS = Made("graphs", "the graphs of runtimes", "a finished graph (reranker.graph=FILE), or runtime=torch")
+
+
+def cached(made: Made, label: str, made_of: Mapping[str, Any], job: Callable[..., None], *arguments: Any) -> Path:
     """Return the folder of an entry, which `job` fills if it is not there yet.
 
     The job runs in a process of its own, so that what it needs of memory is not that of the trial.
 
     Args:
+        made: The kind of files.
         label: What is done, for the progress.
         made_of: Everything that the files depend on, JSON-ready: the key of the entry.
         job: Called with an empty folder and `arguments`; a function of a module.
@@ -39,7 +56,7 @@ def cached(label: str, made_of: Mapping[str, Any], job: Callable[..., None], *ar
     Raises:
         EvalkitError: the cache cannot be written, the disk is full, the process died, or what the job raises.
     """
-    root = cache_folder("the graphs of runtimes", "runtime=torch") / "graphs"
+    root = cache_folder(made.what, made.otherwise) / made.folder
     key = json.dumps(made_of, sort_keys=True)
     folder = root / hashlib.sha256(key.encode()).hexdigest()[:32]
     if (folder / _COMPLETE).is_file():
@@ -49,12 +66,12 @@ def cached(label: str, made_of: Mapping[str, Any], job: Callable[..., None], *ar
         unfinished = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=root))
     except OSError as error:
         raise EvalkitError(
-            f"{root}: graphs that evalkit makes are stored there, and it cannot be written ({error.strerror}); set "
-            "EVALKIT_HOME=DIR to a folder that can, give a finished graph by reranker.graph=FILE, or use runtime=torch"
+            f"{root}: {made.what} are stored there, and it cannot be written ({error.strerror}); set EVALKIT_HOME=DIR "
+            f"to a folder that can, or use {made.otherwise}"
         ) from None
     try:
         with stage(label):
-            in_own_process(label, job, unfinished, *arguments)
+            in_own_process(label, made.otherwise, job, unfinished, *arguments)
         (unfinished / _COMPLETE).write_text(key, "utf-8")
         with suppress(OSError):  # another process has made the same entry in the meantime
             os.replace(unfinished, folder)
@@ -66,11 +83,12 @@ def cached(label: str, made_of: Mapping[str, Any], job: Callable[..., None], *ar
     return folder
 
 
-def in_own_process(label: str, job: Callable[..., None], *arguments: Any) -> None:
+def in_own_process(label: str, otherwise: str, job: Callable[..., None], *arguments: Any) -> None:
     """Run a job in a process of its own, and raise what it raises.
 
     Args:
         label: What is done, for messages.
+        otherwise: The setting that does without it, for messages.
         job: A function of a module.
         *arguments: Can be pickled.
 
@@ -83,7 +101,7 @@ def in_own_process(label: str, job: Callable[..., None], *arguments: Any) -> Non
         except BrokenProcessPool:
             raise EvalkitError(
                 f"{label}: the process that does it was ended, most likely because memory did not suffice; free some, "
-                "or make the graph on another machine and give it by reranker.graph=FILE"
+                f"or use {otherwise}"
             ) from None
 
 
