@@ -33,16 +33,19 @@ def load(result: Result) -> "Figure | None":
     ]
     figure = canvas.sheet(2.9 * len(panels), canvas.NARROW)
     drawn = figure.subplots(len(panels), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
+    fastest = max(one.queries_per_s for one in shown)
     for axes, (name, levels) in zip(drawn, panels, strict=True):
         for key, look in _LOOKS.items():
             axes.plot([one.queries_per_s for one in levels], [getattr(one, key) for one in levels], **look)
         for one in levels:
+            # To the left, where a curve that rises to the right is not; at the edge, where there is no room, above.
+            at_edge = one.queries_per_s < 0.15 * fastest
             axes.annotate(
                 f"{one.rate_per_s:g}" if one.clients is None else str(one.clients),
                 (one.queries_per_s, one.p99_ms),
-                xytext=(-7, 3),  # up and to the left: a curve that rises to the right is not there
+                xytext=(0, 7) if at_edge else (-7, 3),
                 textcoords="offset points",
-                ha="right",
+                ha="left" if at_edge else "right",
                 fontsize=canvas.SMALL,
             )
         axes.set_title(name, loc="left", fontsize=canvas.SMALL)
@@ -50,7 +53,7 @@ def load(result: Result) -> "Figure | None":
     times = [time for one in shown for time in (one.p50_ms, one.p99_ms) if time is not None]
     for axes in drawn:
         canvas.scale_time(axes, "y", times, "latency, ms")
-    drawn[-1].set_xlim(0, max(one.queries_per_s for one in shown) * 1.08 or 1)
+    drawn[-1].set_xlim(0, fastest * 1.08 or 1)
     canvas.few_ticks(drawn[-1].xaxis, thousands=True)
     drawn[-1].set_xlabel("queries answered a second")
     canvas.legend(

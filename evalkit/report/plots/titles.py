@@ -16,7 +16,7 @@ NOTES = {
     "Outliers are drawn at the edge, with their value above.",
     "latency_grid": "Points are medians, bars go from the fastest to the slowest sample.",
     "load": "Each load is two points, one above the other. Where the line turns upwards the reranker is saturated: "
-    "more load makes queries wait, and answers no more of them.",
+    "more load makes queries wait, and answers no more of them. A load whose p99 is not known is left out.",
 }
 """name of a picture -> its caption."""
 
