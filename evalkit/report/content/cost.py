@@ -227,8 +227,8 @@ def _load_notes(load: Load) -> list[str]:
         notes.append(_rates_saturate(load, rates))
     if few := [load_name(level) for level in load.levels if 0 < level.answered + level.unanswered < _FOR_P99]:
         notes.append(
-            f"Fewer than {_FOR_P99} queries give no p99 but the slowest one: {', '.join(few)}. protocol.load_s makes "
-            "each load last longer."
+            f"Fewer than {_FOR_P99} queries give no p99 but the slowest one, and a throughput that may be off by more "
+            f"than 5 %: {', '.join(few)}. protocol.load_s makes each load last longer."
         )
     return notes
 
