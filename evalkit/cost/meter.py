@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from evalkit.boundary.progress import say, stage
-from evalkit.cost import gpu, latency_grid
+from evalkit.cost import gpu, latency_grid, load
 from evalkit.cost.gpu import Gpu
 from evalkit.cost.latency import measure_latency
 from evalkit.cost.memory import MemoryWatch, longest_pairs, measure_memory
@@ -35,6 +35,7 @@ from evalkit.types import (
     CostEstimate,
     Latency,
     LatencyGrid,
+    Load,
     Memory,
     MemoryPass,
     Pair,
@@ -161,6 +162,7 @@ class _Meter:
             weights_mb=engine.weights_mb() if engine else None,
             own_pass=self._memory_pass(throughput) if protocol.memory_pass and not self._reranker.remote else None,
         )
+        under_load = self._under_load() if protocol.clients or protocol.rates else None
         return Cost(
             first_stage_s=first_stage_s,
             load_s=self._load_s,
@@ -175,6 +177,7 @@ class _Meter:
             throughput=throughput,
             latency=latency,
             latency_grid=grid,
+            load=under_load,
             memory=memory,
             energy=energy_of(timed.joules, throughput, self._gpu.unavailable),
             estimate=self._estimate(timed, throughput, latency),
@@ -284,6 +287,15 @@ class _Meter:
                 protocol.grid_repetitions,
                 protocol.grid_cell_s,
             )
+
+    def _under_load(self) -> Load:
+        """Ask for all queries of the slice in turn, so that a server that keeps answers has as few as possible."""
+        groups = _draw(self._groups, len(self._groups), self._protocol.seed)
+        at_once = self._reranker.concurrent
+        pairs_per_query = sum(map(len, groups)) / len(groups)
+        return load.measure(
+            self._protocol, lambda query: self._fresh(groups[query]), len(groups), pairs_per_query, at_once
+        )
 
     def _memory_pass(self, throughput: Throughput) -> MemoryPass:
         """Score the longest pairs once more, two batches of them: the largest batch is the peak of any run."""

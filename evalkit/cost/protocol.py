@@ -36,6 +36,12 @@ class CostProtocol:
     """Samples of each cell of the grid."""
     grid_cell_s: float = 5.0
     """Seconds after which a cell of the grid gets no further sample; each gets one."""
+    clients: list[int] = field(default_factory=list)
+    """Numbers of clients that ask at the same time, each again when it has its answer, [1,4,16]; empty for none."""
+    rates: list[float] = field(default_factory=list)
+    """Queries a second that arrive whether or not earlier ones are answered, such as [2,5,10]; empty for none."""
+    load_s: float = 10.0
+    """Seconds for each number of clients and each rate."""
     price_per_gpu_hour: float | None = None
     """Price of a GPU hour; None for no estimate."""
     currency: str = "USD"
@@ -54,10 +60,33 @@ class CostProtocol:
         for key in ("grid_depths", "grid_lengths"):
             if wrong := [value for value in getattr(self, key) if value < 1]:
                 raise EvalkitError(f"protocol.{key} has {wrong[0]}: give numbers of 1 or more, or [] for no grid")
+        for key, (below, most, what) in _LOADS.items():
+            values = getattr(self, key)
+            if wrong := [value for value in values if not below < value <= most]:
+                raise EvalkitError(f"protocol.{key} has {wrong[0]:g}: give {what} {most:,}, or [] for none")
+            if again := [value for place, value in enumerate(values) if value in values[:place]]:
+                raise EvalkitError(f"protocol.{key} has {again[0]:g} twice: give different numbers")
+        if not 0 < self.load_s <= _LONGEST_LOAD_S:
+            raise EvalkitError(
+                f"protocol.load_s={self.load_s:g}: give a number of seconds above 0, of at most {_LONGEST_LOAD_S:,}"
+            )
+        if few := [rate for rate in self.rates if rate * self.load_s < _FEWEST_ARRIVALS]:
+            raise EvalkitError(
+                f"protocol.rates has {few[0]:g}: fewer than {_FEWEST_ARRIVALS} queries arrive in "
+                f"protocol.load_s={self.load_s:g} seconds; give {_FEWEST_ARRIVALS / few[0]:g} seconds or more"
+            )
         if self.price_per_gpu_hour is not None and not 0 <= self.price_per_gpu_hour < math.inf:
             raise EvalkitError(f"protocol.price_per_gpu_hour={self.price_per_gpu_hour}: give a price, or null for none")
 
 
+_LOADS = {
+    "clients": (0, 256, "numbers of clients from 1 to"),
+    "rates": (0, 1000, "queries a second, above 0 and at most"),
+}
+"""Setting -> what its numbers exceed, the largest, which a single process in Python can still send, and the message."""
+_LONGEST_LOAD_S = 3600
+_FEWEST_ARRIVALS = 5
+"""Of a rate, which is no rate with fewer."""
 _MINIMUM = {
     "warmup_queries": (0, "a number of queries, 0 for none"),
     "latency_queries": (0, "a number of queries, 0 for none"),

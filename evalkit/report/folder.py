@@ -217,6 +217,7 @@ _TRIAL_PICTURES = {
     "reliability": plots.reliability,
     "latency": plots.latency,
     "latency_grid": plots.latency_grid,
+    "load": plots.load,
 }
 _TITLES = {
     "changes": "Changes",

@@ -107,7 +107,7 @@ def _unjudged(result: Result, reranks: bool) -> str:
     return f"Unjudged passages in the top 10: {shares.first_stage:.1%}{after}.{also}"
 
 
-_OF_COST = {costs.LATENCY: "latency", costs.GRID: "latency_grid"}
+_OF_COST = {costs.LATENCY: "latency", costs.GRID: "latency_grid", costs.LOAD: "load"}
 _TESTS = [
     "measure", "BCa, 95 %", "p t", "p Wilcoxon", "p random.", "p Holm", "p B-H", "d", "sees a difference of",
 ]  # fmt: skip

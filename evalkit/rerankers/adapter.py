@@ -51,6 +51,7 @@ class _AdaptedReranker(Reranker):
         self._of = ForeignComponent(component, where, Reranker, {"score": "(pairs, queries, docs)"})
         self.computes = self._of.value("computes", True, bool)
         self.remote = self._of.value("remote", False, bool)
+        self.concurrent = self._of.value("concurrent", False, bool)
         self.device = _device(self._of)
         self.price = _price(self._of)
         self.name = self._of.label()

@@ -88,6 +88,8 @@ class Reranker(ABC):
     """The device whose memory is measured: ``cpu``, ``cuda``, ``cuda:N`` or ``auto``."""
     remote: bool = default(False)
     """Whether other machines compute, whose memory and energy this process cannot measure; times are its own."""
+    concurrent: bool = default(False)
+    """Whether several threads may call `score` at the same time; else queries under load wait for one another."""
     price: CallPrice | None = default(None)
     """What a server charges for its calls or tokens; None for no such price."""
     engine: Engine | None = default(None)

@@ -92,6 +92,8 @@ class Http(Reranker):
     computes = True
     remote = True
     """Times are those of the client; this process has neither the model's memory nor its energy."""
+    concurrent = True
+    """Each call of `score` sends requests of its own, and what they share (`Client`, its `Tally`) is for any thread."""
 
     def __post_init__(self) -> None:
         self._client: Client | None = None
@@ -216,9 +218,7 @@ class Http(Reranker):
     def _connect(self, address: str, key: str | None) -> None:
         from evalkit.rerankers.server.client import Client, Manner
 
-        client = Client(
-            Manner(address, key, self.key_env, self.concurrency, self.timeout_s, self.retries, self.max_wait_s)
-        )
+        client = Client(Manner(address, key, self.key_env, self.timeout_s, self.retries, self.max_wait_s))
         with stage("asking the server"):
             try:
                 self._info = self._described_by(client, address)

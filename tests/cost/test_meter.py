@@ -448,3 +448,20 @@ def test_a_setting_that_cannot_be_is_refused(setting: Any, message: Any) -> None
     with pytest.raises(EvalkitError) as caught:
         CostProtocol(0, 0, **setting).check()
     assert message in str(caught.value)
+
+
+# --- under load
+
+
+def test_queries_under_load_are_all_computed_and_none_is_read_from_a_store(clock: Any) -> None:
+    found = cost_of(clock, known=PAIRS, clients=[1], load_s=3.5).load
+    [level] = found.levels
+    # Eight pairs of a tenth of a second: the fifth query begins after 3.2 seconds, and no sixth after 4.
+    assert (level.answered, level.p50_ms, level.queries_per_s) == (5, pytest.approx(800), pytest.approx(5 / 4))
+    assert (found.at_once, found.queries, found.pairs_per_query) == (False, 5, 8.0)
+    with pytest.raises(AssertionError, match="scores from a store"):
+        measured(Reranker(clock, known=1, leaks=True), clock, clients=[1])
+
+
+def test_without_clients_or_rates_there_is_no_load(clock: Any) -> None:
+    assert cost_of(clock).load is None

@@ -29,6 +29,23 @@ CELLS = [
      LATENCY | {"samples_ms": [6000.0], "p50_ms": 6000.0}}
     for depth in (10, 100) for length in (64, 512)
 ]  # fmt: skip
+LOAD: dict[str, Any] = {
+    "at_once": False, "queries": 43, "pairs_per_query": 100.0, "saturates_at_clients": 4, "saturates_at_per_s": 50.0,
+    "notes": ["4 clients: 3 of 400 queries failed, the first one because the server is tired"],
+    "levels": [
+        {"kind": "closed", "clients": 1, "answered": 99, "seconds": 10.0, "queries_per_s": 9.9, "p50_ms": 101.0,
+         "p90_ms": 110.0, "p99_ms": 150.0, "p50_ci95_ms": [99.0, 102.0], "p99_ci95_ms": [130.0, None],
+         "waiting_share": 0.004},
+        {"kind": "closed", "clients": 4, "answered": 397, "failed": 3, "seconds": 10.0, "queries_per_s": 39.7,
+         "p50_ms": 104.0, "p90_ms": 120.0, "p99_ms": 180.0, "waiting_share": 0.75},
+        {"kind": "closed", "clients": 16, "answered": 410, "seconds": 10.0, "queries_per_s": 41.0,
+         "p50_ms": 390.0, "p90_ms": 420.0, "p99_ms": 600.0, "waiting_share": 0.9},
+        {"kind": "open", "rate_per_s": 20.0, "answered": 200, "seconds": 10.0, "queries_per_s": 20.0, "p50_ms": 103.0,
+         "p90_ms": 130.0, "p99_ms": 190.0, "waiting_share": 0.1},
+        {"kind": "open", "rate_per_s": 50.0, "answered": 300, "unanswered": 100, "seconds": 10.0,
+         "queries_per_s": 41.0, "p50_ms": 2100.0, "p90_ms": None, "p99_ms": None, "waiting_share": 0.95},
+    ],
+}  # fmt: skip
 COST: dict[str, Any] = {
     "first_stage_s": 0.5, "load_s": 4.0, "first_forward_ms": 900.0, "warmup_s": 1.5, "pairs": 4300,
     "computed_pairs": 4300, "scoring_s": 2.0, "pairs_per_s": 2150.0, "tokenize_s": 0.25, "forward_s": 1.6,
@@ -40,6 +57,7 @@ COST: dict[str, Any] = {
     },
     "latency": LATENCY,
     "latency_grid": {"cells": CELLS, "notes": ["depth 100 at length 64 was timed once: it took more than 5 s"]},
+    "load": LOAD,
     "memory": {
         "rss_before_load_mb": 400.0, "rss_after_load_mb": 900.0, "rss_peak_mb": 1200.0,
         "cuda_allocated_peak_mb": 1650.0, "cuda_reserved_peak_mb": 1800.0, "weights_mb": 1083.0,
@@ -182,6 +200,37 @@ def test_the_grid_has_a_row_a_depth_and_a_column_a_length_with_the_spread_and_th
     assert part.notes[1] == COST["latency_grid"]["notes"][0]
 
 
+def test_a_load_has_a_row_for_each_number_of_clients_and_each_rate() -> None:
+    [part] = [part for part in costs.parts(complete(FULL)) if part.title == "Under load"]
+    assert part.columns == ("load", "queries/s", "p50, ms", "p90, ms", "p99, ms", "waiting", "answered", "failed",
+                            "given up")  # fmt: skip
+    assert part.rows == (
+        ("1 client", "9.90", "101 (99.0 to 102)", "110", "150", "0%", "99", "", ""),
+        ("4 clients", "39.7", "104", "120", "180", "75%", "397", "3", ""),
+        ("16 clients", "41.0", "390", "420", "600", "90%", "410", "", ""),
+        ("20 queries/s", "20.0", "103", "130", "190", "10%", "200", "", ""),
+        ("50 queries/s", "41.0", "2,100", "not known", "not known", "95%", "300", "", "100"),
+    )
+    assert part.notes[-1] == LOAD["notes"][0] + "."
+
+
+def test_the_notes_say_how_queries_met_and_where_throughput_stops_rising() -> None:
+    _, note = told(FULL)["Under load"]
+    assert "one model on one device computes them in the order in which they come" in note
+    assert "Saturated from 4 clients on: more clients, up to 16 clients, raise throughput by less than 5 %." in note
+    assert "It does not keep up with 50 queries/s: fewer than 95 % were answered in time; it does with 20." in note
+    assert "Fewer than 100 queries give no p99 but the slowest one" in note
+    assert "may be off by more than 5 %: 1 client. protocol.load_s" in note
+    rises = changed(load__saturates_at_clients=None, load__saturates_at_per_s=None, load__at_once=True)
+    _, note = told(rises)["Under load"]
+    assert "queries are handed to the reranker as they come, several at once" in note
+    assert "Not saturated before 16 clients: throughput rises by 5 % or more up to there." in note
+    assert "It keeps up with 50 queries/s: at least 95 % of each rate were answered in time." in note
+    _, note = told(changed(load__levels=LOAD["levels"][:1], load__saturates_at_clients=None))["Under load"]
+    assert "One number of clients does not show where throughput stops rising." in note
+    assert "rate" not in note
+
+
 def test_the_prediction_of_memory_is_shown_with_what_was_allocated() -> None:
     rows, note = told(FULL)["Memory"]
     assert rows["memory pass: GPU allocated, peak"] == ["1,640", "1,600", "1.02"]  # 1640 / 1600 = 1.025
@@ -262,7 +311,7 @@ def test_where_nothing_was_computed_there_is_no_cost() -> None:
 
 
 MAY_BE_NULL = [
-    "first_forward_ms", "latency", "latency_grid", "estimate",
+    "first_forward_ms", "latency", "latency_grid", "load", "estimate",
     *(f"throughput__{key}" for key in ("model_pairs_per_s", "tokenize_pairs_per_s", "flops", "model_flops_per_s",
                                        "matrix_flops_per_s", "model_mfu", "end_to_end_mfu")),
     *(f"memory__own_pass__{key}" for key in COST["memory"]["own_pass"] if key.endswith("_mb")),

@@ -417,7 +417,7 @@ def test_the_message_counts_the_pictures_that_were_drawn(
 
 
 def test_each_picture_follows_the_table_of_what_it_shows(done: Any) -> None:
-    names = ("before_after", "changes", "depths", "scores", "reliability", "latency", "latency_grid", "more")
+    names = ("before_after", "changes", "depths", "scores", "reliability", "latency", "latency_grid", "load", "more")
     report = markdown.trial(finished(done), [f"{name}.png" for name in names])
     heading, under = "", {}
     for line in report.splitlines():
@@ -434,6 +434,7 @@ def test_each_picture_follows_the_table_of_what_it_shows(done: Any) -> None:
         # This trial has one depth and no grid, so that there are no tables of theirs.
         "![nDCG@10 by the number of candidates reranked](depths.png)": "### Measured on",
         "![Latency by passages and by length, ms](latency_grid.png)": "### Measured on",
+        "![Latency under load, ms](load.png)": "### Measured on",
         "![more](more.png)": "### Measured on",
     }
 

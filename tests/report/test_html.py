@@ -171,6 +171,9 @@ def full(text: Any = "plain") -> Any:
                        "end_to_end_pairs_per_s": 10.0, "tokens_per_s": 133.3, "model_mfu": None},
         "latency": latency,
         "latency_grid": {"cells": grid, "notes": [text]},
+        "load": {"at_once": True, "queries": 4, "pairs_per_query": 10.0, "saturates_at_clients": 1, "notes": [text],
+                 "levels": [{"kind": "closed", "clients": clients, "answered": 9, "seconds": 1.0, "queries_per_s": 9.0,
+                             "p50_ms": 111.0, "p90_ms": 222.0, "p99_ms": None} for clients in (1, 4)]},
         "memory": {"rss_before_load_mb": None, "rss_after_load_mb": None, "rss_peak_mb": 789.0,
                    "cuda_allocated_peak_mb": None, "cuda_reserved_peak_mb": None, "weights_mb": 87.0,
                    "own_pass": {"pairs": 5, "tokens": 99, "predicted_peak_mb": 117.0, **nothing_measured}},
@@ -530,7 +533,7 @@ def sections(page: Any) -> Any:
     return reader.found
 
 
-DRAWN = ("before_after", "changes", "depths", "scores", "reliability", "latency", "latency_grid")
+DRAWN = ("before_after", "changes", "depths", "scores", "reliability", "latency", "latency_grid", "load")
 
 
 def test_each_picture_is_shown_once_next_to_its_table_and_there_is_no_section_of_pictures() -> None:
@@ -540,11 +543,11 @@ def test_each_picture_is_shown_once_next_to_its_table_and_there_is_no_section_of
         "quality": ["Quality before and after reranking", "Change of nDCG@10, query by query"],
         "depth": ["nDCG@10 by the number of candidates reranked"],
         "scores": ["Logits by grade", "Relevant share by the sigmoid of the logit"],
-        "cost": ["Latency of single queries, ms", "Latency by passages and by length, ms"],
+        "cost": ["Latency of single queries, ms", "Latency by passages and by length, ms", "Latency under load, ms"],
     }
     order = [words for kind, words in found["cost"] if kind in ("h3", "img")]
-    assert order[1:5] == ["Latency of a query", "Latency of single queries, ms", "Latency by depth and length",
-                          "Latency by passages and by length, ms"]  # fmt: skip
+    assert order[1:7] == ["Latency of a query", "Latency of single queries, ms", "Latency by depth and length",
+                          "Latency by passages and by length, ms", "Under load", "Latency under load, ms"]  # fmt: skip
 
 
 @pytest.mark.parametrize("missing", DRAWN)

@@ -36,7 +36,7 @@ class Plots:
 
     def __getattr__(self, name: str) -> Any:
         draw = getattr(drawing, name)
-        if name not in ("before_after", "deltas", "depths", "scores", "reliability", "latency", "latency_grid"):
+        if name not in ("before_after", "deltas", "depths", "scores", "reliability", "latency", "latency_grid", "load"):
             return draw
         return lambda found: draw(complete(found))
 
@@ -159,12 +159,27 @@ def measured(samples_ms: Any, cells: Any = None, ends: Any = (9.0, None)) -> Any
     return found | {"cost": {"latency": latency, "latency_grid": grid}}
 
 
+def loaded(*levels: Any) -> Any:
+    """A result with a load of (clients or None, rate or None, queries a second, p50, p99)."""
+    made = [
+        {"kind": "open" if clients is None else "closed", "clients": clients, "rate_per_s": rate, "answered": 200,
+         "seconds": 10.0, "queries_per_s": per_s, "p50_ms": p50, "p90_ms": p99, "p99_ms": p99}
+        for clients, rate, per_s, p50, p99 in levels
+    ]  # fmt: skip
+    return result() | {"cost": {"load": {"at_once": True, "queries": 9, "pairs_per_query": 50.0, "levels": made}}}
+
+
 def beside(*systems: ComparedSystem) -> Comparison:
     changes = {s.label: -0.001 * n for n, s in enumerate(systems) if n}
     return replace(comparison(changes, baseline=systems[0].label), systems=systems)
 
 
 GRID = [(d, n, [d * n / 500 + t for t in (0.0, 0.5, 1.0)]) for d in (10, 50, 100) for n in (64, 128, 256, 512)]
+LOADS = [
+    (1, None, 9.8, 100.0, 120.0), (4, None, 38.0, 103.0, 140.0), (16, None, 80.0, 190.0, 400.0),
+    (64, None, 82.0, 780.0, 1400.0), (None, 20.0, 20.0, 100.0, 130.0), (None, 70.0, 70.0, 140.0, 300.0),
+    (None, 100.0, 81.0, 2000.0, 3800.0),
+]  # fmt: skip
 
 PICTURES = {
     "before_after": lambda: plots.before_after(result()),
@@ -175,12 +190,19 @@ PICTURES = {
     "tradeoff": lambda: plots.tradeoff([system("a"), system("b", 0.8, 900.0), system("c", 0.6, 950.0)], "nDCG@10"),
     "latency": lambda: plots.latency(measured([10.0, 10.5, 11.0, 14.0])),
     "latency_grid": lambda: plots.latency_grid(measured([10.0], GRID)),
+    "load": lambda: plots.load(loaded(*LOADS)),
     "costs": lambda: plots.costs(beside(system("a"), system("b", p50_ms=9.5, peak_mb=2310.4)), "nDCG@10"),
     "forest": lambda: plots.forest(comparison({"a": 0.1, "b": -0.2}), "nDCG@10"),
     "sweep": lambda: plots.sweep([result(name="dev/en"), result((-0.25, -0.5), name="dev/de")]),
 }
 
 EXTREMES = {
+    "clients of a model that is saturated by one": lambda: plots.load(
+        loaded(*[(n, None, 2.2, 400.0 * n, 450.0 * n) for n in (1, 4, 16)])
+    ),
+    "rates that are long numbers": lambda: plots.load(
+        loaded((None, 0.125, 0.125, 9e3, 9e4), (None, 999.875, 999.875, 1e4, 1e6))
+    ),
     "one query": lambda: plots.before_after(result((0.25,))),
     "no change at all": lambda: plots.before_after(result((0.0, 0.0), interval=(0.0, 0.0))),
     "no change of any query": lambda: plots.deltas(result((0.0,) * 5)),
@@ -465,7 +487,7 @@ def test_the_colours_of_better_and_worse_mean_nothing_else_in_a_trial_s_pictures
     for figure in (
         plots.depths(analysed()), plots.scores(analysed()), plots.reliability(analysed()),
         plots.latency(measured([10.0, 12.0, 14.0])), plots.latency_grid(measured([10.0], GRID)),
-        plots.before_after(result(interval=(-0.1, 0.3))),
+        plots.load(loaded(*LOADS)), plots.before_after(result(interval=(-0.1, 0.3))),
     ):  # fmt: skip
         assert not colours(figure) & taken
     assert colours(plots.deltas(result())) >= {canvas.BETTER, canvas.WORSE}
@@ -474,7 +496,7 @@ def test_the_colours_of_better_and_worse_mean_nothing_else_in_a_trial_s_pictures
 def test_every_picture_of_a_trial_has_a_title_and_the_slice_in_small_type_below() -> None:
     from matplotlib.text import Text
 
-    found = analysed() | {"cost": measured([10.0, 11.0], GRID)["cost"]}
+    found = analysed() | {"cost": measured([10.0, 11.0], GRID)["cost"] | loaded(*LOADS)["cost"]}
     for draw, title in {
         plots.before_after: "Quality before and after reranking",
         plots.deltas: "Change of nDCG@10, query by query",
@@ -483,6 +505,7 @@ def test_every_picture_of_a_trial_has_a_title_and_the_slice_in_small_type_below(
         plots.reliability: "Relevant share by the sigmoid of the logit",
         plots.latency: "Latency of single queries, ms",
         plots.latency_grid: "Latency by passages and by length, ms",
+        plots.load: "Latency under load, ms",
     }.items():
         sizes = {t.get_text(): t.get_fontsize() for t in draw(found).findobj(Text)}
         assert sizes[title] > sizes["tiny: 4 queries, 1,234 passages, depth 20"]
@@ -643,6 +666,22 @@ def test_a_cell_that_was_timed_once_is_an_open_marker() -> None:
     assert points[128] == "white"
     assert points[64] != "white"
     assert "open: timed once" in texts(figure)
+
+
+def test_clients_and_rates_are_drawn_by_throughput_and_have_their_numbers_next_to_them() -> None:
+    by_clients, by_rate = plots.load(loaded(*LOADS)).axes
+    assert {(tuple(line.get_xdata()), tuple(line.get_ydata())) for line in by_clients.lines} == {
+        ((9.8, 38.0, 80.0, 82.0), (100.0, 103.0, 190.0, 780.0)),
+        ((9.8, 38.0, 80.0, 82.0), (120.0, 140.0, 400.0, 1400.0)),
+    }
+    assert [text.get_text() for text in by_clients.texts] == ["1", "4", "16", "64"]
+    assert [text.get_text() for text in by_rate.texts] == ["20", "70", "100"]
+
+
+def test_a_load_without_a_p99_is_not_drawn() -> None:
+    assert plots.load(loaded(LOADS[0], (4, None, 9.0, 1.0, None))) is None
+    [axes] = plots.load(loaded(*LOADS[:2], (None, 9.0, 5.0, 1.0, None))).axes
+    assert [text.get_text() for text in axes.texts] == ["1", "4"]
 
 
 def test_cost_is_drawn_row_by_row_with_the_change_against_the_baseline() -> None:

@@ -264,6 +264,7 @@ class Bare:
         (type("Value", (), {"score": 0.5})(), "Value: score is a float, and has to be a method"),
         (reranker([], computes="yes"), "Mine: computes is 'yes', and has to be true or false"),
         (reranker([], remote=1), "Mine: remote is 1, and has to be true or false"),
+        (reranker([], concurrent="yes"), "Mine: concurrent is 'yes', and has to be true or false"),
         (reranker([], device="mps"), "Mine: device is 'mps', and has to be cpu, cuda, cuda:N or auto"),
         (reranker([], name="a\nb"), "Mine: name is 'a\\nb', and has to be a text of one line"),
         (type("Engined", (Reranker,), {"score": lambda self, p, q, d: [], "engine": "vllm"})(),

@@ -116,8 +116,8 @@ def test_the_cost_of_an_older_version_is_read_and_what_it_lacks_is_none() -> Non
     plain = plain_result(cost=plain_cost(latency={"samples_ms": [250.0, 300.0]}))
     plain["effective"]["scoring"]["padding_share"] = 0.015
     cost = plain["cost"]
-    for key in ("first_forward_ms", "computed_pairs", "throughput", "latency_grid", "energy", "estimate"):
-        del cost[key]
+    for key in ("first_forward_ms", "computed_pairs", "throughput", "latency_grid", "load", "energy", "estimate"):
+        cost.pop(key, None)
     measured = ("samples_ms", "p50_ms", "p90_ms", "p99_ms", "pairs_per_query")
     cost["latency"] = {key: cost["latency"][key] for key in measured}
     del cost["memory"]["weights_mb"], cost["memory"]["own_pass"]
@@ -126,7 +126,7 @@ def test_the_cost_of_an_older_version_is_read_and_what_it_lacks_is_none() -> Non
 
     assert older.cost
     assert older.cost.latency
-    assert (older.cost.throughput, older.cost.energy, older.cost.computed_pairs) == (None, None, None)
+    assert (older.cost.throughput, older.cost.energy, older.cost.computed_pairs, older.cost.load) == (None,) * 4
     assert (older.cost.latency.p50_ms, older.cost.latency.p95_ms) == (300.0, None)
     found = summary.cost_figures(older)
     assert found

@@ -17,13 +17,15 @@ from evalkit.types import (
     Interval,
     Latency,
     LatencyGrid,
+    Load,
+    LoadLevel,
     Memory,
     MemoryPass,
     Throughput,
 )
 
 NOT_MEASURED = "not measured"
-LATENCY, GRID = "Latency of a query", "Latency by depth and length"
+LATENCY, GRID, LOAD = "Latency of a query", "Latency by depth and length", "Under load"
 Row = tuple[str, ...]
 
 
@@ -47,6 +49,7 @@ def parts(result: Result) -> list[Part]:
         _throughput(cost, effective.scoring),
         *([_latency(cost.latency)] if cost.latency else []),
         *([_grid(cost.latency_grid)] if cost.latency_grid else []),
+        *([_load(cost.load)] if cost.load else []),
         _memory(cost.memory, cost.calibration, effective.scoring),
         _phases(cost),
         _money(cost),
@@ -160,6 +163,96 @@ def _spread(found: Latency | None) -> str:
     times = found.samples_ms
     middle = amount(found.p50_ms)
     return f"{middle} ({amount(min(times))} to {amount(max(times))})" if len(times) > 1 else f"{middle} (timed once)"
+
+
+def load_name(level: LoadLevel) -> str:
+    """Return a level in words, such as ``4 clients`` or ``2.5 queries/s``."""
+    if level.clients is None:
+        return f"{level.rate_per_s or 0:g} queries/s"
+    return counted(level.clients, "client")
+
+
+def _load(load: Load) -> Part:
+    rows = [
+        (
+            load_name(level),
+            amount(level.queries_per_s),
+            _under_load(level, level.p50_ms, level.p50_ci95_ms),
+            _under_load(level, level.p90_ms, level.p90_ci95_ms),
+            _under_load(level, level.p99_ms, level.p99_ci95_ms),
+            "" if level.waiting_share is None else f"{level.waiting_share:.0%}",
+            f"{level.answered:,}",
+            f"{level.failed:,}" if level.failed else "",
+            f"{level.unanswered:,}" if level.unanswered else "",
+        )
+        for level in load.levels
+    ]
+    columns = (
+        "load", "queries/s", "p50, ms", "p90, ms", "p99, ms", "waiting", "answered", "failed", "given up",
+    )  # fmt: skip
+    return _part(LOAD, columns, rows, [*_load_notes(load), *(f"{note}." for note in load.notes)])
+
+
+def _under_load(level: LoadLevel, value: float | None, interval: Interval) -> str:
+    low, high = interval
+    if value is None:
+        return "not known" if level.answered else "none"
+    return amount(value) + (f" ({amount(low)} to {amount(high)})" if low is not None and high is not None else "")
+
+
+def _load_notes(load: Load) -> list[str]:
+    """Return what the levels were, how the queries met, and where throughput stops rising."""
+    clients = [level for level in load.levels if level.clients is not None]
+    rates = [level for level in load.levels if level.clients is None]
+    how = (
+        "queries are handed to the reranker as they come, several at once"
+        if load.at_once
+        else "queries wait for one another, for one model on one device computes them in the order in which they come"
+    )
+    notes = [
+        f"A query has {amount(load.pairs_per_query)} passages; {how}. Latency includes the time until a query is "
+        "begun; its share is under waiting."
+    ]
+    if clients:
+        notes.append(
+            "A client sends its next query when it has the answer to its last one (closed loop). In brackets: the 95 % "
+            "interval, for one client alone, as queries that wait for one another are no independent samples."
+        )
+        notes.append(_clients_saturate(load, clients))
+    if rates:
+        notes.append(
+            "Queries at a rate arrive whether or not earlier ones are answered (open loop, a Poisson process), and "
+            "their latency counts from the moment at which they were to arrive."
+        )
+        notes.append(_rates_saturate(load, rates))
+    if few := [load_name(level) for level in load.levels if 0 < level.answered + level.unanswered < _FOR_P99]:
+        notes.append(
+            f"Fewer than {_FOR_P99} queries give no p99 but the slowest one, and a throughput that may be off by more "
+            f"than 5 %: {', '.join(few)}. protocol.load_s makes each load last longer."
+        )
+    return notes
+
+
+def _clients_saturate(load: Load, levels: Sequence[LoadLevel]) -> str:
+    most = load_name(levels[-1])
+    if load.saturates_at_clients is not None:
+        return (
+            f"Saturated from {counted(load.saturates_at_clients, 'client')} on: more clients, up to {most}, raise "
+            "throughput by less than 5 %."
+        )
+    if len(levels) < 2:
+        return "One number of clients does not show where throughput stops rising."
+    return f"Not saturated before {most}: throughput rises by 5 % or more up to there."
+
+
+def _rates_saturate(load: Load, levels: Sequence[LoadLevel]) -> str:
+    kept_up = [level.rate_per_s or 0.0 for level in levels]
+    if load.saturates_at_per_s is None:
+        return f"It keeps up with {kept_up[-1]:g} queries/s: at least 95 % of each rate were answered in time."
+    below = [rate for rate in kept_up if rate < load.saturates_at_per_s]
+    return f"It does not keep up with {load.saturates_at_per_s:g} queries/s: fewer than 95 % were answered in time" + (
+        f"; it does with {below[-1]:g}." if below else "."
+    )
 
 
 def _memory(memory: Memory, calibration: Calibration | None, scoring: ScoringCounts) -> Part:
@@ -325,6 +418,8 @@ def _joined(name: object, device: object) -> str:
     return f"{name} ({device})" if name and device else str(name or device or "")
 
 
+_FOR_P99 = 100
+"""Samples below which the 99th percentile by nearest rank is the slowest one."""
 _PREFIXES = (("P", 1e15), ("T", 1e12), ("G", 1e9), ("M", 1e6))
 _MEMORY = (
     ("weights_mb", "weights of the model"),

@@ -365,7 +365,9 @@ def _queries(per_query: PerQueryValues, shown: Passages, reranks: bool) -> Itera
 
 def _cost(result: Result, drawn: _Drawn) -> Iterable[Markup | None]:
     for part in costs.parts(result):
-        table = parts.table(part.columns, part.rows, part.title, text=("what",), cards=part.title == costs.GRID)
+        table = parts.table(
+            part.columns, part.rows, part.title, text=("what",), cards=part.title in (costs.GRID, costs.LOAD)
+        )
         several = tag("ul", *(tag("li", sentence) for sentence in part.notes), class_="note")
         notes = several if len(part.notes) > 1 else parts.note("".join(part.notes)) if part.notes else None
         name = _PICTURES_OF_COST.get(part.title)
@@ -434,7 +436,7 @@ def _origin(provenance: Entry) -> Iterable[Markup | None]:
 
 
 _TREND = {"helped": "rise", "hurt": "fall"}
-_PICTURES_OF_COST = {costs.LATENCY: "latency", costs.GRID: "latency_grid"}
+_PICTURES_OF_COST = {costs.LATENCY: "latency", costs.GRID: "latency_grid", costs.LOAD: "load"}
 _MOVES = 5
 """Gains and losses shown before the reader opens the rest."""
 _TESTS = {

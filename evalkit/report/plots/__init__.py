@@ -5,6 +5,7 @@ from evalkit.report.plots.canvas import save
 from evalkit.report.plots.comparison import forest, tradeoff
 from evalkit.report.plots.cost import costs, latency, latency_grid
 from evalkit.report.plots.history import trend
+from evalkit.report.plots.load import load
 from evalkit.report.plots.pick import settings
 from evalkit.report.plots.scores import reliability, scores
 from evalkit.report.plots.sweep import sweep, varying
@@ -19,6 +20,7 @@ __all__ = [
     "forest",
     "latency",
     "latency_grid",
+    "load",
     "reliability",
     "save",
     "scores",

@@ -15,6 +15,8 @@ NOTES = {
     "latency": "Each dot is one timed query; its height has no meaning. Below, the percentiles of these samples. "
     "Outliers are drawn at the edge, with their value above.",
     "latency_grid": "Points are medians, bars go from the fastest to the slowest sample.",
+    "load": "Each load is two points, one above the other. Where the line turns upwards the reranker is saturated: "
+    "more load makes queries wait, and answers no more of them. A load whose p99 is not known is left out.",
 }
 """name of a picture -> its caption."""
 
@@ -36,4 +38,5 @@ def title(name: str, result: Result) -> str:
         "reliability": "Relevant share by the sigmoid of the logit",
         "latency": "Latency of single queries, ms",
         "latency_grid": "Latency by passages and by length, ms",
+        "load": "Latency under load, ms",
     }.get(name, name)

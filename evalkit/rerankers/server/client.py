@@ -47,8 +47,6 @@ class Manner:
     """Sent as ``Authorization: Bearer KEY``; None for none."""
     key_env: str | None
     """The variable that has the key, for messages."""
-    concurrency: int
-    """Requests under way at a time."""
     timeout_s: float
     """Seconds for one attempt."""
     retries: int
@@ -117,7 +115,8 @@ class Client:
             self._http = httpx2.Client(
                 headers=headers,
                 timeout=httpx2.Timeout(manner.timeout_s, connect=min(manner.timeout_s, _LONGEST_CONNECT_S)),
-                limits=httpx2.Limits(max_connections=manner.concurrency, max_keepalive_connections=manner.concurrency),
+                # The caller's threads are the limit: under load there are more of them than reranker.concurrency.
+                limits=httpx2.Limits(max_connections=None, max_keepalive_connections=None),
                 follow_redirects=False,  # another host would get the texts and the key
             )
         except (ValueError, OSError, ImportError, httpx2.InvalidURL) as error:

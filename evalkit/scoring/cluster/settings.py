@@ -82,6 +82,8 @@ _OFF_BY_PARAMETER = {
     "matrix_rate_s": 0,
     "memory_pass": False,
     "grid_depths": [],
+    "clients": [],
+    "rates": [],
     "price_per_gpu_hour": None,
 }
 """Parameters of a protocol that measure the device of this process, and the value that switches each one off."""

@@ -25,7 +25,7 @@ def lengths(query: str, texts: Any) -> list[float]:
 
 
 def client(url: str, **changes: Any) -> Client:
-    settings = {"key": None, "key_env": None, "concurrency": 2, "timeout_s": 5.0, "retries": 3, "max_wait_s": 5.0}
+    settings = {"key": None, "key_env": None, "timeout_s": 5.0, "retries": 3, "max_wait_s": 5.0}
     return Client(Manner(f"{url}/rerank", **settings | changes))
 
 
@@ -130,7 +130,7 @@ def test_a_server_that_repeats_a_key_does_not_get_it_into_a_message(secret: str)
             ask(client(url, key="another", key_env="KEY"))
         with pytest.raises(EvalkitError, match=r"wants a key \(401.*reranker\.key_env=NAME"):
             ask(client(url))
-    assert secret not in repr(Manner("a", secret, None, 1, 1, 1, 1))
+    assert secret not in repr(Manner("a", secret, None, 1, 1, 1))
 
 
 def test_a_server_that_hangs_is_left_after_the_timeout() -> None:
