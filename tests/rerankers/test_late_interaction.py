@@ -205,6 +205,7 @@ def test_no_time_but_that_of_the_preparation_includes_stored_vectors(
     assert order.count("prepare") == 1
     assert cost is not None
     assert cost.preparation_s > 0
+    assert reranker.describe()["stored_passages"] == len(DOCS)
 
 
 # --- what is refused
