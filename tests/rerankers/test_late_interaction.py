@@ -194,10 +194,18 @@ def test_no_time_but_that_of_the_preparation_includes_stored_vectors(
 ) -> None:
     reranker = LateInteraction(str(folder), device="cpu", cache=str(tmp_path / "vectors"))
     order: list[str] = []
-    load, prepare, score = reranker.load, reranker.prepare, reranker.score
-    monkeypatch.setattr(reranker, "load", lambda: (order.append("load"), load())[1])
-    monkeypatch.setattr(reranker, "prepare", lambda *given: (order.append("prepare"), prepare(*given))[1])
-    monkeypatch.setattr(reranker, "score", lambda *given: (order.append("score"), score(*given))[1])
+
+    def noted(name: str) -> Any:
+        method = getattr(reranker, name)
+
+        def call(*given: Any) -> Any:
+            order.append(name)
+            return method(*given)
+
+        return call
+
+    for name in ("load", "prepare", "score"):
+        monkeypatch.setattr(reranker, name, noted(name))
     data = Slice("tiny", "en", QUERIES, DOCS, {query: {"short": 1} for query in QUERIES}, "")
     protocol = CostProtocol(warmup_queries=1, latency_queries=2, latency_min_repetitions=1, latency_min_s=0)
     cost = measure(protocol, len(DOCS), reranker, data, PAIRS, 0.0).cost
