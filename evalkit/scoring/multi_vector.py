@@ -314,8 +314,11 @@ def _set_lengths(
 
 
 def _digest(model: torch.nn.Module) -> Digest:
-    """Return the shape of each weight and the sum of its numbers, which tells random ones from those in a file."""
-    weights = model.state_dict()
+    """Return the shape of each weight and the sum of its numbers, which tells random ones from those in a file.
+
+    A pooler is left out: no vector of a token depends on it, and files may be without it.
+    """
+    weights = {key: weight for key, weight in model.state_dict().items() if "pooler" not in key}
     return {key: (tuple(weight.shape), weight.cpu().double().sum().item()) for key, weight in weights.items()}
 
 

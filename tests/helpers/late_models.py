@@ -62,7 +62,7 @@ def pylate(native_folder: Path, target: Path, **stated: Any) -> Path:
 
 
 def first_colbert(native_folder: Path, target: Path) -> Path:
-    """The format of the first ColBERT: the projection is among the transformer's weights."""
+    """The format of the first ColBERT: the projection is among the transformer's weights, and there is no pooler."""
     from safetensors.torch import load_file, save_file
 
     target.mkdir()
@@ -70,7 +70,8 @@ def first_colbert(native_folder: Path, target: Path) -> Path:
         shutil.copy(native_folder / name, target)
     config = json.loads((native_folder / "config.json").read_text("utf-8"))
     write(target / "config.json", config | {"architectures": ["HF_ColBERT"]})
-    weights = {f"bert.{name}": weight for name, weight in load_file(native_folder / "model.safetensors").items()}
+    stored = load_file(native_folder / "model.safetensors")
+    weights = {f"bert.{name}": weight for name, weight in stored.items() if "pooler" not in name}
     weights["linear.weight"] = load_file(native_folder / "1_Dense" / "model.safetensors")["linear.weight"]
     save_file(weights, target / "model.safetensors", metadata={"format": "pt"})
     write(target / "artifact.metadata", {
