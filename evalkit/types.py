@@ -414,6 +414,8 @@ class Cost:
     first_stage_s: float
     """Indexing and searching, all queries."""
     load_s: float
+    preparation_s: float = 0.0
+    """What an application has stored before a query comes, such as vectors of passages, or only a result needs."""
     first_forward_ms: float | None = None
     """Latency of the very first query after loading; None without warm-up. `latency` is that after warm-up."""
     warmup_s: float

@@ -16,7 +16,7 @@ from evalkit.cost.protocol import CostProtocol
 from evalkit.evaluation.blending import BlendSettings
 from evalkit.first_stage import bm25, dense, fusion, splade
 from evalkit.first_stage import trec_run as first_stage_run
-from evalkit.rerankers import bi_encoder, cross_encoder, decoder, http, none
+from evalkit.rerankers import bi_encoder, cross_encoder, decoder, http, late_interaction, none
 from evalkit.rerankers import trec_run as reranker_run
 from evalkit.results.gate.limits import Limits
 from evalkit.scoring.cluster.settings import RaySettings
@@ -183,6 +183,15 @@ class BiEncoderReranker(bi_encoder.BiEncoder):
 
 
 @dataclass
+class LateInteractionReranker(late_interaction.LateInteraction):
+    """`evalkit.rerankers.late_interaction.LateInteraction`, with what a trial sets for all of its components."""
+
+    _target_: str = _target_of(late_interaction.LateInteraction)
+    device: str = "${device}"
+    precision: str = "${precision.encoder}"
+
+
+@dataclass
 class HttpReranker(http.Http):
     """`evalkit.rerankers.http.Http`, with what a trial sets for all of its components."""
 
@@ -297,6 +306,7 @@ SCHEMAS: dict[tuple[str | None, str], Any] = {
     ("reranker", "schema_cross_encoder"): CrossEncoderReranker,
     ("reranker", "schema_decoder"): DecoderReranker,
     ("reranker", "schema_bi_encoder"): BiEncoderReranker,
+    ("reranker", "schema_late_interaction"): LateInteractionReranker,
     ("reranker", "schema_http"): HttpReranker,
     ("reranker", "schema_trec_run"): TrecRunReranker,
     ("reranker", "schema_none"): WithoutReranker,

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from evalkit.boundary import cache_dirs
+from evalkit.boundary import cache_dirs, index_cache
 from evalkit.boundary.text import user_path
 from evalkit.errors import EvalkitError
-from evalkit.first_stage import cache
 from evalkit.report import terminal
 from evalkit.scoring.store import database, maintenance
 from evalkit.scoring.store.score_store import SPACE
@@ -23,7 +22,7 @@ def run(parsed: argparse.Namespace) -> bool:
     """
     _check(parsed)
     path = user_path(parsed.path) if parsed.path else cache_dirs.default_store_path()
-    indexes = None if parsed.path else cache.default_folder(path)
+    indexes = None if parsed.path else index_cache.default_folder(path)
     if parsed.action == "check":
         return _check_scores(path)
     lines = _prune(parsed, path, indexes) if parsed.action == "prune" else _show(path, indexes)
@@ -59,7 +58,7 @@ def _show(path: Path, indexes: Path | None) -> list[str]:
         spaces = maintenance.list_spaces(path)
         pairs = sum(space.pairs for space in spaces)
         lines = [f"{path}: {pairs:,} pairs in {_count(spaces, 'space')}, {_mb(size)}", *map(_space_line, spaces)]
-    if indexes and (there := cache.list_entries(indexes)):
+    if indexes and (there := index_cache.list_entries(indexes)):
         size = sum(index.size_bytes for index in there)
         lines += [f"{indexes}: {_count(there, 'index', 'indexes')}, {_mb(size)}", *map(_index_line, there)]
     return lines
@@ -72,7 +71,7 @@ def _prune(parsed: argparse.Namespace, path: Path, indexes: Path | None) -> list
         gone = sum(space.pairs for space in pruned.spaces)
         head = f"removed {gone:,} pairs from {_count(pruned.spaces, 'space')}, {_mb(pruned.freed_bytes)}"
         lines = [head, *map(_space_line, pruned.spaces)]
-    if indexes and parsed.space is None and (removed := cache.prune(indexes, parsed.older_than)):
+    if indexes and parsed.space is None and (removed := index_cache.prune(indexes, parsed.older_than)):
         size = sum(index.size_bytes for index in removed)
         lines += [f"removed {_count(removed, 'index', 'indexes')}, {_mb(size)}", *map(_index_line, removed)]
     return lines
@@ -88,7 +87,7 @@ def _space_line(space: maintenance.Space) -> str:
     return f"  {_plain(space.digest[:12])}  {space.pairs:,} pairs, last used {_day(space.used_s)}: {described}"
 
 
-def _index_line(index: cache.CacheEntry) -> str:
+def _index_line(index: index_cache.CacheEntry) -> str:
     return f"  {_plain(index.folder.name)}  {_mb(index.size_bytes)}, last used {_day(index.used_s)}"
 
 

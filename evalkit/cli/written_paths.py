@@ -6,7 +6,9 @@ from pathlib import Path
 from evalkit.boundary.text import quoted, user_path
 from evalkit.errors import EvalkitError
 
-WRITTEN = ("out_dir", "store", "history", "first_stage_cache", "reranker.store", "first_stage.cache", "gate.junit")
+FOLDERS = ("out_dir", "first_stage_cache", "first_stage.cache", "reranker.cache")
+"""The settings that name a folder."""
+WRITTEN = (*FOLDERS, "store", "history", "reranker.store", "gate.junit")
 """The settings that name what is written."""
 ADDRESSES = ("executor.address", "reranker.executor.address")
 """The settings that name a cluster, whose machines receive the texts and can run code here."""
@@ -50,7 +52,7 @@ def check(settings: Mapping[str, object], given: Collection[str], here: Path) ->
 
 
 def _typed_as(key: str) -> str:
-    return "DIR" if key in ("out_dir", "first_stage_cache", "first_stage.cache") else "FILE"
+    return "DIR" if key in FOLDERS else "FILE"
 
 
 def _is_below(value: str, here: Path) -> bool:

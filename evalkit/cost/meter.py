@@ -1,4 +1,4 @@
-"""The order of a measurement: load, warm up, score all pairs, then the other passes that the protocol asks for.
+"""The order of a measurement: load, prepare, warm up, score all pairs, then the other passes of the protocol.
 
 Every pass but the scoring of all pairs exists to be timed, so each of its scores is computed: none may be read from the
 score store.
@@ -109,7 +109,7 @@ class _Meter:
         self._reference = _reference_timer(self._device) if protocol.calibrate and here else None
         self._watch = MemoryWatch(self._device)  # before loading: memory in use now is not the reranker's
         self._engine: Engine | None = None
-        self._load_s = self._warmup_s = 0.0
+        self._load_s = self._preparation_s = self._warmup_s = 0.0
         self._first_forward_ms: float | None = None
         self._scoring: TimedPass | None = None
         self._timed: TimedPass | None = None
@@ -122,7 +122,7 @@ class _Meter:
         return Gpu(gpu.gpu_properties(self._device)["uuid"], on_cpu)
 
     def load(self) -> None:
-        """Load the reranker, and rerank the warm-up queries."""
+        """Load the reranker, let it prepare, and rerank the warm-up queries."""
         reranker = self._reranker
         if not reranker.reranks:
             return
@@ -136,6 +136,8 @@ class _Meter:
         if reranker.computes:
             with stage("taking the fingerprint of the model"):
                 reranker.describe()  # may hash the model's files, once: done here so that no timed pass includes it
+            prepare = partial(reranker.prepare, self._pairs, self._data.queries, self._data.docs)
+            self._preparation_s = _seconds(prepare)
             taken_s = [_seconds(partial(self._fresh, group)) for group in self._groups[: self._protocol.warmup_queries]]
             self._first_forward_ms = taken_s[0] * 1000 if taken_s else None
             self._warmup_s = sum(taken_s)
@@ -166,6 +168,7 @@ class _Meter:
         return Cost(
             first_stage_s=first_stage_s,
             load_s=self._load_s,
+            preparation_s=self._preparation_s,
             first_forward_ms=self._first_forward_ms,
             warmup_s=self._warmup_s,
             pairs=len(self._pairs),

@@ -7,11 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from evalkit.boundary import languages, words
+from evalkit.boundary import index_cache, languages, words
 from evalkit.boundary.progress import stage, track
 from evalkit.errors import EvalkitError
 from evalkit.first_stage import analysis as text_analysis
-from evalkit.first_stage import cache as index_cache
 from evalkit.first_stage.analysis import Analysis, select_analysis
 from evalkit.first_stage.base import FirstStage
 from evalkit.first_stage.top_hits import top_hits
@@ -70,7 +69,7 @@ class BM25(FirstStage):
     def search(self, data: Slice, depth: int) -> Run:
         """Index the slice and return the best `depth` passages of each query; a passage that scores 0 is not a hit.
 
-        A cached index is reused (see `evalkit.first_stage.cache`).
+        A cached index is reused (see `evalkit.boundary.index_cache`).
 
         Args:
             data: ``data.queries``, ``data.docs`` and ``data.lang``.

@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass
 from typing import TYPE_CHECKING, Any
 
+from evalkit.boundary import index_cache
 from evalkit.errors import EvalkitError
 from evalkit.evaluation import ranking
-from evalkit.first_stage import cache as index_cache
 from evalkit.first_stage.base import FirstStage
 from evalkit.scoring.loading.embedding_settings import Requested, Resolved, resolve
 from evalkit.types import Hit, Run, Settings, Slice
@@ -84,7 +84,7 @@ class Dense(FirstStage):
     def search(self, data: Slice, depth: int) -> Run:
         """Embed queries and passages and return the best `depth` passages of each query.
 
-        Cached embeddings of passages are reused (see `evalkit.first_stage.cache`); queries are always embedded.
+        Cached embeddings of passages are reused (see `evalkit.boundary.index_cache`); queries are always embedded.
 
         Args:
             data: ``data.queries`` and ``data.docs``.

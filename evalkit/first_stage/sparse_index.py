@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from evalkit.first_stage.cache import Arrays
+from evalkit.boundary.index_cache import Arrays
 from evalkit.first_stage.top_hits import top_hits
 from evalkit.types import Hit
 

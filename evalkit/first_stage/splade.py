@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from dataclasses import astuple, dataclass
 from typing import TYPE_CHECKING, Any
 
+from evalkit.boundary import index_cache
 from evalkit.boundary.progress import track
 from evalkit.errors import EvalkitError
-from evalkit.first_stage import cache as index_cache
 from evalkit.first_stage import sparse_index
 from evalkit.first_stage.base import FirstStage
 from evalkit.first_stage.sparse_index import Matrix, pack_matrix, search_index, to_matrix, unpack_matrix
@@ -91,7 +91,7 @@ class Splade(FirstStage):
     def search(self, data: Slice, depth: int) -> Run:
         """Encode queries and passages and return the best `depth` passages of each; one that scores 0 is not a hit.
 
-        Cached vectors of passages are reused (see `evalkit.first_stage.cache`); queries are always encoded.
+        Cached vectors of passages are reused (see `evalkit.boundary.index_cache`); queries are always encoded.
 
         Args:
             data: ``data.queries`` and ``data.docs``.

@@ -79,6 +79,9 @@ class _AdaptedReranker(Reranker):
     def load(self) -> None:
         self._of.call("load")
 
+    def prepare(self, pairs: Sequence[Pair], queries: Mapping[str, str], docs: Mapping[str, str]) -> None:
+        self._of.call("prepare", list(pairs), queries, docs)
+
     def score(
         self,
         pairs: Sequence[Pair],

@@ -72,8 +72,8 @@ class Reranker(ABC):
     """Scores candidates. Only `score` has to be implemented.
 
     A class does not have to inherit: members that it lacks have the defaults below. For each trial an instance is
-    created from the settings of its YAML; then `check`, `load`, `score` and `describe` are called in this order,
-    `score` several times. Any method may raise an EvalkitError, which is shown as one sentence.
+    created from the settings of its YAML; then `check`, `load`, `prepare`, `score` and `describe` are called in this
+    order, `score` several times. Any method may raise an EvalkitError, which is shown as one sentence.
     """
 
     name: str | None = default(None)
@@ -129,6 +129,22 @@ class Reranker(ABC):
 
         Raises:
             EvalkitError: something that is needed is not available.
+        """
+
+    def prepare(self, pairs: Sequence[Pair], queries: Mapping[str, str], docs: Mapping[str, str]) -> None:
+        """Compute what an application has stored before a query comes, such as the vectors of passages.
+
+        What no application computes, such as the number of texts that are too long, belongs here too. It is called
+        after `load` and before any `score`; its time is measured apart, as `Cost.preparation_s`. Nothing that depends
+        on a query and a passage together may be computed here.
+
+        Args:
+            pairs: those that `score` and `score_all` will be given, or more.
+            queries: as for `score`.
+            docs: as for `score`.
+
+        Raises:
+            EvalkitError: it cannot be computed.
         """
 
     @abstractmethod

@@ -71,7 +71,17 @@ class RerankerFacts(TypedDict, total=False):
     attention: str | None
     batch_tokens: int | None
     batch_tokens_source: str | None
+    batch_size: int | None
     max_length: int | None
+    query_length: int | None
+    dimensions: int
+    vectors_per_passage: float
+    """The mean over the passages that a late-interaction model embedded."""
+    bytes_per_passage: float
+    stored_passages: int
+    """Those whose vectors were there before anything was timed."""
+    stored_mb: float
+    from_cache: bool
     truncation: str | None
     instruction: str | None
     score: str

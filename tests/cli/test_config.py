@@ -41,6 +41,7 @@ TO_BE_GIVEN = {
     ("reranker", "cross_encoder"): {"reranker.model"},
     ("reranker", "decoder"): {"reranker.model"},
     ("reranker", "http"): {"reranker.url"},
+    ("reranker", "late_interaction"): {"reranker.model"},
     ("reranker", "trec_run"): {"reranker.path"},
 }
 """What a user must add to the command; every other choice is complete."""

@@ -309,6 +309,7 @@ ELSEWHERE = {
     "store of the reranker": "reranker: {store: /tmp/elsewhere.db}",
     "first_stage_cache": "first_stage_cache: /tmp/elsewhere",
     "cache of the first stage": "first_stage: {cache: /tmp/elsewhere}",
+    "cache of the reranker": "defaults: [override /reranker: colbert_small]\nreranker: {cache: /tmp/elsewhere}",
     "junit": "gate: {junit: /tmp/elsewhere.xml}",
 }
 

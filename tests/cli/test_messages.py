@@ -60,8 +60,8 @@ def refused(tmp_path: Path) -> Callable[..., str]:
         ("slice=beir path=/x", "there is no setting 'path'; did you mean slice.path?"),
         (
             "reranker=none reranker.max_length=9",
-            "there is no setting 'reranker.max_length' with this reranker; reranker=cross_encoder, reranker=decoder or "
-            "reranker=bi_encoder has it",
+            "there is no setting 'reranker.max_length' with this reranker; reranker=cross_encoder, reranker=decoder, "
+            "reranker=bi_encoder or reranker=late_interaction has it",
         ),
         ("reranker.batchtokens=9", "there is no setting 'reranker.batchtokens'; did you mean batch_tokens"),
         ("dpeth=5", "there is no setting 'dpeth'; did you mean depth?"),

@@ -276,6 +276,22 @@ def test_loading_the_first_forward_and_the_steady_state_are_timed_separately(clo
     assert found.latency.samples_ms == pytest.approx((800,) * 3)
 
 
+class Preparing(Reranker):
+    """Prepares for three seconds, once, after loading and before any pair is scored."""
+
+    def prepare(self, pairs: Any, queries: Any, docs: Any) -> None:
+        assert (self.clock.now_s >= 7, self.calls, len(pairs)) == (True, [], 40)
+        self.clock.now_s += 3
+
+
+def test_what_is_prepared_is_in_a_time_of_its_own(clock: Any) -> None:
+    found, _ = measured(Preparing(clock), clock, warmup_queries=1, latency_queries=3)
+    assert (found.load_s, found.preparation_s) == (pytest.approx(7), pytest.approx(3))
+    assert (found.warmup_s, found.scoring_s) == (pytest.approx(0.8), pytest.approx(4))
+    assert found.latency.samples_ms == pytest.approx((800,) * 3)
+    assert cost_of(clock).preparation_s == 0
+
+
 def test_without_warm_up_there_is_no_first_forward(clock: Any) -> None:
     found = cost_of(clock)
     assert (found.first_forward_ms, found.warmup_s) == (None, 0)

@@ -73,7 +73,7 @@ def die_while_writing(folder: Path) -> None:
 
 def die_while_keeping(folder: str) -> None:
     """Die by SIGKILL with the first array of an index on the disk."""
-    from evalkit.first_stage import cache
+    from evalkit.boundary import index_cache
 
     def make() -> Any:
         return {"one": np.arange(1000), "two": Deadly()}
@@ -87,5 +87,5 @@ def die_while_keeping(folder: str) -> None:
         def shape(self) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    place = cache.Cache(Path(folder), is_shared=False)
+    place = index_cache.Cache(Path(folder), is_shared=False)
     place.get_or_create("test", {}, {"d": "text"}, make, lambda arrays: arrays, lambda arrays: arrays)

@@ -305,6 +305,36 @@ def test_memory_that_was_not_measured_in_a_separate_pass_is_marked() -> None:
     assert not [name for name in rows if name.startswith("memory pass")]
 
 
+STORING = {
+    "vectors_per_passage": 4.5,
+    "dimensions": 16,
+    "bytes_per_passage": 144.0,
+    "stored_mb": 0.5,
+    "from_cache": False,
+}
+
+
+def stored(passages: int, preparation_s: float = 0.0) -> Any:
+    found = changed(preparation_s=preparation_s)
+    found["effective"]["reranker"] |= STORING | {"stored_passages": passages}
+    return told(found | {"effective": found["effective"] | {"slice": complete({}).effective.slice | {"docs": 14_581}}})
+
+
+def test_a_late_interaction_model_has_what_its_vectors_take_to_store() -> None:
+    rows, note = stored(3641, preparation_s=2.0)["Storing the vectors of passages"]
+    # 14,581 passages of 144 bytes are 2,099,664 bytes, 2.0 MiB.
+    assert rows["size of the 14,581 passages of the slice"] == ["2.00 MiB"]
+    assert rows["size of a passage"] == ["0.141 KiB"]
+    assert note.startswith("The vectors of 3,641 passages, 0.5 MiB, were computed before anything was timed: no time")
+    assert stored(3641, preparation_s=2.0)["Load, first forward, steady state"][0][
+        "preparation, such as stored vectors"
+    ]
+    assert stored(0)["Storing the vectors of passages"][1].startswith(
+        "No vectors were stored in this run: passages were"
+    )
+    assert "Storing the vectors of passages" not in told(FULL)
+
+
 def test_where_nothing_was_computed_there_is_no_cost() -> None:
     assert costs.parts(complete(FULL | {"cost": None})) == []
     assert summary.cost_figures(complete(FULL | {"cost": None})) is None

@@ -52,6 +52,7 @@ def parts(result: Result) -> list[Part]:
         *([_load(cost.load)] if cost.load else []),
         _memory(cost.memory, cost.calibration, effective.scoring),
         _phases(cost),
+        _storage(effective.reranker, effective.slice["docs"]),
         _money(cost),
         _conditions(effective.reranker, effective.environment or {}, cost),
     ]
@@ -291,6 +292,7 @@ def _phases(cost: Cost) -> Part:
     first, latency, calibration = cost.first_forward_ms, cost.latency, cost.calibration
     rows = [
         ("loading the reranker", _s(cost.load_s)),
+        *([("preparation, such as stored vectors", _s(cost.preparation_s))] if cost.preparation_s >= 0.01 else []),
         ("first forward: one query, cold", f"{amount(first)} ms" if first is not None else NOT_MEASURED),
         ("warm-up, the first forward with it", _s(cost.warmup_s)),
         ("steady state: one query, p50", f"{amount(latency.p50_ms)} ms" if latency else NOT_MEASURED),
@@ -309,6 +311,28 @@ def _phases(cost: Cost) -> Part:
         "same after warm-up, as in all other figures here."
     )
     return Part("Load, first forward, steady state", ("phase", "time"), tuple(rows), (notes,))
+
+
+def _storage(reranker: RerankerFacts, docs: int) -> Part:
+    title = "Storing the vectors of passages"
+    if "vectors_per_passage" not in reranker:
+        return Part(title, (), (), ())
+    vectors, size, stored = reranker["vectors_per_passage"], reranker["bytes_per_passage"], reranker["stored_passages"]
+    rows = (
+        ("vectors of a passage, on average", amount(vectors)),
+        ("numbers in a vector", str(reranker["dimensions"])),
+        ("size of a passage", f"{amount(size / 2**10)} KiB"),
+        (f"size of the {counted(docs, 'passage')} of the slice", f"{amount(docs * size / 2**20)} MiB"),
+    )
+    if stored:
+        how = "read from the cache" if reranker["from_cache"] else "computed"
+        note = (
+            f"The vectors of {counted(stored, 'passage')}, {amount(reranker['stored_mb'])} MiB, were {how} before "
+            "anything was timed: no time but that of the preparation includes them."
+        )
+    else:
+        note = "No vectors were stored in this run: passages were embedded in each call, and all times include it."
+    return Part(title, ("", "value"), rows, (note,))
 
 
 def _money(cost: Cost) -> Part:

@@ -32,8 +32,9 @@ KEPT_HITS = 20
 """Reranked passages stored for each query, with their logits."""
 _SYSTEM_KEYS = (
     "name", "method", "k1", "b", "analysis", "architecture", "layers", "hidden", "parameters", "revision", "pooling",
-    "normalize", "query_prefix", "doc_prefix", "prompt", "template", "instruction", "score", "max_length",
-    "truncation", "precision", "dtype", "tag", "k", "weights", "tuning", "member_depth",
+    "normalize", "similarity", "query_length", "query_expansion", "query_prefix", "doc_prefix", "prompt", "template",
+    "instruction", "score", "max_length", "truncation", "precision", "dtype", "tag", "k", "weights", "tuning",
+    "member_depth",
 )  # fmt: skip
 """Settings of a first stage or a reranker that define the system; none depends on the machine."""
 _SIDES: tuple[Literal["query", "passage"], ...] = ("query", "passage")

@@ -14,6 +14,7 @@ from evalkit.scoring.loading.model_config import (
     find_model_class,
     load_decoder_config,
     load_encoder_config,
+    load_multi_vector_config,
     load_reranker_config,
     load_sparse_config,
 )
@@ -102,6 +103,23 @@ def check_sparse_encoder(name: str, revision: str | None, setting: str) -> tuple
     if commit is not None:
         check_hub_weights(name, commit, setting)
     return config, sbert_config
+
+
+def check_multi_vector(name: str, revision: str | None, setting: str) -> SbertConfig:
+    """Check that a model is one of late interaction whose weights can be read; return the settings in its other files.
+
+    Args:
+        name: A local folder, or a name on the hub.
+        revision: A branch, a tag or a commit; None for the main branch.
+        setting: The configuration key that names the model, for messages.
+
+    Raises:
+        EvalkitError: it cannot be found or read, or it is another kind of model.
+    """
+    _, commit, sbert_config = load_multi_vector_config(name, revision, setting)
+    if commit is not None:
+        check_hub_weights(name, commit, setting)
+    return sbert_config
 
 
 def is_packable_checkpoint(name: str, commit: str | None, setting: str) -> bool:

@@ -24,6 +24,7 @@ from evalkit.scoring.loading.sbert_config import SbertConfig
 from evalkit.scoring.loading.sbert_decoder import read_decoder_config
 from evalkit.scoring.loading.sbert_encoder import read_encoder_config
 from evalkit.scoring.loading.sbert_files import ReadFile, explain_missing_config
+from evalkit.scoring.loading.sbert_multi_vector import read_multi_vector_config, refuse_multi_vector
 from evalkit.scoring.loading.sbert_reranker import SCORE_ELSEWHERE, read_reranker_config
 from evalkit.scoring.loading.sbert_sparse import read_sparse_config
 
@@ -216,6 +217,21 @@ def load_sparse_config(name: str, revision: str | None, setting: str) -> ModelCo
     return ModelConfig(config, commit, sbert_config)
 
 
+def load_multi_vector_config(name: str, revision: str | None, setting: str) -> ModelConfig:
+    """Return what a late-interaction model's files state, checked.
+
+    Args:
+        name: A local folder, or a name on the hub.
+        revision: A branch, a tag or a commit; None for the main branch.
+        setting: The configuration key that names the model, for messages.
+
+    Raises:
+        EvalkitError: it cannot be found or read, or it is another kind of model.
+    """
+    config, commit = load_config(name, revision, setting)
+    return ModelConfig(config, commit, _read_sbert_config(name, commit, config, setting, read_multi_vector_config))
+
+
 def _read_sbert_config(
     name: str, commit: str | None, config: Any, setting: str, read: Callable[[ReadFile, Any, str], SbertConfig]
 ) -> SbertConfig:
@@ -227,7 +243,10 @@ def _read_sbert_config(
             "again with sentence-transformers, SentenceTransformer(OLD).save_pretrained(PATH), and give that folder"
         )
     try:
-        sbert_config = read(file_reader(name, commit), config, prefix)
+        files = file_reader(name, commit)
+        if read is not read_multi_vector_config:
+            refuse_multi_vector(files, config, prefix)
+        sbert_config = read(files, config, prefix)
     except EvalkitError:
         raise
     except Exception as error:  # huggingface_hub raises errors of many types

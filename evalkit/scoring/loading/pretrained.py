@@ -1,7 +1,7 @@
 """Loads models and tokenizers from a local folder or the hub, in the requested precision."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -29,11 +29,13 @@ from evalkit.scoring.loading.model_config import (
     find_model_class,
     load_decoder_config,
     load_encoder_config,
+    load_multi_vector_config,
     load_reranker_config,
     load_sparse_config,
 )
 from evalkit.scoring.loading.model_location import load_path, local_folder
 from evalkit.scoring.loading.sbert_config import SbertConfig
+from evalkit.scoring.loading.sbert_multi_vector import PROJECTION, is_first_colbert
 from evalkit.scoring.loading.tokenizer_loading import check_vocabulary, load_tokenizer
 from evalkit.scoring.loading.tokenizer_source import TokenizerSource
 from evalkit.scoring.modular_model import ModularModel
@@ -235,6 +237,27 @@ def load_masked_lm(
     return _with_sbert_config(loaded, sbert_config)
 
 
+def load_multi_vector_transformer(
+    name: str, revision: str | None, device: torch.device, precision: Precision, setting: str
+) -> Pretrained:
+    """Load the transformer of a late-interaction model, without what comes after it.
+
+    Args:
+        name: A local folder, or a name on the hub.
+        revision: A branch, a tag or a commit; None for the main branch.
+        device: Where the model is to compute.
+        precision: The type of its weights; the mode of fp32 products is set for the process.
+        setting: The configuration key that names the model, for messages.
+
+    Raises:
+        EvalkitError: it cannot be found or read, its files contradict each other, it is another kind of model, it does
+            not fit into memory, or its tokenizer has no fast version.
+    """
+    config, commit, sbert_config = load_multi_vector_config(name, revision, setting)
+    beside = (PROJECTION,) if is_first_colbert(config) else ()
+    return replace(_load(AutoModel, name, commit, device, precision, setting, beside), sbert_config=sbert_config)
+
+
 def _with_sbert_config(loaded: Pretrained, sbert_config: SbertConfig) -> Pretrained:
     if sbert_config.lowercase:  # before the tokenizer's own normalizer, as sentence-transformers does it
         backend = loaded.tokenizer.backend_tokenizer
@@ -243,16 +266,23 @@ def _with_sbert_config(loaded: Pretrained, sbert_config: SbertConfig) -> Pretrai
 
 
 def _load(
-    auto_class: Any, name: str, commit: str | None, device: torch.device, precision: Precision, setting: str
+    auto_class: Any,
+    name: str,
+    commit: str | None,
+    device: torch.device,
+    precision: Precision,
+    setting: str,
+    beside: Collection[str] = (),
 ) -> Pretrained:
+    """Load a model and its tokenizer; `beside` names weights in the same file that another part reads."""
     apply_precision(precision)
     config, model_class, saved_with = find_model_class(auto_class, name, commit, setting)
 
     def load(settings: Mapping[str, Any]) -> tuple[Any, Mapping[str, Any]]:
-        found: tuple[Any, Mapping[str, Any]] = auto_class.from_pretrained(
+        model, report = auto_class.from_pretrained(
             load_path(name, commit), config=config, revision=commit, output_loading_info=True, **settings
         )
-        return found
+        return model, {**report, "unexpected_keys": set(report["unexpected_keys"]) - set(beside)}
 
     return _load_by(load, model_class, auto_class is AutoModel, saved_with, name, commit, device, precision, setting)
 

@@ -7,9 +7,10 @@
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from evalkit.errors import EvalkitError
@@ -119,12 +120,13 @@ def read_modules(read: ReadFile, prefix: str) -> list[Module]:
     return modules
 
 
-def list_modules(read: ReadFile, prefix: str) -> list[Module]:
+def list_modules(read: ReadFile, prefix: str, same_as: Mapping[str, str] = MappingProxyType({})) -> list[Module]:
     """Return the parts that modules.json lists, whatever they are; empty without the file.
 
     Args:
         read: Reads the model's files.
         prefix: The beginning of messages: the setting and the model.
+        same_as: Classes of other libraries that sentence-transformers replaces by its own: their dotted names to its.
 
     Raises:
         EvalkitError: the file cannot be read, or names code that comes with the model.
@@ -139,7 +141,7 @@ def list_modules(read: ReadFile, prefix: str) -> list[Module]:
             raise ValueError("it lists no modules")
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise unreadable_file(prefix, _MODULES, error) from None
-    return [class_module(kind, folder, prefix) for kind, folder in parts]
+    return [class_module(same_as.get(kind, kind), folder, prefix) for kind, folder in parts]
 
 
 def class_module(kind: str, folder: str, prefix: str, file: str = _MODULES) -> Module:
@@ -192,7 +194,9 @@ def ends_in_scores(read: ReadFile, modules: list[Module], prefix: str) -> bool:
     return stated.get("module_output_name") == "scores"
 
 
-def read_transformer_settings(read: ReadFile, folder: str, prefix: str, task: str) -> TransformerSettings:
+def read_transformer_settings(
+    read: ReadFile, folder: str, prefix: str, task: str, also: Collection[str] = ()
+) -> TransformerSettings:
     """Return the settings of a Transformer module.
 
     Args:
@@ -200,6 +204,7 @@ def read_transformer_settings(read: ReadFile, folder: str, prefix: str, task: st
         folder: The module's folder.
         prefix: The beginning of messages: the setting and the model.
         task: The task that evalkit runs it for: ``feature-extraction``, ``sequence-classification`` or ``fill-mask``.
+        also: Further keys that whoever runs the model follows.
 
     Raises:
         EvalkitError: a setting has no counterpart in evalkit.
@@ -223,7 +228,7 @@ def read_transformer_settings(read: ReadFile, folder: str, prefix: str, task: st
         raise EvalkitError(f"{prefix}: {file} states modality_config.text={text!r}, which evalkit does not support")
     length = stated.get("max_seq_length")
     for key, value in stated.items():
-        if key in _KNOWN_KEYS or value in (None, {}, [], False, ""):
+        if key in _KNOWN_KEYS or key in also or value in (None, {}, [], False, ""):
             continue
         unsupported = value
         if key.endswith(("_args", "_kwargs")) and isinstance(value, dict):

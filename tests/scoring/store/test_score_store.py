@@ -18,11 +18,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from evalkit.boundary import cache_dirs, sqlite_file
+from evalkit.boundary import cache_dirs, index_cache, sqlite_file
+from evalkit.boundary.index_cache import Cache
 from evalkit.cli import commands
 from evalkit.errors import EvalkitError
-from evalkit.first_stage import cache
-from evalkit.first_stage.cache import Cache
 from evalkit.scoring.store import database, maintenance, score_store
 from evalkit.scoring.store.score_store import SPACE, ScoreStore, pair_keys
 from tests.conftest import REPOSITORY
@@ -582,7 +581,7 @@ def test_indexes_are_shown_and_pruned_with_the_scores(path: Any, run: Any) -> No
         kept.get_or_create(
             "bm25", {"name": name}, {"d": name}, lambda: None, lambda _: {"a": np.zeros(125_000)}, lambda _: None
         )
-        [index] = [index for index in cache.list_entries(kept.folder) if index.folder not in there]
+        [index] = [index for index in index_cache.list_entries(kept.folder) if index.folder not in there]
         os.utime(index.folder / "manifest.json", (time.time() - days * 86400,) * 2)
         return there.setdefault(index.folder, days)
 
@@ -595,7 +594,7 @@ def test_indexes_are_shown_and_pruned_with_the_scores(path: Any, run: Any) -> No
     old = min(there, key=lambda folder: -there[folder])
     assert index.startswith(f"  {old.name}  1.0 MB, last used ")
     run("prune", "--space", maintenance.list_spaces(path)[0].digest)
-    assert len(cache.list_entries(path.parent / "first_stage")) == 1
+    assert len(index_cache.list_entries(path.parent / "first_stage")) == 1
     keep("new again", 0)
     assert run("prune", "--all")[1][1] == "removed 2 indexes, 2.0 MB"
     assert not any((path.parent / "first_stage").iterdir())
@@ -605,7 +604,7 @@ def test_reading_an_index_updates_its_time_of_use(path: Any) -> None:
     kept = Cache(path.parent / "first_stage", is_shared=True)
     for _ in range(2):
         kept.get_or_create("bm25", {}, {"d": "x"}, lambda: None, lambda _: {"a": np.zeros(9)}, lambda _: None)
-        [index] = cache.list_entries(kept.folder)
+        [index] = index_cache.list_entries(kept.folder)
         assert time.time() - index.used_s < 3600
         os.utime(index.folder / "manifest.json", (0, 0))
 

@@ -122,16 +122,19 @@ class Cache:
             say(f"  index cached, {_mb(size)}: {where}")
 
 
-def check(setting: str) -> None:
-    """Check the setting ``first_stage_cache``.
+def check(setting: str, key: str = "first_stage_cache") -> None:
+    """Check the setting that says where a cache is.
+
+    Args:
+        setting: its value.
+        key: its name, for messages.
 
     Raises:
         EvalkitError: it is neither a folder nor ``auto`` nor ``off``.
     """
     if setting not in ("auto", "off") and os.sep not in setting and not Path(setting).is_dir():
         raise EvalkitError(
-            f"first_stage_cache={setting}: choose auto, off, or a folder such as ./{setting}"
-            f"{nearest(setting, ('auto', 'off'))}"
+            f"{key}={setting}: choose auto, off, or a folder such as ./{setting}{nearest(setting, ('auto', 'off'))}"
         )
 
 

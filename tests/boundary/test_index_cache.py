@@ -14,9 +14,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from evalkit.boundary import index_cache
 from evalkit.cli.process import in_fresh_process
 from evalkit.errors import EvalkitError
-from evalkit.first_stage import bm25, cache, dense
+from evalkit.first_stage import bm25, dense
 from evalkit.first_stage.bm25 import BM25
 from evalkit.first_stage.dense import Dense
 from evalkit.types import Slice
@@ -107,16 +108,16 @@ def test_whatever_shapes_an_index_makes_a_new_one(copy: Any, data: Any, paramete
 def test_another_version_of_a_library_or_of_the_code_makes_a_new_one(
     copy: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cache, "version", lambda package: "999")
+    monkeypatch.setattr(index_cache, "version", lambda package: "999")
     assert searched(copy)[1] is False
-    monkeypatch.setattr(cache, "hash_code", lambda *files: "another")
+    monkeypatch.setattr(index_cache, "hash_code", lambda *files: "another")
     assert searched(copy)[1] is False
     assert len(kept(copy)) == 3
 
 
 def test_no_two_collections_have_one_fingerprint() -> None:
     same_bytes = [{"a": "bc"}, {"ab": "c"}, {"abc": ""}, {"a": "", "b": "c"}, {"a": "b", "c": ""}]
-    assert len({cache.hash_texts(docs) for docs in same_bytes}) == len(same_bytes)
+    assert len({index_cache.hash_texts(docs) for docs in same_bytes}) == len(same_bytes)
 
 
 # --- damage
@@ -203,7 +204,7 @@ def test_where_two_make_the_same_index_the_first_one_stays(filled: Any) -> None:
     (where,) = kept(filled)
     before = (where / "manifest.json").stat().st_ino
     described = json.loads((where / "manifest.json").read_text())["of"]
-    cache._write(where, described, {"other": np.zeros(1)})
+    index_cache._write(where, described, {"other": np.zeros(1)})
     assert kept(filled) == [where]
     assert (where / "manifest.json").stat().st_ino == before
     assert [path.name for path in filled.iterdir()] == [where.name]
@@ -238,7 +239,7 @@ def test_a_full_disk_is_reported_and_nothing_is_left_on_it(tmp_path: Path, capsy
 
 def test_unasked_no_large_part_of_the_disk_is_taken(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     free = shutil.disk_usage(tmp_path).free
-    place = cache.Cache(tmp_path / "cache", is_shared=True)
+    place = index_cache.Cache(tmp_path / "cache", is_shared=True)
     huge = np.broadcast_to(np.zeros(1), (free // 8 // 5,))  # a fifth of what is free, of one zero
     got = place.get_or_create(
         "test", {}, {"d": "text"}, lambda: huge, lambda array: {"huge": array}, lambda arrays: arrays["huge"]
