@@ -423,7 +423,7 @@ class _Line:
         """Wait until a time; return True if everything has been broken off."""
         return self._stop.wait(max(at_s - self.now_s(), 0.0))
 
-    def run(self, beside: Sequence[Callable[[], None]], here: Callable[[], None] | None) -> None:
+    def run(self, clients: Sequence[Callable[[], None]], here: Callable[[], None] | None) -> None:
         """Run functions in threads of their own, and one in the calling thread, which loaded the model.
 
         The threads are daemons: after Ctrl-C nobody waits for a request that is still under way.
@@ -440,9 +440,9 @@ class _Line:
             except BaseException as error:  # raised again in the calling thread
                 self._failures.append(error)
                 self._stop.set()
-                self.leave(len(beside))
+                self.leave(len(clients))
 
-        threads = [Thread(target=guarded, args=(job,), name="evalkit-load", daemon=True) for job in beside]
+        threads = [Thread(target=guarded, args=(job,), name="evalkit-load", daemon=True) for job in clients]
         try:
             for thread in threads:
                 thread.start()
@@ -455,7 +455,7 @@ class _Line:
         finally:
             self._stop.set()
             all_started.set()
-            self.leave(len(beside))
+            self.leave(len(clients))
         if self._failures:
             raise self._failures[0]
 

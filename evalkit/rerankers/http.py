@@ -236,14 +236,14 @@ class Http(Reranker):
         """Return what the server says of itself, as far as it is recorded."""
         found: dict[str, Any] = {}
         for what, where in protocols.about(self._protocol, address).items():
-            told = client.about(where) or {}
+            answer = client.about(where) or {}
             if what == "models":
-                models = told.get("data")
+                models = answer.get("data")
                 one = [model for model in models if isinstance(model, Mapping)] if isinstance(models, list) else []
-                told = next((dict(model) for model in one if model.get("id") == self.model), {})
+                answer = next((dict(model) for model in one if model.get("id") == self.model), {})
             elif what == "info":
-                found |= {"model_type": kind} if (kind := _kind(told.get("model_type"))) else {}
-            found |= {name: value for name in _STATED if (value := _scalar(told.get(name))) is not None}
+                found |= {"model_type": kind} if (kind := _kind(answer.get("model_type"))) else {}
+            found |= {name: value for name in _STATED if (value := _scalar(answer.get(name))) is not None}
         return found
 
     def _check_kind(self) -> None:

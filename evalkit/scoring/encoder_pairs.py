@@ -9,7 +9,7 @@ from evalkit.errors import EvalkitError
 from evalkit.scoring import packed_encoder
 from evalkit.scoring.device import Precision
 from evalkit.scoring.loading.pretrained import Pretrained
-from evalkit.scoring.packed import PackedModel, reason_not_packable
+from evalkit.scoring.packed import ENCODERS, PackedModel, reason_not_packable
 from evalkit.scoring.padded import PaddedModel
 from evalkit.scoring.pair_tokenizer import PairTokenizer
 from evalkit.scoring.runner import ForwardPass
@@ -54,8 +54,12 @@ class EncoderPairs:
 
     def reason_not_packable(self) -> str | None:
         """Return why the packed forward pass does not support the model, or None if it does."""
-        reason = reason_not_packable(self.model)
-        return reason if reason is None or packed_encoder.reason_not_packable(self.model) is not None else None
+        name = type(self.model).__name__
+        if name in ENCODERS:
+            return reason_not_packable(self.model)
+        if name in packed_encoder.ENCODERS:
+            return packed_encoder.reason_not_packable(self.model)
+        return f"{name} is none of {', '.join([*ENCODERS, *sorted(packed_encoder.ENCODERS)])}"
 
     def packed(self, device: torch.device, precision: Precision, compiled: bool) -> tuple[ForwardPass, str]:
         """Return the packed forward pass, and the name of its attention kernel.

@@ -473,6 +473,6 @@ def test_wall_clock_time_is_used_for_dates_and_not_for_durations() -> None:
     package = Path(tasks.__file__).parents[1]
     users = {path for path in package.rglob("*.py") if re.search(r"\btime\.time(_ns)?\(", path.read_text("utf-8"))}
     assert {path.relative_to(package).parts[:2] for path in users} == {
-        ("first_stage", "cache.py"),
+        ("boundary", "index_cache.py"),
         ("scoring", "store"),
     }

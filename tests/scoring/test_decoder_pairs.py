@@ -11,7 +11,10 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 
 from evalkit.errors import EvalkitError
 from evalkit.scoring import packed_attention
+from evalkit.scoring.device import PRECISIONS
+from evalkit.scoring.loading.pretrained import load_decoder
 from evalkit.scoring.prompt import Prompt
+from evalkit.scoring.scorer import Scorer
 from evalkit.scoring.self_check import check_scores_agree
 from tests.helpers.decoders import BGE, HEAD, QWEN3, decoder_scorer, make_decoder
 from tests.helpers.scorers import PAIRS
@@ -181,3 +184,13 @@ def test_braces_in_texts_are_taken_literally(qwen3: Path) -> None:
     scorer = decoder_scorer(qwen3, Prompt(("{a} {query} {{", "{passage}"), None, "yes"))
     batch = scorer.tokenize([("{passage}", "{query} {0}")]).batch([0])
     assert scorer.pair_tokenizer.tokenizer.decode(batch.ids) == "{a} {passage} {{{query} {0}"
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+@pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-3), ("bf16", 0.3), ("fp16", 0.05)])
+def test_scores_on_cuda_are_those_of_the_cpu(qwen3: Path, precision: str, tolerance: float) -> None:
+    device = torch.device("cuda")
+    pretrained = load_decoder(str(qwen3), None, device, PRECISIONS[precision], "reranker.model", head=False)
+    on_gpu = Scorer(pretrained, device, 128, "only_second", 2000, prompt=QWEN3).score(SAME_QUERY).logits
+    np.testing.assert_allclose(on_gpu, decoder_scorer(qwen3, QWEN3).score(SAME_QUERY).logits, atol=tolerance)

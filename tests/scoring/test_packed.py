@@ -96,20 +96,20 @@ def test_packing_shares_its_weights_with_the_transformers_model(folder: Any) -> 
 def test_another_architecture_takes_the_padded_path_with_the_reason_in_the_result(
     tmp_path: Path, bert_folder: Any
 ) -> None:
-    folder = copy_folder(bert_folder, tmp_path / "electra")
+    folder = copy_folder(bert_folder, tmp_path / "mpnet")
     config = json.loads((folder / "config.json").read_text("utf-8"))
     settings = {key: config[key] for key in ("hidden_size", "num_hidden_layers", "num_attention_heads", "vocab_size",
                                              "intermediate_size", "max_position_embeddings")}  # fmt: skip
     AutoModelForSequenceClassification.from_config(
-        AutoConfig.for_model("electra", **settings, num_labels=1, embedding_size=32)
+        AutoConfig.for_model("mpnet", **settings, num_labels=1)
     ).save_pretrained(folder)
     scorer = load_scorer(folder)
-    assert (scorer.path, scorer.describe()["attention"]) == ("padded", "padded, sdpa")
-    assert scorer.describe()["path_reason"].startswith("ElectraForSequenceClassification is none of XLMRoberta")
+    assert (scorer.path, scorer.describe()["attention"]) == ("padded", "padded, eager")
+    assert scorer.describe()["path_reason"].startswith("MPNetForSequenceClassification is none of XLMRoberta")
     np.testing.assert_allclose(
         scorer.score(PAIRS[:6]).logits, transformers_logits(folder, PAIRS[:6], "longest_first"), rtol=0, atol=1e-5
     )
-    with pytest.raises(EvalkitError, match=r"reranker\.path=packed: .*cannot be packed, for Electra.*path=padded"):
+    with pytest.raises(EvalkitError, match=r"reranker\.path=packed: .*cannot be packed, for MPNet.*path=padded"):
         load_scorer(folder, path="packed")
 
 

@@ -124,7 +124,7 @@ class Client:
                 f"reranker=http: the proxy or the certificates that the environment names cannot be used "
                 f"({_inert(str(error))}); see HTTPS_PROXY, ALL_PROXY and SSL_CERT_FILE"
             ) from None
-        weakref.finalize(self, self._http.close)  # a reranker is not told when it is needed no more
+        weakref.finalize(self, self._http.close)  # nothing says when a reranker is no longer needed
 
     def close(self) -> None:
         """Close all connections."""

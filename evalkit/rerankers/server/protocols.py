@@ -221,7 +221,7 @@ def endpoint(protocol: Protocol, url: str) -> str:
 
 
 def about(protocol: Protocol, address: str) -> dict[str, str]:
-    """Return the addresses at which a server describes itself: what is told there -> address.
+    """Return the addresses at which a server describes itself: what each has -> address.
 
     Args:
         protocol: of the server.

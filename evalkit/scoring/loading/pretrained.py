@@ -254,8 +254,8 @@ def load_multi_vector_transformer(
             not fit into memory, or its tokenizer has no fast version.
     """
     config, commit, sbert_config = load_multi_vector_config(name, revision, setting)
-    beside = (PROJECTION,) if is_first_colbert(config) else ()
-    return replace(_load(AutoModel, name, commit, device, precision, setting, beside), sbert_config=sbert_config)
+    of_others = (PROJECTION,) if is_first_colbert(config) else ()
+    return replace(_load(AutoModel, name, commit, device, precision, setting, of_others), sbert_config=sbert_config)
 
 
 def _with_sbert_config(loaded: Pretrained, sbert_config: SbertConfig) -> Pretrained:
@@ -272,9 +272,9 @@ def _load(
     device: torch.device,
     precision: Precision,
     setting: str,
-    beside: Collection[str] = (),
+    of_others: Collection[str] = (),
 ) -> Pretrained:
-    """Load a model and its tokenizer; `beside` names weights in the same file that another part reads."""
+    """Load a model and its tokenizer; `of_others` names weights in the same file that another part reads."""
     apply_precision(precision)
     config, model_class, saved_with = find_model_class(auto_class, name, commit, setting)
 
@@ -282,7 +282,7 @@ def _load(
         model, report = auto_class.from_pretrained(
             load_path(name, commit), config=config, revision=commit, output_loading_info=True, **settings
         )
-        return model, {**report, "unexpected_keys": set(report["unexpected_keys"]) - set(beside)}
+        return model, {**report, "unexpected_keys": set(report["unexpected_keys"]) - set(of_others)}
 
     return _load_by(load, model_class, auto_class is AutoModel, saved_with, name, commit, device, precision, setting)
 
