@@ -196,6 +196,7 @@ def test_another_scale_of_a_member_changes_no_order_beyond_rounding(members: Any
 
 
 @slow
+@pytest.mark.filterwarnings("ignore:unsafe cast from uint64 to int64")  # numba's, of ranx's own loops
 def test_ranx_gives_the_same_scores() -> None:
     """ranx compiles its fusion in each process."""
     from ranx import Run as RanxRun
