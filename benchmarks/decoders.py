@@ -45,7 +45,7 @@ WAYS: dict[str, dict[str, Any]] = {
 def prompt_of(reranker: str) -> tuple[Prompt, int]:
     """Return the prompt in a reranker's YAML, and its maximum length."""
     stated = yaml.safe_load((conf_dir() / "reranker" / f"{reranker}.yaml").read_text("utf-8"))
-    tokens = stated.get("yes_token"), stated.get("no_token")
+    tokens = stated.get("yes_word"), stated.get("no_word")
     return Prompt(tuple(stated["template"]), stated.get("instruction"), *tokens), int(stated.get("max_length", 1024))
 
 
@@ -76,7 +76,7 @@ def main() -> None:
         device = resolve_device(options.device)
         precision = resolve_precision(options.precision, device)
         prompt, max_length = prompt_of(options.reranker)
-        loaded = load_decoder(str(folder), None, device, precision, "--model", head=prompt.yes_token is None)
+        loaded = load_decoder(str(folder), None, device, precision, "--model", head=prompt.yes_word is None)
         pairs = pairs_of(folder, options.queries, options.passages)
         scorers = {
             way: Scorer(loaded, device, max_length, "only_second", options.batch_tokens, prompt=prompt, **settings)

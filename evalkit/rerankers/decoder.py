@@ -23,10 +23,10 @@ class Decoder(EngineReranker):
     """What the model reads: parts that are tokenized one by one and joined, with {query}, {passage}, {instruction}."""
     instruction: str | None = None
     """The text of {instruction}."""
-    yes_token: str | None = None
+    yes_word: str | None = None
     """The token whose logit in the last position is the score; null for the model's own head with one label."""
-    no_token: str | None = None
-    """The token whose logit is subtracted from that of yes_token; null to subtract nothing."""
+    no_word: str | None = None
+    """The token whose logit is subtracted from that of yes_word; null to subtract nothing."""
     cutoff_layer: int | None = None
     """The layer whose own head gives the score, counted from 1, in a model with a head behind each; null for others."""
     max_length: int = 1024
@@ -56,7 +56,7 @@ class Decoder(EngineReranker):
         check_prompt(self._prompt())
         if self.cutoff_layer is None:
             refuse_layerwise(self._where(), self.revision, "reranker.model")
-            check_decoder(self._where(), self.revision, "reranker.model", head=self.yes_token is None)
+            check_decoder(self._where(), self.revision, "reranker.model", head=self.yes_word is None)
         else:
             check_layerwise(self._where(), self.revision, "reranker.model", self.cutoff_layer)
         self._check_store()
@@ -70,7 +70,7 @@ class Decoder(EngineReranker):
                 "texts with {query} and {passage}; `python -m evalkit info reranker` lists models whose template "
                 "evalkit has, and their YAML shows how it is written"
             )
-        return Prompt(tuple(self.template), self.instruction, self.yes_token, self.no_token, self.cutoff_layer)
+        return Prompt(tuple(self.template), self.instruction, self.yes_word, self.no_word, self.cutoff_layer)
 
     def _spec(self, device: str) -> "ScorerSpec":
         from evalkit.scoring.spec import ScorerSpec
@@ -105,6 +105,6 @@ class Decoder(EngineReranker):
             return []
         words = self._built.pretrained.tokenizer.convert_ids_to_tokens(list(own))
         return [
-            f"the score is made of {self.yes_token!r} and {self.no_token!r}, but the reranker's own files state "
+            f"the score is made of {self.yes_word!r} and {self.no_word!r}, but the reranker's own files state "
             f"{' and '.join(map(repr, words))}"
         ]

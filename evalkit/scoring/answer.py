@@ -60,13 +60,13 @@ def answer_of(model: Any, tokenizer: Any, prompt: Prompt, prefix: str) -> Answer
     Raises:
         EvalkitError: a token is none of the vocabulary.
     """
-    if prompt.yes_token is None:
+    if prompt.yes_word is None:
         head = model.score
         bias = None if head.bias is None else head.bias.detach().float()
         return Answer(head.weight.detach().float(), bias, None, ())
-    named = [("yes_token", prompt.yes_token)]
-    if prompt.no_token is not None:
-        named.append(("no_token", prompt.no_token))
+    named = [("yes_word", prompt.yes_word)]
+    if prompt.no_word is not None:
+        named.append(("no_word", prompt.no_word))
     ids = tuple(_token_id(tokenizer, token, f"reranker.{key}", prefix) for key, token in named)
     output = model.get_output_embeddings()
     rows = list(ids)

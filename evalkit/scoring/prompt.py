@@ -26,9 +26,9 @@ class Prompt:
     ``<|im_start|>`` included."""
     instruction: str | None
     """The text of ``{instruction}``."""
-    yes_token: str | None
+    yes_word: str | None
     """The score is the logit of this token in the last position; None for the model's own head with one label."""
-    no_token: str | None = None
+    no_word: str | None = None
     """The token whose logit is subtracted; None to subtract nothing."""
     layer: int | None = None
     """The layer whose head gives the score, counted from 1, in a model with a head behind each; None for the last."""
@@ -50,12 +50,12 @@ class Prompt:
 
     def describe(self) -> str:
         """Return in words what the score is."""
-        if self.yes_token is None:
+        if self.yes_word is None:
             behind = "" if self.layer is None else f" behind layer {self.layer}"
             return f"the model's head{behind}, at the last token"
-        logit = f"logit of {self.yes_token!r}"
-        return f"{logit} in the last position" if self.no_token is None else (
-            f"{logit} less that of {self.no_token!r}, in the last position"
+        logit = f"logit of {self.yes_word!r}"
+        return f"{logit} in the last position" if self.no_word is None else (
+            f"{logit} less that of {self.no_word!r}, in the last position"
         )  # fmt: skip
 
 
@@ -83,16 +83,16 @@ def check_prompt(prompt: Prompt) -> None:
         raise EvalkitError(
             f"reranker.instruction={prompt.instruction[:60]!r}: reranker.template has no {{instruction}} to put it in"
         )
-    if prompt.yes_token is None and prompt.no_token is not None:
+    if prompt.yes_word is None and prompt.no_word is not None:
         raise EvalkitError(
-            f"reranker.no_token={prompt.no_token!r}: it is subtracted from reranker.yes_token, which is not set"
+            f"reranker.no_word={prompt.no_word!r}: it is subtracted from reranker.yes_word, which is not set"
         )
-    if prompt.layer is not None and prompt.yes_token is not None:
+    if prompt.layer is not None and prompt.yes_word is not None:
         raise EvalkitError(
             f"reranker.cutoff_layer={prompt.layer}: the score is that of the head behind a layer, and "
-            f"reranker.yes_token={prompt.yes_token!r} asks for a token's logit; set one of them"
+            f"reranker.yes_word={prompt.yes_word!r} asks for a token's logit; set one of them"
         )
-    if prompt.yes_token is not None and prompt.yes_token == prompt.no_token:
+    if prompt.yes_word is not None and prompt.yes_word == prompt.no_word:
         raise EvalkitError(
-            f"reranker.yes_token and reranker.no_token are both {prompt.no_token!r}: every score would be 0"
+            f"reranker.yes_word and reranker.no_word are both {prompt.no_word!r}: every score would be 0"
         )

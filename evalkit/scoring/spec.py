@@ -93,7 +93,7 @@ def build_scorer(spec: ScorerSpec) -> BuiltScorer:
     if spec.prompt is None:
         pretrained = load_classifier(*where, label=spec.label)
     else:
-        pretrained = load_decoder(*where, head=spec.prompt.yes_token is None, layer=spec.prompt.layer)
+        pretrained = load_decoder(*where, head=spec.prompt.yes_word is None, layer=spec.prompt.layer)
     scorer = scorer_from_spec(spec, pretrained, device, spec.batch_tokens)
     built = BuiltScorer(scorer, pretrained, device, precision)
     if not spec.self_check:

@@ -103,7 +103,7 @@ def make_layerwise(folder: Path, layers: int = 6, first: int = 2) -> Path:
 def decoder_scorer(folder: Path, prompt: Prompt, max_length: int = 128, tokens: int = 400, **more: Any) -> Scorer:
     """Load a decoder onto the CPU at fp32."""
     pretrained = load_decoder(
-        str(folder), None, CPU, PRECISIONS["fp32"], "reranker.model", prompt.yes_token is None, prompt.layer
+        str(folder), None, CPU, PRECISIONS["fp32"], "reranker.model", prompt.yes_word is None, prompt.layer
     )
     return Scorer(pretrained, CPU, max_length, "only_second", tokens, prompt=prompt, **more)
 

@@ -18,10 +18,10 @@ from tests.helpers.decoders import HEAD, QWEN3, make_decoder, write_json
 from tests.helpers.gate_pipeline import cut
 
 ASKED: dict[str, Any] = {
-    "template": list(QWEN3.template), "instruction": QWEN3.instruction, "yes_token": "yes", "no_token": "no",
+    "template": list(QWEN3.template), "instruction": QWEN3.instruction, "yes_word": "yes", "no_word": "no",
     "max_length": 400, "device": "cpu",
 }  # fmt: skip
-OWN_HEAD = {"template": list(HEAD.template), "instruction": None, "yes_token": None, "no_token": None}
+OWN_HEAD = {"template": list(HEAD.template), "instruction": None, "yes_word": None, "no_word": None}
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ def data_of(queries: int = 3) -> tuple[list[Pair], Mapping[str, str], Mapping[st
             "reranker.template is not set: a decoder reranks by the template that it was trained with",
         ),
         ({"template": ["{query}"]}, "reranker.template has {passage} 0 times"),
-        (OWN_HEAD, "its architecture is Qwen3ForCausalLM, which has none; set reranker.yes_token"),
+        (OWN_HEAD, "its architecture is Qwen3ForCausalLM, which has none; set reranker.yes_word"),
         ({"path": "fast"}, "reranker.path=fast: there is auto, packed, padded"),
         ({"precision": "int8"}, "precision=int8: torch computes in"),
     ],
@@ -71,7 +71,7 @@ def test_other_kinds_of_models_are_sent_where_they_belong(bert_folder: Path, qwe
     several = make_decoder(tmp_path / "several", "qwen3", head=True, num_labels=3)
     assert "its head has 3 labels" in refused(several, **OWN_HEAD)
     classifier = make_decoder(tmp_path / "one", "qwen3", head=True)
-    assert "the logit of reranker.yes_token is a language model's" in refused(classifier)
+    assert "the logit of reranker.yes_word is a language model's" in refused(classifier)
 
 
 def test_a_head_that_the_files_do_not_hold_is_no_random_one(qwen3: Path, tmp_path: Path) -> None:
@@ -131,7 +131,7 @@ def test_scores_are_stored_under_the_prompt_that_made_them(qwen3: Path, tmp_path
     other = scored(instruction="find passages that contradict the query")
     assert other.from_store == 0
     assert other.logits != first.logits
-    assert scored(no_token=None).from_store == 0
+    assert scored(no_word=None).from_store == 0
 
 
 @pytest.mark.parametrize(
@@ -141,8 +141,8 @@ def test_scores_are_stored_under_the_prompt_that_made_them(qwen3: Path, tmp_path
 def test_every_ready_template_can_ask(choice: str, qwen3: Path) -> None:
     stated = compose(f"reranker={choice}").reranker
     reranker = Decoder(
-        str(qwen3), template=list(stated.template), instruction=stated.instruction, yes_token="yes",
-        no_token=stated.no_token and "no", max_length=600, device="cpu",
+        str(qwen3), template=list(stated.template), instruction=stated.instruction, yes_word="yes",
+        no_word=stated.no_word and "no", max_length=600, device="cpu",
     )  # fmt: skip
     reranker.check()
 
@@ -158,6 +158,8 @@ def test_a_trial_runs_from_the_command_line_and_refuses_another_runtime(qwen3: P
     assert run_here(*command, cwd=tmp_path, EVALKIT_HISTORY="off").returncode == 0
     result = json.loads((tmp_path / "run" / "result.json").read_text("utf-8"))
     assert result["effective"]["reranker"]["architecture"] == "Qwen3ForCausalLM"
+    assert (result["asked"]["reranker"]["yes_word"], result["asked"]["reranker"]["no_word"]) == ("yes", "no")
+    assert "REDACTED" not in json.dumps(result)  # a setting named ...token would be taken for a secret
     assert result["effective"]["scoring"]["shared_share"] > 0.3
     assert result["effective"]["scoring"]["padding_share"] == 0
     report = (tmp_path / "run" / "report.md").read_text("utf-8")

@@ -20,7 +20,7 @@ SHORT = [pair for pair in PAIRS if 0 < len(pair[0]) < 200 and pair[1].strip()]
 
 def prompt_of(choice: str) -> Prompt:
     stated = compose(f"reranker={choice}").reranker
-    tokens = stated.yes_token, stated.no_token
+    tokens = stated.yes_word, stated.no_word
     return Prompt(tuple(stated.template), stated.instruction, *tokens, stated.cutoff_layer)
 
 

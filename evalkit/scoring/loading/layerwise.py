@@ -136,7 +136,7 @@ def refuse_layerwise(name: str, revision: str | None, setting: str) -> None:
     if stated is not None:
         raise EvalkitError(
             f"{setting}={name}: it has a head behind each layer; name the one that scores, as reranker.cutoff_layer=28 "
-            "with reranker.yes_token=null, or take reranker=bge_v2_minicpm_layerwise"
+            "with reranker.yes_word=null, or take reranker=bge_v2_minicpm_layerwise"
         )
 
 

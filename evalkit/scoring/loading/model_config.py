@@ -143,15 +143,15 @@ def load_decoder_config(name: str, revision: str | None, setting: str, head: boo
         )  # fmt: skip
     if head and "ForSequenceClassification" not in stated:
         raise EvalkitError(
-            f"{prefix}: reranker.yes_token is not set, so the score is that of the model's own head, and its "
-            f"architecture is {stated}, which has none; set reranker.yes_token (and no_token) as the model's authors do"
+            f"{prefix}: reranker.yes_word is not set, so the score is that of the model's own head, and its "
+            f"architecture is {stated}, which has none; set reranker.yes_word (and no_word) as the model's authors do"
         )
     if head and config.num_labels != 1:
         raise EvalkitError(f"{prefix}: its head has {config.num_labels} labels, and the score is that of a head with 1")
     if not head and stated and not re.search("ForCausalLM|LMHead", stated):
         raise EvalkitError(
-            f"{prefix}: its architecture is {stated}, and the logit of reranker.yes_token is a language model's "
-            "(...ForCausalLM); for a classifier's own head set reranker.yes_token=null and reranker.no_token=null"
+            f"{prefix}: its architecture is {stated}, and the logit of reranker.yes_word is a language model's "
+            "(...ForCausalLM); for a classifier's own head set reranker.yes_word=null and reranker.no_word=null"
         )
     return ModelConfig(config, commit, sbert_config)
 

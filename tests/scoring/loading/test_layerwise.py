@@ -81,7 +81,7 @@ def test_the_result_states_the_layer(folder: Path) -> None:
     [
         ({"cutoff_layer": 1}, "reranker.cutoff_layer=1: reranker.model="),
         ({"cutoff_layer": 7}, "has heads behind the layers 2 to 6"),
-        ({"cutoff_layer": 4, "yes_token": "Yes"}, "asks for a token's logit; set one of them"),
+        ({"cutoff_layer": 4, "yes_word": "Yes"}, "asks for a token's logit; set one of them"),
         ({}, "it has a head behind each layer; name the one that scores, as reranker.cutoff_layer=28"),
     ],
 )
