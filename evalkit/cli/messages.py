@@ -13,6 +13,9 @@ from evalkit.cli.config import SCHEMAS, Config, Measures, PrecisionChoice, conf_
 from evalkit.cost.protocol import CostProtocol
 from evalkit.errors import EvalkitError, nearest
 
+_EXTRAS = {("hydra/sweeper", "optuna"): "optuna"}
+"""Choices of Hydra's own groups -> the extra whose plugin has them."""
+
 
 def sentence(error: Exception) -> str:
     """Return the message of an exception as one sentence that names a way out."""
@@ -25,6 +28,8 @@ def sentence(error: Exception) -> str:
             return _place_as_choice(group, name)
         group, _, name = whole.rpartition("/")
         options = [option for option in error.options or () if not option.startswith("schema_")]
+        if extra := _EXTRAS.get((group, name)):
+            return f"{group}={name} comes with an extra: pip install 'evalkit-rerank[{extra}]'"
         return f"there is no {group or 'config'} {name!r}{nearest(name, options)}"
     if isinstance(error, OSError) and hasattr(
         error, "__notes__"

@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hydra.errors import MissingConfigException
 
 from evalkit.cli import hydra_allowed, optuna_sweeper
+from evalkit.cli.messages import sentence
 from evalkit.errors import EvalkitError
 from tests.helpers.command_line import run_evalkit
 
@@ -45,6 +47,11 @@ def test_what_runs_code_writes_elsewhere_or_optimises_the_wrong_way_is_refused(s
     with pytest.raises(EvalkitError) as caught:
         hydra_allowed._check_sweeper(WORKS | settings, {})
     assert words in str(caught.value)
+
+
+def test_without_the_plugin_the_message_names_the_extra() -> None:
+    error = MissingConfigException("not found", "hydra/sweeper/optuna", ["basic"])
+    assert sentence(error) == "hydra/sweeper=optuna comes with an extra: pip install 'evalkit-rerank[optuna]'"
 
 
 def test_a_trial_returns_its_first_measure_and_the_median_time(tmp_path: Path) -> None:
