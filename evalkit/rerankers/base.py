@@ -219,6 +219,24 @@ def check_texts(pairs: Sequence[Pair], docs: Mapping[str, str]) -> None:
         )
 
 
+def texts_of(
+    pairs: Sequence[Pair], queries: Mapping[str, str], docs: Mapping[str, str], prompt: str = ""
+) -> list[tuple[str, str]]:
+    """Return the query and the passage of each pair.
+
+    Args:
+        pairs: the pairs to score.
+        queries: query_id -> text.
+        docs: doc_id -> text.
+        prompt: what is put in front of each query.
+
+    Raises:
+        EvalkitError: as for `check_texts`.
+    """
+    check_texts(pairs, docs)
+    return [(prompt + queries[pair.query_id], docs[pair.doc_id]) for pair in pairs]
+
+
 def logits_by_query(pairs: Sequence[Pair], scores: Scores) -> dict[str, dict[str, float]]:
     """Return query_id -> doc_id -> logit, without the pairs that have none.
 

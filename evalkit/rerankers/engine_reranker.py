@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from evalkit.boundary.cache_dirs import store_path
 from evalkit.boundary.progress import say
-from evalkit.rerankers.base import Engine, EngineFacts, Reranker, check_texts
+from evalkit.rerankers.base import Engine, EngineFacts, Reranker, texts_of
 from evalkit.types import Pair, Scores, Settings
 
 if TYPE_CHECKING:
@@ -151,8 +151,8 @@ class EngineReranker(Reranker):
         Raises:
             EvalkitError: a passage has no text, memory does not suffice, or a logit is NaN or infinite.
         """
-        runner = self._runner if self.remote else None
-        return _scores(self.scorer.score(self._texts(pairs, queries, docs), on_progress, runner=runner))
+        texts = texts_of(pairs, queries, docs, self._query_prompt)
+        return _scores(self.scorer.score(texts, on_progress, runner=self._runner if self.remote else None))
 
     def score_all(
         self,
@@ -175,7 +175,7 @@ class EngineReranker(Reranker):
         Raises:
             EvalkitError: as for `score`, or the store cannot be used.
         """
-        texts = self._texts(pairs, queries, docs)
+        texts = texts_of(pairs, queries, docs, self._query_prompt)
         if self.store == "off":
             return _scores(self.scorer.score(texts, on_progress, runner=self._runner, repeatable=True))
         import numpy as np
@@ -201,13 +201,6 @@ class EngineReranker(Reranker):
                 repeatable=True,
             )
         return _scores(scored, there)
-
-    def _texts(
-        self, pairs: Sequence[Pair], queries: Mapping[str, str], docs: Mapping[str, str]
-    ) -> list[tuple[str, str]]:
-        check_texts(pairs, docs)
-        prompt = self._query_prompt
-        return [(prompt + queries[pair.query_id], docs[pair.doc_id]) for pair in pairs]
 
     def _space(self) -> dict[str, Any]:
         """Return everything that a score depends on besides the two texts: the key of a space in the store."""

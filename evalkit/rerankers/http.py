@@ -14,7 +14,7 @@ from evalkit.boundary.cache_dirs import store_path
 from evalkit.boundary.progress import say, stage
 from evalkit.boundary.text import printable_name, quoted
 from evalkit.errors import EvalkitError, nearest
-from evalkit.rerankers.base import CallPrice, Reranker, check_texts
+from evalkit.rerankers.base import CallPrice, Reranker, texts_of
 from evalkit.rerankers.server import protocols
 from evalkit.rerankers.server.protocols import PROTOCOLS, Answer, Protocol
 from evalkit.rerankers.server.threads import as_they_end
@@ -291,7 +291,7 @@ class Http(Reranker):
         Raises:
             EvalkitError: a passage has no text, or the server refuses, is not there, or fails in every attempt.
         """
-        texts = _texts(pairs, queries, docs)
+        texts = texts_of(pairs, queries, docs)
         logits = _unknown(len(texts))
         billed = _Billed()
         with closing(self._answers(texts, range(len(texts)))) as answers:  # an error below ends the other requests too
@@ -322,7 +322,7 @@ class Http(Reranker):
         Raises:
             EvalkitError: as for `score`, or the store cannot be used.
         """
-        texts = _texts(pairs, queries, docs)
+        texts = texts_of(pairs, queries, docs)
         if self.store == "off" or (why := self._no_store()):
             if self.store != "off":
                 say(f"  no score is stored: {why}")
@@ -502,11 +502,6 @@ class _Billed:
         """Add a request; one without a count of tokens leaves the sum unknown."""
         self.calls += 1 if answer.billed_calls is None else answer.billed_calls
         self.tokens = None if self.tokens is None or answer.tokens is None else self.tokens + answer.tokens
-
-
-def _texts(pairs: Sequence[Pair], queries: Mapping[str, str], docs: Mapping[str, str]) -> list[tuple[str, str]]:
-    check_texts(pairs, docs)
-    return [(queries[pair.query_id], docs[pair.doc_id]) for pair in pairs]
 
 
 def _batches(texts: Sequence[tuple[str, str]], rows: Sequence[int], size: int) -> list[_Batch]:

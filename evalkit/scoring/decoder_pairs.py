@@ -7,7 +7,8 @@ import torch
 from evalkit.scoring.answer import answer_of
 from evalkit.scoring.device import Precision
 from evalkit.scoring.loading.pretrained import Pretrained
-from evalkit.scoring.packed_decoder import PackedDecoder, reason_not_packable
+from evalkit.scoring.packed_attention import reason_not_packable
+from evalkit.scoring.packed_decoder import PackedDecoder
 from evalkit.scoring.padded_decoder import PaddedDecoder
 from evalkit.scoring.prompt import Prompt, check_prompt
 from evalkit.scoring.prompt_tokenizer import PromptCache, PromptTokenizer

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from evalkit.errors import EvalkitError
-from evalkit.scoring import packed_encoder
+from evalkit.scoring import packed_attention, packed_encoder
 from evalkit.scoring.device import Precision
 from evalkit.scoring.loading.pretrained import Pretrained
 from evalkit.scoring.packed import ENCODERS, PackedModel, reason_not_packable
@@ -58,7 +58,7 @@ class EncoderPairs:
         if name in ENCODERS:
             return reason_not_packable(self.model)
         if name in packed_encoder.ENCODERS:
-            return packed_encoder.reason_not_packable(self.model)
+            return packed_attention.reason_not_packable(self.model)
         return f"{name} is none of {', '.join([*ENCODERS, *sorted(packed_encoder.ENCODERS)])}"
 
     def packed(self, device: torch.device, precision: Precision, compiled: bool) -> tuple[ForwardPass, str]:

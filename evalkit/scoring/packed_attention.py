@@ -162,20 +162,22 @@ def packed(layout: PackedLayout) -> Iterator[None]:
         _LAYOUT.reset(token)
 
 
-def can_be_packed(model: Any) -> bool:
-    """Return whether transformers lets a model's attention be replaced.
+def reason_not_packable(model: Any) -> str | None:
+    """Return why a model cannot compute packed batches, or None if it can.
 
     Args:
         model: A model of transformers.
     """
-    return bool(getattr(model, "_supports_attention_backend", False))
+    if getattr(model, "_supports_attention_backend", False):
+        return None
+    return f"transformers does not let the attention of {type(model).__name__} be replaced"
 
 
 def packed_copy(model: Any) -> Any:
     """Return a model that computes packed batches with the same weights, which are not copied.
 
     Args:
-        model: A model for which `can_be_packed`.
+        model: A model for which `reason_not_packable` is None.
     """
     ALL_ATTENTION_FUNCTIONS.register(_NAME, _packed_attention)
     ALL_MASK_ATTENTION_FUNCTIONS.register(_NAME, lambda *args, **kwargs: None)

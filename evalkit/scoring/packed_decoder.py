@@ -9,19 +9,8 @@ import numpy.typing as npt
 import torch
 
 from evalkit.scoring.answer import Answer
-from evalkit.scoring.packed_attention import PackedLayout, Span, can_be_packed, packed, packed_copy
+from evalkit.scoring.packed_attention import PackedLayout, Span, packed, packed_copy
 from evalkit.scoring.tokenized_pairs import Batch
-
-
-def reason_not_packable(model: Any) -> str | None:
-    """Return why the packed forward pass does not support a decoder, or None if it does.
-
-    Args:
-        model: A causal language model, or a sequence classifier on one.
-    """
-    if can_be_packed(model):
-        return None
-    return f"transformers does not let the attention of {type(model).__name__} be replaced"
 
 
 @dataclass(frozen=True)
@@ -90,7 +79,7 @@ class PackedDecoder:
         """Wrap a model.
 
         Args:
-            model: A model for which `reason_not_packable` is None. It can still be used.
+            model: A model for which `packed_attention.reason_not_packable` is None. It can still be used.
             device: Where the model is.
             answer: Reads the score off a hidden state.
         """

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-from evalkit.scoring.packed_attention import PackedLayout, Span, can_be_packed, packed, packed_copy
+from evalkit.scoring.packed_attention import PackedLayout, Span, packed, packed_copy
 from evalkit.scoring.tokenized_pairs import Batch
 
 ENCODERS = {
@@ -24,18 +24,6 @@ ENCODERS = {
 """Their heads read one state for each text, and their positions count from 0."""
 
 
-def reason_not_packable(model: Any) -> str | None:
-    """Return why the packed forward pass does not support a model, or None if it does.
-
-    Args:
-        model: A sequence classifier of transformers.
-    """
-    name = type(model).__name__
-    if name not in ENCODERS:
-        return f"{name} is none of {', '.join(sorted(ENCODERS))}"
-    return None if can_be_packed(model) else f"transformers does not let the attention of {name} be replaced"
-
-
 class PackedEncoder:
     """A cross-encoder over packed batches; it shares its weights with a transformers model."""
 
@@ -45,7 +33,7 @@ class PackedEncoder:
         """Wrap a model.
 
         Args:
-            model: A sequence classifier for which `reason_not_packable` is None. It can still be used.
+            model: A sequence classifier for which `packed_attention.reason_not_packable` is None. It can still be used.
             device: Where the model is.
             use_types: Whether the model gets token types.
         """

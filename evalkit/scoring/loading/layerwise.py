@@ -97,7 +97,7 @@ def read_layerwise(name: str, revision: str | None, setting: str) -> tuple[Mappi
     return (stated if ARCHITECTURE in (stated.get("architectures") or ()) else None), commit
 
 
-def check_layerwise(name: str, revision: str | None, setting: str, layer: int) -> None:
+def check_layerwise(name: str, revision: str | None, setting: str, layer: int) -> tuple[Mapping[str, Any], str | None]:
     """Check that a model has a head behind a layer, and weights that can be read.
 
     Args:
@@ -105,6 +105,9 @@ def check_layerwise(name: str, revision: str | None, setting: str, layer: int) -
         revision: A branch, a tag or a commit; None for the main branch.
         setting: The configuration key that names the model, for messages.
         layer: The layer after which the score is read, counted from 1.
+
+    Returns:
+        The content of its config.json, and the commit on the hub.
 
     Raises:
         EvalkitError: it is another kind of model, or has no such layer.
@@ -119,6 +122,7 @@ def check_layerwise(name: str, revision: str | None, setting: str, layer: int) -
     refuse_adapter(file_reader(name, commit), f"{setting}={name}")
     if commit is not None:
         check_hub_weights(name, commit, setting)
+    return stated, commit
 
 
 def refuse_layerwise(name: str, revision: str | None, setting: str) -> None:

@@ -23,7 +23,7 @@ from evalkit.scoring.device import Precision, apply_precision
 from evalkit.scoring.loading.checkpoint_check import check_loaded_weights
 from evalkit.scoring.loading.fingerprint import check_download, folder_hash
 from evalkit.scoring.loading.labels import CutHead, Label, cut_head
-from evalkit.scoring.loading.layerwise import check_layerwise, load_layerwise, read_layerwise
+from evalkit.scoring.loading.layerwise import check_layerwise, load_layerwise
 from evalkit.scoring.loading.load_errors import load_error
 from evalkit.scoring.loading.model_config import (
     find_model_class,
@@ -182,10 +182,8 @@ def load_decoder(
 def _load_layerwise(
     name: str, revision: str | None, device: torch.device, precision: Precision, setting: str, layer: int
 ) -> Pretrained:
-    check_layerwise(name, revision, setting, layer)
+    stated, commit = check_layerwise(name, revision, setting, layer)
     apply_precision(precision)
-    stated, commit = read_layerwise(name, revision, setting)
-    assert stated is not None, "checked"
     version = stated.get("transformers_version")
 
     def load(settings: Mapping[str, Any]) -> tuple[Any, Mapping[str, Any]]:
