@@ -45,6 +45,9 @@ def reason_not_exportable(model: Any) -> str | None:
     Args:
         model: A sequence classifier of transformers; it needs no weights.
     """
+    name = type(model).__name__
+    if name not in ENCODERS:
+        return f"{name} is none of {', '.join(ENCODERS)}"
     if reason := reason_not_packable(model):
         return reason
     activation = str(model.config.hidden_act)
