@@ -2,12 +2,10 @@
 
 import io
 import json
-import math
 import os
 import re
 import sys
 import time
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -26,12 +24,12 @@ from evalkit.boundary import progress, redaction, signals
 from evalkit.boundary.progress import LOG, say
 from evalkit.boundary.signals import Stopped
 from evalkit.boundary.text import user_path
-from evalkit.cli import commands, fusion_members, hydra_limits, optuna_sweeper, session
+from evalkit.cli import commands, composed, fusion_members, hydra_limits, optuna_sweeper, session
 from evalkit.cli.config import conf_dir, register_schemas
 from evalkit.cli.messages import sentence
 from evalkit.cli.session import BAD_INPUT, FAILED, INTERRUPTED
 from evalkit.cli.sweep import end_sweep
-from evalkit.errors import EvalkitError, NotFiniteError, nearest
+from evalkit.errors import EvalkitError, NotFiniteError
 from evalkit.results import provenance
 from evalkit.results.history import tracking
 
@@ -41,9 +39,6 @@ if TYPE_CHECKING:
 _RAISED_BY_HYDRA = (
     ValueError, TypeError, AttributeError, ArithmeticError, AssertionError, LookupError, RecursionError
 )  # fmt: skip
-_TASKS = ("trial", "quickcheck", "gate")
-_OF_QUICKCHECK = ("query", "passages")
-"""Settings of the task quickcheck alone."""
 
 
 def main() -> None:
@@ -184,7 +179,7 @@ def _run(cfg: DictConfig) -> None:
     state = session.current()
     folder = Path(HydraConfig.get().runtime.output_dir)
     fusion_members.expand(cfg)
-    asked = _asked(cfg)
+    asked = composed.plain(cfg)
     redaction.add_secrets(asked)
     shown = redaction.settings(asked)
     hydra_limits.check_written(asked)
@@ -286,51 +281,6 @@ def _gate_settings(overrides: list[str]) -> dict[str, Any]:
         settings = OmegaConf.to_container(hydra.compose("config", overrides).gate, resolve=True)
     assert isinstance(settings, dict)
     return {str(key): value for key, value in settings.items()}
-
-
-def _asked(cfg: DictConfig) -> dict[str, Any]:
-    """Return the resolved configuration as a plain dictionary.
-
-    Raises:
-        EvalkitError: a required value is missing, a number is not finite, the task is unknown, it takes no texts, or
-            the time limit is not above 0.
-    """
-    missing = sorted(OmegaConf.missing_keys(cfg))
-    if missing:
-        examples = " ".join(f"{key}=..." for key in missing)
-        raise EvalkitError(f"{', '.join(missing)} must be given: add {examples} to the command")
-    try:
-        asked = OmegaConf.to_container(cfg, resolve=True)
-    except RecursionError:
-        raise EvalkitError("the configuration refers to itself without end (${...})") from None
-    assert isinstance(asked, dict)
-    if wrong := next(_not_finite(asked, ""), None):
-        raise EvalkitError(f"{wrong}: give a finite number")
-    if asked["task"] not in _TASKS:
-        raise EvalkitError(f"task={asked['task']}: no such task{nearest(str(asked['task']), _TASKS)}")
-    if asked["task"] != "quickcheck":
-        given = [key for key in _OF_QUICKCHECK if asked.pop(key) is not None]
-        if given:
-            raise EvalkitError(
-                f"{' and '.join(given)}: only the quick check takes texts of your own; add experiment=quickcheck to "
-                "the command"
-            )
-    if asked["time_limit_s"] is not None and not asked["time_limit_s"] > 0:
-        raise EvalkitError(
-            f"time_limit_s={asked['time_limit_s']:g}: give a number of seconds above 0, or null for none"
-        )
-    return {str(key): value for key, value in asked.items()}
-
-
-def _not_finite(value: object, name: str) -> Iterator[str]:
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            yield from _not_finite(inner, f"{name}.{key}".lstrip("."))
-    elif isinstance(value, list):
-        for inner in value:
-            yield from _not_finite(inner, name)
-    elif isinstance(value, float) and not math.isfinite(value):
-        yield f"{name}={value}"
 
 
 def _yaml(settings: dict[str, Any]) -> str:

@@ -1,8 +1,8 @@
 """The tasks that run in a fresh process: from plain settings to a folder of results."""
 
 import os
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -16,7 +16,7 @@ from evalkit.evaluation.blending import BlendSettings
 from evalkit.first_stage.base import FirstStage
 from evalkit.rerankers.base import Reranker
 from evalkit.results.schema import Result
-from evalkit.types import Fused, Trial
+from evalkit.types import Fused, Slice, Trial
 
 if TYPE_CHECKING:
     from evalkit.rerankers.quickcheck import Check, QuickCheck
@@ -42,7 +42,16 @@ def computes_nothing(asked: dict[str, Any]) -> bool:
     return all(part.get("_target_") in _FINISHED_RUNS for part in (*members, asked["reranker"]))
 
 
-def run_trial(asked: dict[str, Any], provenance: dict[str, Any], folder: Path) -> Result:
+@dataclass(frozen=True)
+class Given:
+    """Parts of a trial that a caller in Python has made; None for what the settings name."""
+
+    data: Slice | None = None
+    first_stage: FirstStage | None = None
+    reranker: Reranker | None = None
+
+
+def run_trial(asked: dict[str, Any], provenance: dict[str, Any], folder: Path, given: Given = Given()) -> Result:
     """Build what the settings name, run the trial, write its folder, and return the result.
 
     The result is sent to the parent process before anything is drawn or written.
@@ -51,13 +60,35 @@ def run_trial(asked: dict[str, Any], provenance: dict[str, Any], folder: Path) -
         asked: the settings, as plain values.
         provenance: commit, versions and command line.
         folder: folder of the run.
+        given: parts that exist already.
 
     Raises:
         EvalkitError: a setting is refused, the trial fails, or the folder cannot be written.
     """
+    from evalkit.report.folder import write_trial
+
+    done, references = carry_out(asked, provenance, given)
+    return write_trial(done, folder, references, on_result=tell_parent)
+
+
+def carry_out(
+    asked: dict[str, Any], provenance: dict[str, Any], given: Given = Given()
+) -> tuple[Trial, Sequence[Mapping[str, Any]]]:
+    """Build what the settings name and run the trial.
+
+    Args:
+        asked: as for `run_trial`.
+        provenance: as for `run_trial`.
+        given: as for `run_trial`.
+
+    Returns:
+        The trial and the published figures of its slice, both without secrets.
+
+    Raises:
+        EvalkitError: a setting is refused, or the trial fails.
+    """
     from evalkit import trial
     from evalkit.boundary import cache_dirs
-    from evalkit.report.folder import write_trial
     from evalkit.results import published
 
     cache_dirs.ensure_writable()
@@ -74,20 +105,22 @@ def run_trial(asked: dict[str, Any], provenance: dict[str, Any], folder: Path) -
         blend=BlendSettings(**asked["blend"]),
     )
     _check_groups_used(asked)
-    first_stage, reranker = build(asked["first_stage"], "first_stage"), build(asked["reranker"], "rerankers")
+    first_stage = given.first_stage or build(asked["first_stage"], "first_stage")
+    reranker = given.reranker or build(asked["reranker"], "rerankers")
     # Find mistakes now, not after an hour of indexing.
     plan.check()
     first_stage.check()
-    if lang := slice_settings.get("lang"):
+    if lang := given.data.lang if given.data else slice_settings.get("lang"):
         first_stage.check_language(lang)
     reranker.check()
     reranker.check_protocol(asked["protocol"])
     plan = replace(plan, depth=_depth(asked["depth"], first_stage, reranker))
     shown = redaction.settings(asked)
-    done = trial.run(plan, build(slice_settings, "slices"), first_stage, reranker, shown, provenance)
+    data = given.data or build(slice_settings, "slices")
+    done = trial.run(plan, data, first_stage, reranker, shown, provenance)
     ended = {"ended": datetime.now(UTC).isoformat(timespec="milliseconds")}
     done = replace(done, provenance={**done.provenance, **ended})
-    return write_trial(_without_secrets(done), folder, redaction.settings(references), on_result=tell_parent)
+    return _without_secrets(done), redaction.settings(references)
 
 
 def _check_groups_used(asked: Mapping[str, Any]) -> None:

@@ -1,9 +1,10 @@
 """Writes the folders of a trial, a sweep and a comparison, whose JSON file comes last, and the page of the history."""
 
 import json
+import shutil
 import tempfile
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -53,32 +54,103 @@ def write_trial(
     on_result(result)
     try:
         with atomic_folder(folder, "result.json") as part:
-            adjusted = {
-                "first_stage": write_run(trial.first_stage, part / "first_stage.trec"),
-                "reranked": write_run(trial.reranked, part / "reranked.trec"),
-            }
-            write_qrels(trial.slice.qrels, part / "qrels.trec")
-            per_query(trial).to_csv(part / "per_query.csv", index=False, float_format="%.6f")
-            shown = passages(trial)
-            _write(part / "passages.jsonl", "".join(map(_line, with_adjusted_scores(shown, adjusted))))
-            failures: list[str] = []
-            pictures = _draw(result, part, failures) if summary.reranks(result) else []
-            with stage("writing the reports"):
-                with _recorded_in(failures, "report.md"):
-                    _write(part / "report.md", markdown.trial(result, [f"{name}.png" for name in pictures]))
-                with _recorded_in(failures, "report.html"):
-                    _write(part / "report.html", pages.trial(result, shown, _texts(pictures, part)))
-                with _recorded_in(failures, "report.tex"):
-                    _write(part / "report.tex", tex.trial(result))
-            if failures:
-                result = replace(result, status="partial", missing=tuple(failures))
+            result, pictures = _write_reports(result, _write_data(trial, part), part)
             _write(part / "result.json", to_json(to_plain(result)))
-        for name in _TRIAL_PICTURES.keys() - set(pictures):  # those of an earlier result
-            for ending in ("png", "svg"):
-                (folder / f"{name}.{ending}").unlink(missing_ok=True)
+        _remove_pictures(folder, TRIAL_PICTURES.keys() - set(pictures))
     except OSError as error:
         raise cannot_write(folder, error) from None
     return result
+
+
+def write_trial_data(trial: Trial, folder: Path, references: Sequence[Mapping[str, Any]] = ()) -> Result:
+    """Write what `write_trial` does, but for pictures and reports, which `write_reports` makes of it.
+
+    Args:
+        trial: the finished trial.
+        folder: where to write; an earlier result there is replaced.
+        references: as for `write_trial`.
+
+    Raises:
+        EvalkitError: the folder cannot be written, or the disk is full.
+    """
+    with stage("testing"):
+        result = finished(trial, references)
+    try:
+        with atomic_folder(folder, "result.json") as part:
+            _write_data(trial, part)
+            _write(part / "result.json", to_json(to_plain(result)))
+    except OSError as error:
+        raise cannot_write(folder, error) from None
+    return result
+
+
+def write_reports(result: Result, source: Path, folder: Path) -> Result:
+    """Write a finished trial to another folder, with its pictures and reports.
+
+    Args:
+        result: the result in `source`.
+        source: the folder of the trial.
+        folder: where to write; an earlier result there is replaced.
+
+    Returns:
+        The result as it was written: with status ``partial`` if a picture or a report could not be made.
+
+    Raises:
+        EvalkitError: the folder cannot be written, or the disk is full.
+    """
+    try:
+        with atomic_folder(folder, "result.json") as part:
+            for name in _DATA:
+                if (source / name).exists():
+                    shutil.copyfile(source / name, part / name)
+            shown = [json.loads(line) for line in (part / _PASSAGES).read_text("utf-8").splitlines()]
+            result, pictures = _write_reports(result, shown, part)
+            _write(part / "result.json", to_json(to_plain(result)))
+        _remove_pictures(folder, TRIAL_PICTURES.keys() - set(pictures))
+    except OSError as error:
+        raise cannot_write(folder, error) from None
+    return result
+
+
+_PASSAGES = "passages.jsonl"
+_DATA = ("first_stage.trec", "reranked.trec", "qrels.trec", "per_query.csv", _PASSAGES)
+"""The files of a trial that are no pictures and no reports, without result.json."""
+
+
+def _write_data(trial: Trial, folder: Path) -> list[dict[str, Any]]:
+    """Write runs, judgments, values and passages, and return what `passages` does."""
+    adjusted = {
+        "first_stage": write_run(trial.first_stage, folder / "first_stage.trec"),
+        "reranked": write_run(trial.reranked, folder / "reranked.trec"),
+    }
+    write_qrels(trial.slice.qrels, folder / "qrels.trec")
+    per_query(trial).to_csv(folder / "per_query.csv", index=False, float_format="%.6f")
+    shown = passages(trial)
+    _write(folder / _PASSAGES, "".join(map(_line, with_adjusted_scores(shown, adjusted))))
+    return shown
+
+
+def _write_reports(result: Result, shown: Sequence[Mapping[str, Any]], folder: Path) -> tuple[Result, list[str]]:
+    """Draw the pictures and write the reports; return the result with what could not be made, and the pictures."""
+    failures: list[str] = []
+    pictures = _draw(result, folder, failures) if summary.reranks(result) else []
+    with stage("writing the reports"):
+        with _recorded_in(failures, "report.md"):
+            _write(folder / "report.md", markdown.trial(result, [f"{name}.png" for name in pictures]))
+        with _recorded_in(failures, "report.html"):
+            _write(folder / "report.html", pages.trial(result, shown, _texts(pictures, folder)))
+        with _recorded_in(failures, "report.tex"):
+            _write(folder / "report.tex", tex.trial(result))
+    if failures:
+        result = replace(result, status="partial", missing=tuple(failures))
+    return result, pictures
+
+
+def _remove_pictures(folder: Path, names: Iterable[str]) -> None:
+    """Remove pictures of an earlier result."""
+    for name in names:
+        for ending in ("png", "svg"):
+            (folder / f"{name}.{ending}").unlink(missing_ok=True)
 
 
 def _draw(result: Result, folder: Path, failures: list[str]) -> list[str]:
@@ -88,7 +160,7 @@ def _draw(result: Result, folder: Path, failures: list[str]) -> list[str]:
     """
     pictures: list[str] = []
     with stage("drawing", unit="pictures") as advance:
-        for name, draw in _TRIAL_PICTURES.items():
+        for name, draw in TRIAL_PICTURES.items():
             with _recorded_in(failures, f"{name}.png"):
                 drawn = _save({name: draw(result)}, folder)
                 advance(len(drawn))
@@ -144,14 +216,8 @@ def write_comparison(compared: Comparison, folder: Path) -> None:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        measure, systems = compared.measures[0], compared.systems
         with atomic_folder(folder, "comparison.json") as part:
-            pictures = {
-                "changes": plots.forest(compared, measure),
-                "quality_and_latency": plots.tradeoff(systems, measure),
-                "costs": plots.costs(compared, measure),
-            }
-            drawn = _save(pictures, part)
+            drawn = _save({name: draw(compared) for name, draw in COMPARISON_PICTURES.items()}, part)
             _write(part / "report.md", markdown.comparison(compared, [f"{name}.png" for name in drawn]))
             _write(part / "report.html", pages.comparison(compared, _titled(drawn, part)))
             _write(part / "report.tex", tex.comparison(compared))
@@ -208,7 +274,7 @@ def _line(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-_TRIAL_PICTURES = {
+TRIAL_PICTURES: dict[str, Callable[[Result], Any]] = {
     "before_after": plots.before_after,
     "changes": plots.deltas,
     "depths": plots.depths,
@@ -219,6 +285,13 @@ _TRIAL_PICTURES = {
     "latency_grid": plots.latency_grid,
     "load": plots.load,
 }
+"""Name -> function of a result that returns a figure, or None where there is nothing to draw."""
+COMPARISON_PICTURES: dict[str, Callable[[Comparison], Any]] = {
+    "changes": lambda compared: plots.forest(compared, compared.measures[0]),
+    "quality_and_latency": lambda compared: plots.tradeoff(compared.systems, compared.measures[0]),
+    "costs": lambda compared: plots.costs(compared, compared.measures[0]),
+}
+"""The same of a comparison."""
 _TITLES = {
     "changes": "Changes",
     "quality_and_latency": "Quality and latency",

@@ -392,7 +392,7 @@ def test_a_report_that_cannot_be_drawn_loses_no_result(
         raise KeyError("a defect")
 
     monkeypatch.setattr(pages, "trial", broken)
-    monkeypatch.setitem(folder._TRIAL_PICTURES, "changes", broken)
+    monkeypatch.setitem(folder.TRIAL_PICTURES, "changes", broken)
     asked = judging(beir_folder, tmp_path)
     result = tasks.run_trial(asked, {"command": ["evalkit"]}, tmp_path)
     written = json.loads((tmp_path / "result.json").read_text())
