@@ -24,7 +24,7 @@ from evalkit.boundary import progress, redaction, signals
 from evalkit.boundary.progress import LOG, say
 from evalkit.boundary.signals import Stopped
 from evalkit.boundary.text import user_path
-from evalkit.cli import commands, composed, fusion_members, hydra_limits, optuna_sweeper, session
+from evalkit.cli import commands, composed, fusion_members, gate_command, hydra_limits, optuna_sweeper, session
 from evalkit.cli.config import conf_dir, register_schemas
 from evalkit.cli.messages import sentence
 from evalkit.cli.session import BAD_INPUT, FAILED, INTERRUPTED
@@ -64,7 +64,7 @@ def main() -> None:
         with signals.handle_signals(), hydra_limits.in_force():
             if sys.argv[1:2] and sys.argv[1] in commands.COMMANDS:
                 state.began = True
-                sys.exit(commands.run(sys.argv[1:], _gate_settings))
+                sys.exit(commands.run(sys.argv[1:], composed.gate_settings))
             if _answered():
                 sys.exit(0)
             _read_arguments()
@@ -188,7 +188,7 @@ def _run(cfg: DictConfig) -> None:
     gate = None
     texts = own_texts.read(asked["query"], asked["passages"]) if asked["task"] == "quickcheck" else None
     if asked["task"] == "gate":
-        gate = commands.Gate.of(asked["gate"], list(HydraConfig.get().overrides.task), _limits_of_ci())
+        gate = gate_command.Gate.of(asked["gate"], list(HydraConfig.get().overrides.task), composed.limits_of_ci())
     facts = redaction.settings(provenance.collect(redaction.command(provenance.command_line())))
     if HydraConfig.get().mode == RunMode.MULTIRUN:
         is_done = run_folder.is_done(folder, shown, facts)
@@ -214,7 +214,7 @@ def _run(cfg: DictConfig) -> None:
 
 
 def _work(
-    folder: Path, asked: dict[str, Any], facts: dict[str, Any], gate: "commands.Gate | None", texts: "Check | None"
+    folder: Path, asked: dict[str, Any], facts: dict[str, Any], gate: "gate_command.Gate | None", texts: "Check | None"
 ) -> None:
     """Run the task in a fresh process, and print its result."""
     from evalkit.cli import recording, run_folder, tasks
@@ -266,21 +266,6 @@ def _show(result: Any) -> None:
     with suppress(OSError):  # nobody reads it: an error once the folder is written, not before
         terminal.show(result)
         sys.stdout.flush()
-
-
-def _limits_of_ci() -> dict[str, Any]:
-    packaged = OmegaConf.to_container(OmegaConf.load(conf_dir() / "experiment" / "ci.yaml"))
-    assert isinstance(packaged, dict)
-    return dict(packaged["gate"])
-
-
-def _gate_settings(overrides: list[str]) -> dict[str, Any]:
-    """Compose the gate's settings alone, for the commands that run no trial."""
-    hydra_limits.note_command_line(overrides)
-    with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        settings = OmegaConf.to_container(hydra.compose("config", overrides).gate, resolve=True)
-    assert isinstance(settings, dict)
-    return {str(key): value for key, value in settings.items()}
 
 
 def _yaml(settings: dict[str, Any]) -> str:

@@ -4,12 +4,13 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import setup_globals
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from evalkit.cli import fusion_members, hydra_limits
-from evalkit.cli.config import register_schemas
+from evalkit.cli.config import conf_dir, register_schemas
 from evalkit.errors import EvalkitError, nearest
 
 TASKS = ("trial", "quickcheck", "gate")
@@ -42,6 +43,27 @@ def settings(overrides: Sequence[str]) -> dict[str, Any]:
             return plain(cfg)
     finally:
         hydra_config.cfg = before
+
+
+def gate_settings(overrides: list[str]) -> dict[str, Any]:
+    """Return the group ``gate`` alone, for the commands that run no trial.
+
+    Args:
+        overrides: as for `settings`.
+    """
+    register_schemas()
+    hydra_limits.note_command_line(overrides)
+    with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        settings = OmegaConf.to_container(hydra.compose("config", overrides).gate, resolve=True)
+    assert isinstance(settings, dict)
+    return {str(key): value for key, value in settings.items()}
+
+
+def limits_of_ci() -> dict[str, Any]:
+    """Return what experiment=ci sets of the group ``gate``."""
+    packaged = OmegaConf.to_container(OmegaConf.load(conf_dir() / "experiment" / "ci.yaml"))
+    assert isinstance(packaged, dict)
+    return dict(packaged["gate"])
 
 
 def plain(cfg: DictConfig) -> dict[str, Any]:

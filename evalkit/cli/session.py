@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Protocol
 
+HOLDS, REGRESSED = 0, 1
+"""Exit codes of the gate."""
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
 """Exit codes: a gate or a trial of a sweep failed; the input is wrong; Ctrl-C (a signal gives 128 and its number)."""
 

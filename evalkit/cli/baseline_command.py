@@ -1,0 +1,92 @@
+"""``python -m evalkit baseline``: a result written as the baseline of the gate."""
+
+import argparse
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from evalkit.boundary.progress import say
+from evalkit.cli.gate_command import limits_of, named_in
+from evalkit.errors import EvalkitError
+
+if TYPE_CHECKING:
+    from evalkit.results.reading import Finished
+
+
+def run(parsed: argparse.Namespace, gate_settings: Callable[[list[str]], Mapping[str, Any]]) -> None:
+    """Write a result as the baseline.
+
+    Raises:
+        EvalkitError: an argument makes no sense, or as for `write`.
+    """
+    from evalkit.results import reading
+
+    for setting in parsed.settings:
+        if not setting.lstrip("+").startswith("gate.") or "=" not in setting:
+            raise EvalkitError(f"unrecognized arguments: {setting}; baseline takes a RESULT and gate.KEY=VALUE")
+    settings = gate_settings(["experiment=ci", *parsed.settings])
+    output = Path(parsed.output or settings["baseline"])
+    write(reading.read(parsed.result), output, settings, parsed.settings, parsed.accept_limits)
+
+
+def write(
+    finished: "Finished",
+    output: Path,
+    settings: Mapping[str, Any],
+    overrides: Sequence[str] = (),
+    accept_limits: bool = False,
+) -> None:
+    """Write a result as the baseline, if it passes its own gate, by the usual limits or by limits of its own.
+
+    Args:
+        finished: the result.
+        output: the file; a baseline in it is replaced.
+        settings: the group ``gate``, composed with `overrides` over experiment=ci.
+        overrides: the settings that take precedence over those of the result's own run, as on the command line.
+        accept_limits: whether limits that it needs to pass are written into the baseline.
+
+    Raises:
+        EvalkitError: it does not pass and `accept_limits` is false, or the file cannot be written.
+    """
+    from evalkit.results.gate import baseline, own_limits
+
+    new = baseline.of(finished)
+    given = named_in(overrides)
+    limits = limits_of(settings)
+    # The limits of the run itself take precedence over the defaults, but null may just be a trial's default.
+    own = {
+        name: value
+        for name, value in own_limits.recorded(finished).items()
+        if name not in given and value != getattr(limits, name) and not (value is None and name in own_limits.RATIOS)
+    }
+    if own:
+        say(f"judged by the gate settings of its own run: {own_limits.as_arguments(own)}")
+    limits = replace(limits, **own)
+    limits.check()
+    if failing := own_limits.failing(new, finished, limits):
+        needed = own_limits.needed(new, finished, limits, failing)
+        arguments = own_limits.as_arguments(needed)
+        if not accept_limits:
+            why = "; ".join(f"{check.name}: {' '.join(check.message.split())}" for check in failing)
+            raise EvalkitError(
+                f"{finished.where} fails its own gate with nothing changed, and was not written ({why}); "
+                "--accept-limits writes the limits that it needs into the baseline, or give this command and each gate "
+                f"these settings: {arguments}"
+            )
+        new = replace(new, limits=needed)
+        say(f"limits stored in the baseline, which hold where a gate sets no others: {arguments}")
+    try:
+        old = baseline.read(output) if output.exists() else None
+    except EvalkitError as error:
+        say(f"the existing baseline is replaced: {error}")
+        old = None
+    baseline.write(new, output)
+    measure = next(iter(new.reranked))
+    after = new.mean("reranked", measure)
+    if old is None or measure not in old.reranked:
+        say(f"wrote {output}: {new.slice.name}, {len(new.top)} queries, {measure} {after:.4f}")
+        return
+    moved = sum(new.reranked[measure].get(q) != value for q, value in old.reranked[measure].items())
+    before = old.mean("reranked", measure)
+    say(f"updated {output}: {measure} {before:.4f} -> {after:.4f}, {moved} of {len(new.top)} queries changed")
