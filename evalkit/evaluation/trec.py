@@ -3,7 +3,7 @@
 import math
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from evalkit.boundary.text import escape_id, parse_integer, parse_number, quoted, read_lines
@@ -25,6 +25,8 @@ class RunFile:
     """Queries whose rank column contradicts trec_eval's order, which is by score."""
     sort_keys: Mapping[str, tuple[float, ...]]
     """query_id -> the sort key of each hit, best first: 32-bit scores, or negative ranks. Equal keys are ties."""
+    columns: Mapping[str, str] = field(default_factory=dict)
+    """Role -> the column that it was read from, of a table; none for TREC's own format."""
 
     @property
     def max_hits(self) -> int:
@@ -90,17 +92,41 @@ def read_run(path: str | Path, order: str = "score") -> RunFile:
             spelt[doc_id] = written_id
     if not scores:
         raise EvalkitError(f"{path} holds no hits; a TREC run has lines 'query_id Q0 doc_id rank score tag'")
+    return ordered(tag, scores, ranks, spelt, order)
+
+
+def ordered(
+    tag: str,
+    scores: Mapping[str, Mapping[str, float]],
+    ranks: Mapping[str, Mapping[str, int]],
+    spelt: Mapping[str, str],
+    order: str,
+    columns: Mapping[str, str] | None = None,
+) -> RunFile:
+    """Return a run in the order that its scores or its ranks give.
+
+    Args:
+        tag: name of the run.
+        scores: query_id -> doc_id -> score.
+        ranks: query_id -> doc_id -> rank of each scored passage; {} where there are no ranks and `order` is ``score``.
+        spelt: doc_id -> the id as it was read, where that differs; ties are broken by the id as read.
+        order: one of `ORDERS`.
+        columns: role -> the column that it was read from.
+
+    Raises:
+        EvalkitError: a score is NaN.
+    """
     rankings = {
         query_id: ranking.trec_eval_order((Hit(doc_id, score) for doc_id, score in hits.items()), spelt)
         for query_id, hits in scores.items()
     }
-    conflicts = sum(_contradicts(hits, ranks[query_id]) for query_id, hits in rankings.items())
+    conflicts = sum(_contradicts(hits, ranks[query_id]) for query_id, hits in rankings.items() if ranks)
     if order == "rank":
         rankings = {query_id: ranking.order_by_rank(hits, ranks[query_id]) for query_id, hits in rankings.items()}
         sort_keys = {q: tuple(-float(ranks[q][hit.doc_id]) for hit in hits) for q, hits in rankings.items()}
     else:
         sort_keys = {q: tuple(to_float32(hit.score) for hit in hits) for q, hits in rankings.items()}
-    return RunFile(Run(tag, rankings), conflicts, sort_keys)
+    return RunFile(Run(tag, rankings), conflicts, sort_keys, columns or {})
 
 
 def _parse(path: Path, number: int, line: str) -> tuple[str, str, int, float, str]:

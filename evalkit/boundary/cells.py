@@ -1,0 +1,118 @@
+"""Single values of a table as ids, texts, grades, scores and ranks; each error names the place of the value."""
+
+import math
+from typing import Any
+
+from evalkit.boundary.text import parse_integer, parse_number, quoted
+from evalkit.errors import EvalkitError
+
+
+def to_id(value: Any, place: str, what: str) -> str:
+    """Return an id as a text; a whole number becomes its digits.
+
+    Args:
+        value: of the table.
+        place: of the value, for messages.
+        what: names the id in messages, such as ``query id``.
+
+    Raises:
+        EvalkitError: it is missing, empty, or neither a text nor a whole number.
+    """
+    value = _plain(value)
+    if is_missing(value) or value == "":
+        raise EvalkitError(f"{place}: the {what} is missing")
+    if isinstance(value, str):
+        return value
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    hint = "; read the column as text (dtype=str)" if isinstance(value, float) else ""
+    raise EvalkitError(f"{place}: the {what} is {quoted(value)}, and has to be a text or a whole number{hint}")
+
+
+def to_text(value: Any, place: str, what: str) -> str:
+    """Return a text.
+
+    Args:
+        value: of the table.
+        place: of the value, for messages.
+        what: names the value in messages, such as ``text``.
+
+    Raises:
+        EvalkitError: it is missing, or not a text.
+    """
+    if is_missing(value):
+        raise EvalkitError(f"{place}: the {what} is missing")
+    if not isinstance(value, str):
+        raise EvalkitError(f"{place}: the {what} is {quoted(value)}, and has to be a text")
+    return str(value)
+
+
+def to_grade(value: Any, place: str) -> int:
+    """Return a grade; 2.0 is the grade 2.
+
+    Raises:
+        EvalkitError: it is missing, or not a whole number.
+    """
+    number = _number(value)
+    if isinstance(number, float) and number.is_integer() and abs(number) < 2**53:
+        number = int(number)
+    if isinstance(number, bool) or not isinstance(number, int):
+        raise EvalkitError(f"{place}: {_described('grade', value)}; a grade is a whole number, such as 0, 1 or 2.0")
+    return number
+
+
+def to_score(value: Any, place: str) -> float:
+    """Return a score.
+
+    Raises:
+        EvalkitError: it is missing, or not a finite number.
+    """
+    number = _number(value)
+    if isinstance(number, bool) or not isinstance(number, int | float) or not math.isfinite(number):
+        raise EvalkitError(f"{place}: {_described('score', value)}; a score is a finite number")
+    return float(number)
+
+
+def to_rank(value: Any, place: str) -> int:
+    """Return a rank.
+
+    Raises:
+        EvalkitError: it is missing, or not a whole number.
+    """
+    number = _number(value)
+    if isinstance(number, float) and number.is_integer():
+        number = int(number)
+    if isinstance(number, bool) or not isinstance(number, int):
+        raise EvalkitError(f"{place}: {_described('rank', value)}; a rank is a whole number, 1 for the best")
+    return number
+
+
+def is_missing(value: Any) -> bool:
+    """Return whether a value stands for none: None, NaN, and pandas' NA and NaT."""
+    return value is None or type(value).__name__ in ("NAType", "NaTType") or (_is_float(value) and math.isnan(value))
+
+
+def _is_float(value: Any) -> bool:
+    return isinstance(_plain(value), float)
+
+
+def _plain(value: Any) -> Any:
+    """Return a scalar of numpy as one of Python."""
+    return value.item() if hasattr(value, "dtype") and hasattr(value, "item") else value
+
+
+def _number(value: Any) -> Any:
+    """Return the number that a text stands for, and other values as they are; None if it stands for none."""
+    value = _plain(value)
+    if not isinstance(value, str):
+        return value
+    for parse in (parse_integer, parse_number):
+        try:
+            return parse(value)
+        except ValueError:
+            pass
+    return None
+
+
+def _described(what: str, value: Any) -> str:
+    return f"the {what} is missing" if is_missing(value) or value == "" else f"the {what} is {quoted(value)}"
