@@ -1,11 +1,67 @@
 """Measures whether a reranker is worth it: its gain in ranking quality, how certain that is, and its cost.
 
-Importing this package does not import torch, ranx or ir_datasets: these are loaded where they are used.
+    import evalkit
+
+    trial = evalkit.evaluate(queries, docs, qrels, reranker=my_function)
+    trial.verdict
+
+Importing this package imports neither torch nor any other library: these are loaded where they are used.
 """
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from evalkit.errors import EvalkitError
 from evalkit.types import Cost, Effectiveness, Hit, Run, Slice, Trial
 
+if TYPE_CHECKING:
+    from evalkit.api.evaluate import evaluate
+    from evalkit.api.judging import compare, gate, load, write_baseline
+    from evalkit.api.outcomes import ComparisonResult, GateResult, TrialResult
+    from evalkit.api.slices import make_slice
+
 __version__ = "0.1.0"
 
-__all__ = ["Cost", "Effectiveness", "EvalkitError", "Hit", "Run", "Slice", "Trial", "__version__"]
+__all__ = [
+    "ComparisonResult",
+    "Cost",
+    "Effectiveness",
+    "EvalkitError",
+    "GateResult",
+    "Hit",
+    "Run",
+    "Slice",
+    "Trial",
+    "TrialResult",
+    "__version__",
+    "compare",
+    "evaluate",
+    "gate",
+    "load",
+    "make_slice",
+    "write_baseline",
+]
+
+_HOMES = {
+    "evaluate": "evaluate",
+    "compare": "judging",
+    "gate": "judging",
+    "load": "judging",
+    "write_baseline": "judging",
+    "make_slice": "slices",
+    "TrialResult": "outcomes",
+    "ComparisonResult": "outcomes",
+    "GateResult": "outcomes",
+}
+"""Name -> the module of `evalkit.api` that has it."""
+
+
+def __getattr__(name: str) -> Any:
+    """Import a part of the interface when it is first used."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'evalkit' has no attribute {name!r}")
+    return getattr(import_module(f"evalkit.api.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,4 +1,4 @@
-"""Progress on standard error: a live line a stage on a terminal, plain lines elsewhere, JSON on request; and a log.
+"""Progress on standard error: a live bar a stage on terminals and in notebooks, lines elsewhere, or JSON; and a log.
 
 The log has one JSON object a line, with the duration of each stage. It is written while the work goes on: after a
 process was killed, the last line shows how far it came. Durations are by the monotonic clock.
@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -30,7 +31,7 @@ from rich.text import Text
 
 from evalkit.boundary import redaction
 from evalkit.boundary.process_memory import MIB, peak_resident_mb, resident_mb
-from evalkit.boundary.terminal import PlainConsole
+from evalkit.boundary.terminal import PlainConsole, in_notebook
 from evalkit.errors import EvalkitError
 
 T = TypeVar("T")
@@ -151,7 +152,7 @@ def stage(label: str, total: int | None = None, unit: str = "") -> Iterator[Call
     """
     started = logged_at = time.perf_counter()
     done = 0
-    live = sys.stderr.isatty() and _output.format == "text"
+    live = (sys.stderr.isatty() or in_notebook()) and _output.format == "text"
     if not event("begin", stage=label, of=total, unit=unit or None) and not live:
         _print(f"  {label} ...{f' ({total:,} {unit})' if total else ''}")
 
@@ -178,7 +179,7 @@ def stage(label: str, total: int | None = None, unit: str = "") -> Iterator[Call
             event("broken off", **facts(), error=type(error).__name__)
             raise
     ended = facts()
-    if not event("end", **ended):
+    if not event("end", **ended) and not in_notebook():
         _print(f"  {label}: {_amount(ended)}{ended['seconds']:.1f} s{_rate(ended)}")
 
 
@@ -222,6 +223,10 @@ def _print(message: str) -> None:
 
 @contextmanager
 def _live(label: str, total: int | None, unit: str) -> Iterator[Callable[[int], None]]:
+    if in_notebook():
+        with _notebook_bar(desc=label, total=total, unit=f" {unit}".rstrip(), leave=False, file=sys.stderr) as shown:
+            yield shown.update
+        return
     columns: list[ProgressColumn] = [SpinnerColumn(), TextColumn("{task.description}")]
     if total is None:
         columns += [TimeElapsedColumn()]
@@ -230,6 +235,15 @@ def _live(label: str, total: int | None, unit: str) -> Iterator[Callable[[int], 
     with Progress(*columns, console=_console, transient=True) as bar:
         task = bar.add_task(label, total=total)
         yield lambda n: bar.advance(task, n)
+
+
+def _notebook_bar(**settings: Any) -> Any:
+    """Return tqdm's bar: of widgets where they are installed, else of text."""
+    if find_spec("ipywidgets"):
+        from tqdm.notebook import tqdm_notebook as bar
+    else:
+        from tqdm.std import tqdm as bar
+    return bar(**settings)
 
 
 class _RateColumn(ProgressColumn):

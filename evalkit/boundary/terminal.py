@@ -2,6 +2,7 @@
 
 import os
 import re
+import sys
 from typing import Any
 
 from rich.console import Console
@@ -33,3 +34,10 @@ def without_controls(text: str) -> str:
 
 
 _CI = ("CI", "GITHUB_ACTIONS", "TF_BUILD", "TEAMCITY_VERSION")
+
+
+def in_notebook() -> bool:
+    """Return whether this process is the kernel of a notebook."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    return type(shell).__name__ == "ZMQInteractiveShell"

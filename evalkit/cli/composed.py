@@ -7,10 +7,13 @@ from typing import Any
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import setup_globals
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+from omegaconf.errors import OmegaConfBaseException
 
 from evalkit.cli import fusion_members, hydra_limits
 from evalkit.cli.config import conf_dir, register_schemas
+from evalkit.cli.messages import sentence
 from evalkit.errors import EvalkitError, nearest
 
 TASKS = ("trial", "quickcheck", "gate")
@@ -25,8 +28,7 @@ def settings(overrides: Sequence[str]) -> dict[str, Any]:
         overrides: as on the command line, such as ``slice=dev`` and ``reranker.max_length=256``.
 
     Raises:
-        EvalkitError: as for `plain`, or the configuration holds something that it may not.
-        HydraException: it cannot be composed; `evalkit.cli.messages.sentence` says why.
+        EvalkitError: as for `plain`, or it cannot be composed, or holds something that it may not.
     """
     register_schemas()
     setup_globals()
@@ -41,6 +43,8 @@ def settings(overrides: Sequence[str]) -> dict[str, Any]:
                 del cfg["hydra"]
             fusion_members.expand(cfg)
             return plain(cfg)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise EvalkitError(sentence(error)) from None
     finally:
         hydra_config.cfg = before
 

@@ -8,12 +8,14 @@ killed if it does not end, however the wait for it ends; and it exits by itself 
 import atexit
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from multiprocessing import connection, get_context, resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
+from types import ModuleType
 from typing import Any, TypeVar
 
 from evalkit.boundary import progress
@@ -161,7 +163,7 @@ def _started(jobs: int | None, environment: Mapping[str, str] | None, imports: S
     context = get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=serve, args=(theirs, jobs, imports), name="evalkit-trial")
-    with defer_signals(), _terminal_signals_blocked(), _started_with(environment):
+    with defer_signals(), _terminal_signals_blocked(), _started_with(environment), _without_main():
         process.start()
     theirs.close()
     return process, ours
@@ -233,6 +235,20 @@ def _started_with(environment: Mapping[str, str] | None) -> Iterator[None]:
         yield
     finally:
         _replace_environment(before)
+
+
+@contextmanager
+def _without_main() -> Iterator[None]:
+    """Start processes in the block without this program's main module: jobs are functions of evalkit's own modules.
+
+    multiprocessing would run a user's script once more in each process, and evaluate in it again.
+    """
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 def _replace_environment(wanted: Mapping[str, str]) -> None:

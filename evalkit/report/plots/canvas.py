@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, ParamSpec, TypeVar
 
+from evalkit.boundary.terminal import in_notebook
 from evalkit.report.content.trial import device
 from evalkit.results.comparison_schema import ComparedSystem
 
@@ -44,6 +45,12 @@ class Rows(NamedTuple):
     labels: list[str]
     centres: list[float]
     height: float
+
+
+def prepare_notebook() -> None:
+    """Let figures show themselves, if this is a notebook: its kernel sees to that when pyplot is imported."""
+    if in_notebook():
+        import matplotlib.pyplot  # noqa: F401
 
 
 def styled(draw: Callable[P, T]) -> Callable[P, T]:
