@@ -178,7 +178,7 @@ def _data(
     if isinstance(queries, str | Path):
         near = nearest(str(queries), describe.choices("slice"))
         raise EvalkitError(
-            f"{quoted(str(queries))} is no data (that is given as queries, docs and qrels), no folder and no slice{near}"
+            f"{quoted(str(queries))} is no data (given as queries, docs and qrels), no folder and no slice{near}"
         )
     raise EvalkitError("queries come with docs and qrels; alone there may be the name of a slice, a folder, or a Slice")
 

@@ -20,7 +20,7 @@ from tests.helpers.command_line import run_here
 SMALL = ["slice.queries=6", "protocol=none", "blend=none"]
 """A trial of a second."""
 DATA = packaged.load(queries=12)
-BARE = {"depth": 10, "protocol": "none", "overrides": ["blend=none"]}
+BARE: dict[str, Any] = {"depth": 10, "protocol": "none", "overrides": ["blend=none"]}
 
 
 def words_in_common(query: str, texts: Sequence[str]) -> list[float]:
@@ -88,7 +88,11 @@ def test_frames_of_every_library_give_what_mappings_give(
     found = evalkit.evaluate(*frames(make), reranker=words_in_common, **BARE).result
     assert found.effectiveness == trial.result.effectiveness
     assert found.effective.slice["fingerprint"] == trial.result.effective.slice["fingerprint"]
-    assert found.effective.slice["columns"]["qrels"] == {"query_id": "qid", "doc_id": "docno", "grade": "label"}
+    assert vars(found.effective)["slice"]["columns"]["qrels"] == {
+        "query_id": "qid",
+        "doc_id": "docno",
+        "grade": "label",
+    }
 
 
 def test_a_run_can_be_the_first_stage_in_every_form(trial: evalkit.TrialResult, tmp_path: Path) -> None:
