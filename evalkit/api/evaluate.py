@@ -82,7 +82,7 @@ def evaluate(
     Raises:
         EvalkitError: a setting or a value is refused, or the trial failed.
     """
-    data, settings = _data(queries, docs, qrels, name, lang, relevance_level)
+    data, settings = _data(queries, docs, qrels, lang, relevance_level)
     searcher, more = _first_stage(first_stage)
     settings += more
     scorer, more = _reranker(reranker)
@@ -155,14 +155,10 @@ def _with_memory_note(done: Trial) -> Trial:
     return replace(done, warnings=(*done.warnings, note))
 
 
-def _data(
-    queries: Any, docs: Any, qrels: Any, name: str | None, lang: str | None, level: int | None
-) -> tuple[Slice | None, list[str]]:
+def _data(queries: Any, docs: Any, qrels: Any, lang: str | None, level: int | None) -> tuple[Slice | None, list[str]]:
     """Return the slice that was given, or the settings that name one."""
     if docs is not None or qrels is not None:
-        return make_slice(
-            queries, docs, qrels, name=name or "own data", lang=lang or "en", relevance_level=level or 1
-        ), []
+        return make_slice(queries, docs, qrels, lang=lang or "en", relevance_level=level or 1), []
     stated = [key for key, value in (("lang", lang), ("relevance_level", level)) if value is not None]
     if stated:
         raise EvalkitError(

@@ -351,9 +351,6 @@ class GateResult:
 def _drawn(name: str, pictures: Mapping[str, Callable[[T], Any]], value: T, what: str) -> Any:
     if name not in pictures:
         raise EvalkitError(f"there is no picture {name!r}{nearest(name, pictures)}")
-    from evalkit.report.plots import prepare_notebook
-
-    prepare_notebook()
     figure = pictures[name](value)
     if figure is None:
         raise EvalkitError(f"{what} has no data for the picture {name!r}")

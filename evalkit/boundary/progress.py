@@ -54,7 +54,7 @@ class Output:
 
 
 _output = Output()
-_console = PlainConsole(stderr=True, highlight=False, markup=False, emoji=False)
+_console = PlainConsole(stderr=True, highlight=False, markup=False, emoji=False, force_jupyter=False)
 
 
 def set_format(form: str) -> None:
@@ -224,7 +224,9 @@ def _print(message: str) -> None:
 @contextmanager
 def _live(label: str, total: int | None, unit: str) -> Iterator[Callable[[int], None]]:
     if in_notebook():
-        with _notebook_bar(desc=label, total=total, unit=f" {unit}".rstrip(), leave=False, file=sys.stderr) as shown:
+        form = "{desc}: {elapsed}" if total is None else None
+        unit = f" {unit}".rstrip()
+        with _notebook_bar(desc=label, total=total, unit=unit, bar_format=form, leave=False, file=sys.stderr) as shown:
             yield shown.update
         return
     columns: list[ProgressColumn] = [SpinnerColumn(), TextColumn("{task.description}")]

@@ -1,7 +1,7 @@
 """The pictures: a result or a comparison in, a matplotlib Figure out, or None where there is nothing to draw."""
 
 from evalkit.report.plots.blend import blend
-from evalkit.report.plots.canvas import prepare_notebook, save
+from evalkit.report.plots.canvas import save
 from evalkit.report.plots.comparison import forest, tradeoff
 from evalkit.report.plots.cost import costs, latency, latency_grid
 from evalkit.report.plots.history import trend
@@ -21,7 +21,6 @@ __all__ = [
     "latency",
     "latency_grid",
     "load",
-    "prepare_notebook",
     "reliability",
     "save",
     "scores",

@@ -1,13 +1,13 @@
 """What the pictures share: size, type, colours, labels that fit, and files that are the same bytes each time."""
 
 import functools
+import io
 import math
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, ParamSpec, TypeVar
 
-from evalkit.boundary.terminal import in_notebook
 from evalkit.report.content.trial import device
 from evalkit.results.comparison_schema import ComparedSystem
 
@@ -45,12 +45,6 @@ class Rows(NamedTuple):
     labels: list[str]
     centres: list[float]
     height: float
-
-
-def prepare_notebook() -> None:
-    """Let figures show themselves, if this is a notebook: its kernel sees to that when pyplot is imported."""
-    if in_notebook():
-        import matplotlib.pyplot  # noqa: F401
 
 
 def styled(draw: Callable[P, T]) -> Callable[P, T]:
@@ -99,7 +93,15 @@ def sheet(body: float, width: float = WIDTH) -> "Figure":
     figure = Figure(figsize=(width, 0), dpi=DPI, layout=ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.06))
     FigureCanvasAgg(figure)
     grow(figure, body)
+    vars(figure)["_repr_png_"] = functools.partial(_png, figure)  # notebooks show it; pyplot does not know this figure
     return figure
+
+
+def _png(figure: "Figure") -> bytes:
+    """Return a figure as a PNG file."""
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=PIXELS / figure.get_figwidth())
+    return file.getvalue()
 
 
 def grow(figure: "Figure", inches: float) -> None:
