@@ -2,9 +2,9 @@
 
     python benchmarks/python_interface.py --rounds 5
 
-Both score the candidates of BM25 on the packaged collection with the packaged reranker, in one process, in turn, none of
-it from a store: ``evaluate`` with protocol=none and without blend, and ``CrossEncoder``, the engine alone, which loads and
-scores. What ``evaluate`` does besides is composing, reading, BM25, measures, tests and writing its data.
+Both score the candidates of BM25 on the packaged collection with the packaged reranker, in one process, in turn, none
+of it from a store: ``evaluate`` with protocol=none and without blend, and ``CrossEncoder``, the engine alone, which
+loads and scores. What ``evaluate`` does besides is composing, reading, BM25, measures, tests and writing its data.
 """
 
 import argparse
