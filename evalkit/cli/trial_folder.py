@@ -18,7 +18,7 @@ _LONGEST = 200
 def name(number: int, overrides: Iterable[str], common: Iterable[str]) -> str:
     """Return the name of a trial's folder, such as ``0-minilm_l6-depth_20``.
 
-    It can be typed in a command as it is: ``=`` and ``,`` have a meaning for Hydra, so the name has neither. A choice of
+    It can be typed in a command as it is: ``=`` and ``,`` have a meaning for Hydra, so it has neither. A choice of
     a group stands by itself, a setting with its name; of a path its last part is left.
 
     Args:
@@ -41,7 +41,7 @@ def _part(key: str, value: str) -> str:
 def note_common(config: DictConfig, given: Iterable[str]) -> None:
     """Note in the configuration of a sweep which settings are common to its trials, for `name`.
 
-    The place is Hydra's own for this, ``hydra.job.config.override_dirname.exclude_keys``: it reaches the trials of every
+    The place is Hydra's own for this, ``hydra.job.config.override_dirname.exclude_keys``: it reaches trials of every
     launcher.
 
     Args:
