@@ -36,6 +36,10 @@ def refused(tmp_path: Path) -> Callable[..., str]:
             "there is no experiment 'xyz'; choose from ci, dev_alternatives, dev_languages, dev_runtimes, miracl_fp16",
         ),
         (
+            "experiment=msmarco_dl19",
+            "there is no experiment 'msmarco_dl19'; slice=msmarco_dl19 is there; did you mean ",
+        ),
+        (
             "reranker=BAAI/bge-reranker-v2-m3",
             "reranker=BAAI/bge-reranker-v2-m3: this is a hub id or a path, and reranker= takes the name of a choice; "
             "write reranker=bge_v2_m3, which has this model",
