@@ -32,7 +32,8 @@ def sentence(error: Exception) -> str:
         if extra := _EXTRAS.get((group, name)):
             return f"{group}={name} comes with an extra: pip install 'evalkit-rerank[{extra}]'"
         elsewhere = "".join(f"; {other}={name} is there" for other in GROUPS if _has_choice(other, name))
-        return f"there is no {group or 'config'} {name!r}{elsewhere}{nearest(name, options)}"
+        way_out = nearest(name, options) or (f"; python -m evalkit info {group} lists what there is" if group else "")
+        return f"there is no {group or 'config'} {name!r}{elsewhere}{way_out}"
     if isinstance(error, OSError) and hasattr(
         error, "__notes__"
     ):  # from the trial's process, where it need not be about the results

@@ -141,6 +141,6 @@ def pickle_error(name: str, setting: str, problem: str, offered: str | None = No
     )
     return EvalkitError(
         f"{setting}={name}: {problem}, and a pickle can run code when it is read; {in_between}convert a model that you "
-        "trust with transformers, .from_pretrained(NAME).save_pretrained(PATH) of model and tokenizer, and give the folder: "
-        f"{setting}=PATH"
+        "trust with transformers, .from_pretrained(NAME).save_pretrained(PATH) of model and tokenizer, and give the "
+        f"folder: {setting}=PATH"
     )
