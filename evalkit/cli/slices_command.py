@@ -12,11 +12,12 @@ import yaml
 
 from evalkit.boundary.terminal import without_controls
 from evalkit.boundary.text import user_path
-from evalkit.cli import describe
+from evalkit.cli import describe, yaml_size
 from evalkit.cli.config import conf_dir
 from evalkit.errors import EvalkitError, nearest
 from evalkit.report import terminal
 from evalkit.report.content import numbers
+from evalkit.results import published
 from evalkit.slices import catalogue
 from evalkit.slices.catalogue import Facts
 from evalkit.slices.known_sizes import QUERIES
@@ -40,6 +41,8 @@ class Row:
     facts: Facts
     first_run_s: float | None
     """Estimate of reading, indexing and scoring, without the download; None where a size is not known."""
+    published: tuple[str, ...]
+    """The figures of ``reference`` in the choice's YAML, each with its source."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -72,12 +75,20 @@ def rows(wanted: str | None = None, config_dir: Path | None = None) -> list[Row]
     choices = describe.choices("slice", config_dir)
     found: list[Row] = []
     for name, choice in choices.items():
-        settings = yaml.safe_load(choice.path.read_text("utf-8", errors="replace"))
+        settings = _settings(choice.path)
         if isinstance(settings, Mapping) and isinstance(settings.get("dataset"), str):
             found += _of_choice(name, settings, wanted)
     if wanted and not found:
         raise EvalkitError(f"slices {wanted}: no slice has this in its name{nearest(wanted, choices)}")
     return found
+
+
+def _settings(path: Path) -> Any:
+    yaml_size.check(path)
+    try:
+        return yaml.safe_load(path.read_text("utf-8", errors="replace"))
+    except yaml.YAMLError as error:
+        raise EvalkitError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
 
 
 def _of_choice(name: str, settings: Mapping[str, Any], wanted: str | None) -> Iterator[Row]:
@@ -88,7 +99,16 @@ def _of_choice(name: str, settings: Mapping[str, Any], wanted: str | None) -> It
         if wanted is None or _fits(wanted.lower(), label, dataset, lang or "en"):
             judged = settings.get("corpus") == "judged"
             facts = catalogue.facts(dataset, judged and settings.get("source") == "auto")
-            yield Row(label, dataset, lang or "en", facts, _first_run_s(facts, judged))
+            known = tuple(_published(settings, lang))
+            yield Row(label, dataset, lang or "en", facts, _first_run_s(facts, judged), known)
+
+
+def _published(settings: Mapping[str, Any], lang: str) -> Iterator[str]:
+    entries = settings.get("reference") or []
+    published.check(entries)
+    for one in entries:
+        if one.get("lang", lang) == lang:
+            yield f"{one['measure']} {one['value']:.4f}  {one['of']} ({one['source']})"
 
 
 def _fits(wanted: str, label: str, dataset: str, lang: str) -> bool:
@@ -114,7 +134,9 @@ def _lines(wanted: str | None, config_dir: Path | None) -> Iterator[str]:
     yield f"  {_aligned(_HEAD, widths)}"
     for terms, of_family in groupby(found, key=_terms):
         yield terms
-        yield from (f"  {_aligned(_cells(row), widths)}" for row in of_family)
+        for row in of_family:
+            yield f"  {_aligned(_cells(row), widths)}"
+            yield from (f"      {line}" for line in (row.published if wanted else ()))
     yield ""
     yield "download: as ir_datasets states it, else blank. here: the passages are on this machine."
     yield f"first run: an estimate for two cores, without the download: {READ_PER_S:,} passages a second read,"
@@ -124,7 +146,8 @@ def _lines(wanted: str | None, config_dir: Path | None) -> Iterator[str]:
     if wanted is None:
         named = {row.name.split()[0] for row in found}
         others = [one for name, one in describe.choices("slice", config_dir).items() if name not in named]
-        yield "Languages: python -m evalkit slices miracl, or a code such as sw. Further choices:"
+        yield "python -m evalkit slices FILTER, such as miracl or sw, lists languages and published figures."
+        yield "Further choices:"
         yield from (f"  slice={one.name:<8}  {one.summary}".rstrip() for one in others)
 
 

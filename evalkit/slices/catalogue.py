@@ -67,7 +67,7 @@ _TERMS: Mapping[str, tuple[str, str]] = {
 
 
 _LEAST_BYTES = 10
-"""Bytes of a passage below which a stated size is a mistake: NanoBEIR's are numbers of rows, MIRACL's Yoruba is 11 KB."""
+"""Bytes of a passage below which a stated size is wrong: NanoBEIR has numbers of rows, Yoruba of MIRACL 11 KB."""
 
 
 def facts(dataset: str, by_candidates: bool = False) -> Facts:
