@@ -75,20 +75,13 @@ def rows(wanted: str | None = None, config_dir: Path | None = None) -> list[Row]
     choices = describe.choices("slice", config_dir)
     found: list[Row] = []
     for name, choice in choices.items():
-        settings = _settings(choice.path)
+        yaml_size.check(choice.path)
+        settings = yaml.safe_load(choice.path.read_text("utf-8", errors="replace"))
         if isinstance(settings, Mapping) and isinstance(settings.get("dataset"), str):
             found += _of_choice(name, settings, wanted)
     if wanted and not found:
         raise EvalkitError(f"slices {wanted}: no slice has this in its name{nearest(wanted, choices)}")
     return found
-
-
-def _settings(path: Path) -> Any:
-    yaml_size.check(path)
-    try:
-        return yaml.safe_load(path.read_text("utf-8", errors="replace"))
-    except yaml.YAMLError as error:
-        raise EvalkitError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
 
 
 def _of_choice(name: str, settings: Mapping[str, Any], wanted: str | None) -> Iterator[Row]:

@@ -77,7 +77,7 @@ def test_a_slice_of_ones_own_is_listed(shown: Any, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("dataset: [vaswani", "is not YAML: "),
+        ("dataset: [vaswani", "mine.yaml, line 1: not valid YAML: "),
         ("dataset: vaswani\nreference: [{of: bm25}]", "slice.reference[0]: measure is missing"),
     ],
 )
