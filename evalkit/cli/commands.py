@@ -27,6 +27,7 @@ COMMANDS = {
     "gate": Command("RESULT", "judge a result against a baseline: exit code 0 it passes, 1 it got worse"),
     "baseline": Command("RESULT", "write a result as the baseline of the gate, or update the one there is"),
     "store": Command("[prune|check]", "show, prune or check the cached scores and indexes"),
+    "slices": Command("[FILTER]", "list the slices by name: sizes, downloads, licences, what a first run takes"),
     "info": Command("[GROUP [CHOICE]]", "list groups, their choices, and the settings of a choice"),
 }
 """Every command by its name."""
@@ -72,6 +73,11 @@ def run(arguments: list[str], gate_settings: Callable[[list[str]], Mapping[str, 
 
         info_command.run(parsed)
         return HOLDS
+    if arguments[0] == "slices":
+        from evalkit.cli import slices_command
+
+        slices_command.run(parsed)
+        return HOLDS
     if arguments[0] == "store":
         from evalkit.cli import store_command
 
@@ -110,6 +116,11 @@ def _parser(command: str) -> argparse.ArgumentParser:
         from evalkit.cli import compare_command
 
         compare_command.add_arguments(parser)
+        return parser
+    if command == "slices":
+        from evalkit.cli import slices_command
+
+        slices_command.add_arguments(parser)
         return parser
     if command == "history":
         from evalkit.cli import history_command

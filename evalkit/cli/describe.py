@@ -93,7 +93,8 @@ def choice(group: str, name: str, config_dir: Path | None = None) -> Choice:
     check_group(group)
     found = choices(group, config_dir)
     if name not in found:
-        raise EvalkitError(f"there is no {group} {name!r}{nearest(name, found)}")
+        way_out = nearest(name, found) or f"; python -m evalkit info {group} lists what there is"
+        raise EvalkitError(f"there is no {group} {name!r}{way_out}")
     return found[name]
 
 

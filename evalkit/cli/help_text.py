@@ -72,11 +72,11 @@ def lines(config_dir: Path | None = None) -> Iterator[str]:
     yield "Settings used most (python -m evalkit info GROUP CHOICE shows all of a choice):"
     yield from _table([(key, descriptions(schema)[key.rpartition(".")[2]]) for key, schema in SETTINGS.items()])
     yield ""
-    yield "Groups and their choices, chosen with GROUP=CHOICE:"
+    yield "Groups and their choices, chosen with GROUP=CHOICE (python -m evalkit slices lists every slice):"
     for group in GROUPS:
         yield ""
         yield heading(group)
-        yield from (without_controls(f"  {line}") for line in listed(group, config_dir))
+        yield from (without_controls(f"  {line}") for line in listed(group, config_dir, families=True))
     yield ""
     yield "Exit codes: 0 done; 1 a gate or a trial of a sweep failed; 2 wrong input; 130 interrupted."
     yield "Documentation: README.md and docs/ in evalkit's repository."

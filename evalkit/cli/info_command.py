@@ -3,7 +3,7 @@
 import argparse
 import re
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from omegaconf import OmegaConf
@@ -35,20 +35,45 @@ def run(parsed: argparse.Namespace) -> None:
     terminal.show_lines([without_controls(line) for line in lines])
 
 
-def listed(group: str, config_dir: Path | None = None) -> list[str]:
+def listed(group: str, config_dir: Path | None = None, families: bool = False) -> list[str]:
     """Return a line for each choice of a group: its name and its summary.
 
     Args:
         group: one of `describe.GROUPS`.
         config_dir: as for `describe.choices`.
+        families: whether names that begin alike, ten or more, share a line.
 
     Raises:
         EvalkitError: there is no such folder.
     """
-    found = describe.choices(group, config_dir)
+    found = {name: one.summary for name, one in describe.choices(group, config_dir).items()}
+    alike = _families(found) if families else {}
+    for start, names in alike.items():
+        found = {name: summary for name, summary in found.items() if name not in names}
+        found[f"{start}..."] = f"{len(names)}: {', '.join(name.removeprefix(start) for name in names)}"
     width = max(map(len, found), default=0)
-    lines = [f"{name:<{width}}  {one.summary}".rstrip() for name, one in found.items()]
-    return [line if len(line) <= WIDTH - 2 else f"{line[: WIDTH - 6]} ..." for line in lines]
+    lines: list[str] = []
+    for name, summary in sorted(found.items()):
+        line = f"{name:<{width}}  {summary}".rstrip()
+        if name.removesuffix("...") in alike:
+            lines += textwrap.wrap(line, WIDTH - 2, subsequent_indent=" " * (width + 2))
+        else:
+            lines.append(line if len(line) <= WIDTH - 2 else f"{line[: WIDTH - 6]} ...")
+    return lines
+
+
+def _families(names: Iterable[str]) -> dict[str, list[str]]:
+    """Return start of a name, up to an underscore -> the names with it, for the longest one that ten or more have."""
+    found: dict[str, list[str]] = {}
+    for name in names:
+        for at in (match.end() for match in re.finditer("_", name)):
+            found.setdefault(name[:at], []).append(name)
+    large = {start: of_start for start, of_start in found.items() if len(of_start) >= _FAMILY}
+    return {start: of for start, of in large.items() if not any(o != start and o.startswith(start) for o in large)}
+
+
+_FAMILY = 10
+"""Names from which on those that begin alike share a line of ``--help``."""
 
 
 def heading(group: str) -> str:

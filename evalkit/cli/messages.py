@@ -10,6 +10,7 @@ from omegaconf.errors import InterpolationKeyError, OmegaConfBaseException
 
 from evalkit.cli import hydra_limits, own_texts, quoting
 from evalkit.cli.config import SCHEMAS, Config, Measures, PrecisionChoice, conf_dir
+from evalkit.cli.describe import GROUPS
 from evalkit.cost.protocol import CostProtocol
 from evalkit.errors import EvalkitError, nearest
 
@@ -30,7 +31,9 @@ def sentence(error: Exception) -> str:
         options = [option for option in error.options or () if not option.startswith("schema_")]
         if extra := _EXTRAS.get((group, name)):
             return f"{group}={name} comes with an extra: pip install 'evalkit-rerank[{extra}]'"
-        return f"there is no {group or 'config'} {name!r}{nearest(name, options)}"
+        elsewhere = "".join(f"; {other}={name} is there" for other in GROUPS if _has_choice(other, name))
+        way_out = nearest(name, options) or (f"; python -m evalkit info {group} lists what there is" if group else "")
+        return f"there is no {group or 'config'} {name!r}{elsewhere}{way_out}"
     if isinstance(error, OSError) and hasattr(
         error, "__notes__"
     ):  # from the trial's process, where it need not be about the results
@@ -81,6 +84,10 @@ def _place_as_choice(group: str, place: str) -> str:
     which = ", which has this model" if ready else ""
     what = "a path" if group == "slice" else "a hub id or a path"
     return f"{group}={place}: this is {what}, and {group}= takes the name of a choice; write {right}{which}"
+
+
+def _has_choice(group: str, name: str) -> bool:
+    return re.fullmatch(r"\w+", name) is not None and (conf_dir() / group / f"{name}.yaml").is_file()
 
 
 def _model_of(path: Path) -> str | None:

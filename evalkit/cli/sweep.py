@@ -2,19 +2,19 @@
 
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig, open_dict, read_write
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from evalkit.boundary import progress
 from evalkit.boundary.progress import say
-from evalkit.cli import hydra_limits, quoting, run_folder, session
+from evalkit.cli import hydra_limits, quoting, run_folder, session, trial_folder
 from evalkit.cli.combinations import combinations, differing
 from evalkit.cli.messages import sentence
 from evalkit.cli.run_folder import read_result
@@ -66,7 +66,8 @@ def report(
 
 def _folders(sweep: Path, trials: int | None, begun: Mapping[int, str]) -> dict[int, str]:
     """Return trial number -> name of its folder, in order, without those that an earlier sweep has left."""
-    there = {int(number): p.name for p in sweep.glob("*-*") if (number := p.name.split("-")[0]).isdecimal()}
+    by_age = sorted(sweep.glob("[0-9]*"), key=lambda path: path.stat().st_mtime_ns)  # of one number the last made
+    there = {int(number): p.name for p in by_age if (number := p.name.split("-")[0]).isdecimal()}
     found = {**there, **begun}
     return {number: found[number] for number in sorted(found) if trials is None or number < trials}
 
@@ -117,7 +118,8 @@ class SweepReport(Callback):
         Raises:
             SystemExit: another run has locked the folder, or it cannot be written; the exit code is 2.
         """
-        self._trials = _trials(config)
+        given = _given(config)
+        self._trials = _trials(config, given)
         self._task = str(config.task)
         try:
             with hydra_limits.hydra_config(config):
@@ -126,6 +128,8 @@ class SweepReport(Callback):
                 self._folder = _own_folder_of_sweep(config, self._folder)
             with read_write(config), open_dict(config):
                 config.hydra.sweep.dir = str(self._folder)  # Hydra's sweeper cannot resolve ${hydra:...} yet
+                with suppress(HydraException):  # Hydra will report it
+                    trial_folder.note_common(config, given)
             progress.set_format(config.log_format)
             self._held.enter_context(progress.log_to(self._held.enter_context(run_folder.locked(self._folder))))
         except (EvalkitError, OmegaConfBaseException) as error:
@@ -179,12 +183,16 @@ def end_sweep(whole: bool) -> None:
             state.exit_code = max(state.exit_code, FAILED)
 
 
-def _trials(config: DictConfig) -> list[str] | None:
+def _given(config: DictConfig) -> list[str]:
+    """Return the overrides of a sweep: those of the configuration, then those of the command line."""
+    params = OmegaConf.select(config, "hydra.sweeper.params") or {}  # another sweeper may have none
+    return [f"{key}={value}" for key, value in params.items()] + list(config.hydra.overrides.task)
+
+
+def _trials(config: DictConfig, given: Sequence[str]) -> list[str] | None:
     """Return the settings in which each trial differs from the others; None with another sweeper than Hydra's own."""
-    sweeper = config.hydra.sweeper
-    if not str(sweeper._target_).endswith(f".{BasicSweeper.__name__}"):
+    if not str(config.hydra.sweeper._target_).endswith(f".{BasicSweeper.__name__}"):
         return None
-    given = [f"{key}={value}" for key, value in (sweeper.params or {}).items()] + list(config.hydra.overrides.task)
     try:
         return differing(combinations(given))
     except HydraException:

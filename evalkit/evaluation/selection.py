@@ -69,5 +69,5 @@ def select(values: Mapping[T, Mapping[str, float]], choose: Choose[T], folds: in
         held_out += [values[setting][query_id] for query_id in part]
     picked = choose({setting: fmean(of.values()) for setting, of in values.items()})
     estimate, spread = fmean(held_out), students_t.deviation(held_out)
-    interval = students_t.interval(estimate, spread, len(held_out), 0.95)
+    interval = students_t.interval(estimate, spread, len(held_out), 0.95, least=0.0)
     return Selection(picked, fmean(values[picked].values()), estimate, interval, tuple(chosen))

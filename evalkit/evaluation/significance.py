@@ -43,7 +43,7 @@ def paired_delta(before: Mapping[str, float], after: Mapping[str, float], confid
     """Return the mean difference of two systems on the same queries, its interval, wins, ties and losses.
 
     The interval is Student's, mean +- t((1 + confidence) / 2, n - 1) * s / sqrt(n) over the n per-query differences
-    (Student 1908, The probable error of a mean).
+    (Student 1908, The probable error of a mean), within [-1, 1].
 
     Args:
         before: query_id -> value of a measure, at least one query.
@@ -53,7 +53,7 @@ def paired_delta(before: Mapping[str, float], after: Mapping[str, float], confid
     differences = [after[query_id] - before[query_id] for query_id in before]
     n = len(differences)
     mean = fmean(differences)
-    low, high = students_t.interval(mean, deviation(differences) if n > 1 else 0.0, n, confidence)
+    low, high = students_t.interval(mean, deviation(differences) if n > 1 else 0.0, n, confidence, least=-1.0)
     wins = sum(d > ROUNDING for d in differences)
     losses = sum(d < -ROUNDING for d in differences)
     return Delta(mean, low, high, wins, n - wins - losses, losses)
@@ -128,7 +128,7 @@ def compare(
     differences = _differences(before, after)
     n = len(differences)
     mean, spread = mean_and_spread(differences)
-    low, high = students_t.interval(mean, spread, n, confidence)
+    low, high = students_t.interval(mean, spread, n, confidence, least=-1.0)
     bca_low, bca_high = resampling.bca_interval(differences, confidence, seed, resamples)
     wins, losses = int((differences > 0).sum()), int((differences < 0).sum())
     without_spread = 0.0 if n > 1 and not mean else None
@@ -270,7 +270,7 @@ def equivalence(
     differences = _differences(before, after)
     n = len(differences)
     mean, spread = mean_and_spread(differences)
-    low, high = students_t.interval(mean, spread, n, 1 - 2 * alpha)
+    low, high = students_t.interval(mean, spread, n, 1 - 2 * alpha, least=-1.0)
     p = students_t.p_above(margin - abs(mean), spread, n) if n > 1 else None  # the nearer end has the larger p
     return Equivalence(margin, mean, low, high, p, p is not None and p < alpha)
 

@@ -34,16 +34,20 @@ def mean_and_spread(values: "npt.NDArray[np.float64]") -> tuple[float, float]:
     return fmean(values), deviation(values.tolist())
 
 
-def interval(mean: float, spread: float, n: int, confidence: float) -> tuple[float | None, float | None]:
+def interval(
+    mean: float, spread: float, n: int, confidence: float, least: float, most: float = 1.0
+) -> tuple[float | None, float | None]:
     """Return Student's two-sided interval of a mean: mean +- t((1 + confidence) / 2, n - 1) * spread / sqrt(n).
 
-    Source: Student 1908, The probable error of a mean.
+    It is cut at the limits of the values, which no mean can pass. Source: Student 1908, The probable error of a mean.
 
     Args:
         mean: of the values.
         spread: their standard deviation.
         n: number of values.
         confidence: of the interval, in (0, 1).
+        least: the smallest value there can be: 0 for a measure, -1 for a difference of two measures.
+        most: the largest value there can be.
 
     Returns:
         Its ends in the unit of the values; (None, None) with fewer than two values.
@@ -53,7 +57,7 @@ def interval(mean: float, spread: float, n: int, confidence: float) -> tuple[flo
     if n < 2:
         return None, None
     margin = float(t.ppf((1 + confidence) / 2, n - 1)) * spread / math.sqrt(n)
-    return mean - margin, mean + margin
+    return max(mean - margin, least), min(mean + margin, most)
 
 
 def p_above(distance: float, spread: float, n: int) -> float:

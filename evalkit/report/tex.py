@@ -38,10 +38,9 @@ def trial(result: Result) -> str:
         ps = {measure: test.holm_p for measure, test in tests.items()}
         tested = "measures" if any(p is not None for p in ps.values()) else None
         rows.append((summary.label_second(result), effect.reranked.mean, _marks(ps, effect.delta)))
-        intervals = [effect.delta_ci95[measure] for measure in measures]
         below = [
             ["difference", *(_number(effect.delta[measure], "+z.4f") for measure in measures)],
-            [r"95\,\% interval", *(_half_width(*interval) for interval in intervals)],
+            [r"95\,\% interval", *(_interval(*effect.delta_ci95[m]) for m in measures)],
         ]
     below.append(["best possible order", *(_number(effect.ceiling.mean[measure]) for measure in measures)])
     command = result.provenance["command"]
@@ -193,8 +192,12 @@ def _marks(ps: Mapping[str, float | None], differences: Mapping[str, float | Non
     }
 
 
-def _half_width(low: float | None, high: float | None) -> str:
-    return "--" if low is None or high is None else rf"$\pm {(high - low) / 2:.4f}$"
+def _interval(low: float | None, high: float | None) -> str:
+    if low is None or high is None:
+        return "--"
+    if numbers.is_cut(low, high):
+        return f"$[{low:+z.4f}, {high:+z.4f}]$"
+    return rf"$\pm {(high - low) / 2:.4f}$"
 
 
 def _number(value: float | None, form: str = ".4f") -> str:

@@ -19,11 +19,12 @@ FILES = {
 
 def has_candidates(dataset: str) -> bool:
     """Return whether an ir_datasets id, or an id that it is a subset of, has an official candidate file."""
-    return _keys(dataset) is not None
+    return keys(dataset) is not None
 
 
-def _keys(dataset: str) -> tuple[str, ...] | None:
-    return next((keys for name, keys in FILES.items() if f"{dataset}/".startswith(f"{name}/")), None)
+def keys(dataset: str) -> tuple[str, ...] | None:
+    """Return the keys of the candidate files of an id in ir_datasets' download configuration; None if it has none."""
+    return next((of_id for name, of_id in FILES.items() if f"{dataset}/".startswith(f"{name}/")), None)
 
 
 def read(dataset: str, query_ids: Container[str]) -> Iterator[tuple[str, str]]:
@@ -45,7 +46,7 @@ def read(dataset: str, query_ids: Container[str]) -> Iterator[tuple[str, str]]:
     base = ir_datasets.util.home_path() / NAME
     downloads = DownloadConfig.context(NAME, base, dua=DUA)
     seen: set[str] = set()
-    for key in _keys(dataset) or ():
+    for key in keys(dataset) or ():
         path = base / key.split("/")[0] / "candidates.tsv"
         with Cache(FixEncoding(GzipExtract(downloads[key])), path).stream() as lines:
             for number, line in enumerate(lines, 1):

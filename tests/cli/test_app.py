@@ -192,7 +192,7 @@ def test_a_sweep_writes_one_combined_report(beir_folder: Any, tmp_path: Path) ->
     done = run_evalkit("--multirun", *judge(beir_folder)[:-1], "depth=1,3", "out_dir=sweep", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     folder = tmp_path / "sweep"
-    parts = [result_in(folder / name) for name in ("0-fp32", "1-fp32")]
+    parts = [result_in(folder / name) for name in ("0-depth_1", "1-depth_3")]
     assert [part["asked"]["depth"] for part in parts] == [1, 3]
     assert json.loads((folder / "sweep.json").read_text("utf-8")) == parts
     report = (folder / "report.md").read_text("utf-8")
@@ -273,7 +273,8 @@ def test_published_rerankings_are_judged_as_published(shared: Path, tmp_path: Pa
         cwd=tmp_path,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    lifted, ruined = (result_in(tmp_path / "sweep" / name)["effectiveness"] for name in ("0-fp32", "1-fp32"))
+    folders = ("0-path_bm25+rankvicuna-7b.trec", "1-path_bm25+vicuna-13b-zero-shot.trec")
+    lifted, ruined = (result_in(tmp_path / "sweep" / name)["effectiveness"] for name in folders)
     for effect, after, verdict in ((lifted, 0.6682, "helped"), (ruined, 0.4517, "hurt")):
         assert effect["queries"] == 43
         assert effect["first_stage"]["mean"]["nDCG@10"] == pytest.approx(0.5058, abs=5e-5)
@@ -297,15 +298,15 @@ def test_an_interrupted_sweep_saves_what_is_done_and_lists_what_is_missing(bert_
         last = list(told)[-1]
         assert running.wait(60) == 130
     assert last.startswith("evalkit: stopped by SIGINT (scoring, ")
-    assert last.endswith("out/1-fp32/result.json\n")
+    assert last.endswith("out/1-depth_5/result.json\n")
     failed, partial, missing = json.loads((tmp_path / "out" / "sweep.json").read_text("utf-8"))
     assert (failed["status"], failed["error"].split(":")[0]) == ("failed", "depth=0")
     assert (partial["status"], partial["error_kind"]) == ("partial", "Stopped")
     assert partial["error"].startswith("stopped by SIGINT (scoring, ")
     assert partial["missing"] == ["effective", "effectiveness", "analysis", "cost"]
-    assert partial == result_in(tmp_path / "out" / "1-fp32")
+    assert partial == result_in(tmp_path / "out" / "1-depth_5")
     assert (missing["status"], missing["error"], missing["name"]) == ("partial", "not begun", "depth=6")
-    assert not (tmp_path / "out" / "2-fp32").exists()
+    assert not (tmp_path / "out" / "2-depth_6").exists()
     assert "## Without a result\n- `depth=6`: not begun\n" in (tmp_path / "out" / "report.md").read_text("utf-8")
     until = time.monotonic() + 30
     while anybody_in(running.pid):  # nobody is left behind

@@ -79,7 +79,8 @@ def test_each_trial_of_a_sweep_is_entered(beir_folder: Path, path: Path) -> None
     runs = f"reranker.path={beir_folder}/reranked.trec,{beir_folder}/first.trec"
     done = run_here("--multirun", *base, runs, cwd=path.parent, EVALKIT_HISTORY=str(path))
     assert done.returncode == 0, done.stderr
-    assert sorted(Path(one["folder"]).name for one in listed(path)) == ["0-fp32", "1-fp32"]
+    folders = sorted(Path(one["folder"]).name for one in listed(path))
+    assert folders == ["0-path_reranked.trec", "1-path_first.trec"]
 
 
 def test_without_a_history_nothing_is_entered(result: Path, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

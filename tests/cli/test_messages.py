@@ -36,6 +36,10 @@ def refused(tmp_path: Path) -> Callable[..., str]:
             "there is no experiment 'xyz'; choose from ci, dev_alternatives, dev_languages, dev_runtimes, miracl_fp16",
         ),
         (
+            "experiment=msmarco_dl19",
+            "there is no experiment 'msmarco_dl19'; slice=msmarco_dl19 is there; did you mean ",
+        ),
+        (
             "reranker=BAAI/bge-reranker-v2-m3",
             "reranker=BAAI/bge-reranker-v2-m3: this is a hub id or a path, and reranker= takes the name of a choice; "
             "write reranker=bge_v2_m3, which has this model",
@@ -51,7 +55,7 @@ def refused(tmp_path: Path) -> Callable[..., str]:
             "slice.path=data/mine",
         ),
         ("slice=devv", "there is no slice 'devv'; did you mean dev?"),
-        ("slice=xyz", "there is no slice 'xyz'; choose from beir, dev, irds, miracl, "),
+        ("slice=xyz", "there is no slice 'xyz'; python -m evalkit info slice lists what there is"),
         ("reranker=bge", "there is no reranker 'bge'; did you mean bge_base, "),
         ("first_stage=bm52", "there is no first_stage 'bm52'; did you mean bm25?"),
         ("precision=fp61", "there is no precision 'fp61'; did you mean fp16, "),

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evalkit.evaluation.students_t import deviation, smallest_detectable
+from evalkit.evaluation.students_t import deviation, interval, smallest_detectable
 
 
 @given(st.lists(st.floats(-1, 1), min_size=2, max_size=60))
@@ -38,3 +38,21 @@ def test_a_drop_that_is_just_detectable_is_seen_with_the_power_asked_for(
 @pytest.mark.parametrize(("spread", "n"), [(0.1, 0), (0.1, 1), (0.0, 50)])
 def test_one_query_or_no_spread_gives_no_detectable_difference(spread: Any, n: Any) -> None:
     assert smallest_detectable(spread, n) is None
+
+
+def test_an_interval_ends_at_the_limits_of_the_values() -> None:
+    # t(0.975, 3) = 3.182446; RR of 1, 1, 1, 0.5: mean 0.875, deviation 0.25, so 0.875 +- 3.182446 * 0.25 / sqrt(4).
+    assert interval(0.875, 0.25, 4, 0.95, least=0.0) == pytest.approx((0.875 - 0.397806, 1.0), abs=1e-6)
+    assert interval(0.125, 0.25, 4, 0.95, least=0.0) == pytest.approx((0.0, 0.125 + 0.397806), abs=1e-6)
+    assert interval(-0.875, 0.25, 4, 0.95, least=-1.0) == pytest.approx((-1.0, -0.875 + 0.397806), abs=1e-6)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.sampled_from([0, 1 / 3, 1 / 2, 1]), min_size=2, max_size=9), st.sampled_from([0.8, 0.95, 0.99]))
+def test_an_interval_of_a_measure_s_mean_holds_the_mean_and_lies_within_0_and_1(numbers: Any, confidence: Any) -> None:
+    mean = sum(numbers) / len(numbers)
+    low, high = interval(mean, deviation(numbers), len(numbers), confidence, least=0.0)
+    assert low is not None
+    assert high is not None
+    assert 0 <= low <= mean + 1e-12
+    assert mean - 1e-12 <= high <= 1

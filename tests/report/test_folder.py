@@ -284,6 +284,13 @@ def test_one_query_has_no_interval(done: Any) -> None:
     )
 
 
+def test_an_interval_that_ends_at_1_is_written_with_both_ends(done: Any) -> None:
+    # Differences 1 and 0: 0.5 +- 12.706 * 0.7071 / sqrt(2), which no measure can change by.
+    wide, narrow = (with_deltas(done, [0.0, 0.0], after) for after in ([1.0, 0.0], [0.5, 0.51]))
+    assert tables.effectiveness_rows(wide)[0][3] == "+0.5000 (-1.0000 to +1.0000)"
+    assert tables.effectiveness_rows(narrow)[0][3] == "+0.5050 \u00b1 0.0635"  # 12.706 * 0.00707 / sqrt(2)
+
+
 def test_the_cost_line_names_machine_precision_time_and_memory(done: Any) -> None:
     cost = dataclasses.replace(
         done.cost,

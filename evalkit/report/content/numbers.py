@@ -41,15 +41,26 @@ def interval(low: float | None, high: float | None, missing: str = "") -> str:
     return missing if low is None or high is None else f"{signed(low)} to {signed(high)}"
 
 
-def plus_minus(difference: float, low: float | None, high: float | None) -> str:
-    """Return a difference and half the width of its interval, where there is an interval.
+def plus_minus(difference: float, low: float | None, high: float | None, decimals: int = 4) -> str:
+    """Return a difference and half the width of its interval, or both ends where it is cut at -1 or 1.
 
     Args:
-        difference: the difference, the centre of the interval.
+        difference: the difference, the centre of an interval that is not cut.
         low: lower end of the interval; None if it is not known.
         high: upper end of the interval; None if it is not known.
+        decimals: of each number.
     """
-    return f"{difference:+.4f}" + ("" if low is None or high is None else f" \u00b1 {(high - low) / 2:.4f}")
+    centre = f"{difference:+z.{decimals}f}"
+    if low is None or high is None:
+        return centre
+    if is_cut(low, high):
+        return f"{centre} ({low:+z.{decimals}f} to {high:+z.{decimals}f})"
+    return f"{centre} \u00b1 {(high - low) / 2:.{decimals}f}"
+
+
+def is_cut(low: float, high: float) -> bool:
+    """Return whether an interval of a difference ends at -1 or 1, and so has not its difference at the centre."""
+    return low <= -1 or high >= 1
 
 
 def p_value(p: float | None, missing: str = "") -> str:

@@ -3,7 +3,7 @@
 from itertools import accumulate, groupby
 from typing import TYPE_CHECKING, Any
 
-from evalkit.report.content import intervals, trial
+from evalkit.report.content import intervals, numbers, trial
 from evalkit.report.plots import canvas
 from evalkit.report.plots.titles import title
 from evalkit.results import summary
@@ -62,7 +62,7 @@ def before_after(result: Result) -> "Figure | None":
                 if end == drawn:
                     below.plot([end], [y], color=_TRENDS[trend]["color"], **_END)
                 cut |= end != drawn
-            written += f" \u00b1 {(high - low) / 2:.3f}"
+            written = numbers.plus_minus(delta, low, high, decimals=3)
         reach.append(delta)
         below.plot([delta], [y], **_TRENDS[trend])
         canvas.write_right_of(below, y, written)

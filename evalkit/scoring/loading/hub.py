@@ -18,6 +18,8 @@ from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 _TIMEOUT_S = 5.0
 _RETRY_AFTER_S = 60.0
 _COMMIT = re.compile("[0-9a-f]{40}")
+_CONVERTER = "SFconvertbot"
+"""The account of the hub's service that converts weights to safetensors, as in transformers.safetensors_conversion."""
 _OPTIONAL_FILES = ("tokenizer_config.json", "modules.json", "config_sentence_transformers.json", "adapter_config.json")
 """Files that change a score and that many models lack: without a network, the cache must have them or a record that
 they do not exist."""
@@ -188,6 +190,27 @@ def list_files(name: str, commit: str) -> list[str] | None:
     except Exception:  # a mirror may have the files without a list of them
         return None
     return [sibling.rfilename for sibling in info.siblings or ()]
+
+
+def proposed_conversion(name: str) -> str | None:
+    """Return the revision of the pull request in which the hub's own service offers a model's weights as safetensors.
+
+    Args:
+        name: The model's name on the hub.
+
+    Returns:
+        Such as ``refs/pr/12``; None if there is none, or the hub does not answer.
+    """
+    with suppress(Exception):  # it only makes a message more useful
+        offers = HfApi().get_repo_discussions(name, author=_CONVERTER, discussion_type="pull_request")
+        for one in offers:
+            if (
+                one.author == _CONVERTER
+                and one.git_reference
+                and "model.safetensors" in (list_files(name, one.git_reference) or ())
+            ):
+                return one.git_reference
+    return None
 
 
 def cached_revisions(name: str) -> list[str]:

@@ -113,7 +113,8 @@ def check_hub_weights(name: str, commit: str, setting: str) -> None:
         raise EvalkitError(f"{setting}={name}: {other}: {setting}=PATH")
     safetensors = SAFETENSORS & set(names)
     if pickles := [] if safetensors else pickle_files(names):
-        raise pickle_error(name, setting, f"the hub has its weights as a pickle ({pickles[0]}) and no safetensors")
+        problem = f"the hub has its weights as a pickle ({pickles[0]}) and no safetensors"
+        raise pickle_error(name, setting, problem, hub.proposed_conversion(name))
     if snapshot and (missing := hub.missing_shards(snapshot) or ([] if safetensors else ["model.safetensors"])):
         begun = ", since its download was interrupted" if hub.was_interrupted(name) else ""
         raise EvalkitError(
@@ -123,16 +124,23 @@ def check_hub_weights(name: str, commit: str, setting: str) -> None:
         )
 
 
-def pickle_error(name: str, setting: str, problem: str) -> EvalkitError:
+def pickle_error(name: str, setting: str, problem: str, offered: str | None = None) -> EvalkitError:
     """Return the error for weights in a pickle.
 
     Args:
         name: The model.
         setting: The configuration key that names it.
         problem: What was found.
+        offered: The revision on the hub that has safetensors, if there is one.
     """
+    in_between = (
+        f"a pull request of the hub's conversion service has safetensors, which you can look at on the hub and use: "
+        f"{setting.rpartition('.')[0]}.revision={offered}; or "
+        if offered
+        else ""
+    )
     return EvalkitError(
-        f"{setting}={name}: {problem}, and a pickle can run code when it is read; convert a model that you trust with "
-        "transformers, .from_pretrained(NAME).save_pretrained(PATH) of model and tokenizer, and give the folder: "
-        f"{setting}=PATH"
+        f"{setting}={name}: {problem}, and a pickle can run code when it is read; {in_between}convert a model that you "
+        "trust with transformers, .from_pretrained(NAME).save_pretrained(PATH) of model and tokenizer, and give the "
+        f"folder: {setting}=PATH"
     )

@@ -177,6 +177,19 @@ ODD_WEIGHTS = {
 }
 
 
+def pull_requests(name: str, *made: tuple[str, str]) -> dict[str, File]:
+    """What the hub answers about the pull requests of a model, from number 1 on: each has an author and one file."""
+    facts = {"title": "weights", "status": "open", "isPullRequest": True, "createdAt": "2024-02-01T00:00:00.000Z",
+             "repo": {"name": name, "type": "model"}}  # fmt: skip
+    listed = [facts | {"num": number, "author": {"name": author}} for number, (author, _) in enumerate(made, 1)]
+    answer = {"discussions": listed, "count": len(listed), "start": 0}
+    files = {f"/api/models/{name}/discussions": File(json.dumps(answer).encode())}
+    for number, (_, file) in enumerate(made, 1):
+        info = {"id": name, "sha": NEXT, "siblings": [{"rfilename": file}]}
+        files[f"/api/models/{name}/revision/refs%2Fpr%2F{number}"] = File(json.dumps(info).encode())
+    return files
+
+
 @pytest.fixture(scope="module")
 def refusals_of_odd_weights(bert_folder: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """What is told of each model of `ODD_WEIGHTS`, in one process, for that takes seconds to start."""
@@ -185,6 +198,7 @@ def refusals_of_odd_weights(bert_folder: Any, tmp_path_factory: pytest.TempPathF
         files |= {p: f for p, f in model(name, bert_folder).items() if not p.endswith("model.safetensors")}
         listed = {"id": name, "sha": COMMIT, "siblings": [{"rfilename": "config.json"}, {"rfilename": file}]}
         files[f"/api/models/{name}/revision/{COMMIT}"] = File(json.dumps(listed).encode())
+    files |= pull_requests("acme/pickle", ("somebody", "model.safetensors"), ("SFconvertbot", "model.safetensors"))
     with serving(files) as (address, _):
         return load(list(ODD_WEIGHTS), tmp_path_factory.mktemp("odd_weights"), address)
 
@@ -192,6 +206,14 @@ def refusals_of_odd_weights(bert_folder: Any, tmp_path_factory: pytest.TempPathF
 @pytest.mark.parametrize("name", ODD_WEIGHTS)
 def test_a_hub_model_with_weights_in_another_format_is_refused(refusals_of_odd_weights: Any, name: Any) -> None:
     assert refusals_of_odd_weights[name].startswith(f"reranker.model={name}: {ODD_WEIGHTS[name][1]}")
+
+
+def test_weights_in_a_pickle_are_refused_with_the_revision_that_has_safetensors(refusals_of_odd_weights: Any) -> None:
+    """Of the hub's own conversion service only: anybody can propose weights. Nothing but names has been fetched."""
+    assert (
+        "which you can look at on the hub and use: reranker.revision=refs/pr/2; or convert a model that you trust"
+        in refusals_of_odd_weights["acme/pickle"]
+    )
 
 
 # --- a cache that was filled before, and no network
