@@ -127,7 +127,7 @@ def carry_out(
 
 def _reranker(asked: Mapping[str, Any], given: Reranker | None = None) -> Reranker:
     """Return the reranker, over chunks of passages where the settings ask for these."""
-    return in_chunks(given or build(asked["reranker"], "rerankers"), ChunkSettings(**asked["chunks"]))
+    return in_chunks(given or build(asked["reranker"], "rerankers"), ChunkSettings(**asked.get("chunks", {})))
 
 
 def _check_groups_used(asked: Mapping[str, Any]) -> None:

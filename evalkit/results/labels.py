@@ -79,7 +79,7 @@ _NO_SETTINGS = frozenset(
 """Recorded facts that follow from others or depend on the run; they are not settings."""
 
 _LABEL_ORDER = (
-    "max_length", "depth", "truncation", "runtime", "precision", "prompt", "instruction", "model", "revision", "path",
+    "max_length", "chunks", "depth", "truncation", "runtime", "precision", "prompt", "instruction", "model", "revision", "path",
     "attention",
 )  # fmt: skip
 
@@ -87,7 +87,7 @@ _OF_RUNTIME = ("path", "attention")
 """Settings that follow from the runtime where that differs."""
 
 _CHANGE_SCORES = (
-    "max_length", "depth", "truncation", "prompt", "instruction", "template", "score", "model", "revision"
+    "max_length", "chunks", "depth", "truncation", "prompt", "instruction", "template", "score", "model", "revision"
 )  # fmt: skip
 """Settings that change a reranker's scores at any precision and with any first stage."""
 
