@@ -79,8 +79,8 @@ _NO_SETTINGS = frozenset(
 """Recorded facts that follow from others or depend on the run; they are not settings."""
 
 _LABEL_ORDER = (
-    "max_length", "chunks", "depth", "truncation", "runtime", "precision", "prompt", "instruction", "model", "revision", "path",
-    "attention",
+    "max_length", "chunks", "depth", "truncation", "runtime", "precision", "prompt", "instruction", "model", "revision",
+    "path", "attention",
 )  # fmt: skip
 
 _OF_RUNTIME = ("path", "attention")
