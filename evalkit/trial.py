@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from evalkit.boundary.progress import say, stage
-from evalkit.cost.meter import measure
+from evalkit.cost.meter import Measured, measure
 from evalkit.cost.protocol import CostProtocol
 from evalkit.errors import EvalkitError
 from evalkit.evaluation import blending, measures
@@ -17,8 +17,9 @@ from evalkit.first_stage.adapter import adapt_first_stage
 from evalkit.first_stage.base import FirstStage
 from evalkit.first_stage.search import timed_search
 from evalkit.rerankers.adapter import adapt_reranker
-from evalkit.rerankers.base import Reranker
-from evalkit.types import Effectiveness, Run, Searched, Settings, Slice, Trial
+from evalkit.rerankers.base import Reranker, logits_by_query
+from evalkit.rerankers.chunked import Chunked
+from evalkit.types import Chunking, Effectiveness, Pair, Run, Searched, Settings, Slice, Trial
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,9 @@ def run(
     reranked = reorder(first, measured.logits, plan.depth, str(described["name"]), measured.scores.tie_order)
     runs = {"first_stage": first, "reranked": reranked, "ceiling": oracle_run(first, data.qrels, plan.depth)}
     effectiveness = _evaluate(runs, data, wanted)
+    chunking = None
+    if isinstance(reranker, Chunked):
+        chunking = _against_truncation(reranker, plan.depth, data, first, pairs, measured, wanted)
     blended = None
     if plan.blend and plan.blend.method != "none" and described.get("reranks", True):
         with stage("blending"):
@@ -113,8 +117,39 @@ def run(
         fused=fused,
         members=_evaluate({name: one.run for name, one in fused.members.items()}, data, wanted) if fused else {},
         blend=blended,
+        chunking=chunking,
     )
     return replace(trial, warnings=tuple(caveats(trial)))
+
+
+def _against_truncation(
+    reranker: Chunked,
+    depth: int,
+    data: Slice,
+    first: Run,
+    pairs: Sequence[Pair],
+    measured: Measured,
+    wanted: Sequence[Measure],
+) -> Chunking:
+    """Return how passages were split, and the effectiveness without that; a passage of one chunk keeps its score."""
+    counts = reranker.count(pairs, data.docs)
+    if not reranker.settings.against_truncation:
+        return Chunking(counts=counts)
+    split = [pair for pair in pairs if len(reranker.chunks(data.docs[pair.doc_id])) > 1]
+    cut: int | None = 0
+    logits = {query_id: dict(of_query) for query_id, of_query in measured.logits.items()}
+    if split:
+        with stage("scoring whole passages, to compare", len(split), "pairs") as advance:
+            whole = reranker.score_whole(split, data.queries, data.docs, advance)
+        cut = whole.truncated_pairs if reranker.states_max_length else None
+        found = logits_by_query(split, whole)
+        for query_id, doc_id in split:
+            logits.setdefault(query_id, {}).pop(doc_id, None)
+        for query_id, of_query in found.items():
+            logits[query_id] |= of_query
+    run = reorder(first, logits, depth, "truncated")
+    effectiveness = _evaluate({"truncated": run}, data, wanted)["truncated"]
+    return Chunking(counts=counts, truncated_pairs=cut, truncated=effectiveness)
 
 
 def _search(first_stage: FirstStage, data: Slice, depth: int) -> Searched:

@@ -136,6 +136,11 @@ class Scores:
     """Calls to a server, or the units that it counts instead; None without a server."""
     billed_tokens: int | None = None
     """Tokens by a server's own count; None where it states none."""
+    chunk_pairs: int | None = None
+    """Pairs of a query and a chunk that the logits were made of; None where passages were scored whole.
+
+    Tokens and times are theirs. Counts of pairs above are of pairs with a passage, in the same proportion.
+    """
 
     @property
     def padding_share(self) -> float:
@@ -485,6 +490,41 @@ class Blend:
     why: str | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class ChunkCounts:
+    """How passages were split before they were scored."""
+
+    by: str
+    """What a chunk is made of: ``tokens`` or ``sentences``."""
+    size: int
+    """The most of them that a chunk has."""
+    overlap: int
+    """How many of them it shares with the one before."""
+    aggregate: str
+    """Score of a passage: ``max``, ``first`` or ``mean_top`` of those of its chunks."""
+    top: int | None = None
+    """With ``mean_top``: how many of the best chunks count; None otherwise."""
+    passages: int
+    """Different candidates."""
+    split_passages: int
+    """Those of two chunks or more."""
+    chunks: int
+    """Of all candidates, scored or not."""
+    most_chunks: int
+    """Of one passage."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chunking:
+    """How passages were split, and the ranking where they are truncated instead."""
+
+    counts: ChunkCounts
+    truncated_pairs: int | None = None
+    """Pairs that would be truncated; None where that was not computed, or the reranker states no maximum length."""
+    truncated: Effectiveness | None = None
+    """Of the reranked run without chunks; None where it was not computed."""
+
+
 @dataclass(frozen=True)
 class Trial:
     """One slice x first stage x reranker x precision: what was requested, what was done, and the outcome."""
@@ -513,3 +553,5 @@ class Trial:
     """One sentence for each caveat that the figures need (`evalkit.evaluation.caveats`)."""
     blend: Blend | None = None
     """None where nothing was reranked, or no blend was requested."""
+    chunking: Chunking | None = None
+    """None where passages were scored whole."""

@@ -18,6 +18,7 @@ from evalkit.first_stage import bm25, dense, fusion, splade
 from evalkit.first_stage import trec_run as first_stage_run
 from evalkit.rerankers import bi_encoder, cross_encoder, decoder, http, late_interaction, none
 from evalkit.rerankers import trec_run as reranker_run
+from evalkit.rerankers.chunking import ChunkSettings
 from evalkit.results.gate.limits import Limits
 from evalkit.scoring.cluster.settings import RaySettings
 from evalkit.scoring.runtime import settings
@@ -263,6 +264,7 @@ class Config:
     precision: PrecisionChoice = field(default_factory=PrecisionChoice)
     measures: Measures = field(default_factory=Measures)
     protocol: CostProtocol = MISSING
+    chunks: ChunkSettings = field(default_factory=ChunkSettings)
     blend: BlendSettings = field(default_factory=BlendSettings)
     gate: Gate = field(default_factory=Gate)
     executor: Any = MISSING
@@ -310,6 +312,7 @@ SCHEMAS: dict[tuple[str | None, str], Any] = {
     ("reranker", "schema_http"): HttpReranker,
     ("reranker", "schema_trec_run"): TrecRunReranker,
     ("reranker", "schema_none"): WithoutReranker,
+    ("chunks", "schema_chunks"): ChunkSettings,
     ("blend", "schema_blend"): BlendSettings,
     ("gate", "schema_gate"): Gate,
     ("runtime", "schema_torch"): settings.Runtime,

@@ -27,6 +27,7 @@ GROUPS = {
     "runtime": "what computes the reranker: torch, ONNX Runtime or OpenVINO",
     "measures": "what is measured of a ranking",
     "protocol": "what is measured of time and memory, and for how long",
+    "chunks": "long passages split, and every part of them scored",
     "blend": "both scores interpolated, compared with the reranking",
     "executor": "where the pairs are scored",
     "gate": "limits that a result has to keep, for task=gate",

@@ -10,7 +10,7 @@ from omegaconf.errors import InterpolationKeyError, OmegaConfBaseException
 
 from evalkit.cli import hydra_limits, own_texts, quoting
 from evalkit.cli.config import SCHEMAS, Config, Measures, PrecisionChoice, conf_dir
-from evalkit.cli.describe import GROUPS
+from evalkit.cli.describe import GROUPS, choices
 from evalkit.cost.protocol import CostProtocol
 from evalkit.errors import EvalkitError, nearest
 
@@ -98,6 +98,8 @@ def _model_of(path: Path) -> str | None:
 def _elsewhere(key: str) -> str:
     """Return which choice of its group has a setting; empty where none has, or the key has no group."""
     group, _, name = key.rpartition(".")
+    if group and name in GROUPS:
+        return f"; {name} is a group of its own: write {name}=CHOICE, with one of {', '.join(choices(name))}"
     having = [
         choice.removeprefix("schema_")
         for (of, choice), schema in SCHEMAS.items()

@@ -15,6 +15,8 @@ from evalkit.errors import EvalkitError
 from evalkit.evaluation.blending import BlendSettings
 from evalkit.first_stage.base import FirstStage
 from evalkit.rerankers.base import Reranker
+from evalkit.rerankers.chunked import in_chunks
+from evalkit.rerankers.chunking import ChunkSettings
 from evalkit.results.schema import Result
 from evalkit.types import Fused, Slice, Trial
 
@@ -106,7 +108,7 @@ def carry_out(
     )
     _check_groups_used(asked)
     first_stage = given.first_stage or build(asked["first_stage"], "first_stage")
-    reranker = given.reranker or build(asked["reranker"], "rerankers")
+    reranker = _reranker(asked, given.reranker)
     # Find mistakes now, not after an hour of indexing.
     plan.check()
     first_stage.check()
@@ -121,6 +123,11 @@ def carry_out(
     ended = {"ended": datetime.now(UTC).isoformat(timespec="milliseconds")}
     done = replace(done, provenance={**done.provenance, **ended})
     return _without_secrets(done), redaction.settings(references)
+
+
+def _reranker(asked: Mapping[str, Any], given: Reranker | None = None) -> Reranker:
+    """Return the reranker, over chunks of passages where the settings ask for these."""
+    return in_chunks(given or build(asked["reranker"], "rerankers"), ChunkSettings(**asked.get("chunks", {})))
 
 
 def _check_groups_used(asked: Mapping[str, Any]) -> None:
@@ -160,7 +167,7 @@ def run_quickcheck(asked: dict[str, Any], texts: "Check | None") -> "QuickCheck"
 
     redaction.add_secrets(asked)
     _check_groups_used(asked)
-    reranker = build(asked["reranker"], "rerankers")
+    reranker = _reranker(asked)
     reranker.check()
     return quickcheck.run(reranker, quickcheck.CHECKS if texts is None else (texts,))
 

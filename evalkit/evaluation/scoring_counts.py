@@ -14,6 +14,8 @@ class ScoringCounts(TypedDict, total=False):
     """What result.json has of a trial's scoring; older results lack some counts."""
 
     pairs: int
+    chunk_pairs: int | None
+    """Pairs of a query and a chunk of a passage that were scored for them; None where passages were scored whole."""
     pairs_from_store: int
     pairs_repeated: int
     """Pairs whose two texts are those of another pair that was computed."""
@@ -66,6 +68,7 @@ def count_scoring(
     computed = scores.computed_pairs
     return ScoringCounts(
         pairs=len(scores.logits),
+        chunk_pairs=scores.chunk_pairs,
         pairs_from_store=scores.from_store,
         pairs_repeated=0 if computed is None else len(scores.logits) - scores.from_store - computed,
         pairs_unscored=sum(logit is None for logit in scores.logits),

@@ -9,6 +9,7 @@ from typing import Any
 from evalkit.evaluation.resampling import ENUMERATED
 from evalkit.report.content import alternatives, numbers, pooling, system
 from evalkit.report.content import blend as blending
+from evalkit.report.content import chunks as chunking
 from evalkit.report.content import comparison as comparing
 from evalkit.report.content import cost as costs
 from evalkit.report.content import fusion as fusing
@@ -66,6 +67,10 @@ def trial(result: Result, pictures: Sequence[str] = ()) -> str:
             "measures of this report. d is Cohen's d_z; the last column is the smallest difference that a slice of "
             "this size and spread shows with a probability of 80 %.",
         ]
+    if result.chunks:
+        what = " ".join(filter(None, (chunking.intro(result), chunking.claim(result))))
+        parts.append(f"## {chunking.TITLE}\n{escaped(what)}")
+        parts += [table(chunking.columns(), rows)] if (rows := chunking.rows(result, result.chunks)) else []
     if result.blend:
         parts += [
             f"## Blended with the first stage\n{escaped(blending.intro(result))}",

@@ -8,6 +8,7 @@ from rich.table import Table
 from evalkit.boundary.terminal import PlainConsole
 from evalkit.report.content import (
     alternatives,
+    chunks,
     comparison,
     fusion,
     gate,
@@ -37,6 +38,8 @@ def show(result: Result) -> None:
         console.print(_left_first(fusion.columns(result), fusion.rows(result, result.fusion), fusion.TITLE))
         console.print(fusion.verdict(result, result.fusion), soft_wrap=True)
     console.print(trial.verdict(result), soft_wrap=True)
+    if split := chunks.claim(result):
+        console.print(split, soft_wrap=True)
     if cost := trial.cost_line(result):
         console.print(cost, soft_wrap=True)
     if condensed := pooling.of_trial(result):

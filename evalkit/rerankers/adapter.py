@@ -1,5 +1,6 @@
 """Adapts a reranker that is not evalkit's own to the contract, or explains in one sentence why it cannot."""
 
+import operator
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import fields, replace
@@ -107,6 +108,10 @@ class _AdaptedReranker(Reranker):
         name = "score" if self._of.method("score_all") is None else "score_all"
         return self._scored(name, pairs, queries, docs, on_progress)
 
+    def token_offsets(self, texts: Sequence[str]) -> Sequence[Sequence[tuple[int, int]]] | None:
+        found = self._of.call("token_offsets", list(texts))
+        return None if found is None else _offsets(found, texts, f"{self._of.where}: token_offsets")
+
     def describe(self) -> Settings:
         from evalkit.boundary.foreign_facts import RerankerFacts
 
@@ -177,6 +182,26 @@ def _price(component: ForeignComponent) -> CallPrice | None:
             f"{component.where}: price is {describe_type(price)}, and has to be a CallPrice (evalkit.rerankers.base)"
         )
     return None
+
+
+def _offsets(value: object, texts: Sequence[str], where: str) -> list[list[tuple[int, int]]]:
+    """Return where the tokens of each text are, checked to be ascending spans of it."""
+    offsets = to_plain(value)
+    check_type(offsets, list[list[list[int]]], where)
+    if len(offsets) != len(texts):
+        raise EvalkitError(
+            f"{where} returned {len(offsets)} lists for {len(texts)} texts; it has to return one for each"
+        )
+    for text, of_text in zip(texts, offsets, strict=True):
+        starts, ends = [span[0] for span in of_text if span], [span[-1] for span in of_text if span]
+        is_in_order = starts == sorted(starts) and ends == sorted(ends) and all(map(operator.le, starts, ends))
+        if not is_in_order or any(len(span) != 2 for span in of_text) or min(starts, default=0) < 0 or (
+            max(ends, default=0) > len(text)
+        ):  # fmt: skip
+            raise EvalkitError(
+                f"{where} has to return [start, end] of each token, in characters of the text and in its order"
+            )
+    return [[(start, end) for start, end in of_text] for of_text in offsets]
 
 
 def _scores(value: object, where: str) -> Scores:

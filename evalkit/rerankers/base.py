@@ -147,6 +147,18 @@ class Reranker(ABC):
             EvalkitError: it cannot be computed.
         """
 
+    def token_offsets(self, texts: Sequence[str]) -> Sequence[Sequence[tuple[int, int]]] | None:
+        """Return where the tokens of texts are, by which ``chunks=tokens`` splits passages; None without a tokenizer.
+
+        Args:
+            texts: passages, n of them. Before `load` it is called with none, to find out whether it returns None.
+
+        Returns:
+            For each text, start and end of each of its tokens in characters, in order; special tokens left out, and
+            nothing truncated.
+        """
+        return None
+
     @abstractmethod
     def score(
         self,

@@ -96,6 +96,19 @@ class BiEncoder(Reranker):
             )  # fmt: skip
             self._loaded.encoder.check(self.precision)
 
+    def token_offsets(self, texts: Sequence[str]) -> Sequence[Sequence[tuple[int, int]]]:
+        """Return where the tokens of texts are.
+
+        Args:
+            texts: as for `Reranker.token_offsets`.
+        """
+        if not texts:
+            return []
+        from evalkit.scoring.token_offsets import token_offsets
+
+        assert self._loaded is not None, "load() comes first"
+        return token_offsets(self._loaded.encoder.pretrained.tokenizer, texts)
+
     def score(
         self,
         pairs: Sequence[Pair],

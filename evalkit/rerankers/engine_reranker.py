@@ -133,6 +133,18 @@ class EngineReranker(Reranker):
         """Return what is put in front of each query before it is tokenized."""
         return ""
 
+    def token_offsets(self, texts: Sequence[str]) -> Sequence[Sequence[tuple[int, int]]]:
+        """Return where the tokens of texts are.
+
+        Args:
+            texts: as for `Reranker.token_offsets`.
+        """
+        if not texts:
+            return []
+        from evalkit.scoring.token_offsets import token_offsets
+
+        return token_offsets(self.scorer.pair_tokenizer.tokenizer, texts)
+
     def score(
         self,
         pairs: Sequence[Pair],

@@ -112,6 +112,18 @@ class LateInteraction(Reranker):
         if self.cache != "off" and passages:
             self._store(passages)
 
+    def token_offsets(self, texts: Sequence[str]) -> Sequence[Sequence[tuple[int, int]]]:
+        """Return where the tokens of texts are.
+
+        Args:
+            texts: as for `Reranker.token_offsets`.
+        """
+        if not texts:
+            return []
+        from evalkit.scoring.token_offsets import token_offsets
+
+        return token_offsets(self.loaded.encoder.tokenizer, texts)
+
     def score(
         self,
         pairs: Sequence[Pair],

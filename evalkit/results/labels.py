@@ -79,15 +79,15 @@ _NO_SETTINGS = frozenset(
 """Recorded facts that follow from others or depend on the run; they are not settings."""
 
 _LABEL_ORDER = (
-    "max_length", "depth", "truncation", "runtime", "precision", "prompt", "instruction", "model", "revision", "path",
-    "attention",
+    "max_length", "chunks", "depth", "truncation", "runtime", "precision", "prompt", "instruction", "model", "revision",
+    "path", "attention",
 )  # fmt: skip
 
 _OF_RUNTIME = ("path", "attention")
 """Settings that follow from the runtime where that differs."""
 
 _CHANGE_SCORES = (
-    "max_length", "depth", "truncation", "prompt", "instruction", "template", "score", "model", "revision"
+    "max_length", "chunks", "depth", "truncation", "prompt", "instruction", "template", "score", "model", "revision"
 )  # fmt: skip
 """Settings that change a reranker's scores at any precision and with any first stage."""
 

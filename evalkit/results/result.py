@@ -19,6 +19,7 @@ from evalkit.results.schema import (
     BeforeAfter,
     Blend,
     Change,
+    Chunks,
     CondensedValues,
     Effective,
     Effectiveness,
@@ -28,8 +29,10 @@ from evalkit.results.schema import (
     JudgedOnly,
     Means,
     MeasureTests,
+    PerQuery,
     PerQueryValues,
     Result,
+    Truncation,
     Unfinished,
 )
 from evalkit.types import SCHEMA_VERSION, Run, Settings, Trial
@@ -54,6 +57,7 @@ def finished(trial: Trial, references: Sequence[Mapping[str, Any]] = ()) -> Resu
         analysis=_analysis(trial),
         fusion=_fusion(trial),
         blend=_blend(trial),
+        chunks=_chunks(trial),
         cost=trial.cost,
         warnings=trial.warnings,
         references=compare_published(references, effective, effect),
@@ -174,14 +178,6 @@ def _blend(trial: Trial) -> Blend | None:
         return None
     per_query = found.effectiveness.per_query if found.effectiveness else {}
 
-    def changes(side: str) -> dict[str, Change]:
-        before = trial.effectiveness[side].per_query
-        deltas = {name: paired_delta(before[name], values) for name, values in per_query.items()}
-        return {
-            name: Change(one.mean, (one.low, one.high), one.wins, one.ties, one.losses, one.verdict)
-            for name, one in deltas.items()
-        }
-
     return Blend(
         method=found.method,
         measure=found.measure,
@@ -191,11 +187,37 @@ def _blend(trial: Trial) -> Blend | None:
         folds=found.folds,
         seed=found.seed,
         mean=found.effectiveness.mean() if found.effectiveness else {},
-        against_first_stage=changes("first_stage"),
-        against_reranked=changes("reranked"),
+        against_first_stage=_changes(trial.effectiveness["first_stage"].per_query, per_query),
+        against_reranked=_changes(trial.effectiveness["reranked"].per_query, per_query),
         per_query=per_query,
         why=found.why,
     )
+
+
+def _changes(before: PerQuery, after: PerQuery) -> dict[str, Change]:
+    """Return for each measure of `after` its difference to `before`."""
+    deltas = {name: paired_delta(before[name], values) for name, values in after.items()}
+    return {
+        name: Change(one.mean, (one.low, one.high), one.wins, one.ties, one.losses, one.verdict)
+        for name, one in deltas.items()
+    }
+
+
+def _chunks(trial: Trial) -> Chunks | None:
+    chunking = trial.chunking
+    if chunking is None:
+        return None
+    if chunking.truncated is None:
+        return Chunks(chunking.counts)
+    before, after = chunking.truncated.per_query, trial.effectiveness["reranked"].per_query
+    truncation = Truncation(
+        truncated_pairs=chunking.truncated_pairs,
+        mean=chunking.truncated.mean(),
+        change=_changes(before, after),
+        tests=_tests({name: compare(values, after[name]) for name, values in before.items()}),
+        per_query=before,
+    )
+    return Chunks(chunking.counts, truncation)
 
 
 def failed(name: str, asked: Settings, provenance: Settings, error: BaseException) -> Unfinished:

@@ -11,7 +11,7 @@ from evalkit.evaluation.breakdown import ClassRow, DepthRow, Example
 from evalkit.evaluation.score_analysis import ScoreAnalysis
 from evalkit.evaluation.scoring_counts import ScoringCounts
 from evalkit.evaluation.ties import Tied
-from evalkit.types import BlendFold, BlendPoint, Cost, Interval, Settings, TunedFold
+from evalkit.types import BlendFold, BlendPoint, ChunkCounts, Cost, Interval, Settings, TunedFold
 
 Share = Annotated[float, Ge(-1e-9), Le(1 + 1e-9)]
 """A value in [0, 1], and what rounding adds to it."""
@@ -73,6 +73,8 @@ class RerankerFacts(TypedDict, total=False):
     batch_tokens_source: str | None
     batch_size: int | None
     max_length: int | None
+    chunks: str
+    """How passages were split, in words; absent where they were scored whole."""
     query_length: int | None
     dimensions: int
     vectors_per_passage: float
@@ -278,6 +280,30 @@ class Blend:
     why: str | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Truncation:
+    """The same reranking of whole passages, which are truncated; mappings are by measure."""
+
+    truncated_pairs: Count | None
+    """Pairs that were truncated; None where the reranker states no maximum length."""
+    mean: Mapping[str, Share]
+    change: Mapping[str, Change]
+    """The chunks' value less that of the truncated passages."""
+    tests: Mapping[str, MeasureTests]
+    """Of these changes."""
+    per_query: PerQuery
+    """Of the truncated passages."""
+
+
+@dataclass(frozen=True)
+class Chunks:
+    """How passages were split before they were scored, and what truncating them would lose."""
+
+    counts: ChunkCounts
+    truncation: Truncation | None = None
+    """None where it was not computed (``chunks.against_truncation=false``)."""
+
+
 @dataclass(frozen=True)
 class Reference:
     """A published figure, and ours."""
@@ -311,6 +337,8 @@ class Result:
     """None where the first stage is not a fusion."""
     blend: Blend | None = None
     """None where nothing was reranked, or no blend was requested."""
+    chunks: Chunks | None = None
+    """None where passages were scored whole."""
     cost: Cost | None = None
     """None where nothing was computed."""
     warnings: Sequence[str]

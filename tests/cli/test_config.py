@@ -25,7 +25,8 @@ from tests.conftest import compose
 
 CONF = conf_dir()
 GROUPS = (
-    "slice", "first_stage", "reranker", "precision", "measures", "protocol", "blend", "gate", "executor", "runtime"
+    "slice", "first_stage", "reranker", "precision", "measures", "protocol", "chunks", "blend", "gate",
+    "executor", "runtime",
 )  # fmt: skip
 CHOICES = [(path.parent.name, path.stem) for group in GROUPS for path in sorted((CONF / group).glob("*.yaml"))]
 EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
@@ -166,7 +167,7 @@ def test_every_setting_has_a_description(schema: Any) -> None:
     told = descriptions(schema)
     without = [field.name for field in dataclasses.fields(schema) if not told.get(field.name)]
     assert set(without) <= {"_target_", "slice", "first_stage", "reranker", "precision", "measures", "protocol",
-                            "blend", "gate", "executor", "runtime"}  # fmt: skip
+                            "chunks", "blend", "gate", "executor", "runtime"}  # fmt: skip
 
 
 @pytest.mark.parametrize("schema", COMPONENTS, ids=lambda schema: schema.__name__)

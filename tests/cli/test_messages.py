@@ -60,6 +60,10 @@ def refused(tmp_path: Path) -> Callable[..., str]:
         ("first_stage=bm52", "there is no first_stage 'bm52'; did you mean bm25?"),
         ("precision=fp61", "there is no precision 'fp61'; did you mean fp16, "),
         ("slice.lng=xx", "there is no setting 'slice.lng'; did you mean lang?"),
+        (
+            "slice.chunks=tokens",
+            "there is no setting 'slice.chunks'; chunks is a group of its own: write chunks=CHOICE, with one of none, ",
+        ),
         ("slice.path=/x", "there is no setting 'slice.path' with this slice; slice=beir has it"),
         ("slice=beir path=/x", "there is no setting 'path'; did you mean slice.path?"),
         (

@@ -109,6 +109,7 @@ def test_the_values_import_nothing_of_ours(name: Any) -> None:
 
 def test_the_trial_gets_its_components_as_objects() -> None:
     allowed = {f"evalkit.{group}.{name}" for group in COMPONENTS for name in ("base", "adapter", "search")}
+    allowed |= {f"evalkit.rerankers.{name}" for name in ("chunked", "chunking")}
     for path in (PACKAGE / "trial.py", *in_files("cost"), PACKAGE / "cli" / "tasks.py"):
         known = {module for module in imported(path) if part(module) in COMPONENTS}
         assert known <= allowed | {"evalkit.rerankers.quickcheck"}, path

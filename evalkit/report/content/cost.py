@@ -89,6 +89,8 @@ def _throughput(cost: Cost, scoring: ScoringCounts) -> Part:
         rows, notes = [*rows, *more], [note]
     elif padding is not None:  # a result of an older version
         rows.append(("padding, share of the tokens that were computed", f"{padding:.1%}"))
+    if (chunks := scoring.get("chunk_pairs")) is not None:
+        notes.append(f"The model scored {chunks:,} pairs of a query and a chunk for {counted(cost.pairs, 'pair')}.")
     if known := scoring.get("pairs_from_store"):
         notes.append(f"{known:,} of {counted(cost.pairs, 'score')} came from a store and are in none of these times.")
     if repeated := scoring.get("pairs_repeated"):

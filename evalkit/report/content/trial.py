@@ -48,6 +48,8 @@ def _truncation(result: Result) -> str:
         if longest is None
         else f"reranker.max_length={longest} would cut none, where the model takes as many"
     )
+    if "chunks" not in reranker:
+        way_out += ", and chunks=tokens scores every part"
     return f", but {cut:,} of {pairs:,} pairs ({cut / pairs:.0%}) were cut to {most:,} tokens; {way_out}"
 
 
@@ -95,7 +97,9 @@ def cost_line(result: Result) -> str | None:
     reranker = result.effective.reranker
     known = result.effective.scoring.get("pairs_from_store")
     stored = f" ({known:,} known from a store, none of them timed)" if known else ""
-    parts = [f"{cost.pairs:,} pairs at {amount(cost.pairs_per_s)} pairs/s{stored}"]
+    chunks = result.effective.scoring.get("chunk_pairs")
+    split = "" if chunks is None else f", {chunks:,} with a chunk,"
+    parts = [f"{cost.pairs:,} pairs{split} at {amount(cost.pairs_per_s)} pairs/s{stored}"]
     if latency := cost.latency:
         parts.append(
             f"one query with {latency.pairs_per_query:.0f} passages takes {amount(latency.p50_ms)} ms (p50), "

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from evalkit.evaluation.breakdown import ClassRow, DepthRow
 from evalkit.evaluation.score_analysis import ScoreAnalysis
 from evalkit.report.content import blend as blending
+from evalkit.report.content import chunks as chunking
 from evalkit.report.content import cost as costs
 from evalkit.report.content import fusion as fusing
 from evalkit.report.content import intervals, numbers, pooling, recorded, system
@@ -44,6 +45,7 @@ def trial(result: Result, passages: Sequence[Entry], pictures: Mapping[str, str]
         parts.section("fusion", fusing.TITLE, *_fusion(result)),
         parts.warnings(result.warnings),
         parts.section("depth", "Quality by depth", *depths),
+        parts.section("chunks", chunking.TITLE, *_chunks(result)),
         parts.section("blend", "Blended with the first stage", *_blend(result, drawn)),
         parts.section("breakdown", breakdowns, *_breakdowns(analysis.breakdown, main, result)),
         parts.section("scores", "What the scores mean", *scores),
@@ -219,6 +221,16 @@ def _blend(result: Result, drawn: _Drawn) -> Iterable[Markup | None]:
         yield parts.table(blending.columns(result), rows, "Blended and replaced", cards=True)
     curve = parts.table(["weight", *result.effectiveness.delta], blending.curve_rows(result), "Quality by weight")
     yield parts.side_by_side(curve, drawn.take("blend"))
+
+
+def _chunks(result: Result) -> Iterable[Markup | None]:
+    if result.chunks is None:
+        return
+    yield parts.note(chunking.intro(result))
+    if claim := chunking.claim(result):
+        yield parts.note(claim)
+    if rows := chunking.rows(result, result.chunks):
+        yield parts.table(chunking.columns(), rows, chunking.TITLE, cards=True)
 
 
 def _breakdowns(breakdown: Mapping[str, Sequence[ClassRow]], main: str, result: Result) -> Iterable[Markup | None]:
