@@ -6,6 +6,7 @@ from typing import Any
 
 from evalkit.boundary.typed import Integer
 from evalkit.errors import EvalkitError
+from evalkit.evaluation.judged_by import judged_by
 from evalkit.evaluation.measure_names import parse
 
 
@@ -28,6 +29,8 @@ class SliceIdentity:
     lang: str
     relevance_level: Integer
     fingerprints: Fingerprints
+    judged_by: str | None = None
+    """In words; None for the collection's judgments, and for qrels that name no judge."""
 
 
 def slice_identity(facts: Mapping[str, Any]) -> SliceIdentity:
@@ -38,6 +41,7 @@ def slice_identity(facts: Mapping[str, Any]) -> SliceIdentity:
         facts["lang"],
         facts["relevance_level"],
         Fingerprints(hashes["queries"], hashes["docs"], hashes["judgments"], hashes.get("excluded")),
+        judged_by(facts),
     )
 
 
@@ -86,11 +90,21 @@ def refuse_other_data(
         )
         if is_other
     ]
+    if differ == ["judgments"] and before.judged_by != after.judged_by:
+        raise EvalkitError(
+            f"{other} is judged by {_judge(after)}, and {one} by {_judge(before)}, so figures cannot be compared; "
+            "run both with the same slice.qrels and slice.judge, or see how far the judges agree: python -m evalkit "
+            "judges HUMAN_QRELS LABELS --results RESULT"
+        )
     if differ:
         raise EvalkitError(
             f"the {' and the '.join(differ)} of {other} are not those of {one} (slice {after.name}, another "
             "fingerprint), so figures cannot be compared; go back to the same data"
         )
+
+
+def _judge(of: SliceIdentity) -> str:
+    return of.judged_by or "the collection's judgments or qrels without a judge's name"
 
 
 def _some(ids: list[str]) -> str:
