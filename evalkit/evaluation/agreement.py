@@ -192,6 +192,22 @@ def favour(
     return _figure(difference, sums, _samples(sums, seed))
 
 
+def tau(one: Sequence[float], other: Sequence[float]) -> float | None:
+    """Return Kendall's tau-b of two lists of means of the same systems; None where one of them has equal means only.
+
+    Source: Kendall 1945, The treatment of ties in ranking problems.
+
+    Args:
+        one: a mean for each system, two or more.
+        other: the same by another judge.
+    """
+    from scipy.stats import kendalltau
+
+    if len(set(one)) < 2 or len(set(other)) < 2:
+        return None
+    return float(kendalltau(one, other).statistic)
+
+
 def _samples(parts: "Array", seed: int) -> "Array | None":
     """Return bootstrap samples of the sum over queries, shape (`RESAMPLES`, ...); None with one query.
 

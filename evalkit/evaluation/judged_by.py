@@ -1,10 +1,22 @@
 """Who judged a slice, in words: people, an LLM, or the clicks of users, and what a reader has to know about it."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 KINDS = ("human", "llm", "clicks")
 """What labels may come from."""
+
+
+@dataclass(frozen=True)
+class Judge:
+    """The judgments of one judge."""
+
+    name: str
+    kind: str
+    """One of `KINDS`."""
+    grades: Mapping[str, Mapping[str, int]]
+    """query_id -> doc_id -> grade."""
 
 
 def judged_by(facts: Mapping[str, Any]) -> str | None:

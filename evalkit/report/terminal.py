@@ -11,6 +11,7 @@ from evalkit.report.content import (
     comparison,
     fusion,
     gate,
+    judges,
     pick,
     plan,
     pooling,
@@ -23,6 +24,7 @@ from evalkit.rerankers.side_by_side import SideBySide
 from evalkit.results import summary
 from evalkit.results.comparison_schema import Comparison
 from evalkit.results.gate.verdict import Verdict
+from evalkit.results.judges_schema import JudgeReport
 from evalkit.results.pick_schema import Pick
 from evalkit.results.plan_schema import QueryPlan
 from evalkit.results.schema import Result, Unfinished
@@ -164,6 +166,23 @@ def show_pick(found: Pick) -> None:
 
 _MOST_SETTINGS = 8
 """How many of the best settings are printed, besides the front."""
+
+
+def show_judges(found: JudgeReport) -> None:
+    """Print agreement, the gains of each result by each judge, the order of the systems, and the findings."""
+    console = _console()
+    console.print(_left_first(judges.AGREEMENT_COLUMNS, judges.agreement_rows(found), f"Agreement with {found.human}"))
+    console.print(judges.agreement_note(found), soft_wrap=True)
+    for label in judges.labels(found):
+        rows = judges.gain_rows(found, label)
+        console.print(_left_first(judges.gain_columns(found), rows, f"{found.measure}: {label}"))
+    if found.results:
+        console.print(judges.GAIN_NOTE, soft_wrap=True)
+    if found.orders:
+        console.print(_left_first(judges.ORDER_COLUMNS, judges.order_rows(found), "Order of the systems"))
+    console.print(judges.headline(found), soft_wrap=True)
+    for line in [*judges.findings(found), *judges.notes(found)]:
+        console.print(line, soft_wrap=True)
 
 
 def show_gate(judged: Verdict, baseline: str) -> None:

@@ -3,7 +3,7 @@
 import csv
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median_low
@@ -11,7 +11,7 @@ from typing import Any
 
 from evalkit.boundary.text import parse_integer, quoted, read_lines, user_path
 from evalkit.errors import EvalkitError
-from evalkit.evaluation.judged_by import KINDS
+from evalkit.evaluation.judged_by import KINDS, Judge
 from evalkit.slices import judgments
 from evalkit.slices.judgments import Grades, id_text
 from evalkit.slices.settings import check_choice
@@ -28,17 +28,6 @@ COLUMNS = {
     "kind": ("kind",),
 }
 """Column -> its names; ``kind``, one of `KINDS`, may be missing."""
-
-
-@dataclass(frozen=True)
-class Judge:
-    """The labels of one judge."""
-
-    name: str
-    kind: str
-    """One of `KINDS`."""
-    grades: Grades
-    """query_id -> doc_id -> grade."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +88,10 @@ def read_qrels(path: Path, judge: str | None = None, kind: str | None = None) ->
     one = found[judge] if judge in found else None if judge else next(iter(found.values()))
     if one is None:
         raise EvalkitError(f"slice.judge={judge}: {path} has no labels of it; it has those of {_listed(found)}")
-    return Judged(one.grades, {"judged_by": {"kind": one.kind, "judge": one.name, "file": path.name}})
+    return Judged(
+        {q: dict(of) for q, of in one.grades.items()},
+        {"judged_by": {"kind": one.kind, "judge": one.name, "file": path.name}},
+    )
 
 
 def _listed(found: Mapping[str, Judge]) -> str:
@@ -118,8 +110,8 @@ def _aggregated(path: Path, found: Mapping[str, Judge], rule: str) -> Judged:
         for query_id, grades in one.grades.items():
             for doc_id, grade in grades.items():
                 given.setdefault(query_id, {}).setdefault(doc_id, []).append(grade)
-    choose = _most_frequent if rule == "majority" else median_low
-    grades = {q: {d: choose(values) for d, values in of_query.items()} for q, of_query in given.items()}
+    choose: Callable[[list[int]], int] = _most_frequent if rule == "majority" else median_low
+    chosen = {q: {d: choose(values) for d, values in by_doc.items()} for q, by_doc in given.items()}
     facts = {
         "kind": kinds.pop(),
         "judge": f"{rule} of {_listed(found)}",
@@ -127,7 +119,7 @@ def _aggregated(path: Path, found: Mapping[str, Judge], rule: str) -> Judged:
         "file": path.name,
         "pairs_without_a_label_of_each": sum(len(v) < len(found) for ids in given.values() for v in ids.values()),
     }
-    return Judged(grades, {"judged_by": facts})
+    return Judged(chosen, {"judged_by": facts})
 
 
 def _most_frequent(grades: list[int]) -> int:
@@ -146,13 +138,13 @@ def read(path: Path, kind: str | None = None) -> dict[str, Judge]:
         EvalkitError: the file is malformed, a judge has two grades for a pair or two kinds, or is named as one of
             `RULES`.
     """
-    rows: dict[str, list[judgments.Judgment]] = {}
+    given: dict[str, list[judgments.Judgment]] = {}
     kinds: dict[str, str] = {}
-    for where, row in _rows(path):
+    for where, row in rows(path, COLUMNS, "labels"):
         try:
             name, stated = str(row["judge"]).strip(), str(row.get("kind") or "llm")
             ids = id_text(row["query_id"]), id_text(row["doc_id"])
-            grade = _grade(row["grade"])
+            grade = whole(row["grade"])
         except (KeyError, TypeError, ValueError):
             raise EvalkitError(
                 f"{where}: a label has query_id, doc_id, an integer grade and its judge, and this one has "
@@ -164,25 +156,31 @@ def read(path: Path, kind: str | None = None) -> dict[str, Judge]:
             raise EvalkitError(f"{where}: the kind is {quoted(stated)}, and has to be one of {', '.join(KINDS)}")
         if kinds.setdefault(name, stated) != stated:
             raise EvalkitError(f"{where}: judge {name} is {stated} here, and {kinds[name]} before")
-        rows.setdefault(name, []).append((where, *ids, grade))
-    if not rows:
+        given.setdefault(name, []).append((where, *ids, grade))
+    if not given:
         raise EvalkitError(f"{path} has no labels")
     way_out = "; give each of the judge's passes a name of its own, such as NAME-2"
     return {
-        name: Judge(name, kind or kinds[name], judgments.collect_judgments(of, way_out)) for name, of in rows.items()
+        name: Judge(name, kind or kinds[name], judgments.collect_judgments(of, way_out)) for name, of in given.items()
     }
 
 
 _RULES = " and ".join(RULES)
 
 
-def _grade(value: object) -> int:
+def whole(value: object) -> int:
+    """Return an integer of a file, which JSON may hold as a text or as 1.0.
+
+    Raises:
+        TypeError: it is none.
+        ValueError: it is a text that is none.
+    """
     if isinstance(value, str):
         return parse_integer(value)
     if isinstance(value, float) and value.is_integer():
         return int(value)
     if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError("a grade is an integer")
+        raise TypeError("an integer is needed")
     return value
 
 
@@ -203,10 +201,21 @@ def has_judges(path: Path) -> bool:
         return False  # the reader of qrels has the message
 
 
-def _rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the place of each label and its values by column, the only function that knows the formats of labels."""
+def rows(path: Path, columns: Mapping[str, Sequence[str]], what: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the place of each row and its values by column; no other function knows the formats of tables.
+
+    Args:
+        path: .csv or .tsv with a header, or .jsonl.
+        columns: column -> its names; a column without a value is left out.
+        what: what the file should contain, for messages.
+
+    Raises:
+        EvalkitError: the file has another extension, or a line is malformed.
+    """
+    if path.suffix not in FORMATS:
+        raise EvalkitError(f"{path}: {what} is read from files named .csv, .tsv or .jsonl")
     header: list[str] = []
-    for number, line in read_lines(path, "labels"):
+    for number, line in read_lines(path, what):
         where = f"{path}, line {number}"
         if path.suffix == ".jsonl":
             try:
@@ -223,7 +232,7 @@ def _rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
             if len(cells) != len(header):
                 raise EvalkitError(f"{where}: {len(cells)} columns, and the header has {len(header)}")
             record = dict(zip(header, cells))
-        yield where, {name: record[a] for name, also in COLUMNS.items() for a in also if record.get(a) is not None}
+        yield where, {name: record[a] for name, also in columns.items() for a in also if record.get(a) is not None}
 
 
 def _cells(path: Path, line: str) -> list[str]:
