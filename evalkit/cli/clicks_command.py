@@ -4,6 +4,7 @@ import argparse
 
 from evalkit.boundary.text import user_path
 from evalkit.errors import EvalkitError
+from evalkit.evaluation.judged_by import Judge
 from evalkit.report import terminal
 from evalkit.slices import clicks, labels
 from evalkit.slices.clicks import ClickModel, Estimated
@@ -29,7 +30,7 @@ def run(parsed: argparse.Namespace) -> None:
     if output.exists() and not parsed.overwrite:
         raise EvalkitError(f"{output} exists already; name another --output, or add --overwrite")
     found = clicks.estimate(log, model)
-    labels.write(output, model.name, "clicks", found.grades)
+    labels.write(output, [Judge(model.name, "clicks", found.grades)])
     terminal.show_lines([*_lines(found, model), f"labels of judge {model.name} in {output}"])
 
 

@@ -331,10 +331,12 @@ def judges(found: JudgeReport, pictures: Sequence[str] = ()) -> str:
     if found.results:
         parts += [f"## Is the reranker worth it, by {escaped(found.measure or '')}?", shown.get("gains", "")]
         for label in judging.labels(found):
-            parts += [f"### {escaped(label)}", table(judging.gain_columns(found), judging.gain_rows(found, label))]
-        parts.append(escaped(judging.GAIN_NOTE))
+            rows = judging.gain_rows(found, label)
+            parts += [f"### {escaped(judging.gain_title(found, label))}", table(judging.gain_columns(found), rows)]
+    if favours := judging.favour_rows(found):
+        parts += ["## Favour", table(judging.FAVOUR_COLUMNS, favours), escaped(judging.FAVOUR_NOTE)]
     if found.orders:
-        parts += ["## Order of the systems", table(judging.ORDER_COLUMNS, judging.order_rows(found))]
+        parts += ["## Order of the systems", *(table(*one) for one in judging.order_tables(found))]
     parts += ["## Agreement", table(judging.AGREEMENT_COLUMNS, judging.agreement_rows(found))]
     parts += [escaped(judging.agreement_note(found)), shown.get("confusion", "")]
     for one in found.judges:

@@ -174,12 +174,13 @@ def show_judges(found: JudgeReport) -> None:
     console.print(_left_first(judges.AGREEMENT_COLUMNS, judges.agreement_rows(found), f"Agreement with {found.human}"))
     console.print(judges.agreement_note(found), soft_wrap=True)
     for label in judges.labels(found):
-        rows = judges.gain_rows(found, label)
-        console.print(_left_first(judges.gain_columns(found), rows, f"{found.measure}: {label}"))
-    if found.results:
-        console.print(judges.GAIN_NOTE, soft_wrap=True)
-    if found.orders:
-        console.print(_left_first(judges.ORDER_COLUMNS, judges.order_rows(found), "Order of the systems"))
+        rows, title = judges.gain_rows(found, label), judges.gain_title(found, label)
+        console.print(_left_first(judges.gain_columns(found), rows, title))
+    if favours := judges.favour_rows(found):
+        console.print(_left_first(judges.FAVOUR_COLUMNS, favours, ""))
+        console.print(judges.FAVOUR_NOTE, soft_wrap=True)
+    for columns, rows in judges.order_tables(found):
+        console.print(_left_first(columns, rows, ""))
     console.print(judges.headline(found), soft_wrap=True)
     for line in [*judges.findings(found), *judges.notes(found)]:
         console.print(line, soft_wrap=True)

@@ -243,14 +243,12 @@ def _cells(path: Path, line: str) -> list[str]:
     return rows[0] if rows else []
 
 
-def write(path: Path, judge: str, kind: str, grades: Mapping[str, Mapping[str, int]]) -> None:
-    """Write labels of one judge as tab-separated columns with a header.
+def write(path: Path, judges: Sequence[Judge]) -> None:
+    """Write labels as tab-separated columns with a header.
 
     Args:
         path: the file, named .tsv; one that exists is overwritten.
-        judge: the judge's name.
-        kind: one of `KINDS`.
-        grades: query_id -> doc_id -> grade.
+        judges: whose labels.
 
     Raises:
         EvalkitError: the file cannot be written.
@@ -259,8 +257,9 @@ def write(path: Path, judge: str, kind: str, grades: Mapping[str, Mapping[str, i
         with path.open("w", encoding="utf-8", newline="") as out:
             writer = csv.writer(out, delimiter="\t", lineterminator="\n")
             writer.writerow(COLUMNS)
-            for query_id, of_query in grades.items():
-                for doc_id, grade in of_query.items():
-                    writer.writerow((query_id, doc_id, grade, judge, kind))
+            for judge in judges:
+                for query_id, grades in judge.grades.items():
+                    for doc_id, grade in grades.items():
+                        writer.writerow((query_id, doc_id, grade, judge.name, judge.kind))
     except OSError as error:
         raise EvalkitError(f"cannot write {path}: {error.strerror or error}; name another file") from None

@@ -1,10 +1,11 @@
 """Rows and sentences on judges: how far they agree with a human, and whether the verdict is the same under each."""
 
 from collections.abc import Mapping, Sequence
+from statistics import median
 
 from evalkit.evaluation.agreement import Figure
 from evalkit.report.content.intervals import trend
-from evalkit.report.content.numbers import counted, interval, measure_value, p_value, percent, plus_minus, signed
+from evalkit.report.content.numbers import counted, interval, measure_value, number, percent, plus_minus
 from evalkit.results.judges_schema import Gain, JudgedResult, JudgeReport
 from evalkit.results.judging import swapped
 
@@ -29,23 +30,14 @@ def headline(report: JudgeReport) -> str:
 
 
 def findings(report: JudgeReport) -> list[str]:
-    """Return what the intervals show of each judge: leniency, a changed gain, favour, and systems in another order."""
+    """Return what the intervals show of each judge: a gain that differs, favour, and systems in another order."""
     found = []
-    for one in report.judges:
-        leniency = one.agreement.leniency
-        if leniency.value is not None and trend(*leniency.ci95) != "none":
-            more = "higher" if leniency.value > 0 else "lower"
-            found.append(
-                f"{one.name} grades {abs(leniency.value):.2f} {more} than the human ({_ends(leniency)}); "
-                f"{percent(one.agreement.relevant_share_judge)} of the pairs are relevant by it, "
-                f"{percent(one.agreement.relevant_share_human)} by the human."
-            )
     for result in report.results:
         found += _of_result(report, result)
     for order in report.orders:
         pairs = [f"{better} above {worse}" for better, worse in swapped(order)]
         if pairs:
-            found.append(f"{order.judge} turns round the human's order of {'; '.join(pairs)}.")
+            found.append(f"{order.judge} turns round the human's order: {'; '.join(pairs)}.")
     return found
 
 
@@ -54,20 +46,19 @@ def _of_result(report: JudgeReport, one: JudgedResult) -> list[str]:
     if trend(*one.inflation_ci95) != "none":
         more = "larger" if one.inflation > 0 else "smaller"
         found.append(
-            f"By {one.judge} the gain of {one.label} in {report.measure} is {abs(one.inflation):.4f} {more} than by "
-            f"the human (difference {signed(one.inflation)}, 95 % interval {interval(*one.inflation_ci95)})."
+            f"By {one.judge} the gain of {one.label} is {abs(one.inflation):.4f} {report.measure} {more} than by the "
+            f"human (95 % interval {interval(*one.inflation_ci95)})."
         )
-    if one.favour.value is not None and trend(*one.favour.ci95) != "none":
-        what = "promoted" if one.favour.value > 0 else "demoted"
-        than = "demoted" if one.favour.value > 0 else "promoted"
-        means = (
-            "it favours this reranker, or sees what the human missed"
-            if one.favour.value > 0
-            else "it disfavours this reranker"
-        )
+    low, high = one.favour.ci95
+    if one.favour.value is not None and low is not None and high is not None and low * high > 0:
+        up = one.favour.value > 0
+        sides = ("promoted", "demoted") if up else ("demoted", "promoted")
+        ends = sorted((abs(low), abs(high)))
+        means = "favours this reranker, or sees what the human missed" if up else "disfavours this reranker"
         found.append(
-            f"At the same human grade, {one.judge} grades the passages that {one.label} {what} "
-            f"{abs(one.favour.value):.2f} higher than those that it {than} ({_ends(one.favour)}): {means}."
+            f"At the same human grade, {one.judge} grades the passages that {one.label} {sides[0]} "
+            f"{abs(one.favour.value):.2f} higher (95 % interval {ends[0]:.2f} to {ends[1]:.2f}) than those that it "
+            f"{sides[1]}: it {means}."
         )
     if one.shared and not one.same_verdict and one.shared.same_verdict:
         found.append(
@@ -78,8 +69,7 @@ def _of_result(report: JudgeReport, one: JudgedResult) -> list[str]:
 
 
 AGREEMENT_COLUMNS = (
-    "judge", "kind", "pairs of both", "same grade", "kappa, relevant or not", "weighted kappa", "alpha, ordinal",
-    "leniency, grades",
+    "judge", "pairs", "same grade", "kappa", "weighted kappa", "alpha", "leniency", "relevant",
 )  # fmt: skip
 
 
@@ -87,14 +77,14 @@ def agreement_rows(report: JudgeReport) -> list[list[str]]:
     """Return a row under `AGREEMENT_COLUMNS` for each judge."""
     return [
         [
-            one.name,
-            one.kind,
-            f"{one.agreement.pairs:,} of {one.pairs:,}",
+            f"{one.name} ({one.kind})",
+            f"{one.agreement.pairs:,}",
             percent(one.agreement.same_grade.value),
             _with_ends(one.agreement.kappa),
-            _with_ends(one.agreement.weighted_kappa),
+            _number(one.agreement.weighted_kappa.value),
             _with_ends(one.agreement.alpha),
-            _with_ends(one.agreement.leniency, "+"),
+            number(one.agreement.leniency.value, "+.2f"),
+            f"{one.agreement.relevant_share_judge:.0%} / {one.agreement.relevant_share_human:.0%}",
         ]
         for one in report.judges
     ]
@@ -105,23 +95,24 @@ def agreement_note(report: JudgeReport) -> str:
     between = report.alpha_between_judges
     spread = "; ".join(f"{one.name} {_spread(one.agreement.same_grade_per_query)}" for one in report.judges)
     return (
-        f"Against {report.human} ({report.human_pairs:,} pairs of {counted(report.human_queries, 'query', 'queries')})"
-        f", grade {report.relevance_level} and above relevant. Intervals: 95 %, bootstrap over queries (seed "
-        f"{report.seed}). Same grade by query, lowest, median and highest: {spread}."
-        + (f" The judges among themselves: alpha {between:.3f}." if between is not None else "")
+        f"On the pairs that the judge and {report.human} have judged (of {report.human_pairs:,} in "
+        f"{counted(report.human_queries, 'query', 'queries')}); Cohen's kappa of grade {report.relevance_level} and "
+        "above, with quadratic weights of the grades; Krippendorff's alpha of ordered grades; leniency: grade by the "
+        "judge less grade by the human; relevant: share of the pairs, judge / human. 95 % intervals by bootstrap over "
+        f"queries (seed {report.seed}). Same grade in a query, lowest, median, highest: {spread}."
+        + (f" The judges among themselves: alpha {between:.2f}." if between is not None else "")
     )
 
 
 def _spread(shares: Mapping[str, float]) -> str:
     values = sorted(shares.values())
-    return f"{values[0]:.0%}, {values[len(values) // 2]:.0%}, {values[-1]:.0%}"
+    return f"{values[0]:.0%}, {median(values):.0%}, {values[-1]:.0%}"
 
 
 def gain_columns(report: JudgeReport) -> list[str]:
     """Return the headings of `gain_rows`."""
     return [
-        "judged by", "queries", "first stage", "reranked", "gain, 95 % interval", "p", "reranking", "unjudged @10",
-        "gain less the human's", "favour, grades",
+        "judged by", f"{report.measure}", "gain, 95 % interval", "reranking", "unjudged @10", "gain less the human's"
     ]  # fmt: skip
 
 
@@ -133,43 +124,49 @@ def gain_rows(report: JudgeReport, label: str) -> list[list[str]]:
         label: of the result.
     """
     rows: list[list[str]] = []
-    for one in (result for result in report.results if result.label == label):
-        human = _gain("human", one.queries, one.human)
+    of = [result for result in report.results if result.label == label]
+    several = len({one.queries for one in of}) > 1
+    for one in of:
+        queries = f", {counted(one.queries, 'query', 'queries')}" if several else ""
+        human = _gain(f"human{queries}", one.human)
         if human not in rows:
             rows.append(human)
-        rows.append(
-            [
-                *_gain(one.judge, one.queries, one.by_judge)[:-2],
-                plus_minus(one.inflation, *one.inflation_ci95),
-                _with_ends(one.favour, "+"),
-            ]
-        )
+        rows.append(_gain(f"{one.judge}{queries}", one.by_judge, plus_minus(one.inflation, *one.inflation_ci95)))
         if one.shared:
-            rows.append(_gain("  human, pairs of both", one.queries, one.shared.human))
-            rows.append(_gain(f"  {one.judge}, pairs of both", one.queries, one.shared.judge))
+            rows.append(_gain("  human, pairs of both", one.shared.human))
+            rows.append(_gain(f"  {one.judge}, pairs of both", one.shared.judge))
     return rows
 
 
-def _gain(name: str, queries: int, gain: Gain) -> list[str]:
+def _gain(name: str, gain: Gain, less: str = "") -> list[str]:
     return [
         name,
-        f"{queries:,}",
-        measure_value(gain.before),
-        measure_value(gain.after),
+        f"{measure_value(gain.before)} -> {measure_value(gain.after)}",
         plus_minus(gain.mean, *gain.ci95),
-        p_value(gain.p, "-"),
-        gain.verdict,
+        gain.verdict.removeprefix("made "),
         percent(gain.unjudged_at_10),
-        "",
-        "",
+        less,
     ]
 
 
-GAIN_NOTE = (
+def gain_title(report: JudgeReport, label: str) -> str:
+    """Return the name of a result and the number of its queries, for above its gains."""
+    counts = {one.queries for one in report.results if one.label == label}
+    return label + (f": {counted(counts.pop(), 'query', 'queries')}" if len(counts) == 1 else "")
+
+
+FAVOUR_COLUMNS = ("result", "judge", "favour, grades")
+FAVOUR_NOTE = (
     "Favour: how much higher the judge grades passages in the reranked top 10 alone than those in the first stage's "
-    "top 10 alone, at the same human grade; 0 for a judge whose errors do not depend on the ranking. p: randomisation "
-    "test, not corrected for the number of judges."
+    "top 10 alone, at the same human grade; 0 for a judge whose errors do not depend on the ranking."
 )
+
+
+def favour_rows(report: JudgeReport) -> list[list[str]]:
+    """Return a row under `FAVOUR_COLUMNS` for each result and judge, where it is defined."""
+    return [
+        [one.label, one.judge, _with_ends(one.favour, "+")] for one in report.results if one.favour.value is not None
+    ]
 
 
 def labels(report: JudgeReport) -> list[str]:
@@ -177,20 +174,19 @@ def labels(report: JudgeReport) -> list[str]:
     return list(dict.fromkeys(one.label for one in report.results))
 
 
-ORDER_COLUMNS = ("judge", "queries", "systems", "Kendall's tau", "order by the judge, best first")
-
-
-def order_rows(report: JudgeReport) -> list[list[str]]:
-    """Return a row under `ORDER_COLUMNS` for the human and for each judge."""
-    rows = []
-    for one in report.orders:
-        for name, means, tau in (("human", one.human, ""), (one.judge, one.by_judge, _number(one.tau))):
-            ranked = sorted(zip(means, one.systems, strict=True), key=lambda pair: -pair[0])
-            row = [name, f"{one.queries:,}", str(len(one.systems)), tau,
-                   ", ".join(f"{label} {mean:.4f}" for mean, label in ranked)]  # fmt: skip
-            if row not in rows:
-                rows.append(row)
-    return rows
+def order_tables(report: JudgeReport) -> list[tuple[list[str], list[list[str]]]]:
+    """Return headings and rows, a row for each system and one for Kendall's tau, for each set of common queries."""
+    tables = []
+    for queries, means in dict.fromkeys((one.queries, tuple(one.human)) for one in report.orders):
+        of = [one for one in report.orders if (one.queries, tuple(one.human)) == (queries, means)]
+        columns = [f"system, {counted(queries, 'query', 'queries')}", "human", *(one.judge for one in of)]
+        ranked = sorted(range(len(means)), key=lambda place: -means[place])
+        rows = [
+            [of[0].systems[place], measure_value(means[place]), *(measure_value(one.by_judge[place]) for one in of)]
+            for place in ranked
+        ]
+        tables.append((columns, [*rows, ["Kendall's tau with the human", "", *(_number(one.tau) for one in of)]]))
+    return tables
 
 
 def confusion_columns(grades: Sequence[int]) -> list[str]:
@@ -209,7 +205,7 @@ def notes(report: JudgeReport) -> list[str]:
 
 
 def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
+    return "-" if value is None else f"{value:.2f}"
 
 
 def _value(figure: Figure) -> str:
