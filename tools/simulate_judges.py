@@ -1,13 +1,16 @@
-"""Writes labels of three simulated judges, whose errors are known, to try ``python -m evalkit judges`` with.
+"""Writes labels of three simulated judges and a simulated log of clicks, whose errors and biases are known.
 
-    python tools/simulate_judges.py QRELS RUN labels.tsv
+    python tools/simulate_judges.py QRELS RERANKED labels.tsv SHOWN log.csv
 
-QRELS are a human's judgments, and RUN is the reranked ranking that the third judge favours. No model judges here.
+QRELS are a human's judgments, RERANKED is the run that the third judge favours, and SHOWN the run that users see the
+first ten of. They are for trying ``python -m evalkit judges`` and ``clicks`` with: no model judges here, and nobody
+clicks.
 """
 
 import argparse
+import csv
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from evalkit.evaluation.judged_by import Judge
@@ -43,6 +46,24 @@ def partial(
     }
 
 
+CLICKS_BY_GRADE = (0.05, 0.2, 0.5, 0.8)
+"""Chance that an examined passage is clicked, by its grade; the log's users examine rank r with chance 1 / r."""
+
+
+def click_log(
+    human: Grades, rankings: Mapping[str, Sequence[str]], sessions: int = 300, seed: int = 0
+) -> Iterator[tuple[str, str, int, int, int]]:
+    """Yield query_id, doc_id, rank, impressions and clicks of users who see the first ten passages of each query.
+
+    They click by the position-based model with eta 1; an unjudged passage attracts as grade 0 does.
+    """
+    draw = random.Random(seed)
+    for query_id, grades in human.items():
+        for rank, doc_id in enumerate(rankings.get(query_id, ())[:10], 1):
+            chance = CLICKS_BY_GRADE[max(grades.get(doc_id, 0), 0)] / rank
+            yield query_id, doc_id, rank, sessions, sum(draw.random() < chance for _ in range(sessions))
+
+
 def _highest(human: Grades) -> int:
     return max(grade for grades in human.values() for grade in grades.values())
 
@@ -50,14 +71,21 @@ def _highest(human: Grades) -> int:
 def main() -> None:
     """Write the labels of all three."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("qrels", type=Path)
-    parser.add_argument("run", type=Path)
-    parser.add_argument("output", type=Path)
+    for name in ("qrels", "reranked", "labels", "shown", "log"):
+        parser.add_argument(name, type=Path)
     parsed = parser.parse_args()
     human = judgments.read(parsed.qrels)
-    rankings = {q: [hit.doc_id for hit in hits] for q, hits in read_run(parsed.run).run.rankings.items()}
-    judges = {"careless": careless(human), "lenient": lenient(human), "partial": partial(human, rankings)}
-    labels.write(parsed.output, [Judge(name, "llm", grades) for name, grades in judges.items()])
+    judges = {
+        "careless": careless(human), "lenient": lenient(human), "partial": partial(human, _ids(parsed.reranked)),
+    }  # fmt: skip
+    labels.write(parsed.labels, [Judge(name, "llm", grades) for name, grades in judges.items()])
+    with parsed.log.open("w", encoding="utf-8", newline="") as out:
+        rows = click_log(human, _ids(parsed.shown))
+        csv.writer(out).writerows([("query_id", "doc_id", "rank", "impressions", "clicks"), *rows])
+
+
+def _ids(path: Path) -> dict[str, list[str]]:
+    return {query_id: [hit.doc_id for hit in hits] for query_id, hits in read_run(path).run.rankings.items()}
 
 
 if __name__ == "__main__":

@@ -30,8 +30,8 @@ def run(parsed: argparse.Namespace) -> None:
     if output.exists() and not parsed.overwrite:
         raise EvalkitError(f"{output} exists already; name another --output, or add --overwrite")
     found = clicks.estimate(log, model)
-    labels.write(output, [Judge(model.name, "clicks", found.grades)])
-    terminal.show_lines([*_lines(found, model), f"labels of judge {model.name} in {output}"])
+    labels.write(output, [Judge(parsed.judge, "clicks", found.grades, model.source)])
+    terminal.show_lines([*_lines(found, model), f"labels of judge {parsed.judge} ({model.source}) in {output}"])
 
 
 def _lines(found: Estimated, model: ClickModel) -> list[str]:
@@ -82,4 +82,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="0.1,0.3",
         help="the grade is how many of them the estimate reaches; default: 0.1,0.3",
     )
+    parser.add_argument("--judge", metavar="NAME", default="pbm", help="name of the labels' judge; default: pbm")
     parser.add_argument("--overwrite", action="store_true", help="replace an existing file")

@@ -17,6 +17,8 @@ class Judge:
     """One of `KINDS`."""
     grades: Mapping[str, Mapping[str, int]]
     """query_id -> doc_id -> grade."""
+    source: str = ""
+    """How the grades were made, such as a prompt's version, or the numbers of a click model."""
 
 
 def judged_by(facts: Mapping[str, Any]) -> str | None:

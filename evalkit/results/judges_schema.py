@@ -18,6 +18,8 @@ class JudgeAgreement:
     """That it has judged, the human or not."""
     pairs: int
     agreement: Agreement
+    source: str = ""
+    """How its labels were made, as they state it."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -136,7 +136,8 @@ def _agreement(human: Judge, judge: Judge, level: int, seed: int) -> JudgeAgreem
         found = agreement.agreement(human.grades, judge.grades, level, seed)
     except EvalkitError as error:
         raise EvalkitError(f"{human.name} and judge {judge.name}: {error}") from None
-    return JudgeAgreement(judge.name, judge.kind, len(judge.grades), sum(map(len, judge.grades.values())), found)
+    pairs = sum(map(len, judge.grades.values()))
+    return JudgeAgreement(judge.name, judge.kind, len(judge.grades), pairs, found, judge.source)
 
 
 def _units(judges: Sequence[Judge]) -> list[list[int]]:

@@ -31,6 +31,8 @@ class JudgedBy(TypedDict, total=False):
     """Name of the judge, or how several were made one: ``majority of a, b``."""
     judges: Sequence[str]
     file: str
+    source: str
+    """How the labels were made, as they state it."""
     pairs_without_a_label_of_each: Count
 
 

@@ -28,7 +28,7 @@ class ClickModel:
 
     Sources: Craswell, Zoeter, Taylor and Ramsey 2008, An experimental comparison of click position-bias models, for the
     model; Joachims, Swaminathan and Schnabel 2017, Unbiased learning-to-rank with biased feedback, for r ** -eta. The
-    other two defaults are a choice of evalkit's, which the name of the judge states.
+    other two defaults are a choice of evalkit's; labels state all three as their `source`.
     """
 
     eta: float = 1.0
@@ -52,10 +52,10 @@ class ClickModel:
             raise EvalkitError("--thresholds: give ascending numbers above 0, such as 0.1,0.3 for grades 0, 1 and 2")
 
     @property
-    def name(self) -> str:
-        """Return the name of the judge, which states all numbers: ``clicks(eta=1,examinations=20,grades=0.1/0.3)``."""
+    def source(self) -> str:
+        """Return all numbers as a text: ``eta=1 examinations>=20 grades=0.1/0.3``."""
         grades = "/".join(f"{value:g}" for value in self.thresholds)
-        return f"clicks(eta={self.eta:g},examinations={self.min_examinations:g},grades={grades})"
+        return f"eta={self.eta:g} examinations>={self.min_examinations:g} grades={grades}"
 
 
 @dataclass(frozen=True)

@@ -26,8 +26,9 @@ COLUMNS = {
     "grade": ("grade", "label", "score"),
     "judge": ("judge",),
     "kind": ("kind",),
+    "source": ("source",),
 }
-"""Column -> its names; ``kind``, one of `KINDS`, may be missing."""
+"""Column -> its names; ``kind``, one of `KINDS`, and ``source``, how the grades were made, may be missing."""
 
 
 @dataclass(frozen=True)
@@ -135,14 +136,14 @@ def read(path: Path, kind: str | None = None) -> dict[str, Judge]:
         kind: takes the place of what the file states.
 
     Raises:
-        EvalkitError: the file is malformed, a judge has two grades for a pair or two kinds, or is named as one of
-            `RULES`.
+        EvalkitError: the file is malformed, or a judge has two grades for a pair, two kinds or two sources, or is
+            named as one of `RULES`.
     """
     given: dict[str, list[judgments.Judgment]] = {}
-    kinds: dict[str, str] = {}
+    origins: dict[str, tuple[str, str]] = {}
     for where, row in rows(path, COLUMNS, "labels"):
         try:
-            name, stated = str(row["judge"]).strip(), str(row.get("kind") or "llm")
+            name, stated = str(row["judge"]).strip(), (str(row.get("kind") or "llm"), str(row.get("source") or ""))
             ids = id_text(row["query_id"]), id_text(row["doc_id"])
             grade = whole(row["grade"])
         except (KeyError, TypeError, ValueError):
@@ -152,19 +153,23 @@ def read(path: Path, kind: str | None = None) -> dict[str, Judge]:
             ) from None
         if not name or name in RULES or not name.isprintable():
             raise EvalkitError(f"{where}: the judge is {quoted(name)}, and has to have a name other than {_RULES}")
-        if stated not in KINDS:
-            raise EvalkitError(f"{where}: the kind is {quoted(stated)}, and has to be one of {', '.join(KINDS)}")
-        if kinds.setdefault(name, stated) != stated:
-            raise EvalkitError(f"{where}: judge {name} is {stated} here, and {kinds[name]} before")
+        if stated[0] not in KINDS:
+            raise EvalkitError(f"{where}: the kind is {quoted(stated[0])}, and has to be one of {', '.join(KINDS)}")
+        if (before := origins.setdefault(name, stated)) != stated:
+            raise EvalkitError(
+                f"{where}: kind and source of judge {name} are {quoted(' '.join(stated))} here, and "
+                f"{quoted(' '.join(before))} before{_WAY_OUT}"
+            )
         given.setdefault(name, []).append((where, *ids, grade))
     if not given:
         raise EvalkitError(f"{path} has no labels")
-    way_out = "; give each of the judge's passes a name of its own, such as NAME-2"
     return {
-        name: Judge(name, kind or kinds[name], judgments.collect_judgments(of, way_out)) for name, of in given.items()
+        name: Judge(name, kind or origins[name][0], judgments.collect_judgments(of, _WAY_OUT), origins[name][1])
+        for name, of in given.items()
     }
 
 
+_WAY_OUT = "; labels that were made differently need judges of different names, such as NAME-2"
 _RULES = " and ".join(RULES)
 
 
@@ -260,6 +265,6 @@ def write(path: Path, judges: Sequence[Judge]) -> None:
             for judge in judges:
                 for query_id, grades in judge.grades.items():
                     for doc_id, grade in grades.items():
-                        writer.writerow((query_id, doc_id, grade, judge.name, judge.kind))
+                        writer.writerow((query_id, doc_id, grade, judge.name, judge.kind, judge.source))
     except OSError as error:
         raise EvalkitError(f"cannot write {path}: {error.strerror or error}; name another file") from None

@@ -112,12 +112,13 @@ def _spread(shares: Mapping[str, float]) -> str:
 def gain_columns(report: JudgeReport) -> list[str]:
     """Return the headings of `gain_rows`."""
     return [
-        "judged by", f"{report.measure}", "gain, 95 % interval", "reranking", "unjudged @10", "gain less the human's"
+        "judged by", f"{report.measure}", "gain, 95 % interval", "reranking", "unjudged @10", "gain less human's"
     ]  # fmt: skip
 
 
 def gain_rows(report: JudgeReport, label: str) -> list[list[str]]:
-    """Return the rows of one result: the human's, and each judge's below it, by all labels and by the pairs of both.
+    """Return the rows of one result: the human's, and each judge's below it, by all of its labels, and where
+    that differs by the pairs that both have judged.
 
     Args:
         report: of judges.
@@ -132,9 +133,10 @@ def gain_rows(report: JudgeReport, label: str) -> list[list[str]]:
         if human not in rows:
             rows.append(human)
         rows.append(_gain(f"{one.judge}{queries}", one.by_judge, plus_minus(one.inflation, *one.inflation_ci95)))
-        if one.shared:
-            rows.append(_gain("  human, pairs of both", one.shared.human))
-            rows.append(_gain(f"  {one.judge}, pairs of both", one.shared.judge))
+        if one.shared and one.shared.human != one.human:
+            rows.append(_gain("  human, shared pairs", one.shared.human))
+        if one.shared and one.shared.judge != one.by_judge:
+            rows.append(_gain(f"  {one.judge}, shared pairs", one.shared.judge))
     return rows
 
 
