@@ -43,14 +43,14 @@ def _human(path: Path, name: str | None) -> Judge:
     if not labels.has_judges(path):
         return Judge(path.name, "human", judgments.read(path))
     found = labels.read(path)
-    chosen = {judge.name: judge for judge in found.values() if judge.kind == "human"} if name is None else found
-    if name is None and len(chosen) == 1:
-        return next(iter(chosen.values()))
-    if name is None or name not in found:
-        raise EvalkitError(
-            f"{path} has labels of {', '.join(sorted(found))}, {len(chosen) if name is None else 'none'} of them "
-            f"{'of kind human' if name is None else 'of ' + name}; --human-judge NAME takes one"
-        )
+    people = [judge for judge in found.values() if judge.kind == "human"]
+    if name is None and len(people) == 1:
+        return people[0]
+    have = ", ".join(sorted(found))
+    if name is None:
+        raise EvalkitError(f"{path} has {len(people)} judges of kind human among {have}; --human-judge NAME takes one")
+    if name not in found:
+        raise EvalkitError(f"--human-judge {name}: {path} has no labels of it; it has those of {have}")
     return found[name]
 
 

@@ -1,7 +1,7 @@
 """Checks that results can be compared: the same slice, queries, passages and judgments, and a common measure."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from evalkit.boundary.typed import Integer
@@ -61,6 +61,12 @@ def refuse_other_data(
     """
     one, other = names
     same_data = before.fingerprints == after.fingerprints
+    if before.judged_by != after.judged_by and _differ_in_judgments_alone(before.fingerprints, after.fingerprints):
+        raise EvalkitError(
+            f"{other} is judged by {_judge(after)}, and {one} by {_judge(before)}, so figures cannot be compared; "
+            "run both with the same slice.qrels and slice.judge, or see how far the judges agree: python -m evalkit "
+            "judges HUMAN_QRELS LABELS --results RESULT"
+        )
     if before.name != after.name and not same_data:
         raise EvalkitError(
             f"{one} is of slice {before.name}, {other} of {after.name}; only results of one slice can be compared"
@@ -90,17 +96,15 @@ def refuse_other_data(
         )
         if is_other
     ]
-    if differ == ["judgments"] and before.judged_by != after.judged_by:
-        raise EvalkitError(
-            f"{other} is judged by {_judge(after)}, and {one} by {_judge(before)}, so figures cannot be compared; "
-            "run both with the same slice.qrels and slice.judge, or see how far the judges agree: python -m evalkit "
-            "judges HUMAN_QRELS LABELS --results RESULT"
-        )
     if differ:
         raise EvalkitError(
             f"the {' and the '.join(differ)} of {other} are not those of {one} (slice {after.name}, another "
             "fingerprint), so figures cannot be compared; go back to the same data"
         )
+
+
+def _differ_in_judgments_alone(one: Fingerprints, other: Fingerprints) -> bool:
+    return one != other and replace(one, judgments=other.judgments) == other
 
 
 def _judge(of: SliceIdentity) -> str:

@@ -117,8 +117,9 @@ def gain_columns(report: JudgeReport) -> list[str]:
 
 
 def gain_rows(report: JudgeReport, label: str) -> list[list[str]]:
-    """Return the rows of one result: the human's, and each judge's below it, by all of its labels, and where
-    that differs by the pairs that both have judged.
+    """Return the rows of one result: the human's, and each judge's below it.
+
+    Where only some pairs are judged by both, rows by those pairs follow.
 
     Args:
         report: of judges.
