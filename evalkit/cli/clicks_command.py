@@ -6,6 +6,7 @@ from evalkit.boundary.text import user_path
 from evalkit.errors import EvalkitError
 from evalkit.evaluation.judged_by import Judge
 from evalkit.report import terminal
+from evalkit.report.content.numbers import counted
 from evalkit.slices import clicks, labels
 from evalkit.slices.clicks import ClickModel, Estimated
 
@@ -47,8 +48,8 @@ def _lines(found: Estimated, model: ClickModel) -> list[str]:
     ]
     if found.above_one:
         lines.append(
-            f"{found.above_one:,} pairs have more clicks than expected examinations: lower ranks are examined more "
-            f"often than r^-{model.eta:g}; a smaller --eta fits them"
+            f"{counted(found.above_one, 'pair')} with more clicks than expected examinations: by chance, or because "
+            f"lower ranks are examined more often than r^-{model.eta:g}, which a smaller --eta states"
         )
     return [
         *lines,

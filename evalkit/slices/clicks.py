@@ -156,6 +156,10 @@ def _read(path: Path, eta: float) -> dict[tuple[str, str], Shown]:
     return found
 
 
+_MOST = 2**53
+"""Larger counts are not exact as floats."""
+
+
 def _counts(row: Mapping[str, Any]) -> tuple[int, int, int]:
     """Return rank, impressions and clicks of a row."""
     rank = labels.whole(row["rank"])
@@ -164,6 +168,6 @@ def _counts(row: Mapping[str, Any]) -> tuple[int, int, int]:
         impressions, clicks = 1, flags[str(row["clicked"]).strip().lower()]
     else:
         impressions, clicks = labels.whole(row["impressions"]), labels.whole(row["clicks"])
-    if rank < 1 or impressions < 1 or not 0 <= clicks <= impressions:
+    if not 1 <= rank <= _MOST or not 0 <= clicks <= impressions <= _MOST or not impressions:
         raise ValueError("ranks count from 1, and nothing is clicked more often than shown")
     return rank, impressions, clicks

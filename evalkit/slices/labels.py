@@ -143,7 +143,7 @@ def read(path: Path, kind: str | None = None) -> dict[str, Judge]:
     origins: dict[str, tuple[str, str]] = {}
     for where, row in rows(path, COLUMNS, "labels"):
         try:
-            name, stated = str(row["judge"]).strip(), (str(row.get("kind") or "llm"), str(row.get("source") or ""))
+            name, stated = id_text(row["judge"]).strip(), (str(row.get("kind") or "llm"), str(row.get("source") or ""))
             ids = id_text(row["query_id"]), id_text(row["doc_id"])
             grade = whole(row["grade"])
         except (KeyError, TypeError, ValueError):
@@ -153,6 +153,9 @@ def read(path: Path, kind: str | None = None) -> dict[str, Judge]:
             ) from None
         if not name or name in RULES or not name.isprintable():
             raise EvalkitError(f"{where}: the judge is {quoted(name)}, and has to have a name other than {_RULES}")
+        if not stated[1].isprintable() or len(stated[1]) > _LONGEST_SOURCE:
+            most = f"has to be a line of {_LONGEST_SOURCE} characters at most"
+            raise EvalkitError(f"{where}: the source is {quoted(stated[1])}, and {most}")
         if stated[0] not in KINDS:
             raise EvalkitError(f"{where}: the kind is {quoted(stated[0])}, and has to be one of {', '.join(KINDS)}")
         if (before := origins.setdefault(name, stated)) != stated:
@@ -169,6 +172,7 @@ def read(path: Path, kind: str | None = None) -> dict[str, Judge]:
     }
 
 
+_LONGEST_SOURCE = 200
 _WAY_OUT = "; labels that were made differently need judges of different names, such as NAME-2"
 _RULES = " and ".join(RULES)
 

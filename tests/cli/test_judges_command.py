@@ -71,6 +71,7 @@ def test_a_judge_can_take_the_place_of_the_human(place: Path) -> None:
 
 def test_results_by_different_judges_are_not_compared_and_history_names_the_judge(place: Path) -> None:
     data = ("slice=beir", f"slice.path={DEV / 'en'}", "slice.split=dev", "slice.relevance_level=2", "reranker=none",
+            "slice.queries=12", "measures.names=[nDCG@10]",
             "history=history.sqlite")  # fmt: skip
     refused = run_here(*data, "slice.qrels=labels.tsv", "out_dir=x", cwd=place)
     assert "labels.tsv has labels of 2 judges (lenient, partial); slice.judge=NAME takes" in sentence(refused.stderr)

@@ -94,7 +94,7 @@ def test_a_judge_that_favours_a_reranker_is_found_out_although_it_agrees_well(fo
     assert "by the human reranking hurt, by partial it helped" in content.headline(found)
 
 
-def test_what_is_judged_is_told_apart_from_how(good: Path) -> None:
+def test_what_is_judged_is_separated_from_how(good: Path) -> None:
     """A judge of the same grades who saw only the first of the first stage makes the reranker look bad."""
     first = reading.ranking(str(good), "first_stage")
     assert first is not None

@@ -61,7 +61,7 @@ def test_the_command_names_the_bias_and_writes_labels_that_state_their_model(tmp
     log(tmp_path, f"{LOG}q,a,1,20,1\nq,b,9,180,40\n")
     done = run_here("clicks", "log.csv", "--output", "c.tsv", "--thresholds", "0.5", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "1 pairs have more clicks than expected examinations" in done.stdout
+    assert "1 pair with more clicks than expected examinations" in done.stdout
     assert "bias that is left: eta is an assumption" in done.stdout
     (one,) = labels.read(tmp_path / "c.tsv").values()
     assert (one.name, one.kind, one.source) == ("pbm", "clicks", "eta=1 examinations>=20 grades=0.5")

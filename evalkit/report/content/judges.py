@@ -37,7 +37,7 @@ def findings(report: JudgeReport) -> list[str]:
     for order in report.orders:
         pairs = [f"{better} above {worse}" for better, worse in swapped(order)]
         if pairs:
-            found.append(f"{order.judge} turns round the human's order: {'; '.join(pairs)}.")
+            found.append(f"{order.judge} reverses the human's order: {'; '.join(pairs)}.")
     return found
 
 
