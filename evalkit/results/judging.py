@@ -3,7 +3,6 @@
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from itertools import combinations
 from statistics import fmean
 
 from evalkit.boundary.text import escape_id
@@ -240,17 +239,6 @@ def _order(runs: Mapping[str, Run], human: Judge, judge: Judge, measure: Measure
         by_judge=by_judge,
         tau=agreement.tau(by_human, by_judge),
     )
-
-
-def swapped(order: SystemOrder) -> list[tuple[str, str]]:
-    """Return the pairs of systems that the judge orders the other way round than the human, the human's better first.
-
-    Args:
-        order: of one judge.
-    """
-    rows = list(zip(order.systems, order.human, order.by_judge, strict=True))
-    pairs = [(one, other) if one[1] > other[1] else (other, one) for one, other in combinations(rows, 2)]
-    return [(one[0], other[0]) for one, other in pairs if one[1] > other[1] and one[2] < other[2]]
 
 
 def _scales(human: Judge, found: Sequence[JudgeAgreement]) -> list[str]:

@@ -1,13 +1,13 @@
 """Rows and sentences on judges: how far they agree with a human, and whether the verdict is the same under each."""
 
 from collections.abc import Mapping, Sequence
+from itertools import combinations
 from statistics import median
 
 from evalkit.evaluation.agreement import Figure
 from evalkit.report.content.intervals import trend
 from evalkit.report.content.numbers import counted, interval, measure_value, number, percent, plus_minus
-from evalkit.results.judges_schema import Gain, JudgedResult, JudgeReport
-from evalkit.results.judging import swapped
+from evalkit.results.judges_schema import Gain, JudgedResult, JudgeReport, SystemOrder
 
 
 def headline(report: JudgeReport) -> str:
@@ -35,10 +35,17 @@ def findings(report: JudgeReport) -> list[str]:
     for result in report.results:
         found += _of_result(report, result)
     for order in report.orders:
-        pairs = [f"{better} above {worse}" for better, worse in swapped(order)]
+        pairs = [f"{better} above {worse}" for better, worse in _reversed(order)]
         if pairs:
             found.append(f"{order.judge} reverses the human's order: {'; '.join(pairs)}.")
     return found
+
+
+def _reversed(order: SystemOrder) -> list[tuple[str, str]]:
+    """Return the pairs of systems that the judge orders the other way round than the human, the human's better first."""
+    rows = list(zip(order.systems, order.human, order.by_judge, strict=True))
+    pairs = [(one, other) if one[1] > other[1] else (other, one) for one, other in combinations(rows, 2)]
+    return [(one[0], other[0]) for one, other in pairs if one[1] > other[1] and one[2] < other[2]]
 
 
 def _of_result(report: JudgeReport, one: JudgedResult) -> list[str]:
