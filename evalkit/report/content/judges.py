@@ -42,7 +42,7 @@ def findings(report: JudgeReport) -> list[str]:
 
 
 def _reversed(order: SystemOrder) -> list[tuple[str, str]]:
-    """Return the pairs of systems that the judge orders the other way round than the human, the human's better first."""
+    """Return the pairs of systems that the judge orders the other way round, the human's better one first."""
     rows = list(zip(order.systems, order.human, order.by_judge, strict=True))
     pairs = [(one, other) if one[1] > other[1] else (other, one) for one, other in combinations(rows, 2)]
     return [(one[0], other[0]) for one, other in pairs if one[1] > other[1] and one[2] < other[2]]
