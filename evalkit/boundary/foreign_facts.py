@@ -3,6 +3,8 @@
 Imported when such facts are there: pydantic takes a tenth of a second.
 """
 
+from typing import NotRequired
+
 from typing_extensions import TypedDict
 
 from evalkit.boundary.typed import Boolean, Count, Integer, Line
@@ -37,8 +39,15 @@ class Fingerprints(TypedDict):
     judgments: Line
 
 
+class JudgedBy(TypedDict):
+    """Whose judgments a slice has."""
+
+    kind: Line
+    judge: Line
+
+
 class SliceFacts(TypedDict):
-    """Of a `Slice`: what `evalkit.slices.assemble.assemble` counts."""
+    """Of a `Slice`: what `evalkit.slices.assemble.assemble` counts, and whose judgments it has."""
 
     queries: Count
     docs: Count
@@ -46,3 +55,4 @@ class SliceFacts(TypedDict):
     queries_without_relevant: Count
     corpus: Line
     fingerprints: Fingerprints
+    judged_by: NotRequired[JudgedBy]

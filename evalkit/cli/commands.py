@@ -24,6 +24,8 @@ COMMANDS = {
     "history": Command("[KEY=VALUE ...]", "list finished runs, draw their trends, compare two commits"),
     "plan": Command("RESULT [RESULT] --gain X", "how many queries and judgments it takes to see a gain of that size"),
     "pick": Command("RESULT ...", "the setting that is best within a budget of time, memory and price"),
+    "judges": Command("HUMAN LABELS ...", "how far labels agree with a human, and whether the verdict is the same"),
+    "clicks": Command("LOG --output FILE", "estimate labels from a log of clicks, corrected for position"),
     "gate": Command("RESULT", "judge a result against a baseline: exit code 0 it passes, 1 it got worse"),
     "baseline": Command("RESULT", "write a result as the baseline of the gate, or update the one there is"),
     "store": Command("[prune|check]", "show, prune or check the cached scores and indexes"),
@@ -68,6 +70,16 @@ def run(arguments: list[str], gate_settings: Callable[[list[str]], Mapping[str, 
 
         pick_command.run(parsed)
         return HOLDS
+    if arguments[0] == "judges":
+        from evalkit.cli import judges_command
+
+        judges_command.run(parsed)
+        return HOLDS
+    if arguments[0] == "clicks":
+        from evalkit.cli import clicks_command
+
+        clicks_command.run(parsed)
+        return HOLDS
     if arguments[0] == "info":
         from evalkit.cli import info_command
 
@@ -111,6 +123,16 @@ def _parser(command: str) -> argparse.ArgumentParser:
         from evalkit.cli import pick_command
 
         pick_command.add_arguments(parser)
+        return parser
+    if command == "judges":
+        from evalkit.cli import judges_command
+
+        judges_command.add_arguments(parser)
+        return parser
+    if command == "clicks":
+        from evalkit.cli import clicks_command
+
+        clicks_command.add_arguments(parser)
         return parser
     if command == "compare":
         from evalkit.cli import compare_command

@@ -56,7 +56,11 @@ class CollectionSlice:
     identical_ids: str = "auto"
     """Passages that have the id of the query: keep, drop, or auto (drop where the collection calls for it)."""
     qrels: str | None = None
-    """A file of judgments in place of the collection's: .tsv, .jsonl or .trec."""
+    """A file of judgments in place of the collection's: .tsv, .jsonl or .trec, or labels that name their judge."""
+    judge: str | None = None
+    """With qrels: the judge whose labels they are; of several judges one, or majority, or median."""
+    judge_kind: str | None = None
+    """human, llm or clicks; null for what the labels state, else llm where a judge is named."""
     reference: list[Any] = field(default_factory=list)
     """Published figures that the report shows next to the measured ones."""
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from evalkit.boundary import languages
+from evalkit.evaluation import judged_by
 from evalkit.types import Settings, Trial
 
 
@@ -18,6 +19,8 @@ def caveats(trial: Trial) -> list[str]:
                 f"{trial.unjudged_at_10[label]:.0%} of the top 10 of the {run_name} are unjudged and count as "
                 "not relevant"
             )
+    if by_no_person := judged_by.caveat(facts):
+        found.append(by_no_person)
     found += _of_the_corpus(trial)
     if facts.get("texts_mended"):
         found.append(

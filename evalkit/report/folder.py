@@ -21,6 +21,7 @@ from evalkit.results import summary
 from evalkit.results.comparison_schema import Comparison
 from evalkit.results.history.entry import HistoryEntry
 from evalkit.results.history.leaderboards import leaderboards
+from evalkit.results.judges_schema import JudgeReport
 from evalkit.results.pick_schema import Pick
 from evalkit.results.result import cannot_write, finished, to_json, to_plain
 from evalkit.results.schema import Result, Unfinished
@@ -242,6 +243,26 @@ def write_pick(found: Pick, folder: Path) -> None:
             drawn = _save({"settings": plots.settings(found)}, part)
             _write(part / "report.md", markdown.pick(found, [f"{name}.png" for name in drawn]))
             _write(part / "pick.json", to_json(asdict(found)))
+    except OSError as error:
+        raise cannot_write(folder, error) from None
+
+
+def write_judges(found: JudgeReport, folder: Path) -> None:
+    """Write a report on judges: report.md, its pictures, and judges.json.
+
+    Args:
+        found: a report.
+        folder: where to write.
+
+    Raises:
+        EvalkitError: the folder cannot be written, or the disk is full.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with atomic_folder(folder, "judges.json") as part:
+            drawn = _save({"gains": plots.gains(found), "confusion": plots.confusion(found)}, part)
+            _write(part / "report.md", markdown.judges(found, [f"{name}.png" for name in drawn]))
+            _write(part / "judges.json", to_json(asdict(found)))
     except OSError as error:
         raise cannot_write(folder, error) from None
 

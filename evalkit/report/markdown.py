@@ -14,6 +14,7 @@ from evalkit.report.content import comparison as comparing
 from evalkit.report.content import cost as costs
 from evalkit.report.content import fusion as fusing
 from evalkit.report.content import gate as verdict
+from evalkit.report.content import judges as judging
 from evalkit.report.content import pick as picking
 from evalkit.report.content import trial as tables
 from evalkit.report.content.intervals import FEW
@@ -21,6 +22,7 @@ from evalkit.report.plots import titles
 from evalkit.results import summary
 from evalkit.results.comparison_schema import Comparison
 from evalkit.results.gate.verdict import Verdict
+from evalkit.results.judges_schema import JudgeReport
 from evalkit.results.pick_schema import Pick
 from evalkit.results.schema import Fusion, MeasureTests, Reference, Result, Unfinished
 
@@ -318,6 +320,34 @@ def pick(found: Pick, pictures: Sequence[str] = ()) -> str:
         parts += ["## Cheaper", table(picking.NEAR_COLUMNS, near), escaped(picking.near_note(found))]
     parts += ["## All settings", table(picking.columns(found), picking.rows(found))]
     parts.append("\n".join(f"- {escaped(note)}" for note in picking.notes(found)))
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def judges(found: JudgeReport, pictures: Sequence[str] = ()) -> str:
+    """Return the report on judges.
+
+    Args:
+        found: a report.
+        pictures: names of image files in the folder of the report.
+    """
+    shown = {name.split(".")[0]: f"![{escaped(name)}]({name})" for name in pictures}
+    parts = [f"# Judges against {escaped(found.human)}", f"**{escaped(judging.headline(found))}**"]
+    parts.append("\n".join(f"- {escaped(line)}" for line in [*judging.findings(found), *judging.notes(found)]))
+    if found.results:
+        parts += [f"## Is the reranker worth it, by {escaped(found.measure or '')}?", shown.get("gains", "")]
+        for label in judging.labels(found):
+            rows = judging.gain_rows(found, label)
+            parts += [f"### {escaped(judging.gain_title(found, label))}", table(judging.gain_columns(found), rows)]
+    if favours := judging.favour_rows(found):
+        parts += ["## Favour", table(judging.FAVOUR_COLUMNS, favours), escaped(judging.FAVOUR_NOTE)]
+    if found.orders:
+        parts += ["## Order of the systems", *(table(*one) for one in judging.order_tables(found))]
+    parts += ["## Agreement", table(judging.AGREEMENT_COLUMNS, judging.agreement_rows(found))]
+    parts += [escaped(judging.agreement_note(found)), shown.get("confusion", "")]
+    for one in found.judges:
+        grades, counts = one.agreement.grades, one.agreement.confusion
+        pairs = table(judging.confusion_columns(grades), judging.confusion_rows(grades, counts))
+        parts += [f"### Pairs by grade: {escaped(one.name)}", pairs]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 

@@ -12,6 +12,7 @@ from evalkit.report.content import (
     comparison,
     fusion,
     gate,
+    judges,
     pick,
     plan,
     pooling,
@@ -24,6 +25,7 @@ from evalkit.rerankers.side_by_side import SideBySide
 from evalkit.results import summary
 from evalkit.results.comparison_schema import Comparison
 from evalkit.results.gate.verdict import Verdict
+from evalkit.results.judges_schema import JudgeReport
 from evalkit.results.pick_schema import Pick
 from evalkit.results.plan_schema import QueryPlan
 from evalkit.results.schema import Result, Unfinished
@@ -167,6 +169,24 @@ def show_pick(found: Pick) -> None:
 
 _MOST_SETTINGS = 8
 """How many of the best settings are printed, besides the front."""
+
+
+def show_judges(found: JudgeReport) -> None:
+    """Print agreement, the gains of each result by each judge, the order of the systems, and the findings."""
+    console = _console()
+    console.print(_left_first(judges.AGREEMENT_COLUMNS, judges.agreement_rows(found), f"Agreement with {found.human}"))
+    console.print(judges.agreement_note(found), soft_wrap=True)
+    for label in judges.labels(found):
+        rows, title = judges.gain_rows(found, label), judges.gain_title(found, label)
+        console.print(_left_first(judges.gain_columns(found), rows, title))
+    if favours := judges.favour_rows(found):
+        console.print(_left_first(judges.FAVOUR_COLUMNS, favours, ""))
+        console.print(judges.FAVOUR_NOTE, soft_wrap=True)
+    for columns, rows in judges.order_tables(found):
+        console.print(_left_first(columns, rows, ""))
+    console.print(judges.headline(found), soft_wrap=True)
+    for line in [*judges.findings(found), *judges.notes(found)]:
+        console.print(line, soft_wrap=True)
 
 
 def show_gate(judged: Verdict, baseline: str) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from evalkit.errors import EvalkitError
 from evalkit.evaluation import significance
+from evalkit.evaluation.judged_by import judged_by
 from evalkit.evaluation.parity import parity, same_candidates
 from evalkit.evaluation.score_analysis import has_all_logits
 from evalkit.evaluation.significance import compare, equivalence
@@ -136,6 +137,7 @@ def _slice(one: Finished) -> ComparedSlice:
         lang=facts["lang"],
         relevance_level=facts["relevance_level"],
         fingerprint=facts["fingerprint"],
+        judged_by=judged_by(facts),
     )
 
 

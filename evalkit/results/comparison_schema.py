@@ -22,6 +22,8 @@ class ComparedSlice:
     relevance_level: int
     """The lowest grade that binary measures count as relevant."""
     fingerprint: str
+    judged_by: str | None = None
+    """In words; None for the collection's judgments, and for qrels that name no judge."""
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,12 @@
 """Checks that results can be compared: the same slice, queries, passages and judgments, and a common measure."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from evalkit.boundary.typed import Integer
 from evalkit.errors import EvalkitError
+from evalkit.evaluation.judged_by import judged_by
 from evalkit.evaluation.measure_names import parse
 
 
@@ -28,6 +29,8 @@ class SliceIdentity:
     lang: str
     relevance_level: Integer
     fingerprints: Fingerprints
+    judged_by: str | None = None
+    """In words; None for the collection's judgments, and for qrels that name no judge."""
 
 
 def slice_identity(facts: Mapping[str, Any]) -> SliceIdentity:
@@ -38,6 +41,7 @@ def slice_identity(facts: Mapping[str, Any]) -> SliceIdentity:
         facts["lang"],
         facts["relevance_level"],
         Fingerprints(hashes["queries"], hashes["docs"], hashes["judgments"], hashes.get("excluded")),
+        judged_by(facts),
     )
 
 
@@ -57,6 +61,12 @@ def refuse_other_data(
     """
     one, other = names
     same_data = before.fingerprints == after.fingerprints
+    if before.judged_by != after.judged_by and _differ_in_judgments_alone(before.fingerprints, after.fingerprints):
+        raise EvalkitError(
+            f"{other} is judged by {_judge(after)}, and {one} by {_judge(before)}, so figures cannot be compared; "
+            "run both with the same slice.qrels and slice.judge, or see how far the judges agree: python -m evalkit "
+            "judges HUMAN_QRELS LABELS --results RESULT"
+        )
     if before.name != after.name and not same_data:
         raise EvalkitError(
             f"{one} is of slice {before.name}, {other} of {after.name}; only results of one slice can be compared"
@@ -91,6 +101,14 @@ def refuse_other_data(
             f"the {' and the '.join(differ)} of {other} are not those of {one} (slice {after.name}, another "
             "fingerprint), so figures cannot be compared; go back to the same data"
         )
+
+
+def _differ_in_judgments_alone(one: Fingerprints, other: Fingerprints) -> bool:
+    return one != other and replace(one, judgments=other.judgments) == other
+
+
+def _judge(of: SliceIdentity) -> str:
+    return of.judged_by or "the collection's judgments or qrels without a judge's name"
 
 
 def _some(ids: list[str]) -> str:

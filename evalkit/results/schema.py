@@ -22,6 +22,20 @@ PerQuery = Mapping[str, Mapping[str, Share]]
 # A slice or component may record further keys; those that evalkit reads are typed.
 
 
+class JudgedBy(TypedDict, total=False):
+    """Whose judgments a slice has, where that is stated."""
+
+    kind: Required[str]
+    """``human``, ``llm`` or ``clicks``."""
+    judge: Required[str]
+    """Name of the judge, or how several were made one: ``majority of a, b``."""
+    judges: Sequence[str]
+    file: str
+    source: str
+    """How the labels were made, as they state it."""
+    pairs_without_a_label_of_each: Count
+
+
 class SliceFacts(TypedDict, total=False):
     """The data of a trial; slices add their source, sampling and counts."""
 
@@ -35,6 +49,8 @@ class SliceFacts(TypedDict, total=False):
     """Of queries, docs and judgments, and of excluded passages where there are any."""
     source: str
     corpus: str
+    judged_by: JudgedBy
+    """Missing for the collection's own judgments, and for qrels that name no judge."""
 
 
 class FirstStageFacts(TypedDict, total=False):
@@ -92,7 +108,7 @@ class RerankerFacts(TypedDict, total=False):
     threads: int | None
 
 
-for _facts in (SliceFacts, FirstStageFacts, RerankerFacts, ScoringCounts):
+for _facts in (JudgedBy, SliceFacts, FirstStageFacts, RerankerFacts, ScoringCounts):
     _facts.__pydantic_config__ = {"extra": "allow"}  # type: ignore[union-attr]  # else reading drops the other keys
 
 

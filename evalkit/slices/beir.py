@@ -10,7 +10,7 @@ from evalkit.boundary import languages
 from evalkit.boundary.progress import track
 from evalkit.boundary.text import escape_id, is_folder, quoted, read_lines, user_path
 from evalkit.errors import EvalkitError
-from evalkit.slices import judgments
+from evalkit.slices import judgments, labels
 from evalkit.slices.assemble import assemble, join_title
 from evalkit.slices.settings import check_level, check_settings
 from evalkit.slices.subset import choose_queries, collect_docs, settings_without_effect
@@ -30,6 +30,8 @@ def load(
     empty_docs: str = "error",
     identical_ids: str = "auto",
     qrels: str | None = None,
+    judge: str | None = None,
+    judge_kind: str | None = None,
     name: str | None = None,
 ) -> Slice:
     """Load a BEIR folder.
@@ -49,7 +51,10 @@ def load(
         unjudged_queries: "error" or "drop" for queries without a judged passage.
         empty_docs: "error" or "drop" for passages without text.
         identical_ids: "auto", "keep" or "drop" for passages with the id of a query (`evalkit.slices.exclusions`).
-        qrels: a file of judgments to use instead of the split's, in one of `evalkit.slices.judgments.FORMATS`.
+        qrels: a file of judgments to use instead of the split's, in one of `evalkit.slices.judgments.FORMATS`,
+            or labels that name their judge (`evalkit.slices.labels`).
+        judge: of labels of several judges the one, or "majority" or "median"; of other judgments the name of the judge.
+        judge_kind: "human", "llm" or "clicks"; None for what the labels state, else "llm" where a judge is named.
         name: of the slice; None for FOLDER/SPLIT.
 
     Raises:
@@ -65,8 +70,9 @@ def load(
     check_settings(corpus, unjudged_queries, empty_docs, identical_ids)
     check_level(relevance_level)
     languages.canonical(lang)
+    own = labels.of_setting(qrels, judge, judge_kind)
     file = user_path(qrels) if qrels else judgments.find_split_file(folder, split)
-    judged = judgments.read(file)
+    judged = judgments.read(file) if own is None else own.grades
     # Ids read from trec_eval's files are escaped, so the ids of queries and passages have to be escaped too.
     as_id = escape_id if judgments.is_trec_file(file) else str
     found = _queries(folder / "queries.jsonl", as_id)
@@ -91,8 +97,8 @@ def load(
         "other_queries_in_file": len(found.texts) - len(judged),
         **settings_without_effect(seed, queries, len(chosen), distractors, needed, docs),
     }
-    if qrels:
-        facts |= {"split": None, "qrels": file.name}
+    if own:
+        facts |= {"split": None, "qrels": file.name, **own.facts}
         if split != "test":
             facts["without_effect"] = [*facts.get("without_effect", []), f"slice.split={split}: slice.qrels is read"]
     if found.with_title:

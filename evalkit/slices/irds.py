@@ -9,7 +9,7 @@ from evalkit.boundary import languages
 from evalkit.boundary.progress import say, track
 from evalkit.boundary.text import escape_id, user_path
 from evalkit.errors import EvalkitError, nearest
-from evalkit.slices import candidates, judgments, official_measures
+from evalkit.slices import candidates, judgments, labels, official_measures
 from evalkit.slices.assemble import assemble
 from evalkit.slices.official_measures import Level
 from evalkit.slices.settings import check_choice, check_level, check_settings
@@ -30,6 +30,8 @@ def load(
     empty_docs: str = "error",
     identical_ids: str = "auto",
     qrels: str | None = None,
+    judge: str | None = None,
+    judge_kind: str | None = None,
 ) -> Slice:
     """Load an ir_datasets id; missing files are downloaded by ir_datasets.
 
@@ -51,7 +53,10 @@ def load(
         unjudged_queries: "error" or "drop" for queries without a judged passage.
         empty_docs: "error" or "drop" for passages without text.
         identical_ids: "auto", "keep" or "drop" for passages with the id of a query (`evalkit.slices.exclusions`).
-        qrels: a file of judgments to use instead of the dataset's, in one of `evalkit.slices.judgments.FORMATS`.
+        qrels: a file of judgments to use instead of the dataset's, in one of `evalkit.slices.judgments.FORMATS`,
+            or labels that name their judge (`evalkit.slices.labels`).
+        judge: of labels of several judges the one, or "majority" or "median"; of other judgments the name of the judge.
+        judge_kind: "human", "llm" or "clicks"; None for what the labels state, else "llm" where a judge is named.
 
     Raises:
         EvalkitError: the id is unknown or lacks something, there is no network, or `evalkit.slices.assemble` refuses
@@ -61,13 +66,13 @@ def load(
     check_choice("slice.source", source, ("auto", "corpus", "candidates"))
     if relevance_level is not None:
         check_level(relevance_level)
-    own_qrels = judgments.read(user_path(qrels)) if qrels else None
+    own = labels.of_setting(qrels, judge, judge_kind)
     dataset = _in_canonical_language(dataset, lang)
     data = _dataset(dataset)
     where = f"ir_datasets id {dataset}"
     with _reading(dataset):
         say(f"  reading {dataset}")
-        judged = read_judgments(where, data) if own_qrels is None else own_qrels
+        judged = read_judgments(where, data) if own is None else own.grades
         as_id = escape_id if qrels and judgments.is_trec_file(user_path(qrels)) else str
         texts = judgments.collect_queries(
             where, ((as_id(query.query_id), query.default_text()) for query in data.queries_iter())
@@ -104,8 +109,8 @@ def load(
         }
         if without_text := sum(query_id not in texts for query_id in judged):
             facts["judged_queries_without_text"] = without_text
-        if qrels:
-            facts["qrels"] = user_path(qrels).name
+        if qrels and own:
+            facts |= {"qrels": user_path(qrels).name, **own.facts}
         own_lang = data.queries_lang()
         excluded = {as_id(query_id): set(map(as_id, ids)) for query_id, ids in read_excluded(data).items()}
     if lang and own_lang and are_two_languages(lang, own_lang):

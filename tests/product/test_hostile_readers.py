@@ -26,7 +26,7 @@ from evalkit.results import compare, reading
 from evalkit.results.gate import baseline, judge
 from evalkit.results.gate.limits import Limits
 from evalkit.results.result import effectiveness, write_result
-from evalkit.slices import beir
+from evalkit.slices import beir, clicks, labels
 from evalkit.types import Effectiveness, Hit, Run, Slice, Trial
 from tests.helpers.results import plain_cost, plain_result, result_of
 
@@ -125,6 +125,29 @@ def test_a_run_is_read_and_can_be_written_again_or_is_refused_by_name(
         assert read_run(again).run.rankings == run.rankings
     else:
         assert str(path) in told
+
+
+# --- labels and logs of clicks
+
+LABEL = {"query_id": "q", "doc_id": "d", "grade": 1, "judge": "a", "kind": "llm", "source": "v1"}
+CLICK = {"query_id": "q", "doc_id": "d", "rank": 1, "impressions": 40, "clicks": 8}
+
+
+@hostile
+@given(
+    bent(LABEL) | bent(CLICK) | bent([LABEL, CLICK]) | values, st.sampled_from([".jsonl", ".csv", ".tsv"]), st.data()
+)
+def test_labels_and_logs_are_read_or_refused_by_name(
+    tmp_path_factory: pytest.TempPathFactory, line: Any, ending: Any, more: Any
+) -> None:
+    path = tmp_path_factory.mktemp("labels") / f"x{ending}"
+    between = "\t" if ending == ".tsv" else ","
+    header = between.join(more.draw(st.sampled_from([LABEL, CLICK]))).encode()
+    row = dumped(line) if ending == ".jsonl" else header + b"\n" + more.draw(cut(between.join("qd1a2").encode()))
+    path.write_bytes(row + b"\n" + row)
+    for read in (lambda: labels.read_qrels(path), lambda: clicks.estimate(path, clicks.ClickModel())):
+        told = refusal_of(read)
+        assert told is None or str(path) in told
 
 
 @pytest.mark.parametrize("column", range(6))

@@ -166,8 +166,8 @@ def test_a_split_given_with_a_file_of_judgments_is_reported_as_without_effect(tm
 
 
 def test_a_file_of_judgments_in_no_known_format_is_refused_before_anything_is_read(tmp_path: Path) -> None:
-    message = refusal(folder(tmp_path, TSV), qrels=str(tmp_path / "judged.csv"))
-    assert message.startswith(f"{tmp_path}/judged.csv: judgments are read from files named SPLIT.tsv (BEIR)")
+    message = refusal(folder(tmp_path, TSV), qrels=str(tmp_path / "judged.xml"))
+    assert message.startswith(f"{tmp_path}/judged.xml: judgments are read from files named SPLIT.tsv (BEIR)")
 
 
 # --- one rule for every source ----------------------------------------------------------------------------------------

@@ -16,8 +16,9 @@ from evalkit.results.comparison_schema import (
 def heading(compared: Comparison) -> str:
     """Return what was compared, in a line."""
     data = compared.slice
+    by = f", judged by {data.judged_by}" if data.judged_by else ""
     return (
-        f"{data.name}: {data.queries} queries, {data.docs:,} passages; {len(compared.systems)} systems "
+        f"{data.name}: {data.queries} queries, {data.docs:,} passages{by}; {len(compared.systems)} systems "
         f"against {compared.baseline}"
     )
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from evalkit.evaluation.judged_by import judged_by
 from evalkit.evaluation.ties import Tied
 from evalkit.report.content import blend
 from evalkit.report.content.numbers import amount, interval, number, plus_minus
@@ -129,7 +130,8 @@ def device(cost: CostFigures) -> str:
 def heading(result: Result) -> str:
     """Return what was evaluated, in a line."""
     facts, effect = result.effective.slice, result.effectiveness
-    return f"{facts['name']}: {effect.queries} queries, {facts['docs']:,} passages, depth {result.effective.depth}"
+    by = f", judged by {who}" if (who := judged_by(facts)) else ""
+    return f"{facts['name']}: {effect.queries} queries, {facts['docs']:,} passages{by}, depth {result.effective.depth}"
 
 
 def effectiveness_columns(result: Result) -> list[str]:

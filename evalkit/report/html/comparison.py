@@ -212,5 +212,5 @@ def _compared_origin(compared: Comparison) -> Iterable[Markup | None]:
         ["seed", recorded.readable(compared.seed)],
     ]
     yield parts.facts(rows, "Origin")
-    facts = [[key, recorded.readable(value)] for key, value in asdict(compared.slice).items()]
+    facts = [[key, recorded.readable(value)] for key, value in asdict(compared.slice).items() if value is not None]
     yield parts.more("The slice", parts.facts(facts, "Slice"))

@@ -5,6 +5,7 @@ from evalkit.report.plots.canvas import save
 from evalkit.report.plots.comparison import forest, tradeoff
 from evalkit.report.plots.cost import costs, latency, latency_grid
 from evalkit.report.plots.history import trend
+from evalkit.report.plots.judges import confusion, gains
 from evalkit.report.plots.load import load
 from evalkit.report.plots.pick import settings
 from evalkit.report.plots.scores import reliability, scores
@@ -14,10 +15,12 @@ from evalkit.report.plots.trial import before_after, deltas, depths
 __all__ = [
     "before_after",
     "blend",
+    "confusion",
     "costs",
     "deltas",
     "depths",
     "forest",
+    "gains",
     "latency",
     "latency_grid",
     "load",

@@ -278,6 +278,8 @@ def _content(baseline: Baseline) -> dict[str, Any]:
             del entries[optional]
     if found.slice.fingerprints.excluded is None:
         del entries["slice"]["fingerprints"]["excluded"]
+    if found.slice.judged_by is None:
+        del entries["slice"]["judged_by"]
     if found.limits:
         entries["limits"] = _stated(found.limits)
     return dict(sorted(entries.items()))

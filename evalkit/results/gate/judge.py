@@ -41,7 +41,8 @@ def judge(baseline: Baseline, finished: Finished, limits: Limits) -> Verdict:
     )
     skipped = set(limits.skip)
     return Verdict(
-        system=f"{now.first_stage.get('name')} + {now.reranker.get('name')}",
+        system=f"{now.first_stage.get('name')} + {now.reranker.get('name')}"
+        + (f", judged by {now.slice.judged_by}" if now.slice.judged_by else ""),
         changed=tuple(_changed(baseline, now)),
         queries=len(baseline.top),
         qualities=found,

@@ -11,6 +11,7 @@ from typing import Any
 from evalkit.boundary.progress import track
 from evalkit.boundary.text import is_folder, user_path
 from evalkit.errors import EvalkitError
+from evalkit.evaluation.judged_by import judged_by
 from evalkit.results import labels, reading, summary
 from evalkit.results.history.entry import HistoryEntry, Text
 from evalkit.results.provenance import state_of
@@ -48,7 +49,7 @@ def entry_of(result: Result, folder: Path) -> HistoryEntry:
         commit=commit,
         dirty=dirty,
         evalkit=_text(_mapping(provenance.get("evalkit")).get("version")),
-        slice=effective.slice["name"],
+        slice=_slice(effective.slice),
         fingerprint=effective.slice["fingerprint"],
         relevance_level=effective.slice["relevance_level"],
         queries=effective.slice["queries"],
@@ -71,6 +72,12 @@ def entry_of(result: Result, folder: Path) -> HistoryEntry:
         p50_ms=cost.p50_ms if cost else None,
         peak_mib=cost.peak_mb if cost else None,
     )
+
+
+def _slice(facts: Mapping[str, Any]) -> str:
+    """Return the name of the slice, with its judge where one is stated."""
+    who = judged_by(facts)
+    return f"{facts['name']} ({who})" if who else str(facts["name"])
 
 
 def below(folders: Sequence[str]) -> Found:
