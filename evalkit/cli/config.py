@@ -21,7 +21,7 @@ from evalkit.rerankers import trec_run as reranker_run
 from evalkit.results.gate.limits import Limits
 from evalkit.scoring.cluster.settings import RaySettings
 from evalkit.scoring.runtime import settings
-from evalkit.slices import beir, irds, packaged
+from evalkit.slices import beir, files, irds, packaged
 
 PACKAGE = Path(__file__).parent.parent
 
@@ -55,7 +55,7 @@ class CollectionSlice:
     identical_ids: str = "auto"
     """Passages that have the id of the query: keep, drop, or auto (drop where the collection calls for it)."""
     qrels: str | None = None
-    """A file of judgments in place of the collection's: .tsv, .jsonl or .trec."""
+    """Judgments in place of the collection's: a file (.tsv, .trec, .jsonl, .parquet, ...), folder or pattern."""
     reference: list[Any] = field(default_factory=list)
     """Published figures that the report shows next to the measured ones."""
 
@@ -81,7 +81,7 @@ class BeirSlice(CollectionSlice):
 
     _target_: str = _target_of(beir.load)
     path: str = MISSING
-    """Folder with corpus.jsonl, queries.jsonl and qrels/SPLIT.tsv."""
+    """Folder with corpus.jsonl, queries.jsonl and qrels/SPLIT.tsv, or with the same parts in other formats."""
     split: str = "test"
     """Which file of qrels, and so which queries."""
     lang: str = "en"
@@ -90,6 +90,31 @@ class BeirSlice(CollectionSlice):
     """The lowest grade that is relevant."""
     name: str | None = None
     """Name in results and reports; null for that of the folder."""
+    subset: str | None = None
+    """Of an MTEB folder in several parts: SUBSET-corpus, SUBSET-queries and SUBSET-qrels are read."""
+    columns: dict[str, Any] = field(default_factory=dict)
+    """Columns whose names do not tell what they hold, such as {docs: {text: body}}; also queries and qrels."""
+
+
+@dataclass
+class FilesSlice(CollectionSlice):
+    """See `evalkit.slices.files.load`; `reference` is for `evalkit.results.published.check`."""
+
+    _target_: str = _target_of(files.load)
+    docs_path: str = MISSING
+    """The passages: a file, a folder, or a pattern such as 'corpus/*.parquet'."""
+    queries_path: str = MISSING
+    """The queries, likewise."""
+    qrels: str = MISSING
+    """The judgments, likewise."""
+    lang: str = "en"
+    """Language code of the texts: it chooses the text analysis of BM25."""
+    relevance_level: int = 1
+    """The lowest grade that is relevant."""
+    name: str | None = None
+    """Name in results and reports; null for that of the file of judgments."""
+    columns: dict[str, Any] = field(default_factory=dict)
+    """Columns whose names do not tell what they hold, such as {docs: {text: body}}; also queries and qrels."""
 
 
 @dataclass
@@ -297,6 +322,7 @@ SCHEMAS: dict[tuple[str | None, str], Any] = {
     (None, "schema"): Config,
     ("slice", "schema_irds"): IrDatasetSlice,
     ("slice", "schema_beir"): BeirSlice,
+    ("slice", "schema_files"): FilesSlice,
     ("slice", "schema_packaged"): PackagedSlice,
     ("first_stage", "schema_bm25"): BM25FirstStage,
     ("first_stage", "schema_dense"): DenseFirstStage,

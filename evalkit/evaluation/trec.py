@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from evalkit.boundary.cells import parse_grade
 from evalkit.boundary.text import escape_id, parse_integer, parse_number, quoted, read_lines
 from evalkit.errors import EvalkitError
 from evalkit.evaluation import ranking
@@ -27,6 +28,8 @@ class RunFile:
     """query_id -> the sort key of each hit, best first: 32-bit scores, or negative ranks. Equal keys are ties."""
     columns: Mapping[str, str] = field(default_factory=dict)
     """Role -> the column that it was read from, of a table; none for TREC's own format."""
+    order: str = "score"
+    """What determined the order, one of `ORDERS`."""
 
     @property
     def max_hits(self) -> int:
@@ -126,7 +129,7 @@ def ordered(
         sort_keys = {q: tuple(-float(ranks[q][hit.doc_id]) for hit in hits) for q, hits in rankings.items()}
     else:
         sort_keys = {q: tuple(to_float32(hit.score) for hit in hits) for q, hits in rankings.items()}
-    return RunFile(Run(tag, rankings), conflicts, sort_keys, columns or {})
+    return RunFile(Run(tag, rankings), conflicts, sort_keys, columns or {}, order)
 
 
 def _parse(path: Path, number: int, line: str) -> tuple[str, str, int, float, str]:
@@ -172,7 +175,7 @@ def judgments(path: Path) -> Iterator[tuple[str, str, str, int]]:
     for number, line in read_lines(path, "judgments"):
         try:
             query_id, _, doc_id, grade = _COLUMN.findall(line)
-            value = parse_integer(grade)
+            value = parse_grade(grade)
         except ValueError:
             raise EvalkitError(
                 f"{path}, line {number}: not 'query_id 0 doc_id integer-grade', as trec_eval has it: "

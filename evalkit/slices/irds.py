@@ -11,6 +11,7 @@ from evalkit.boundary.text import escape_id, user_path
 from evalkit.errors import EvalkitError, nearest
 from evalkit.slices import candidates, judgments, official_measures
 from evalkit.slices.assemble import assemble
+from evalkit.slices.layout import find_files
 from evalkit.slices.official_measures import Level
 from evalkit.slices.settings import check_choice, check_level, check_settings
 from evalkit.slices.subset import Docs, choose_queries, collect_docs, settings_without_effect
@@ -51,7 +52,8 @@ def load(
         unjudged_queries: "error" or "drop" for queries without a judged passage.
         empty_docs: "error" or "drop" for passages without text.
         identical_ids: "auto", "keep" or "drop" for passages with the id of a query (`evalkit.slices.exclusions`).
-        qrels: a file of judgments to use instead of the dataset's, in one of `evalkit.slices.judgments.FORMATS`.
+        qrels: judgments to use instead of the dataset's: a file, a folder or a pattern
+            (`evalkit.slices.judgments.read`).
 
     Raises:
         EvalkitError: the id is unknown or lacks something, there is no network, or `evalkit.slices.assemble` refuses
@@ -61,14 +63,14 @@ def load(
     check_choice("slice.source", source, ("auto", "corpus", "candidates"))
     if relevance_level is not None:
         check_level(relevance_level)
-    own_qrels = judgments.read(user_path(qrels)) if qrels else None
+    own_qrels = judgments.read(*find_files("slice.qrels", qrels)) if qrels else None
     dataset = _in_canonical_language(dataset, lang)
     data = _dataset(dataset)
     where = f"ir_datasets id {dataset}"
     with _reading(dataset):
         say(f"  reading {dataset}")
-        judged = read_judgments(where, data) if own_qrels is None else own_qrels
-        as_id = escape_id if qrels and judgments.is_trec_file(user_path(qrels)) else str
+        judged = read_judgments(where, data) if own_qrels is None else own_qrels.grades
+        as_id = escape_id if own_qrels and own_qrels.is_trec else str
         texts = judgments.collect_queries(
             where, ((as_id(query.query_id), query.default_text()) for query in data.queries_iter())
         )
