@@ -27,6 +27,7 @@ COMMANDS = {
     "gate": Command("RESULT", "judge a result against a baseline: exit code 0 it passes, 1 it got worse"),
     "baseline": Command("RESULT", "write a result as the baseline of the gate, or update the one there is"),
     "store": Command("[prune|check]", "show, prune or check the cached scores and indexes"),
+    "convert": Command("SRC DEST", "judgments, runs and collections from one format into another"),
     "info": Command("[GROUP [CHOICE]]", "list groups, their choices, and the settings of a choice"),
 }
 """Every command by its name."""
@@ -72,6 +73,11 @@ def run(arguments: list[str], gate_settings: Callable[[list[str]], Mapping[str, 
 
         info_command.run(parsed)
         return HOLDS
+    if arguments[0] == "convert":
+        from evalkit.cli import convert_command
+
+        convert_command.run(parsed)
+        return HOLDS
     if arguments[0] == "store":
         from evalkit.cli import store_command
 
@@ -115,6 +121,11 @@ def _parser(command: str) -> argparse.ArgumentParser:
         from evalkit.cli import history_command
 
         history_command.add_arguments(parser)
+        return parser
+    if command == "convert":
+        from evalkit.cli import convert_command
+
+        convert_command.add_arguments(parser)
         return parser
     if command == "store":
         parser.add_argument(

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from evalkit.boundary.cells import parse_grade
+from evalkit.boundary.table_writing import text_to_write
 from evalkit.boundary.text import escape_id, parse_integer, parse_number, quoted, read_lines
 from evalkit.errors import EvalkitError
 from evalkit.evaluation import ranking
@@ -201,12 +202,12 @@ def write_qrels(qrels: Mapping[str, Mapping[str, int]], path: Path) -> None:
 
     Args:
         qrels: query_id -> doc_id -> grade.
-        path: path of the file; one that exists is overwritten.
+        path: path of the file, compressed as its extension says; one that exists is overwritten.
 
     Raises:
         OSError: the file cannot be written.
     """
-    with path.open("w", encoding="utf-8") as out:
+    with text_to_write(path) as out:
         for query_id, grades in qrels.items():
             for doc_id, grade in grades.items():
                 out.write(f"{escape_id(query_id)} 0 {escape_id(doc_id)} {grade}\n")
@@ -220,7 +221,7 @@ def write_run(run: Run, path: Path) -> list[AdjustedScore]:
 
     Args:
         run: the ranking of each query, best first.
-        path: path of the file; one that exists is overwritten.
+        path: path of the file, compressed as its extension says; one that exists is overwritten.
 
     Returns:
         The hits whose score was replaced.
@@ -230,7 +231,7 @@ def write_run(run: Run, path: Path) -> list[AdjustedScore]:
     """
     tag = escape_id("-".join(run.name.split())) or "run"
     adjusted: list[AdjustedScore] = []
-    with path.open("w", encoding="utf-8") as out:
+    with text_to_write(path) as out:
         for query_id, hits in run.rankings.items():
             asked = escape_id(query_id)
             for rank, (hit, written) in enumerate(

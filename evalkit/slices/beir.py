@@ -78,5 +78,5 @@ def load(
         facts |= {"split": None, "qrels": judged[0].name}
         if split != "test":
             facts["without_effect"] = [f"slice.split={split}: slice.qrels is read"]
-    names = [folder.resolve().name, subset, layout.split_of(judged[0])]
+    names = [folder.resolve().name, subset, layout.split_of(judged[0]) if qrels else split]
     return collection.load(name or "/".join(filter(None, names)), files, cut, columns, facts)

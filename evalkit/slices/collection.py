@@ -95,7 +95,7 @@ def load(name: str, files: Files, cut: Cut, columns: Columns | None, facts: Mapp
     pickers: list[Picker] = []
     passages = (
         (as_id(doc_id), text)
-        for rows, picker in _tables(files.docs, DOCS, "passages", columns.get("docs", {}), pickers)
+        for rows, picker in tables(files.docs, DOCS, "passages", columns.get("docs", {}), pickers)
         for _, doc_id, text in doc_rows(rows, picker)
     )
     stream = track(passages, "reading passages", unit="passages")
@@ -107,8 +107,9 @@ def load(name: str, files: Files, cut: Cut, columns: Columns | None, facts: Mapp
         "empty_docs_dropped": len(dropped),
         "other_queries_in_file": len(found.texts) - len(grades),
         **settings_without_effect(cut.seed, cut.queries, len(chosen), cut.distractors, needed, docs),
-        "columns": {"docs": _columns_of(pickers), "queries": found.columns, "qrels": dict(judged.columns)},
     }
+    used = {"docs": columns_of(pickers), "queries": found.columns, "qrels": dict(judged.columns)}
+    more["columns"] = {table: names for table, names in used.items() if names}
     if found.with_title:
         more["query_titles_left_out"] = found.with_title
     if idle := [*more.get("without_effect", []), *facts.get("without_effect", [])]:
@@ -144,7 +145,7 @@ def _read_queries(paths: Sequence[Path], stated: Mapping[str, str], as_id: Calla
     """Read the queries; as in BEIR, only ``text`` is searched with."""
     found = _Queries()
     pickers: list[Picker] = []
-    for rows, picker in _tables(paths, QUERIES, "queries", stated, pickers):
+    for rows, picker in tables(paths, QUERIES, "queries", stated, pickers):
         for query in query_rows(rows, picker):
             key = as_id(query.query_id)
             if key in found.texts:
@@ -153,14 +154,25 @@ def _read_queries(paths: Sequence[Path], stated: Mapping[str, str], as_id: Calla
             found.with_title += query.has_title
             if query.excluded_ids:
                 found.excluded[key] = frozenset(map(as_id, query.excluded_ids))
-    found.columns = _columns_of(pickers)
+    found.columns = columns_of(pickers)
     return found
 
 
-def _tables(
+def tables(
     paths: Sequence[Path], roles: tuple[Role, ...], what: str, stated: Mapping[str, str], pickers: list[Picker]
 ) -> Iterator[tuple[Iterator[Row], Picker]]:
-    """Yield the rows of each file with what picks from them, which is added to `pickers` too."""
+    """Yield the rows of each file with what picks from them, which is added to `pickers` too.
+
+    Args:
+        paths: the files.
+        roles: what is wanted of them, one of the tuples of `evalkit.boundary.columns`.
+        what: what they should contain, for messages.
+        stated: role -> column, where the names of the columns do not tell.
+        pickers: a list that the caller keeps.
+
+    Raises:
+        EvalkitError: a file cannot be read.
+    """
     for path in paths:
         table = open_table(path, roles, what, stated)
         content = table.content
@@ -169,5 +181,6 @@ def _tables(
         yield rows, pickers[-1]
 
 
-def _columns_of(pickers: Sequence[Picker]) -> dict[str, str]:
+def columns_of(pickers: Sequence[Picker]) -> dict[str, str]:
+    """Return role -> the column that was used, over all files."""
     return {role: column for picker in pickers for role, column in picker.columns.items()}

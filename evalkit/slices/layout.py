@@ -27,7 +27,8 @@ def find_files(setting: str, place: str) -> list[Path]:
     """
     path = user_path(place)
     if is_folder(path):
-        found = [file for files in _by_split(path).values() for file in files]
+        is_read = _is_read if setting == "slice.qrels" else _is_table
+        found = [file for files in _by_split(path).values() for file in files if is_read(file)]
         if not found:
             raise EvalkitError(f"{setting}={place}: the folder has no file named {', '.join(TABLES)}")
         return found
@@ -73,14 +74,11 @@ def find_judgments(folder: Path, split: str, subset: str | None = None) -> list[
     Raises:
         EvalkitError: they do not exist; the message lists the splits that do.
     """
-    places = [folder / name for name in ((f"{subset}-qrels",) if subset else ("qrels", "default", "data"))]
-    found: dict[str, list[Path]] = {}
-    for place in places:
-        for name, files in _by_split(place).items():
-            found.setdefault(name, files)
+    found = find_splits(folder, subset)
     if split in found:
         return found[split]
-    there = sorted(path for path in places[0].glob("*") if path.is_file())
+    place = _places(folder, subset)[0]
+    there = sorted(path for path in place.glob("*") if path.is_file())
     if found:
         have = f"; choose from {', '.join(sorted(found))}"
     elif there:
@@ -90,7 +88,25 @@ def find_judgments(folder: Path, split: str, subset: str | None = None) -> list[
     else:
         have = "; the folder has no qrels at all"
     name = printable_name(split)
-    raise EvalkitError(f"slice.split={name}: there is no {places[0]}/{name}.tsv{have}")
+    raise EvalkitError(f"slice.split={name}: there is no {place}/{name}.tsv{have}")
+
+
+def find_splits(folder: Path, subset: str | None = None) -> dict[str, list[Path]]:
+    """Return split -> the files of its judgments, for each split of a folder.
+
+    Args:
+        folder: of the collection.
+        subset: as for `find_judgments`.
+    """
+    found: dict[str, list[Path]] = {}
+    for place in _places(folder, subset):
+        for name, files in _by_split(place).items():
+            found.setdefault(name, files)
+    return found
+
+
+def _places(folder: Path, subset: str | None) -> list[Path]:
+    return [folder / name for name in ((f"{subset}-qrels",) if subset else ("qrels", "default", "data"))]
 
 
 def split_of(path: Path) -> str:
@@ -120,7 +136,11 @@ def _preference(form: str) -> tuple[int, bool]:
 
 
 def _is_read(path: Path) -> bool:
-    return suffix_of(path) in _FORMATS and path.name not in _NO_TABLES
+    return suffix_of(path) in TREC or _is_table(path)
+
+
+def _is_table(path: Path) -> bool:
+    return suffix_of(path) in TABLES and path.name not in _NO_TABLES
 
 
 _NO_TABLES = {"dataset_info.json", "state.json", "dataset_dict.json", "dataset_infos.json"}
