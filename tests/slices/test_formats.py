@@ -95,9 +95,9 @@ def test_a_run_is_read_back_from_every_format_and_every_measure_is_equal(
     ids = [(q, hit.doc_id, rank) for q, hits in expected.items() for rank, hit in enumerate(hits, 1)]
     with text_to_write(folder / "msmarco.tsv") as out:  # MS MARCO's three columns have no scores
         out.writelines(f"{q}\t{d}\t{rank}\n" for q, d, rank in ids)
-    found = read_run_file(folder / "msmarco.tsv")
-    assert found.order == "rank"
-    assert measured(found.run, qrels) == wanted
+    file = read_run_file(folder / "msmarco.tsv")
+    assert file.order == "rank"
+    assert measured(file.run, qrels) == wanted
 
 
 @settings(deadline=None, max_examples=8)
@@ -146,7 +146,8 @@ def test_columns_can_be_named_where_their_names_do_not_tell(tmp_path: Path) -> N
         "queries": {"query_id": "2", "text": "3"},
         "qrels": {"grade": "stars"},
     }
-    data = files.load(*(str(tmp_path / name) for name in ("docs.csv", "queries.tsv", "judged.csv")), columns=columns)
+    docs, queries, qrels = (str(tmp_path / name) for name in ("docs.csv", "queries.tsv", "judged.csv"))
+    data = files.load(docs, queries, qrels, columns=columns)
     assert (data.docs, data.queries, data.qrels) == ({"a": "read"}, {"q": "words"}, {"q": {"a": 2}})
     assert data.facts["columns"] == {**columns, "qrels": {"query_id": "qid", "doc_id": "docno", "grade": "stars"}}
 

@@ -65,12 +65,13 @@ def test_every_layout_gives_the_same_slice(tmp_path: Path, parts: Any) -> None:
     assert data.qrels == {"q1": {"d1": 2}, "q2": {"d2": 1}}
 
 
-def parquet(folder: Path, part: str, split: str = "test", **other: Any) -> Path:
+def parquet(folder: Path, part: str, split: str = "test") -> Path:
     return folder / part / f"{split}-00000-of-00001.parquet"
 
 
 def test_a_subset_of_a_collection_in_several_languages(tmp_path: Path) -> None:
-    write_parts(*(parquet(tmp_path, f"de-{part}") for part in ("queries", "corpus", "qrels")), key="id")
+    queries, corpus, qrels = (parquet(tmp_path, f"de-{part}") for part in ("queries", "corpus", "qrels"))
+    write_parts(queries, corpus, qrels, key="id")
     data = beir.load(str(tmp_path), subset="de", lang="de")
     assert (data.facts["subset"], data.name) == ("de", f"{tmp_path.name}/de/test")
     assert data.facts["columns"]["docs"] == {"doc_id": "id", "title": "title", "text": "text"}

@@ -9,7 +9,6 @@ import pytest
 from evalkit.errors import EvalkitError
 from evalkit.evaluation.run_files import read_run_file
 from evalkit.slices import files, judgments
-from evalkit.types import Slice
 
 GRADES = {"q1": {"d1": 2, "d2": 0}, "q2": {"d1": 1}}
 HEADER = "query-id\tcorpus-id\tscore\n"
@@ -29,7 +28,8 @@ JUDGMENTS: dict[str, tuple[str, str | bytes, Any]] = {
     "carriage returns": ("x.tsv", (HEADER + ROWS).replace("\n", "\r\n"), GRADES),
     "empty lines": ("x.tsv", HEADER + "\n" + ROWS.replace("\n", "\n \n"), GRADES),
     "no line feed at the end": ("x.tsv", (HEADER + ROWS).rstrip(), GRADES),
-    "all cells quoted": ("x.csv", '"query_id","doc_id","relevance"\n"q1","d1","2"\n"q1","d2","0"\n"q2","d1","1"\n', GRADES),
+    "all cells quoted": ("x.csv", '"query_id","doc_id","relevance"\n"q1","d1","2"\n"q1","d2","0"\n"q2","d1","1"\n',
+                         GRADES),
     "semicolons": ("x.csv", "qid;docno;label\nq1;d1;2\nq1;d2;0\nq2;d1;1\n", GRADES),
     "tabs in a .csv": ("x.csv", HEADER + ROWS, GRADES),
     "spaces behind commas": ("x.csv", "qid, docno, label\nq1, d1, 2\nq1, d2, 0\nq2, d1, 1\n", GRADES),
@@ -41,7 +41,8 @@ JUDGMENTS: dict[str, tuple[str, str | bytes, Any]] = {
     "trec_eval's format with such grades": ("x.trec", TREC.replace("\n", ".0\n"), GRADES),
     "negative grades": ("x.trec", "q1 0 d1 -2\nq2 0 d1 1\n", {"q1": {"d1": -2}, "q2": {"d1": 1}}),
     "a row twice": ("x.tsv", HEADER + ROWS + "q1\td1\t2\n", GRADES),
-    "ids with commas and quotes": ("x.csv", 'qid,docno,label\nq1,"d,1",1\nq1,"d""2""",0\n', {"q1": {"d,1": 1, 'd"2"': 0}}),
+    "ids with commas and quotes": ("x.csv", 'qid,docno,label\nq1,"d,1",1\nq1,"d""2""",0\n', {"q1": {"d,1": 1,
+                                   'd"2"': 0}}),
     "ids that are numbers": ("x.csv", "qid,docno,label\n007,12,1\n", {"007": {"12": 1}}),
     "a mapping of ranx": ("x.json", '{"q1": {"d1": 2, "d2": 0}, "q2": {"d1": 1}}', GRADES),
     "a mapping over several lines": ("x.json", '{\n "q1": {"d1": 2, "d2": 0},\n "q2": {"d1": 1.0}\n}\n', GRADES),
@@ -76,9 +77,12 @@ JUDGMENTS: dict[str, tuple[str, str | bytes, Any]] = {
     "Latin-1": ("x.csv", "qid,docno,label\ncafé,d1,1\n".encode("latin-1"), "line 2, as judgments: it is not UTF-8 ("),
     "gzip that is cut off": ("x.tsv.gz", gzip.compress((HEADER + ROWS).encode())[:-12],
                              "as judgments: its compression is damaged or cut off ("),
-    "carriage returns alone": ("x.csv", "qid,docno,label\rq1,d1,1\r", "x.csv, line 1: not a row of CSV (new-line character"),
-    "an id twice in a mapping": ("x.json", '{"q1": {"d1": 1, "d1": 2}}', "x.json is not JSON (a name occurs twice in one"),
-    "a mapping of lists": ("x.json", '{"q1": ["d1", "d2"]}', "query 'q1': a list is not a mapping of passage ids to grades"),
+    "carriage returns alone": ("x.csv", "qid,docno,label\rq1,d1,1\r",
+                               "x.csv, line 1: not a row of CSV (new-line character"),
+    "an id twice in a mapping": ("x.json", '{"q1": {"d1": 1, "d1": 2}}',
+                                 "x.json is not JSON (a name occurs twice in one"),
+    "a mapping of lists": ("x.json", '{"q1": ["d1", "d2"]}',
+                           "query 'q1': a list is not a mapping of passage ids to grades"),
     "a spreadsheet": ("x.xlsx", b"PK\x03\x04\xff\xff", "line 1, as judgments: it is not UTF-8 ("),
 }  # fmt: skip
 
@@ -107,7 +111,8 @@ RUNS: dict[str, tuple[str, str, Any]] = {
     "ColBERT's four columns": ("ranking.tsv", "q1\td2\t1\t9.5\nq1\td1\t2\t3.25\n", HITS),
     "three columns with a score": ("run.tsv", "q1\td1\t0.5\nq1\td2\t0.75\n", HITS),
     "TREC's columns between tabs": ("run.tsv", "q1\tQ0\td2\t1\t2.5\tx\nq1\tQ0\td1\t2\t0.5\tx\n", HITS),
-    "TREC's columns with a header": ("run.tsv", "qid\tq0\tdocno\trank\tscore\ttag\nq1\tQ0\td2\t1\t2\tx\nq1\tQ0\td1\t2\t1\tx\n",
+    "TREC's columns with a header": ("run.tsv",
+                                     "qid\tq0\tdocno\trank\tscore\ttag\nq1\tQ0\td2\t1\t2\tx\nq1\tQ0\td1\t2\t1\tx\n",
                                      HITS),
     "a mapping of ranx": ("run.json", '{"q1": {"d1": 0.25, "d2": 0.5}}', HITS),
     "a mapping of lists, best first": ("run.json", '{"q1": ["d2", "d1"]}', HITS),
@@ -118,10 +123,11 @@ RUNS: dict[str, tuple[str, str, Any]] = {
                                          "the third column of a file without a header is the rank, and the ranks of "
                                          "query 'q1' do not count up from 1"),
     "a distance in place of a score": ("run.csv", "qid,docno,distance\nq1,d1,0.5\n",
-                                       "run.csv, line 2: no column is named as a score or a rank; the columns are qid,"),
+                                       "run.csv, line 2: no column is named as a score or a rank; the columns are"),
     "a score that is no number": ("run.csv", "qid,docno,score\nq1,d1,NaN\n",
                                   "run.csv, line 2: the score is 'NaN'; a score is a finite number"),
-    "a passage twice": ("run.csv", "qid,docno,score\nq1,d1,2\nq1,d1,1\n", "line 3: passage 'd1' occurs twice for query"),
+    "a passage twice": ("run.csv", "qid,docno,score\nq1,d1,2\nq1,d1,1\n",
+                        "line 3: passage 'd1' occurs twice for query"),
     "five columns": ("run.trec", "q1 Q0 d1 1 2.5\n", "run.trec, line 1: 5 columns where a TREC run has six"),
     "an empty file": ("run.csv", "", "run.csv holds no hits"),
 }  # fmt: skip
@@ -143,15 +149,19 @@ TEXTS: dict[str, tuple[str, str, Any]] = {
     "quotation marks in MS MARCO's texts stay": ("collection.tsv", 'd1\t"Sea"\n', {"d1": '"Sea"'}),
     "quotation marks around a cell go": ("docs.tsv", 'id\ttext\nd1\t"He said ""no"""\n', {"d1": 'He said "no"'}),
     "a text over two lines": ("docs.csv", 'id,text\nd1,"one\n\ntwo"\nd2,x\n', {"d1": "one\n\ntwo", "d2": "x"}),
-    "a text over two lines in .tsv": ("docs.tsv", 'id\ttext\nd1\t"one\ntwo"\n', "docs.tsv, line 3: 1 columns where the first line"),
+    "a text over two lines in .tsv": ("docs.tsv", 'id\ttext\nd1\t"one\ntwo"\n',
+                                      "docs.tsv, line 3: 1 columns where the first line"),
     "a comma in a text": ("docs.csv", 'id,text\nd1,"a, b"\n', {"d1": "a, b"}),
-    "a comma without quotation marks": ("docs.csv", "id,text\nd1,a, b\n", "line 2: 3 columns where the first line has 2"),
+    "a comma without quotation marks": ("docs.csv", "id,text\nd1,a, b\n",
+                                        "line 2: 3 columns where the first line has 2"),
     "a title that is null": ("docs.jsonl", '{"id": 1, "title": null, "text": "x"}\n', {"1": "x"}),
     "a text that is null": ("docs.jsonl", '{"id": 1, "title": "x", "text": null}\n', "line 1: the text is missing"),
     "Pyserini's contents": ("docs.jsonl", '{"id": "d1", "contents": "x"}\n', {"d1": "x"}),
-    "two texts": ("docs.csv", "id,text,body\nd1,x,y\n", "the text can be any of the columns text, body; rename all but"),
+    "two texts": ("docs.csv", "id,text,body\nd1,x,y\n",
+                  "the text can be any of the columns text, body; rename all but"),
     "a passage twice": ("docs.csv", "id,text\nd1,x\nd1,y\n", "passage id 'd1' occurs twice; ids must be unique"),
-    "three columns without a header": ("docs.tsv", "d1\ttitle of it\tx y\n", "docs.tsv, line 1: 'd1 | title of it | x y' has"),
+    "three columns without a header": ("docs.tsv", "d1\ttitle of it\tx y\n",
+                                       "docs.tsv, line 1: 'd1 | title of it | x y' has"),
     "a format that is not read": ("docs.xml", "<doc/>", "docs.xml: passages are read from files named .jsonl, "),
 }  # fmt: skip
 
@@ -164,7 +174,7 @@ def test_passages(tmp_path: Path, name: str, content: str, expected: Any) -> Non
     (tmp_path / "qrels.trec").write_text(f"q1 0 {first} 1\n", "utf-8")
 
     def read() -> Any:
-        data: Slice = files.load(*(str(tmp_path / one) for one in (name, "queries.tsv", "qrels.trec")))
-        return data.docs
+        docs, queries, qrels = (str(tmp_path / one) for one in (name, "queries.tsv", "qrels.trec"))
+        return files.load(docs, queries, qrels).docs
 
     check(read, expected)
