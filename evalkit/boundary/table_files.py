@@ -202,7 +202,8 @@ def _named(rows: Iterable[tuple[str, list[str]]], names: Sequence[str]) -> Itera
     for place, cells in rows:
         if len(cells) != len(names):
             raise EvalkitError(
-                f"{place}: {len(cells)} columns where the first line has {len(names)}: {quoted(' | '.join(cells))}"
+                f"{place}: {len(cells)} column{'s' * (len(cells) != 1)} where the first line has {len(names)}: "
+                f"{quoted(' | '.join(cells))}"
             )
         yield place, dict(zip(names, cells, strict=True))
 

@@ -92,7 +92,7 @@ class BeirSlice(CollectionSlice):
     """Name in results and reports; null for that of the folder."""
     subset: str | None = None
     """Of an MTEB folder in several parts: SUBSET-corpus, SUBSET-queries and SUBSET-qrels are read."""
-    columns: dict[str, Any] = field(default_factory=dict)
+    columns: Annotated[Any, "mapping or null"] = None
     """Columns whose names do not tell what they hold, such as {docs: {text: body}}; also queries and qrels."""
 
 
@@ -113,7 +113,7 @@ class FilesSlice(CollectionSlice):
     """The lowest grade that is relevant."""
     name: str | None = None
     """Name in results and reports; null for that of the file of judgments."""
-    columns: dict[str, Any] = field(default_factory=dict)
+    columns: Annotated[Any, "mapping or null"] = None
     """Columns whose names do not tell what they hold, such as {docs: {text: body}}; also queries and qrels."""
 
 

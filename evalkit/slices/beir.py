@@ -1,6 +1,5 @@
 """A BEIR folder as a slice: corpus, queries and judgments in files named so; MTEB's folders have the same layout."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from evalkit.boundary.text import is_folder, user_path
@@ -24,7 +23,7 @@ def load(
     qrels: str | None = None,
     name: str | None = None,
     subset: str | None = None,
-    columns: Mapping[str, Mapping[str, str]] | None = None,
+    columns: Any = None,
 ) -> Slice:
     """Load a BEIR folder, or one in the layout of MTEB and Hugging Face.
 

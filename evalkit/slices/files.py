@@ -1,6 +1,6 @@
 """Passages, queries and judgments in files of any format and name as a slice."""
 
-from collections.abc import Mapping
+from typing import Any
 
 from evalkit.slices import collection, layout
 from evalkit.types import Slice
@@ -20,7 +20,7 @@ def load(
     empty_docs: str = "error",
     identical_ids: str = "auto",
     name: str | None = None,
-    columns: Mapping[str, Mapping[str, str]] | None = None,
+    columns: Any = None,
 ) -> Slice:
     """Load a collection from its files: JSONL, JSON, CSV, TSV, parquet or Arrow, compressed or not.
 

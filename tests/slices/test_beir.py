@@ -225,7 +225,7 @@ def test_a_file_that_is_no_utf_8(tmp_path: Path, name: Any) -> None:
     assert refusal(path).startswith(f"cannot read {path}/{name}, line 1, as ")
 
 
-ACCEPTED = "_id, doc_id, docno, docid, corpus_id, document_id, passage_id, pid"
+ACCEPTED = "_id, id, doc_id, docno, docid, corpus_id, document_id, passage_id, pid"
 BROKEN_RECORDS = {
     "no JSON": ('{"_id": "d2", "text": "cut off\n', "not a JSON object: "),
     "no object": ('["d2", "text"]\n', "not a JSON object: "),
@@ -257,7 +257,7 @@ def test_a_broken_query_is_named_by_file_and_line(tmp_path: Path, line: Any, why
 
 
 BROKEN_JUDGMENTS = {
-    "q1 d1 1\n": "1 columns where the first line has 3: 'q1 d1 1'",
+    "q1 d1 1\n": "1 column where the first line has 3: 'q1 d1 1'",
     "q1\td1\n": "2 columns where the first line has 3: 'q1 | d1'",
     "q1\t0\td1\t1\n": "4 columns where the first line has 3: 'q1 | 0 | d1 | 1'",
     "q1\td1\trelevant\n": "the grade is 'relevant'; a grade is a whole number, such as 0, 1 or 2.0",

@@ -60,7 +60,7 @@ JUDGMENTS: dict[str, tuple[str, str | bytes, Any]] = {
     "a contradiction": ("x.tsv", ROWS + "q1\td1\t1\n", "x.tsv, line 4: 'q1' and 'd1' are judged twice, differently"),
     "a comment": ("x.tsv", "# made by me\n" + HEADER + ROWS, "x.tsv, line 1: not 'query_id 0 doc_id integer"),
     "a comment in between": ("x.tsv", HEADER + "# the rest is by NN\n" + ROWS,
-                             "x.tsv, line 2: 1 columns where the first line has 3: '# the rest is by NN'"),
+                             "x.tsv, line 2: 1 column where the first line has 3: '# the rest is by NN'"),
     "a comment in trec_eval's format": ("x.trec", "# by NN\n" + TREC, "x.trec, line 1: not 'query_id 0 doc_id integer"),
     "a header in another language": ("x.csv", "frage,antwort,note\nq1,d1,1\n",
                                      "x.csv, line 1: 'frage | antwort | note' has no name of a column (query_id: "),
@@ -123,7 +123,7 @@ RUNS: dict[str, tuple[str, str, Any]] = {
                                          "the third column of a file without a header is the rank, and the ranks of "
                                          "query 'q1' do not count up from 1"),
     "a distance in place of a score": ("run.csv", "qid,docno,distance\nq1,d1,0.5\n",
-                                       "run.csv, line 2: no column is named as a score or a rank; the columns are"),
+                                       "run.csv, line 2: no column is named as a score or a rank: score, "),
     "a score that is no number": ("run.csv", "qid,docno,score\nq1,d1,NaN\n",
                                   "run.csv, line 2: the score is 'NaN'; a score is a finite number"),
     "a passage twice": ("run.csv", "qid,docno,score\nq1,d1,2\nq1,d1,1\n",
@@ -150,7 +150,7 @@ TEXTS: dict[str, tuple[str, str, Any]] = {
     "quotation marks around a cell go": ("docs.tsv", 'id\ttext\nd1\t"He said ""no"""\n', {"d1": 'He said "no"'}),
     "a text over two lines": ("docs.csv", 'id,text\nd1,"one\n\ntwo"\nd2,x\n', {"d1": "one\n\ntwo", "d2": "x"}),
     "a text over two lines in .tsv": ("docs.tsv", 'id\ttext\nd1\t"one\ntwo"\n',
-                                      "docs.tsv, line 3: 1 columns where the first line"),
+                                      "docs.tsv, line 3: 1 column where the first line"),
     "a comma in a text": ("docs.csv", 'id,text\nd1,"a, b"\n', {"d1": "a, b"}),
     "a comma without quotation marks": ("docs.csv", "id,text\nd1,a, b\n",
                                         "line 2: 3 columns where the first line has 2"),
@@ -178,3 +178,9 @@ def test_passages(tmp_path: Path, name: str, content: str, expected: Any) -> Non
         return files.load(docs, queries, qrels).docs
 
     check(read, expected)
+
+
+@pytest.mark.parametrize("kind", [JUDGMENTS, RUNS, TEXTS], ids=["judgments", "runs", "passages"])
+def test_the_documentation_lists_all_of_them(kind: Any) -> None:
+    page = " ".join((Path(__file__).parents[2] / "docs" / "data.md").read_text("utf-8").split())
+    assert [name for name in kind if name not in page] == []
