@@ -61,21 +61,21 @@ class Files:
     qrels: Sequence[Path]
 
 
-def load(name: str, files: Files, cut: Cut, columns: Columns | None, facts: Mapping[str, Any]) -> Slice:
+def load(name: str, files: Files, cut: Cut, stated: Any, facts: Mapping[str, Any]) -> Slice:
     """Load a collection; as in BEIR, its queries are those that are judged.
 
     Args:
         name: of the slice.
         files: what is read.
         cut: how much of it becomes the slice.
-        columns: columns whose names do not tell what they hold.
+        stated: one of `TABLES` -> role -> column, where the names of the columns do not tell; None for none.
         facts: what the result records besides.
 
     Raises:
         EvalkitError: a file is missing or malformed (file and line are named), or `evalkit.slices.assemble` refuses
             something.
     """
-    columns = _checked(columns or {})
+    columns = _checked(stated or {})
     judged = judgments.read(*files.qrels, columns=columns.get("qrels"))
     # Ids read from trec_eval's files are escaped, so the ids of queries and passages have to be escaped too.
     as_id = escape_id if judged.is_trec else str
@@ -120,7 +120,11 @@ def load(name: str, files: Files, cut: Cut, columns: Columns | None, facts: Mapp
     )  # fmt: skip
 
 
-def _checked(columns: Columns) -> Columns:
+def _checked(columns: Any) -> Columns:
+    if not isinstance(columns, Mapping):
+        raise EvalkitError(
+            f"slice.columns is {quoted(columns)}, and has to name columns, such as {{docs: {{text: body}}}}"
+        )
     for table, roles in columns.items():
         if table not in TABLES:
             raise EvalkitError(f"slice.columns: there is no table {quoted(table)}{nearest(table, TABLES)}")

@@ -156,6 +156,7 @@ def test_columns_can_be_named_where_their_names_do_not_tell(tmp_path: Path) -> N
     ("columns", "message"),
     [
         ({"doc": {}}, "slice.columns: there is no table 'doc'; did you mean docs?"),
+        ("body", "slice.columns is 'body', and has to name columns, such as {docs: {text: body}}"),
         ({"docs": "body"}, "slice.columns.docs is 'body', and has to name columns, such as {doc_id: pid}"),
     ],
 )
