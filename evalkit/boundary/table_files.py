@@ -222,7 +222,7 @@ def _csv(path: Path, what: str) -> Iterator[tuple[str, list[str]]]:
         except StopIteration:
             return
         except csv.Error as error:
-            raise EvalkitError(f"{place}: not a row of CSV ({error})") from None
+            raise EvalkitError(f"{place}: not a row of CSV ({str(error).replace(chr(9), 'TAB')})") from None
         if any(cell.strip() for cell in cells):
             yield place, cells
 
@@ -238,8 +238,8 @@ def _tsv(path: Path, what: str, literal: bool = False) -> Iterator[tuple[str, li
         line = line.rstrip("\r\n")
         try:
             cells = line.split("\t") if literal else _cells(line, width)
-        except csv.Error as error:
-            raise EvalkitError(f"{place}: {error}: {quoted(line)}") from None
+        except csv.Error:
+            raise EvalkitError(f"{place}: quotation marks have to enclose a whole column: {quoted(line)}") from None
         width = width or len(cells)
         yield place, cells
 

@@ -123,7 +123,7 @@ def test_quotation_marks_that_enclose_no_whole_field_are_part_of_an_id(tmp_path:
 
 def test_a_quotation_mark_that_takes_a_field_with_it_is_named_by_its_line(tmp_path: Path) -> None:
     message = refusal(folder(tmp_path, 'q1\td1\t1\n"q1\td1\t"x\t2\n'))
-    assert "qrels/test.tsv, line 2: '\\t' expected after '\"': " in message
+    assert "qrels/test.tsv, line 2: quotation marks have to enclose a whole column: " in message
 
 
 BROKEN = {
