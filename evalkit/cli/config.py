@@ -21,7 +21,7 @@ from evalkit.rerankers import trec_run as reranker_run
 from evalkit.results.gate.limits import Limits
 from evalkit.scoring.cluster.settings import RaySettings
 from evalkit.scoring.runtime import settings
-from evalkit.slices import beir, files, irds, packaged
+from evalkit.slices import beir, files, hub, irds, packaged
 
 PACKAGE = Path(__file__).parent.parent
 
@@ -92,6 +92,29 @@ class BeirSlice(CollectionSlice):
     """Name in results and reports; null for that of the folder."""
     subset: str | None = None
     """Of an MTEB folder in several parts: SUBSET-corpus, SUBSET-queries and SUBSET-qrels are read."""
+    columns: Annotated[Any, "mapping or null"] = None
+    """Columns whose names do not tell what they hold, such as {docs: {text: body}}; also queries and qrels."""
+
+
+@dataclass
+class HubSlice(CollectionSlice):
+    """See `evalkit.slices.hub.load`; `reference` is for `evalkit.results.published.check`."""
+
+    _target_: str = _target_of(hub.load)
+    dataset: str = MISSING
+    """A dataset of the Hugging Face hub in the layout of MTEB or BEIR, such as mteb/scifact."""
+    revision: str | None = None
+    """Branch, tag or commit; null for the main branch. The result names the commit."""
+    split: str = "test"
+    """Which judgments, and so which queries."""
+    subset: str | None = None
+    """Of a dataset in several parts: SUBSET-corpus, SUBSET-queries and SUBSET-qrels are read."""
+    lang: str = "en"
+    """Language code of the texts: it chooses the text analysis of BM25."""
+    relevance_level: int = 1
+    """The lowest grade that is relevant."""
+    name: str | None = None
+    """Name in results and reports; null for that of the dataset."""
     columns: Annotated[Any, "mapping or null"] = None
     """Columns whose names do not tell what they hold, such as {docs: {text: body}}; also queries and qrels."""
 
@@ -323,6 +346,7 @@ SCHEMAS: dict[tuple[str | None, str], Any] = {
     ("slice", "schema_irds"): IrDatasetSlice,
     ("slice", "schema_beir"): BeirSlice,
     ("slice", "schema_files"): FilesSlice,
+    ("slice", "schema_hub"): HubSlice,
     ("slice", "schema_packaged"): PackagedSlice,
     ("first_stage", "schema_bm25"): BM25FirstStage,
     ("first_stage", "schema_dense"): DenseFirstStage,

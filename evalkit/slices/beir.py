@@ -1,5 +1,7 @@
 """A BEIR folder as a slice: corpus, queries and judgments in files named so; MTEB's folders have the same layout."""
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from evalkit.boundary.text import is_folder, user_path
@@ -62,6 +64,36 @@ def load(
         lang, queries, corpus, distractors, seed, relevance_level, unjudged_queries, empty_docs, identical_ids
     )
     cut.check()
+    return load_folder(folder, folder.resolve().name, {"source": "beir"}, split, subset, qrels, cut, name, columns)
+
+
+def load_folder(
+    folder: Path,
+    base: str,
+    facts: Mapping[str, Any],
+    split: str,
+    subset: str | None,
+    qrels: str | None,
+    cut: collection.Cut,
+    name: str | None,
+    columns: Any,
+) -> Slice:
+    """Load a folder in the layout of BEIR or MTEB.
+
+    Args:
+        folder: of the collection.
+        base: the name of the collection, which the slice's begins with.
+        facts: what the result records of the source.
+        split: as for `load`.
+        subset: as for `load`.
+        qrels: as for `load`.
+        cut: how much of the collection becomes the slice.
+        name: as for `load`.
+        columns: as for `load`.
+
+    Raises:
+        EvalkitError: as for `load`.
+    """
     judged = layout.find_files("slice.qrels", qrels) if qrels else layout.find_judgments(folder, split, subset)
     part = f"{subset}-" if subset else ""
     files = collection.Files(
@@ -70,12 +102,12 @@ def load(
         layout.find_part(folder, f"{part}queries", split),
         judged,
     )
-    facts: dict[str, Any] = {"source": "beir", "split": split}
+    more: dict[str, Any] = {**facts, "split": split}
     if subset:
-        facts["subset"] = subset
+        more["subset"] = subset
     if qrels:
-        facts |= {"split": None, "qrels": judged[0].name}
+        more |= {"split": None, "qrels": judged[0].name}
         if split != "test":
-            facts["without_effect"] = [f"slice.split={split}: slice.qrels is read"]
-    names = [folder.resolve().name, subset, layout.split_of(judged[0]) if qrels else split]
-    return collection.load(name or "/".join(filter(None, names)), files, cut, columns, facts)
+            more["without_effect"] = [f"slice.split={split}: slice.qrels is read"]
+    names = [base, subset, layout.split_of(judged[0]) if qrels else split]
+    return collection.load(name or "/".join(filter(None, names)), files, cut, columns, more)

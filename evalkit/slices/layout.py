@@ -3,6 +3,7 @@
 import re
 from glob import glob, has_magic
 from pathlib import Path
+from typing import Any
 
 from evalkit.boundary.compression import SUFFIXES
 from evalkit.boundary.table_files import TABLES, base_name, suffix_of
@@ -55,7 +56,7 @@ def find_part(folder: Path, name: str, split: str = "") -> list[Path]:
         for compression in ("", *SUFFIXES):
             if (path := folder / f"{name}{end}{compression}").exists():
                 return [path]
-    by_split = _by_split(folder / name)
+    by_split = _by_split(folder / name) or configured(folder).get(name, {})
     if len(by_split) == 1:
         return next(iter(by_split.values()))
     if by_split and split not in by_split:
@@ -100,9 +101,37 @@ def find_splits(folder: Path, subset: str | None = None) -> dict[str, list[Path]
     """
     found: dict[str, list[Path]] = {}
     for place in _places(folder, subset):
-        for name, files in _by_split(place).items():
+        for name, files in (_by_split(place) or configured(folder).get(place.name, {})).items():
             found.setdefault(name, files)
     return found
+
+
+def configured(folder: Path) -> dict[str, dict[str, list[Path]]]:
+    """Return part -> split -> files, as the README.md of a dataset of the hub lists them for `datasets`.
+
+    Args:
+        folder: of the dataset; its README.md may begin with YAML that has ``configs``.
+    """
+    import yaml
+
+    readme = folder / "README.md"
+    head = readme.read_text("utf-8", errors="replace").split("---\n") if readme.is_file() else []
+    try:
+        configs = yaml.safe_load(head[1])["configs"]
+        return {str(one["config_name"]): _files_of(folder, one["data_files"]) for one in configs if "data_files" in one}
+    except (yaml.YAMLError, LookupError, TypeError, ValueError):
+        return {}
+
+
+def _files_of(folder: Path, entries: list[dict[str, Any]]) -> dict[str, list[Path]]:
+    """Return split -> files of patterns such as ``corpus/test-*``; what leads out of the folder is no match."""
+    found = {}
+    for entry in entries:
+        patterns = [entry["path"]] if isinstance(entry["path"], str) else entry["path"]
+        found[str(entry["split"])] = [
+            file for one in patterns if ".." not in one for file in sorted(folder.glob(one)) if _is_read(file)
+        ]
+    return {split: files for split, files in found.items() if files}
 
 
 def _places(folder: Path, subset: str | None) -> list[Path]:

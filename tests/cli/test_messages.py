@@ -51,7 +51,7 @@ def refused(tmp_path: Path) -> Callable[..., str]:
             "slice.path=data/mine",
         ),
         ("slice=devv", "there is no slice 'devv'; did you mean dev?"),
-        ("slice=xyz", "there is no slice 'xyz'; choose from beir, dev, files, irds, miracl, "),
+        ("slice=xyz", "there is no slice 'xyz'; choose from beir, dev, files, hub, irds, miracl, "),
         ("reranker=bge", "there is no reranker 'bge'; did you mean bge_base, "),
         ("first_stage=bm52", "there is no first_stage 'bm52'; did you mean bm25?"),
         ("precision=fp61", "there is no precision 'fp61'; did you mean fp16, "),

@@ -46,7 +46,7 @@ def escaped(grades: Any) -> Any:
     return {escape_id(q): {escape_id(d): value for d, value in of_query.items()} for q, of_query in grades.items()}
 
 
-@settings(deadline=None, max_examples=8)
+@settings(deadline=None, max_examples=5)
 @given(collections())
 def test_judgments_are_read_back_from_every_format(tmp_path_factory: pytest.TempPathFactory, collection: Any) -> None:
     _, _, qrels, _ = collection
@@ -67,7 +67,7 @@ def measured(run: Run, qrels: Any) -> Any:
     return measures.evaluate(run, escaped(qrels), MEASURES, 1).per_query
 
 
-@settings(deadline=None, max_examples=5)
+@settings(deadline=None, max_examples=4)
 @given(collections())
 def test_a_run_is_read_back_from_every_format_and_every_measure_is_equal(
     tmp_path_factory: pytest.TempPathFactory, collection: Any
@@ -100,7 +100,7 @@ def test_a_run_is_read_back_from_every_format_and_every_measure_is_equal(
     assert measured(file.run, qrels) == wanted
 
 
-@settings(deadline=None, max_examples=8)
+@settings(deadline=None, max_examples=5)
 @given(collections())
 def test_queries_and_passages_are_read_back_from_every_format(
     tmp_path_factory: pytest.TempPathFactory, collection: Any

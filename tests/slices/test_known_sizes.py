@@ -9,7 +9,7 @@ from evalkit.cli.config import conf_dir
 from evalkit.slices import packaged
 from evalkit.slices.known_sizes import QUERIES
 
-OF_YOUR_DATA = {"beir", "files", "irds"}
+OF_YOUR_DATA = {"beir", "files", "hub", "irds"}
 """Choices whose size depends on a folder or an id."""
 
 
