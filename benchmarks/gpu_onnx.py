@@ -58,7 +58,7 @@ def _reranker(work: Work, provider: str) -> CrossEncoder:
     return CrossEncoder(
         work.folder,
         MAX_LENGTH,
-        "longest_first",
+        truncation="longest_first",
         device=work.device,
         precision=work.precision,
         runtime=runtime,

@@ -74,7 +74,7 @@ def main() -> None:
     for name in ("qrels", "reranked", "labels", "shown", "log"):
         parser.add_argument(name, type=Path)
     parsed = parser.parse_args()
-    human = judgments.read(parsed.qrels)
+    human = judgments.read(parsed.qrels).grades
     judges = {
         "careless": careless(human), "lenient": lenient(human), "partial": partial(human, _ids(parsed.reranked)),
     }  # fmt: skip

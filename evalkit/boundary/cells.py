@@ -25,8 +25,19 @@ def to_id(value: Any, place: str, what: str) -> str:
         return value
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
-    hint = "; read the column as text (dtype=str)" if isinstance(value, float) else ""
+    hint = "; read the column as text (dtype=str)" if isinstance(value, float) and value.is_integer() else ""
     raise EvalkitError(f"{place}: the {what} is {quoted(value)}, and has to be a text or a whole number{hint}")
+
+
+def id_text(item: object) -> str:
+    """Return an id of a JSON file as a text.
+
+    Raises:
+        TypeError: it is neither a text nor a whole number.
+    """
+    if isinstance(item, bool) or not isinstance(item, str | int):
+        raise TypeError("an id is a text or a whole number")
+    return str(item)
 
 
 def to_text(value: Any, place: str, what: str) -> str:
@@ -53,11 +64,25 @@ def to_grade(value: Any, place: str) -> int:
     Raises:
         EvalkitError: it is missing, or not a whole number.
     """
+    try:
+        return parse_grade(value)
+    except ValueError:
+        raise EvalkitError(
+            f"{place}: {_described('grade', value)}; a grade is a whole number, such as 0, 1 or 2.0"
+        ) from None
+
+
+def parse_grade(value: Any) -> int:
+    """Return a grade; 2.0 is the grade 2.
+
+    Raises:
+        ValueError: it is not a whole number.
+    """
     number = _number(value)
     if isinstance(number, float) and number.is_integer() and abs(number) < 2**53:
         number = int(number)
     if isinstance(number, bool) or not isinstance(number, int):
-        raise EvalkitError(f"{place}: {_described('grade', value)}; a grade is a whole number, such as 0, 1 or 2.0")
+        raise ValueError("a grade is a whole number")
     return number
 
 

@@ -25,14 +25,14 @@ _TITLE = Role("title", ("title",), required=False)
 _EXCLUDED = Role("excluded_ids", ("excluded_ids",), required=False)
 
 QUERIES = (
-    Role("query_id", ("_id", *_QUERY_ID)),
+    Role("query_id", ("_id", "id", *_QUERY_ID)),
     Role("text", ("text", "query", "query_text", "question")),
     _TITLE,
     _EXCLUDED,
 )
 """Of a table of queries: BEIR and MTEB (_id, text), ir_datasets (query_id, text), PyTerrier (qid, query)."""
 DOCS = (
-    Role("doc_id", ("_id", *_DOC_ID)),
+    Role("doc_id", ("_id", "id", *_DOC_ID)),
     Role("text", ("text", "passage", "passage_text", "contents", "content", "body", "document")),
     _TITLE,
 )
@@ -80,7 +80,7 @@ def find_columns(
         if name not in known:
             raise EvalkitError(f"{where}: {quoted(name)} is nothing that a column can hold{nearest(name, known)}")
         if there.count(column) != 1:
-            raise EvalkitError(f"{where}: {name} was to be the column {quoted(column)}{_listing(there)}")
+            raise EvalkitError(f"{where}: {name} was to be the column {quoted(column)}{listing(there)}")
     found: dict[str, str] = {}
     for role in roles:
         if role.name in stated:
@@ -97,7 +97,7 @@ def find_columns(
             found[role.name] = candidates[0]
         elif role.required:
             raise EvalkitError(
-                f"{where}: no column is named as the {_words(role)}: {', '.join(role.accepted)}{_listing(there)}"
+                f"{where}: no column is named as the {_words(role)}: {', '.join(role.accepted)}{listing(there)}"
             )
     return found
 
@@ -124,7 +124,12 @@ def _words(role: Role) -> str:
     return role.name.replace("doc_id", "passage id").replace("_", " ")
 
 
-def _listing(columns: Sequence[str]) -> str:
+def listing(columns: Sequence[str]) -> str:
+    """Return the end of a message about a column that is missing.
+
+    Args:
+        columns: those that there are.
+    """
     return "; there is no column at all" if not columns else f"; the columns are {_list(columns)}"
 
 

@@ -9,29 +9,33 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
+from evalkit.boundary.compression import decompressed
+from evalkit.boundary.compression import errors as compression_errors
 from evalkit.errors import EvalkitError
 
 LONGEST_LINE = 64 * 2**20
 """Bytes. A longer line means a file without line ends, which would be read into memory as a whole."""
 
 
-def read_lines(path: Path, what: str) -> Iterator[tuple[int, str]]:
+def read_lines(path: Path, what: str, *, blank_too: bool = False) -> Iterator[tuple[int, str]]:
     """Yield (line number from 1, text) of each line that is not blank; only a line feed ends a line, a BOM is dropped.
 
     Args:
-        path: the file.
+        path: the file, which may be compressed (`evalkit.boundary.compression`).
         what: what it should contain, for messages, such as "a TREC run".
+        blank_too: whether blank lines are yielded as well.
 
     Raises:
-        EvalkitError: the file does not exist or is not a regular file; a line is not UTF-8, or beyond `LONGEST_LINE`.
+        EvalkitError: the file does not exist, is not a regular file, or is damaged; a line is not UTF-8, or beyond
+            `LONGEST_LINE`.
     """
-    with _opened(path, what) as file:
+    with opened(path, what) as file:
         for number, raw in enumerate(iter(partial(file.readline, LONGEST_LINE), b""), 1):
             if number == 1:
                 raw = raw.removeprefix(codecs.BOM_UTF8)
             if len(raw) >= LONGEST_LINE:
                 raise EvalkitError(f"{path}, line {number}: longer than {LONGEST_LINE >> 20} MiB; is it {what}?")
-            if raw.strip():
+            if blank_too or raw.strip():
                 try:
                     text = raw.decode("utf-8")
                 except UnicodeDecodeError as error:
@@ -49,7 +53,7 @@ def read_text(path: Path, what: str) -> str:
     Raises:
         EvalkitError: the file does not exist, is not a regular file, or is not UTF-8.
     """
-    with _opened(path, what) as file:
+    with opened(path, what, as_it_is=True) as file:
         raw = file.read()
     try:
         return raw.decode("utf-8", "surrogatepass")
@@ -58,15 +62,27 @@ def read_text(path: Path, what: str) -> str:
 
 
 @contextmanager
-def _opened(path: Path, what: str) -> Iterator[BinaryIO]:
+def opened(path: Path, what: str, *, as_it_is: bool = False) -> Iterator[BinaryIO]:
+    """Open a regular file for reading, decompressed.
+
+    Args:
+        path: the file.
+        what: what it should contain, for messages.
+        as_it_is: whether a compressed file is not decompressed.
+
+    Raises:
+        EvalkitError: it does not exist, is not a regular file, cannot be read, or its compression is damaged.
+    """
     try:
         if path.exists() and not path.is_file():  # opening a pipe may block for ever, and a device may never end
             kind = "a folder" if path.is_dir() else "a pipe or a device"
             raise EvalkitError(f"cannot read {path} as {what}: it is {kind}, not a file")
         with path.open("rb") as file:
-            yield file
+            yield file if as_it_is else decompressed(file, path)
     except FileNotFoundError:
         raise EvalkitError(f"there is no {path}; it should be {what}") from None
+    except compression_errors() as error:
+        raise EvalkitError(f"cannot read {path} as {what}: its compression is damaged or cut off ({error})") from None
     except (OSError, ValueError) as error:  # ValueError: the name contains a NUL
         raise EvalkitError(f"cannot read {path} as {what}: {getattr(error, 'strerror', None) or error}") from None
 
@@ -74,6 +90,8 @@ def _opened(path: Path, what: str) -> Iterator[BinaryIO]:
 def _undecodable(error: UnicodeDecodeError) -> str:
     if error.object[:2] == b"\x1f\x8b":
         return "it is compressed (gzip); unpack it first"
+    if error.object[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+        return "it is UTF-16, as some spreadsheets write it; save it as UTF-8"
     return f"it is not UTF-8 ({error.reason} at byte {error.start})"
 
 

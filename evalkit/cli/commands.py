@@ -30,6 +30,7 @@ COMMANDS = {
     "baseline": Command("RESULT", "write a result as the baseline of the gate, or update the one there is"),
     "store": Command("[prune|check]", "show, prune or check the cached scores and indexes"),
     "slices": Command("[FILTER]", "list the slices by name: sizes, downloads, licences, what a first run takes"),
+    "convert": Command("SRC DEST", "judgments, runs and collections from one format into another"),
     "info": Command("[GROUP [CHOICE]]", "list groups, their choices, and the settings of a choice"),
 }
 """Every command by its name."""
@@ -90,6 +91,11 @@ def run(arguments: list[str], gate_settings: Callable[[list[str]], Mapping[str, 
 
         slices_command.run(parsed)
         return HOLDS
+    if arguments[0] == "convert":
+        from evalkit.cli import convert_command
+
+        convert_command.run(parsed)
+        return HOLDS
     if arguments[0] == "store":
         from evalkit.cli import store_command
 
@@ -148,6 +154,11 @@ def _parser(command: str) -> argparse.ArgumentParser:
         from evalkit.cli import history_command
 
         history_command.add_arguments(parser)
+        return parser
+    if command == "convert":
+        from evalkit.cli import convert_command
+
+        convert_command.add_arguments(parser)
         return parser
     if command == "store":
         parser.add_argument(

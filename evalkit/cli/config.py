@@ -22,7 +22,7 @@ from evalkit.rerankers.chunking import ChunkSettings
 from evalkit.results.gate.limits import Limits
 from evalkit.scoring.cluster.settings import RaySettings
 from evalkit.scoring.runtime import settings
-from evalkit.slices import beir, irds, packaged
+from evalkit.slices import beir, files, hub, irds, packaged
 
 PACKAGE = Path(__file__).parent.parent
 
@@ -56,7 +56,7 @@ class CollectionSlice:
     identical_ids: str = "auto"
     """Passages that have the id of the query: keep, drop, or auto (drop where the collection calls for it)."""
     qrels: str | None = None
-    """A file of judgments in place of the collection's: .tsv, .jsonl or .trec, or labels that name their judge."""
+    """Judgments in place of the collection's: a file (.tsv, .trec, .jsonl, .parquet, ...), folder or pattern."""
     judge: str | None = None
     """With qrels: the judge whose labels they are; of several judges one, or majority, or median."""
     judge_kind: str | None = None
@@ -86,7 +86,7 @@ class BeirSlice(CollectionSlice):
 
     _target_: str = _target_of(beir.load)
     path: str = MISSING
-    """Folder with corpus.jsonl, queries.jsonl and qrels/SPLIT.tsv."""
+    """Folder with corpus.jsonl, queries.jsonl and qrels/SPLIT.tsv, or with the same parts in other formats."""
     split: str = "test"
     """Which file of qrels, and so which queries."""
     lang: str = "en"
@@ -95,6 +95,54 @@ class BeirSlice(CollectionSlice):
     """The lowest grade that is relevant."""
     name: str | None = None
     """Name in results and reports; null for that of the folder."""
+    subset: str | None = None
+    """Of an MTEB folder in several parts: SUBSET-corpus, SUBSET-queries and SUBSET-qrels are read."""
+    columns: Annotated[Any, "mapping or null"] = None
+    """Columns whose names do not tell what they hold, such as {docs: {text: body}}; also queries and qrels."""
+
+
+@dataclass
+class HubSlice(CollectionSlice):
+    """See `evalkit.slices.hub.load`; `reference` is for `evalkit.results.published.check`."""
+
+    _target_: str = _target_of(hub.load)
+    dataset: str = MISSING
+    """A dataset of the Hugging Face hub in the layout of MTEB or BEIR, such as mteb/scifact."""
+    revision: str | None = None
+    """Branch, tag or commit; null for the main branch. The result names the commit."""
+    split: str = "test"
+    """Which judgments, and so which queries."""
+    subset: str | None = None
+    """Of a dataset in several parts: SUBSET-corpus, SUBSET-queries and SUBSET-qrels are read."""
+    lang: str = "en"
+    """Language code of the texts: it chooses the text analysis of BM25."""
+    relevance_level: int = 1
+    """The lowest grade that is relevant."""
+    name: str | None = None
+    """Name in results and reports; null for that of the dataset."""
+    columns: Annotated[Any, "mapping or null"] = None
+    """Columns whose names do not tell what they hold, such as {docs: {text: body}}; also queries and qrels."""
+
+
+@dataclass
+class FilesSlice(CollectionSlice):
+    """See `evalkit.slices.files.load`; `reference` is for `evalkit.results.published.check`."""
+
+    _target_: str = _target_of(files.load)
+    docs_path: str = MISSING
+    """The passages: a file, a folder, or a pattern such as 'corpus/*.parquet'."""
+    queries_path: str = MISSING
+    """The queries, likewise."""
+    qrels: str = MISSING
+    """The judgments, likewise."""
+    lang: str = "en"
+    """Language code of the texts: it chooses the text analysis of BM25."""
+    relevance_level: int = 1
+    """The lowest grade that is relevant."""
+    name: str | None = None
+    """Name in results and reports; null for that of the file of judgments."""
+    columns: Annotated[Any, "mapping or null"] = None
+    """Columns whose names do not tell what they hold, such as {docs: {text: body}}; also queries and qrels."""
 
 
 @dataclass
@@ -303,6 +351,8 @@ SCHEMAS: dict[tuple[str | None, str], Any] = {
     (None, "schema"): Config,
     ("slice", "schema_irds"): IrDatasetSlice,
     ("slice", "schema_beir"): BeirSlice,
+    ("slice", "schema_files"): FilesSlice,
+    ("slice", "schema_hub"): HubSlice,
     ("slice", "schema_packaged"): PackagedSlice,
     ("first_stage", "schema_bm25"): BM25FirstStage,
     ("first_stage", "schema_dense"): DenseFirstStage,

@@ -41,7 +41,7 @@ def run(parsed: argparse.Namespace) -> None:
 
 def _human(path: Path, name: str | None) -> Judge:
     if not labels.has_judges(path):
-        return Judge(path.name, "human", judgments.read(path))
+        return Judge(path.name, "human", judgments.read(path).grades)
     found = labels.read(path)
     people = [judge for judge in found.values() if judge.kind == "human"]
     if name is None and len(people) == 1:
@@ -60,7 +60,7 @@ def _judges(files: Sequence[str]) -> list[Judge]:
         if labels.has_judges(path):
             found += list(labels.read(path).values())
         else:
-            found.append(Judge(path.stem, "llm", judgments.read(path)))
+            found.append(Judge(path.stem, "llm", judgments.read(path).grades))
     return found
 
 

@@ -5,6 +5,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from evalkit.boundary.cells import id_text
 from evalkit.boundary.progress import say
 from evalkit.boundary.strict_json import parse_json
 from evalkit.boundary.text import is_unicode, quoted, read_lines, replace_surrogates, user_path
@@ -89,7 +90,6 @@ def _of_file(name: str) -> Iterator[_Passage]:
 def _of_jsonl(path: Path) -> Iterator[_Passage]:
     """Yield the passages of lines as a BEIR corpus has them, or of lines that are JSON texts."""
     from evalkit.slices.assemble import join_title
-    from evalkit.slices.judgments import id_text
 
     for number, line in read_lines(path, "passages in JSON, one a line"):
         try:

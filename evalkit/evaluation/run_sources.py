@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from evalkit.boundary.cells import is_missing, to_id, to_rank, to_score
-from evalkit.boundary.columns import RUNS
+from evalkit.boundary.columns import RUNS, listing
 from evalkit.boundary.rows import Picker, Row, table_rows
 from evalkit.boundary.text import escape_id, quoted
 from evalkit.errors import EvalkitError
@@ -70,8 +70,11 @@ def run_of_rows(
     for place, row in rows:
         found = picker.pick(place, row)
         if "score" not in found and "rank" not in found:
-            names = ", ".join(map(str, row))
-            raise EvalkitError(f"{place}: no column is named as a score or a rank; the columns are {names}")
+            names = ", ".join(name for role in RUNS if role.name in ("score", "rank") for name in role.accepted)
+            raise EvalkitError(
+                f"{place}: no column is named as a score or a rank: {names}{listing(list(row))}"
+                "; a score is higher for a better passage, so the score of a distance is its negative"
+            )
         collected.add(
             place,
             to_id(found["query_id"], place, "query id"),

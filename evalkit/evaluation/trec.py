@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from evalkit.boundary.cells import parse_grade
+from evalkit.boundary.table_writing import text_to_write
 from evalkit.boundary.text import escape_id, parse_integer, parse_number, quoted, read_lines
 from evalkit.errors import EvalkitError
 from evalkit.evaluation import ranking
@@ -27,6 +29,8 @@ class RunFile:
     """query_id -> the sort key of each hit, best first: 32-bit scores, or negative ranks. Equal keys are ties."""
     columns: Mapping[str, str] = field(default_factory=dict)
     """Role -> the column that it was read from, of a table; none for TREC's own format."""
+    order: str = "score"
+    """What determined the order, one of `ORDERS`."""
 
     @property
     def max_hits(self) -> int:
@@ -126,7 +130,7 @@ def ordered(
         sort_keys = {q: tuple(-float(ranks[q][hit.doc_id]) for hit in hits) for q, hits in rankings.items()}
     else:
         sort_keys = {q: tuple(to_float32(hit.score) for hit in hits) for q, hits in rankings.items()}
-    return RunFile(Run(tag, rankings), conflicts, sort_keys, columns or {})
+    return RunFile(Run(tag, rankings), conflicts, sort_keys, columns or {}, order)
 
 
 def _parse(path: Path, number: int, line: str) -> tuple[str, str, int, float, str]:
@@ -172,7 +176,7 @@ def judgments(path: Path) -> Iterator[tuple[str, str, str, int]]:
     for number, line in read_lines(path, "judgments"):
         try:
             query_id, _, doc_id, grade = _COLUMN.findall(line)
-            value = parse_integer(grade)
+            value = parse_grade(grade)
         except ValueError:
             raise EvalkitError(
                 f"{path}, line {number}: not 'query_id 0 doc_id integer-grade', as trec_eval has it: "
@@ -198,12 +202,12 @@ def write_qrels(qrels: Mapping[str, Mapping[str, int]], path: Path) -> None:
 
     Args:
         qrels: query_id -> doc_id -> grade.
-        path: path of the file; one that exists is overwritten.
+        path: path of the file, compressed as its extension says; one that exists is overwritten.
 
     Raises:
         OSError: the file cannot be written.
     """
-    with path.open("w", encoding="utf-8") as out:
+    with text_to_write(path) as out:
         for query_id, grades in qrels.items():
             for doc_id, grade in grades.items():
                 out.write(f"{escape_id(query_id)} 0 {escape_id(doc_id)} {grade}\n")
@@ -217,7 +221,7 @@ def write_run(run: Run, path: Path) -> list[AdjustedScore]:
 
     Args:
         run: the ranking of each query, best first.
-        path: path of the file; one that exists is overwritten.
+        path: path of the file, compressed as its extension says; one that exists is overwritten.
 
     Returns:
         The hits whose score was replaced.
@@ -227,7 +231,7 @@ def write_run(run: Run, path: Path) -> list[AdjustedScore]:
     """
     tag = escape_id("-".join(run.name.split())) or "run"
     adjusted: list[AdjustedScore] = []
-    with path.open("w", encoding="utf-8") as out:
+    with text_to_write(path) as out:
         for query_id, hits in run.rankings.items():
             asked = escape_id(query_id)
             for rank, (hit, written) in enumerate(

@@ -5,8 +5,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from evalkit.boundary.table_files import base_name
+from evalkit.boundary.text import user_path
 from evalkit.errors import EvalkitError
-from evalkit.evaluation.trec import RunFile, check_order, read_run
+from evalkit.evaluation.run_files import read_run_file
+from evalkit.evaluation.trec import RunFile, check_order
 from evalkit.first_stage.base import FirstStage
 from evalkit.types import Hit, Run, Settings, Slice
 
@@ -16,7 +19,7 @@ class TrecRun(FirstStage):
     """The run file at `path`, in trec_eval's order: by descending 32-bit score, then by descending doc_id."""
 
     path: str
-    """The run file, in TREC's format of six columns."""
+    """The run file: TREC's six columns, MS MARCO's three, or a table in JSON, CSV or parquet; it may be compressed."""
     name: str | None = None
     """Name in results and reports; null for that of the file."""
     order: str = "score"
@@ -29,7 +32,8 @@ class TrecRun(FirstStage):
         """Read the file.
 
         Raises:
-            EvalkitError: the file is malformed (see `evalkit.evaluation.trec.read_run`), or `order` is not valid.
+            EvalkitError: the file is malformed (see `evalkit.evaluation.run_files.read_run_file`), or `order` is not
+                valid.
         """
         check_order("first_stage.order", self.order)
         _ = self._file
@@ -38,7 +42,7 @@ class TrecRun(FirstStage):
         """Return the largest number of hits of a query in the file.
 
         Raises:
-            EvalkitError: the file is malformed (see `evalkit.evaluation.trec.read_run`).
+            EvalkitError: the file is malformed (see `evalkit.evaluation.run_files.read_run_file`).
         """
         return self._file.max_hits
 
@@ -50,7 +54,8 @@ class TrecRun(FirstStage):
             depth: the largest number of hits of a query.
 
         Raises:
-            EvalkitError: the file is malformed (see `evalkit.evaluation.trec.read_run`), or has no query of the slice.
+            EvalkitError: the file is malformed (see `evalkit.evaluation.run_files.read_run_file`), or has no query of
+                the slice.
         """
         file = self._file
         found = file.run.rankings
@@ -64,8 +69,9 @@ class TrecRun(FirstStage):
             "tag": file.run.name,
             "queries_missing": len(missing),
             "queries_of_other_slices": sum(query_id not in data.queries for query_id in found),
-            "order": self.order,
+            "order": file.order,
             "queries_where_rank_and_score_disagree": file.rank_conflicts,
+            **({"columns": dict(file.columns)} if file.columns else {}),
         }
         return Run(self.label, {
             query_id: tuple(
@@ -82,8 +88,8 @@ class TrecRun(FirstStage):
     @property
     def label(self) -> str:
         """The setting `name`, else that of the file."""
-        return self.name or Path(self.path).stem  # the tag in the file is often not a name: "rank", "run"
+        return self.name or base_name(Path(self.path))  # the tag in the file is often not a name: "rank", "run"
 
     @cached_property
     def _file(self) -> RunFile:
-        return read_run(self.path, self.order)
+        return read_run_file(user_path(self.path), self.order)

@@ -6,9 +6,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from evalkit.boundary.table_files import base_name
+from evalkit.boundary.text import user_path
 from evalkit.errors import EvalkitError
 from evalkit.evaluation import ranking
-from evalkit.evaluation.trec import RunFile, check_order, read_run
+from evalkit.evaluation.run_files import read_run_file
+from evalkit.evaluation.trec import RunFile, check_order
 from evalkit.rerankers.base import Reranker
 from evalkit.types import Pair, Scores, Settings
 
@@ -21,7 +24,7 @@ class TrecRun(Reranker):
     """
 
     path: str
-    """The run file, in TREC's format of six columns."""
+    """The run file: TREC's six columns, MS MARCO's three, or a table in JSON, CSV or parquet; it may be compressed."""
     name: str | None = None
     """Name in results and reports; null for that of the file."""
     order: str = "score"
@@ -45,7 +48,7 @@ class TrecRun(Reranker):
         """Read the file.
 
         Raises:
-            EvalkitError: the file is broken (see `evalkit.evaluation.trec.read_run`), or `order` is none.
+            EvalkitError: the file is broken (see `evalkit.evaluation.run_files.read_run_file`), or `order` is none.
         """
         check_order("reranker.order", self.order)
         _ = self._file
@@ -54,7 +57,7 @@ class TrecRun(Reranker):
         """Return how many passages the file has for the query that has most.
 
         Raises:
-            EvalkitError: the file is broken (see `evalkit.evaluation.trec.read_run`).
+            EvalkitError: the file is broken (see `evalkit.evaluation.run_files.read_run_file`).
         """
         return self._file.max_hits
 
@@ -62,7 +65,7 @@ class TrecRun(Reranker):
         """Turn the file's order into ranks.
 
         Raises:
-            EvalkitError: the file is broken (see `evalkit.evaluation.trec.read_run`).
+            EvalkitError: the file is broken (see `evalkit.evaluation.run_files.read_run_file`).
         """
         file = self._file
         self._places = {
@@ -75,9 +78,10 @@ class TrecRun(Reranker):
         }
         self._facts = {
             "tag": file.run.name,
-            "order": self.order,
+            "order": file.order,
             "most_ranked_of_a_query": file.max_hits,
             "queries_where_rank_and_score_disagree": file.rank_conflicts,
+            **({"columns": dict(file.columns)} if file.columns else {}),
         }
 
     def score(
@@ -118,8 +122,8 @@ class TrecRun(Reranker):
 
     def describe(self) -> Settings:
         """Return the file, its tag, and counts of passages that do not match the candidates."""
-        return {"name": self.name or Path(self.path).stem, "path": self.path, **self._facts}
+        return {"name": self.name or base_name(Path(self.path)), "path": self.path, **self._facts}
 
     @cached_property
     def _file(self) -> RunFile:
-        return read_run(self.path, self.order)
+        return read_run_file(user_path(self.path), self.order)

@@ -9,7 +9,6 @@ from typing import Any
 from evalkit.boundary.text import quoted
 from evalkit.errors import EvalkitError
 from evalkit.slices import labels
-from evalkit.slices.judgments import id_text
 
 COLUMNS = {
     "query_id": labels.COLUMNS["query_id"],
@@ -139,7 +138,7 @@ def _read(path: Path, eta: float) -> dict[tuple[str, str], Shown]:
     found: dict[tuple[str, str], Shown] = {}
     for where, row in labels.rows(path, COLUMNS, "a log of clicks"):
         try:
-            pair = id_text(row["query_id"]), id_text(row["doc_id"])
+            pair = labels.id_text(row["query_id"]), labels.id_text(row["doc_id"])
             rank, impressions, clicks = _counts(row)
         except (KeyError, TypeError, ValueError):
             has = ", ".join(f"{key} {quoted(value)}" for key, value in row.items())

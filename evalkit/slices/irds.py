@@ -53,8 +53,8 @@ def load(
         unjudged_queries: "error" or "drop" for queries without a judged passage.
         empty_docs: "error" or "drop" for passages without text.
         identical_ids: "auto", "keep" or "drop" for passages with the id of a query (`evalkit.slices.exclusions`).
-        qrels: a file of judgments to use instead of the dataset's, in one of `evalkit.slices.judgments.FORMATS`,
-            or labels that name their judge (`evalkit.slices.labels`).
+        qrels: judgments to use instead of the dataset's: a file, a folder or a pattern
+            (`evalkit.slices.judgments.read`).
         judge: of labels of several judges the one, or "majority" or "median"; of other judgments the name of the judge.
         judge_kind: "human", "llm" or "clicks"; None for what the labels state, else "llm" where a judge is named.
 
@@ -73,7 +73,7 @@ def load(
     with _reading(dataset):
         say(f"  reading {dataset}")
         judged = read_judgments(where, data) if own is None else own.grades
-        as_id = escape_id if qrels and judgments.is_trec_file(user_path(qrels)) else str
+        as_id = escape_id if own and own.is_trec else str
         texts = judgments.collect_queries(
             where, ((as_id(query.query_id), query.default_text()) for query in data.queries_iter())
         )

@@ -1,13 +1,16 @@
-"""Judgments (qrels) in BEIR's, trec_eval's and mteb's formats."""
+"""Judgments (qrels): files of every format, under one rule for repetitions and contradictions."""
 
-import csv
-import json
-import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from evalkit.boundary.text import parse_integer, printable_name, quoted, read_lines, user_path
+from evalkit.boundary.cells import to_grade, to_id
+from evalkit.boundary.columns import JUDGMENTS
+from evalkit.boundary.rows import Picker, Row
+from evalkit.boundary.table_files import has_table, open_table
+from evalkit.boundary.text import quoted, user_path
 from evalkit.errors import EvalkitError
 from evalkit.evaluation import trec
 
@@ -15,9 +18,16 @@ Judgment = tuple[str, str, str, Any]
 """Position in the source (for messages), query_id, doc_id and grade."""
 Grades = dict[str, dict[str, int]]
 
-TREC = (".trec", ".qrels", ".txt")
-"""Extensions of files in trec_eval's format, such as the ``qrels.trec`` that evalkit writes."""
-FORMATS = (".tsv", ".jsonl", *TREC)
+
+@dataclass(frozen=True)
+class JudgmentsFile:
+    """Judgments as they were read."""
+
+    grades: Grades
+    columns: Mapping[str, str]
+    """Role -> the column that it was read from; none for trec_eval's format and for a JSON object."""
+    is_trec: bool
+    """Whether it is trec_eval's format, whose ids are escaped by `evalkit.boundary.text.escape_id`."""
 
 
 def collect_judgments(judgments: Iterable[Judgment], way_out: str = "") -> Grades:
@@ -57,119 +67,71 @@ def collect_queries(where: str, queries: Iterable[tuple[str, str]]) -> dict[str,
     return texts
 
 
-def read(path: Path) -> Grades:
-    """Read a file of judgments; its extension, one of `FORMATS`, determines the format.
-
-    Raises:
-        EvalkitError: the file is missing, has another extension, or is malformed (file and line are named).
-    """
-    path = user_path(path)
-    if path.suffix not in FORMATS:
-        raise EvalkitError(f"{path}: judgments are read from files named {_formats()}")
-    rows = _jsonl if path.suffix == ".jsonl" else trec.judgments if path.suffix in TREC else _tsv
-    return collect_judgments(rows(path))
-
-
-def is_trec_file(path: Path) -> bool:
-    """Return whether a file is in trec_eval's format, whose ids are escaped by `evalkit.boundary.text.escape_id`."""
-    return path.suffix in TREC
-
-
-def find_split_file(folder: Path, split: str) -> Path:
-    """Return the file of a split in a BEIR folder's ``qrels``: SPLIT.tsv, or else in another of `FORMATS`.
+def read(*paths: Path, columns: Mapping[str, str] | None = None) -> JudgmentsFile:
+    """Read files of judgments: trec_eval's format, or a table (`evalkit.boundary.table_files`).
 
     Args:
-        folder: the folder of the collection.
-        split: name of the split, such as ``test``.
+        paths: the files, all of one format, which may be compressed. With another extension than a table's, or without
+            tabs in a .tsv file, they are in trec_eval's format, unless tabs separate three columns or columns with
+            names.
+        columns: role -> column of a table, where the names of the columns do not tell.
 
     Raises:
-        EvalkitError: it does not exist; the message lists the existing ones.
+        EvalkitError: a file is missing or malformed (file and line are named), or a passage has two grades for a query.
     """
-    place = folder / "qrels"
-    there = sorted(path for path in place.glob("*") if path.is_file())
-    splits = sorted({path.stem for path in there if path.suffix in FORMATS})
-    if split in splits:
-        return next(path for end in FORMATS if (path := place / f"{split}{end}") in there)
-    if splits:
-        have = f"; choose from {', '.join(splits)}"
-    elif there:
-        have = f"; it has {', '.join(path.name for path in there[:5])}, and files named {_formats()} are read"
-    elif beside := sorted(path.name for path in folder.glob("*qrels*") if path.suffix in FORMATS):
-        have = f"; there is {beside[0]} in the folder, which slice.qrels={folder / beside[0]} reads"
-    else:
-        have = "; the folder has no qrels at all"
-    raise EvalkitError(f"slice.split={printable_name(split)}: there is no {place}/{printable_name(split)}.tsv{have}")
+    if not has_table(user_path(paths[0]), JUDGMENTS, "judgments"):
+        rows = chain.from_iterable(trec.judgments(user_path(path)) for path in paths)
+        return JudgmentsFile(collect_judgments(rows), {}, is_trec=True)
+    used: dict[str, str] = {}
+    rows = chain.from_iterable(_table(user_path(path), columns, used) for path in paths)
+    return JudgmentsFile(collect_judgments(rows), used, is_trec=False)
 
 
-def _formats() -> str:
-    return f"SPLIT.tsv (BEIR), SPLIT.jsonl, or SPLIT{', SPLIT'.join(TREC)} (trec_eval)"
+def _table(path: Path, columns: Mapping[str, str] | None, used: dict[str, str]) -> Iterator[Judgment]:
+    """Yield the judgments of a table, and add the columns that they come from to `used`."""
+    table = open_table(path, JUDGMENTS, "judgments", columns)
+    if isinstance(table.content, Mapping):
+        yield from judged(table.content, str(path))
+        return
+    picker = Picker(JUDGMENTS, table.stated)
+    yield from judgment_rows(table.content, picker)
+    used.update(picker.columns)
 
 
-def _tsv(path: Path) -> Iterator[Judgment]:
-    """Read BEIR's ``query-id<TAB>corpus-id<TAB>score``; double quotes around a field are removed, as in BEIR."""
-    for number, line in read_lines(path, "judgments"):
-        try:
-            columns = _fields(line.rstrip("\r\n"))
-            if number == 1 and columns and columns[-1].strip() == "score":
-                continue
-            query_id, doc_id, grade = columns
-            value = parse_integer(grade)
-        except (ValueError, csv.Error):
-            hint = (
-                "; this is trec_eval's format: name the file SPLIT.trec"
-                if number == 1 and _looks_like_trec(line)
-                else ""
-            )
-            raise EvalkitError(
-                f"{path}, line {number}: not 'query-id<TAB>corpus-id<TAB>integer grade': {quoted(line.strip())}{hint}"
-            ) from None
-        yield f"{path}, line {number}", query_id, doc_id, value
+def judgment_rows(rows: Iterable[Row], picker: Picker) -> Iterator[Judgment]:
+    """Yield the judgments of a table.
 
-
-def _fields(line: str) -> list[str]:
-    """Return the fields of a line; quotation marks that do not enclose a complete field are part of the id."""
-    fields = line.split("\t")
-    if '"' in line:
-        if len(fields) != 3:  # a quoted field may contain a tab
-            fields = next(csv.reader([line], delimiter="\t", strict=True), fields)
-        else:
-            fields = [field[1:-1].replace('""', '"') if _QUOTED.fullmatch(field) else field for field in fields]
-    return fields
-
-
-_QUOTED = re.compile('"([^"]|"")*"')
-
-
-def _looks_like_trec(line: str) -> bool:
-    columns = line.split()
-    return len(columns) == 4 and columns[3].lstrip("-").isdigit()
-
-
-def _jsonl(path: Path) -> Iterator[Judgment]:
-    """Read one ``{"query-id": ..., "corpus-id": ..., "score": ...}`` a line, as in mteb's collections."""
-    for number, line in read_lines(path, "judgments"):
-        try:
-            record: Any = json.loads(line)
-            value = record["score"]
-            if isinstance(value, float) and value.is_integer():
-                value = int(value)
-            if isinstance(value, bool) or not isinstance(value, int):
-                raise TypeError("a grade is an integer")
-            ids = [id_text(record[key]) for key in ("query-id", "corpus-id")]
-        except (ValueError, KeyError, TypeError, RecursionError):
-            raise EvalkitError(
-                f'{path}, line {number}: not a JSON object with "query-id", "corpus-id" and an integer "score": '
-                f"{quoted(line.strip())}"
-            ) from None
-        yield f"{path}, line {number}", ids[0], ids[1], value
-
-
-def id_text(item: object) -> str:
-    """Return an id of a JSON file as a string.
+    Args:
+        rows: place and values of each.
+        picker: for `evalkit.boundary.columns.JUDGMENTS`.
 
     Raises:
-        TypeError: it is neither a string nor an integer.
+        EvalkitError: an id or a grade is missing or not valid, or the columns do not tell.
     """
-    if isinstance(item, bool) or not isinstance(item, str | int):
-        raise TypeError("an id is a text or a whole number")
-    return str(item)
+    for place, row in rows:
+        found = picker.pick(place, row)
+        yield (
+            place,
+            to_id(found["query_id"], place, "query id"),
+            to_id(found["doc_id"], place, "passage id"),
+            to_grade(found["grade"], place),
+        )
+
+
+def judged(source: Mapping[Any, Any], where: str) -> Iterator[Judgment]:
+    """Yield the judgments of a mapping query_id -> {doc_id: grade}, as ranx and pytrec_eval have it.
+
+    Args:
+        source: the mapping.
+        where: names it in messages.
+
+    Raises:
+        EvalkitError: it has another form, or an id or a grade is not valid.
+    """
+    for query, grades in source.items():
+        query_id = to_id(query, where, "query id")
+        place = f"{where}, query {quoted(query_id)}"
+        if not isinstance(grades, Mapping):
+            raise EvalkitError(f"{place}: {quoted(grades)} is not a mapping of passage ids to grades")
+        for doc, grade in grades.items():
+            yield place, query_id, to_id(doc, place, "passage id"), to_grade(grade, place)

@@ -4,16 +4,17 @@ import csv
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median_low
 from typing import Any
 
-from evalkit.boundary.text import parse_integer, quoted, read_lines, user_path
+from evalkit.boundary.text import parse_integer, quoted, read_lines
 from evalkit.errors import EvalkitError
 from evalkit.evaluation.judged_by import KINDS, Judge
 from evalkit.slices import judgments
-from evalkit.slices.judgments import Grades, id_text
+from evalkit.slices.judgments import Grades
+from evalkit.slices.layout import find_files
 from evalkit.slices.settings import check_choice
 
 FORMATS = (".jsonl", ".csv", ".tsv")
@@ -38,6 +39,10 @@ class Judged:
     grades: Grades
     facts: Mapping[str, Any]
     """``judged_by`` with its `kind` and `judge`; empty for judgments that name no judge."""
+    is_trec: bool = False
+    """As `evalkit.slices.judgments.JudgmentsFile` has it."""
+    columns: Mapping[str, str] = field(default_factory=dict)
+    """Likewise."""
 
 
 def of_setting(qrels: str | None, judge: str | None, kind: str | None) -> Judged | None:
@@ -49,35 +54,54 @@ def of_setting(qrels: str | None, judge: str | None, kind: str | None) -> Judged
         kind: the value of ``slice.judge_kind``.
 
     Raises:
-        EvalkitError: as for `read_qrels`, or a judge is named and no file.
+        EvalkitError: as for `read_qrels` and `check_setting`.
     """
-    if qrels:
-        return read_qrels(user_path(qrels), judge, kind)
-    for setting, value in (("judge", judge), ("judge_kind", kind)):
-        if value:
-            raise EvalkitError(f"slice.{setting}={value}: name the file of its labels with slice.qrels=FILE")
-    return None
+    check_setting(qrels, judge, kind)
+    return read_qrels(find_files("slice.qrels", qrels), judge, kind) if qrels else None
 
 
-def read_qrels(path: Path, judge: str | None = None, kind: str | None = None) -> Judged:
-    """Read the judgments of a slice from qrels or from labels.
+def check_setting(qrels: str | None, judge: str | None, kind: str | None) -> None:
+    """Check the settings of a slice that name a judge.
 
     Args:
-        path: qrels in one of `evalkit.slices.judgments.FORMATS`, or labels.
-        judge: of labels of several judges one of them, or one of `RULES`; of qrels, which name none, its name.
-        kind: one of `KINDS`; None for what the labels state, else ``llm`` where a judge is named.
+        qrels: the value of ``slice.qrels``.
+        judge: the value of ``slice.judge``.
+        kind: the value of ``slice.judge_kind``.
 
     Raises:
-        EvalkitError: the file cannot be read, has no such judge, or has several and `judge` is None.
+        EvalkitError: a judge is named and no file, or the kind is none of `KINDS`.
     """
     if kind is not None:
         check_choice("slice.judge_kind", kind, KINDS)
-    if not has_judges(path):
-        grades = judgments.read(path)
+    for setting, value in (("judge", judge), ("judge_kind", kind)):
+        if value and not qrels:
+            raise EvalkitError(f"slice.{setting}={value}: name the file of its labels with slice.qrels=FILE")
+
+
+def read_qrels(
+    paths: Sequence[Path],
+    judge: str | None = None,
+    kind: str | None = None,
+    columns: Mapping[str, str] | None = None,
+) -> Judged:
+    """Read the judgments of a slice from qrels or from labels.
+
+    Args:
+        paths: qrels in any format of `evalkit.slices.judgments.read`, or one file of labels.
+        judge: of labels of several judges one of them, or one of `RULES`; of qrels, which name none, its name.
+        kind: one of `KINDS`; None for what the labels state, else ``llm`` where a judge is named.
+        columns: of qrels, as for `evalkit.slices.judgments.read`.
+
+    Raises:
+        EvalkitError: a file cannot be read, has no such judge, or has several and `judge` is None.
+    """
+    path = paths[0]
+    if len(paths) > 1 or not has_judges(path):
+        qrels = judgments.read(*paths, columns=columns)
         if judge in RULES:
             raise EvalkitError(f"slice.judge={judge}: {path} names no judge; labels have a column 'judge'")
         named = {"kind": kind or "llm", "judge": judge or path.name, "file": path.name}
-        return Judged(grades, {"judged_by": named} if judge or kind else {})
+        return Judged(qrels.grades, {"judged_by": named} if judge or kind else {}, qrels.is_trec, qrels.columns)
     found = read(path, kind)
     if judge is None and len(found) > 1:
         raise EvalkitError(
@@ -175,6 +199,20 @@ def read(path: Path, kind: str | None = None) -> dict[str, Judge]:
 _LONGEST_SOURCE = 200
 _WAY_OUT = "; labels that were made differently need judges of different names, such as NAME-2"
 _RULES = " and ".join(RULES)
+
+
+def id_text(item: object) -> str:
+    """Return an id of a file as a text.
+
+    Args:
+        item: the value in the file.
+
+    Raises:
+        TypeError: it is neither a text nor an integer.
+    """
+    if isinstance(item, bool) or not isinstance(item, str | int):
+        raise TypeError("an id is a text or a whole number")
+    return str(item)
 
 
 def whole(value: object) -> int:

@@ -4,13 +4,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from evalkit.boundary.cells import is_missing, to_grade, to_id, to_text
-from evalkit.boundary.columns import DOCS, JUDGMENTS, QUERIES
+from evalkit.boundary.cells import id_text, is_missing, to_id, to_text
+from evalkit.boundary.columns import DOCS, JUDGMENTS, QUERIES, Role
 from evalkit.boundary.rows import Picker, Row, table_rows
 from evalkit.boundary.text import quoted
 from evalkit.errors import EvalkitError
 from evalkit.slices.assemble import join_title
-from evalkit.slices.judgments import Grades, Judgment, collect_judgments
+from evalkit.slices.judgments import Grades, collect_judgments, judged, judgment_rows
 
 T = TypeVar("T")
 
@@ -86,7 +86,7 @@ def qrels_from(source: Any, columns: Mapping[str, str] | None = None, where: str
             not tell (the message names the row and the columns).
     """
     picker = Picker(JUDGMENTS, columns)
-    rows = _judged(source, where) if isinstance(source, Mapping) else judgment_rows(table_rows(source, where), picker)
+    rows = judged(source, where) if isinstance(source, Mapping) else judgment_rows(table_rows(source, where), picker)
     return Sourced(collect_judgments(rows), picker.columns)
 
 
@@ -99,8 +99,8 @@ class QueryRow:
     text: str
     has_title: bool
     """Whether it has a title, which is not part of the query."""
-    row: Mapping[str, Any]
-    """All of its values."""
+    excluded_ids: tuple[str, ...]
+    """Passages that must not be retrieved for it, as in BRIGHT."""
 
 
 def query_rows(rows: Iterable[Row], picker: Picker) -> Iterator[QueryRow]:
@@ -118,7 +118,21 @@ def query_rows(rows: Iterable[Row], picker: Picker) -> Iterator[QueryRow]:
         query_id = to_id(found["query_id"], place, "query id")
         title = found.get("title")
         has_title = not is_missing(title) and bool(str(title).strip())
-        yield QueryRow(place, query_id, to_text(found["text"], place, "text").strip(), has_title, row)
+        text = to_text(found["text"], place, "text").strip()
+        yield QueryRow(place, query_id, text, has_title, _excluded(place, found, row))
+
+
+def _excluded(place: str, found: Mapping[str, Any], row: Mapping[str, Any]) -> tuple[str, ...]:
+    metadata = row.get("metadata")
+    listed = found.get("excluded_ids", metadata.get("excluded_ids") if isinstance(metadata, Mapping) else None)
+    if listed is None:
+        return ()
+    try:
+        if not isinstance(listed, list | tuple):
+            raise TypeError("a list is needed")
+        return tuple(map(id_text, listed))
+    except TypeError:
+        raise EvalkitError(f"{place}: excluded_ids is {quoted(listed)}, and has to be a list of passage ids") from None
 
 
 def doc_rows(rows: Iterable[Row], picker: Picker) -> Iterator[tuple[str, str, str]]:
@@ -136,32 +150,18 @@ def doc_rows(rows: Iterable[Row], picker: Picker) -> Iterator[tuple[str, str, st
         yield place, to_id(found["doc_id"], place, "passage id"), _titled(found, place)
 
 
-def judgment_rows(rows: Iterable[Row], picker: Picker) -> Iterator[Judgment]:
-    """Yield the judgments of a table.
+def mapping_rows(source: Mapping[Any, Any], where: str, roles: tuple[Role, ...]) -> Iterator[Row]:
+    """Yield the entries of a mapping id -> text, or id -> {"title": ..., "text": ...}, as rows.
 
     Args:
-        rows: place and values of each.
-        picker: for `evalkit.boundary.columns.JUDGMENTS`.
-
-    Raises:
-        EvalkitError: as `qrels_from`.
+        source: the mapping.
+        where: names it in messages.
+        roles: `evalkit.boundary.columns.QUERIES` or `evalkit.boundary.columns.DOCS`.
     """
-    for place, row in rows:
-        found = picker.pick(place, row)
-        yield (
-            place,
-            to_id(found["query_id"], place, "query id"),
-            to_id(found["doc_id"], place, "passage id"),
-            to_grade(found["grade"], place),
-        )
-
-
-def _judged(source: Mapping[Any, Any], where: str) -> Iterator[Judgment]:
-    for place, query_id, grades in _entries(source, where, "query"):
-        if not isinstance(grades, Mapping):
-            raise EvalkitError(f"{place}: {quoted(grades)} is not a mapping of passage ids to grades")
-        for doc, grade in grades.items():
-            yield place, query_id, to_id(doc, place, "passage id"), to_grade(grade, place)
+    key = roles[0].name
+    for item, value in source.items():
+        rest = value if isinstance(value, Mapping) else {"text": value}
+        yield f"{where}, {quoted(item)}", {key: item, **rest}
 
 
 def _entries(source: Mapping[Any, Any], where: str, kind: str) -> Iterator[tuple[str, str, Any]]:

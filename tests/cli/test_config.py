@@ -34,6 +34,8 @@ EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
 TO_BE_GIVEN = {
     ("slice", "irds"): {"slice.dataset"},
     ("slice", "beir"): {"slice.path"},
+    ("slice", "hub"): {"slice.dataset"},
+    ("slice", "files"): {"slice.docs_path", "slice.queries_path", "slice.qrels"},
     ("first_stage", "dense"): {"first_stage.model"},
     ("reranker", "bi_encoder"): {"reranker.model"},
     ("first_stage", "fusion"): {"first_stage.of"},

@@ -77,7 +77,8 @@ REFUSED: dict[str, tuple[Any, dict[str, Any], str]] = {
     "no hits": ({}, {}, "run holds no hits"),
     "no rows": ([], {}, "run holds no hits"),
     "neither score nor rank": ([{"qid": 1, "docno": 2, "bm25": 3}], {},
-                               "run, row 1: no column is named as a score or a rank; the columns are qid, docno, bm25"),
+                               "run, row 1: no column is named as a score or a rank: score, _score, similarity, rank, "
+                               "position; the columns are qid, docno, bm25; a score is higher for a better passage"),
     "a score that is none": ([{**ROWS[0], "score": float("nan")}], {},
                              "run, row 1: the score is missing; a score is a finite number"),
     "an infinite score": ([{**ROWS[0], "score": float("inf")}], {}, "run, row 1: the score is inf; a score is a"),

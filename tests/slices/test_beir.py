@@ -86,6 +86,11 @@ def test_what_was_read_is_written_down(tmp_path: Path) -> None:
         "seed": 0,
         "empty_docs_dropped": 0,
         "other_queries_in_file": 1,  # q9
+        "columns": {
+            "docs": {"doc_id": "_id", "title": "title", "text": "text"},
+            "queries": {"query_id": "_id", "text": "text"},
+            "qrels": {"query_id": "query-id", "doc_id": "corpus-id", "grade": "score"},
+        },
         "queries": 3,
         "docs": 5,
         "judgments": 4,
@@ -206,11 +211,11 @@ def test_a_folder_without_judgments(tmp_path: Path) -> None:
     assert refusal(path).endswith("the folder has no qrels at all")
 
 
-@pytest.mark.parametrize("name", ["corpus.jsonl", "queries.jsonl"])
-def test_a_missing_file(tmp_path: Path, name: Any) -> None:
+@pytest.mark.parametrize(("name", "what"), [("corpus.jsonl", "passages"), ("queries.jsonl", "queries")])
+def test_a_missing_file(tmp_path: Path, name: Any, what: Any) -> None:
     path = folder(tmp_path)
     (path / name).unlink()
-    assert refusal(path) == f"there is no {path}/{name}; it should be JSON objects, one a line"
+    assert refusal(path) == f"there is no {path}/{name}; it should be {what}, JSON objects, one a line"
 
 
 @pytest.mark.parametrize("name", ["corpus.jsonl", "queries.jsonl", "qrels/test.tsv"])
@@ -220,34 +225,51 @@ def test_a_file_that_is_no_utf_8(tmp_path: Path, name: Any) -> None:
     assert refusal(path).startswith(f"cannot read {path}/{name}, line 1, as ")
 
 
+ACCEPTED = "_id, id, doc_id, docno, docid, corpus_id, document_id, passage_id, pid"
 BROKEN_RECORDS = {
-    "no JSON": '{"_id": "d2", "text": "cut off\n',
-    "no object": '["d2", "text"]\n',
-    "no _id": '{"id": "d2", "text": "text"}\n',
-    "no text": '{"_id": "d2", "title": "title"}\n',
-    "a text that is null": '{"_id": "d2", "text": null}\n',
-    "a text that is a number": '{"_id": "d2", "text": 5}\n',
+    "no JSON": ('{"_id": "d2", "text": "cut off\n', "not a JSON object: "),
+    "no object": ('["d2", "text"]\n', "not a JSON object: "),
+    "no _id": ('{"text": "text"}\n', "no column is named as the "),
+    "no text": ('{"_id": "d2", "title": "title"}\n', "no column is named as the text: "),
+    "a text that is null": ('{"_id": "d2", "text": null}\n', "the text is missing"),
+    "a text that is a number": ('{"_id": "d2", "text": 5}\n', "the text is 5, and has to be a text"),
+}
+broken_records = pytest.mark.parametrize(("line", "why"), BROKEN_RECORDS.values(), ids=BROKEN_RECORDS.keys())
+
+
+@broken_records
+def test_a_broken_passage_is_named_by_file_and_line(tmp_path: Path, line: Any, why: Any) -> None:
+    path = folder(tmp_path, [CORPUS[0], "\n", line, *CORPUS[2:]])
+    assert refusal(path).startswith(f"{path}/corpus.jsonl, line 3: {why}")
+
+
+def test_a_record_without_an_id_is_refused_with_the_names_that_it_has(tmp_path: Path) -> None:
+    path = folder(tmp_path, ['{"id_of_doc": "d2", "text": "text"}\n'])
+    assert refusal(path) == (
+        f"{path}/corpus.jsonl, line 1: no column is named as the passage id: {ACCEPTED}; the columns are "
+        "id_of_doc, text"
+    )
+
+
+@broken_records
+def test_a_broken_query_is_named_by_file_and_line(tmp_path: Path, line: Any, why: Any) -> None:
+    assert f"queries.jsonl, line 5: {why}" in refusal(folder(tmp_path, queries=[*QUERIES, line]))
+
+
+BROKEN_JUDGMENTS = {
+    "q1 d1 1\n": "1 column where the first line has 3: 'q1 d1 1'",
+    "q1\td1\n": "2 columns where the first line has 3: 'q1 | d1'",
+    "q1\t0\td1\t1\n": "4 columns where the first line has 3: 'q1 | 0 | d1 | 1'",
+    "q1\td1\trelevant\n": "the grade is 'relevant'; a grade is a whole number, such as 0, 1 or 2.0",
+    "q1\td1\t1.5\n": "the grade is '1.5'; a grade is a whole number, such as 0, 1 or 2.0",
+    "q1\td1\t\n": "the grade is missing; a grade is a whole number, such as 0, 1 or 2.0",
 }
 
 
-@pytest.mark.parametrize("line", BROKEN_RECORDS.values(), ids=BROKEN_RECORDS.keys())
-def test_a_broken_passage_is_named_by_file_and_line(tmp_path: Path, line: Any) -> None:
-    path = folder(tmp_path, [CORPUS[0], "\n", line, *CORPUS[2:]])
-    assert refusal(path) == (f'{path}/corpus.jsonl, line 3: not a JSON object with "_id" and "text": {line.strip()!r}')
-
-
-@pytest.mark.parametrize("line", BROKEN_RECORDS.values(), ids=BROKEN_RECORDS.keys())
-def test_a_broken_query_is_named_by_file_and_line(tmp_path: Path, line: Any) -> None:
-    assert "queries.jsonl, line 5: not a JSON object" in refusal(folder(tmp_path, queries=[*QUERIES, line]))
-
-
-BROKEN_JUDGMENTS = ["q1 d1 1\n", "q1\td1\n", "q1\t0\td1\t1\n", "q1\td1\trelevant\n", "q1\td1\t1.5\n", "q1\td1\t\n"]
-
-
-@pytest.mark.parametrize("line", BROKEN_JUDGMENTS)
-def test_a_broken_judgment_is_named_by_file_and_line(tmp_path: Path, line: Any) -> None:
+@pytest.mark.parametrize(("line", "why"), BROKEN_JUDGMENTS.items())
+def test_a_broken_judgment_is_named_by_file_and_line(tmp_path: Path, line: Any, why: Any) -> None:
     path = folder(tmp_path, qrels=tsv(QRELS) + line)
-    assert refusal(path).startswith(f"{path}/qrels/test.tsv, line 6: not 'query-id<TAB>corpus-id<TAB>integer grade': ")
+    assert refusal(path) == f"{path}/qrels/test.tsv, line 6: {why}"
 
 
 def test_a_passage_that_is_judged_twice_differently(tmp_path: Path) -> None:
@@ -262,7 +284,7 @@ def test_a_passage_id_that_occurs_twice(tmp_path: Path) -> None:
 
 def test_a_query_id_that_occurs_twice(tmp_path: Path) -> None:
     path = folder(tmp_path, queries=[*QUERIES, {"_id": "q1", "text": "other"}])
-    assert refusal(path) == f"{path}/queries.jsonl: id 'q1' occurs twice; ids must be unique"
+    assert refusal(path) == f"{path}/queries.jsonl, line 5: id 'q1' occurs twice; ids must be unique"
 
 
 def test_an_empty_passage_unless_it_may_be_dropped(tmp_path: Path) -> None:

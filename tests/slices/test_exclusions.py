@@ -160,9 +160,9 @@ def test_a_query_does_not_find_what_its_list_excludes(tmp_path: Path, place: Any
 
 
 @pytest.mark.parametrize("ids", ["b1", {"b1": 1}, [1.5], [True]])
-def test_a_list_that_is_none_is_refused_by_its_query(tmp_path: Path, ids: Any) -> None:
+def test_a_list_that_is_none_is_refused_by_its_line(tmp_path: Path, ids: Any) -> None:
     folder = arguments(tmp_path, listed={"a2": {"excluded_ids": ids}})
-    with pytest.raises(EvalkitError, match=r"queries\.jsonl: excluded_ids of query 'a2' is .*a list of passage ids"):
+    with pytest.raises(EvalkitError, match=r"queries\.jsonl, line \d+: excluded_ids is .*a list of passage ids"):
         beir.load(str(folder))
 
 

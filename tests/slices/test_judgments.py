@@ -79,7 +79,7 @@ def test_judgments_that_evalkit_wrote_are_read_back(tmp_path_factory: pytest.Tem
 
     path = tmp_path_factory.mktemp("qrels") / "qrels.trec"
     write_qrels(qrels, path)
-    assert judgments.read(path) == {
+    assert judgments.read(path).grades == {
         escape_id(q): {escape_id(d): grade for d, grade in grades.items()} for q, grades in qrels.items()
     }
 
@@ -111,45 +111,49 @@ def test_quoted_fields_are_read_as_beir_reads_them(tmp_path: Path, row: Any, col
     path = tmp_path / "test.tsv"
     path.write_text(f'"query-id"\t"corpus-id"\t"score"\n{row}\n', "utf-8")
     query_id, doc_id, grade = columns
-    assert judgments.read(path) == {query_id: {doc_id: grade}}
+    assert judgments.read(path).grades == {query_id: {doc_id: grade}}
 
 
 @pytest.mark.parametrize("doc_id", ['"quoted", with commas', '"d1', 'd1"', '"'])
 def test_quotation_marks_that_enclose_no_whole_field_are_part_of_an_id(tmp_path: Path, doc_id: Any) -> None:
     path = tmp_path / "test.tsv"
     path.write_text(f"q1\t{doc_id}\t2\n", "utf-8")
-    assert judgments.read(path) == {"q1": {doc_id: 2}}
+    assert judgments.read(path).grades == {"q1": {doc_id: 2}}
 
 
 def test_a_quotation_mark_that_takes_a_field_with_it_is_named_by_its_line(tmp_path: Path) -> None:
     message = refusal(folder(tmp_path, 'q1\td1\t1\n"q1\td1\t"x\t2\n'))
-    assert "qrels/test.tsv, line 2: not 'query-id<TAB>corpus-id" in message
+    assert "qrels/test.tsv, line 2: quotation marks have to enclose a whole column: " in message
 
 
 BROKEN = {
-    "test.trec": ["q1 0 d1", "q1 0 d1 two", "q1 0 d1 1.5", "q1 0 d1 1 run"],
-    "test.jsonl": ['{"query-id": "q1"', '{"query-id": "q1", "corpus-id": "d1"}', "[]",
-                   '{"query-id": "q1", "corpus-id": "d1", "score": 1.5}',
-                   '{"query-id": "q1", "corpus-id": "d1", "score": true}',
-                   '{"query-id": 1.5, "corpus-id": "d1", "score": 1}'],
-}  # fmt: skip
+    "test.trec": {"q1 0 d1": "not ", "q1 0 d1 two": "not ", "q1 0 d1 1.5": "not ", "q1 0 d1 1 run": "not "},
+    "test.jsonl": {
+        '{"query-id": "q1"': "not a JSON object",
+        "[]": "not a JSON object",
+        '{"query-id": "q1", "corpus-id": "d1"}': "no column is named as the grade: ",
+        '{"query-id": "q1", "corpus-id": "d1", "score": 1.5}': "the grade is 1.5; a grade is a whole number",
+        '{"query-id": "q1", "corpus-id": "d1", "score": true}': "the grade is True; a grade is a whole number",
+        '{"query-id": 1.5, "corpus-id": "d1", "score": 1}': "the query id is 1.5, and has to be a text or a whole",
+    },
+}
 
 
-@pytest.mark.parametrize(("name", "row"), [(name, row) for name, rows in BROKEN.items() for row in rows])
-def test_a_broken_line_is_named_in_every_format(tmp_path: Path, name: Any, row: Any) -> None:
+@pytest.mark.parametrize(
+    ("name", "row", "why"), [(name, row, why) for name, rows in BROKEN.items() for row, why in rows.items()]
+)
+def test_a_broken_line_is_named_in_every_format(tmp_path: Path, name: Any, row: Any, why: Any) -> None:
     good = {"test.trec": TREC, "test.jsonl": JSONL}[name]
-    assert f"qrels/{name}, line 4: not " in refusal(folder(tmp_path, good + row + "\n", name))
+    assert f"qrels/{name}, line 4: {why}" in refusal(folder(tmp_path, good + row + "\n", name))
 
 
-def test_trec_eval_s_format_under_beir_s_name_is_recognised_in_the_message(tmp_path: Path) -> None:
-    message = refusal(folder(tmp_path, "q1 0 d1 2\n"))
-    assert message.endswith("this is trec_eval's format: name the file SPLIT.trec")
+def test_trec_eval_s_format_is_read_under_beir_s_name(tmp_path: Path) -> None:
+    assert beir.load(str(folder(tmp_path, TREC.replace("\t", " ")))).qrels == GRADES
 
 
-@pytest.mark.parametrize("name", ["test.parquet", "test.csv", "test.tsv.gz"])
-def test_judgments_in_a_format_that_is_not_read_are_not_called_missing(tmp_path: Path, name: Any) -> None:
-    message = refusal(folder(tmp_path, "anything", name))
-    assert f"; it has {name}, and files named SPLIT.tsv (BEIR), SPLIT.jsonl" in message
+def test_judgments_in_a_format_that_is_not_read_are_not_called_missing(tmp_path: Path) -> None:
+    message = refusal(folder(tmp_path, "anything", "test.xlsx"))
+    assert "; it has test.xlsx, and files named SPLIT.tsv, SPLIT.jsonl, " in message
 
 
 def test_judgments_outside_of_the_folder_of_judgments_are_named(tmp_path: Path) -> None:
@@ -165,9 +169,9 @@ def test_a_split_given_with_a_file_of_judgments_is_reported_as_without_effect(tm
     assert data.facts["without_effect"] == ["slice.split=dev: slice.qrels is read"]
 
 
-def test_a_file_of_judgments_in_no_known_format_is_refused_before_anything_is_read(tmp_path: Path) -> None:
-    message = refusal(folder(tmp_path, TSV), qrels=str(tmp_path / "judged.xml"))
-    assert message.startswith(f"{tmp_path}/judged.xml: judgments are read from files named SPLIT.tsv (BEIR)")
+def test_a_file_of_judgments_that_there_is_not_is_refused_before_anything_is_read(tmp_path: Path) -> None:
+    message = refusal(folder(tmp_path, TSV), qrels=str(tmp_path / "judged.csv"))
+    assert message == f"there is no {tmp_path}/judged.csv; it should be judgments"
 
 
 # --- one rule for every source ----------------------------------------------------------------------------------------

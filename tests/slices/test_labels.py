@@ -29,7 +29,7 @@ def written(tmp_path: Path, rows: object = ROWS, name: str = "labels.jsonl") -> 
 
 def refusal(path: Path, judge: str | None = None, kind: str | None = None) -> str:
     with pytest.raises(EvalkitError) as caught:
-        labels.read_qrels(path, judge, kind)
+        labels.read_qrels([path], judge, kind)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -55,14 +55,14 @@ def test_of_several_judges_one_has_to_be_named_or_a_rule(tmp_path: Path) -> None
         "makes one grade of all"
     )
     assert refusal(path, "d") == f"slice.judge=d: {path} has no labels of it; it has those of a, b, c"
-    one = labels.read_qrels(path, "b")
+    one = labels.read_qrels([path], "b")
     assert one.grades == {"q1": {"d1": 0}, "q2": {"d3": 1}}
     assert one.facts == {"judged_by": {"kind": "llm", "judge": "b", "file": "labels.jsonl"}}
 
 
 def test_a_rule_makes_one_grade_and_is_recorded_with_what_it_is_made_of(tmp_path: Path) -> None:
     # d1 has 2, 0 and 1: each grade once, so the lowest; the median is 1. The other pairs have one label.
-    majority, median = (labels.read_qrels(written(tmp_path), rule) for rule in ("majority", "median"))
+    majority, median = (labels.read_qrels([written(tmp_path)], rule) for rule in ("majority", "median"))
     assert majority.grades == {"q1": {"d1": 0, "d2": 0}, "q2": {"d3": 1}}
     assert median.grades == {"q1": {"d1": 1, "d2": 0}, "q2": {"d3": 1}}
     assert majority.facts["judged_by"] == {
@@ -74,7 +74,7 @@ def test_a_rule_makes_one_grade_and_is_recorded_with_what_it_is_made_of(tmp_path
 def test_people_s_labels_and_an_llm_s_are_not_mixed(tmp_path: Path) -> None:
     path = written(tmp_path, [("q1", "d1", 2, "ann", "human"), ("q1", "d1", 1, "gpt", "llm")])
     assert "has labels of different kinds (human, llm), which are not mixed" in refusal(path, "median")
-    assert judged_by(labels.read_qrels(path, "ann").facts) == "human assessor ann"
+    assert judged_by(labels.read_qrels([path], "ann").facts) == "human assessor ann"
 
 
 @pytest.mark.parametrize(

@@ -105,8 +105,8 @@ REFUSED: dict[str, tuple[Callable[[Any], Any], Any, str]] = {
     "a path": (docs_from, "docs.csv", "docs: it is of type str; give a mapping, a DataFrame, or rows as dictionaries"),
     "a number": (docs_from, 3, "docs: it is of type int; give a mapping, a DataFrame, or rows as dictionaries"),
     "an index in place of a column": (queries_from, pd.DataFrame({"query": ["a"]}, index=["q1"]),
-                                      "queries, row 1: no column is named as the query id: _id, query_id, qid, topic, "
-                                      "topic_id; the columns are query"),
+                                      "queries, row 1: no column is named as the query id: _id, id, query_id, qid, "
+                                      "topic, topic_id; the columns are query"),
     "columns without names": (queries_from, [{0: "q1", 1: "a"}], "the columns are 0, 1"),
 }  # fmt: skip
 

@@ -18,7 +18,7 @@ def test_the_committed_page_is_up_to_date(page: str) -> None:
 
 def test_a_row_states_type_default_and_meaning(page: str) -> None:
     assert "| `first_stage.k1` | float | `0.9` | Term frequency saturation, 0 or more. |" in page
-    assert "| `slice.path` | str | *required* | Folder with corpus.jsonl, queries.jsonl and qrels/SPLIT.tsv. |" in page
+    assert "| `slice.split` | str | `test` | Which file of qrels, and so which queries. |" in page
 
 
 def test_a_choice_states_what_it_sets(page: str) -> None:
