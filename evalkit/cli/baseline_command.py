@@ -27,7 +27,7 @@ def run(parsed: argparse.Namespace, gate_settings: Callable[[list[str]], Mapping
             raise EvalkitError(f"unrecognized arguments: {setting}; baseline takes a RESULT and gate.KEY=VALUE")
     settings = gate_settings(["experiment=ci", *parsed.settings])
     output = Path(parsed.output or settings["baseline"])
-    write(reading.read(parsed.result), output, settings, parsed.settings, parsed.accept_limits)
+    say(write(reading.read(parsed.result), output, settings, parsed.settings, parsed.accept_limits))
 
 
 def write(
@@ -36,7 +36,8 @@ def write(
     settings: Mapping[str, Any],
     overrides: Sequence[str] = (),
     accept_limits: bool = False,
-) -> None:
+    option: str = "--accept-limits",
+) -> str:
     """Write a result as the baseline, if it passes its own gate, by the usual limits or by limits of its own.
 
     Args:
@@ -45,6 +46,10 @@ def write(
         settings: the group ``gate``, composed with `overrides` over experiment=ci.
         overrides: the settings that take precedence over those of the result's own run, as on the command line.
         accept_limits: whether limits that it needs to pass are written into the baseline.
+        option: what sets `accept_limits` where the message is read.
+
+    Returns:
+        A sentence that says what was written, and what changed.
 
     Raises:
         EvalkitError: it does not pass and `accept_limits` is false, or the file cannot be written.
@@ -71,7 +76,7 @@ def write(
             why = "; ".join(f"{check.name}: {' '.join(check.message.split())}" for check in failing)
             raise EvalkitError(
                 f"{finished.where} fails its own gate with nothing changed, and was not written ({why}); "
-                "--accept-limits writes the limits that it needs into the baseline, or give this command and each gate "
+                f"{option} writes the limits that it needs into the baseline, or give this command and each gate "
                 f"these settings: {arguments}"
             )
         new = replace(new, limits=needed)
@@ -85,8 +90,7 @@ def write(
     measure = next(iter(new.reranked))
     after = new.mean("reranked", measure)
     if old is None or measure not in old.reranked:
-        say(f"wrote {output}: {new.slice.name}, {len(new.top)} queries, {measure} {after:.4f}")
-        return
+        return f"wrote {output}: {new.slice.name}, {len(new.top)} queries, {measure} {after:.4f}"
     moved = sum(new.reranked[measure].get(q) != value for q, value in old.reranked[measure].items())
     before = old.mean("reranked", measure)
-    say(f"updated {output}: {measure} {before:.4f} -> {after:.4f}, {moved} of {len(new.top)} queries changed")
+    return f"updated {output}: {measure} {before:.4f} -> {after:.4f}, {moved} of {len(new.top)} queries changed"
