@@ -1,4 +1,4 @@
-"""``python -m evalkit baseline``: a result written as the baseline of the gate."""
+"""``python -m evalkit baseline``: a result written as the baseline of the gate, and baselines checked."""
 
 import argparse
 from collections.abc import Callable, Mapping, Sequence
@@ -7,19 +7,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evalkit.boundary.progress import say
+from evalkit.boundary.text import read_text, user_path
 from evalkit.cli.gate_command import limits_of, named_in
+from evalkit.cli.session import HOLDS, REGRESSED
 from evalkit.errors import EvalkitError
 
 if TYPE_CHECKING:
     from evalkit.results.reading import Finished
 
 
-def run(parsed: argparse.Namespace, gate_settings: Callable[[list[str]], Mapping[str, Any]]) -> None:
-    """Write a result as the baseline.
+def run(parsed: argparse.Namespace, gate_settings: Callable[[list[str]], Mapping[str, Any]]) -> int:
+    """Write a result as the baseline, or check baselines, and return the exit code.
 
     Raises:
         EvalkitError: an argument makes no sense, or as for `write`.
     """
+    if parsed.check:
+        if parsed.result or parsed.output or parsed.accept_limits:
+            raise EvalkitError("--check takes baselines and nothing else")
+        return HOLDS if check(parsed.check) else REGRESSED
+    if not parsed.result:
+        raise EvalkitError("the following arguments are required: RESULT, or --check FILE")
     from evalkit.results import reading
 
     for setting in parsed.settings:
@@ -28,6 +36,32 @@ def run(parsed: argparse.Namespace, gate_settings: Callable[[list[str]], Mapping
     settings = gate_settings(["experiment=ci", *parsed.settings])
     output = Path(parsed.output or settings["baseline"])
     say(write(reading.read(parsed.result), output, settings, parsed.settings, parsed.accept_limits))
+    return HOLDS
+
+
+def check(files: Sequence[str]) -> bool:
+    """Print for each baseline whether it is whole and as evalkit wrote it, and return whether all are.
+
+    Args:
+        files: their paths.
+    """
+    from evalkit.results.gate import baseline
+
+    sound = True
+    for path in map(user_path, files):
+        try:
+            found = baseline.read(path)
+            if read_text(path, "a baseline of evalkit").replace("\r\n", "\n") != baseline.dump(found):
+                raise EvalkitError(
+                    f"{path} was formatted by another program: its values are as evalkit wrote them and its lines are "
+                    "not, so that the next update would change all of them; restore the file, and exclude it there"
+                )
+        except EvalkitError as error:
+            say(f"evalkit: {error}")
+            sound = False
+        else:
+            say(f"{path}: whole; {found.slice.name}, {len(found.top)} queries")
+    return sound
 
 
 def write(

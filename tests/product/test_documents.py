@@ -80,6 +80,9 @@ def test_a_command_for_finished_results_takes_these_arguments(
     if given[0] in ("store", "info") or (given[0] == "history" and not needs_runs):  # they need no RESULT
         assert commands.run(given, gate_settings) == 0
         return
+    if "--check" in given:
+        assert commands.run(given, gate_settings) == 1  # there is no such file
+        return
     with pytest.raises(EvalkitError) as refused:  # there is no RESULT, which is looked for after the arguments are read
         commands.run(given, gate_settings)
     assert "usage:" not in str(refused.value)
