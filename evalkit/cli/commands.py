@@ -146,6 +146,9 @@ def _parser(command: str) -> argparse.ArgumentParser:
             help="if the result fails its own gate: write the limits that it needs",
         )
         parser.add_argument(
-            "--check", metavar="FILE", nargs="+", help="write nothing: are these baselines whole and as evalkit wrote them"
+            "--check",
+            metavar="FILE",
+            nargs="+",
+            help="write nothing: are these baselines whole and as evalkit wrote them",
         )
     return parser

@@ -200,6 +200,18 @@ def test_junit_has_the_measures_before_and_after_and_the_time_of_a_query(run: Ru
     assert str(facts["evalkit_verdict"]).startswith("The gate fails: ")
 
 
+def test_the_test_suite_of_the_page_writes_its_baseline_and_passes(run: Run, pytester: pytest.Pytester) -> None:
+    page = (REPOSITORY / "docs" / "ci.md").read_text("utf-8")
+    source = page.split("```python\n")[1].split("```")[0]
+    large = 'reranker="packaged", depth=20'
+    small = 'reranker=None, depth=2, protocol="none", overrides=["slice.queries=2", "blend=none"]'
+    assert large in source
+    pytester.makepyfile(test_page=source.replace(large, small))  # no torch: it cannot be imported twice
+    written = run("good", "test_page.py", UPDATE, ACCEPT)
+    written.assert_outcomes(passed=1)
+    assert (pytester.path / "baselines/test_page/test_reranking_is_not_worse.json").exists()
+
+
 @slow
 def test_a_line_for_each_gate_comes_back_from_the_workers_of_xdist(
     run: Run, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch

@@ -161,9 +161,7 @@ def test_settings_reach_evalkit_as_they_were_written_whatever_is_in_them(runner:
 @pytest.mark.parametrize(
     ("code", "markdown", "outcome"), [(0, "x", "passed"), (1, "x", "regressed"), (2, "", "refused"), (1, "", "refused")]
 )
-def test_the_job_ends_with_the_exit_code_of_the_gate(
-    runner: Runner, code: int, markdown: str, outcome: str
-) -> None:
+def test_the_job_ends_with_the_exit_code_of_the_gate(runner: Runner, code: int, markdown: str, outcome: str) -> None:
     runner.answers |= {"code": code, "markdown": markdown}
     assert runner.run("Run the gate").returncode == code
     assert runner.outputs["outcome"] == outcome
@@ -184,17 +182,30 @@ def test_a_pull_request_gets_one_comment_that_later_runs_renew(runner: Runner) -
     body = (runner.place / "body.md").read_text("utf-8")
     marker, *rest = body.splitlines()
     assert marker == "<!-- evalkit gate evalkit---x--bge -->"
-    assert rest == ["## The gate holds", "", "[The run and its artifact](https://github.example/acme/search/actions/runs/77)"]
+    assert rest == [
+        "## The gate holds",
+        "",
+        "[The run and its artifact](https://github.example/acme/search/actions/runs/77)",
+    ]
     runner.answers["comment"] = "901\n902"
     assert commented(runner).returncode == 0
-    assert runner.calls()[1][:6] == ["gh", "api", "--silent", "--method", "PATCH", "repos/acme/search/issues/comments/901"]
+    assert runner.calls()[1][:6] == [
+        "gh",
+        "api",
+        "--silent",
+        "--method",
+        "PATCH",
+        "repos/acme/search/issues/comments/901",
+    ]
 
 
 def test_a_token_that_may_only_read_is_a_warning_and_no_failure(runner: Runner) -> None:
     runner.answers["code"] = 1
     done = commented(runner)
     assert done.returncode == 0
-    assert done.stdout.startswith("::warning title=evalkit::no comment could be written: the token needs the permission")
+    assert done.stdout.startswith(
+        "::warning title=evalkit::no comment could be written: the token needs the permission"
+    )
     assert [call[2] for call in runner.calls()] == ["graphql"]
 
 
@@ -207,7 +218,9 @@ def test_a_run_of_no_pull_request_comments_nowhere(runner: Runner) -> None:
 def test_comments_are_off_by_default_and_reports_are_kept_when_the_gate_fails() -> None:
     assert ACTION["inputs"]["comment"]["default"] == "false"
     assert "inputs.comment == 'true'" in STEPS["Comment on the pull request"]["if"]
-    assert all(STEPS[name]["if"].startswith("always()") for name in ("actions/upload-artifact", "Comment on the pull request"))
+    assert all(
+        STEPS[name]["if"].startswith("always()") for name in ("actions/upload-artifact", "Comment on the pull request")
+    )
 
 
 @slow
