@@ -149,6 +149,6 @@ def _parser(command: str) -> argparse.ArgumentParser:
             "--check",
             metavar="FILE",
             nargs="+",
-            help="write nothing: are these baselines whole and as evalkit wrote them",
+            help="only say whether these baselines are whole and as evalkit wrote them",
         )
     return parser

@@ -32,7 +32,9 @@ DAMAGE: dict[str, tuple[Callable[[str], str], str]] = {
         lambda text: text.replace('"depth": 10', '"depth": 20'), "was changed since it was written: its checksum does"
     ),
     "cut short": (lambda text: text[: len(text) // 2], "is not whole, or no JSON"),
-    "a merge that was not finished": (lambda text: f"<<<<<<< HEAD\n{text}=======\n{text}>>>>>>> main\n", "is not whole, or no JSON"),
+    "a merge that was not finished": (
+        lambda text: f"<<<<<<< HEAD\n{text}=======\n{text}>>>>>>> main\n", "is not whole, or no JSON"
+    ),
     "of another version": (
         lambda text: text.replace('"schema_version": 1', '"schema_version": 0'), "has schema version 0, and this"
     ),
