@@ -5,8 +5,8 @@
     trial = evalkit.evaluate(queries, docs, qrels, reranker=my_function)
     trial.verdict
 
-Importing this package imports neither torch nor any other library: these are loaded where they are used. It takes
-about a millisecond, for pytest imports it at each start (`evalkit.api.pytest_plugin`).
+Importing this package imports neither torch nor any other library: these are loaded where they are used. It has to be
+quick, for pytest imports it at each start (`evalkit.api.pytest_plugin`).
 """
 
 from importlib import import_module

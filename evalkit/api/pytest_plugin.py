@@ -41,7 +41,7 @@ def pytest_configure(config: pytest.Config) -> None:
         pytest.UsageError: limits are to be accepted where no baseline is written.
     """
     config.addinivalue_line("markers", f"{MARK}: compares a trial with a baseline; evalkit_gate's tests have it")
-    config.stash[_written] = {}
+    config.stash[_WRITTEN] = {}
     if config.getoption(ACCEPT) and not config.getoption(UPDATE):
         raise pytest.UsageError(f"{ACCEPT} has no effect without {UPDATE}")
 
@@ -139,13 +139,13 @@ class EvalkitGate:
         from evalkit.api import judging
 
         config = self._test.config
-        other = config.stash[_written].get(file)
+        other = config.stash[_WRITTEN].get(file)
         if other and (other is self or other._test.nodeid != self._test.nodeid):  # a test that is run again may
             raise EvalkitError(
                 f"{self._shown(file)} was written by {other._test.nodeid} already; give each gate a baseline of its "
                 "own: baseline='NAME.json'"
             )
-        config.stash[_written][file] = self
+        config.stash[_WRITTEN][file] = self
         said = judging.baseline_written(trial, file, config.getoption(ACCEPT), overrides, ACCEPT)
         return said.replace(str(file), self._shown(file))
 
@@ -176,7 +176,7 @@ class EvalkitGate:
         return os.path.relpath(file, started) if file.is_relative_to(started) else str(file)
 
 
-_written = pytest.StashKey[dict[Path, EvalkitGate]]()
+_WRITTEN = pytest.StashKey[dict[Path, EvalkitGate]]()
 """The baselines that this run has written."""
 
 
