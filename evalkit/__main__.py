@@ -11,7 +11,7 @@ def main() -> None:
         with signals.handle_signals():
             from evalkit.cli import direct
 
-            if sys.argv[1:2] and sys.argv[1] in direct.COMMANDS:
+            if direct.takes(sys.argv[1:]):
                 sys.exit(direct.run(sys.argv[1:]))
             from evalkit.cli import early
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from evalkit.api.outcomes import ComparisonResult, GateResult, TrialResult
+from evalkit.boundary.progress import say
 from evalkit.boundary.text import user_path
 from evalkit.cli import composed, hydra_limits
 from evalkit.cli.baseline_command import write
@@ -63,8 +64,7 @@ def gate(trial: Finished, baseline: str | Path, overrides: Sequence[str] = ()) -
     """
     with hydra_limits.in_force():
         settings = composed.gate_settings(list(overrides))
-        packaged = composed.gate_settings(["experiment=ci"])
-    made = Gate.of({**settings, "baseline": str(baseline)}, overrides, packaged)
+    made = Gate.of({**settings, "baseline": str(baseline)}, overrides, composed.limits_of_ci())
     return GateResult(made.judge(_finished(trial)), made.path)
 
 
@@ -82,11 +82,29 @@ def write_baseline(
     Raises:
         EvalkitError: it fails its own gate and `accept_limits` is false, or the file cannot be written.
     """
+    path = user_path(file)
+    say(baseline_written(trial, path, accept_limits, overrides))
+    return path
+
+
+def baseline_written(
+    trial: Finished, file: Path, accept_limits: bool, overrides: Sequence[str], option: str = "accept_limits=True"
+) -> str:
+    """Write a baseline as `write_baseline` does, and return the sentence that says what was written.
+
+    Args:
+        trial: as for `write_baseline`.
+        file: as for `write_baseline`.
+        accept_limits: as for `write_baseline`.
+        overrides: as for `write_baseline`.
+        option: what sets `accept_limits`, for the message of a refusal.
+
+    Raises:
+        EvalkitError: as for `write_baseline`.
+    """
     with hydra_limits.in_force():
         settings = composed.gate_settings(["experiment=ci", *overrides])
-    path = user_path(file)
-    write(_finished(trial), path, settings, overrides, accept_limits)
-    return path
+    return write(_finished(trial), file, settings, overrides, accept_limits, option)
 
 
 def _finished(trial: Finished) -> reading.Finished:

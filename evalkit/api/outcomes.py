@@ -309,6 +309,11 @@ class GateResult:
         return self._verdict
 
     @property
+    def baseline(self) -> Path:
+        """The baseline's file."""
+        return self._baseline
+
+    @property
     def holds(self) -> bool:
         """Whether nothing is known to have got worse."""
         return self._verdict.holds

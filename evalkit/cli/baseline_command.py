@@ -1,4 +1,4 @@
-"""``python -m evalkit baseline``: a result written as the baseline of the gate."""
+"""``python -m evalkit baseline``: a result written as the baseline of the gate, and baselines checked."""
 
 import argparse
 from collections.abc import Callable, Mapping, Sequence
@@ -7,19 +7,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evalkit.boundary.progress import say
+from evalkit.boundary.text import read_text, user_path
 from evalkit.cli.gate_command import limits_of, named_in
+from evalkit.cli.session import HOLDS, REGRESSED
 from evalkit.errors import EvalkitError
 
 if TYPE_CHECKING:
     from evalkit.results.reading import Finished
 
 
-def run(parsed: argparse.Namespace, gate_settings: Callable[[list[str]], Mapping[str, Any]]) -> None:
-    """Write a result as the baseline.
+def run(parsed: argparse.Namespace, gate_settings: Callable[[list[str]], Mapping[str, Any]]) -> int:
+    """Write a result as the baseline, or check baselines, and return the exit code.
 
     Raises:
         EvalkitError: an argument makes no sense, or as for `write`.
     """
+    if parsed.check:
+        if parsed.result or parsed.output or parsed.accept_limits:
+            raise EvalkitError("--check takes baselines and nothing else")
+        return HOLDS if check(parsed.check) else REGRESSED
+    if not parsed.result:
+        raise EvalkitError("the following arguments are required: RESULT, or --check FILE")
     from evalkit.results import reading
 
     for setting in parsed.settings:
@@ -27,7 +35,33 @@ def run(parsed: argparse.Namespace, gate_settings: Callable[[list[str]], Mapping
             raise EvalkitError(f"unrecognized arguments: {setting}; baseline takes a RESULT and gate.KEY=VALUE")
     settings = gate_settings(["experiment=ci", *parsed.settings])
     output = Path(parsed.output or settings["baseline"])
-    write(reading.read(parsed.result), output, settings, parsed.settings, parsed.accept_limits)
+    say(write(reading.read(parsed.result), output, settings, parsed.settings, parsed.accept_limits))
+    return HOLDS
+
+
+def check(files: Sequence[str]) -> bool:
+    """Print for each baseline whether it is whole and as evalkit wrote it, and return whether all are.
+
+    Args:
+        files: their paths.
+    """
+    from evalkit.results.gate import baseline
+
+    sound = True
+    for path in map(user_path, files):
+        try:
+            found = baseline.read(path)
+            if read_text(path, "a baseline of evalkit").replace("\r\n", "\n") != baseline.dump(found):
+                raise EvalkitError(
+                    f"{path} was formatted by another program: its values are as evalkit wrote them and its lines are "
+                    "not, so that the next update would change all of them; restore the file, and exclude it there"
+                )
+        except EvalkitError as error:
+            say(f"evalkit: {error}")
+            sound = False
+        else:
+            say(f"{path}: whole; {found.slice.name}, {len(found.top)} queries")
+    return sound
 
 
 def write(
@@ -36,7 +70,8 @@ def write(
     settings: Mapping[str, Any],
     overrides: Sequence[str] = (),
     accept_limits: bool = False,
-) -> None:
+    option: str = "--accept-limits",
+) -> str:
     """Write a result as the baseline, if it passes its own gate, by the usual limits or by limits of its own.
 
     Args:
@@ -45,6 +80,10 @@ def write(
         settings: the group ``gate``, composed with `overrides` over experiment=ci.
         overrides: the settings that take precedence over those of the result's own run, as on the command line.
         accept_limits: whether limits that it needs to pass are written into the baseline.
+        option: what sets `accept_limits` where the message is read.
+
+    Returns:
+        A sentence that says what was written, and what changed.
 
     Raises:
         EvalkitError: it does not pass and `accept_limits` is false, or the file cannot be written.
@@ -71,7 +110,7 @@ def write(
             why = "; ".join(f"{check.name}: {' '.join(check.message.split())}" for check in failing)
             raise EvalkitError(
                 f"{finished.where} fails its own gate with nothing changed, and was not written ({why}); "
-                "--accept-limits writes the limits that it needs into the baseline, or give this command and each gate "
+                f"{option} writes the limits that it needs into the baseline, or give this command and each gate "
                 f"these settings: {arguments}"
             )
         new = replace(new, limits=needed)
@@ -85,8 +124,7 @@ def write(
     measure = next(iter(new.reranked))
     after = new.mean("reranked", measure)
     if old is None or measure not in old.reranked:
-        say(f"wrote {output}: {new.slice.name}, {len(new.top)} queries, {measure} {after:.4f}")
-        return
+        return f"wrote {output}: {new.slice.name}, {len(new.top)} queries, {measure} {after:.4f}"
     moved = sum(new.reranked[measure].get(q) != value for q, value in old.reranked[measure].items())
     before = old.mean("reranked", measure)
-    say(f"updated {output}: {measure} {before:.4f} -> {after:.4f}, {moved} of {len(new.top)} queries changed")
+    return f"updated {output}: {measure} {before:.4f} -> {after:.4f}, {moved} of {len(new.top)} queries changed"

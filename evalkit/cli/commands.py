@@ -27,7 +27,7 @@ COMMANDS = {
     "judges": Command("HUMAN LABELS ...", "how far labels agree with a human, and whether the verdict is the same"),
     "clicks": Command("LOG --output FILE", "estimate labels from a log of clicks, corrected for position"),
     "gate": Command("RESULT", "judge a result against a baseline: exit code 0 it passes, 1 it got worse"),
-    "baseline": Command("RESULT", "write a result as the baseline of the gate, or update the one there is"),
+    "baseline": Command("RESULT", "write or update the baseline of the gate; --check FILE ...: are these whole"),
     "store": Command("[prune|check]", "show, prune or check the cached scores and indexes"),
     "slices": Command("[FILTER]", "list the slices by name: sizes, downloads, licences, what a first run takes"),
     "convert": Command("SRC DEST", "judgments, runs and collections from one format into another"),
@@ -102,8 +102,7 @@ def run(arguments: list[str], gate_settings: Callable[[list[str]], Mapping[str, 
         return REGRESSED if store_command.run(parsed) else HOLDS
     from evalkit.cli import baseline_command
 
-    baseline_command.run(parsed, gate_settings)
-    return HOLDS
+    return baseline_command.run(parsed, gate_settings)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -173,11 +172,13 @@ def _parser(command: str) -> argparse.ArgumentParser:
             help="a score store; default: the one in use, and the indexes next to it",
         )
         return parser
-    parser.add_argument("result", metavar="RESULT", help="a trial's folder, or the result.json in it")
+    one = None if command == "gate" else "?"
+    parser.add_argument("result", metavar="RESULT", nargs=one, help="a trial's folder, or the result.json in it")
     if command == "gate":
         parser.add_argument("settings", metavar="gate.KEY=VALUE", nargs="*", help="limits: evalkit info gate standard")
         parser.add_argument("--baseline", metavar="FILE", help="default: reports/baselines/ci.json")
         parser.add_argument("--junit", metavar="FILE", help="write the verdict as JUnit XML too")
+        parser.add_argument("--markdown", metavar="FILE", help="and as a comment on a pull request")
     else:
         parser.add_argument(
             "settings", metavar="gate.KEY=VALUE", nargs="*", help="limits of the gate: evalkit info gate standard"
@@ -187,5 +188,11 @@ def _parser(command: str) -> argparse.ArgumentParser:
             "--accept-limits",
             action="store_true",
             help="if the result fails its own gate: write the limits that it needs",
+        )
+        parser.add_argument(
+            "--check",
+            metavar="FILE",
+            nargs="+",
+            help="only say whether these baselines are whole and as evalkit wrote them",
         )
     return parser

@@ -300,6 +300,8 @@ class Gate(Limits):
     """The baseline's file."""
     junit: str | None = None
     """A file that the verdict is written to as JUnit XML; null for none."""
+    markdown: str | None = None
+    """A file that the verdict is written to as a comment on a pull request; null for none."""
 
 
 @dataclass

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from evalkit.results.gate.verdict import Verdict
     from evalkit.results.reading import Finished
 
+_FILES = ("junit", "markdown")
+"""The settings that name a file which the verdict is written to."""
+
 
 @dataclass(frozen=True)
 class Gate:
@@ -29,6 +32,7 @@ class Gate:
     asked: Limits
     """The limits without those of the baseline."""
     junit: Path | None
+    markdown: Path | None
 
     @classmethod
     def of(cls, settings: Mapping[str, Any], overrides: Sequence[str], packaged: Mapping[str, Any]) -> "Gate":
@@ -47,10 +51,10 @@ class Gate:
         asked = limits_of(settings)
         asked.check()
         path = user_path(settings["baseline"])
-        junit = user_path(settings["junit"]) if settings["junit"] else None
+        junit, markdown = (user_path(settings[key]) if settings[key] else None for key in _FILES)
         found = baseline.read(path)
         limits, own = own_limits.merged(asked, found.limits, named_in(overrides), packaged)
-        return cls(path, found, limits, own, asked, junit)
+        return cls(path, found, limits, own, asked, junit, markdown)
 
     def judge(self, finished: "Finished") -> "Verdict":
         """Judge a finished trial.
@@ -66,7 +70,7 @@ class Gate:
         return own_limits.named(judge.judge(self.baseline, finished, self.limits), self.own, self.asked)
 
     def run(self, result: str | Path) -> int:
-        """Judge a result and print the verdict, also as JUnit XML and for GitHub where asked for.
+        """Judge a result and print the verdict, also as JUnit XML, as a comment and for GitHub where asked for.
 
         Args:
             result: a trial's folder, or the result.json in it.
@@ -88,6 +92,8 @@ class Gate:
         terminal.show_gate(judged, str(self.path))
         if self.junit:
             junit.write(judged, self.junit)
+        if self.markdown:
+            github.write_comment(markdown.gate(judged), self.markdown)
         github.append_summary(markdown.gate(judged))
         if github.wanted():
             terminal.show_lines(github.annotations(judged))
@@ -96,7 +102,7 @@ class Gate:
 
 def limits_of(settings: Mapping[str, Any]) -> Limits:
     """Return the limits in the group ``gate``, as composed."""
-    return Limits(**{key: value for key, value in settings.items() if key not in ("baseline", "junit")})
+    return Limits(**{key: value for key, value in settings.items() if key not in ("baseline", *_FILES)})
 
 
 def named_in(overrides: Sequence[str]) -> set[str]:
@@ -114,11 +120,11 @@ def run(parsed: argparse.Namespace, gate_settings: Callable[[list[str]], Mapping
     for setting in parsed.settings:
         if not setting.lstrip("+").startswith(("gate.", "gate=")) or "=" not in setting:
             raise EvalkitError(
-                f"gate takes a RESULT, --baseline FILE, --junit FILE and settings such as gate.tolerance.nDCG=0.03; "
-                f"{setting!r} is not one of them"
+                "gate takes a RESULT, --baseline FILE, --junit FILE, --markdown FILE and settings such as "
+                f"gate.tolerance.nDCG=0.03; {setting!r} is not one of them"
             )
     settings = dict(gate_settings(parsed.settings))
-    given = {"baseline": parsed.baseline, "junit": parsed.junit}
+    given = {key: getattr(parsed, key) for key in ("baseline", *_FILES)}
     settings |= {key: value for key, value in given.items() if value}
     packaged = gate_settings(["experiment=ci"])
     return Gate.of(settings, parsed.settings, packaged).run(parsed.result)

@@ -8,7 +8,7 @@ from evalkit.errors import EvalkitError
 
 FOLDERS = ("out_dir", "first_stage_cache", "first_stage.cache", "reranker.cache")
 """The settings that name a folder."""
-WRITTEN = (*FOLDERS, "store", "history", "reranker.store", "gate.junit")
+WRITTEN = (*FOLDERS, "store", "history", "reranker.store", "gate.junit", "gate.markdown")
 """The settings that name what is written."""
 ADDRESSES = ("executor.address", "reranker.executor.address")
 """The settings that name a cluster, whose machines receive the texts and can run code here."""

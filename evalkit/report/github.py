@@ -1,6 +1,7 @@
-"""Output for GitHub Actions: annotations on standard output, and the summary of the job."""
+"""Output for GitHub Actions: annotations on standard output, the summary of the job, a comment on a pull request."""
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -49,3 +50,26 @@ def append_summary(markdown: str) -> None:
             summary.write(f"\n{markdown}\n")
     except OSError as error:
         raise EvalkitError(f"cannot append to GITHUB_STEP_SUMMARY={where}: {error.strerror or error}") from None
+
+
+def write_comment(markdown: str, path: Path) -> None:
+    """Write a text to be posted as a comment, in which nothing of the data notifies a person or becomes a link.
+
+    Args:
+        markdown: the text.
+        path: path of the file; missing folders are created.
+
+    Raises:
+        EvalkitError: it cannot be written there.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(_REFERENCE.sub(r"\g<0><!-- -->", markdown), encoding="utf-8", errors="backslashreplace")
+    except (OSError, ValueError) as error:
+        raise EvalkitError(
+            f"cannot write {path}: {getattr(error, 'strerror', None) or error}; name another file as markdown"
+        ) from None
+
+
+_REFERENCE = re.compile(r"(?<!\w)@(?=\w)|(?:#|\bGH-)(?=\d)|://(?=\w)", re.IGNORECASE)
+"""What begins a mention (@name), a reference (#1, GH-1) or an address; an empty comment after it takes that away."""

@@ -213,15 +213,8 @@ def show_gate(judged: Verdict, baseline: str) -> None:
     for state in ("passed", "no limit"):
         if named := gate.state_line(judged, state):
             console.print(named, soft_wrap=True)
-    if judged.losses:
-        console.print("queries that lost most:")
-    for loss in judged.losses:
-        console.print(f"  {gate.loss_line(loss, judged.qualities[0].measure)}", soft_wrap=True)
-        for move in loss.moves:
-            console.print(f"      {gate.move_line(move, judged.kept)}", soft_wrap=True)
-    for check in judged.checks:
-        if check.state in ("failed", "undecided", "skipped"):
-            console.print(f"{check.state.upper()} {check.name}: {' '.join(check.message.split())}", soft_wrap=True)
+    for line in (*gate.loss_lines(judged), *gate.notable_lines(judged)):
+        console.print(line, soft_wrap=True)
     console.print(gate.headline(judged), soft_wrap=True)
 
 

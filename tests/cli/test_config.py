@@ -186,7 +186,7 @@ def test_the_settings_of_a_cluster_have_one_definition() -> None:
 
 def test_the_gates_yaml_states_the_defaults_of_its_limits() -> None:
     settings = plain(compose().gate)
-    limits = Limits(**{key: value for key, value in settings.items() if key not in ("baseline", "junit")})
+    limits = Limits(**{key: value for key, value in settings.items() if key not in ("baseline", "junit", "markdown")})
     assert limits == Limits()
     assert settings["baseline"] == "reports/baselines/ci.json"
 

@@ -311,6 +311,7 @@ ELSEWHERE = {
     "cache of the first stage": "first_stage: {cache: /tmp/elsewhere}",
     "cache of the reranker": "defaults: [override /reranker: colbert_small]\nreranker: {cache: /tmp/elsewhere}",
     "junit": "gate: {junit: /tmp/elsewhere.xml}",
+    "markdown": "gate: {markdown: /tmp/elsewhere.md}",
 }
 
 

@@ -80,6 +80,9 @@ def test_a_command_for_finished_results_takes_these_arguments(
     if given[0] in ("store", "info") or (given[0] == "history" and not needs_runs):  # they need no RESULT
         assert commands.run(given, gate_settings) == 0
         return
+    if "--check" in given:
+        assert commands.run(given, gate_settings) == 1  # there is no such file
+        return
     with pytest.raises(EvalkitError) as refused:  # there is no RESULT, which is looked for after the arguments are read
         commands.run(given, gate_settings)
     assert "usage:" not in str(refused.value)
@@ -203,11 +206,37 @@ def test_the_navigation_of_the_site_has_every_page() -> None:
 
 
 def test_the_workflow_is_one_that_github_can_read() -> None:
-    workflow = yaml.safe_load(next(block for kind, block in BLOCK.findall(CI) if kind == "yaml"))
-    steps = workflow["jobs"]["gate"]["steps"]
-    assert any("python -m evalkit experiment=ci" in step.get("run", "") for step in steps)
-    cached = next(step["with"]["path"] for step in steps if step.get("uses", "").startswith("actions/cache@"))
-    assert cached.split() == ["~/.cache/huggingface", "~/.ir_datasets"]
+    section = CI.split("## GitHub Actions")[1].split("\n## ")[0]
+    by_action, by_hand = (
+        yaml.safe_load(block)["jobs"]["gate"]["steps"] for kind, block in BLOCK.findall(section) if kind == "yaml"
+    )
+    action = yaml.safe_load((REPOSITORY / "action.yml").read_text("utf-8"))
+    assert by_action[-1]["with"].keys() <= action["inputs"].keys()
+    runs = [step["run"] for step in by_hand if "run" in step]
+    assert runs[0].startswith("pip install evalkit-rerank")  # and not the repository that is tested
+    assert runs[1].startswith("python -m evalkit experiment=ci")
+    caches = [
+        next(step["with"]["path"] for step in steps if step.get("uses", "").startswith("actions/cache@"))
+        for steps in (by_hand, action["runs"]["steps"])
+    ]
+    assert caches[0] == caches[1]
+
+
+def test_the_inclusion_for_gitlab_gives_inputs_that_the_component_has() -> None:
+    section = CI.split("## GitLab CI/CD")[1].split("\n## ")[0]
+    (given,) = yaml.safe_load(next(block for kind, block in BLOCK.findall(section) if kind == "yaml"))["include"]
+    component = REPOSITORY / "templates" / "evalkit-gate" / "template.yml"
+    spec = next(yaml.safe_load_all(component.read_text("utf-8")))["spec"]
+    assert given["component"].split("/")[-1].split("@")[0] == component.parent.name
+    named = set(re.findall(r"`([\w-]+)`", section.split("Further inputs:")[1]))
+    assert given["inputs"].keys() | named == spec["inputs"].keys()
+
+
+def test_the_hook_for_pre_commit_is_one_that_there_is() -> None:
+    section = CI.split("## Before a commit")[1].split("\n## ")[0]
+    (repository,) = yaml.safe_load(next(block for kind, block in BLOCK.findall(section) if kind == "yaml"))["repos"]
+    hooks = yaml.safe_load((REPOSITORY / ".pre-commit-hooks.yaml").read_text("utf-8"))
+    assert {hook["id"] for hook in repository["hooks"]} == {hook["id"] for hook in hooks}
 
 
 def test_every_check_of_the_gate_is_explained() -> None:

@@ -151,6 +151,7 @@ def test_the_engine_and_the_clocks_stand_alone(path: Any) -> None:
         ("ir_datasets", ["slices", "results/provenance.py"]),
         ("bm25s", ["first_stage"]),
         ("matplotlib", ["report", "api/outcomes.py"]),
+        ("pytest", ["api/pytest_plugin.py"]),
         ("transformers", ["scoring"]),
         ("sentence_transformers", ["scoring/multi_vector.py"]),
         ("onnx", ["scoring/runtime"]),

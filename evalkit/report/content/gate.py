@@ -1,5 +1,7 @@
 """The gate's verdict in words: the rows and sentences that terminal, Markdown, annotations and JUnit share."""
 
+from collections.abc import Iterator
+
 from evalkit.report.content.numbers import grade, rank
 from evalkit.results.gate.verdict import Check, Loss, Move, Verdict, figure
 
@@ -95,6 +97,23 @@ def state_line(verdict: Verdict, state: str) -> str | None:
         if check.state == state
     ]
     return f"{state}: {', '.join(named)}" if named else None
+
+
+def notable_lines(verdict: Verdict) -> Iterator[str]:
+    """Yield the checks that failed, are undecided or were skipped, a line each."""
+    for check in verdict.checks:
+        if check.state in ("failed", "undecided", "skipped"):
+            yield f"{check.state.upper()} {check.name}: {' '.join(check.message.split())}"
+
+
+def loss_lines(verdict: Verdict) -> Iterator[str]:
+    """Yield the queries that lost most, each with the passages whose moves cost it most; nothing where none lost."""
+    if verdict.losses:
+        yield "queries that lost most:"
+    for loss in verdict.losses:
+        yield f"  {loss_line(loss, verdict.qualities[0].measure)}"
+        for move in loss.moves:
+            yield f"      {move_line(move, verdict.kept)}"
 
 
 def loss_line(loss: Loss, measure: str) -> str:

@@ -125,6 +125,20 @@ def test_junit_is_written_or_it_is_as_one_sentence_why_not(tmp_path: Path) -> No
 # --- GitHub
 
 
+def test_a_comment_is_the_summary_and_its_texts_notify_nobody_and_link_to_nothing(tmp_path: Path) -> None:
+    loss = Loss("q1", "does @octocat fix #12 or GH-3 of acme/tool#4, see https://example.org", 0.9, 0.1, MOVES)
+    summary = markdown.gate(replace(FAILING, losses=(loss,)))
+    github.write_comment(summary, tmp_path / "new" / "comment.md")
+    written = (tmp_path / "new" / "comment.md").read_text("utf-8")
+    assert written.replace("<!-- -->", "") == summary
+    for live in ("@octocat", "#12", "GH-3", "tool#4", "https://example"):
+        assert live in summary
+        assert live not in written
+    assert "| nDCG@10 | 0.8000 | 0.7000 |" in written
+    with pytest.raises(EvalkitError, match=r"^cannot write .*: [A-Z].*; name another file as markdown$"):
+        github.write_comment(summary, tmp_path)
+
+
 UNDECIDED = (
     "::warning title=evalkit gate%3A AP@100::undecided: 0.4000 -> 0.3900, 50%25 of it:%0A"
     "about 310 queries would decide it"
