@@ -51,9 +51,10 @@ def evaluate(
 
     Args:
         queries: query_id -> text, or a DataFrame or rows (see `evalkit.make_slice`), with `docs` and `qrels`; or,
-            alone, the name of a slice (``"msmarco_dl19"``), the folder of a BEIR collection, or a `Slice`.
-        docs: doc_id -> text, or a DataFrame or rows.
-        qrels: query_id -> {doc_id: grade}, or a DataFrame or rows.
+            alone, the name of a slice (``"msmarco_dl19"``), the folder of a BEIR collection, or a `Slice`. Files of any
+            format (``slice=files``) are given as three paths.
+        docs: doc_id -> text, or a DataFrame or rows, or a path.
+        qrels: query_id -> {doc_id: grade}, or a DataFrame or rows, or a path.
         first_stage: a name of the group ``first_stage``, a run (a mapping query_id -> {doc_id: score}, a DataFrame, a
             file), a function ``(query, depth) -> hits``, or an object by the contract of
             `evalkit.first_stage.base.FirstStage`.
@@ -90,7 +91,7 @@ def evaluate(
     plain = {"depth": depth, "name": name, "protocol": protocol, "precision": precision, "device": device}
     settings += [_setting(key, value) for key, value in plain.items() if value is not None]
     if name is None:
-        settings.append(_setting("name", data.name if data else str(queries)))
+        settings.append(_setting("name", data.name if data else Path(str(queries)).stem))
     if measures is not None:
         if isinstance(measures, str):
             raise EvalkitError(f"measures={measures!r}: give a list, such as [{measures!r}]")
@@ -158,6 +159,10 @@ def _with_memory_note(done: Trial) -> Trial:
 def _data(queries: Any, docs: Any, qrels: Any, lang: str | None, level: int | None) -> tuple[Slice | None, list[str]]:
     """Return the slice that was given, or the settings that name one."""
     if docs is not None or qrels is not None:
+        parts = {"docs_path": docs, "queries_path": queries, "qrels": qrels}
+        if all(isinstance(part, str | Path) for part in parts.values()):
+            of_files = {**parts, "lang": lang, "relevance_level": level}
+            return None, ["slice=files", *(_setting(f"slice.{k}", v) for k, v in of_files.items() if v is not None)]
         return make_slice(queries, docs, qrels, lang=lang or "en", relevance_level=level or 1), []
     stated = [key for key, value in (("lang", lang), ("relevance_level", level)) if value is not None]
     if stated:
@@ -221,9 +226,9 @@ def _reranker(value: Any) -> tuple[Any, list[str]]:
 def _setting(key: str, value: object) -> str:
     """Return ``key=value`` as on the command line, quoted where it has to be."""
     typed = f"{key}={value}"
-    if not isinstance(value, str):
+    if not isinstance(value, str | Path):
         return typed
-    return typed if value.isidentifier() else quoting.for_hydra(typed, read_value) or typed
+    return typed if isinstance(value, str) and value.isidentifier() else quoting.for_hydra(typed, read_value) or typed
 
 
 def _refuse_settings_of_given(given: Given, overrides: Sequence[str]) -> None:

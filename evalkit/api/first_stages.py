@@ -11,7 +11,8 @@ from evalkit.errors import EvalkitError
 from evalkit.evaluation.run_sources import run_from
 from evalkit.evaluation.trec import RunFile
 from evalkit.first_stage.base import FirstStage
-from evalkit.types import Hit, Run, Settings, Slice
+from evalkit.first_stage.trec_run import hits_of
+from evalkit.types import Run, Settings, Slice
 
 
 class GivenRun(FirstStage):
@@ -45,26 +46,8 @@ class GivenRun(FirstStage):
         Raises:
             EvalkitError: the run has no query of the slice.
         """
-        found = self._file.run.rankings
-        missing = [query_id for query_id in data.queries if query_id not in found]
-        if len(missing) == len(data.queries):
-            raise EvalkitError(
-                f"first_stage: none of its queries (e.g. {quoted(next(iter(found), ''))}) is in {data.name} (e.g. "
-                f"{quoted(missing[0])})"
-            )
-        self._facts = {
-            "queries_missing": len(missing),
-            "queries_of_other_slices": sum(query_id not in data.queries for query_id in found),
-            "queries_where_rank_and_score_disagree": self._file.rank_conflicts,
-            "columns": dict(self._file.columns),
-        }
-        return Run(self.label, {
-            query_id: tuple(
-                Hit(hit.doc_id, key)
-                for hit, key in zip(found.get(query_id, ())[:depth], self._file.sort_keys.get(query_id, ()))
-            )
-            for query_id in data.queries
-        })  # fmt: skip
+        run, self._facts = hits_of(self._file, data, depth, self.label, "first_stage")
+        return run
 
     def describe(self) -> Settings:
         """Return counts of queries that do not match the slice, and the columns that were read."""

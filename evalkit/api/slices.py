@@ -52,7 +52,7 @@ def make_slice(
         if value is None or isinstance(value, str | Path):
             raise EvalkitError(
                 f"{part} is {quoted(value)}, and has to be a mapping, a DataFrame or rows; queries, docs and qrels are "
-                "given together, and the name of a slice or the folder of a collection stands alone"
+                "given together, all in memory or all as files, and the name of a slice or a folder stands alone"
             )
     texts, passages, judged = queries_from(queries), docs_from(docs), qrels_from(qrels)
     if missing := [query_id for query_id in judged.values if query_id not in texts.values]:

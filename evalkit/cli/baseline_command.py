@@ -128,3 +128,21 @@ def write(
     moved = sum(new.reranked[measure].get(q) != value for q, value in old.reranked[measure].items())
     before = old.mean("reranked", measure)
     return f"updated {output}: {measure} {before:.4f} -> {after:.4f}, {moved} of {len(new.top)} queries changed"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``baseline`` to its parser."""
+    parser.add_argument("result", metavar="RESULT", nargs="?", help="a trial's folder, or the result.json in it")
+    parser.add_argument(
+        "settings", metavar="gate.KEY=VALUE", nargs="*", help="limits of the gate: evalkit info gate standard"
+    )
+    parser.add_argument("--output", metavar="FILE", help="default: reports/baselines/ci.json")
+    parser.add_argument(
+        "--accept-limits", action="store_true", help="if the result fails its own gate: write the limits that it needs"
+    )
+    parser.add_argument(
+        "--check",
+        metavar="FILE",
+        nargs="+",
+        help="only say whether these baselines are whole and as evalkit wrote them",
+    )

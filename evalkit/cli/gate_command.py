@@ -128,3 +128,12 @@ def run(parsed: argparse.Namespace, gate_settings: Callable[[list[str]], Mapping
     settings |= {key: value for key, value in given.items() if value}
     packaged = gate_settings(["experiment=ci"])
     return Gate.of(settings, parsed.settings, packaged).run(parsed.result)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``gate`` to its parser."""
+    parser.add_argument("result", metavar="RESULT", help="a trial's folder, or the result.json in it")
+    parser.add_argument("settings", metavar="gate.KEY=VALUE", nargs="*", help="limits: evalkit info gate standard")
+    parser.add_argument("--baseline", metavar="FILE", help="default: reports/baselines/ci.json")
+    parser.add_argument("--junit", metavar="FILE", help="write the verdict as JUnit XML too")
+    parser.add_argument("--markdown", metavar="FILE", help="and as a comment on a pull request")

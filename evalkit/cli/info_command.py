@@ -165,3 +165,10 @@ def _body(path: Path) -> list[str]:
     lines = path.read_text("utf-8", errors="replace").splitlines()
     start = next((n for n, line in enumerate(lines) if line.strip() and not line.startswith("#")), len(lines))
     return lines[start:]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``info`` to its parser."""
+    parser.add_argument("group", metavar="GROUP", nargs="?", help="such as slice; default: lists the groups")
+    parser.add_argument("choice", metavar="CHOICE", nargs="?", help="such as dev; default: lists the choices")
+    parser.add_argument("--config-dir", "-cd", metavar="DIR", help="a folder with YAML of your own")

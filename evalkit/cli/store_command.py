@@ -106,3 +106,16 @@ def _day(unix_s: float) -> str:
 def _plain(text: str) -> str:
     """Escape control characters: a store may come from elsewhere."""
     return json.dumps(text)[1:-1]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``store`` to its parser."""
+    parser.add_argument(
+        "action", metavar="prune|check", nargs="?", choices=("prune", "check"), help="default: show what it holds"
+    )
+    parser.add_argument("--older-than", metavar="DAYS", type=float, help="prune what no run has used for that long")
+    parser.add_argument("--space", metavar="ID", help="prune the scores of one model and setting: ID, or its start")
+    parser.add_argument("--all", action="store_true", help="prune everything")
+    parser.add_argument(
+        "--path", metavar="FILE", help="a score store; default: the one in use, and the indexes next to it"
+    )

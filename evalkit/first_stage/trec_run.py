@@ -57,29 +57,9 @@ class TrecRun(FirstStage):
             EvalkitError: the file is malformed (see `evalkit.evaluation.run_files.read_run_file`), or has no query of
                 the slice.
         """
-        file = self._file
-        found = file.run.rankings
-        missing = [query_id for query_id in data.queries if query_id not in found]
-        if len(missing) == len(data.queries):
-            raise EvalkitError(
-                f"first_stage.path={self.path}: none of its queries (e.g. {next(iter(found))!r}) is in {data.name} "
-                f"(e.g. {next(iter(data.queries))!r})"
-            )
-        self._facts = {
-            "tag": file.run.name,
-            "queries_missing": len(missing),
-            "queries_of_other_slices": sum(query_id not in data.queries for query_id in found),
-            "order": file.order,
-            "queries_where_rank_and_score_disagree": file.rank_conflicts,
-            **({"columns": dict(file.columns)} if file.columns else {}),
-        }
-        return Run(self.label, {
-            query_id: tuple(
-                Hit(hit.doc_id, value)
-                for hit, value in zip(found.get(query_id, ())[:depth], file.sort_keys.get(query_id, ()))
-            )
-            for query_id in data.queries
-        })  # fmt: skip
+        run, facts = hits_of(self._file, data, depth, self.label, f"first_stage.path={self.path}")
+        self._facts = {"tag": self._file.run.name, "order": self._file.order, **facts}
+        return run
 
     def describe(self) -> Settings:
         """Return the file, its tag, and counts of queries that do not match the slice."""
@@ -93,3 +73,41 @@ class TrecRun(FirstStage):
     @cached_property
     def _file(self) -> RunFile:
         return read_run_file(user_path(self.path), self.order)
+
+
+def hits_of(file: RunFile, data: Slice, depth: int, name: str, where: str) -> tuple[Run, dict[str, Any]]:
+    """Return the best hits of a finished run for the queries of a slice; a query that it lacks has none.
+
+    Args:
+        file: the run.
+        data: ``data.queries``; texts are not used.
+        depth: the largest number of hits of a query.
+        name: of the run that is returned.
+        where: names the run in messages.
+
+    Returns:
+        The run, whose scores are the sort keys of `file`, and counts of queries that do not match the slice.
+
+    Raises:
+        EvalkitError: the run has no query of the slice.
+    """
+    found = file.run.rankings
+    missing = [query_id for query_id in data.queries if query_id not in found]
+    if len(missing) == len(data.queries):
+        raise EvalkitError(
+            f"{where}: none of its queries (e.g. {next(iter(found))!r}) is in {data.name} "
+            f"(e.g. {next(iter(data.queries))!r})"
+        )
+    facts = {
+        "queries_missing": len(missing),
+        "queries_of_other_slices": sum(query_id not in data.queries for query_id in found),
+        "queries_where_rank_and_score_disagree": file.rank_conflicts,
+        **({"columns": dict(file.columns)} if file.columns else {}),
+    }
+    return Run(name, {
+        query_id: tuple(
+            Hit(hit.doc_id, value)
+            for hit, value in zip(found.get(query_id, ())[:depth], file.sort_keys.get(query_id, ()))
+        )
+        for query_id in data.queries
+    }), facts  # fmt: skip
