@@ -37,6 +37,13 @@ def trial() -> evalkit.TrialResult:
     return own()
 
 
+def test_passages_are_split_where_the_overrides_say_so() -> None:
+    chunks = own(overrides=["blend=none", "chunks=sentences", "chunks.size=1"]).result.chunks
+    assert chunks is not None
+    assert chunks.counts.split_passages > 0
+    assert chunks.truncation is not None
+
+
 def test_the_numbers_are_those_of_the_command_line(tmp_path: Path) -> None:
     done = run_here("reranker=packaged", "depth=5", *SMALL, "out_dir=run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr

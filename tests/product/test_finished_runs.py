@@ -232,7 +232,7 @@ def test_a_verdict_on_truncated_texts_states_it_and_the_length_that_would_suffic
     assert told.startswith("Reranking ")
     assert told.endswith(
         ", but 40 of 42 pairs (95%) were cut to 256 tokens; reranker.max_length=612 would cut none, where the model "
-        "takes as many."
+        "takes as many, and chunks=tokens scores every part."
     )
     assert found.result.effective.scoring["longest_pair_tokens"] == 612
     for name in ("report.md", "report.html"):
@@ -240,7 +240,9 @@ def test_a_verdict_on_truncated_texts_states_it_and_the_length_that_would_suffic
 
 
 def test_where_the_longest_pair_is_not_known_the_verdict_names_no_length(deep: Path) -> None:
-    assert verdict(deep, 40, None).endswith("were cut to 256 tokens; a larger reranker.max_length would cut fewer.")
+    assert verdict(deep, 40, None).endswith(
+        "were cut to 256 tokens; a larger reranker.max_length would cut fewer, and chunks=tokens scores every part."
+    )
 
 
 @pytest.mark.parametrize(("cut", "in_the_verdict"), [(0, False), (4, False), (5, True)])

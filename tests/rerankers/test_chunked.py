@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from evalkit.cost.protocol import CostProtocol
@@ -18,12 +18,16 @@ from evalkit.rerankers.bi_encoder import BiEncoder
 from evalkit.rerankers.chunked import Chunked, aggregate, in_chunks
 from evalkit.rerankers.chunking import ChunkSettings
 from evalkit.rerankers.cross_encoder import CrossEncoder
+from evalkit.rerankers.decoder import Decoder
+from evalkit.rerankers.late_interaction import LateInteraction
 from evalkit.rerankers.none import NoReranker
 from evalkit.results.result import finished, to_plain
 from evalkit.slices import packaged as dev
 from evalkit.slices.assemble import assemble
 from evalkit.trial import Plan, run
 from evalkit.types import Hit, Pair, Run, Scores, Slice, Trial
+from tests.helpers import late_models
+from tests.helpers.decoders import make_decoder
 from tests.helpers.gate_pipeline import packaged
 
 Made = Callable[..., Chunked]
@@ -94,7 +98,8 @@ def test_a_passage_has_the_score_of_its_chunks(settings: Any, expected: Any) -> 
     assert found.logits == expected
 
 
-@given(st.lists(st.text("xab ", min_size=1, max_size=20), min_size=1, max_size=6), st.sampled_from(["max", "mean_top"]))
+@settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(st.text("xab ", min_size=1, max_size=20), min_size=1, max_size=4), st.sampled_from(["max", "mean_top"]))
 def test_where_no_passage_is_longer_than_a_chunk_nothing_changes(passages: list[str], how: str) -> None:
     docs = {str(number): text for number, text in enumerate(passages)}
     pairs = [Pair("q", doc_id) for doc_id in docs]
@@ -160,12 +165,33 @@ def test_chunks_are_parts_of_the_text_that_fit_into_a_pair(kind: str, request: p
     assert sum(engine.tokenize([(queries["q"], text) for text in docs.values()]).lengths) == found.tokens
 
 
-def test_an_embedding_model_scores_chunks_too(bert_folder: Path) -> None:
-    settings: Any = {"pooling": "mean", "max_length": 32, "device": "cpu"}
-    reranker = over(BiEncoder(str(bert_folder), **settings))
-    found = reranker.score([Pair("q", "d")], {"q": "pandas"}, {"d": LONG})
-    assert found.truncated_pairs == 0
-    assert found.chunk_pairs == len(reranker.chunks(LONG)) > 10
+def make_bi_encoder(bert_folder: Path, where: Path) -> Reranker:
+    return BiEncoder(str(bert_folder), pooling="mean", max_length=64, device="cpu")
+
+
+def make_late_interaction(bert_folder: Path, where: Path) -> Reranker:
+    pytest.importorskip("sentence_transformers.multi_vector_encoder", reason="needs sentence-transformers 6.2")
+    folder = late_models.native(bert_folder, where / "late")
+    return LateInteraction(str(folder), max_length=64, device="cpu", cache=str(where / "vectors"))
+
+
+def make_decoding(bert_folder: Path, where: Path) -> Reranker:
+    folder = make_decoder(where / "decoder", "qwen3")
+    asked: Any = {"template": ["{query}", " {passage}", " Yes?"], "yes_word": "Yes"}
+    return Decoder(str(folder), max_length=96, device="cpu", batch_tokens=400, **asked)
+
+
+@pytest.mark.parametrize("make", [make_bi_encoder, make_late_interaction, make_decoding])
+def test_every_kind_of_model_splits_by_its_own_tokens(make: Any, bert_folder: Path, tmp_path: Path) -> None:
+    reranker = over(make(bert_folder, tmp_path), overlap=0)
+    pairs, docs = [Pair("q", "d")], {"d": LONG[:600]}
+    reranker.prepare(pairs, QUERIES, docs)
+    found = reranker.score(pairs, QUERIES, docs)
+    chunks = reranker.chunks(docs["d"])
+    assert (found.truncated_pairs, found.chunk_pairs) == (0, len(chunks))
+    assert len(chunks) > 2
+    assert "".join(chunks).replace(" ", "") == docs["d"].replace(" ", "")
+    assert reranker.score_whole(pairs, QUERIES, docs).truncated_pairs == 1
 
 
 def test_scores_of_chunks_are_stored_and_found_again(bert_folder: Path, tmp_path: Path) -> None:
