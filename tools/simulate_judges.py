@@ -68,24 +68,36 @@ def _highest(human: Grades) -> int:
     return max(grade for grades in human.values() for grade in grades.values())
 
 
-def main() -> None:
-    """Write the labels of all three."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    for name in ("qrels", "reranked", "labels", "shown", "log"):
-        parser.add_argument(name, type=Path)
-    parsed = parser.parse_args()
-    human = judgments.read(parsed.qrels).grades
-    judges = {
-        "careless": careless(human), "lenient": lenient(human), "partial": partial(human, _ids(parsed.reranked)),
-    }  # fmt: skip
-    labels.write(parsed.labels, [Judge(name, "llm", grades) for name, grades in judges.items()])
-    with parsed.log.open("w", encoding="utf-8", newline="") as out:
-        rows = click_log(human, _ids(parsed.shown))
+def write(qrels: Path, reranked: Path, to_labels: Path, shown: Path, to_log: Path) -> None:
+    """Write the labels of all three judges, and the log.
+
+    Args:
+        qrels: a human's judgments.
+        reranked: the run that `partial` favours.
+        to_labels: the file of labels.
+        shown: the run that users see.
+        to_log: the file of clicks.
+    """
+    human = judgments.read(qrels).grades
+    judges = {"careless": careless(human), "lenient": lenient(human), "partial": partial(human, _ids(reranked))}
+    labels.write(to_labels, [Judge(name, "llm", grades) for name, grades in judges.items()])
+    with to_log.open("w", encoding="utf-8", newline="") as out:
+        rows = click_log(human, _ids(shown))
         csv.writer(out).writerows([("query_id", "doc_id", "rank", "impressions", "clicks"), *rows])
 
 
 def _ids(path: Path) -> dict[str, list[str]]:
     return {query_id: [hit.doc_id for hit in hits] for query_id, hits in read_run(path).run.rankings.items()}
+
+
+def main() -> None:
+    """Read the paths from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    names = ("qrels", "reranked", "labels", "shown", "log")
+    for name in names:
+        parser.add_argument(name, type=Path)
+    parsed = parser.parse_args()
+    write(*(getattr(parsed, name) for name in names))
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ COMMANDS = {
     "history": Command("[KEY=VALUE ...]", "list finished runs, draw their trends, compare two commits"),
     "plan": Command("RESULT [RESULT] --gain X", "how many queries and judgments it takes to see a gain of that size"),
     "pick": Command("RESULT ...", "the setting that is best within a budget of time, memory and price"),
-    "judges": Command("HUMAN LABELS ...", "how far labels agree with a human, and whether the verdict is the same"),
+    "judges": Command("HUMAN LABELS ...", "agreement of labels with a human, and the verdict by each"),
     "clicks": Command("LOG --output FILE", "estimate labels from a log of clicks, corrected for position"),
     "gate": Command("RESULT", "judge a result against a baseline: exit code 0 it passes, 1 it got worse"),
     "baseline": Command("RESULT", "write or update the baseline of the gate; --check FILE ...: are these whole"),

@@ -21,6 +21,11 @@ def caveats(trial: Trial) -> list[str]:
             )
     if by_no_person := judged_by.caveat(facts):
         found.append(by_no_person)
+        judge = facts["judged_by"]["judge"]
+        if judged_by.is_its_own_judge(judge, trial.effective["reranker"]):
+            found.append(
+                f"judge {judge} has the name of the reranker: a model that judges its own ranking agrees with it"
+            )
     found += _of_the_corpus(trial)
     if facts.get("texts_mended"):
         found.append(

@@ -1,5 +1,6 @@
 """Who judged a slice, in words: people, an LLM, or the clicks of users, and what a reader has to know about it."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -34,6 +35,22 @@ def judged_by(facts: Mapping[str, Any]) -> str | None:
 
 
 _WORDS = {"human": "human assessor", "llm": "LLM judge", "clicks": "click model"}
+
+
+def is_its_own_judge(judge: str, reranker: Mapping[str, Any]) -> bool:
+    """Return whether a judge has the name of a reranker or of its model, without case, owner and punctuation.
+
+    Args:
+        judge: its name.
+        reranker: what the reranker describes of itself; `name` and `model` are compared, also where one of the two
+            names is part of the other, as of two versions.
+    """
+
+    def short(name: object) -> str:
+        return re.sub("[^a-z0-9]", "", str(name or "").lower().rsplit("/", 1)[-1])
+
+    names = [sorted((short(judge), short(reranker.get(key))), key=len) for key in ("name", "model")]
+    return any(len(one) > 3 and one in other for one, other in names)
 
 
 def caveat(facts: Mapping[str, Any]) -> str | None:

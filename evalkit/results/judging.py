@@ -1,6 +1,5 @@
 """Holds judges against a human: agreement, and whether finished results have the same verdict under each."""
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from statistics import fmean
@@ -9,7 +8,7 @@ from evalkit.boundary.text import escape_id
 from evalkit.errors import EvalkitError
 from evalkit.evaluation import agreement, measures, significance
 from evalkit.evaluation.agreement import Grades
-from evalkit.evaluation.judged_by import Judge
+from evalkit.evaluation.judged_by import Judge, is_its_own_judge
 from evalkit.evaluation.measure_names import Measure, parse
 from evalkit.results import reading, summary
 from evalkit.results.judges_schema import (
@@ -171,7 +170,6 @@ def _result(
     (by_human, human_deltas), (by_judge, judge_deltas) = gain(of_human), gain(of_judge)
     shift = significance.paired_delta(human_deltas, judge_deltas)
     only_reranked, only_first = _difference(reranked, first), _difference(first, reranked)
-    reranker = system.finished.result.effective.reranker
     return JudgedResult(
         label=system.label,
         first_stage=system.own_first_stage,
@@ -184,7 +182,7 @@ def _result(
         inflation_ci95=(shift.low, shift.high),
         shared=_shared(of_human, of_judge, gain),
         favour=agreement.favour(of_human, of_judge, only_reranked, only_first, seed),
-        same_model=any(_same_name(judge.name, str(reranker.get(key) or "")) for key in ("name", "model")),
+        same_model=is_its_own_judge(judge.name, system.finished.result.effective.reranker),
     )
 
 
@@ -280,9 +278,3 @@ def _same_models(results: Sequence[JudgedResult]) -> list[str]:
         for one in results
         if one.same_model
     ]
-
-
-def _same_name(one: str, other: str) -> bool:
-    """Return whether two names are of one model: equal, or one in the other, without case, owner and punctuation."""
-    short, long = sorted((re.sub("[^a-z0-9]", "", name.lower().split("/")[-1]) for name in (one, other)), key=len)
-    return len(short) > 3 and short in long

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -113,10 +114,9 @@ def read_qrels(
     one = found[judge] if judge in found else None if judge else next(iter(found.values()))
     if one is None:
         raise EvalkitError(f"slice.judge={judge}: {path} has no labels of it; it has those of {_listed(found)}")
-    return Judged(
-        {q: dict(of) for q, of in one.grades.items()},
-        {"judged_by": {"kind": one.kind, "judge": one.name, "file": path.name}},
-    )
+    facts = {"kind": one.kind, "judge": one.name, "file": path.name, "source": one.source}
+    about = {key: value for key, value in facts.items() if value}
+    return Judged({q: dict(of) for q, of in one.grades.items()}, {"judged_by": about})
 
 
 def _listed(found: Mapping[str, Judge]) -> str:
@@ -232,20 +232,22 @@ def whole(value: object) -> int:
 
 
 def has_judges(path: Path) -> bool:
-    """Return whether a file is one of labels: whether its header, or its first JSON object, has ``judge``.
+    """Return whether a file is one of labels: whether its header, or any of its JSON objects, has ``judge``.
+
+    One object is enough, so that labels and qrels in one file are refused where the judge is missing.
 
     Raises:
         EvalkitError: the file is missing or not readable as text.
     """
     if path.suffix not in FORMATS:
         return False
-    first = next(iter(read_lines(path, "judgments")), (1, ""))[1]
-    if path.suffix != ".jsonl":
-        return "judge" in _cells(path, first)
-    try:
-        return "judge" in json.loads(first)
-    except (ValueError, TypeError, RecursionError):
-        return False  # the reader of qrels has the message
+    lines = read_lines(path, "judgments")
+    if path.suffix == ".jsonl":
+        return any(_HAS_JUDGE.search(line) for _, line in lines)
+    return "judge" in _cells(path, next(lines, (1, ""))[1])
+
+
+_HAS_JUDGE = re.compile(r'"judge"\s*:')
 
 
 def rows(path: Path, columns: Mapping[str, Sequence[str]], what: str) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import REPOSITORY
 from tests.helpers.command_line import run_here
+from tools import simulate_judges
 
 pytestmark = pytest.mark.shared
 
@@ -61,3 +63,24 @@ def test_two_first_stages_fused_by_reciprocal_rank_are_better_than_each(shared: 
     shown = dict(re.findall(r"│ ([\w(), -]+?) +│ +(0\.\d{4}) │", done.stdout))
     # trec_eval's values of the runs; the fusion's was computed apart, with ties in the order of SPLADE++.
     assert shown == {"rrf(splade-pp, tas-b)": "0.7353", "splade-pp": "0.7308", "tas-b": "0.7210"}
+
+
+def test_simulated_judges_and_clicks_give_the_figures_of_the_page(place: Path) -> None:
+    vicuna = place / "bm25+vicuna-13b-zero-shot"
+    simulate_judges.write(
+        vicuna / "qrels.trec", vicuna / "reranked.trec", place / "labels.tsv", vicuna / "first_stage.trec",
+        place / "log.csv",
+    )  # fmt: skip
+    printed = [run_here("clicks", "log.csv", "--output", "clicks.tsv", cwd=place).stdout]
+    for labels, results in (
+        ("labels.tsv", ["bm25+rankvicuna-7b", vicuna.name]), ("clicks.tsv", ["bm25+rankvicuna-7b"]),
+    ):  # fmt: skip
+        done = run_here("judges", f"{vicuna.name}/qrels.trec", labels, "--results", *results, cwd=place)
+        assert done.returncode == 0, done.stderr
+        printed.append(done.stdout)
+    lines = {line.rstrip() for text in printed for line in text.splitlines()}
+    page = (REPOSITORY / "docs" / "judgments.md").read_text("utf-8")
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    quoted = [line for language, block in blocks if not language for line in block.splitlines()]
+    assert len(quoted) > 40
+    assert [line for line in quoted if line.rstrip() not in lines] == []

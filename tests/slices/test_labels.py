@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from evalkit.errors import EvalkitError
-from evalkit.evaluation.judged_by import Judge, judged_by
+from evalkit.evaluation.judged_by import Judge, is_its_own_judge, judged_by
 from evalkit.slices import beir, labels
 from tests.slices.test_judgments import GRADES, folder
 
@@ -75,6 +75,30 @@ def test_people_s_labels_and_an_llm_s_are_not_mixed(tmp_path: Path) -> None:
     path = written(tmp_path, [("q1", "d1", 2, "ann", "human"), ("q1", "d1", 1, "gpt", "llm")])
     assert "has labels of different kinds (human, llm), which are not mixed" in refusal(path, "median")
     assert judged_by(labels.read_qrels([path], "ann").facts) == "human assessor ann"
+
+
+def test_labels_and_qrels_in_one_file_are_refused_where_the_judge_is_missing(tmp_path: Path) -> None:
+    path = tmp_path / "mixed.jsonl"
+    path.write_text(
+        '{"query-id": "q1", "corpus-id": "d1", "score": 2}\n'
+        '{"query-id": "q1", "corpus-id": "d2", "score": 0, "judge": "gpt"}\n'
+    )
+    assert refusal(path).startswith(f"{path}, line 1: a label has query_id, doc_id, an integer grade and its judge")
+
+
+def test_the_source_of_labels_is_recorded(tmp_path: Path) -> None:
+    labels.write(tmp_path / "l.tsv", [Judge("gpt", "llm", {"q1": {"d1": 1}}, "prompt v2")])
+    about = labels.read_qrels(tmp_path / "l.tsv").facts["judged_by"]
+    assert about == {"kind": "llm", "judge": "gpt", "file": "l.tsv", "source": "prompt v2"}
+
+
+@pytest.mark.parametrize(
+    ("judge", "own"),
+    [("Qwen/Qwen3-Reranker-4B", True), ("qwen3-reranker", True), ("gpt-4o", False), ("4b", False)],
+)
+def test_a_judge_with_the_name_of_the_reranker_s_model_is_seen(judge: str, own: bool) -> None:
+    assert is_its_own_judge(judge, {"name": "mine", "model": "Qwen/qwen3-reranker-4b"}) is own
+    assert not is_its_own_judge(judge, {"name": "bm25"})
 
 
 @pytest.mark.parametrize(
