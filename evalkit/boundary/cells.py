@@ -18,11 +18,13 @@ def to_id(value: Any, place: str, what: str) -> str:
     Raises:
         EvalkitError: it is missing, empty, or neither a text nor a whole number.
     """
+    if type(value) is str and value:  # nearly always
+        return value
     value = _plain(value)
     if is_missing(value) or value == "":
         raise EvalkitError(f"{place}: the {what} is missing")
     if isinstance(value, str):
-        return value
+        return str(value)
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     hint = "; read the column as text (dtype=str)" if isinstance(value, float) and value.is_integer() else ""
@@ -51,6 +53,8 @@ def to_text(value: Any, place: str, what: str) -> str:
     Raises:
         EvalkitError: it is missing, or not a text.
     """
+    if type(value) is str:  # nearly always
+        return value
     if is_missing(value):
         raise EvalkitError(f"{place}: the {what} is missing")
     if not isinstance(value, str):

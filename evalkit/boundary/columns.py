@@ -102,9 +102,15 @@ def find_columns(
     return found
 
 
-def matches(roles: Sequence[Role], column: str) -> bool:
-    """Return whether a text is one of the accepted names of columns."""
-    return any(_plain(column) == _plain(name) for role in roles for name in role.accepted)
+def is_header(roles: Sequence[Role], cells: Iterable[str]) -> bool:
+    """Return whether the first line of a table names a column that is required; a tag, for one, may be called ``run``.
+
+    Args:
+        roles: one of `QUERIES`, `DOCS`, `JUDGMENTS` and `RUNS`.
+        cells: of the line.
+    """
+    names = {_plain(name) for role in roles if role.required for name in role.accepted}
+    return any(_plain(cell) in names for cell in cells)
 
 
 def _named(role: Role, columns: Iterable[str]) -> list[str]:

@@ -55,12 +55,9 @@ def open_to_write(path: Path) -> BinaryIO:
     return path.open("wb")
 
 
-def errors() -> tuple[type[Exception], ...]:
-    """Return what reading a damaged or cut-off file raises."""
-    try:
-        return (EOFError, zlib.error, _module().ZstdError)
-    except ImportError:
-        return (EOFError, zlib.error)
+def is_damage(error: Exception) -> bool:
+    """Return whether an exception means that compressed content is damaged or cut off."""
+    return isinstance(error, EOFError | zlib.error) or type(error).__name__ == "ZstdError"
 
 
 def without_suffix(path: Path) -> Path:

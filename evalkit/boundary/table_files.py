@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from evalkit.boundary import text
-from evalkit.boundary.columns import DOCS, JUDGMENTS, QUERIES, RUNS, Role, find_columns, matches
+from evalkit.boundary.columns import DOCS, JUDGMENTS, QUERIES, RUNS, Role, find_columns, is_header
 from evalkit.boundary.compression import without_suffix
 from evalkit.boundary.rows import Row
 from evalkit.boundary.strict_json import parse_json
@@ -101,7 +101,7 @@ def has_table(path: Path, roles: tuple[Role, ...], what: str) -> bool:
     if suffix in TABLES and suffix != ".tsv":
         return True
     cells = _cells(_first_line(path, what))
-    has_header = any(matches(roles, cell) for cell in cells)
+    has_header = is_header(roles, cells)
     return len(cells) > 1 and (suffix == ".tsv" or has_header or len(cells) in set(_WITHOUT_HEADER[roles]) - _OF_TREC)
 
 
@@ -159,7 +159,7 @@ def _delimited(path: Path, is_tsv: bool, roles: tuple[Role, ...], what: str, sta
         return Table(iter(()), stated)
     place, names = first
     numbered = bool(stated) and all(column.isdigit() for column in stated.values())
-    has_header = not numbered and (bool(stated) or any(matches(roles, name) for name in names))
+    has_header = not numbered and (bool(stated) or is_header(roles, names))
     # MS MARCO's texts are not quoted, and some of them begin and end with a quotation mark.
     literal = not has_header and roles in (QUERIES, DOCS)
     rows = _tsv(path, what, literal) if is_tsv else _csv(path, what)

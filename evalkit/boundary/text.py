@@ -9,8 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
-from evalkit.boundary.compression import decompressed
-from evalkit.boundary.compression import errors as compression_errors
+from evalkit.boundary.compression import decompressed, is_damage
 from evalkit.errors import EvalkitError
 
 LONGEST_LINE = 64 * 2**20
@@ -81,10 +80,12 @@ def opened(path: Path, what: str, *, as_it_is: bool = False) -> Iterator[BinaryI
             yield file if as_it_is else decompressed(file, path)
     except FileNotFoundError:
         raise EvalkitError(f"there is no {path}; it should be {what}") from None
-    except compression_errors() as error:
-        raise EvalkitError(f"cannot read {path} as {what}: its compression is damaged or cut off ({error})") from None
     except (OSError, ValueError) as error:  # ValueError: the name contains a NUL
         raise EvalkitError(f"cannot read {path} as {what}: {getattr(error, 'strerror', None) or error}") from None
+    except Exception as error:
+        if not is_damage(error):
+            raise
+        raise EvalkitError(f"cannot read {path} as {what}: its compression is damaged or cut off ({error})") from None
 
 
 def _undecodable(error: UnicodeDecodeError) -> str:

@@ -2,15 +2,17 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from evalkit.boundary.columns import RUNS
 from evalkit.boundary.table_files import base_name, has_table, open_table
+from evalkit.boundary.text import quoted
 from evalkit.errors import EvalkitError
 from evalkit.evaluation.run_sources import run_from, run_of_rows
 from evalkit.evaluation.trec import RunFile, check_order, read_run
 
 
-def read_run_file(path: str | Path, order: str = "score", columns: Mapping[str, str] | None = None) -> RunFile:
+def read_run_file(path: str | Path, order: str = "score", columns: Any = None) -> RunFile:
     """Read a finished run.
 
     A file with another extension than a table's is in TREC's format, unless tabs separate its columns and they are
@@ -20,17 +22,19 @@ def read_run_file(path: str | Path, order: str = "score", columns: Mapping[str, 
         path: the file, which may be compressed.
         order: ``score`` for trec_eval's order, by descending 32-bit score and then by descending doc_id; ``rank`` for
             the rank column. A run without scores is ordered by its ranks in both cases, as `RunFile.order` says.
-        columns: role -> column of a table, where the names of the columns do not tell.
+        columns: role -> column of a table, where the names of the columns do not tell; None for none.
 
     Raises:
         EvalkitError: the file cannot be read or is malformed (file and line are named), as in
             `evalkit.evaluation.trec.read_run` and `evalkit.evaluation.run_sources.run_from`.
     """
     check_order("order", order)
+    if columns is not None and not isinstance(columns, Mapping):
+        raise EvalkitError(f"columns={quoted(columns)}: name them by what they hold, such as {{doc_id: key}}")
     path = Path(path)
     if not has_table(path, RUNS, "a run"):
         return read_run(path, order)
-    table = open_table(path, RUNS, "a run", columns)
+    table = open_table(path, RUNS, "a run", {role: str(column) for role, column in (columns or {}).items()})
     by = None if order == "score" else order
     if isinstance(table.content, Mapping):
         return run_from(table.content, base_name(path), by, where=str(path))

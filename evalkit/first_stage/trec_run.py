@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from evalkit.boundary.table_files import base_name
 from evalkit.boundary.text import user_path
@@ -22,6 +22,8 @@ class TrecRun(FirstStage):
     """The run file: TREC's six columns, MS MARCO's three, or a table in JSON, CSV or parquet; it may be compressed."""
     name: str | None = None
     """Name in results and reports; null for that of the file."""
+    columns: Annotated[Any, "mapping or null"] = None
+    """Columns of a table whose names do not tell what they hold, such as {doc_id: key, score: bm25}."""
     order: str = "score"
     """score (as trec_eval orders a run), or rank: the rank column decides, and the score is minus the rank."""
 
@@ -72,7 +74,7 @@ class TrecRun(FirstStage):
 
     @cached_property
     def _file(self) -> RunFile:
-        return read_run_file(user_path(self.path), self.order)
+        return read_run_file(user_path(self.path), self.order, self.columns)
 
 
 def hits_of(file: RunFile, data: Slice, depth: int, name: str, where: str) -> tuple[Run, dict[str, Any]]:

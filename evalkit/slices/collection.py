@@ -113,6 +113,8 @@ def load(name: str, files: Files, cut: Cut, stated: Any, facts: Mapping[str, Any
     }
     used = {"docs": columns_of(pickers), "queries": found.columns, "qrels": dict(judged.columns)}
     more["columns"] = {table: names for table, names in used.items() if names}
+    read = {"docs": files.docs, "queries": files.queries, "qrels": files.qrels}
+    more["files"] = {table: [path.name for path in paths[:20]] for table, paths in read.items()}
     if found.with_title:
         more["query_titles_left_out"] = found.with_title
     if idle := [*more.get("without_effect", []), *facts.get("without_effect", [])]:

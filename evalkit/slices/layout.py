@@ -115,12 +115,16 @@ def configured(folder: Path) -> dict[str, dict[str, list[Path]]]:
     import yaml
 
     readme = folder / "README.md"
-    head = readme.read_text("utf-8", errors="replace").split("---\n") if readme.is_file() else []
+    if not readme.is_file() or not (head := _FRONT.match(readme.read_text("utf-8", errors="replace"))):
+        return {}
     try:
         configs = yaml.safe_load(head[1])["configs"]
         return {str(one["config_name"]): _files_of(folder, one["data_files"]) for one in configs if "data_files" in one}
-    except (yaml.YAMLError, LookupError, TypeError, ValueError):
+    except (yaml.YAMLError, LookupError, TypeError, ValueError, NotImplementedError, RecursionError):
         return {}
+
+
+_FRONT = re.compile(r"---\r?\n(.*?)\n---", re.DOTALL)
 
 
 def _files_of(folder: Path, entries: list[dict[str, Any]]) -> dict[str, list[Path]]:

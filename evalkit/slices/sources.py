@@ -174,10 +174,10 @@ def _titled(value: Any, place: str) -> str:
     """Return a passage's text from the text itself, or from a mapping with ``text`` and possibly ``title``."""
     if not isinstance(value, Mapping):
         return join_title("", to_text(value, place, "text"))
-    title = value.get("title")
-    return join_title(
-        "" if is_missing(title) else to_text(title, place, "title"), to_text(value.get("text"), place, "text")
-    )
+    title = value.get("title", "")
+    if type(title) is not str:
+        title = "" if is_missing(title) else to_text(title, place, "title")
+    return join_title(title, to_text(value.get("text"), place, "text"))
 
 
 def _unique(pairs: Iterable[tuple[str, str, str]], kind: str) -> dict[str, str]:

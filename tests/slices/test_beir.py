@@ -91,6 +91,7 @@ def test_what_was_read_is_written_down(tmp_path: Path) -> None:
             "queries": {"query_id": "_id", "text": "text"},
             "qrels": {"query_id": "query-id", "doc_id": "corpus-id", "grade": "score"},
         },
+        "files": {"docs": ["corpus.jsonl"], "queries": ["queries.jsonl"], "qrels": ["test.tsv"]},
         "queries": 3,
         "docs": 5,
         "judgments": 4,

@@ -152,6 +152,14 @@ def test_columns_can_be_named_where_their_names_do_not_tell(tmp_path: Path) -> N
     assert data.facts["columns"] == {**columns, "qrels": {"query_id": "qid", "doc_id": "docno", "grade": "stars"}}
 
 
+def test_the_columns_of_a_run_can_be_named_too(tmp_path: Path) -> None:
+    write_table(tmp_path / "run.csv", ("qid", "key", "bm25", "score"), [("q", "a", 2.0, 0.5), ("q", "b", 1.0, 0.75)])
+    file = read_run_file(tmp_path / "run.csv", columns={"doc_id": "key", "score": "bm25"})
+    assert file.run.rankings == {"q": (Hit("a", 2.0), Hit("b", 1.0))}
+    with pytest.raises(EvalkitError, match="columns='key': name them by what they hold"):
+        read_run_file(tmp_path / "run.csv", columns="key")
+
+
 @pytest.mark.parametrize(
     ("columns", "message"),
     [

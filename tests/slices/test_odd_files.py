@@ -114,6 +114,7 @@ RUNS: dict[str, tuple[str, str, Any]] = {
     "TREC's columns with a header": ("run.tsv",
                                      "qid\tq0\tdocno\trank\tscore\ttag\nq1\tQ0\td2\t1\t2\tx\nq1\tQ0\td1\t2\t1\tx\n",
                                      HITS),
+    "a tag that is called run": ("run.tsv", "q1\tQ0\td2\t1\t2.5\trun\nq1\tQ0\td1\t2\t0.5\trun\n", HITS),
     "a mapping of ranx": ("run.json", '{"q1": {"d1": 0.25, "d2": 0.5}}', HITS),
     "a mapping of lists, best first": ("run.json", '{"q1": ["d2", "d1"]}', HITS),
     "PyTerrier's columns": ("run.csv", "qid,docid,docno,rank,score,query\nq1,7,d1,1,1.5,x\nq1,3,d2,0,2.5,x\n", HITS),
