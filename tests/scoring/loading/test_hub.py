@@ -56,9 +56,9 @@ def load(names: list[str]) -> dict[str, str | None]:
 
 @contextmanager
 def hub_at(address: str, home: Path, offline: bool = False) -> Iterator[None]:
-    """Have this process use the hub at `address`, as the variables of `load_in_own_process` would have it from its start.
+    """Have this process use the hub at `address`, as the variables of `load_in_own_process` have a new one do.
 
-    What it remembers of a hub's failures is that of a new process.
+    What it remembers of a hub's failures is that of a new process too.
     """
     ours = {
         "ENDPOINT": address,
