@@ -4,6 +4,9 @@ PYTHON ?= python3
 VENV := .venv
 PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
+# Of the hundreds of processes that the tests start, each would compile evalkit's files anew.
+test: export PYTHONDONTWRITEBYTECODE =
+
 .PHONY: run test lint gate docs clean
 
 run: $(VENV)/installed

@@ -165,7 +165,7 @@ def judge(folder: Path, *more: str) -> list[str]:
 
 
 def test_a_finished_reranking_is_judged_without_any_model(beir_folder: Any, tmp_path: Path) -> None:
-    done = run_evalkit(*judge(beir_folder), cwd=tmp_path)
+    done = run_here(*judge(beir_folder), cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     (folder,) = (tmp_path / "reports" / "runs").iterdir()  # where results go when no out_dir is given
     assert folder.name.endswith("-beir")

@@ -30,7 +30,7 @@ def place(bert_folder: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 def test_a_finished_result_holds_against_its_own_baseline(place: Any) -> None:
-    done = run_evalkit("gate", "out", "--baseline", "base.json", "gate.skip=[above_first_stage]", cwd=place)
+    done = run_here("gate", "out", "--baseline", "base.json", "gate.skip=[above_first_stage]", cwd=place)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1].startswith("The gate holds: nDCG@10 ")
     assert "Where the systems are equal, any of the 4 measures fails in at most 5 % of the cases." in done.stdout

@@ -18,7 +18,7 @@ from evalkit.results.comparison_schema import Comparison, QueryTime
 from evalkit.results.result import to_plain
 from evalkit.slices import packaged as dev
 from tests.conftest import REPOSITORY
-from tests.helpers.command_line import run_evalkit, run_here, sentence
+from tests.helpers.command_line import run_here, sentence
 from tests.helpers.gate_pipeline import Broken, FirstStage, Pipeline, cut, packaged
 from tests.helpers.results import edited, plain_cost, result_of
 
@@ -413,7 +413,7 @@ def test_precisions_side_by_side_have_one_table_and_the_claim_about_memory_an_an
 
 
 def test_the_command_writes_a_folder_and_prints_the_table(results: Any, tmp_path: Path) -> None:
-    done = run_evalkit("compare", results["bm25"].where, results["tiny"].where, "--output", "out", cwd=tmp_path)
+    done = run_here("compare", results["bm25"].where, results["tiny"].where, "--output", "out", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "2 systems against bm25" in done.stdout
     assert {"comparison.json", "report.md", "report.html", "report.tex"} <= {

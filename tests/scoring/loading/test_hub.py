@@ -6,6 +6,7 @@ import shutil
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Thread
@@ -13,7 +14,7 @@ from typing import Any
 
 import pytest
 import torch
-from huggingface_hub import constants
+from huggingface_hub import close_session, constants, hf_api
 
 from evalkit.errors import EvalkitError
 from evalkit.scoring.device import PRECISIONS
@@ -21,22 +22,15 @@ from evalkit.scoring.loading import hub as hub_
 from evalkit.scoring.loading.model_checks import check_classifier, check_encoder
 from evalkit.scoring.loading.model_location import short_name
 from evalkit.scoring.loading.pretrained import load_classifier
-from tests.helpers.command_line import run_evalkit
+from tests.conftest import REPOSITORY
+from tests.helpers.command_line import run_here
 from tests.helpers.web import File, of_model, serving
 
 COMMIT, NEXT = "c" * 40, "d" * 40
 SCRIPT = """
-import json, sys, torch
-from evalkit.errors import EvalkitError
-from evalkit.scoring.device import PRECISIONS
-from evalkit.scoring.loading.pretrained import load_classifier
-told = {}
-for name in sys.argv[1:]:
-    try:
-        told[name] = load_classifier(name, None, torch.device("cpu"), PRECISIONS["fp32"], "reranker.model").revision
-    except EvalkitError as error:
-        told[name] = str(error)
-print(json.dumps(told))
+import json, sys
+from tests.scoring.loading.test_hub import load
+print(json.dumps(load(sys.argv[1:])))
 """
 
 
@@ -49,18 +43,52 @@ def model(name: str, folder: Path, commit: str = COMMIT, **odd: dict[str, Any]) 
     }
 
 
-def load(names: list[str], home: Path, address: str) -> Any:
-    """Load models in a process whose hub is at `address`; return the revision of each, or why it was refused."""
+def load(names: list[str]) -> dict[str, str | None]:
+    """Load models; return the revision of each, or why it was refused."""
+    told = {}
+    for name in names:
+        try:
+            told[name] = loaded(None, name).revision
+        except EvalkitError as error:
+            told[name] = str(error)
+    return told
+
+
+@contextmanager
+def hub_at(address: str, home: Path, offline: bool = False) -> Iterator[None]:
+    """Have this process use the hub at `address`, as the variables of `load_in_own_process` have a new one do.
+
+    What it remembers of a hub's failures is that of a new process too.
+    """
+    ours = {
+        "ENDPOINT": address,
+        "HUGGINGFACE_CO_URL_TEMPLATE": address + "/{repo_id}/resolve/{revision}/{filename}",
+        "HF_HUB_CACHE": str(home / "hub"),
+        "HF_HUB_OFFLINE": offline,
+        "HF_HUB_DISABLE_XET": True,
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in ours.items():
+            patch.setattr(constants, name, value)
+        patch.setattr(hf_api.api, "endpoint", address)  # both libraries keep a client with the address of their start
+        patch.setattr("transformers.utils.hub._hf_api", None, raising=False)
+        patch.setattr(hub_, "_failures", {})
+        patch.setattr(hub_, "_offline_notes", {})
+        patch.setenv("NO_PROXY", "127.0.0.1")
+        close_session()
+        yield
+        close_session()
+
+
+def load_in_own_process(names: list[str], home: Path, address: str) -> Any:
+    """Do as `load`, in a process whose environment names the hub."""
+    hub = {"HF_ENDPOINT": address, "HF_HOME": str(home), "HF_HUB_OFFLINE": "0", "NO_PROXY": "127.0.0.1",
+           "no_proxy": "127.0.0.1", "HF_HUB_DISABLE_XET": "1"}  # fmt: skip
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, *names], env=os.environ | hub(home, address),
+        [sys.executable, "-c", SCRIPT, *names], env=os.environ | hub, cwd=REPOSITORY,
         capture_output=True, text=True, check=True,
     )  # fmt: skip
-    return json.loads(done.stdout)
-
-
-def hub(home: Path, address: str) -> dict[str, str]:
-    return {"HF_ENDPOINT": address, "HF_HOME": str(home), "HF_HUB_OFFLINE": "0", "NO_PROXY": "127.0.0.1",
-            "no_proxy": "127.0.0.1", "HF_HUB_DISABLE_XET": "1"}  # fmt: skip
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def test_incomplete_and_corrupt_downloads_are_refused_and_a_complete_one_has_its_commit(
@@ -75,7 +103,7 @@ def test_incomplete_and_corrupt_downloads_are_refused_and_a_complete_one_has_its
     }
     names = ["acme/whole", "acme/cut", "acme/garbage", "acme/flipped", "acme/none"]
     with serving(files) as (address, _):
-        told = load(names, tmp_path, address)
+        told = load_in_own_process(names, tmp_path, address)
         files |= model("acme/cut", bert_folder)
         assert told.pop("acme/whole") == COMMIT
         assert "peer closed connection" in told["acme/cut"]
@@ -91,15 +119,17 @@ def test_incomplete_and_corrupt_downloads_are_refused_and_a_complete_one_has_its
             )
             Path(rest.removesuffix(" to have it downloaded again")).unlink()  # as it says
             files |= model(name, bert_folder)
-        again = load(names[1:4], tmp_path, address)
+        with hub_at(address, tmp_path):
+            again = load(names[1:4])
     assert again == dict.fromkeys(names[1:4], COMMIT)
 
 
 def test_scores_of_a_hub_model_are_stored_by_commit_and_used_offline(bert_folder: Any, tmp_path: Path) -> None:
     command = ("reranker.model=acme/small", "slice.queries=2", "depth=3", "protocol=none", f"store={tmp_path}/s.sqlite")
 
-    def run(out: str, **environment: str) -> Any:
-        done = run_evalkit(*command, f"out_dir={tmp_path}/{out}", cwd=tmp_path, **environment)
+    def run(out: str, address: str, offline: bool = False) -> Any:
+        with hub_at(address, tmp_path / "home", offline):
+            done = run_here(*command, f"out_dir={tmp_path}/{out}", cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         return json.loads((tmp_path / out / "result.json").read_text("utf-8"))
 
@@ -108,11 +138,10 @@ def test_scores_of_a_hub_model_are_stored_by_commit_and_used_offline(bert_folder
 
     files = model("acme/small", bert_folder)
     with serving(files) as (address, _):
-        there = hub(tmp_path / "home", address)
-        assert from_store(run("first", **there)) == (COMMIT, 0)
-        assert from_store(run("offline", **there | {"HF_HUB_OFFLINE": "1"})) == (COMMIT, 6)
+        assert from_store(run("first", address)) == (COMMIT, 0)
+        assert from_store(run("offline", address, offline=True)) == (COMMIT, 6)
         files |= model("acme/small", bert_folder, NEXT)  # the same files, pushed again
-        assert from_store(run("next", **there)) == (NEXT, 0)
+        assert from_store(run("next", address)) == (NEXT, 0)
 
 
 @contextmanager
@@ -138,10 +167,10 @@ def hanging_up() -> Any:
 
 def test_a_cached_model_loads_at_once_if_the_hub_does_not_answer(bert_folder: Any, tmp_path: Path) -> None:
     """Each optional file that it does not have was asked for again and again: 157 seconds."""
-    with serving(model("acme/small", bert_folder)) as (address, _):
-        assert load(["acme/small"], tmp_path, address) == {"acme/small": COMMIT}
-    with hanging_up() as (address, came):
-        assert load(["acme/small"], tmp_path, address) == {"acme/small": COMMIT}
+    with serving(model("acme/small", bert_folder)) as (address, _), hub_at(address, tmp_path):
+        assert load(["acme/small"]) == {"acme/small": COMMIT}
+    with hanging_up() as (address, came), hub_at(address, tmp_path):
+        assert load(["acme/small"]) == {"acme/small": COMMIT}
     assert len(came) <= 2
 
 
@@ -156,18 +185,9 @@ def test_the_parts_of_an_embedding_model_are_fetched_from_the_hub(bert_folder: A
     for path, content in own.items():
         for revision in ("main", COMMIT):
             files[f"/acme/parts/resolve/{revision}/{path}"] = of_model(COMMIT, json.dumps(content).encode())
-    script = """
-from evalkit.scoring.loading.model_checks import check_encoder
-files = check_encoder("acme/parts", None, "first_stage.model")[1]
-print(files.pooling, files.normalize, files.prompts["query"], len(files.notes))
-"""
-
-    with serving(files) as (address, _):
-        done = subprocess.run(
-            [sys.executable, "-c", script], env=os.environ | hub(tmp_path, address),
-            capture_output=True, text=True, check=True,
-        )  # fmt: skip
-    assert done.stdout.strip() == "cls True query:  0"
+    with serving(files) as (address, _), hub_at(address, tmp_path):
+        found = check_encoder("acme/parts", None, "first_stage.model")[1]
+    assert (found.pooling, found.normalize, found.prompts["query"], found.notes) == ("cls", True, "query: ", ())
 
 
 ODD_WEIGHTS = {
@@ -192,15 +212,15 @@ def pull_requests(name: str, *made: tuple[str, str]) -> dict[str, File]:
 
 @pytest.fixture(scope="module")
 def refusals_of_odd_weights(bert_folder: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """What is told of each model of `ODD_WEIGHTS`, in one process, for that takes seconds to start."""
+    """What is told of each model of `ODD_WEIGHTS`."""
     files: dict[str, File] = {}
     for name, (file, _) in ODD_WEIGHTS.items():
         files |= {p: f for p, f in model(name, bert_folder).items() if not p.endswith("model.safetensors")}
         listed = {"id": name, "sha": COMMIT, "siblings": [{"rfilename": "config.json"}, {"rfilename": file}]}
         files[f"/api/models/{name}/revision/{COMMIT}"] = File(json.dumps(listed).encode())
     files |= pull_requests("acme/pickle", ("somebody", "model.safetensors"), ("SFconvertbot", "model.safetensors"))
-    with serving(files) as (address, _):
-        return load(list(ODD_WEIGHTS), tmp_path_factory.mktemp("odd_weights"), address)
+    with serving(files) as (address, _), hub_at(address, tmp_path_factory.mktemp("odd_weights")):
+        return load(list(ODD_WEIGHTS))
 
 
 @pytest.mark.parametrize("name", ODD_WEIGHTS)
@@ -219,8 +239,8 @@ def test_weights_in_a_pickle_are_refused_with_the_revision_that_has_safetensors(
 # --- a cache that was filled before, and no network
 
 
-def loaded(revision: str | None) -> Any:
-    return load_classifier("acme/small", revision, torch.device("cpu"), PRECISIONS["fp32"], "reranker.model")
+def loaded(revision: str | None, name: str = "acme/small") -> Any:
+    return load_classifier(name, revision, torch.device("cpu"), PRECISIONS["fp32"], "reranker.model")
 
 
 def refusal(revision: str | None = None, name: str = "acme/small") -> str:
