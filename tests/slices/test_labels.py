@@ -88,7 +88,7 @@ def test_labels_and_qrels_in_one_file_are_refused_where_the_judge_is_missing(tmp
 
 def test_the_source_of_labels_is_recorded(tmp_path: Path) -> None:
     labels.write(tmp_path / "l.tsv", [Judge("gpt", "llm", {"q1": {"d1": 1}}, "prompt v2")])
-    about = labels.read_qrels(tmp_path / "l.tsv").facts["judged_by"]
+    about = labels.read_qrels([tmp_path / "l.tsv"]).facts["judged_by"]
     assert about == {"kind": "llm", "judge": "gpt", "file": "l.tsv", "source": "prompt v2"}
 
 
