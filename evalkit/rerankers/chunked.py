@@ -1,17 +1,14 @@
 """Any reranker over the chunks of each passage: it scores every chunk, and a passage gets one score of them."""
 
-import math
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import accumulate, pairwise
-from statistics import fmean
 from typing import Any
 
 from evalkit.errors import EvalkitError
 from evalkit.rerankers import chunking
 from evalkit.rerankers.adapter import adapt_reranker
-from evalkit.rerankers.base import CallPrice, Engine, EngineFacts, Reranker, check_texts
+from evalkit.rerankers.base import CallPrice, Engine, Reranker, check_texts
+from evalkit.rerankers.chunked_engine import ChunkedEngine
 from evalkit.rerankers.chunking import ChunkSettings
 from evalkit.types import ChunkCounts, Pair, Scores, Settings
 
@@ -84,7 +81,7 @@ class Chunked(Reranker):
     def engine(self) -> Engine | None:  # type: ignore[override]  # it exists after loading
         """Return the reranker's engine, whose pairs have the tokens of all chunks."""
         engine = self.of.engine
-        return None if engine is None else _ChunkedEngine(engine, self)
+        return None if engine is None else ChunkedEngine(engine, self.scored_chunks)
 
     def check(self) -> None:
         """Check the reranker, and that passages can be split by its tokens if that is wanted.
@@ -240,11 +237,11 @@ class Chunked(Reranker):
 
     def describe(self) -> Settings:
         """Return what the reranker does, and how passages were split."""
-        settings, size = self.settings, self.size
+        settings, size, facts = self.settings, self.size, self.of.describe()
         how = f"top {settings.top}" if settings.aggregate == "mean_top" else settings.aggregate
         return {
-            **self.of.describe(),
-            "name": self.of.describe().get("name", self.of.shown_name),
+            "name": self.of.shown_name,
+            **facts,
             "chunks": f"{how} of {size} {settings.by}, overlap {settings.shared(size)}",
         }
 
@@ -337,7 +334,7 @@ def _of_passages(found: Scores, asked: _Asked, settings: ChunkSettings) -> Score
     """Return the scores of passages; counts of pairs become those of passages in the same proportion, rounded up."""
     logits, start = [], 0
     for count in asked.counts:
-        logits.append(aggregate(found.logits[start : start + count], settings))
+        logits.append(chunking.aggregate(found.logits[start : start + count], settings))
         start += count
     pairs, chunks = len(asked.counts), max(len(asked.pairs), 1)
 
@@ -354,67 +351,3 @@ def _of_passages(found: Scores, asked: _Asked, settings: ChunkSettings) -> Score
         chunk_pairs=len(asked.pairs),
         tie_order=None,  # that of chunks orders no passages
     )
-
-
-def aggregate(logits: Sequence[float | None], settings: ChunkSettings) -> float | None:
-    """Return the score of a passage.
-
-    Args:
-        logits: of its chunks in the order of the text, one or more; None for a chunk without a score, which is left
-            out.
-        settings: `aggregate` and `top`.
-
-    Returns:
-        The largest, the first, or the mean of the `top` largest (of all, if there are fewer); None if no chunk has a
-        score, and NaN or infinity if one has that, so that it is not hidden.
-    """
-    known = [logit for logit in logits if logit is not None]
-    if not known:
-        return None
-    if broken := [logit for logit in known if not math.isfinite(logit)]:
-        return broken[0]
-    if settings.aggregate == "mean_top":
-        return fmean(sorted(known)[-settings.top :])
-    return max(known) if settings.aggregate == "max" else known[0]
-
-
-@dataclass(frozen=True)
-class _ChunkedEngine:
-    """The engine of a reranker over chunks: a pair has the tokens of all its chunks."""
-
-    engine: Engine
-    of: Chunked
-
-    @property
-    def facts(self) -> EngineFacts:
-        """Return those of the engine; a pair of any length is scored in full."""
-        return replace(self.engine.facts, max_length=sys.maxsize)
-
-    def tokenize(self, texts: Sequence[tuple[str, str]]) -> "_TokenizedChunks":
-        """Return (query, passage) texts as ids, each chunk with its query."""
-        chunks = self.of.scored_chunks([passage for _, passage in texts])
-        pairs = [(query, chunk) for (query, _), found in zip(texts, chunks, strict=True) for chunk in found]
-        return _TokenizedChunks(self.engine.tokenize(pairs), [len(found) for found in chunks])
-
-    def weights_mb(self) -> float:
-        """Return the size of parameters and buffers in MiB."""
-        return self.engine.weights_mb()
-
-    def predicted_peak_mb(self, batch_tokens: int) -> float:
-        """Return weights and activations in MiB for a batch of `batch_tokens`."""
-        return self.engine.predicted_peak_mb(batch_tokens)
-
-
-class _TokenizedChunks:
-    """Tokenized pairs of queries and chunks, seen as pairs of queries and passages."""
-
-    def __init__(self, tokenized: Any, counts: Sequence[int]) -> None:
-        self._tokenized = tokenized
-        ends = list(accumulate(counts, initial=0))
-        self._rows = [range(start, end) for start, end in pairwise(ends)]
-        self.lengths = [sum(int(tokenized.lengths[row]) for row in rows) for rows in self._rows]
-        """Tokens of each pair: of all its chunks, the query counted with each."""
-
-    def batch(self, rows: Sequence[int]) -> Any:
-        """Return the model's input for the chunks of some of the pairs."""
-        return self._tokenized.batch([chunk for row in rows for chunk in self._rows[row]])

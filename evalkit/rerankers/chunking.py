@@ -1,7 +1,9 @@
 """Splits passages into chunks, spans of their text that overlap: by tokens of the reranker, or by sentences."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
+from statistics import fmean
 
 import regex
 
@@ -114,6 +116,28 @@ def split(text: str, units: Sequence[Span], size: int, overlap: int) -> tuple[st
 def _last(holds: Callable[[int], bool], highest: int, lowest: int) -> int:
     """Return the highest number from `lowest` to `highest` for which `holds`; `highest` if there is none."""
     return next((number for number in range(highest, lowest - 1, -1) if holds(number)), highest)
+
+
+def aggregate(logits: Sequence[float | None], settings: ChunkSettings) -> float | None:
+    """Return the score of a passage.
+
+    Args:
+        logits: of its chunks in the order of the text, one or more; None for a chunk without a score, which is left
+            out.
+        settings: `aggregate` and `top`.
+
+    Returns:
+        The largest, the first, or the mean of the `top` largest (of all, if there are fewer); None if no chunk has a
+        score, and NaN or infinity if one has that, so that it is not hidden.
+    """
+    known = [logit for logit in logits if logit is not None]
+    if not known:
+        return None
+    if broken := [logit for logit in known if not math.isfinite(logit)]:
+        return broken[0]
+    if settings.aggregate == "mean_top":
+        return fmean(sorted(known)[-settings.top :])
+    return max(known) if settings.aggregate == "max" else known[0]
 
 
 _SENTENCE_END = regex.compile(

@@ -15,8 +15,8 @@ from evalkit.errors import EvalkitError
 from evalkit.rerankers import trec_run
 from evalkit.rerankers.base import Reranker
 from evalkit.rerankers.bi_encoder import BiEncoder
-from evalkit.rerankers.chunked import Chunked, aggregate, in_chunks
-from evalkit.rerankers.chunking import ChunkSettings
+from evalkit.rerankers.chunked import Chunked, in_chunks
+from evalkit.rerankers.chunking import ChunkSettings, aggregate
 from evalkit.rerankers.cross_encoder import CrossEncoder
 from evalkit.rerankers.decoder import Decoder
 from evalkit.rerankers.late_interaction import LateInteraction
