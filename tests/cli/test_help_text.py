@@ -23,7 +23,8 @@ def test_every_choice_and_command_has_a_line_of_its_own() -> None:
     assert starts >= {path.stem for path in conf_dir().glob("*/*.yaml")} - set(SIBLINGS)
     assert starts >= set(commands.COMMANDS)
     assert set(commands.COMMANDS) == {
-        "compare", "history", "plan", "pick", "judges", "clicks", "gate", "baseline", "store", "slices", "convert", "info",
+        "compare", "history", "plan", "pick", "judges", "clicks", "gate", "baseline", "store", "slices", "convert",
+        "info",
     }  # fmt: skip
     assert [line.split(":")[0] for line in page() if line.partition(":")[0] in GROUPS] == list(GROUPS)
 
