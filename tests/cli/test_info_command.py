@@ -117,7 +117,7 @@ def test_a_component_of_ones_own_is_described_by_the_comments_of_its_yaml_and_no
     [
         (["slcie"], "there is no group 'slcie'; did you mean slice?"),
         (["slice", "msmarco_dl"], "there is no slice 'msmarco_dl'; did you mean msmarco_dl"),
-        (["slice", "xyz"], "there is no slice 'xyz'; choose from beir, dev, irds, "),
+        (["slice", "xyz"], "there is no slice 'xyz'; choose from beir, dev, files, hub, irds, "),
         (["slice", "--config-dir", "nowhere"], "--config-dir "),
         (["slice", "dev", "more"], "unrecognized arguments: more; usage: evalkit info"),
     ],
