@@ -167,9 +167,12 @@ class Effectiveness:
         """Return a pandas DataFrame: a row for each query, indexed by its id, and a column for each measure."""
         import pandas as pd
 
-        return pd.DataFrame({name: pd.Series(values) for name, values in self.per_query.items()}).rename_axis(
-            "query_id"
-        )
+        # object: pandas' own type for texts cannot hold half a character where pyarrow is installed.
+        columns = {
+            name: pd.Series(list(values.values()), pd.Index(list(values), dtype=object))
+            for name, values in self.per_query.items()
+        }
+        return pd.DataFrame(columns).rename_axis("query_id")
 
 
 Interval = tuple[float | None, float | None]

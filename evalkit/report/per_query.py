@@ -87,7 +87,7 @@ def per_query(trial: Trial) -> "pd.DataFrame":
             "relevant": [sum(g >= data.relevance_level for g in data.qrels[q].values()) for q in data.queries],
             "hits": [len(trial.first_stage.rankings[q]) for q in data.queries],
         },
-        index=list(data.queries),
+        index=pd.Index(list(data.queries), dtype=object),  # as `Effectiveness.to_frame`
     )
     for name in before:
         frame[f"{name} before"], frame[f"{name} after"] = before[name], after[name]

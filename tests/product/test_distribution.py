@@ -77,6 +77,7 @@ def imported() -> set[str]:
 
 
 IMPORT_NAMES = {
+    "backports.zstd": "backports",
     "hydra-core": "hydra",
     "hydra-submitit-launcher": "hydra_plugins",
     "mlflow-skinny": "mlflow",
@@ -94,7 +95,7 @@ def import_name(requirement: str) -> str:
 
 def test_what_is_required_is_imported_and_what_is_imported_is_required() -> None:
     required = {import_name(one) for one in PROJECT["dependencies"]}
-    names = ("gpu", "late-interaction", "mlflow", "ray", "nano-beir", "onnxruntime", "openvino", "peft", "trackio")
+    names = ("formats", "gpu", "late-interaction", "mlflow", "ray", "nano-beir", "onnxruntime", "openvino", "peft", "trackio")
     extras = {import_name(one) for extra in names for one in PROJECT["optional-dependencies"][extra]}
     assert required <= imported()
     # numba: what ranx compiles with, its settings and its warning; pytest: it loads the plugin, nothing of evalkit does

@@ -131,14 +131,18 @@ def test_a_file_that_is_not_what_its_name_says(tmp_path: Path, name: str) -> Non
         beir.load(str(tmp_path))
 
 
+@pytest.mark.parametrize(
+    ("name", "packages"), [("corpus.parquet", ["pyarrow"]), ("corpus.jsonl.zst", ["backports", "compression"])]
+)
 def test_a_missing_package_is_named_with_the_extra_that_brings_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, packages: list[str]
 ) -> None:
     import sys
 
-    write_parts(tmp_path / "queries.jsonl", tmp_path / "corpus.parquet", tmp_path / "qrels" / "test.tsv")
-    monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(EvalkitError, match=r"corpus\.parquet: .* pip install 'evalkit-rerank\[formats\]' brings it"):
+    write_parts(tmp_path / "queries.jsonl", tmp_path / name, tmp_path / "qrels" / "test.tsv")
+    for package in packages:
+        monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(EvalkitError, match=rf"{name}.* pip install 'evalkit-rerank\[formats\]' brings it"):
         beir.load(str(tmp_path))
 
 
