@@ -95,11 +95,23 @@ def import_name(requirement: str) -> str:
 
 def test_what_is_required_is_imported_and_what_is_imported_is_required() -> None:
     required = {import_name(one) for one in PROJECT["dependencies"]}
-    names = ("formats", "gpu", "late-interaction", "mlflow", "ray", "nano-beir", "onnxruntime", "openvino", "peft", "trackio")
+    names = (
+        "formats",
+        "gpu",
+        "late-interaction",
+        "mlflow",
+        "ray",
+        "nano-beir",
+        "onnxruntime",
+        "openvino",
+        "peft",
+        "trackio",
+    )
     extras = {import_name(one) for extra in names for one in PROJECT["optional-dependencies"][extra]}
     assert required <= imported()
-    # numba: what ranx compiles with, its settings and its warning; pytest: it loads the plugin, nothing of evalkit does
-    assert imported() <= required | extras | {"numba", "pytest"}
+    # numba: what ranx compiles with, its settings and its warning; pytest: it loads the plugin, nothing of evalkit does;
+    # compression: Python's own from 3.14 on
+    assert imported() <= required | extras | {"numba", "pytest", "compression"}
 
 
 def test_every_dependency_has_its_reason_in_a_comment() -> None:
