@@ -61,6 +61,7 @@ _TERMS: Mapping[str, tuple[str, str]] = {
     "msmarco-passage": _MSMARCO,
     "msmarco-passage-v2": _MSMARCO,
     "miracl": ("Apache 2.0", "https://huggingface.co/datasets/miracl/miracl-corpus"),
+    "mteb": ("of the hub, terms of each collection", "https://huggingface.co/mteb"),
     "mmarco": ("Apache 2.0, over MS MARCO", "https://github.com/unicamp-dl/mMARCO"),
 }
 """First part of an id -> terms in short, and the page that has them."""
