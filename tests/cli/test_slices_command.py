@@ -36,7 +36,7 @@ def test_every_slice_with_a_name_has_a_line_and_every_other_choice_is_named(show
     assert cells(text, "beir_quora")[-2:] == ["28", "min"]
     # 138.4 million read: 4,324 s; 10,828 judged and 5,300 candidates indexed: 1 s; 53 * 20 pairs: 9 s.
     assert cells(text, "msmarco_dl21")[-4:] == ["21.8", "GB", "72", "min"]
-    assert "slice=beir      Your own data as a BEIR folder: slice.path=FOLDER" in text
+    assert "slice=beir      Your own data as a BEIR or MTEB folder: slice.path=FOLDER" in text
     assert "Microsoft: non-commercial research: https://microsoft.github.io/msmarco/" in text
     assert max(map(len, text.splitlines())) <= 124
 
