@@ -109,8 +109,8 @@ def test_what_is_required_is_imported_and_what_is_imported_is_required() -> None
     )
     extras = {import_name(one) for extra in names for one in PROJECT["optional-dependencies"][extra]}
     assert required <= imported()
-    # numba: what ranx compiles with, its settings and its warning; pytest: it loads the plugin, nothing of evalkit does;
-    # compression: Python's own from 3.14 on
+    # numba: what ranx compiles with, its settings and its warning; pytest: it loads the plugin, nothing of evalkit does
+    # compression: of Python 3.14
     assert imported() <= required | extras | {"numba", "pytest", "compression"}
 
 

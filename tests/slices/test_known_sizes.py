@@ -9,7 +9,6 @@ from evalkit.cli.config import conf_dir
 from evalkit.slices import packaged
 from evalkit.slices.known_sizes import QUERIES
 
-
 OF_THE_HUB = {"du_retrieval", "miracl_hard_negatives", "t2_reranking"}
 """Collections whose size nothing on this machine states."""
 
