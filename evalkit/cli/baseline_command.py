@@ -117,8 +117,8 @@ def write(
         say(f"limits stored in the baseline, which hold where a gate sets no others: {arguments}")
     if close := own_limits.tight(finished, limits):
         say(
-            f"{', '.join(close)}: this result is so close to the limit that a slow moment of the machine can fail a gate; "
-            f"more room, if each gate is given it: {own_limits.as_arguments(close)}"
+            f"{', '.join(close)}: so close to the limit that a slow moment of the machine can fail a gate; more "
+            f"room, if each gate is given it: {own_limits.as_arguments(close)}"
         )
     try:
         old = baseline.read(output) if output.exists() else None
