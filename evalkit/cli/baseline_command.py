@@ -115,6 +115,11 @@ def write(
             )
         new = replace(new, limits=needed)
         say(f"limits stored in the baseline, which hold where a gate sets no others: {arguments}")
+    if close := own_limits.tight(finished, limits):
+        say(
+            f"{', '.join(close)}: so close to the limit that a slow moment of the machine can fail a gate; more "
+            f"room, if each gate is given it: {own_limits.as_arguments(close)}"
+        )
     try:
         old = baseline.read(output) if output.exists() else None
     except EvalkitError as error:

@@ -20,6 +20,8 @@ from evalkit.types import Settings
 RATIOS = ("max_latency_ratio", "max_scoring_ratio", "max_memory_ratio")
 _ROOM = 2.0
 """Factor from the measured figure to a new limit, as in experiment=ci."""
+_LITTLE_ROOM = 1.5
+"""Factor from the measured figure to a limit below which the limit is called tight."""
 
 
 def failing(new: Baseline, finished: Finished, limits: Limits) -> tuple[Check, ...]:
@@ -65,6 +67,23 @@ def needed(new: Baseline, finished: Finished, limits: Limits, checks: Collection
     if rest := sorted(names - {STORED[name] for name in settings}):
         settings["skip"] = rest
     return settings
+
+
+def tight(finished: Finished, limits: Limits) -> dict[str, float]:
+    """Return wider limits for the ratios that pass with so little room that the next run may fail by noise alone.
+
+    Args:
+        finished: the result that becomes the baseline.
+        limits: the limits in force.
+    """
+    found = figures(finished.result.cost)
+    measured = {name: found[STORED[name]] for name in RATIOS if STORED[name] in found}
+    limit_of: dict[str, float | None] = {name: getattr(limits, name) for name in measured}
+    return {
+        name: _up(_ROOM * value, 1)
+        for name, value in measured.items()
+        if (limit := limit_of[name]) is not None and value <= limit < _LITTLE_ROOM * value
+    }
 
 
 def as_arguments(settings: Mapping[str, Any]) -> str:

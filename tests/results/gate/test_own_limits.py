@@ -70,6 +70,14 @@ def test_a_budget_without_a_figure_in_the_result_does_not_fail() -> None:
     assert own_limits.failing(baseline.of(result()), result(), Limits(max_latency_ratio=3.0)) == ()
 
 
+@pytest.mark.parametrize(("limit", "wider"), [(None, {}), (9.0, {}), (10.0, {"max_scoring_ratio": 20.0}),
+                                              (14.9, {"max_scoring_ratio": 20.0}), (15.0, {})])  # fmt: skip
+def test_a_ratio_that_passes_with_little_room_is_named_with_a_wider_limit(limit: Any, wider: Any) -> None:
+    # The figure is 10: at 9 it fails, from 15 on there is room of half of it.
+    assert own_limits.tight(result(cost=COST), Limits(max_scoring_ratio=limit)) == wider
+    assert own_limits.tight(result(), Limits(max_scoring_ratio=limit)) == {}
+
+
 PACKAGED = {"max_scoring_ratio": 12.0}
 
 
