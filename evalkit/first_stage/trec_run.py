@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 from evalkit.boundary.table_files import base_name
 from evalkit.boundary.text import user_path
@@ -22,7 +22,7 @@ class TrecRun(FirstStage):
     """The run file: TREC's six columns, MS MARCO's three, or a table in JSON, CSV or parquet; it may be compressed."""
     name: str | None = None
     """Name in results and reports; null for that of the file."""
-    columns: Annotated[Any, "mapping or null"] = None
+    columns: Any = None
     """Columns of a table whose names do not tell what they hold, such as {doc_id: key, score: bm25}."""
     order: str = "score"
     """score (as trec_eval orders a run), or rank: the rank column decides, and the score is minus the rank."""
