@@ -8,7 +8,7 @@ from typing import Any
 from evalkit.boundary.table_files import base_name
 from evalkit.boundary.text import user_path
 from evalkit.errors import EvalkitError
-from evalkit.evaluation.run_files import read_run_file
+from evalkit.evaluation.run_files import check_columns, read_run_file
 from evalkit.evaluation.trec import RunFile, check_order
 from evalkit.first_stage.base import FirstStage
 from evalkit.types import Hit, Run, Settings, Slice
@@ -38,6 +38,7 @@ class TrecRun(FirstStage):
                 valid.
         """
         check_order("first_stage.order", self.order)
+        check_columns("first_stage.columns", self.columns)
         _ = self._file
 
     def max_hits(self) -> int:

@@ -10,7 +10,7 @@ from evalkit.boundary.table_files import base_name
 from evalkit.boundary.text import user_path
 from evalkit.errors import EvalkitError
 from evalkit.evaluation import ranking
-from evalkit.evaluation.run_files import read_run_file
+from evalkit.evaluation.run_files import check_columns, read_run_file
 from evalkit.evaluation.trec import RunFile, check_order
 from evalkit.rerankers.base import Reranker
 from evalkit.types import Pair, Scores, Settings
@@ -53,6 +53,7 @@ class TrecRun(Reranker):
             EvalkitError: the file is broken (see `evalkit.evaluation.run_files.read_run_file`), or `order` is none.
         """
         check_order("reranker.order", self.order)
+        check_columns("reranker.columns", self.columns)
         _ = self._file
 
     def max_hits(self) -> int:
