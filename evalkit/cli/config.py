@@ -193,6 +193,7 @@ class TrecRunFirstStage(first_stage_run.TrecRun):
     """`evalkit.first_stage.trec_run.TrecRun`."""
 
     _target_: str = _target_of(first_stage_run.TrecRun)
+    columns: Annotated[Any, "mapping or null"] = None
 
 
 @dataclass
@@ -257,6 +258,7 @@ class TrecRunReranker(reranker_run.TrecRun):
     """`evalkit.rerankers.trec_run.TrecRun`."""
 
     _target_: str = _target_of(reranker_run.TrecRun)
+    columns: Annotated[Any, "mapping or null"] = None
 
 
 @dataclass

@@ -29,8 +29,7 @@ def read_run_file(path: str | Path, order: str = "score", columns: Any = None) -
             `evalkit.evaluation.trec.read_run` and `evalkit.evaluation.run_sources.run_from`.
     """
     check_order("order", order)
-    if columns is not None and not isinstance(columns, Mapping):
-        raise EvalkitError(f"columns={quoted(columns)}: name them by what they hold, such as {{doc_id: key}}")
+    check_columns("columns", columns)
     path = Path(path)
     if not has_table(path, RUNS, "a run"):
         return read_run(path, order)
@@ -42,6 +41,20 @@ def read_run_file(path: str | Path, order: str = "score", columns: Any = None) -
     if file.columns.get("rank", "").isdigit():
         _check_ranks(path, file)
     return file
+
+
+def check_columns(setting: str, columns: Any) -> None:
+    """Check the setting of the columns of a run.
+
+    Args:
+        setting: name of the setting, for the message.
+        columns: its value, role -> column, or None.
+
+    Raises:
+        EvalkitError: it is no mapping.
+    """
+    if columns is not None and not isinstance(columns, Mapping):
+        raise EvalkitError(f"{setting}={quoted(columns)}: name them by what they hold, such as {{doc_id: key}}")
 
 
 def _check_ranks(path: Path, file: RunFile) -> None:

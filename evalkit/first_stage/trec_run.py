@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 from evalkit.boundary.table_files import base_name
 from evalkit.boundary.text import user_path
 from evalkit.errors import EvalkitError
-from evalkit.evaluation.run_files import read_run_file
+from evalkit.evaluation.run_files import check_columns, read_run_file
 from evalkit.evaluation.trec import RunFile, check_order
 from evalkit.first_stage.base import FirstStage
 from evalkit.types import Hit, Run, Settings, Slice
@@ -22,7 +22,7 @@ class TrecRun(FirstStage):
     """The run file: TREC's six columns, MS MARCO's three, or a table in JSON, CSV or parquet; it may be compressed."""
     name: str | None = None
     """Name in results and reports; null for that of the file."""
-    columns: Annotated[Any, "mapping or null"] = None
+    columns: Any = None
     """Columns of a table whose names do not tell what they hold, such as {doc_id: key, score: bm25}."""
     order: str = "score"
     """score (as trec_eval orders a run), or rank: the rank column decides, and the score is minus the rank."""
@@ -38,6 +38,7 @@ class TrecRun(FirstStage):
                 valid.
         """
         check_order("first_stage.order", self.order)
+        check_columns("first_stage.columns", self.columns)
         _ = self._file
 
     def max_hits(self) -> int:

@@ -4,13 +4,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 from evalkit.boundary.table_files import base_name
 from evalkit.boundary.text import user_path
 from evalkit.errors import EvalkitError
 from evalkit.evaluation import ranking
-from evalkit.evaluation.run_files import read_run_file
+from evalkit.evaluation.run_files import check_columns, read_run_file
 from evalkit.evaluation.trec import RunFile, check_order
 from evalkit.rerankers.base import Reranker
 from evalkit.types import Pair, Scores, Settings
@@ -27,7 +27,7 @@ class TrecRun(Reranker):
     """The run file: TREC's six columns, MS MARCO's three, or a table in JSON, CSV or parquet; it may be compressed."""
     name: str | None = None
     """Name in results and reports; null for that of the file."""
-    columns: Annotated[Any, "mapping or null"] = None
+    columns: Any = None
     """Columns of a table whose names do not tell what they hold, such as {doc_id: key, score: bm25}."""
     order: str = "score"
     """score (as trec_eval orders a run), or rank: the rank column decides."""
@@ -53,6 +53,7 @@ class TrecRun(Reranker):
             EvalkitError: the file is broken (see `evalkit.evaluation.run_files.read_run_file`), or `order` is none.
         """
         check_order("reranker.order", self.order)
+        check_columns("reranker.columns", self.columns)
         _ = self._file
 
     def max_hits(self) -> int:

@@ -13,6 +13,8 @@ from evalkit.errors import EvalkitError
 TREC = (".trec", ".qrels", ".txt")
 """Extensions of judgments in trec_eval's format, such as the ``qrels.trec`` that evalkit writes."""
 _FORMATS = (".tsv", *(end for end in TABLES if end != ".tsv"), *TREC)
+_SINGULAR = {"queries": "query"}
+"""What MTEB calls this part in some datasets."""
 _SHARD = re.compile(r"(-\d+-of-\d+)$")
 
 
@@ -56,7 +58,8 @@ def find_part(folder: Path, name: str, split: str = "") -> list[Path]:
         for compression in ("", *SUFFIXES):
             if (path := folder / f"{name}{end}{compression}").exists():
                 return [path]
-    by_split = _by_split(folder / name) or configured(folder).get(name, {})
+    configs = configured(folder)
+    by_split = _by_split(folder / name) or configs.get(name) or configs.get(_SINGULAR.get(name, ""), {})
     if len(by_split) == 1:
         return next(iter(by_split.values()))
     if by_split and split not in by_split:
