@@ -406,5 +406,5 @@ def test_help_and_configuration_are_shown_without_loading_anything_heavy(
 
 def test_help_names_every_choice(tmp_path: Path) -> None:
     shown = run_here("--help", cwd=tmp_path).stdout
-    for path in conf_dir().glob("*/*.yaml"):
-        assert path.stem in shown
+    for path in conf_dir().glob("*/*.yaml"):  # beir_scifact is there as "beir_... 14: arguana, ..., scifact, ..."
+        assert path.stem.removeprefix("nano_").removeprefix("beir_").removeprefix("bright_") in shown
