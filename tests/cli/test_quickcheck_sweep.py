@@ -45,8 +45,8 @@ def test_several_rerankers_stand_in_one_table(embedding: list[str], tmp_path: Pa
     assert query["passages"][0]["number"] == 2
     assert [place["rank"] for place in query["passages"][0]["places"]] == [1, 1]
     assert query["against_first"][0]["largest_logit_difference"] is None  # these are two models
-    for number in (0, 1):
-        one = json.loads((tmp_path / "out" / f"{number}-fp32" / "quickcheck.json").read_text("utf-8"))
+    for number, folder in enumerate(("0-packaged", "1-embedding")):
+        one = json.loads((tmp_path / "out" / folder / "quickcheck.json").read_text("utf-8"))
         by_number = {row["number"]: row["logit"] for row in one["checks"][0]["passages"]}
         assert [row["places"][number]["logit"] for row in query["passages"]] == [
             by_number[row["number"]] for row in query["passages"]
