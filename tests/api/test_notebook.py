@@ -22,11 +22,6 @@ def test_the_notebook_runs_and_shows_tables_and_pictures(tmp_path: Path, monkeyp
     NotebookClient(notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": tmp_path}}).execute()
     kinds = {kind for cell in notebook.cells for one in cell.get("outputs", []) for kind in one.get("data", {})}
     assert kinds == {"text/plain", "text/html", "image/png"}
-    progress = "".join(
-        one["text"] for cell in notebook.cells for one in cell.get("outputs", []) if one.get("name") == "stderr"
-    )
-    assert "scoring: " in progress
-    assert "pairs/s" in progress
     for before, cell in zip(kept, notebook.cells):  # what readers see is what it gives
         for one in before or ():
             if "+0." in (shown := one.get("data", {}).get("text/plain", "")):

@@ -161,3 +161,17 @@ def test_an_error_in_a_stage_is_in_the_log(log: Any) -> None:
 def test_an_unknown_format_is_refused_with_the_known_ones() -> None:
     with pytest.raises(EvalkitError, match="log_format=xml: choose from text, json"):
         progress.set_format("xml")
+
+
+def test_a_stage_in_a_notebook_is_a_bar_that_goes_when_it_is_done(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(progress, "in_notebook", lambda: True)
+    with progress.stage("scoring", 4, "pairs") as advance:
+        advance(4)
+    with progress.stage("loading"):
+        pass
+    shown = capsys.readouterr().err.split("\r")
+    assert any(re.match(r"scoring: .*0/4 .*pairs/s", line) for line in shown)
+    assert any(line.startswith("loading: 00:00") for line in shown)
+    assert not shown[-1].strip()

@@ -12,7 +12,7 @@ from evalkit.slices import catalogue
 NAMED = {
     path.stem: settings
     for path in sorted((conf_dir() / "slice").glob("*.yaml"))
-    if "dataset" in (settings := yaml.safe_load(path.read_text("utf-8")))
+    if "dataset" in (settings := yaml.safe_load(path.read_text("utf-8"))) and settings["defaults"][0] == "schema_irds"
 }
 
 
