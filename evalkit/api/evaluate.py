@@ -1,9 +1,11 @@
 """``evalkit.evaluate``: one trial from Python, on the code and the defaults of the command line."""
 
+import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from evalkit.api.outcomes import TrialResult
 from evalkit.api.rerankers import reranker_from
 from evalkit.api.slices import make_slice
 from evalkit.boundary import progress, redaction
+from evalkit.boundary.terminal import in_notebook
 from evalkit.boundary.text import is_folder, quoted, user_path
 from evalkit.cli import composed, describe, quoting, recording, run_folder, tasks
 from evalkit.cli.hydra_limits import read_value
@@ -118,29 +121,43 @@ def _run(
     overwrite: bool,
 ) -> TrialResult:
     facts = redaction.settings(provenance.collect(["evalkit.evaluate", *settings]))
-    folder = out_dir or Path(tempfile.mkdtemp(prefix="evalkit-"))
-    with run_folder.claimed(folder, overwrite) if out_dir else nullcontext(folder / "evalkit.log") as log:
+    work = partial(_work, asked, facts, given, in_process, out_dir is not None)
+    if out_dir is None:
+        folder = Path(tempfile.mkdtemp(prefix="evalkit-"))
         try:
-            with progress.log_to(log) if out_dir else nullcontext():
-                _work(asked, facts, folder, given, in_process, with_reports=out_dir is not None)
-        except BaseException as error:
-            if out_dir:
-                run_folder.write_why(folder, redaction.settings(asked), facts, error)
+            (folder / progress.LOG).touch()
+            work(folder, folder / progress.LOG)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
             raise
-    found = TrialResult(folder, temporary=out_dir is None)
-    if out_dir:
-        recording.record(found.result, folder, asked["history"], asked["tracking"])
+        return TrialResult(folder, temporary=True)
+    with run_folder.claimed(out_dir, overwrite) as log:
+        try:
+            work(out_dir, log)
+        except BaseException as error:
+            run_folder.write_why(out_dir, redaction.settings(asked), facts, error)
+            raise
+    found = TrialResult(out_dir)
+    recording.record(found.result, out_dir, asked["history"], asked["tracking"])
     return found
 
 
 def _work(
-    asked: dict[str, Any], facts: dict[str, Any], folder: Path, given: Given, in_process: bool, with_reports: bool
+    asked: dict[str, Any],
+    facts: dict[str, Any],
+    given: Given,
+    in_process: bool,
+    with_reports: bool,
+    folder: Path,
+    log: Path,
 ) -> None:
-    if not in_process:
-        in_fresh_process(tasks.run_trial, asked, facts, folder, given, time_limit_s=asked["time_limit_s"])
-        return
-    done, references = tasks.carry_out(asked, facts, given)
-    (write_trial if with_reports else write_trial_data)(_with_memory_note(done), folder, references)
+    with progress.log_to(log):
+        if in_process:
+            done, references = tasks.carry_out(asked, facts, given)
+            (write_trial if with_reports else write_trial_data)(_with_memory_note(done), folder, references)
+            return
+        with progress.following(log) if in_notebook() else nullcontext():
+            in_fresh_process(tasks.run_trial, asked, facts, folder, given, time_limit_s=asked["time_limit_s"])
 
 
 def _with_memory_note(done: Trial) -> Trial:
