@@ -3,7 +3,6 @@
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,7 +13,6 @@ from evalkit.api.outcomes import TrialResult
 from evalkit.api.rerankers import reranker_from
 from evalkit.api.slices import make_slice
 from evalkit.boundary import progress, redaction
-from evalkit.boundary.terminal import in_notebook
 from evalkit.boundary.text import is_folder, quoted, user_path
 from evalkit.cli import composed, describe, quoting, recording, run_folder, tasks
 from evalkit.cli.hydra_limits import read_value
@@ -156,8 +154,7 @@ def _work(
             done, references = tasks.carry_out(asked, facts, given)
             (write_trial if with_reports else write_trial_data)(_with_memory_note(done), folder, references)
             return
-        with progress.following(log) if in_notebook() else nullcontext():
-            in_fresh_process(tasks.run_trial, asked, facts, folder, given, time_limit_s=asked["time_limit_s"])
+        in_fresh_process(tasks.run_trial, asked, facts, folder, given, time_limit_s=asked["time_limit_s"])
 
 
 def _with_memory_note(done: Trial) -> Trial:

@@ -7,10 +7,9 @@ process was killed, the last line shows how far it came. Durations are by the mo
 import json
 import os
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.util import find_spec
@@ -216,47 +215,6 @@ def last_stage(log: Path) -> str | None:
                 done = f", {entry.get('items') or 0:,}{of} {entry['unit'] or 'done'}"
                 found = entry["stage"] + (done if of or entry.get("items") else "")
     return found
-
-
-@contextmanager
-def following(log: Path) -> Iterator[None]:
-    """Show the stages and messages that another process adds to a log while the block runs.
-
-    A notebook does not show the standard error of a process that its kernel has started.
-
-    Args:
-        log: path of the log, which exists.
-    """
-    ended = threading.Event()
-    shown = threading.Thread(target=_follow, args=(log, log.stat().st_size, ended), daemon=True)
-    shown.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        shown.join()
-
-
-def _follow(log: Path, position: int, ended: threading.Event) -> None:
-    done, bar = 0, ExitStack()
-    advance: Callable[[int], None] = _nothing
-    with suppress(OSError), bar, log.open("rb") as file:
-        file.seek(position)
-        while True:
-            is_last = ended.wait(0.2)
-            for line in file.read().decode("utf-8", "replace").splitlines():
-                with suppress(ValueError, KeyError, TypeError):  # the last line may be incomplete
-                    entry = json.loads(line)
-                    if entry["event"] == "message":
-                        _print(entry["message"])
-                    elif entry["event"] == "begin":
-                        bar.close()
-                        done, advance = 0, bar.enter_context(_live(entry["stage"], entry["of"], entry["unit"] or ""))
-                    elif entry["event"] in ("progress", "end"):
-                        advance((entry["items"] or 0) - done)
-                        done = entry["items"] or 0
-            if is_last:
-                return
 
 
 def _print(message: str) -> None:

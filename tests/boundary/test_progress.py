@@ -175,21 +175,3 @@ def test_a_stage_in_a_notebook_is_a_bar_that_goes_when_it_is_done(
     assert any(re.match(r"scoring: .*0/4 .*pairs/s", line) for line in shown)
     assert any(line.startswith("loading: 00:00") for line in shown)
     assert not shown[-1].strip()
-
-
-def test_a_notebook_shows_the_stages_of_another_process(
-    log: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(progress, "in_notebook", lambda: True)
-    with progress.following(log):
-        for entry in (
-            {"event": "message", "message": "loading the model"},
-            {"event": "begin", "stage": "scoring", "of": 4, "unit": "pairs"},
-            {"event": "progress", "stage": "scoring", "items": 1},
-            {"event": "end", "stage": "scoring", "items": 4},
-        ):
-            progress.append_line(log, json.dumps(entry) + "\n")
-        progress.append_line(log, '{"event": "beg')  # as a process that was killed leaves it
-    shown = capsys.readouterr().err
-    assert "loading the model" in shown
-    assert re.search(r"scoring: .*0/4 .*pairs/s", shown)
