@@ -245,7 +245,7 @@ def _notebook_bar(**settings: Any) -> Any:
         from tqdm.notebook import tqdm_notebook as bar
     else:
         from tqdm.std import tqdm as bar
-    return bar(**settings)
+    return bar(**settings, position=0)  # others may have left bars open, below which tqdm would put or hide this one
 
 
 class _RateColumn(ProgressColumn):

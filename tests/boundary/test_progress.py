@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tqdm.std import tqdm
 
 from evalkit.boundary import progress
 from evalkit.errors import EvalkitError
@@ -167,6 +168,7 @@ def test_a_stage_in_a_notebook_is_a_bar_that_goes_when_it_is_done(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(progress, "in_notebook", lambda: True)
+    left_open = [tqdm(total=1, file=io.StringIO()) for _ in range(30)]  # as libraries do
     with progress.stage("scoring", 4, "pairs") as advance:
         advance(4)
     with progress.stage("loading"):
@@ -175,3 +177,5 @@ def test_a_stage_in_a_notebook_is_a_bar_that_goes_when_it_is_done(
     assert any(re.match(r"scoring: .*0/4 .*pairs/s", line) for line in shown)
     assert any(line.startswith("loading: 00:00") for line in shown)
     assert not shown[-1].strip()
+    for bar in left_open:
+        bar.close()
