@@ -31,6 +31,14 @@ SHARED = REPOSITORY.parent / "shared"
 DEV = REPOSITORY / "evalkit" / "slices" / "dev"
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _store_of_schemas_is_not_copied() -> None:
+    """Hydra copies all schemas for each configuration that it composes, an eighth of the time, and only reads them."""
+    from hydra.core.config_store import ConfigStore
+
+    ConfigStore.__deepcopy__ = lambda self, memo: self  # type: ignore[attr-defined]
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The real collections beside the checkout."""

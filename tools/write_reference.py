@@ -7,13 +7,13 @@ import types
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import MISSING, Field, fields
 from pathlib import Path
-from typing import Annotated, Any, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, cast, get_args, get_origin, get_type_hints
 
 import yaml
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from evalkit.cli import describe, hydra_limits
-from evalkit.cli.config import Config, register_schemas
+from evalkit.cli.config import SCHEMAS, Config, conf_dir, register_schemas
 from evalkit.cli.describe import GROUPS, Choice
 from evalkit.cli.info_command import written
 
@@ -64,7 +64,7 @@ def _of_group(group: str) -> Iterator[str]:
     if group in describe.COMBINING:
         yield from _table((f"`{group}=`", "what it is", "what it sets"), map(_experiment, choices.values()))
         return
-    nodes = {name: hydra_limits.composed([f"{group}={name}"], None)[group] for name in choices}
+    nodes = {name: _node(group, name) for name in choices}
     schemas: dict[type, list[str]] = {}
     for name, node in nodes.items():
         schemas.setdefault(_schema(node), []).append(name)
@@ -86,6 +86,18 @@ def _of_group(group: str) -> Iterator[str]:
         else:
             yield "It has no settings."
             yield ""
+
+
+def _node(group: str, name: str) -> DictConfig:
+    """Return what a choice sets, over its schema and the choices that it builds on, as Hydra would compose it."""
+    if schema := SCHEMAS.get((group, name)):
+        return cast(DictConfig, OmegaConf.structured(schema))
+    path = conf_dir() / group / f"{name}.yaml"
+    own = cast(DictConfig, OmegaConf.load(path))
+    parts = own.pop("defaults", None)
+    if parts is None or "@package" in path.read_text("utf-8"):  # its schema is the group's, or it sets other groups too
+        return cast(DictConfig, hydra_limits.composed([f"{group}={name}"], None)[group])
+    return cast(DictConfig, OmegaConf.merge(*(own if part == "_self_" else _node(group, part) for part in parts)))
 
 
 def _launchers() -> Iterator[str]:
