@@ -104,7 +104,7 @@ def evaluate(
             "leave it out to run in this process"
         )
     given = Given(data, searcher, scorer)
-    _refuse_settings_of_given(given, overrides)
+    _check_overrides(given, overrides)
     asked = composed.settings(settings)
     _describe_given(asked, given, first_stage, reranker)
     return _run(asked, given, settings, in_process, user_path(out_dir) if out_dir else None, overwrite)
@@ -245,16 +245,21 @@ def _setting(key: str, value: object) -> str:
     return typed if isinstance(value, str) and value.isidentifier() else quoting.for_hydra(typed, read_value) or typed
 
 
-def _refuse_settings_of_given(given: Given, overrides: Sequence[str]) -> None:
-    """Refuse a setting of a part that was given as a value, which would take no notice of it.
+def _check_overrides(given: Given, overrides: Sequence[str]) -> None:
+    """Refuse a setting that would have no effect, as a parameter has the value of it or of its group.
 
     Raises:
         EvalkitError: there is one.
     """
     parts = {"slice": given.data, "first_stage": given.first_stage, "reranker": given.reranker}
     for override in overrides:
-        group = override.lstrip("+~").partition("=")[0].split(".")[0]
-        if parts.get(group) is not None:
+        key = override.lstrip("+~").partition("=")[0]
+        if key == "experiment":
+            raise EvalkitError(f"overrides: {override} chooses what the parameters choose; give what it names by those")
+        if key in parts:
+            given_by = "queries" if key == "slice" else key
+            raise EvalkitError(f"overrides: {override} is given by the parameter {given_by}")
+        if parts.get(group := key.split(".")[0]) is not None:
             raise EvalkitError(f"overrides: {override} has no effect, as {group} is given as a value and not by name")
 
 

@@ -8,6 +8,7 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import setup_globals
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
@@ -28,7 +29,7 @@ def settings(overrides: Sequence[str]) -> dict[str, Any]:
         overrides: as on the command line, such as ``slice=dev`` and ``reranker.max_length=256``.
 
     Raises:
-        EvalkitError: as for `plain`, or it cannot be composed, or holds something that it may not.
+        EvalkitError: as for `plain`, it cannot be composed, holds something that it may not, or is no single trial.
     """
     register_schemas()
     setup_globals()
@@ -39,14 +40,21 @@ def settings(overrides: Sequence[str]) -> dict[str, Any]:
             hydra_limits.note_command_line(overrides)
             cfg = hydra_limits.composed(overrides)
             hydra_config.set_config(cfg)
+            sweeps = cfg.hydra.mode == RunMode.MULTIRUN
             with read_write(cfg), open_dict(cfg):
                 del cfg["hydra"]
             fusion_members.expand(cfg)
-            return plain(cfg)
+            found = plain(cfg)
     except (HydraException, OmegaConfBaseException) as error:
         raise EvalkitError(sentence(error)) from None
     finally:
         hydra_config.cfg = before
+    if sweeps or found["task"] != "trial":
+        what = "is a sweep of several trials" if sweeps else f"has task={found['task']}"
+        raise EvalkitError(
+            f"{' '.join(overrides)}: this {what}, and one trial is run here; python -m evalkit runs all of it"
+        )
+    return found
 
 
 def gate_settings(overrides: list[str]) -> dict[str, Any]:

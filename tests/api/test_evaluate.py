@@ -237,6 +237,22 @@ def test_data_that_does_not_fit_is_one_sentence(data: tuple[Any, ...], sentence:
         evalkit.evaluate(*data, reranker=None)
 
 
+@pytest.mark.parametrize(
+    ("overrides", "sentence"),
+    [
+        (
+            ["experiment=msmarco_bf16"],
+            "experiment=msmarco_bf16 chooses what the parameters choose",
+        ),
+        (["reranker=minilm_l6"], "reranker=minilm_l6 is given by the parameter reranker"),
+        (["task=gate", "gate.baseline=b.json"], "this has task=gate, and one trial is run here"),
+    ],
+)
+def test_an_override_that_would_have_no_effect_is_refused(overrides: list[str], sentence: str) -> None:
+    with pytest.raises(evalkit.EvalkitError, match=sentence):
+        evalkit.evaluate("dev", overrides=overrides)
+
+
 def test_a_slice_by_name_has_its_own_settings() -> None:
     with pytest.raises(evalkit.EvalkitError, match=r"overrides=\['slice\.lang=\.\.\.'\]"):
         evalkit.evaluate("dev", lang="de")
