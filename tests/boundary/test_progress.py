@@ -3,14 +3,16 @@
 import io
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tqdm.std import tqdm
 
 from evalkit.boundary import progress
 from evalkit.errors import EvalkitError
+from tests.conftest import REPOSITORY
 
 
 @pytest.fixture(autouse=True)
@@ -164,18 +166,23 @@ def test_an_unknown_format_is_refused_with_the_known_ones() -> None:
         progress.set_format("xml")
 
 
-def test_a_stage_in_a_notebook_is_a_bar_that_goes_when_it_is_done(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(progress, "in_notebook", lambda: True)
-    left_open = [tqdm(total=1, file=io.StringIO()) for _ in range(30)]  # as libraries do
-    with progress.stage("scoring", 4, "pairs") as advance:
-        advance(4)
-    with progress.stage("loading"):
-        pass
-    shown = capsys.readouterr().err.split("\r")
+IN_A_NOTEBOOK = """
+import io
+from tqdm.std import tqdm
+from evalkit.boundary import progress
+progress.in_notebook = lambda: True
+left_open = [tqdm(total=1, file=io.StringIO()) for _ in range(30)]  # as libraries do
+with progress.stage("scoring", 4, "pairs") as advance:
+    advance(4)
+with progress.stage("loading"):
+    pass
+"""
+
+
+def test_a_stage_in_a_notebook_is_a_bar_that_goes_when_it_is_done() -> None:
+    """In a process of its own: tqdm has one state for all bars of a process, those of other tests included."""
+    done = subprocess.run([sys.executable, "-c", IN_A_NOTEBOOK], capture_output=True, check=True, cwd=REPOSITORY)
+    shown = done.stderr.decode().split("\r")
     assert any(re.match(r"scoring: .*0/4 .*pairs/s", line) for line in shown)
     assert any(line.startswith("loading: 00:00") for line in shown)
     assert not shown[-1].strip()
-    for bar in left_open:
-        bar.close()
