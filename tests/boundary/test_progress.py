@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import re
 import subprocess
 import sys
@@ -181,7 +182,10 @@ with progress.stage("loading"):
 
 def test_a_stage_in_a_notebook_is_a_bar_that_goes_when_it_is_done() -> None:
     """In a process of its own: tqdm has one state for all bars of a process, those of other tests included."""
-    done = subprocess.run([sys.executable, "-c", IN_A_NOTEBOOK], capture_output=True, check=True, cwd=REPOSITORY)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("TQDM_")}
+    done = subprocess.run(
+        [sys.executable, "-c", IN_A_NOTEBOOK], capture_output=True, check=True, cwd=REPOSITORY, env=environment
+    )
     shown = done.stderr.decode().split("\r")
     assert any(re.match(r"scoring: .*0/4 .*pairs/s", line) for line in shown)
     assert any(line.startswith("loading: 00:00") for line in shown)
