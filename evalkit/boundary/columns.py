@@ -42,6 +42,7 @@ JUDGMENTS = (
     Role("query_id", _QUERY_ID),
     Role("doc_id", _DOC_ID),
     Role("grade", ("score", "relevance", "label", "grade", "rel", "judgment")),
+    Role("judge", ("judge",), required=False),
 )
 """Of a table of judgments: BEIR and MTEB (query-id, corpus-id, score), ir_datasets (query_id, doc_id, relevance),
 PyTerrier (qid, docno, label)."""

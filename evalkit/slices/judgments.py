@@ -6,7 +6,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from evalkit.boundary.cells import to_grade, to_id
+from evalkit.boundary.cells import is_missing, to_grade, to_id
 from evalkit.boundary.columns import JUDGMENTS
 from evalkit.boundary.rows import Picker, Row
 from evalkit.boundary.table_files import has_table, open_table
@@ -106,10 +106,15 @@ def judgment_rows(rows: Iterable[Row], picker: Picker) -> Iterator[Judgment]:
         picker: for `evalkit.boundary.columns.JUDGMENTS`.
 
     Raises:
-        EvalkitError: an id or a grade is missing or not valid, or the columns do not tell.
+        EvalkitError: an id or a grade is missing or not valid, a row names a judge, or the columns do not tell.
     """
     for place, row in rows:
         found = picker.pick(place, row)
+        if not is_missing(found.get("judge")):
+            raise EvalkitError(
+                f"{place}: this is a label of judge {quoted(found['judge'])}; labels that name their judge are read "
+                "from one file named .jsonl, .csv or .tsv (slice.qrels=FILE slice.judge=NAME), not compressed"
+            )
         yield (
             place,
             to_id(found["query_id"], place, "query id"),

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from evalkit.errors import EvalkitError
 from evalkit.evaluation.judged_by import Judge, is_its_own_judge, judged_by
 from evalkit.slices import beir, labels
+from evalkit.slices.sources import qrels_from
 from tests.slices.test_judgments import GRADES, folder
 
 ROWS = [("q1", "d1", 2, "a"), ("q1", "d2", 0, "a"), ("q1", "d1", 0, "b"), ("q2", "d3", 1, "b"), ("q1", "d1", 1, "c")]
@@ -84,6 +86,18 @@ def test_labels_and_qrels_in_one_file_are_refused_where_the_judge_is_missing(tmp
         '{"query-id": "q1", "corpus-id": "d2", "score": 0, "judge": "gpt"}\n'
     )
     assert refusal(path).startswith(f"{path}, line 1: a label has query_id, doc_id, an integer grade and its judge")
+
+
+@pytest.mark.parametrize("form", [".csv.gz", ".parquet", "frame"])
+def test_labels_are_not_taken_for_qrels_where_their_judge_is_not_read(tmp_path: Path, form: str) -> None:
+    frame = pd.DataFrame(ROWS[:2], columns=["query_id", "doc_id", "grade", "judge"])
+    path = tmp_path / f"labels{form}"
+    if form == ".parquet":
+        frame.to_parquet(path)
+    elif form == ".csv.gz":
+        frame.to_csv(path, index=False)
+    with pytest.raises(EvalkitError, match="this is a label of judge 'a'; labels that name their judge are read from"):
+        qrels_from(frame) if form == "frame" else labels.read_qrels([path])
 
 
 def test_the_source_of_labels_is_recorded(tmp_path: Path) -> None:
