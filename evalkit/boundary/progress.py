@@ -31,7 +31,7 @@ from rich.text import Text
 
 from evalkit.boundary import redaction
 from evalkit.boundary.process_memory import MIB, peak_resident_mb, resident_mb
-from evalkit.boundary.terminal import PlainConsole, in_notebook
+from evalkit.boundary.terminal import PlainConsole
 from evalkit.errors import EvalkitError
 
 T = TypeVar("T")
@@ -215,6 +215,13 @@ def last_stage(log: Path) -> str | None:
                 done = f", {entry.get('items') or 0:,}{of} {entry['unit'] or 'done'}"
                 found = entry["stage"] + (done if of or entry.get("items") else "")
     return found
+
+
+def in_notebook() -> bool:
+    """Return whether this process is the kernel of a notebook."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    return type(shell).__name__ == "ZMQInteractiveShell"
 
 
 def _print(message: str) -> None:

@@ -2,7 +2,6 @@
 
 import os
 import re
-import sys
 from typing import Any
 
 from rich.console import Console
@@ -34,10 +33,3 @@ def without_controls(text: str) -> str:
 
 
 _CI = ("CI", "GITHUB_ACTIONS", "TF_BUILD", "TEAMCITY_VERSION")
-
-
-def in_notebook() -> bool:
-    """Return whether this process is the kernel of a notebook."""
-    ipython = sys.modules.get("IPython")
-    shell = ipython.get_ipython() if ipython is not None else None
-    return type(shell).__name__ == "ZMQInteractiveShell"

@@ -205,6 +205,21 @@ def write_sweep(results: Sequence[Result | Unfinished], folder: Path, without: S
         raise cannot_write(folder, error) from None
 
 
+@contextmanager
+def _written_folder(folder: Path, last: str) -> Iterator[Path]:
+    """Yield a folder whose files become those of `folder`, `last` as the last one; `folder` is made if there is none.
+
+    Raises:
+        EvalkitError: it cannot be written, or the disk is full.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with atomic_folder(folder, last) as part:
+            yield part
+    except OSError as error:
+        raise cannot_write(folder, error) from None
+
+
 def write_comparison(compared: Comparison, folder: Path) -> None:
     """Write everything about a comparison; comparison.json comes last, so that a folder with it is complete.
 
@@ -215,16 +230,12 @@ def write_comparison(compared: Comparison, folder: Path) -> None:
     Raises:
         EvalkitError: the folder cannot be written, or the disk is full.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with atomic_folder(folder, "comparison.json") as part:
-            drawn = _save({name: draw(compared) for name, draw in COMPARISON_PICTURES.items()}, part)
-            _write(part / "report.md", markdown.comparison(compared, [f"{name}.png" for name in drawn]))
-            _write(part / "report.html", pages.comparison(compared, _titled(drawn, part)))
-            _write(part / "report.tex", tex.comparison(compared))
-            _write(part / "comparison.json", to_json(asdict(compared)))
-    except OSError as error:
-        raise cannot_write(folder, error) from None
+    with _written_folder(folder, "comparison.json") as part:
+        drawn = _save({name: draw(compared) for name, draw in COMPARISON_PICTURES.items()}, part)
+        _write(part / "report.md", markdown.comparison(compared, [f"{name}.png" for name in drawn]))
+        _write(part / "report.html", pages.comparison(compared, _titled(drawn, part)))
+        _write(part / "report.tex", tex.comparison(compared))
+        _write(part / "comparison.json", to_json(asdict(compared)))
 
 
 def write_pick(found: Pick, folder: Path) -> None:
@@ -237,14 +248,10 @@ def write_pick(found: Pick, folder: Path) -> None:
     Raises:
         EvalkitError: the folder cannot be written, or the disk is full.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with atomic_folder(folder, "pick.json") as part:
-            drawn = _save({"settings": plots.settings(found)}, part)
-            _write(part / "report.md", markdown.pick(found, [f"{name}.png" for name in drawn]))
-            _write(part / "pick.json", to_json(asdict(found)))
-    except OSError as error:
-        raise cannot_write(folder, error) from None
+    with _written_folder(folder, "pick.json") as part:
+        drawn = _save({"settings": plots.settings(found)}, part)
+        _write(part / "report.md", markdown.pick(found, [f"{name}.png" for name in drawn]))
+        _write(part / "pick.json", to_json(asdict(found)))
 
 
 def write_judges(found: JudgeReport, folder: Path) -> None:
@@ -257,14 +264,10 @@ def write_judges(found: JudgeReport, folder: Path) -> None:
     Raises:
         EvalkitError: the folder cannot be written, or the disk is full.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with atomic_folder(folder, "judges.json") as part:
-            drawn = _save({"gains": plots.gains(found), "confusion": plots.confusion(found)}, part)
-            _write(part / "report.md", markdown.judges(found, [f"{name}.png" for name in drawn]))
-            _write(part / "judges.json", to_json(asdict(found)))
-    except OSError as error:
-        raise cannot_write(folder, error) from None
+    with _written_folder(folder, "judges.json") as part:
+        drawn = _save({"gains": plots.gains(found), "confusion": plots.confusion(found)}, part)
+        _write(part / "report.md", markdown.judges(found, [f"{name}.png" for name in drawn]))
+        _write(part / "judges.json", to_json(asdict(found)))
 
 
 def write_history(entries: Sequence[HistoryEntry], file: Path, filters: Sequence[str] = ()) -> None:

@@ -6,6 +6,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
+from evalkit.boundary.cells import id_text
 from evalkit.boundary.text import quoted
 from evalkit.errors import EvalkitError
 from evalkit.slices import labels
@@ -138,7 +139,7 @@ def _read(path: Path, eta: float) -> dict[tuple[str, str], Shown]:
     found: dict[tuple[str, str], Shown] = {}
     for where, row in labels.rows(path, COLUMNS, "a log of clicks"):
         try:
-            pair = labels.id_text(row["query_id"]), labels.id_text(row["doc_id"])
+            pair = id_text(row["query_id"]), id_text(row["doc_id"])
             rank, impressions, clicks = _counts(row)
         except (KeyError, TypeError, ValueError):
             has = ", ".join(f"{key} {quoted(value)}" for key, value in row.items())

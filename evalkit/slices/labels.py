@@ -10,6 +10,7 @@ from pathlib import Path
 from statistics import median_low
 from typing import Any
 
+from evalkit.boundary.cells import id_text
 from evalkit.boundary.text import parse_integer, quoted, read_lines
 from evalkit.errors import EvalkitError
 from evalkit.evaluation.judged_by import KINDS, Judge
@@ -199,20 +200,6 @@ def read(path: Path, kind: str | None = None) -> dict[str, Judge]:
 _LONGEST_SOURCE = 200
 _WAY_OUT = "; labels that were made differently need judges of different names, such as NAME-2"
 _RULES = " and ".join(RULES)
-
-
-def id_text(item: object) -> str:
-    """Return an id of a file as a text.
-
-    Args:
-        item: the value in the file.
-
-    Raises:
-        TypeError: it is neither a text nor an integer.
-    """
-    if isinstance(item, bool) or not isinstance(item, str | int):
-        raise TypeError("an id is a text or a whole number")
-    return str(item)
 
 
 def whole(value: object) -> int:
