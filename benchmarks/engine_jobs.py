@@ -24,10 +24,10 @@ from msmarco_pairs import DEPTH, Pairs, by_query
 from peers import PEERS, Evalkit, Logits, Setting, evalkit_pairs, ids_of, load, timed, timed_model
 from transformers import AutoTokenizer
 
+from evalkit.boundary.errors import EvalkitError
 from evalkit.cost.latency import measure_latency
 from evalkit.cost.matrix_rate import matrix_flops_per_s
 from evalkit.cost.memory import measure_memory
-from evalkit.errors import EvalkitError
 from evalkit.scoring.device import device_name
 from evalkit.scoring.flops import forward_flops
 from evalkit.scoring.pair_tokenizer import TRUNCATIONS

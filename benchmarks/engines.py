@@ -56,8 +56,8 @@ from msmarco_pairs import drawn_pairs, find_texts, real_pairs
 from peers import PEERS, Logits, Setting, choose
 from tokenizers import Tokenizer
 
+from evalkit.boundary.errors import EvalkitError
 from evalkit.cost.latency import percentile
-from evalkit.errors import EvalkitError
 from evalkit.scoring.device import resolve_device, resolve_precision
 from evalkit.scoring.pair_tokenizer import TRUNCATIONS
 

@@ -34,8 +34,8 @@ from typing import Any
 import numpy as np
 from grown_texts import Heaps, grow, read
 
+from evalkit.boundary.errors import EvalkitError
 from evalkit.boundary.process_memory import peak_resident_mb, resident_mb
-from evalkit.errors import EvalkitError
 from evalkit.first_stage.bm25 import BM25
 from evalkit.slices.packaged import DEV
 from evalkit.types import Slice

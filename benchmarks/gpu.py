@@ -39,7 +39,7 @@ from gpu_report import markdown
 from gpu_tests import tests
 from msmarco_pairs import find_texts
 
-from evalkit.errors import EvalkitError, nearest
+from evalkit.boundary.errors import EvalkitError, nearest
 from evalkit.scoring.device import resolve_device
 
 PARTS: dict[str, Callable[[Plan], Found] | None] = {

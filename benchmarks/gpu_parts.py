@@ -18,9 +18,9 @@ from msmarco_pairs import DEPTH, Pairs, by_query, drawn_pairs, real_pairs
 from peers import Logits, Setting, load
 from tokenizers import Tokenizer
 
+from evalkit.boundary.errors import EvalkitError
 from evalkit.cost.latency import measure_latency, summarize
 from evalkit.cost.memory import measure_memory
-from evalkit.errors import EvalkitError
 from evalkit.evaluation.parity import parity
 from evalkit.evaluation.ranking import order
 from evalkit.scoring.device import resolve_device, resolve_precision

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from gpu_parts import Found, Plan
 
-from evalkit.errors import EvalkitError
+from evalkit.boundary.errors import EvalkitError
 
 CHECKOUT = Path(__file__).parents[1]
 LIMIT_S = 180

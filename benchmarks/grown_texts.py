@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from evalkit.errors import EvalkitError
+from evalkit.boundary.errors import EvalkitError
 from evalkit.first_stage.analysis import select_analysis
 
 MS_MARCO_TERMS, MS_MARCO_VOCABULARY = 352_316_036, 2_660_824

@@ -29,7 +29,7 @@ from transformers import (
 from transformers.utils import logging
 
 import evalkit
-from evalkit.errors import EvalkitError, nearest
+from evalkit.boundary.errors import EvalkitError, nearest
 
 _EVALKIT = Path(evalkit.__file__).parent
 PACKAGED = _EVALKIT / "rerankers" / "packaged"

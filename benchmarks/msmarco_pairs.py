@@ -15,7 +15,7 @@ import numpy as np
 from model_folder import PACKAGED, packaged_texts, read_texts
 from tokenizers import Tokenizer
 
-from evalkit.errors import EvalkitError
+from evalkit.boundary.errors import EvalkitError
 
 Pairs = list[tuple[str, str]]
 

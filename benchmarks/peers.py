@@ -19,7 +19,7 @@ import torch
 from msmarco_pairs import Pairs, by_query
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-from evalkit.errors import EvalkitError, nearest
+from evalkit.boundary.errors import EvalkitError, nearest
 from evalkit.scoring.device import PRECISIONS, Precision, apply_precision, synchronize
 from evalkit.scoring.flops import predicted_peak_mb
 from evalkit.scoring.loading.pretrained import load_classifier

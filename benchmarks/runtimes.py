@@ -36,7 +36,7 @@ from model_folder import model_folder, packaged_texts
 from msmarco_pairs import find_texts, real_pairs
 from onnx import TensorProto, helper
 
-from evalkit.errors import EvalkitError
+from evalkit.boundary.errors import EvalkitError
 from evalkit.rerankers.cross_encoder import CrossEncoder
 from evalkit.scoring.device import device_name
 

@@ -12,7 +12,7 @@ quick, for pytest imports it at each start (`evalkit.api.pytest_plugin`).
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from evalkit.errors import EvalkitError
+from evalkit.boundary.errors import EvalkitError
 
 if TYPE_CHECKING:
     from evalkit.api.evaluate import evaluate

@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from evalkit.boundary.errors import EvalkitError
 from evalkit.boundary.progress import say, stage
 from evalkit.cost.meter import Measured, measure
 from evalkit.cost.protocol import CostProtocol
-from evalkit.errors import EvalkitError
 from evalkit.evaluation import blending, measures
 from evalkit.evaluation.blending import BlendSettings, Lists
 from evalkit.evaluation.caveats import caveats

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from evalkit.boundary.errors import EvalkitError
 from evalkit.cost.protocol import CostProtocol
-from evalkit.errors import EvalkitError
 from evalkit.results.result import finished
 from evalkit.slices.assemble import assemble
 from evalkit.trial import Plan, run

@@ -158,12 +158,15 @@ def _folders() -> Iterator[tuple[str, str]]:
 
 
 def _values() -> Iterator[tuple[str, str]]:
-    """Yield the rows of the table of the values in types.py."""
+    """Yield the rows of the table of the values in types/."""
     yield "value", "what it is"
     yield "---", "---"
-    for node in _tree(PACKAGE / "types.py").body:
-        if isinstance(node, ast.ClassDef):
-            yield f"`{node.name}`", _sentence((ast.get_docstring(node) or "").split("\n\n")[0])
+    in_order = ("collection", "search", "scores", "effectiveness", "latency", "cost", "blend", "chunks", "trial")
+    assert {*in_order, "__init__"} == {path.stem for path in (PACKAGE / "types").glob("*.py")}
+    for module in in_order:
+        for node in _tree(PACKAGE / "types" / f"{module}.py").body:
+            if isinstance(node, ast.ClassDef):
+                yield f"`{node.name}`", _sentence((ast.get_docstring(node) or "").split("\n\n")[0])
 
 
 def _sentence(text: str) -> str:

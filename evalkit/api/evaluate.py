@@ -13,12 +13,12 @@ from evalkit.api.outcomes import TrialResult
 from evalkit.api.rerankers import reranker_from
 from evalkit.api.slices import make_slice
 from evalkit.boundary import progress, redaction
+from evalkit.boundary.errors import EvalkitError, nearest
 from evalkit.boundary.text import is_folder, quoted, user_path
 from evalkit.cli import composed, describe, quoting, recording, run_folder, tasks
 from evalkit.cli.hydra_limits import read_value
 from evalkit.cli.process import in_fresh_process
 from evalkit.cli.tasks import Given
-from evalkit.errors import EvalkitError, nearest
 from evalkit.first_stage.adapter import adapt_first_stage
 from evalkit.first_stage.base import FirstStage
 from evalkit.report.folder import write_trial, write_trial_data

@@ -4,10 +4,10 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from evalkit.boundary.errors import EvalkitError
 from evalkit.boundary.foreign_code import describe_type, errors_as_one_sentence, refuse_awaitable
 from evalkit.boundary.progress import stage
 from evalkit.boundary.text import quoted
-from evalkit.errors import EvalkitError
 from evalkit.evaluation.run_sources import run_from
 from evalkit.evaluation.trec import RunFile
 from evalkit.first_stage.base import FirstStage

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from evalkit.api.outcomes import ComparisonResult, GateResult, TrialResult
+from evalkit.boundary.errors import EvalkitError
 from evalkit.boundary.progress import say
 from evalkit.boundary.text import user_path
 from evalkit.cli import composed, hydra_limits
 from evalkit.cli.baseline_command import write
 from evalkit.cli.compare_command import MARGIN
 from evalkit.cli.gate_command import Gate
-from evalkit.errors import EvalkitError
 from evalkit.results import reading
 from evalkit.results.compare import side_by_side
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from evalkit.api import notebook
+from evalkit.boundary.errors import EvalkitError, nearest
 from evalkit.boundary.text import user_path
-from evalkit.errors import EvalkitError, nearest
 from evalkit.results import reading
 from evalkit.results.reading import Finished
 from evalkit.results.schema import Result

@@ -5,8 +5,8 @@ from inspect import signature
 from itertools import groupby
 from typing import Any
 
+from evalkit.boundary.errors import EvalkitError
 from evalkit.boundary.foreign_code import class_path, describe_type, errors_as_one_sentence, refuse_awaitable, to_float
-from evalkit.errors import EvalkitError
 from evalkit.rerankers.adapter import adapt_reranker
 from evalkit.rerankers.base import Reranker, check_texts
 from evalkit.types import Pair, Scores, Settings

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+from evalkit.boundary.errors import EvalkitError
 from evalkit.boundary.text import quoted
-from evalkit.errors import EvalkitError
 from evalkit.slices.assemble import assemble
 from evalkit.slices.settings import check_level, check_settings
 from evalkit.slices.sources import docs_from, qrels_from, queries_from

@@ -8,9 +8,9 @@ import sys
 import tempfile
 from pathlib import Path
 
+from evalkit.boundary.errors import EvalkitError
 from evalkit.boundary.progress import say
 from evalkit.boundary.text import user_path
-from evalkit.errors import EvalkitError
 
 
 def ensure_writable() -> None:

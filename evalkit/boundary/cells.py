@@ -3,8 +3,8 @@
 import math
 from typing import Any
 
+from evalkit.boundary.errors import EvalkitError
 from evalkit.boundary.text import parse_integer, parse_number, quoted
-from evalkit.errors import EvalkitError
 
 
 def to_id(value: Any, place: str, what: str) -> str:

@@ -4,8 +4,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from evalkit.boundary.errors import EvalkitError, nearest
 from evalkit.boundary.text import printable_name, quoted
-from evalkit.errors import EvalkitError, nearest
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import zlib
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from evalkit.errors import EvalkitError
+from evalkit.boundary.errors import EvalkitError
 
 SUFFIXES = (".gz", ".bz2", ".zst")
 """Extensions that follow the one of the content, as in ``corpus.jsonl.gz``."""

@@ -11,8 +11,8 @@ from numbers import Real
 from pathlib import PurePath
 from typing import Any, get_args, get_type_hints
 
+from evalkit.boundary.errors import EvalkitError
 from evalkit.boundary.text import is_unicode, quoted
-from evalkit.errors import EvalkitError
 from evalkit.types import Settings
 
 

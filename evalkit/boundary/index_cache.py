@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from evalkit.boundary.atomic import fsync
+from evalkit.boundary.errors import EvalkitError, nearest
 from evalkit.boundary.progress import say, stage
-from evalkit.errors import EvalkitError, nearest
 
 if TYPE_CHECKING:
     import numpy as np

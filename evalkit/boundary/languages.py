@@ -3,8 +3,8 @@
 import difflib
 import re
 
+from evalkit.boundary.errors import EvalkitError
 from evalkit.boundary.text import quoted
-from evalkit.errors import EvalkitError
 
 _TABLE = """
     aa aar Afar; ab abk Abkhazian; ae ave Avestan; af afr Afrikaans; ak aka Akan; am amh Amharic; an arg Aragonese;

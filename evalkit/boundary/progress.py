@@ -30,9 +30,9 @@ from rich.progress import (
 from rich.text import Text
 
 from evalkit.boundary import redaction
+from evalkit.boundary.errors import EvalkitError
 from evalkit.boundary.process_memory import MIB, peak_resident_mb, resident_mb
 from evalkit.boundary.terminal import PlainConsole
-from evalkit.errors import EvalkitError
 
 T = TypeVar("T")
 

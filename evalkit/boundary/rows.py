@@ -4,8 +4,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from evalkit.boundary.columns import Role, find_columns
+from evalkit.boundary.errors import EvalkitError
 from evalkit.boundary.text import quoted
-from evalkit.errors import EvalkitError
 
 Row = tuple[str, Mapping[str, Any]]
 """Place of the row, for messages, and its values by the names of their columns."""

@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 from typing import Any, NoReturn
 
+from evalkit.boundary.errors import EvalkitError
 from evalkit.boundary.text import read_text
-from evalkit.errors import EvalkitError
 
 
 def read_json(path: Path, what: str) -> dict[str, Any]:

@@ -12,10 +12,10 @@ from typing import Any
 from evalkit.boundary import text
 from evalkit.boundary.columns import DOCS, JUDGMENTS, QUERIES, RUNS, Role, find_columns, is_header
 from evalkit.boundary.compression import without_suffix
+from evalkit.boundary.errors import EvalkitError
 from evalkit.boundary.rows import Row
 from evalkit.boundary.strict_json import parse_json
 from evalkit.boundary.text import opened, quoted, read_lines
-from evalkit.errors import EvalkitError
 
 DELIMITED = (".tsv", ".csv")
 ARROW = (".parquet", ".arrow")

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from evalkit.boundary.compression import open_to_write
+from evalkit.boundary.errors import EvalkitError
 from evalkit.boundary.table_files import suffix_of
 from evalkit.boundary.text import quoted
-from evalkit.errors import EvalkitError
 
 WRITTEN = (".jsonl", ".ndjson", ".csv", ".tsv", ".parquet")
 """Extensions of tables; that of a compression may follow, except after parquet, which compresses itself."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from evalkit.boundary.compression import decompressed, is_damage
-from evalkit.errors import EvalkitError
+from evalkit.boundary.errors import EvalkitError
 
 LONGEST_LINE = 64 * 2**20
 """Bytes. A longer line means a file without line ends, which would be read into memory as a whole."""

@@ -21,6 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from evalkit import __version__
 from evalkit.boundary import progress, redaction, signals
+from evalkit.boundary.errors import EvalkitError, NotFiniteError
 from evalkit.boundary.progress import LOG, say
 from evalkit.boundary.signals import Stopped
 from evalkit.boundary.text import user_path
@@ -29,7 +30,6 @@ from evalkit.cli.config import conf_dir, register_schemas
 from evalkit.cli.messages import sentence
 from evalkit.cli.session import BAD_INPUT, FAILED, INTERRUPTED
 from evalkit.cli.sweep import end_sweep
-from evalkit.errors import EvalkitError, NotFiniteError
 from evalkit.results import provenance
 from evalkit.results.history import tracking
 

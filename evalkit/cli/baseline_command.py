@@ -6,11 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from evalkit.boundary.errors import EvalkitError
 from evalkit.boundary.progress import say
 from evalkit.boundary.text import read_text, user_path
 from evalkit.cli.gate_command import limits_of, named_in
 from evalkit.cli.session import HOLDS, REGRESSED
-from evalkit.errors import EvalkitError
 
 if TYPE_CHECKING:
     from evalkit.results.reading import Finished

@@ -16,9 +16,9 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from evalkit.boundary import progress, signals
+from evalkit.boundary.errors import EvalkitError
 from evalkit.boundary.progress import Output
 from evalkit.boundary.signals import Stopped
-from evalkit.errors import EvalkitError
 
 
 def tell_parent(value: Any) -> None:

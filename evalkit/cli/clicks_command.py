@@ -2,8 +2,8 @@
 
 import argparse
 
+from evalkit.boundary.errors import EvalkitError
 from evalkit.boundary.text import user_path
-from evalkit.errors import EvalkitError
 from evalkit.evaluation.judged_by import Judge
 from evalkit.report import terminal
 from evalkit.report.content.numbers import counted

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, NoReturn
 
+from evalkit.boundary.errors import EvalkitError
 from evalkit.cli.session import HOLDS
-from evalkit.errors import EvalkitError
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
+from evalkit.boundary.errors import EvalkitError
 from evalkit.boundary.text import user_path
-from evalkit.errors import EvalkitError
 
 MARGIN = 0.002
 """The largest difference that counts as equivalent, unless another is given."""

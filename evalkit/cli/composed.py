@@ -12,10 +12,10 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
+from evalkit.boundary.errors import EvalkitError, nearest
 from evalkit.cli import fusion_members, hydra_limits
 from evalkit.cli.config import conf_dir, register_schemas
 from evalkit.cli.messages import sentence
-from evalkit.errors import EvalkitError, nearest
 
 TASKS = ("trial", "quickcheck", "gate")
 _OF_QUICKCHECK = ("query", "passages")

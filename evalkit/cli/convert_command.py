@@ -10,11 +10,11 @@ from typing import Any
 from evalkit.boundary.cells import is_missing, to_id, to_text
 from evalkit.boundary.columns import DOCS, JUDGMENTS, QUERIES, RUNS, Role
 from evalkit.boundary.compression import without_suffix
+from evalkit.boundary.errors import EvalkitError
 from evalkit.boundary.rows import Picker
 from evalkit.boundary.table_files import has_table, open_table, suffix_of
 from evalkit.boundary.table_writing import WRITTEN, text_to_write, write_json, write_table
 from evalkit.boundary.text import escape_id, is_folder, quoted, read_lines, user_path
-from evalkit.errors import EvalkitError
 from evalkit.evaluation import trec
 from evalkit.evaluation.run_files import read_run_file
 from evalkit.evaluation.surrogate_scores import strictly_decreasing

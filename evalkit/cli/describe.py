@@ -15,8 +15,8 @@ from pathlib import Path
 
 import yaml
 
+from evalkit.boundary.errors import EvalkitError, nearest
 from evalkit.cli.config import conf_dir
-from evalkit.errors import EvalkitError, nearest
 
 GROUPS = {
     "slice": "queries, passages and relevance judgments",

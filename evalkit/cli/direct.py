@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from evalkit.errors import EvalkitError
+from evalkit.boundary.errors import EvalkitError
 
 COMMANDS = (("history",), ("slices",), ("baseline", "--check"))
 """How the command lines of these commands begin."""

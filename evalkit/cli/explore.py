@@ -8,9 +8,9 @@ from pathlib import Path
 
 from hydra.errors import HydraException
 
+from evalkit.boundary.errors import EvalkitError
 from evalkit.boundary.progress import say
 from evalkit.cli.combinations import combinations, differing
-from evalkit.errors import EvalkitError
 from evalkit.evaluation import racing
 from evalkit.results import picking, reading
 from evalkit.results.choices import Choice, choices

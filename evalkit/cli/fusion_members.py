@@ -12,10 +12,10 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
+from evalkit.boundary.errors import EvalkitError, nearest
 from evalkit.boundary.text import quoted
 from evalkit.cli import describe, hydra_limits
 from evalkit.cli.config import FusionFirstStage
-from evalkit.errors import EvalkitError, nearest
 
 _FORM = "a member is a name (bm25), or a name with its settings ({bm25: {k1: 1.2}}, {trec_run: FILE})"
 

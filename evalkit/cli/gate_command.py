@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from evalkit.boundary.errors import EvalkitError, NotFiniteError
 from evalkit.boundary.text import user_path
 from evalkit.cli.session import HOLDS, REGRESSED
-from evalkit.errors import EvalkitError, NotFiniteError
 from evalkit.results.gate.limits import Limits
 
 if TYPE_CHECKING:

@@ -8,10 +8,10 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from evalkit.boundary import cache_dirs
+from evalkit.boundary.errors import EvalkitError
 from evalkit.boundary.progress import say
 from evalkit.boundary.terminal import without_controls
 from evalkit.boundary.text import is_folder, user_path
-from evalkit.errors import EvalkitError
 from evalkit.report.content import history
 from evalkit.report.content.numbers import counted
 from evalkit.results.history import commits, index, selecting

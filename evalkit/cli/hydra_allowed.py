@@ -9,10 +9,10 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from evalkit.boundary.errors import EvalkitError
 from evalkit.boundary.text import quoted
 from evalkit.cli import optuna_sweeper
 from evalkit.cli.instantiate import ALLOW, is_allowed
-from evalkit.errors import EvalkitError
 
 Path = tuple[str, ...]
 

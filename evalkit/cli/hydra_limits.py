@@ -31,11 +31,11 @@ from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseExceptio
 from omegaconf.resolvers import oc
 
 from evalkit.boundary import redaction
+from evalkit.boundary.errors import EvalkitError
 from evalkit.boundary.text import user_path
 from evalkit.cli import hydra_allowed, quoting, verbatim, written_paths, yaml_size
 from evalkit.cli.config import conf_dir
 from evalkit.cli.instantiate import check_hydra
-from evalkit.errors import EvalkitError
 from evalkit.scoring.cluster.settings import check_launcher
 
 READ_FROM_ENVIRONMENT = ("EVALKIT_STORE", "EVALKIT_HISTORY", "EVALKIT_FIRST_STAGE_CACHE", "RAY_ADDRESS")

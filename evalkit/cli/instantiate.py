@@ -8,9 +8,9 @@ from inspect import isabstract, isclass, isfunction, signature
 from types import ModuleType
 from typing import Any
 
+from evalkit.boundary.errors import EvalkitError
 from evalkit.boundary.foreign_code import check_type, errors_as_one_sentence
 from evalkit.boundary.text import printable_name, quoted
-from evalkit.errors import EvalkitError
 from evalkit.first_stage.adapter import adapt_first_stage
 from evalkit.first_stage.base import FirstStage
 from evalkit.rerankers.adapter import adapt_reranker

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from evalkit.boundary.errors import EvalkitError
 from evalkit.boundary.text import user_path
-from evalkit.errors import EvalkitError
 from evalkit.evaluation.judged_by import Judge
 from evalkit.report import folder, terminal
 from evalkit.results import judging

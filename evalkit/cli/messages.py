@@ -8,11 +8,11 @@ from pathlib import Path
 from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf.errors import InterpolationKeyError, OmegaConfBaseException
 
+from evalkit.boundary.errors import EvalkitError, nearest
 from evalkit.cli import hydra_limits, own_texts, quoting
 from evalkit.cli.config import SCHEMAS, Config, Measures, PrecisionChoice, conf_dir
 from evalkit.cli.describe import GROUPS, choices
 from evalkit.cost.protocol import CostProtocol
-from evalkit.errors import EvalkitError, nearest
 
 _EXTRAS = {("hydra/sweeper", "optuna"): "optuna"}
 """Choices of Hydra's own groups -> the extra whose plugin has them."""

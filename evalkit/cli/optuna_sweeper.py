@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from evalkit.boundary.errors import EvalkitError
 from evalkit.boundary.text import quoted
-from evalkit.errors import EvalkitError
 
 TARGET = "hydra_plugins.hydra_optuna_sweeper.optuna_sweeper.OptunaSweeper"
 SAMPLERS = re.compile(r"optuna\.samplers\.(TPE|Random|NSGAII)Sampler")

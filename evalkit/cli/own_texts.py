@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from evalkit.boundary.cells import id_text
+from evalkit.boundary.errors import EvalkitError
 from evalkit.boundary.progress import say
 from evalkit.boundary.strict_json import parse_json
 from evalkit.boundary.text import is_unicode, quoted, read_lines, replace_surrogates, user_path
-from evalkit.errors import EvalkitError
 from evalkit.rerankers.quickcheck import Check
 
 MOST_PASSAGES = 10_000

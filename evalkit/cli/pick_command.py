@@ -4,10 +4,10 @@ import argparse
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from evalkit.boundary.errors import EvalkitError
 from evalkit.boundary.text import user_path
 from evalkit.cli import explore
 from evalkit.cli.explore import Race
-from evalkit.errors import EvalkitError
 from evalkit.report import folder, terminal
 from evalkit.results import picking
 from evalkit.results.pick_schema import PREFERENCES, Budget

@@ -19,9 +19,9 @@ from types import ModuleType
 from typing import Any, TypeVar
 
 from evalkit.boundary import progress
+from evalkit.boundary.errors import EvalkitError
 from evalkit.boundary.signals import defer_signals
 from evalkit.cli.child_process import serve
-from evalkit.errors import EvalkitError
 
 T = TypeVar("T")
 

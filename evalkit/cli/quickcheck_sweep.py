@@ -5,11 +5,11 @@ from collections.abc import Container, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
+from evalkit.boundary.errors import EvalkitError
 from evalkit.boundary.progress import say
 from evalkit.boundary.text import read_text
 from evalkit.boundary.typed import typed_json
 from evalkit.cli import run_folder
-from evalkit.errors import EvalkitError
 from evalkit.report import terminal
 from evalkit.rerankers import side_by_side
 from evalkit.rerankers.quickcheck import QuickCheck

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
+from evalkit.boundary.errors import EvalkitError
 from evalkit.boundary.progress import say
 from evalkit.cli import history_command
-from evalkit.errors import EvalkitError
 from evalkit.results.history import entering, index, tracking
 from evalkit.results.schema import Result
 

@@ -10,9 +10,9 @@ from typing import Any
 
 from evalkit.boundary import progress, redaction
 from evalkit.boundary.atomic import remove_leftovers, write_atomically
+from evalkit.boundary.errors import EvalkitError
 from evalkit.boundary.progress import LOG, say
 from evalkit.boundary.signals import Stopped
-from evalkit.errors import EvalkitError
 from evalkit.results.reading import read_outcome
 from evalkit.results.result import cannot_write, failed, stopped, write_result
 from evalkit.results.schema import Result, Unfinished

@@ -10,11 +10,11 @@ from typing import Any
 
 import yaml
 
+from evalkit.boundary.errors import EvalkitError, nearest
 from evalkit.boundary.terminal import without_controls
 from evalkit.boundary.text import user_path
 from evalkit.cli import describe, yaml_size
 from evalkit.cli.config import conf_dir
-from evalkit.errors import EvalkitError, nearest
 from evalkit.report import terminal
 from evalkit.report.content import numbers
 from evalkit.results import published

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from evalkit.boundary import cache_dirs, index_cache
+from evalkit.boundary.errors import EvalkitError
 from evalkit.boundary.text import user_path
-from evalkit.errors import EvalkitError
 from evalkit.report import terminal
 from evalkit.scoring.store import database, maintenance
 from evalkit.scoring.store.score_store import SPACE

@@ -13,13 +13,13 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from evalkit.boundary import progress
+from evalkit.boundary.errors import EvalkitError
 from evalkit.boundary.progress import say
 from evalkit.cli import hydra_limits, quoting, run_folder, session, trial_folder
 from evalkit.cli.combinations import combinations, differing
 from evalkit.cli.messages import sentence
 from evalkit.cli.run_folder import read_result
 from evalkit.cli.session import BAD_INPUT, FAILED
-from evalkit.errors import EvalkitError
 from evalkit.report import terminal
 from evalkit.report.folder import write_comparison, write_sweep
 from evalkit.results.result import failed, not_begun

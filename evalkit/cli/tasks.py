@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from evalkit.boundary import redaction
+from evalkit.boundary.errors import EvalkitError
 from evalkit.cli.child_process import tell_parent
 from evalkit.cli.instantiate import build
 from evalkit.cost.protocol import CostProtocol
-from evalkit.errors import EvalkitError
 from evalkit.evaluation.blending import BlendSettings
 from evalkit.first_stage.base import FirstStage
 from evalkit.rerankers.base import Reranker

@@ -3,8 +3,8 @@
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
+from evalkit.boundary.errors import EvalkitError
 from evalkit.boundary.text import quoted, user_path
-from evalkit.errors import EvalkitError
 
 FOLDERS = ("out_dir", "first_stage_cache", "first_stage.cache", "reranker.cache")
 """The settings that name a folder."""

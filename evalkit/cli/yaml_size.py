@@ -5,8 +5,8 @@ from pathlib import Path
 
 import yaml
 
+from evalkit.boundary.errors import EvalkitError
 from evalkit.boundary.text import read_text
-from evalkit.errors import EvalkitError
 
 LARGEST_BYTES = 2**20
 MOST_NODES = 100_000

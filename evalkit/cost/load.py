@@ -16,10 +16,10 @@ from queue import SimpleQueue
 from threading import Event, Lock, Thread
 
 from evalkit.boundary import redaction
+from evalkit.boundary.errors import EvalkitError
 from evalkit.boundary.progress import stage
 from evalkit.cost.latency import percentile, percentile_interval
 from evalkit.cost.protocol import CostProtocol
-from evalkit.errors import EvalkitError
 from evalkit.types import Load, LoadLevel
 
 Ask = Callable[[int], object]

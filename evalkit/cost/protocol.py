@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass, field
 
-from evalkit.errors import EvalkitError
+from evalkit.boundary.errors import EvalkitError
 
 
 @dataclass  # not frozen: it is also a schema, and OmegaConf cannot set fields of a frozen one

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from evalkit.errors import EvalkitError
+from evalkit.boundary.errors import EvalkitError
 from evalkit.evaluation import cross_validation, fusion, measures, ranking
 from evalkit.evaluation.fusion import Terms
 from evalkit.evaluation.measure_names import Measure

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from statistics import fmean
 from typing import TypeVar
 
-from evalkit.errors import EvalkitError
+from evalkit.boundary.errors import EvalkitError
 
 T = TypeVar("T")
 

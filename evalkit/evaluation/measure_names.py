@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass, replace
 
-from evalkit.errors import EvalkitError, nearest
+from evalkit.boundary.errors import EvalkitError, nearest
 
 WHOLE_LIST = 1000
 """The cutoff of a name without one where trec_eval has none: the most passages of a query that a TREC run has."""

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from evalkit.errors import EvalkitError
+from evalkit.boundary.errors import EvalkitError
 from evalkit.evaluation import incomplete
 from evalkit.evaluation.measure_names import Measure
 from evalkit.types import Effectiveness, Hit, Run

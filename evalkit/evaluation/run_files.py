@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from evalkit.boundary.columns import RUNS
+from evalkit.boundary.errors import EvalkitError
 from evalkit.boundary.table_files import base_name, has_table, open_table
 from evalkit.boundary.text import quoted
-from evalkit.errors import EvalkitError
 from evalkit.evaluation.run_sources import run_from, run_of_rows
 from evalkit.evaluation.trec import RunFile, check_order, read_run
 

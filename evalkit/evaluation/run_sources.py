@@ -5,9 +5,9 @@ from typing import Any
 
 from evalkit.boundary.cells import is_missing, to_id, to_rank, to_score
 from evalkit.boundary.columns import RUNS, listing
+from evalkit.boundary.errors import EvalkitError
 from evalkit.boundary.rows import Picker, Row, table_rows
 from evalkit.boundary.text import escape_id, quoted
-from evalkit.errors import EvalkitError
 from evalkit.evaluation.trec import RunFile, check_order, ordered
 from evalkit.types import Run
 

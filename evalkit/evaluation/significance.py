@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING, Literal
 
-from evalkit.errors import EvalkitError
+from evalkit.boundary.errors import EvalkitError
 from evalkit.evaluation import resampling, students_t
 from evalkit.evaluation.students_t import ROUNDING, deviation, mean_and_spread, smallest_detectable
 

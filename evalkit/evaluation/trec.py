@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from evalkit.boundary.cells import parse_grade
+from evalkit.boundary.errors import EvalkitError
 from evalkit.boundary.table_writing import text_to_write
 from evalkit.boundary.text import escape_id, parse_integer, parse_number, quoted, read_lines
-from evalkit.errors import EvalkitError
 from evalkit.evaluation import ranking
 from evalkit.evaluation.surrogate_scores import strictly_decreasing, to_float32
 from evalkit.types import Hit, Run

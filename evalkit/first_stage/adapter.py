@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable, Mapping, Set
 from typing import Any
 
+from evalkit.boundary.errors import EvalkitError
 from evalkit.boundary.foreign_code import (
     ForeignComponent,
     check_parameters,
@@ -13,7 +14,6 @@ from evalkit.boundary.foreign_code import (
     to_float,
 )
 from evalkit.boundary.text import quoted
-from evalkit.errors import EvalkitError
 from evalkit.first_stage.base import FirstStage
 from evalkit.types import Hit, Run, Settings, Slice
 

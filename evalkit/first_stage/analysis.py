@@ -14,8 +14,8 @@ from itertools import pairwise
 import regex
 
 from evalkit.boundary import languages
+from evalkit.boundary.errors import EvalkitError
 from evalkit.boundary.words import BIGRAM_LANGS, words
-from evalkit.errors import EvalkitError
 from evalkit.types import Settings
 
 _SCRIPTS = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"

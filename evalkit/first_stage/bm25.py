@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from evalkit.boundary import index_cache, languages, words
+from evalkit.boundary.errors import EvalkitError
 from evalkit.boundary.progress import stage, track
-from evalkit.errors import EvalkitError
 from evalkit.first_stage import analysis as text_analysis
 from evalkit.first_stage.analysis import Analysis, select_analysis
 from evalkit.first_stage.base import FirstStage

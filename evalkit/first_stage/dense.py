@@ -6,7 +6,7 @@ from dataclasses import astuple, dataclass
 from typing import TYPE_CHECKING, Any
 
 from evalkit.boundary import index_cache
-from evalkit.errors import EvalkitError
+from evalkit.boundary.errors import EvalkitError
 from evalkit.evaluation import ranking
 from evalkit.first_stage.base import FirstStage
 from evalkit.scoring.loading.embedding_settings import Requested, Resolved, resolve

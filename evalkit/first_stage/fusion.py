@@ -8,7 +8,7 @@ from functools import cached_property
 from itertools import combinations
 from typing import Any
 
-from evalkit.errors import EvalkitError
+from evalkit.boundary.errors import EvalkitError
 from evalkit.evaluation import cross_validation, fusion, measures
 from evalkit.evaluation.measure_names import parse
 from evalkit.first_stage.adapter import adapt_first_stage

@@ -6,8 +6,8 @@ from dataclasses import astuple, dataclass
 from typing import TYPE_CHECKING, Any
 
 from evalkit.boundary import index_cache
+from evalkit.boundary.errors import EvalkitError
 from evalkit.boundary.progress import track
-from evalkit.errors import EvalkitError
 from evalkit.first_stage import sparse_index
 from evalkit.first_stage.base import FirstStage
 from evalkit.first_stage.sparse_index import Matrix, pack_matrix, search_index, to_matrix, unpack_matrix

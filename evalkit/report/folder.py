@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from evalkit.boundary.atomic import atomic_folder, write_atomically
+from evalkit.boundary.errors import EvalkitError
 from evalkit.boundary.progress import event, stage
-from evalkit.errors import EvalkitError
 from evalkit.evaluation.trec import write_qrels, write_run
 from evalkit.report import markdown, plots, tex
 from evalkit.report.html import pages

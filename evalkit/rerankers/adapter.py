@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import fields, replace
 from typing import Any
 
+from evalkit.boundary.errors import EvalkitError
 from evalkit.boundary.foreign_code import (
     ForeignComponent,
     check_parameters,
@@ -19,7 +20,6 @@ from evalkit.boundary.foreign_code import (
     to_plain,
 )
 from evalkit.boundary.text import quoted
-from evalkit.errors import EvalkitError
 from evalkit.rerankers.base import CallPrice, Engine, Reranker, check_texts
 from evalkit.types import Pair, Scores, Settings
 

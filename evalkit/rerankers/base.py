@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 from evalkit.boundary.contract import default
-from evalkit.errors import EvalkitError, NotFiniteError
+from evalkit.boundary.errors import EvalkitError, NotFiniteError
 from evalkit.types import Pair, Scores, Settings
 
 

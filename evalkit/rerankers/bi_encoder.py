@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from evalkit.errors import EvalkitError
+from evalkit.boundary.errors import EvalkitError
 from evalkit.rerankers.base import Reranker, check_texts
 from evalkit.scoring.loading.embedding_settings import Requested, resolve
 from evalkit.types import Pair, Scores, Settings

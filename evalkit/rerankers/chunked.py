@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from evalkit.errors import EvalkitError
+from evalkit.boundary.errors import EvalkitError
 from evalkit.rerankers import chunking
 from evalkit.rerankers.adapter import adapt_reranker
 from evalkit.rerankers.base import CallPrice, Engine, Reranker, check_texts

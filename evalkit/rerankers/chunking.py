@@ -7,7 +7,7 @@ from statistics import fmean
 
 import regex
 
-from evalkit.errors import EvalkitError
+from evalkit.boundary.errors import EvalkitError
 
 UNITS = ("none", "tokens", "sentences")
 AGGREGATES = ("max", "first", "mean_top")

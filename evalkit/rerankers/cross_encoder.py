@@ -6,8 +6,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from evalkit.boundary.errors import EvalkitError
 from evalkit.boundary.progress import stage
-from evalkit.errors import EvalkitError
 from evalkit.rerankers.base import EngineFacts
 from evalkit.rerankers.engine_reranker import EngineReranker
 from evalkit.types import Settings

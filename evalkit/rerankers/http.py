@@ -11,9 +11,9 @@ from urllib.parse import urlsplit
 
 from evalkit.boundary import redaction
 from evalkit.boundary.cache_dirs import store_path
+from evalkit.boundary.errors import EvalkitError, nearest
 from evalkit.boundary.progress import say, stage
 from evalkit.boundary.text import printable_name, quoted
-from evalkit.errors import EvalkitError, nearest
 from evalkit.rerankers.base import CallPrice, Reranker, texts_of
 from evalkit.rerankers.server import protocols
 from evalkit.rerankers.server.protocols import PROTOCOLS, Answer, Protocol

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from evalkit.boundary import index_cache
+from evalkit.boundary.errors import EvalkitError
 from evalkit.boundary.progress import stage
-from evalkit.errors import EvalkitError
 from evalkit.rerankers.base import Reranker, check_texts
 from evalkit.types import Pair, Scores, Settings
 

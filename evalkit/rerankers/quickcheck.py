@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from evalkit.boundary.errors import EvalkitError, NotFiniteError
 from evalkit.boundary.progress import stage
-from evalkit.errors import EvalkitError, NotFiniteError
 from evalkit.evaluation import ranking
 from evalkit.rerankers.adapter import adapt_reranker
 from evalkit.rerankers.base import Engine, Reranker

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from evalkit.errors import EvalkitError
+from evalkit.boundary.errors import EvalkitError
 from evalkit.evaluation.parity import kendall_tau
 from evalkit.rerankers.quickcheck import QuickCheck, RankedPassage, RankedQuery
 from evalkit.types import Settings

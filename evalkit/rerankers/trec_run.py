@@ -6,9 +6,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from evalkit.boundary.errors import EvalkitError
 from evalkit.boundary.table_files import base_name
 from evalkit.boundary.text import user_path
-from evalkit.errors import EvalkitError
 from evalkit.evaluation import ranking
 from evalkit.evaluation.run_files import check_columns, read_run_file
 from evalkit.evaluation.trec import RunFile, check_order

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from evalkit.errors import EvalkitError
+from evalkit.boundary.errors import EvalkitError
 from evalkit.evaluation import blending, measures, ranking
 from evalkit.evaluation.blending import BlendSettings, Lists
 from evalkit.evaluation.breakdown import DEPTHS

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from evalkit.errors import EvalkitError
+from evalkit.boundary.errors import EvalkitError
 from evalkit.evaluation import significance
 from evalkit.evaluation.judged_by import judged_by
 from evalkit.evaluation.parity import parity, same_candidates

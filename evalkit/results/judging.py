@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from statistics import fmean
 
+from evalkit.boundary.errors import EvalkitError
 from evalkit.boundary.text import escape_id
-from evalkit.errors import EvalkitError
 from evalkit.evaluation import agreement, measures, significance
 from evalkit.evaluation.agreement import Grades
 from evalkit.evaluation.judged_by import Judge, is_its_own_judge

@@ -7,10 +7,10 @@ from typing import NotRequired
 
 from typing_extensions import TypedDict
 
+from evalkit.boundary.errors import EvalkitError
 from evalkit.boundary.strict_json import parse_json
 from evalkit.boundary.text import escape_id, read_text
 from evalkit.boundary.typed import Integer, Number, Text, typed
-from evalkit.errors import EvalkitError
 
 
 @dataclass(frozen=True)

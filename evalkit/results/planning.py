@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 
-from evalkit.errors import EvalkitError
+from evalkit.boundary.errors import EvalkitError
 from evalkit.evaluation.measure_names import parse
 from evalkit.evaluation.power import Needed, Spread, needed, spread_of
 from evalkit.evaluation.students_t import smallest_detectable

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from evalkit.boundary import languages
-from evalkit.errors import EvalkitError, nearest
+from evalkit.boundary.errors import EvalkitError, nearest
 from evalkit.evaluation.measure_names import parse
 from evalkit.results.schema import Effective, Effectiveness, Reference
 

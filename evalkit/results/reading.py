@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from evalkit.boundary.errors import EvalkitError, NotFiniteError
 from evalkit.boundary.strict_json import read_json_and_text
 from evalkit.boundary.text import escape_id, is_folder, quoted, user_path
-from evalkit.errors import EvalkitError, NotFiniteError
 from evalkit.evaluation.trec import read_run
 from evalkit.results.schema import Result, Unfinished
 from evalkit.types import SCHEMA_VERSION, Cost, Hit, Run

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from evalkit.boundary.atomic import write_atomically
-from evalkit.errors import EvalkitError
+from evalkit.boundary.errors import EvalkitError
 from evalkit.evaluation import measures, ties
 from evalkit.evaluation.breakdown import analyse
 from evalkit.evaluation.measure_names import parse, without_unjudged

@@ -4,8 +4,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from evalkit.boundary.errors import EvalkitError
 from evalkit.boundary.typed import Integer
-from evalkit.errors import EvalkitError
 from evalkit.evaluation.judged_by import judged_by
 from evalkit.evaluation.measure_names import parse
 

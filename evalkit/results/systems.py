@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import median
 
-from evalkit.errors import EvalkitError
+from evalkit.boundary.errors import EvalkitError
 from evalkit.results import labels as labelling
 from evalkit.results import reading, summary
 from evalkit.results.comparison_schema import CostFigures, Side

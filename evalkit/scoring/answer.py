@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from evalkit.errors import EvalkitError
+from evalkit.boundary.errors import EvalkitError
 from evalkit.scoring.prompt import Prompt
 
 

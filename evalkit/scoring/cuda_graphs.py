@@ -10,7 +10,7 @@ from functools import partial
 import numpy as np
 import torch
 
-from evalkit.errors import EvalkitError
+from evalkit.boundary.errors import EvalkitError
 from evalkit.scoring.packed import PackedModel, split_buffer
 from evalkit.scoring.tokenized_pairs import Batch
 

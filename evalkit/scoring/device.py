@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from evalkit.errors import EvalkitError, nearest
+from evalkit.boundary.errors import EvalkitError, nearest
 
 # torch reads this once, at the first matrix product on CUDA. It is set at import, since a product before the first
 # deterministic scorer (the reference workload's, say) would make that scorer fail. 32 MiB are torch's default on Hopper

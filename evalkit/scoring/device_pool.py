@@ -4,7 +4,7 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 from queue import Queue
 
-from evalkit.errors import EvalkitError
+from evalkit.boundary.errors import EvalkitError
 from evalkit.scoring.batch_queue import BatchQueue
 from evalkit.scoring.runner import Runner, ScoredBatch, concatenate
 from evalkit.scoring.spec import ScorerSpec

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from evalkit.errors import EvalkitError
+from evalkit.boundary.errors import EvalkitError
 from evalkit.scoring.core_threads import CoreThreads
 from evalkit.scoring.runner import ForwardPass, ScoredBatch
 from evalkit.scoring.tokenized_pairs import Batch

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from evalkit.errors import EvalkitError
+from evalkit.boundary.errors import EvalkitError
 from evalkit.scoring import packed_attention, packed_encoder
 from evalkit.scoring.device import Precision
 from evalkit.scoring.loading.pretrained import Pretrained

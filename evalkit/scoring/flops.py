@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from evalkit.boundary.errors import EvalkitError
 from evalkit.boundary.process_memory import MIB
-from evalkit.errors import EvalkitError
 
 
 @dataclass(frozen=True)

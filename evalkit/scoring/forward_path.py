@@ -1,6 +1,6 @@
 """The choice between the packed and the padded forward pass."""
 
-from evalkit.errors import EvalkitError
+from evalkit.boundary.errors import EvalkitError
 
 PATHS = ("auto", "packed", "padded")
 

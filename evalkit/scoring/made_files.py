@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from evalkit.boundary.cache_dirs import cache_folder
+from evalkit.boundary.errors import EvalkitError
 from evalkit.boundary.progress import stage
-from evalkit.errors import EvalkitError
 
 _COMPLETE = "made_of.json"
 """The file that is written last: what the entry depends on."""

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import torch
 from transformers.utils import logging as transformers_logging
 
-from evalkit.errors import EvalkitError
+from evalkit.boundary.errors import EvalkitError
 from evalkit.scoring.device import device_name, resolve_device, resolve_precision
 from evalkit.scoring.loading.load_errors import load_error
 from evalkit.scoring.loading.model_location import load_path, local_folder

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from transformers import PreTrainedTokenizerFast
 
-from evalkit.errors import EvalkitError
+from evalkit.boundary.errors import EvalkitError
 
 TRUNCATIONS = ("only_second", "longest_first")
 

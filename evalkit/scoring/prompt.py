@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from enum import Enum
 
-from evalkit.errors import EvalkitError
+from evalkit.boundary.errors import EvalkitError
 
 _PLACEHOLDER = re.compile(r"\{(query|passage|instruction)\}")
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from evalkit.errors import EvalkitError
+from evalkit.boundary.errors import EvalkitError
 from evalkit.scoring.batching import length_sorted_windows, plan_batches, plan_shared_batches, query_windows
 from evalkit.scoring.pair_tokenizer import TokenIds
 from evalkit.scoring.prompt import Prompt, Slot

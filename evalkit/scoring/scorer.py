@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from evalkit.errors import EvalkitError, NotFiniteError
+from evalkit.boundary.errors import EvalkitError, NotFiniteError
 from evalkit.scoring.batch_stream import BatchStream
 from evalkit.scoring.core_threads import CoreThreads
 from evalkit.scoring.cuda_graphs import GraphedModel, check_cuda_graphs

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from evalkit.errors import EvalkitError, NotFiniteError
+from evalkit.boundary.errors import EvalkitError, NotFiniteError
 from evalkit.scoring.device_runner import DeviceRunner
 from evalkit.scoring.encoder_pairs import EncoderPairs
 from evalkit.scoring.loading.pretrained import Pretrained

@@ -11,8 +11,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from tokenizers import Tokenizer
 
+from evalkit.boundary.errors import EvalkitError, NotFiniteError
 from evalkit.boundary.progress import stage
-from evalkit.errors import EvalkitError, NotFiniteError
 from evalkit.scoring.loading.pretrained import Pretrained
 from evalkit.scoring.loading.sbert_config import SbertConfig
 from evalkit.scoring.text_encoder import Batch, TextCounts, TextEncoder

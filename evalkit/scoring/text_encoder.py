@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
+from evalkit.boundary.errors import EvalkitError
 from evalkit.boundary.progress import stage
-from evalkit.errors import EvalkitError
 from evalkit.scoring.batching import plan_batches
 from evalkit.scoring.core_threads import CoreThreads
 from evalkit.scoring.device import device_name

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import torch
 
+from evalkit.boundary.errors import EvalkitError
 from evalkit.boundary.process_memory import MIB
-from evalkit.errors import EvalkitError
 from evalkit.scoring.flops import ModelShape, activation_bytes
 
 _SATURATING_TOKENS = {"cuda": 65536, "cpu": 1024, "mps": 16384}

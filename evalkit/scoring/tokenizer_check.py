@@ -1,6 +1,6 @@
 """Checks that pairs get the same ids as from the tokenizer's own call, before a model scores anything."""
 
-from evalkit.errors import EvalkitError
+from evalkit.boundary.errors import EvalkitError
 from evalkit.scoring.loading.tokenizer_source import PROBES
 from evalkit.scoring.pair_tokenizer import PairTokenizer
 from evalkit.scoring.token_cache import TokenCache

@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
+from evalkit.boundary.errors import EvalkitError
 from evalkit.boundary.foreign_code import describe_type, to_plain_facts
-from evalkit.errors import EvalkitError
 from evalkit.types import Slice
 
 

@@ -4,8 +4,8 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from evalkit.boundary import languages
+from evalkit.boundary.errors import EvalkitError
 from evalkit.boundary.text import escape_id, quoted, replace_surrogates
-from evalkit.errors import EvalkitError
 from evalkit.slices import exclusions
 from evalkit.slices.escaping import Qrels, escaped
 from evalkit.slices.fingerprints import combined, fingerprints

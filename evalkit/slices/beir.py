@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from evalkit.boundary.errors import EvalkitError
 from evalkit.boundary.text import is_folder, user_path
-from evalkit.errors import EvalkitError
 from evalkit.slices import collection, labels, layout
 from evalkit.types import Slice
 

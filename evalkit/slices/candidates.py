@@ -7,7 +7,7 @@ no scores and no order: they provide passages, not a first stage.
 
 from collections.abc import Container, Iterator
 
-from evalkit.errors import EvalkitError
+from evalkit.boundary.errors import EvalkitError
 
 FILES = {
     "msmarco-passage/trec-dl-2019": ("trec-dl-2019/scoreddocs",),

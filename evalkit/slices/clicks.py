@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from evalkit.boundary.cells import id_text
+from evalkit.boundary.errors import EvalkitError
 from evalkit.boundary.text import quoted
-from evalkit.errors import EvalkitError
 from evalkit.slices import labels
 
 COLUMNS = {

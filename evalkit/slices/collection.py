@@ -7,11 +7,11 @@ from typing import Any
 
 from evalkit.boundary import languages
 from evalkit.boundary.columns import DOCS, QUERIES, Role
+from evalkit.boundary.errors import EvalkitError, nearest
 from evalkit.boundary.progress import track
 from evalkit.boundary.rows import Picker, Row
 from evalkit.boundary.table_files import open_table
 from evalkit.boundary.text import escape_id, quoted
-from evalkit.errors import EvalkitError, nearest
 from evalkit.slices import labels
 from evalkit.slices.assemble import assemble
 from evalkit.slices.settings import check_level, check_settings

@@ -4,9 +4,9 @@ from collections.abc import Collection, Mapping
 from itertools import chain
 from typing import TypeVar
 
+from evalkit.boundary.errors import EvalkitError
 from evalkit.boundary.progress import say
 from evalkit.boundary.text import escape_id, is_unicode, quoted, replace_surrogates
-from evalkit.errors import EvalkitError
 
 T = TypeVar("T")
 Qrels = Mapping[str, Mapping[str, int]]

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+from evalkit.boundary.errors import EvalkitError
 from evalkit.boundary.progress import say
-from evalkit.errors import EvalkitError
 from evalkit.slices import beir, collection, labels
 from evalkit.types import Slice
 

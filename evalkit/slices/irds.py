@@ -6,9 +6,9 @@ from contextlib import contextmanager
 from typing import Any
 
 from evalkit.boundary import languages
+from evalkit.boundary.errors import EvalkitError, nearest
 from evalkit.boundary.progress import say, track
 from evalkit.boundary.text import escape_id, user_path
-from evalkit.errors import EvalkitError, nearest
 from evalkit.slices import candidates, judgments, labels, official_measures
 from evalkit.slices.assemble import assemble
 from evalkit.slices.official_measures import Level

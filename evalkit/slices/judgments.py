@@ -8,10 +8,10 @@ from typing import Any
 
 from evalkit.boundary.cells import is_missing, to_grade, to_id
 from evalkit.boundary.columns import JUDGMENTS
+from evalkit.boundary.errors import EvalkitError
 from evalkit.boundary.rows import Picker, Row
 from evalkit.boundary.table_files import has_table, open_table
 from evalkit.boundary.text import quoted, user_path
-from evalkit.errors import EvalkitError
 from evalkit.evaluation import trec
 
 Judgment = tuple[str, str, str, Any]

@@ -11,8 +11,8 @@ from statistics import median_low
 from typing import Any
 
 from evalkit.boundary.cells import id_text
+from evalkit.boundary.errors import EvalkitError
 from evalkit.boundary.text import parse_integer, quoted, read_lines
-from evalkit.errors import EvalkitError
 from evalkit.evaluation.judged_by import KINDS, Judge
 from evalkit.slices import judgments
 from evalkit.slices.judgments import Grades

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from evalkit.boundary.compression import SUFFIXES
+from evalkit.boundary.errors import EvalkitError
 from evalkit.boundary.table_files import TABLES, base_name, suffix_of
 from evalkit.boundary.text import is_folder, printable_name, user_path
-from evalkit.errors import EvalkitError
 
 TREC = (".trec", ".qrels", ".txt")
 """Extensions of judgments in trec_eval's format, such as the ``qrels.trec`` that evalkit writes."""

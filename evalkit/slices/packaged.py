@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from evalkit.boundary import languages
-from evalkit.errors import EvalkitError
+from evalkit.boundary.errors import EvalkitError
 from evalkit.slices import beir
 from evalkit.types import Slice
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from evalkit.errors import EvalkitError
+from evalkit.boundary.errors import EvalkitError
 from evalkit.slices import exclusions
 
 

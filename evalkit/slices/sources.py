@@ -6,9 +6,9 @@ from typing import Any, Generic, TypeVar
 
 from evalkit.boundary.cells import id_text, is_missing, to_id, to_text
 from evalkit.boundary.columns import DOCS, JUDGMENTS, QUERIES, Role
+from evalkit.boundary.errors import EvalkitError
 from evalkit.boundary.rows import Picker, Row, table_rows
 from evalkit.boundary.text import quoted
-from evalkit.errors import EvalkitError
 from evalkit.slices.assemble import join_title
 from evalkit.slices.judgments import Grades, collect_judgments, judged, judgment_rows
 

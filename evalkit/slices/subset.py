@@ -3,8 +3,8 @@
 import hashlib
 from collections.abc import Collection, Iterable, Mapping
 
+from evalkit.boundary.errors import EvalkitError
 from evalkit.boundary.text import quoted
-from evalkit.errors import EvalkitError
 
 Docs = Iterable[tuple[str, str]]
 """(doc_id, text) of each passage, as a source is read."""

@@ -106,7 +106,7 @@ def test_a_missing_baseline_fails_the_test_and_is_written_on_request_only(run: R
     failed = run("good")
     failed.assert_outcomes(failed=1)
     failed.stdout.fnmatch_lines([
-        f"E       evalkit.errors.EvalkitError: there is no baseline at {BASELINE}; if you trust this trial, pytest "
+        f"E       evalkit.EvalkitError: there is no baseline at {BASELINE}; if you trust this trial, pytest "
         f"{UPDATE} writes it, and then commit it"
     ])  # fmt: skip
     assert "judging.py" not in failed.stdout.str()
@@ -233,4 +233,6 @@ def test_the_plugin_is_an_entry_point_and_brings_in_nothing_that_takes_time() ->
         "print(json.dumps(sorted(set(sys.modules) - before - set(sys.stdlib_module_names))))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=REPOSITORY)
-    assert json.loads(done.stdout) == ["evalkit", "evalkit.api", "evalkit.api.pytest_plugin", "evalkit.errors"]
+    assert json.loads(done.stdout) == [
+        "evalkit", "evalkit.api", "evalkit.api.pytest_plugin", "evalkit.boundary", "evalkit.boundary.errors"
+    ]  # fmt: skip

@@ -20,8 +20,8 @@ from msmarco_pairs import DEPTH, PASSAGE_TOKENS, PERCENT, QUERY_TOKENS, by_query
 from tokenizers import Tokenizer
 from transformers import AutoTokenizer
 
+from evalkit.boundary.errors import EvalkitError
 from evalkit.cost import matrix_rate
-from evalkit.errors import EvalkitError
 
 PAIRS = [
     ("how long does a flea live", "A flea lives up to a year, if it finds a host."),

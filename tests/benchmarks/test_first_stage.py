@@ -16,7 +16,7 @@ sys.path.insert(0, str(REPOSITORY / "benchmarks"))
 import first_stage as bench
 from grown_texts import Heaps, grow, read
 
-from evalkit.errors import EvalkitError
+from evalkit.boundary.errors import EvalkitError
 from evalkit.first_stage.analysis import select_analysis
 
 SCRIPT = REPOSITORY / "benchmarks" / "first_stage.py"

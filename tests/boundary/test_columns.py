@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from evalkit.boundary.columns import DOCS, JUDGMENTS, QUERIES, RUNS, Role, find_columns
-from evalkit.errors import EvalkitError
+from evalkit.boundary.errors import EvalkitError
 
 KNOWN: dict[str, tuple[tuple[Role, ...], str, dict[str, str]]] = {
     "queries of BEIR and MTEB": (QUERIES, "_id text metadata", {"query_id": "_id", "text": "text"}),

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from rich.table import Table
 
+from evalkit.boundary.errors import EvalkitError
 from evalkit.boundary.terminal import PlainConsole
 from evalkit.boundary.text import escape_id, is_unicode, replace_surrogates
 from evalkit.cli import tasks
-from evalkit.errors import EvalkitError
 from evalkit.evaluation.trec import read_run, write_qrels
 from evalkit.report import markdown, per_query
 from evalkit.results import reading

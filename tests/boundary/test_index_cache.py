@@ -15,8 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from evalkit.boundary import index_cache
+from evalkit.boundary.errors import EvalkitError
 from evalkit.cli.process import in_fresh_process
-from evalkit.errors import EvalkitError
 from evalkit.first_stage import bm25, dense
 from evalkit.first_stage.bm25 import BM25
 from evalkit.first_stage.dense import Dense

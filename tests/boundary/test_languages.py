@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from evalkit import trial
 from evalkit.boundary import languages
+from evalkit.boundary.errors import EvalkitError
 from evalkit.boundary.words import BIGRAM_LANGS
 from evalkit.cost.protocol import CostProtocol
-from evalkit.errors import EvalkitError
 from evalkit.evaluation.measure_names import parse
 from evalkit.evaluation.measures import evaluate
 from evalkit.first_stage.analysis import STEMMERS, STOPWORDS, WHITESPACE_LANGS, select_analysis

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from evalkit.boundary import progress
-from evalkit.errors import EvalkitError
+from evalkit.boundary.errors import EvalkitError
 from tests.conftest import REPOSITORY
 
 

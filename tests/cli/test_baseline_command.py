@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from evalkit.boundary.errors import EvalkitError
 from evalkit.cli import direct
-from evalkit.errors import EvalkitError
 from evalkit.results.gate import baseline
 from tests.conftest import REPOSITORY
 from tests.results.gate.test_judge import result

@@ -12,11 +12,11 @@ import pytest
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from evalkit.boundary.errors import EvalkitError
 from evalkit.cli.config import SCHEMAS, conf_dir
 from evalkit.cli.describe import COMBINING, descriptions
 from evalkit.cli.instantiate import build
 from evalkit.cost.protocol import CostProtocol
-from evalkit.errors import EvalkitError
 from evalkit.evaluation.measure_names import parse
 from evalkit.results.gate.limits import Limits
 from evalkit.scoring.cluster.settings import RaySettings

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from evalkit.boundary.errors import EvalkitError
 from evalkit.boundary.table_writing import write_table
 from evalkit.cli import commands
-from evalkit.errors import EvalkitError
 from evalkit.evaluation.run_files import read_run_file
 from evalkit.slices import beir, judgments
 from tests.conftest import make_beir_folder

@@ -15,10 +15,10 @@ from omegaconf import OmegaConf
 
 from evalkit.boundary import cache_dirs, progress, signals
 from evalkit.boundary.atomic import atomic_folder
+from evalkit.boundary.errors import EvalkitError
 from evalkit.boundary.signals import Stopped
 from evalkit.cli import run_folder, tasks
 from evalkit.cli.process import in_fresh_process
-from evalkit.errors import EvalkitError
 from tests.conftest import REPOSITORY, compose
 from tests.helpers import fault_jobs
 

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
+from evalkit.boundary.errors import EvalkitError
 from evalkit.cli.fusion_members import expand
 from evalkit.cli.instantiate import build
 from evalkit.cli.tasks import computes_nothing
-from evalkit.errors import EvalkitError
 from evalkit.first_stage.bm25 import BM25
 from evalkit.first_stage.fusion import Fusion
 from tests.conftest import compose

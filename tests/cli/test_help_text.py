@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from evalkit.boundary.errors import EvalkitError
 from evalkit.cli import commands, help_text
 from evalkit.cli.config import Config, conf_dir
 from evalkit.cli.describe import GROUPS
-from evalkit.errors import EvalkitError
 from tests.conftest import compose
 
 

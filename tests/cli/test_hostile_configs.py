@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from hydra.core.global_hydra import GlobalHydra
 
+from evalkit.boundary.errors import EvalkitError
 from evalkit.cli import app, hydra_limits, process
 from evalkit.cli.process import in_fresh_process
-from evalkit.errors import EvalkitError
 from tests.helpers.command_line import run_here, sentence
 
 Refused = Callable[..., str]

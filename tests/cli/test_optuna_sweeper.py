@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from hydra.errors import MissingConfigException
 
+from evalkit.boundary.errors import EvalkitError
 from evalkit.cli import hydra_allowed, optuna_sweeper
 from evalkit.cli.messages import sentence
-from evalkit.errors import EvalkitError
 from tests.helpers.command_line import run_evalkit
 
 EXAMPLE = Path(__file__).parents[2] / "reports" / "examples" / "dev"

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from evalkit.boundary.errors import EvalkitError
 from evalkit.cli import own_texts
-from evalkit.errors import EvalkitError
 
 
 def lines(path: Path, *of: str) -> str:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from evalkit.boundary.errors import EvalkitError
 from evalkit.cli import explore
 from evalkit.cli.explore import Race
-from evalkit.errors import EvalkitError
 from evalkit.results import picking
 from evalkit.results.pick_schema import Budget
 from tests.helpers.command_line import run_here, sentence

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from evalkit.boundary.errors import EvalkitError
 from evalkit.cli import direct, slices_command
-from evalkit.errors import EvalkitError
 from tests.helpers.command_line import run_evalkit
 
 

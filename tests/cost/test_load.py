@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
+from evalkit.boundary.errors import EvalkitError
 from evalkit.cost import load
 from evalkit.cost.load import Asked
 from evalkit.cost.protocol import CostProtocol
-from evalkit.errors import EvalkitError
 from evalkit.types import LoadLevel
 from tests.helpers.command_line import run_here, sentence
 from tests.helpers.rerank_server import MODEL, Served, serving

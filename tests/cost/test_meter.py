@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
+from evalkit.boundary.errors import EvalkitError
 from evalkit.cost import matrix_rate, memory, meter
 from evalkit.cost.protocol import CostProtocol
-from evalkit.errors import EvalkitError
 from evalkit.evaluation.ranking import candidates
 from evalkit.rerankers import base
 from evalkit.rerankers.cross_encoder import CrossEncoder

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from evalkit.boundary.errors import EvalkitError
 from evalkit.cost.protocol import CostProtocol
-from evalkit.errors import EvalkitError
 from evalkit.evaluation import measures, ranking
 from evalkit.evaluation.blending import BlendSettings, Lists, blend
 from evalkit.evaluation.measure_names import parse

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evalkit.errors import EvalkitError
+from evalkit.boundary.errors import EvalkitError
 from evalkit.evaluation.cross_validation import check_folds, choose, lattice, split
 
 QUERIES = [f"q{number}" for number in range(12)]

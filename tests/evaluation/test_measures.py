@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evalkit.errors import EvalkitError
+from evalkit.boundary.errors import EvalkitError
 from evalkit.evaluation import ranking
 from evalkit.evaluation.measure_names import parse
 from evalkit.evaluation.measures import evaluate, unjudged_share

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evalkit.errors import EvalkitError
+from evalkit.boundary.errors import EvalkitError
 from evalkit.evaluation.power import Spread, needed, power_of, spread_of
 from evalkit.evaluation.significance import paired_delta, randomization_p
 from evalkit.evaluation.students_t import smallest_detectable

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evalkit.errors import EvalkitError
+from evalkit.boundary.errors import EvalkitError
 from evalkit.evaluation import measures, ties
 from evalkit.evaluation.measure_names import Measure, parse
 from evalkit.evaluation.ties import Tied

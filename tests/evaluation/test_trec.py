@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from evalkit.boundary.errors import EvalkitError
 from evalkit.cost.protocol import CostProtocol
-from evalkit.errors import EvalkitError
 from evalkit.evaluation import ranking
 from evalkit.evaluation.trec import AdjustedScore, read_run, write_run
 from evalkit.first_stage.trec_run import TrecRun as FirstStageRun

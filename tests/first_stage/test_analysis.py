@@ -7,8 +7,8 @@ import regex
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from evalkit.boundary.errors import EvalkitError
 from evalkit.boundary.words import words
-from evalkit.errors import EvalkitError
 from evalkit.first_stage import analysis
 from evalkit.first_stage.analysis import bigrams, fold_marks, select_analysis
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from evalkit.errors import EvalkitError
+from evalkit.boundary.errors import EvalkitError
 from evalkit.evaluation import ranking
 from evalkit.first_stage.bm25 import BM25
 from evalkit.first_stage.dense import Dense

@@ -13,9 +13,9 @@ import pytest
 import yaml
 from omegaconf import OmegaConf
 
+from evalkit.boundary.errors import EvalkitError
 from evalkit.cli import commands
 from evalkit.cli.config import SCHEMAS
-from evalkit.errors import EvalkitError
 from evalkit.results import published
 from evalkit.results.gate.limits import CHECKS, Limits
 from tests.conftest import REPOSITORY, compose

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from evalkit import trial
+from evalkit.boundary.errors import EvalkitError
 from evalkit.cli.tasks import DEFAULT_DEPTH, computes_nothing, run_trial
 from evalkit.cost.protocol import CostProtocol
-from evalkit.errors import EvalkitError
 from evalkit.first_stage.trec_run import TrecRun as FirstStageRun
 from evalkit.report import folder, markdown
 from evalkit.report.content import comparison

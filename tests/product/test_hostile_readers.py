@@ -17,8 +17,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from evalkit.boundary import text as outside
+from evalkit.boundary.errors import EvalkitError
 from evalkit.cli import instantiate, run_folder
-from evalkit.errors import EvalkitError
 from evalkit.evaluation.trec import read_run, write_run
 from evalkit.report import markdown, per_query, tex
 from evalkit.report.html import pages

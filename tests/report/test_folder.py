@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from evalkit import trial
+from evalkit.boundary.errors import EvalkitError
 from evalkit.cost.protocol import CostProtocol
-from evalkit.errors import EvalkitError
 from evalkit.evaluation import measures, significance
 from evalkit.evaluation.breakdown import ClassRow
 from evalkit.evaluation.measure_names import parse

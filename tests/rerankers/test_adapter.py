@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evalkit import trial
+from evalkit.boundary.errors import EvalkitError, NotFiniteError
 from evalkit.cli.instantiate import build
-from evalkit.errors import EvalkitError, NotFiniteError
 from evalkit.first_stage.adapter import adapt_first_stage
 from evalkit.first_stage.base import FirstStage
 from evalkit.first_stage.bm25 import BM25

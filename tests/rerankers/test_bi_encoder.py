@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from evalkit.errors import EvalkitError
+from evalkit.boundary.errors import EvalkitError
 from evalkit.first_stage.dense import Dense
 from evalkit.rerankers.bi_encoder import BiEncoder
 from evalkit.slices import packaged as dev

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from evalkit.boundary.errors import EvalkitError
 from evalkit.cost.protocol import CostProtocol
-from evalkit.errors import EvalkitError
 from evalkit.rerankers import trec_run
 from evalkit.rerankers.base import Reranker
 from evalkit.rerankers.bi_encoder import BiEncoder

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from evalkit.errors import EvalkitError
+from evalkit.boundary.errors import EvalkitError
 from evalkit.rerankers.decoder import Decoder
 from evalkit.slices import packaged as dev
 from evalkit.types import Pair

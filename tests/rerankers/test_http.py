@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from evalkit.boundary import redaction
-from evalkit.errors import EvalkitError
+from evalkit.boundary.errors import EvalkitError
 from evalkit.rerankers.base import CallPrice
 from evalkit.rerankers.http import Http
 from evalkit.types import Pair, Scores

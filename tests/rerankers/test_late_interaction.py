@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from evalkit.boundary.errors import EvalkitError
 from evalkit.cost.meter import measure
 from evalkit.cost.protocol import CostProtocol
-from evalkit.errors import EvalkitError
 from evalkit.rerankers.bi_encoder import BiEncoder
 from evalkit.rerankers.cross_encoder import CrossEncoder
 from evalkit.rerankers.late_interaction import LateInteraction

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import pytest
 
-from evalkit.errors import EvalkitError, NotFiniteError
+from evalkit.boundary.errors import EvalkitError, NotFiniteError
 from evalkit.report import terminal
 from evalkit.rerankers import quickcheck
 from evalkit.rerankers.base import EngineFacts, Reranker

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from evalkit.errors import EvalkitError
+from evalkit.boundary.errors import EvalkitError
 from evalkit.rerankers import side_by_side
 from evalkit.rerankers.quickcheck import QuickCheck, RankedPassage, RankedQuery
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter
 
-from evalkit.errors import EvalkitError
+from evalkit.boundary.errors import EvalkitError
 from evalkit.report import markdown, terminal
 from evalkit.report.content import alternatives
 from evalkit.report.html import pages

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from evalkit.errors import EvalkitError
+from evalkit.boundary.errors import EvalkitError
 from evalkit.evaluation.judged_by import Judge
 from evalkit.report import markdown, plots
 from evalkit.report.content import judges as content

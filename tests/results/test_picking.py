@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from evalkit import trial
+from evalkit.boundary.errors import EvalkitError
 from evalkit.cost.protocol import CostProtocol
-from evalkit.errors import EvalkitError
 from evalkit.evaluation.blending import BlendSettings
 from evalkit.first_stage.bm25 import BM25
 from evalkit.report import markdown, plots

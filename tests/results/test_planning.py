@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from evalkit.errors import EvalkitError
+from evalkit.boundary.errors import EvalkitError
 from evalkit.evaluation.power import needed, spread_of
 from evalkit.results.plan_schema import Target
 from evalkit.results.planning import plan

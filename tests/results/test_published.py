@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
+from evalkit.boundary.errors import EvalkitError
 from evalkit.cli.config import conf_dir
-from evalkit.errors import EvalkitError
 from evalkit.results.published import check, compare_published
 from evalkit.results.schema import Reference
 from tests.conftest import compose

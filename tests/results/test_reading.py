@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from evalkit.errors import EvalkitError, NotFiniteError
+from evalkit.boundary.errors import EvalkitError, NotFiniteError
 from evalkit.evaluation.trec import write_run
 from evalkit.report import per_query
 from evalkit.report.content import cost as costs

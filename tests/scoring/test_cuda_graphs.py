@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from evalkit.errors import EvalkitError
+from evalkit.boundary.errors import EvalkitError
 from evalkit.scoring import cuda_graphs
 from evalkit.scoring.attention import Kernel
 from evalkit.scoring.cuda_graphs import GraphedModel, GraphShape, check_cuda_graphs, graph_shapes

@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, PreTrainedTokenizerFast
 
-from evalkit.errors import EvalkitError
+from evalkit.boundary.errors import EvalkitError
 from evalkit.scoring import packed_attention
 from evalkit.scoring.device import PRECISIONS
 from evalkit.scoring.loading.pretrained import load_decoder

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from evalkit.errors import EvalkitError
+from evalkit.boundary.errors import EvalkitError
 from evalkit.scoring import device as devices
 from evalkit.scoring.device import (
     PRECISIONS,

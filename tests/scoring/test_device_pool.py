@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from evalkit.errors import EvalkitError
+from evalkit.boundary.errors import EvalkitError
 from evalkit.scoring.device_pool import DevicePool
 from evalkit.scoring.spec import ScorerSpec
 from tests.helpers.scorers import PAIRS, load_scorer

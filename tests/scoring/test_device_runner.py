@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from evalkit.errors import EvalkitError
+from evalkit.boundary.errors import EvalkitError
 from tests.helpers.scorers import PAIRS, load_scorer
 
 

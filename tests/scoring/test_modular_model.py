@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from evalkit.errors import EvalkitError
+from evalkit.boundary.errors import EvalkitError
 from evalkit.first_stage.dense import Dense
 from evalkit.rerankers.bi_encoder import BiEncoder
 from evalkit.rerankers.cross_encoder import CrossEncoder

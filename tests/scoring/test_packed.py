@@ -10,7 +10,7 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
-from evalkit.errors import EvalkitError
+from evalkit.boundary.errors import EvalkitError
 from evalkit.scoring.attention import Kernel
 from evalkit.scoring.device import PRECISIONS
 from evalkit.scoring.loading.pretrained import load_classifier

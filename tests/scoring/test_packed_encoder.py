@@ -11,7 +11,7 @@ import torch
 from transformers import AutoModelForSequenceClassification, set_seed
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
-from evalkit.errors import EvalkitError
+from evalkit.boundary.errors import EvalkitError
 from evalkit.scoring import packed_attention
 from evalkit.scoring.self_check import check_scores_agree
 from tests.helpers.scorers import CPU, PAIRS, load_scorer, transformers_logits

@@ -11,7 +11,7 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from evalkit.errors import EvalkitError
+from evalkit.boundary.errors import EvalkitError
 from evalkit.scoring.device import PRECISIONS
 from evalkit.scoring.loading.pretrained import load_classifier
 from evalkit.scoring.scorer import Scorer

@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from evalkit.errors import EvalkitError
+from evalkit.boundary.errors import EvalkitError
 from evalkit.rerankers.cross_encoder import CrossEncoder
 from evalkit.scoring.packed import PackedModel
 from evalkit.scoring.spec import BuiltScorer, ScorerSpec, build_scorer

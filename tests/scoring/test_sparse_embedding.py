@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from evalkit.errors import EvalkitError, NotFiniteError
+from evalkit.boundary.errors import EvalkitError, NotFiniteError
 from evalkit.scoring.sparse_embedding import encode_sparse, pool_logits
 from evalkit.scoring.text_encoder import TextCounts
 from tests.helpers.sparse_models import inference_free_folder, query_vectors, splade_folder, vectors

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from evalkit.errors import EvalkitError
+from evalkit.boundary.errors import EvalkitError
 from evalkit.scoring import token_budget
 from evalkit.scoring.flops import ModelShape
 from evalkit.scoring.token_budget import choose_token_budget

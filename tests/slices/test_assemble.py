@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from evalkit.errors import EvalkitError
+from evalkit.boundary.errors import EvalkitError
 from evalkit.slices.assemble import assemble, join_title
 from evalkit.slices.fingerprints import fingerprints
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from evalkit.errors import EvalkitError
+from evalkit.boundary.errors import EvalkitError
 from evalkit.slices import clicks, labels
 from evalkit.slices.clicks import ClickModel
 from tests.helpers.command_line import run_here, sentence

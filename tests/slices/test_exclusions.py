@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evalkit.errors import EvalkitError
+from evalkit.boundary.errors import EvalkitError
 from evalkit.evaluation.measure_names import parse
 from evalkit.evaluation.measures import evaluate
 from evalkit.first_stage.bm25 import BM25

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evalkit.boundary.compression import SUFFIXES
+from evalkit.boundary.errors import EvalkitError
 from evalkit.boundary.table_writing import write_json, write_table
 from evalkit.boundary.text import escape_id
-from evalkit.errors import EvalkitError
 from evalkit.evaluation import measure_names, measures
 from evalkit.evaluation.run_files import read_run_file
 from evalkit.evaluation.trec import write_qrels, write_run

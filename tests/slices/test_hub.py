@@ -41,7 +41,7 @@ def test_the_files_that_a_readme_lists_are_read(tmp_path: Path) -> None:
 
 SCRIPT = """
 import json, sys
-from evalkit.errors import EvalkitError
+from evalkit.boundary.errors import EvalkitError
 from evalkit.slices import hub
 found = []
 for name in sys.argv[1:]:

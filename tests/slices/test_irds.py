@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from evalkit.errors import EvalkitError
+from evalkit.boundary.errors import EvalkitError
 from evalkit.evaluation.measure_names import parse
 from evalkit.evaluation.measures import evaluate
 from evalkit.first_stage.bm25 import BM25

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evalkit import trial
+from evalkit.boundary.errors import EvalkitError
 from evalkit.cost.protocol import CostProtocol
-from evalkit.errors import EvalkitError
 from evalkit.evaluation.trec import write_qrels
 from evalkit.first_stage.bm25 import BM25
 from evalkit.rerankers.none import NoReranker

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from evalkit.errors import EvalkitError
+from evalkit.boundary.errors import EvalkitError
 from evalkit.evaluation.judged_by import Judge, is_its_own_judge, judged_by
 from evalkit.slices import beir, labels
 from evalkit.slices.sources import qrels_from

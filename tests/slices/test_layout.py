@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from evalkit.boundary.errors import EvalkitError
 from evalkit.boundary.table_writing import write_table
-from evalkit.errors import EvalkitError
 from evalkit.slices import beir
 from evalkit.types import Slice
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from evalkit.errors import EvalkitError
+from evalkit.boundary.errors import EvalkitError
 from evalkit.evaluation.run_files import read_run_file
 from evalkit.slices import files, judgments
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import regex
 
-from evalkit.errors import EvalkitError
+from evalkit.boundary.errors import EvalkitError
 from evalkit.evaluation.measure_names import parse
 from evalkit.evaluation.measures import evaluate, unjudged_share
 from evalkit.first_stage.bm25 import BM25

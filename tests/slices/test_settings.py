@@ -1,6 +1,6 @@
 import pytest
 
-from evalkit.errors import EvalkitError
+from evalkit.boundary.errors import EvalkitError
 from evalkit.slices.settings import check_choice
 
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evalkit.errors import EvalkitError
+from evalkit.boundary.errors import EvalkitError
 from evalkit.slices.subset import Distractors, choose_queries, collect_docs, sample_ids
 
 IDS = [f"q{i}" for i in range(200)]

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.request import getproxies
 
 from evalkit.boundary import redaction
+from evalkit.boundary.errors import EvalkitError
 from evalkit.boundary.strict_json import parse_json
 from evalkit.boundary.text import quoted
-from evalkit.errors import EvalkitError
 from evalkit.rerankers.server.protocols import UnusableAnswerError, origin
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
+from evalkit.boundary.errors import EvalkitError
 from evalkit.boundary.strict_json import parse_json
 from evalkit.boundary.text import quoted
-from evalkit.errors import EvalkitError
 
 _LARGEST = 3.4e38
 """Scores are kept as 32-bit floats, as the models compute them."""

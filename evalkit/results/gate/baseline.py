@@ -15,10 +15,10 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field
 
 from evalkit.boundary.atomic import write_atomically
+from evalkit.boundary.errors import EvalkitError
 from evalkit.boundary.strict_json import read_json
 from evalkit.boundary.text import quoted
 from evalkit.boundary.typed import Count, Id, Integer, NonNegative, Number, Share, typed
-from evalkit.errors import EvalkitError
 from evalkit.evaluation.measure_names import parse
 from evalkit.results.gate.limits import CHECKS
 from evalkit.results.reading import Finished

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from evalkit.errors import EvalkitError
+from evalkit.boundary.errors import EvalkitError
 from evalkit.results.gate.limits import Limits
 from evalkit.results.gate.verdict import Check, figure
 from evalkit.types import Cost

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
-from evalkit.errors import EvalkitError
+from evalkit.boundary.errors import EvalkitError
 from evalkit.results.gate import baseline as baselines
 from evalkit.results.gate import sanity
 from evalkit.results.gate.baseline import Baseline

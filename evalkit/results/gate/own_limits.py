@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
-from evalkit.errors import EvalkitError
+from evalkit.boundary.errors import EvalkitError
 from evalkit.results.gate.baseline import Baseline
 from evalkit.results.gate.budgets import figures
 from evalkit.results.gate.judge import judge

@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from evalkit.boundary.errors import EvalkitError
 from evalkit.boundary.progress import track
 from evalkit.boundary.text import is_folder, user_path
-from evalkit.errors import EvalkitError
 from evalkit.evaluation.judged_by import judged_by
 from evalkit.results import labels, reading, summary
 from evalkit.results.history.entry import HistoryEntry, Text

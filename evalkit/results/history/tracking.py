@@ -7,7 +7,7 @@ import sys
 from contextlib import redirect_stdout
 from pathlib import Path
 
-from evalkit.errors import EvalkitError, nearest
+from evalkit.boundary.errors import EvalkitError, nearest
 from evalkit.results.history.entry import HistoryEntry, Text
 
 TRACKERS = ("none", "mlflow", "trackio")

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from evalkit.errors import EvalkitError
+from evalkit.boundary.errors import EvalkitError
 from evalkit.scoring.runner import ScoredBatch
 from evalkit.scoring.tokenized_pairs import Batch
 

@@ -7,7 +7,7 @@ their scores can be stored as they come.
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from evalkit.errors import EvalkitError
+from evalkit.boundary.errors import EvalkitError
 from evalkit.scoring.cluster import block_format
 from evalkit.scoring.cluster.ray_session import count_workers, join_cluster, translate_ray_errors
 from evalkit.scoring.cluster.settings import RaySettings

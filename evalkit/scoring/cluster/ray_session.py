@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from evalkit.errors import EvalkitError
+from evalkit.boundary.errors import EvalkitError
 from evalkit.scoring.cluster.settings import RaySettings
 
 MEMORY_ADVICE = "too little memory for so many? lower executor.workers or reranker.batch_tokens"

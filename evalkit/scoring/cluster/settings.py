@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
-from evalkit.errors import EvalkitError
+from evalkit.boundary.errors import EvalkitError
 
 
 @dataclass  # not frozen: it is the configuration's schema too, and OmegaConf sets no field of a frozen one

@@ -6,7 +6,7 @@ from importlib.metadata import version
 from typing import Any
 
 from evalkit import __version__
-from evalkit.errors import EvalkitError
+from evalkit.boundary.errors import EvalkitError
 from evalkit.scoring.cluster import block_format
 from evalkit.scoring.cluster.ray_session import MEMORY_ADVICE
 from evalkit.scoring.device import resolve_device, resolve_precision

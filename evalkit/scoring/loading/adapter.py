@@ -12,7 +12,7 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from evalkit.errors import EvalkitError
+from evalkit.boundary.errors import EvalkitError
 from evalkit.scoring.loading.fingerprint import check_download, folder_hash
 from evalkit.scoring.loading.merge_adapter import ADAPTER_WEIGHTS, merge
 from evalkit.scoring.loading.model_config import is_decoder, load_config

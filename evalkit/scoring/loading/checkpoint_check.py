@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from evalkit.errors import EvalkitError
+from evalkit.boundary.errors import EvalkitError
 
 _PRETRAINING_HEADS = re.compile(
     r"(cls|lm_head|predictions|sop_classifier|lm_predictions|mask_predictions|discriminator_predictions"

@@ -6,7 +6,7 @@ import os
 import re
 from pathlib import Path
 
-from evalkit.errors import EvalkitError
+from evalkit.boundary.errors import EvalkitError
 
 _SUFFIXES = {".json", ".txt", ".model", ".safetensors", ".bin"}
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from evalkit.errors import EvalkitError
+from evalkit.boundary.errors import EvalkitError
 from evalkit.scoring.loading.sbert_config import SbertConfig
 
 Label = tuple[int, ...]

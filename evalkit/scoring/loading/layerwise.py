@@ -18,7 +18,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from transformers import GraniteConfig, GraniteModel
 
-from evalkit.errors import EvalkitError
+from evalkit.boundary.errors import EvalkitError
 from evalkit.scoring.loading.load_errors import load_error
 from evalkit.scoring.loading.model_folder import check_folder
 from evalkit.scoring.loading.model_location import file_reader, local_folder, resolve_commit

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from transformers.utils import cached_file
 
-from evalkit.errors import EvalkitError
+from evalkit.boundary.errors import EvalkitError
 from evalkit.scoring.loading import hub
 from evalkit.scoring.loading.fingerprint import check_download
 from evalkit.scoring.loading.model_location import MODEL_FILES, load_path, local_folder

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification
 
-from evalkit.errors import EvalkitError
+from evalkit.boundary.errors import EvalkitError
 from evalkit.scoring.loading.checkpoint_check import unsupported_weights
 
 ADAPTER_WEIGHTS = "adapter_model.safetensors"

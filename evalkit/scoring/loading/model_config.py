@@ -13,7 +13,7 @@ from transformers import AutoConfig
 from transformers.models.auto import modeling_auto
 from transformers.utils import cached_file
 
-from evalkit.errors import EvalkitError
+from evalkit.boundary.errors import EvalkitError
 from evalkit.scoring.loading import hub
 from evalkit.scoring.loading.checkpoint_check import check_config_supported
 from evalkit.scoring.loading.labels import Label, check_label, label_names

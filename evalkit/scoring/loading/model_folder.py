@@ -5,7 +5,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from evalkit.errors import EvalkitError
+from evalkit.boundary.errors import EvalkitError
 from evalkit.scoring.loading import hub
 from evalkit.scoring.loading.load_errors import load_error
 from evalkit.scoring.loading.model_location import MODEL_FILES, file_reader

@@ -18,7 +18,7 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
-from evalkit.errors import EvalkitError
+from evalkit.boundary.errors import EvalkitError
 from evalkit.scoring.device import Precision, apply_precision
 from evalkit.scoring.loading.checkpoint_check import check_loaded_weights
 from evalkit.scoring.loading.fingerprint import check_download, folder_hash

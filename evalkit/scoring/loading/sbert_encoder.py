@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from evalkit.errors import EvalkitError
+from evalkit.boundary.errors import EvalkitError
 from evalkit.scoring.loading.sbert_config import SbertConfig
 from evalkit.scoring.loading.sbert_files import (
     MODEL_CONFIG,

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from evalkit.errors import EvalkitError
+from evalkit.boundary.errors import EvalkitError
 
 ReadFile = Callable[[str], Path | None]
 """Returns the path of a file, given its name relative to the model's folder; None if there is none."""

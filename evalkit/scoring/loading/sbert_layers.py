@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from evalkit.errors import EvalkitError
+from evalkit.boundary.errors import EvalkitError
 from evalkit.scoring.loading.sbert_config import HeadLayer
 from evalkit.scoring.loading.sbert_files import (
     Module,

@@ -6,7 +6,7 @@ ColBERT (``HF_ColBERT``), whose projection is among the transformer's weights.
 
 from typing import Any
 
-from evalkit.errors import EvalkitError
+from evalkit.boundary.errors import EvalkitError
 from evalkit.scoring.loading.sbert_config import SbertConfig
 from evalkit.scoring.loading.sbert_files import (
     MODEL_CONFIG,

@@ -7,7 +7,7 @@ queries is a Router: its passages take these two, its queries a SparseStaticEmbe
 from dataclasses import replace
 from typing import Any
 
-from evalkit.errors import EvalkitError
+from evalkit.boundary.errors import EvalkitError
 from evalkit.scoring.loading.sbert_config import SbertConfig
 from evalkit.scoring.loading.sbert_files import (
     MODEL_CONFIG,

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from evalkit.errors import EvalkitError
+from evalkit.boundary.errors import EvalkitError
 
 if TYPE_CHECKING:
     from evalkit.scoring.loading.sbert_config import SbertConfig

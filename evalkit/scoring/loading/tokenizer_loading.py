@@ -5,7 +5,7 @@ from typing import Any
 
 from transformers import AutoTokenizer
 
-from evalkit.errors import EvalkitError
+from evalkit.boundary.errors import EvalkitError
 from evalkit.scoring.loading.load_errors import load_error, remote_code_error
 from evalkit.scoring.loading.model_location import MODEL_FILES, load_path
 from evalkit.scoring.loading.tokenizer_source import TokenizerSource, choose_tokenizer

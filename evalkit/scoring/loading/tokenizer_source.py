@@ -14,7 +14,7 @@ from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 from transformers.utils import cached_file
 
-from evalkit.errors import EvalkitError
+from evalkit.boundary.errors import EvalkitError
 
 PROBES = (
     ("what is the capital of France?", "Paris is the capital and largest city of France."),

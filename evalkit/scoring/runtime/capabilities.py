@@ -2,7 +2,7 @@
 
 import torch
 
-from evalkit.errors import EvalkitError
+from evalkit.boundary.errors import EvalkitError
 from evalkit.scoring.device import CPU_FLAGS, Precision, cpu_flags, named_precision, resolve_device, resolve_precision
 from evalkit.scoring.runtime.settings import GraphRuntime, OnnxRuntime, Runtime
 

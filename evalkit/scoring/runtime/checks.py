@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from evalkit.errors import EvalkitError
+from evalkit.boundary.errors import EvalkitError
 from evalkit.scoring.runtime.capabilities import resolve_runtime_device, resolve_runtime_precision
 from evalkit.scoring.runtime.settings import OnnxRuntime, Runtime
 

@@ -15,7 +15,7 @@ import onnx.numpy_helper
 import torch
 from onnx import TensorProto, helper
 
-from evalkit.errors import EvalkitError
+from evalkit.boundary.errors import EvalkitError
 from evalkit.scoring.packed import ENCODERS, reason_not_packable
 
 OPSET = 20

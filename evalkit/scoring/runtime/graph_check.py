@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from evalkit.errors import EvalkitError, NotFiniteError
+from evalkit.boundary.errors import EvalkitError, NotFiniteError
 from evalkit.scoring.scorer import Scorer
 from evalkit.scoring.self_check import SelfCheck
 

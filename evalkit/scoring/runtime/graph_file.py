@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, external_data_helper
 
-from evalkit.errors import EvalkitError
+from evalkit.boundary.errors import EvalkitError
 
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 """The inputs that evalkit can give to a graph; the first one is required."""

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
-from evalkit.errors import EvalkitError, nearest
+from evalkit.boundary.errors import EvalkitError, nearest
 from evalkit.scoring.runtime.graph_file import GraphFile
 from evalkit.scoring.runtime.session import Feeds, first_line, is_out_of_memory
 

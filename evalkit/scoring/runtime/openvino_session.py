@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import openvino
 
-from evalkit.errors import EvalkitError
+from evalkit.boundary.errors import EvalkitError
 from evalkit.scoring.runtime.graph_file import GraphFile
 from evalkit.scoring.runtime.session import Feeds, first_line, is_out_of_memory
 

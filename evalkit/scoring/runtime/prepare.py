@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from evalkit.boundary.errors import EvalkitError
 from evalkit.boundary.text import user_path
-from evalkit.errors import EvalkitError
 from evalkit.scoring.device import PRECISIONS, cpu_flags
 from evalkit.scoring.loading.model_location import file_reader
 from evalkit.scoring.loading.pretrained import Pretrained, load_without_weights

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, fields
 from importlib.util import find_spec
 from typing import Any
 
-from evalkit.errors import EvalkitError, nearest
+from evalkit.boundary.errors import EvalkitError, nearest
 
 PARALLEL = ("auto", "batches", "threads")
 

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from evalkit.boundary import sqlite_file
-from evalkit.errors import EvalkitError
+from evalkit.boundary.errors import EvalkitError
 
 RECORD = np.dtype([("key", "<u8", 2), ("logit", "<f4"), ("tokens", "<u4")])
 """A scored pair: 24 bytes, the same on every machine. The lowest bit of ``tokens`` is set if the pair was truncated."""

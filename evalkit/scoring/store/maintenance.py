@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from evalkit.boundary.errors import EvalkitError
 from evalkit.boundary.sqlite_file import integrity_errors, transaction
-from evalkit.errors import EvalkitError
 from evalkit.scoring.store.database import (
     RECORD,
     connect,

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from evalkit.boundary.errors import EvalkitError
 from evalkit.boundary.sqlite_file import integrity_errors, transaction
-from evalkit.errors import EvalkitError
 from evalkit.scoring.store.database import (
     RECORD,
     canonical_json,

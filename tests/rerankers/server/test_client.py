@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from evalkit.boundary import redaction
-from evalkit.errors import EvalkitError
+from evalkit.boundary.errors import EvalkitError
 from evalkit.rerankers.server.client import Client, Manner
 from evalkit.rerankers.server.protocols import PROTOCOLS, Answer, read
 from tests.helpers.rerank_server import FAULTS, Served, serving

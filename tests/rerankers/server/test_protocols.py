@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from evalkit.errors import EvalkitError
+from evalkit.boundary.errors import EvalkitError
 from evalkit.rerankers.server.protocols import PROTOCOLS, Answer, UnusableAnswerError, about, endpoint, read, request
 
 COHERE, VOYAGE, TEI = (PROTOCOLS[name] for name in ("cohere", "voyage", "tei"))

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from evalkit.boundary.errors import EvalkitError
 from evalkit.boundary.text import escape_id
-from evalkit.errors import EvalkitError
 from evalkit.rerankers.trec_run import TrecRun
 from evalkit.results.gate import baseline
 from evalkit.results.gate.limits import STORED

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from evalkit.errors import EvalkitError, NotFiniteError
+from evalkit.boundary.errors import EvalkitError, NotFiniteError
 from evalkit.results.gate.baseline import dump
 from evalkit.results.gate.limits import Limits
 from evalkit.scoring.scorer import Scorer

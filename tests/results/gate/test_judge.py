@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evalkit.errors import EvalkitError
+from evalkit.boundary.errors import EvalkitError
 from evalkit.results.gate.baseline import Baseline
 from evalkit.results.gate.budgets import figures
 from evalkit.results.gate.judge import judge, refuse_unlike

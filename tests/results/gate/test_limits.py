@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from evalkit.errors import EvalkitError
+from evalkit.boundary.errors import EvalkitError
 from evalkit.results.gate.limits import CHECKS, Limits
 
 NUMBERS = [entry.name for entry in fields(Limits) if entry.name not in ("tolerance", "max_drop", "skip", "require")]

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from evalkit.errors import EvalkitError
+from evalkit.boundary.errors import EvalkitError
 from evalkit.evaluation.significance import Delta
 from evalkit.report import github, junit, markdown, terminal
 from evalkit.results.gate.judge import not_finite

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from evalkit.errors import EvalkitError
+from evalkit.boundary.errors import EvalkitError
 from evalkit.results.gate import baseline, own_limits
 from evalkit.results.gate.judge import judge
 from evalkit.results.gate.limits import STORED, Limits

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from evalkit.errors import EvalkitError
+from evalkit.boundary.errors import EvalkitError
 from evalkit.results.history.commits import between
 from evalkit.results.history.entry import HistoryEntry, is_same_setting
 from tests.helpers.history import entry

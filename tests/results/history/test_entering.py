@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from evalkit.errors import EvalkitError
+from evalkit.boundary.errors import EvalkitError
 from evalkit.results import reading
 from evalkit.results.history import entering, index
 from evalkit.results.history.entry import HistoryEntry

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evalkit.errors import EvalkitError
+from evalkit.boundary.errors import EvalkitError
 from evalkit.results.history import selecting
 from evalkit.results.history.entry import HistoryEntry
 from tests.helpers.history import entry

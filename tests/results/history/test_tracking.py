@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from evalkit.errors import EvalkitError
+from evalkit.boundary.errors import EvalkitError
 from evalkit.results.history import tracking
 from tests.helpers.history import entry
 

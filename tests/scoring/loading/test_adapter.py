@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from evalkit.errors import EvalkitError
+from evalkit.boundary.errors import EvalkitError
 from evalkit.rerankers.cross_encoder import CrossEncoder
 from evalkit.scoring.loading import adapter as module
 from evalkit.types import Pair

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForSequenceClassification
 
-from evalkit.errors import EvalkitError
+from evalkit.boundary.errors import EvalkitError
 from evalkit.scoring.runtime.graph_check import PROBE
 from evalkit.scoring.spec import ScorerSpec, build_scorer
 from tests.helpers.encoders import save_encoder, their_scores

@@ -16,7 +16,7 @@ import pytest
 import torch
 from huggingface_hub import close_session, constants, hf_api
 
-from evalkit.errors import EvalkitError
+from evalkit.boundary.errors import EvalkitError
 from evalkit.scoring.device import PRECISIONS
 from evalkit.scoring.loading import hub as hub_
 from evalkit.scoring.loading.model_checks import check_classifier, check_encoder

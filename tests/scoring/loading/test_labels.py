@@ -10,8 +10,8 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
+from evalkit.boundary.errors import EvalkitError
 from evalkit.cli.instantiate import build
-from evalkit.errors import EvalkitError
 from evalkit.rerankers.cross_encoder import CrossEncoder
 from evalkit.scoring.loading import labels
 from evalkit.scoring.planner import build_planner

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import LlamaConfig, LlamaModel
 
-from evalkit.errors import EvalkitError
+from evalkit.boundary.errors import EvalkitError
 from evalkit.rerankers.decoder import Decoder
 from evalkit.scoring.prompt import Prompt
 from evalkit.scoring.self_check import check_scores_agree

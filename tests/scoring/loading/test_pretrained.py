@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from evalkit.errors import EvalkitError
+from evalkit.boundary.errors import EvalkitError
 from evalkit.rerankers.cross_encoder import CrossEncoder
 from evalkit.scoring.device import PRECISIONS
 from evalkit.scoring.loading.fingerprint import folder_hash

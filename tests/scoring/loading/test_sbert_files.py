@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from evalkit.errors import EvalkitError
+from evalkit.boundary.errors import EvalkitError
 from evalkit.evaluation.caveats import caveats
 from evalkit.first_stage.dense import Dense
 from evalkit.rerankers.cross_encoder import CrossEncoder

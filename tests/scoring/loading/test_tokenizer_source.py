@@ -10,7 +10,7 @@ import torch
 from tokenizers import Tokenizer
 from transformers import AutoTokenizer
 
-from evalkit.errors import EvalkitError
+from evalkit.boundary.errors import EvalkitError
 from evalkit.scoring.device import PRECISIONS
 from evalkit.scoring.loading.pretrained import load_classifier
 from evalkit.scoring.pair_tokenizer import PairTokenizer

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from evalkit.errors import EvalkitError
+from evalkit.boundary.errors import EvalkitError
 from evalkit.scoring import device as devices
 from evalkit.scoring.runtime.capabilities import has_vnni, resolve_runtime_device, resolve_runtime_precision
 from evalkit.scoring.runtime.settings import OnnxRuntime, OpenVino, Runtime, check_runtime, runtime_of

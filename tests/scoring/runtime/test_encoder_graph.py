@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
-from evalkit.errors import EvalkitError
+from evalkit.boundary.errors import EvalkitError
 from evalkit.scoring.runtime.encoder_graph import reason_not_exportable, write_encoder_graph
 from tests.helpers.graphs import graph_scorer, torch_logits
 from tests.helpers.scorers import PAIRS

@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification
 
-from evalkit.errors import EvalkitError
+from evalkit.boundary.errors import EvalkitError
 from evalkit.scoring.runtime.encoder_graph import write_encoder_graph
 from evalkit.scoring.runtime.graph_check import PROBE
 from tests.helpers.graphs import graph_scorer, torch_logits

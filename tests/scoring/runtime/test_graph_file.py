@@ -9,7 +9,7 @@ import onnx.numpy_helper
 import pytest
 from onnx import TensorProto, helper
 
-from evalkit.errors import EvalkitError
+from evalkit.boundary.errors import EvalkitError
 from evalkit.scoring.runtime.graph_file import check_onnx, companions, find, quantized_files, saturates
 
 Value = onnx.ValueInfoProto

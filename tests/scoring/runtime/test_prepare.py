@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from evalkit.errors import EvalkitError
+from evalkit.boundary.errors import EvalkitError
 from evalkit.rerankers.cross_encoder import CrossEncoder
 from evalkit.scoring.runtime.prepare import prepare_graph
 from evalkit.scoring.runtime.settings import OnnxRuntime

@@ -19,9 +19,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from evalkit.boundary import cache_dirs, index_cache, sqlite_file
+from evalkit.boundary.errors import EvalkitError
 from evalkit.boundary.index_cache import Cache
 from evalkit.cli import commands
-from evalkit.errors import EvalkitError
 from evalkit.scoring.store import database, maintenance, score_store
 from evalkit.scoring.store.score_store import SPACE, ScoreStore, pair_keys
 from tests.conftest import REPOSITORY

@@ -8,6 +8,9 @@ class EvalkitError(Exception):
     """A mistake that the user can correct; the message is one sentence: what is wrong, where, and what is valid."""
 
 
+EvalkitError.__module__ = "evalkit"  # where people import it from, and the name that a traceback shows
+
+
 class NotFiniteError(EvalkitError):
     """A logit is NaN or infinite: the model or its precision is at fault, not the user's input."""
 
