@@ -1,11 +1,11 @@
 """The story of a trial: search to a depth, score the pairs, order them, evaluate what it gained and what it cost."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from evalkit.boundary.errors import EvalkitError
 from evalkit.boundary.progress import say, stage
-from evalkit.cost.meter import Measured, measure
+from evalkit.cost.meter import Meter
 from evalkit.cost.protocol import CostProtocol
 from evalkit.evaluation import blending, measures
 from evalkit.evaluation.blending import BlendSettings, Lists
@@ -53,7 +53,13 @@ class Plan:
 
 
 def run(
-    plan: Plan, data: Slice, first_stage: FirstStage, reranker: Reranker, asked: Settings, provenance: Settings
+    plan: Plan,
+    data: Slice,
+    first_stage: FirstStage,
+    reranker: Reranker,
+    asked: Settings,
+    provenance: Settings,
+    on_ranked: Callable[[Trial], None] = lambda trial: None,
 ) -> Trial:
     """Run one trial.
 
@@ -64,6 +70,8 @@ def run(
         reranker: scores the candidates. It may have the shape of `Reranker` without inheriting from it.
         asked: the configuration, recorded as `Trial.asked`.
         provenance: commit, versions and command, recorded as `Trial.provenance`.
+        on_ranked: called with the trial as soon as its rankings are evaluated, before queries are timed: all of its
+            effectiveness is there, and neither cost, nor chunking, nor caveats.
 
     Returns:
         The finished trial, with the caveats that its figures need.
@@ -78,18 +86,17 @@ def run(
     searched = _search(first_stage, data, max(plan.depth, *(m.cutoff for m in wanted)))
     first, fused = searched.run, first_stage.fused
     pairs = candidates(first, plan.depth)
-    measured = measure(plan.protocol, plan.depth, reranker, data, pairs, searched.total_s)
+    meter = Meter(plan.protocol, plan.depth, reranker, data, pairs)
+    scores = meter.score()
+    logits = logits_by_query(pairs, scores)
     described = {"name": reranker.shown_name, **reranker.describe()}
-    reranked = reorder(first, measured.logits, plan.depth, str(described["name"]), measured.scores.tie_order)
+    reranked = reorder(first, logits, plan.depth, str(described["name"]), scores.tie_order)
     runs = {"first_stage": first, "reranked": reranked, "ceiling": oracle_run(first, data.qrels, plan.depth)}
     effectiveness = _evaluate(runs, data, wanted)
-    chunking = None
-    if isinstance(reranker, Chunked):
-        chunking = _against_truncation(reranker, plan.depth, data, first, pairs, measured, wanted)
     blended = None
     if plan.blend and plan.blend.method != "none" and described.get("reranks", True):
         with stage("blending"):
-            lists = Lists(first, reranked, measured.logits, plan.depth)
+            lists = Lists(first, reranked, logits, plan.depth)
             blended = blending.blend(plan.blend, lists, data, wanted, effectiveness)
     trial = Trial(
         name=plan.name,
@@ -101,8 +108,8 @@ def run(
             "first_stage_time": {key: getattr(searched, key) for key in ("total_s", "index_s", "per_query_ms")},
             "depth": plan.depth,
             "measures": [str(name) for name in wanted],
-            "scoring": count_scoring(measured.scores, measured.logits, first, reranked, plan.depth),
-            "environment": measured.environment,
+            "scoring": count_scoring(scores, logits, first, reranked, plan.depth),
+            "environment": None,
         },
         provenance=provenance,
         slice=data,
@@ -113,12 +120,19 @@ def run(
             "first_stage": measures.unjudged_share(first, data.qrels),
             "reranked": measures.unjudged_share(reranked, data.qrels),
         },
-        cost=measured.cost,
+        cost=None,
         fused=fused,
         members=_evaluate({name: one.run for name, one in fused.members.items()}, data, wanted) if fused else {},
         blend=blended,
-        chunking=chunking,
     )
+    on_ranked(trial)
+    cost = meter.cost(searched.total_s)
+    described |= reranker.describe()  # once more: a server's requests are counted
+    effective = {**trial.effective, "reranker": described, "environment": meter.environment()}
+    chunking = None
+    if isinstance(reranker, Chunked):
+        chunking = _against_truncation(reranker, plan.depth, data, first, pairs, logits, wanted)
+    trial = replace(trial, cost=cost, effective=effective, chunking=chunking)
     return replace(trial, warnings=tuple(caveats(trial)))
 
 
@@ -128,7 +142,7 @@ def _against_truncation(
     data: Slice,
     first: Run,
     pairs: Sequence[Pair],
-    measured: Measured,
+    scored: Mapping[str, Mapping[str, float]],
     wanted: Sequence[Measure],
 ) -> Chunking:
     """Return how passages were split, and the effectiveness without that; a passage of one chunk keeps its score."""
@@ -137,7 +151,7 @@ def _against_truncation(
         return Chunking(counts=counts)
     split = [pair for pair in pairs if len(reranker.chunks(data.docs[pair.doc_id])) > 1]
     cut: int | None = 0
-    logits = {query_id: dict(of_query) for query_id, of_query in measured.logits.items()}
+    logits = {query_id: dict(of_query) for query_id, of_query in scored.items()}
     if split:
         with stage("scoring whole passages, to compare", len(split), "pairs") as advance:
             whole = reranker.score_whole(split, data.queries, data.docs, advance)

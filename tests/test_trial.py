@@ -265,6 +265,22 @@ def test_warm_up_comes_before_the_scoring_and_single_queries_after_it() -> None:
     assert done.cost.latency.pairs_per_query == 2
 
 
+def test_the_rankings_are_evaluated_before_single_queries_are_timed() -> None:
+    data, reranker = collection(), Opinion(worse_later)
+    seen: list[Any] = []
+    found = run(
+        plan(latency=4), data, everywhere(data, *DOCS), reranker, {}, {},
+        lambda ranked: seen.append((ranked, list(reranker.calls))),
+    )  # fmt: skip
+    ((ranked, calls),) = seen
+    assert [call if call == "load" else len(call) for call in calls] == ["load", 4 * 8]
+    assert ranked.cost is None
+    assert len(found.cost.latency.samples_ms) == 4
+    early = finished(ranked)
+    assert finished(found) == finished(found, ranked=early)
+    assert early.effectiveness == finished(found).effectiveness
+
+
 def test_the_seed_decides_which_queries_are_timed() -> None:
     def timed(seed: Any) -> Any:
         data = collection(30)

@@ -259,12 +259,16 @@ def _work(
         state.exit_code = max(state.exit_code, gate.run(folder))
 
 
-def _show(result: Any) -> None:
-    """Print a result at once: its pictures are drawn afterwards."""
+def _show(found: Any) -> None:
+    """Print the quality of a result before its queries are timed, and its cost before its pictures are drawn."""
+    from evalkit.cli import tasks
     from evalkit.report import terminal
 
     with suppress(OSError):  # nobody reads it: an error once the folder is written, not before
-        terminal.show(result)
+        if isinstance(found, tasks.Ranked):
+            terminal.show_quality(found.result)
+        else:
+            terminal.show_cost(found)
         sys.stdout.flush()
 
 

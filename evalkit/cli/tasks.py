@@ -1,7 +1,7 @@
 """The tasks that run in a fresh process: from plain settings to a folder of results."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -56,7 +56,8 @@ class Given:
 def run_trial(asked: dict[str, Any], provenance: dict[str, Any], folder: Path, given: Given = Given()) -> Result:
     """Build what the settings name, run the trial, write its folder, and return the result.
 
-    The result is sent to the parent process before anything is drawn or written.
+    The parent process is sent the result twice: when its rankings are evaluated and nothing is timed yet, and when it
+    is whole, before anything is drawn or written.
 
     Args:
         asked: the settings, as plain values.
@@ -67,14 +68,34 @@ def run_trial(asked: dict[str, Any], provenance: dict[str, Any], folder: Path, g
     Raises:
         EvalkitError: a setting is refused, the trial fails, or the folder cannot be written.
     """
+    from evalkit.boundary.progress import stage
     from evalkit.report.folder import write_trial
+    from evalkit.results.result import finished
 
-    done, references = carry_out(asked, provenance, given)
-    return write_trial(done, folder, references, on_result=tell_parent)
+    ranked: Result | None = None
+
+    def evaluated(trial: Trial) -> None:
+        nonlocal ranked
+        with stage("testing"):
+            ranked = finished(trial)
+        tell_parent(Ranked(ranked))
+
+    done, references = carry_out(asked, provenance, given, evaluated)
+    return write_trial(done, folder, references, tell_parent, ranked)
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """A result whose rankings are evaluated and whose costs are not known yet."""
+
+    result: Result
 
 
 def carry_out(
-    asked: dict[str, Any], provenance: dict[str, Any], given: Given = Given()
+    asked: dict[str, Any],
+    provenance: dict[str, Any],
+    given: Given = Given(),
+    on_ranked: Callable[[Trial], None] = lambda trial: None,
 ) -> tuple[Trial, Sequence[Mapping[str, Any]]]:
     """Build what the settings name and run the trial.
 
@@ -82,6 +103,7 @@ def carry_out(
         asked: as for `run_trial`.
         provenance: as for `run_trial`.
         given: as for `run_trial`.
+        on_ranked: as for `evalkit.trial.run`; the trial is without secrets.
 
     Returns:
         The trial and the published figures of its slice, both without secrets.
@@ -119,7 +141,9 @@ def carry_out(
     plan = replace(plan, depth=_depth(asked["depth"], first_stage, reranker))
     shown = redaction.settings(asked)
     data = given.data or build(slice_settings, "slices")
-    done = trial.run(plan, data, first_stage, reranker, shown, provenance)
+    done = trial.run(
+        plan, data, first_stage, reranker, shown, provenance, lambda ranked: on_ranked(_without_secrets(ranked))
+    )
     ended = {"ended": datetime.now(UTC).isoformat(timespec="milliseconds")}
     done = replace(done, provenance={**done.provenance, **ended})
     return _without_secrets(done), redaction.settings(references)

@@ -1,12 +1,15 @@
 """The order of a measurement: load, prepare, warm up, score all pairs, then the other passes of the protocol.
 
+The scores come in a first part, which also has every pass whose memory is read; a second part times queries. What the
+caller does in between, such as evaluating the scores, is in no figure.
+
 Every pass but the scoring of all pairs exists to be timed, so each of its scores is computed: none may be read from the
 score store.
 """
 
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from importlib.metadata import version
@@ -56,52 +59,31 @@ _GRID_TEXTS = 500
 
 
 @dataclass(frozen=True)
-class Measured:
-    """The scores of all pairs, and what it took to compute them."""
+class _Scored:
+    """What the passes up to the scores were measured to take."""
 
-    scores: Scores
-    logits: Mapping[str, Mapping[str, float]]
-    """query_id -> doc_id -> logit, without the pairs that have none."""
-    cost: Cost | None
-    """None where nothing was computed."""
-    environment: Settings | None
-    """Device, driver, clocks and versions that `cost` was measured under; None where nothing was computed."""
+    scoring: TimedPass
+    timed: TimedPass
+    """The pass that throughput is of: `scoring`, or one over a sample."""
+    throughput: Throughput
+    memory_pass: MemoryPass | None
 
 
-def measure(
-    protocol: CostProtocol, depth: int, reranker: Reranker, data: Slice, pairs: Sequence[Pair], first_stage_s: float
-) -> Measured:
-    """Load a reranker, score all pairs with it, and measure what that costs.
-
-    Args:
-        protocol: which passes are made, and how long.
-        depth: candidates of each query, for the price of a query and the size of the memory pass.
-        reranker: one that has been checked and not loaded.
-        data: the slice that the pairs are of.
-        pairs: the candidates of all queries; those of a query follow one another, in first-stage order.
-        first_stage_s: seconds that the first stage took, which `Cost` shows as well.
-
-    Returns:
-        Scores, cost and environment.
-
-    Raises:
-        EvalkitError: whatever the reranker refuses.
-        NotFiniteError: a logit is NaN or infinite; nothing more is measured then.
-    """
-    meter = _Meter(protocol, depth, reranker, data, pairs)
-    meter.load()
-    scores = meter.score()
-    logits = logits_by_query(pairs, scores)
-    cost = meter.cost(first_stage_s)
-    return Measured(scores, logits, cost, meter.environment())
-
-
-class _Meter:
-    """The passes over the candidates of one slice, in the order in which `measure` makes them."""
+class Meter:
+    """The passes over the candidates of one slice: `score` first, then `cost`, then `environment`."""
 
     def __init__(
         self, protocol: CostProtocol, depth: int, reranker: Reranker, data: Slice, pairs: Sequence[Pair]
     ) -> None:
+        """Watch memory from now on.
+
+        Args:
+            protocol: which passes are made, and how long.
+            depth: candidates of each query, for the price of a query and the size of the memory pass.
+            reranker: one that has been checked and not loaded.
+            data: the slice that the pairs are of.
+            pairs: the candidates of all queries; those of a query follow one another, in first-stage order.
+        """
         self._protocol, self._depth, self._reranker, self._data, self._pairs = protocol, depth, reranker, data, pairs
         self._groups = list(_by_query(pairs).values())
         self._device = _device(reranker)
@@ -111,8 +93,7 @@ class _Meter:
         self._engine: Engine | None = None
         self._load_s = self._preparation_s = self._warmup_s = 0.0
         self._first_forward_ms: float | None = None
-        self._scoring: TimedPass | None = None
-        self._timed: TimedPass | None = None
+        self._scored: _Scored | None = None
 
     @cached_property
     def _gpu(self) -> Gpu:
@@ -121,48 +102,44 @@ class _Meter:
         on_cpu = _ELSEWHERE if self._reranker.remote else on_cpu
         return Gpu(gpu.gpu_properties(self._device)["uuid"], on_cpu)
 
-    def load(self) -> None:
-        """Load the reranker, let it prepare, and rerank the warm-up queries."""
-        reranker = self._reranker
-        if not reranker.reranks:
-            return
-        say(f"  loading {reranker.shown_name}")
-        started = time.perf_counter()
-        with stage("loading"):
-            reranker.load()
-        self._load_s = time.perf_counter() - started - reranker.check_s
-        self._engine = reranker.engine
-        self._watch.mark_loaded()
-        if reranker.computes:
-            with stage("taking the fingerprint of the model"):
-                reranker.describe()  # may hash the model's files, once: done here so that no timed pass includes it
-            prepare = partial(reranker.prepare, self._pairs, self._data.queries, self._data.docs)
-            self._preparation_s = _seconds(prepare)
-            taken_s = [_seconds(partial(self._fresh, group)) for group in self._groups[: self._protocol.warmup_queries]]
-            self._first_forward_ms = taken_s[0] * 1000 if taken_s else None
-            self._warmup_s = sum(taken_s)
-
     def score(self) -> Scores:
-        """Score all pairs: the one pass that may read scores from a store, and that may use several devices."""
+        """Load the reranker, score all pairs, and make the passes whose memory is read.
+
+        The scoring of all pairs is the one pass that may read scores from a store, and that may use several devices.
+
+        Raises:
+            EvalkitError: whatever the reranker refuses.
+            NotFiniteError: a logit is NaN or infinite.
+        """
         if not self._reranker.reranks:
             return self._reranker.score(self._pairs, self._data.queries, self._data.docs)
+        self._load()
         devices = self._engine.facts.devices if self._engine else 1
-        self._scoring = self._pass("scoring", devices, self._reranker.score_all, self._pairs, "scoring")
-        return self._scoring.scores
+        scoring = self._pass("scoring", devices, self._reranker.score_all, self._pairs, "scoring")
+        logits_by_query(self._pairs, scoring.scores)  # refuses what is not finite, before more time is spent
+        if self._reranker.computes:
+            timed = self._computing_pass(scoring)
+            throughput = self._throughput(timed)
+            with_memory = self._protocol.memory_pass and not self._reranker.remote
+            self._scored = _Scored(scoring, timed, throughput, self._memory_pass(throughput) if with_memory else None)
+        return scoring.scores
 
     def cost(self, first_stage_s: float) -> Cost | None:
-        """Make the remaining passes and return all figures; None where nothing was computed."""
-        if not self._reranker.computes or self._scoring is None:
+        """Time queries, and return all figures; None where nothing was computed.
+
+        Args:
+            first_stage_s: seconds that the first stage took, which `Cost` shows as well.
+        """
+        if self._scored is None:
             return None
-        protocol, scoring, engine = self._protocol, self._scoring, self._engine
-        self._timed = timed = self._computing_pass(scoring)
-        throughput = self._throughput(timed)
+        protocol, engine = self._protocol, self._engine
+        scoring, timed, throughput = self._scored.scoring, self._scored.timed, self._scored.throughput
         latency = self._latency() if protocol.latency_queries else None
         grid = self._grid() if protocol.grid_depths and protocol.grid_lengths else None
         memory = replace(
             Memory(None, None, None, why=_ELSEWHERE) if self._reranker.remote else timed.memory,
             weights_mb=engine.weights_mb() if engine else None,
-            own_pass=self._memory_pass(throughput) if protocol.memory_pass and not self._reranker.remote else None,
+            own_pass=self._scored.memory_pass,
         )
         under_load = self._under_load() if protocol.clients or protocol.rates else None
         return Cost(
@@ -188,8 +165,8 @@ class _Meter:
         )
 
     def environment(self) -> Settings | None:
-        """Return device, driver, clocks and versions; None where nothing was computed."""
-        if self._timed is None:
+        """Return device, driver, clocks and versions that the figures were measured under; None without figures."""
+        if self._scored is None:
             return None
         facts, known = self._engine.facts if self._engine else None, gpu.gpu_properties(self._device)
         if self._reranker.remote and facts is None:
@@ -202,9 +179,28 @@ class _Meter:
             "transformers": version("transformers"),
             "compute_capability": known["compute_capability"],
             "cuda": known["cuda"],
-            **self._timed.gpu,
+            **self._scored.timed.gpu,
             "nvml": self._gpu.unavailable,
         }
+
+    def _load(self) -> None:
+        """Load the reranker, let it prepare, and rerank the warm-up queries."""
+        reranker = self._reranker
+        say(f"  loading {reranker.shown_name}")
+        started = time.perf_counter()
+        with stage("loading"):
+            reranker.load()
+        self._load_s = time.perf_counter() - started - reranker.check_s
+        self._engine = reranker.engine
+        self._watch.mark_loaded()
+        if reranker.computes:
+            with stage("taking the fingerprint of the model"):
+                reranker.describe()  # may hash the model's files, once: done here so that no timed pass includes it
+            prepare = partial(reranker.prepare, self._pairs, self._data.queries, self._data.docs)
+            self._preparation_s = _seconds(prepare)
+            taken_s = [_seconds(partial(self._fresh, group)) for group in self._groups[: self._protocol.warmup_queries]]
+            self._first_forward_ms = taken_s[0] * 1000 if taken_s else None
+            self._warmup_s = sum(taken_s)
 
     def _fresh(self, pairs: Sequence[Pair]) -> Scores:
         """Score pairs for a timing: a score read from a store would make it too short."""

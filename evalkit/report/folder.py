@@ -33,6 +33,7 @@ def write_trial(
     folder: Path,
     references: Sequence[Mapping[str, Any]] = (),
     on_result: Callable[[Result], None] = lambda result: None,
+    ranked: Result | None = None,
 ) -> Result:
     """Write everything about a trial; result.json comes last, so that a folder with it is complete.
 
@@ -43,6 +44,7 @@ def write_trial(
         folder: where to write; an earlier result there is replaced.
         references: published figures, which `evalkit.results.published.check` has accepted.
         on_result: called with the result before anything is drawn or written, as that takes seconds.
+        ranked: as for `evalkit.results.result.finished`.
 
     Returns:
         The result that was written.
@@ -50,8 +52,10 @@ def write_trial(
     Raises:
         EvalkitError: the folder cannot be written, or the disk is full.
     """
-    with stage("testing"):
-        result = finished(trial, references)
+    if ranked is None:
+        with stage("testing"):
+            ranked = finished(trial)
+    result = finished(trial, references, ranked)
     on_result(result)
     try:
         with atomic_folder(folder, "result.json") as part:

@@ -31,8 +31,12 @@ from evalkit.results.plan_schema import QueryPlan
 from evalkit.results.schema import Result, Unfinished
 
 
-def show(result: Result) -> None:
-    """Print one finished result; `show_folder` follows when its folder is written."""
+def show_quality(result: Result) -> None:
+    """Print the measures of a trial and its verdict; `show_cost` follows when its queries are timed.
+
+    Args:
+        result: one whose cost need not be known yet.
+    """
     console = _console()
     console.print(trial.heading(result), soft_wrap=True)
     console.print(_effectiveness(result))
@@ -40,6 +44,15 @@ def show(result: Result) -> None:
         console.print(_left_first(fusion.columns(result), fusion.rows(result, result.fusion), fusion.TITLE))
         console.print(fusion.verdict(result, result.fusion), soft_wrap=True)
     console.print(trial.verdict(result), soft_wrap=True)
+
+
+def show_cost(result: Result) -> None:
+    """Print what a finished trial cost and what to know about its figures; `show_folder` follows with its folder.
+
+    Args:
+        result: a finished result, whose `show_quality` has been printed.
+    """
+    console = _console()
     if split := chunks.claim(result):
         console.print(split, soft_wrap=True)
     if cost := trial.cost_line(result):

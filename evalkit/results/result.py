@@ -38,14 +38,16 @@ from evalkit.results.schema import (
 from evalkit.types import SCHEMA_VERSION, Run, Settings, Trial
 
 
-def finished(trial: Trial, references: Sequence[Mapping[str, Any]] = ()) -> Result:
+def finished(trial: Trial, references: Sequence[Mapping[str, Any]] = (), ranked: Result | None = None) -> Result:
     """Return the result of a finished trial.
 
     Args:
         trial: the trial.
         references: published figures of its slice, which `evalkit.results.published.check` has accepted.
+        ranked: the result of the same trial before its queries were timed, whose statistics are not computed again.
     """
-    effective, effect = effective_facts(trial.effective), effectiveness(trial)
+    effective = effective_facts(trial.effective)
+    effect = ranked.effectiveness if ranked else effectiveness(trial)
     return Result(
         schema_version=SCHEMA_VERSION,
         status="finished",
@@ -54,9 +56,9 @@ def finished(trial: Trial, references: Sequence[Mapping[str, Any]] = ()) -> Resu
         effective=effective,
         provenance=trial.provenance,
         effectiveness=effect,
-        analysis=_analysis(trial),
-        fusion=_fusion(trial),
-        blend=_blend(trial),
+        analysis=ranked.analysis if ranked else _analysis(trial),
+        fusion=ranked.fusion if ranked else _fusion(trial),
+        blend=ranked.blend if ranked else _blend(trial),
         chunks=_chunks(trial),
         cost=trial.cost,
         warnings=trial.warnings,

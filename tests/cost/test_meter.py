@@ -109,8 +109,9 @@ def measured(reranker: Any, clock: Any, **settings: Any) -> Any:
     first = Run("all", {query_id: tuple(Hit(doc_id, 1.0) for doc_id in DOCS) for query_id in data.queries})
     plan = Plan("test", 8, ["nDCG@10"], CostProtocol(**{"warmup_queries": 0, "latency_queries": 0} | settings))
     plan.check()
-    found = meter.measure(plan.protocol, plan.depth, reranker, data, candidates(first, 8), 0.5)
-    return found.cost, found.environment
+    passes = meter.Meter(plan.protocol, plan.depth, reranker, data, candidates(first, 8))
+    passes.score()
+    return passes.cost(0.5), passes.environment()
 
 
 def cost_of(clock: Any, *, known: Any = 0, engine: Any = True, **settings: Any) -> Any:

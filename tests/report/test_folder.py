@@ -32,6 +32,11 @@ NASTY = "a|b <script>alert(1)</script>"
 NAMES = ("nDCG@10", "RR@10", "R@3")
 
 
+def show(result: Any) -> None:
+    terminal.show_quality(result)
+    terminal.show_cost(result)
+
+
 class FixedFirstStage:
     """Finds what it was told to."""
 
@@ -365,7 +370,7 @@ def test_the_report_of_a_first_stage_alone_does_not_mention_a_reranked_list(alon
 def test_the_terminal_of_a_first_stage_alone_does_not_mention_a_reranked_list(
     alone: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    terminal.show(finished(alone))
+    show(finished(alone))
     shown = capsys.readouterr().out
     assert "three: 3 queries, 6 passages, depth 3" in shown
     assert "No reranker: nDCG@10" in shown
@@ -530,7 +535,7 @@ def test_a_sweep_in_which_every_trial_failed_is_still_reported(tmp_path: Path) -
 
 
 def test_the_terminal_shows_table_verdict_cost_and_notes(done: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    terminal.show(finished(done))
+    show(finished(done))
     terminal.show_folder("/some/folder")
     shown = capsys.readouterr().out
     for text in (
@@ -545,7 +550,7 @@ def test_the_terminal_shows_table_verdict_cost_and_notes(done: Any, capsys: pyte
 
 
 def test_square_brackets_in_names_are_text_to_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    terminal.show(finished(make_trial("[red]x[/red]", "[bold]first", "[/] second", "[link=http://x]slice")))
+    show(finished(make_trial("[red]x[/red]", "[bold]first", "[/] second", "[link=http://x]slice")))
     terminal.show_folder("[dim]here")
     shown = capsys.readouterr().out
     for text in ("[bold]first", "[/] second", "[link=http://x]slice", "[dim]here"):

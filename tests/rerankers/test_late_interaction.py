@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from evalkit.boundary.errors import EvalkitError
-from evalkit.cost.meter import measure
+from evalkit.cost.meter import Meter
 from evalkit.cost.protocol import CostProtocol
 from evalkit.rerankers.bi_encoder import BiEncoder
 from evalkit.rerankers.cross_encoder import CrossEncoder
@@ -208,7 +208,9 @@ def test_no_time_but_that_of_the_preparation_includes_stored_vectors(
         monkeypatch.setattr(reranker, name, noted(name))
     data = Slice("tiny", "en", QUERIES, DOCS, {query: {"short": 1} for query in QUERIES}, "")
     protocol = CostProtocol(warmup_queries=1, latency_queries=2, latency_min_repetitions=1, latency_min_s=0)
-    cost = measure(protocol, len(DOCS), reranker, data, PAIRS, 0.0).cost
+    passes = Meter(protocol, len(DOCS), reranker, data, PAIRS)
+    passes.score()
+    cost = passes.cost(0.0)
     assert order[:3] == ["load", "prepare", "score"]
     assert order.count("prepare") == 1
     assert cost is not None
