@@ -1,8 +1,8 @@
-"""How long `python -m evalkit` takes to the table on the screen, and to its end; compared with another checkout, in turn.
+"""How long `python -m evalkit` takes to the table on the screen and to its end, in turn with another checkout.
 
     python benchmarks/quick_verdict.py [--before CHECKOUT] [--rounds 3] [--json FILE] [-- SETTING ...]
 
-The packaged default is run twice a round in each checkout: with every score computed, and with every score in the store.
+A round runs the packaged default twice in each checkout: with every score computed, and every score in the store.
 Both run in this environment, so that only evalkit differs. Seconds are those of the clock; processor seconds of the
 process and its children are given too, since they vary less on a machine with other work.
 """
