@@ -41,12 +41,12 @@ def evalkit(name: str, folder: str) -> tuple[Score, float]:
 
 
 def sentence_transformers(name: str, folder: str) -> tuple[Score, float]:
-    """Score by sentence-transformers' CrossEncoder, ``sentence-transformers BACKEND BATCH [FILE]``."""
+    """Score by sentence-transformers' CrossEncoder, ``sentence-transformers BACKEND BATCH [FILE|export]``."""
     import torch
     from sentence_transformers import CrossEncoder
 
     _, backend, batch, *file = name.split()
-    own = {"dtype": torch.float32} if backend == "torch" else {"file_name": file[0]} if file else {}
+    own = {"export": True} if file == ["export"] else {"file_name": file[0]} if file else {"dtype": torch.float32}
     before = resident_mb()
     model = CrossEncoder(folder, max_length=MAX_LENGTH, backend=backend, device="cpu", model_kwargs=own)
     identity = torch.nn.Identity()

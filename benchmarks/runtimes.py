@@ -1,19 +1,21 @@
 """Runtimes and their peers on a CPU: end-to-end throughput and memory, in turn, over the pairs of TREC DL 2019.
 
     python benchmarks/runtimes.py [--model packaged|FOLDER] [--pairs 4300] [--rounds 3] [--engines NAME,NAME,...]
-                                  [--peers PYTHON] [--json FILE]
+                                  [--peers PYTHON] [--openvino-peers PYTHON] [--json FILE]
 
 Each engine is loaded in a process of its own (runtime_engines.py); then they score all pairs in turn, round by round.
 Figures are medians over the rounds; ratios are to evalkit's torch engine in fp32. Memory is the peak of the process's
-resident set while it scores, above what it was before the model was loaded. --peers is the Python of an environment for
-sentence-transformers' ONNX and OpenVINO backends and fastembed, which need other versions of transformers:
+resident set while it scores, above what it was before the model was loaded. sentence-transformers' ONNX backend and
+fastembed, and its OpenVINO backend, need other versions of transformers, and two environments:
 
     python -m venv PEERS
-    PEERS/bin/pip install 'sentence-transformers<6' 'transformers<4.58' optimum-onnx onnxruntime fastembed
-    PEERS/bin/pip install 'optimum-intel[openvino]' 'transformers<4.58'
+    PEERS/bin/pip install torch 'sentence-transformers<6' 'transformers<4.58' optimum-onnx onnxruntime fastembed
+    python -m venv OPENVINO_PEERS
+    OPENVINO_PEERS/bin/pip install torch 'sentence-transformers<6' 'transformers<4.58' 'optimum-intel[openvino]'
 
-Peers compute evalkit's own graph files where they take a file (the same weights and quantization), and their own export
-where they do not. Engines whose first word is not installed are left out and named.
+A peer whose name ends in a file computes evalkit's own graph: the same weights, quantization and saving in the last
+layer, so that only the engine differs. One whose name ends in "export" makes its own, as its documentation describes.
+Engines whose first word is not installed are left out and named.
 """
 
 import argparse
@@ -59,7 +61,10 @@ PEERS_APART = (
     "sentence-transformers onnx 8 onnx/model.onnx",
     "sentence-transformers onnx 32 onnx/model_int8.onnx",
     "sentence-transformers onnx 8 onnx/model_int8.onnx",
-    "sentence-transformers openvino 32",
+    "sentence-transformers onnx 32 export",
+    "sentence-transformers onnx 8 export",
+    "sentence-transformers openvino 32 export",
+    "sentence-transformers openvino 8 export",
     "fastembed onnx/model.onnx",
     "fastembed onnx/model_int8.onnx",
 )
@@ -161,13 +166,13 @@ def main() -> None:
         (scratch / "pairs.json").write_text(json.dumps(pairs), "utf-8")
         model = model_folder(arguments.model, packaged_texts(), scratch / "made")
         folder = with_graphs(model, scratch)
-        apart = PEERS_APART if arguments.peers else ()
+        python = {name: arguments.openvino_peers if " openvino " in name else arguments.peers for name in PEERS_APART}
+        apart = {name: where for name, where in python.items() if where}
         names = arguments.engines.split(",") if arguments.engines else [*OURS, *PEERS_HERE, *apart]
-        python = {name: arguments.peers if name in PEERS_APART else sys.executable for name in names}
         workers, missing = [], {}
         for name in names:
-            where = model if name.startswith("evalkit") else folder
-            worker = Worker(name, python[name], where, scratch)
+            where = model if name.startswith("evalkit") or name.endswith("export") else folder
+            worker = Worker(name, apart.get(name, sys.executable), where, scratch)
             if why := worker.ready():
                 missing[name] = why
                 print(f"left out: {name}: {why}", file=sys.stderr)
@@ -221,7 +226,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--pairs", type=int, default=4300)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--engines", help="names separated by commas; the first one is the reference")
-    parser.add_argument("--peers", help="the Python of the environment with the peers that need other versions")
+    parser.add_argument("--peers", help="the Python of the environment with sentence-transformers' ONNX backend")
+    parser.add_argument("--openvino-peers", help="the Python of the one with its OpenVINO backend")
     parser.add_argument("--json", type=Path)
     return parser.parse_args()
 
