@@ -8,19 +8,18 @@ killed if it does not end, however the wait for it ends; and it exits by itself 
 import atexit
 import os
 import signal
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from multiprocessing import connection, get_context, resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
-from types import ModuleType
 from typing import Any, TypeVar
 
 from evalkit.boundary import progress
 from evalkit.boundary.errors import EvalkitError
 from evalkit.boundary.signals import defer_signals
+from evalkit.boundary.spawning import without_main
 from evalkit.cli.child_process import serve
 
 T = TypeVar("T")
@@ -163,7 +162,7 @@ def _started(jobs: int | None, environment: Mapping[str, str] | None, imports: S
     context = get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=serve, args=(theirs, jobs, imports), name="evalkit-trial")
-    with defer_signals(), _terminal_signals_blocked(), _started_with(environment), _without_main():
+    with defer_signals(), _terminal_signals_blocked(), _started_with(environment), without_main():
         process.start()
     theirs.close()
     return process, ours
@@ -235,20 +234,6 @@ def _started_with(environment: Mapping[str, str] | None) -> Iterator[None]:
         yield
     finally:
         _replace_environment(before)
-
-
-@contextmanager
-def _without_main() -> Iterator[None]:
-    """Start processes in the block without this program's main module: jobs are functions of evalkit's own modules.
-
-    multiprocessing would run a user's script once more in each process, and evaluate in it again.
-    """
-    main = sys.modules["__main__"]
-    sys.modules["__main__"] = ModuleType("__main__")
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = main
 
 
 def _replace_environment(wanted: Mapping[str, str]) -> None:

@@ -19,6 +19,7 @@ from typing import Any
 from evalkit.boundary.cache_dirs import cache_folder
 from evalkit.boundary.errors import EvalkitError
 from evalkit.boundary.progress import stage
+from evalkit.boundary.spawning import without_main
 
 _COMPLETE = "made_of.json"
 """The file that is written last: what the entry depends on."""
@@ -97,7 +98,9 @@ def in_own_process(label: str, otherwise: str, job: Callable[..., None], *argume
     """
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
         try:
-            process.submit(_quietly, job, *arguments).result()
+            with without_main():
+                submitted = process.submit(_quietly, job, *arguments)
+            submitted.result()
         except BrokenProcessPool:
             raise EvalkitError(
                 f"{label}: the process that does it was ended, most likely because memory did not suffice; free some, "

@@ -4,6 +4,7 @@ from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from typing import Any
 
+from evalkit.boundary.spawning import without_main
 from evalkit.scoring.runner import ScoredBatch, concatenate
 from evalkit.scoring.spec import ScorerSpec, build_scorer
 from evalkit.scoring.tokenized_pairs import Batch
@@ -29,7 +30,8 @@ class WorkerProcess:
         context = get_context("spawn")
         self._pipe, child_pipe = context.Pipe()
         self._process = context.Process(target=_serve, args=(child_pipe, spec), daemon=True)
-        self._process.start()
+        with without_main():
+            self._process.start()
         child_pipe.close()
 
     def is_alive(self) -> bool:

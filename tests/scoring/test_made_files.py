@@ -1,6 +1,7 @@
 """A graph is made once, in a process of its own, and an interrupted or failed one leaves nothing behind."""
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 
 from evalkit.boundary.errors import EvalkitError
 from evalkit.scoring.made_files import GRAPHS, cached
+from tests.conftest import REPOSITORY
 
 
 def write_process_id(folder: Path, name: str) -> None:
@@ -55,3 +57,18 @@ def test_a_cache_that_cannot_be_written_is_an_error_with_advice(home: Path) -> N
     with pytest.raises(EvalkitError, match=r"graphs: the graphs of runtimes are stored there, and it cannot be "
                                            r"written .*; set EVALKIT_HOME=DIR"):  # fmt: skip
         cached(GRAPHS, "making", {"of": 1}, refuse)
+
+
+def test_a_script_without_a_main_guard_is_not_run_once_more(tmp_path: Path) -> None:
+    """As most people's scripts are: multiprocessing imports the main program again in each process that it starts."""
+    script = tmp_path / "mine.py"
+    script.write_text(
+        "import os, sys\n"
+        "from evalkit.scoring.made_files import in_own_process\n"
+        "print('begun')\n"
+        "in_own_process('making', 'another', os.mkdir, sys.argv[1])\n"
+    )
+    made = tmp_path / "made"
+    done = subprocess.run([sys.executable, script, made], capture_output=True, text=True, check=False, cwd=REPOSITORY)
+    assert (done.stdout, done.stderr, done.returncode) == ("begun\n", "", 0)
+    assert made.is_dir()
