@@ -32,7 +32,7 @@ def evalkit(name: str, folder: str) -> tuple[Score, float]:
     _, runtime, precision, *parallel = name.split()
     settings = {"name": runtime} | ({"parallel": parallel[0]} if parallel else {})
     reranker = CrossEncoder(
-        folder, MAX_LENGTH, "longest_first", device="cpu", precision=precision, runtime=settings, graph=None
+        folder, MAX_LENGTH, truncation="longest_first", device="cpu", precision=precision, runtime=settings
     )
     reranker.check()
     before = resident_mb()
