@@ -3,8 +3,8 @@
     python benchmarks/static_int8.py [--pairs 500] [--rounds 3] [--calibration 64]
 
 Both have the same weights in 8 bits; static ranges of the activations come from a few pairs of TREC DL 2019, dynamic
-ones from each batch. Printed are pairs a second, the ratio to fp32, and how far logits are from fp32's. A way whose graph
-fails evalkit's comparison with torch is named.
+ones from each batch. Printed are pairs a second, the ratio to fp32, and how far logits are from those of fp32. A way
+whose graph fails the comparison with torch is named.
 """
 
 import argparse
