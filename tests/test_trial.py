@@ -275,6 +275,8 @@ def test_the_rankings_are_evaluated_before_single_queries_are_timed() -> None:
     ((ranked, calls),) = seen
     assert [call if call == "load" else len(call) for call in calls] == ["load", 4 * 8]
     assert ranked.cost is None
+    assert found.cost is not None
+    assert found.cost.latency is not None
     assert len(found.cost.latency.samples_ms) == 4
     early = finished(ranked)
     assert finished(found) == finished(found, ranked=early)
