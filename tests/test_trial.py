@@ -266,8 +266,8 @@ def test_warm_up_comes_before_the_scoring_and_single_queries_after_it() -> None:
 
 
 def test_the_rankings_are_evaluated_before_single_queries_are_timed() -> None:
-    data, reranker = collection(), Opinion(worse_later)
-    seen: list[Any] = []
+    data, seen = collection(), list[Any]()
+    reranker: Any = Opinion(worse_later)
     found = run(
         plan(latency=4), data, everywhere(data, *DOCS), reranker, {}, {},
         lambda ranked: seen.append((ranked, list(reranker.calls))),
