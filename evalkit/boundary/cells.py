@@ -65,6 +65,10 @@ def to_text(value: Any, place: str, what: str) -> str:
 def to_grade(value: Any, place: str) -> int:
     """Return a grade; 2.0 is the grade 2.
 
+    Args:
+        value: of a row or a document, as its reader gave it.
+        place: file and line, or frame and row, for the message.
+
     Raises:
         EvalkitError: it is missing, or not a whole number.
     """
@@ -93,6 +97,10 @@ def parse_grade(value: Any) -> int:
 def to_score(value: Any, place: str) -> float:
     """Return a score.
 
+    Args:
+        value: of a row or a document, as its reader gave it.
+        place: file and line, or frame and row, for the message.
+
     Raises:
         EvalkitError: it is missing, or not a finite number.
     """
@@ -103,7 +111,11 @@ def to_score(value: Any, place: str) -> float:
 
 
 def to_rank(value: Any, place: str) -> int:
-    """Return a rank.
+    """Return a rank, 1 for the best.
+
+    Args:
+        value: of a row or a document, as its reader gave it.
+        place: file and line, or frame and row, for the message.
 
     Raises:
         EvalkitError: it is missing, or not a whole number.

@@ -19,6 +19,13 @@ if TYPE_CHECKING:
 def run(parsed: argparse.Namespace, gate_settings: Callable[[list[str]], Mapping[str, Any]]) -> int:
     """Write a result as the baseline, or check baselines, and return the exit code.
 
+    Args:
+        parsed: the arguments of ``baseline``, of argparse.
+        gate_settings: composes the group ``gate`` from overrides of Hydra.
+
+    Returns:
+        `HOLDS`, or `REGRESSED` if ``--check`` found a baseline that is not as evalkit wrote it.
+
     Raises:
         EvalkitError: an argument makes no sense, or as for `write`.
     """

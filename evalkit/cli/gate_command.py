@@ -114,6 +114,13 @@ def named_in(overrides: Sequence[str]) -> set[str]:
 def run(parsed: argparse.Namespace, gate_settings: Callable[[list[str]], Mapping[str, Any]]) -> int:
     """Judge a result, print the verdict, and return the exit code.
 
+    Args:
+        parsed: the arguments of `add_arguments`.
+        gate_settings: composes the group ``gate`` from overrides of Hydra.
+
+    Returns:
+        `HOLDS` or `REGRESSED`.
+
     Raises:
         EvalkitError: an argument makes no sense, or result and baseline cannot be read or compared.
     """

@@ -235,7 +235,13 @@ def _check_launcher(found: object, launcher: Callable[[str], Mapping[str, Any]],
 
 
 def refusal(path: Path, value: object, why: str = "") -> EvalkitError:
-    """Return the error for a setting below ``hydra`` that differs from the packaged one."""
+    """Return the error for a setting below ``hydra`` that differs from the packaged one.
+
+    Args:
+        path: keys of the setting, without ``hydra``.
+        value: what the configuration sets.
+        why: what is wrong with this value, ending in "; "; empty if no value is allowed there.
+    """
     dotted = ".".join(path)
     way = next((text for key, text in _WAYS_OUT.items() if f"{dotted}.".startswith(f"{key}.")), _DEFAULT_WAY_OUT)
     if value is _GONE:

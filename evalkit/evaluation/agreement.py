@@ -120,7 +120,15 @@ def agreement(human: Grades, judge: Grades, relevance_level: int, seed: int = 0)
 
 
 def shared_pairs(human: Grades, judge: Grades) -> dict[str, list[str]]:
-    """Return query_id -> doc_ids that both have judged; queries without any are left out."""
+    """Return the pairs that both have judged.
+
+    Args:
+        human: query_id -> doc_id -> grade.
+        judge: query_id -> doc_id -> grade.
+
+    Returns:
+        query_id -> doc_ids, both in the order of `human`; queries without any are left out.
+    """
     found = {q: [d for d in grades if d in judge.get(q, ())] for q, grades in human.items()}
     return {query_id: ids for query_id, ids in found.items() if ids}
 

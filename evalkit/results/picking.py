@@ -109,7 +109,12 @@ def _affordable(found: Sequence[Choice], budget: Budget, measure: str) -> list[C
 
 
 def is_affordable(one: Choice, budget: Budget) -> bool:
-    """Return whether a choice is within the limits of time, memory and price."""
+    """Return whether a choice is within the limits of time, memory and price.
+
+    Args:
+        one: the choice; a figure that it lacks is over any limit.
+        budget: the limits; the one on quality does not count here.
+    """
     over = _overruns(one, budget)
     return all(over.get(limit, 0) <= 1 for limit in _COSTS)
 

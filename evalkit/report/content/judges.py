@@ -160,7 +160,12 @@ def _gain(name: str, gain: Gain, less: str = "") -> list[str]:
 
 
 def gain_title(report: JudgeReport, label: str) -> str:
-    """Return the name of a result and the number of its queries, for above its gains."""
+    """Return the name of a result and the number of its queries, for above its gains.
+
+    Args:
+        report: the comparison of judges.
+        label: of the result.
+    """
     counts = {one.queries for one in report.results if one.label == label}
     return label + (f": {counted(counts.pop(), 'query', 'queries')}" if len(counts) == 1 else "")
 
@@ -205,7 +210,12 @@ def confusion_columns(grades: Sequence[int]) -> list[str]:
 
 
 def confusion_rows(grades: Sequence[int], counts: Sequence[Sequence[int]]) -> list[list[str]]:
-    """Return a row for each human grade, with the number of pairs by the judge's grade."""
+    """Return a row for each human grade, with the number of pairs by the judge's grade.
+
+    Args:
+        grades: all grades, in the order of rows and columns.
+        counts: pairs, human grades x grades of the judge.
+    """
     return [[str(grade), *(f"{count:,}" for count in row)] for grade, row in zip(grades, counts, strict=True)]
 
 

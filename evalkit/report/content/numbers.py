@@ -59,7 +59,12 @@ def plus_minus(difference: float, low: float | None, high: float | None, decimal
 
 
 def is_cut(low: float, high: float) -> bool:
-    """Return whether an interval of a difference ends at -1 or 1, and so has not its difference at the centre."""
+    """Return whether an interval of a difference ends at -1 or 1, and so has not its difference at the centre.
+
+    Args:
+        low: lower end, of a difference of two measures in [0, 1].
+        high: upper end.
+    """
     return low <= -1 or high >= 1
 
 

@@ -35,7 +35,12 @@ def described(facts: Mapping[str, Any]) -> str:
 
 
 def title(lang: str | None, query: str) -> str:
-    """Return the line above the passages of a query."""
+    """Return the line above the passages of a query.
+
+    Args:
+        lang: language of the built-in pairs; None for passages of the user.
+        query: its text; a long one is cut.
+    """
     return f"{lang or 'query'}: {_short(query, _LONGEST_QUERY)}"
 
 
@@ -94,7 +99,12 @@ def agreement(check: QuickCheck) -> str:
 
 
 def compared_columns(compared: SideBySide, query: ComparedQuery) -> list[str]:
-    """Return the names of the columns of `compared_rows`; the last one is the text."""
+    """Return the names of the columns of `compared_rows`; the last one is the text.
+
+    Args:
+        compared: the check of several rerankers, for their labels.
+        query: one of its queries.
+    """
     ranks = [f"{label}\nrank (score)" for label in compared.labels]
     return [*ranks, *(["no."] if query.lang is None else []), "passage"]
 
@@ -112,7 +122,12 @@ def compared_rows(query: ComparedQuery) -> list[list[str]]:
 
 
 def compared_below(compared: SideBySide, query: ComparedQuery) -> list[str]:
-    """Return the sentences below the passages of a query: how far each order agrees with the first one's."""
+    """Return the sentences below the passages of a query: how far each order agrees with the first one's.
+
+    Args:
+        compared: the check of several rerankers, for their labels.
+        query: one of its queries.
+    """
     found = [_left_out(len(query.passages))] if len(query.passages) > MOST_ROWS else []
     for other in query.against_first:
         words = "one passage has one order only"

@@ -74,7 +74,12 @@ class Tally:
             self.attempts += 1
 
     def answered(self, seconds: float, model: str | None) -> None:
-        """Add an attempt that was answered."""
+        """Add an attempt that was answered.
+
+        Args:
+            seconds: from sending the request to the end of its answer.
+            model: the model that the answer names; None if it names none.
+        """
         with self._lock:
             self.answered_ms.append(seconds * 1000)
             if model is not None:

@@ -49,7 +49,12 @@ def filters(typed: Sequence[str], entries: Sequence[HistoryEntry]) -> list[Filte
 
 
 def select(entries: Sequence[HistoryEntry], conditions: Sequence[Filter]) -> list[HistoryEntry]:
-    """Return the entries for which all conditions hold."""
+    """Return the entries for which all conditions hold, in their order.
+
+    Args:
+        entries: of the history.
+        conditions: as `filters` reads them.
+    """
     return [entry for entry in entries if all(condition.holds(entry) for condition in conditions)]
 
 
@@ -71,18 +76,18 @@ def sort(entries: Sequence[HistoryEntry], key: str | None = None) -> list[Histor
         return newest
     _check_key(key, keys(entries), "--sort")
     if key in TEXTS:
-        return sorted(newest, key=lambda entry: (getattr(entry, key) is None, text(entry, key).casefold()))
+        return sorted(newest, key=lambda entry: (getattr(entry, key) is None, _text(entry, key).casefold()))
     sign = 1 if key in _SMALLEST_FIRST else -1
-    return sorted(newest, key=lambda entry: _last(None if (found := value(entry, key)) is None else sign * found))
+    return sorted(newest, key=lambda entry: _last(None if (found := _value(entry, key)) is None else sign * found))
 
 
-def value(entry: HistoryEntry, key: str) -> float | None:
+def _value(entry: HistoryEntry, key: str) -> float | None:
     """Return the number that a key stands for: a field, or the mean of a measure in the ranking of the run."""
     found: float | None = getattr(entry, key) if key in NUMBERS else entry.means.get(key)
     return found
 
 
-def text(entry: HistoryEntry, key: str) -> str:
+def _text(entry: HistoryEntry, key: str) -> str:
     """Return the text of a field; ``none`` where there is none."""
     found = getattr(entry, key)
     return "none" if found is None else str(found)
@@ -100,16 +105,16 @@ def _filter(typed: str, known: Sequence[str]) -> Filter:
     if key == TIME:
         return Filter(typed, _time_filter(wanted))
     is_in = _range(typed, wanted)
-    return Filter(typed, lambda entry: (found := value(entry, key)) is not None and is_in(found))
+    return Filter(typed, lambda entry: (found := _value(entry, key)) is not None and is_in(found))
 
 
 def _text_filter(key: str, wanted: str) -> Callable[[HistoryEntry], bool]:
     if wanted.startswith("="):
-        return lambda entry: text(entry, key) == wanted[1:]
+        return lambda entry: _text(entry, key) == wanted[1:]
     parts = [part.strip().casefold() for part in wanted.split(",")]
     if key == "commit":
-        return lambda entry: text(entry, key).startswith(tuple(parts))
-    return lambda entry: any(part in text(entry, key).casefold() for part in parts)
+        return lambda entry: _text(entry, key).startswith(tuple(parts))
+    return lambda entry: any(part in _text(entry, key).casefold() for part in parts)
 
 
 def _time_filter(wanted: str) -> Callable[[HistoryEntry], bool]:
