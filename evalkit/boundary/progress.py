@@ -39,7 +39,7 @@ T = TypeVar("T")
 FORMATS = ("text", "json")
 LOG = "evalkit.log"
 """Name of the log file in a run's folder."""
-_EVERY_S = 10.0
+LOG_EVERY_S = 10.0
 """Seconds between two entries in the log on the progress of one stage."""
 
 
@@ -169,7 +169,7 @@ def stage(label: str, total: int | None = None, unit: str = "") -> Iterator[Call
             nonlocal done, logged_at
             done += n
             show(n)
-            if (now := time.perf_counter()) - logged_at >= _EVERY_S:
+            if (now := time.perf_counter()) - logged_at >= LOG_EVERY_S:
                 logged_at = now
                 event("progress", **facts())
 

@@ -124,7 +124,7 @@ def _round(trials: Sequence[_Trial], folder: Path, queries: int, notes: list[str
     for number, trial in enumerate(trials, 1):
         where = folder / str(number)
         say(f"{queries} queries, setting {number} of {len(trials)}: {trial.name}")
-        _run([*trial.overrides, f"slice.queries={queries}", f"out_dir={where}", "overwrite=true"])
+        run_trial([*trial.overrides, f"slice.queries={queries}", f"out_dir={where}", "overwrite=true"])
         try:
             done.append(_Done(trial, str(where), reading.read_result(where)))
         except EvalkitError as error:
@@ -132,7 +132,8 @@ def _round(trials: Sequence[_Trial], folder: Path, queries: int, notes: list[str
     return sorted(done, key=lambda one: _total_ms(one.result))
 
 
-def _run(overrides: Sequence[str]) -> None:
+def run_trial(overrides: Sequence[str]) -> None:
+    """Run a trial in a process of its own; a trial that fails leaves its message in its folder."""
     subprocess.run([sys.executable, "-m", "evalkit", *overrides], stdout=subprocess.DEVNULL, check=False)
 
 

@@ -24,7 +24,7 @@ from evalkit.cli.child_process import serve
 
 T = TypeVar("T")
 
-_GRACE_S = 10.0
+GRACE_S = 10.0
 """Time for a process to close its files before it is killed."""
 
 
@@ -116,16 +116,21 @@ def end_shared_process() -> None:
         _ended(*shared)
 
 
-def start_early(imports: Sequence[str]) -> None:
+def start_early(imports: Sequence[str]) -> int | None:
     """Start the process of the next `in_fresh_process` now, with this environment.
 
     Args:
         imports: modules that it imports before it takes a job.
+
+    Returns:
+        The id of the process.
     """
     global _early
     end_early_process()
-    _early = _started(1, None, imports), dict(os.environ)
+    started = _started(1, None, imports)
+    _early = started, dict(os.environ)
     atexit.register(end_early_process)
+    return started[0].pid
 
 
 def end_early_process() -> None:
@@ -170,7 +175,7 @@ def _started(jobs: int | None, environment: Mapping[str, str] | None, imports: S
 
 def _ended(process: BaseProcess, pipe: "Connection[Any, Any]") -> None:
     """Wait until the process has ended, kill it if it does not, and close the pipe."""
-    process.join(_GRACE_S)
+    process.join(GRACE_S)
     process.kill()
     process.join()
     pipe.close()
@@ -199,7 +204,7 @@ def _answer(
         on_result(value)
         with suppress(OSError):  # it died meanwhile
             pipe.send(None)
-    process.join(_GRACE_S)
+    process.join(GRACE_S)
     raise EvalkitError(f"the trial's process ended without a result{_where()}: {_how(process.exitcode)}")
 
 

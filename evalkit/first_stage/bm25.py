@@ -21,7 +21,7 @@ METHODS = ("lucene", "robertson", "atire")
 
 _CHUNK = 1 << 20
 """Scores computed at a time, as intermediate results are in double precision."""
-_CACHED_FROM = 200_000
+CACHED_FROM = 200_000
 """Passages from which ``first_stage_cache=auto`` caches an index, which then takes some seconds to build."""
 
 
@@ -91,7 +91,7 @@ class BM25(FirstStage):
         return Run(self.name, {query_id: index.search(text, depth) for query_id, text in queries})
 
     def _index(self, data: Slice) -> "index_cache.CacheResult[Index]":
-        place = index_cache.open_cache(self.cache, len(data.docs), _CACHED_FROM)
+        place = index_cache.open_cache(self.cache, len(data.docs), CACHED_FROM)
         if place is None:
             return index_cache.CacheResult(self.index(data), False, 0.0)
         how = select_analysis(self.analysis, data.lang)

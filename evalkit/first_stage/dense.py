@@ -20,12 +20,8 @@ if TYPE_CHECKING:
     Embedded = tuple[torch.Tensor, TextCounts]
     """Embeddings in fp32 on the CPU, (texts, dimensions), and the counts of the texts."""
 
-_CHUNK = 100_000
-"""Passages compared with the queries at a time."""
-_CACHED_FROM = 1_000
+CACHED_FROM = 1_000
 """Passages from which ``first_stage_cache=auto`` caches embeddings: without a GPU, these take half a minute."""
-_PRODUCTS = 1 << 26
-"""The most products of queries and passages at a time (256 MiB): with many queries, chunks are smaller."""
 
 
 @dataclass
@@ -93,6 +89,7 @@ class Dense(FirstStage):
         Raises:
             EvalkitError: model, device or precision are not available, or memory does not suffice.
         """
+        from evalkit.first_stage.dense_index import search_index
         from evalkit.scoring.embedding_model import load_embedding_model
         from evalkit.scoring.text_encoder import describe_texts, inference
 
@@ -108,7 +105,7 @@ class Dense(FirstStage):
             (docs, of_docs), self.cache_s = got.value, got.cache_s
             self.index_s = time.perf_counter() - began - self.cache_s
             queries, of_queries = _embed(encoder, how.query_prefix, list(data.queries.values()), "queries")
-            values, rows = _top(queries, docs, min(depth, len(doc_ids)), device)
+            values, rows = search_index(queries, docs, depth, device)
         self._facts = {
             **{key: getattr(how, key) for key in _USED},
             "notes": list(how.notes),
@@ -144,7 +141,7 @@ class Dense(FirstStage):
         def make() -> "Embedded":
             return _embed(encoder, how.doc_prefix, list(docs.values()), "passages")
 
-        place = index_cache.open_cache(self.cache, len(docs), _CACHED_FROM)
+        place = index_cache.open_cache(self.cache, len(docs), CACHED_FROM)
         if place is None:
             return index_cache.CacheResult(make(), False, 0.0)
         facts = {
@@ -190,22 +187,3 @@ def _embed(encoder: "TextEncoder", prefix: str, texts: Sequence[str], label: str
     counts = encoder.encode(prefix, texts, label, take)
     assert out is not None
     return out, counts
-
-
-def _top(
-    queries: "torch.Tensor", docs: "torch.Tensor", k: int, device: "torch.device"
-) -> tuple[list[list[float]], list[list[int]]]:
-    """Return the `k` largest products of each query and their rows in `docs`, computed in chunks of `docs`."""
-    import torch
-
-    on_device = queries.to(device)
-    best = torch.empty((len(queries), 0), device=device)
-    best_rows = torch.empty((len(queries), 0), dtype=torch.long, device=device)
-    chunk = max(min(_CHUNK, _PRODUCTS // max(len(queries), 1)), 1)
-    for start in range(0, len(docs), chunk):
-        products = on_device @ docs[start : start + chunk].to(device).T
-        values, rows = products.topk(min(k, products.shape[1]), dim=1)
-        merged, merged_rows = torch.cat([best, values], 1), torch.cat([best_rows, rows + start], 1)
-        best, places = merged.topk(min(k, merged.shape[1]), dim=1)
-        best_rows = merged_rows.gather(1, places)
-    return best.tolist(), best_rows.tolist()

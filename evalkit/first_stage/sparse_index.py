@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 Matrix = Any
 """A matrix of scipy.sparse, one row for each text and one column for each token, in fp32."""
 
-_PRODUCTS = 1 << 24
+PRODUCTS = 1 << 24
 """Scores of passages at a time (128 to 192 MiB); where there are more passages, queries are searched one by one."""
 
 
@@ -43,7 +43,7 @@ def search_index(queries: Matrix, docs: Matrix, doc_ids: Sequence[str], depth: i
     postings, of_query = docs.tocsc().T, queries.tocsr()  # each row of postings has the passages of one token
     of_query.sort_indices()
     of_query.resize((of_query.shape[0], docs.shape[1]))
-    at_a_time = max(_PRODUCTS // max(docs.shape[0], 1), 1)
+    at_a_time = max(PRODUCTS // max(docs.shape[0], 1), 1)
     for start in range(0, of_query.shape[0], at_a_time):
         products = (of_query[start : start + at_a_time] @ postings).tocsr()
         for begin, end in zip(products.indptr[:-1], products.indptr[1:], strict=True):

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     Indexed = tuple[Matrix, TextCounts]
     """Vectors of passages, (passages, tokens of the vocabulary), and the counts of the passages."""
 
-_CACHED_FROM = 1_000
+CACHED_FROM = 1_000
 """Passages from which ``first_stage_cache=auto`` caches their vectors, as for dense ones."""
 
 
@@ -182,7 +182,7 @@ class Splade(FirstStage):
             )
             return to_matrix(vectors), counts
 
-        place = index_cache.open_cache(self.cache, len(docs), _CACHED_FROM)
+        place = index_cache.open_cache(self.cache, len(docs), CACHED_FROM)
         if place is None:
             return index_cache.CacheResult(make(), False, 0.0)
         facts = {

@@ -10,7 +10,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-_PACKAGES = ("torch", "transformers", "tokenizers", "ranx", "bm25s", "ir_datasets", "numpy", "hydra-core")
+PACKAGES = ("torch", "transformers", "tokenizers", "ranx", "bm25s", "ir_datasets", "numpy", "hydra-core")
+"""Packages whose versions a result records."""
 
 
 def collect(command: list[str]) -> dict[str, Any]:
@@ -30,7 +31,7 @@ def collect(command: list[str]) -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cpu_count": os.cpu_count(),
-        "versions": {name: found for name in _PACKAGES if (found := _version(name))},
+        "versions": {name: found for name in PACKAGES if (found := _version(name))},
         "env": {key: os.environ[key] for key in ("IR_DATASETS_HOME", "HF_HOME", "HF_HUB_OFFLINE", "OMP_NUM_THREADS")
                 if key in os.environ},
     }  # fmt: skip

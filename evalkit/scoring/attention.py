@@ -81,7 +81,7 @@ def choose_kernel(device: torch.device, precision: Precision, head_size: int) ->
     if head_size % 8:
         return Kernel("packed, sdpa by equal length", _by_equal_length, graph_capturable=False)
     half = precision.dtype in (torch.float16, torch.bfloat16) and head_size <= 256
-    if half and torch.cuda.get_device_capability(device) >= (8, 0) and _has_varlen():
+    if half and torch.cuda.get_device_capability(device) >= (8, 0) and has_varlen():
         return Kernel("packed, varlen_attn (FlashAttention)", _varlen)
     return Kernel("packed, efficient_attention", _efficient)
 
@@ -142,7 +142,8 @@ def _one_token_starts(query: torch.Tensor, segments: Segments) -> torch.Tensor:
     return torch.arange(len(segments.lengths) + 1, dtype=torch.int32, device=query.device)
 
 
-def _has_varlen() -> bool:
+def has_varlen() -> bool:
+    """Return whether torch has attention for sequences of different lengths, as from 2.10 on."""
     try:
         from torch.nn.attention import varlen  # noqa: F401
     except ImportError:

@@ -3,11 +3,12 @@
 A graph has a fixed shape and packed batches do not, so a batch is padded to the smallest captured shape that holds it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from evalkit.boundary.errors import EvalkitError
@@ -57,6 +58,19 @@ def graph_shapes(budget_tokens: int) -> list[GraphShape]:
     return [
         GraphShape(tokens, tokens // _TOKENS_PER_PAIR) for tokens in (_STEP // 2, *range(_STEP, largest + 1, _STEP))
     ]
+
+
+def smallest_shape(shapes: Sequence[GraphShape], lengths: npt.NDArray[np.int32]) -> GraphShape | None:
+    """Return the first shape that holds a batch; None if none does, or if a pair is longer than 512 tokens.
+
+    Args:
+        shapes: the smallest first.
+        lengths: Tokens of each pair, (pairs,).
+    """
+    if int(lengths.max()) > _LONGEST_PAIR:
+        return None
+    pairs, tokens = len(lengths), int(lengths.sum())
+    return next((shape for shape in shapes if shape.holds(pairs, tokens)), None)
 
 
 def check_cuda_graphs(requested: bool, device: torch.device, path: str) -> None:
@@ -117,7 +131,7 @@ class GraphedModel:
         with torch.inference_mode():
             self._buffer = torch.zeros(largest.buffer_size, dtype=torch.int32, device=self.device)
             try:
-                self._capture_all(capture or _cuda_capture(self.device))
+                self._capture_all(capture or cuda_capture(self.device))
             except torch.OutOfMemoryError:
                 raise EvalkitError(
                     f"out of memory on {self.device} while CUDA graphs of up to {largest.tokens} tokens were recorded: "
@@ -143,7 +157,7 @@ class GraphedModel:
         Args:
             batch: The pairs.
         """
-        shape = self._shape_for(batch)
+        shape = smallest_shape(self._shapes, batch.lengths)
         if shape is None:
             return (partial(self._packed.forward, *self._packed.inputs(batch)),)
         # In stream order: the copy waits for the replay of the previous batch.
@@ -164,14 +178,8 @@ class GraphedModel:
         Args:
             batch: The pairs.
         """
-        shape = self._shape_for(batch)
+        shape = smallest_shape(self._shapes, batch.lengths)
         return shape.tokens if shape else self._packed.computed_tokens(batch)
-
-    def _shape_for(self, batch: Batch) -> GraphShape | None:
-        if int(batch.lengths.max()) > _LONGEST_PAIR:
-            return None
-        pairs, tokens = len(batch.lengths), int(batch.lengths.sum())
-        return next((shape for shape in self._shapes if shape.holds(pairs, tokens)), None)
 
     def _replay(self, shape: GraphShape, pairs: int) -> torch.Tensor:
         replay, logits = self._graphs[shape]
@@ -179,7 +187,7 @@ class GraphedModel:
         return logits[:pairs]
 
 
-def _cuda_capture(device: torch.device) -> Capture:
+def cuda_capture(device: torch.device) -> Capture:
     """Return a function that captures CUDA graphs which share one memory pool."""
     pool, stream = torch.cuda.graph_pool_handle(), torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 

@@ -177,7 +177,7 @@ def device_name(device: torch.device) -> str:
         return torch.cuda.get_device_name(device)
     if device.type == "mps":
         return f"GPU of {platform.machine()} by Metal"
-    for line in _cpuinfo():
+    for line in cpuinfo():
         if line.startswith("model name"):
             return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
@@ -185,10 +185,11 @@ def device_name(device: torch.device) -> str:
 
 def cpu_flags() -> set[str]:
     """Return the features of the processor, as /proc/cpuinfo names them; empty where there is none."""
-    return next((set(line.split()) for line in _cpuinfo() if line.startswith(("flags", "Features"))), set())
+    return next((set(line.split()) for line in cpuinfo() if line.startswith(("flags", "Features"))), set())
 
 
-def _cpuinfo() -> list[str]:
+def cpuinfo() -> list[str]:
+    """Return the lines of /proc/cpuinfo; none where there is no such file."""
     try:
         return Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

@@ -39,10 +39,10 @@ class PackedEncoder:
         """
         self.device = device
         self._use_types = use_types
-        self._model = packed_copy(model)
+        self.model = packed_copy(model)
         prefix = model.base_model_prefix
         means = getattr(model.config, "classifier_pooling", "cls") == "mean"
-        setattr(self._model, prefix, _OneStatePerText(getattr(self._model, prefix), means))
+        setattr(self.model, prefix, _OneStatePerText(getattr(self.model, prefix), means))
 
     def inputs(self, batch: Batch) -> tuple[dict[str, torch.Tensor], PackedLayout, torch.Tensor, torch.Tensor]:
         """Return the model's arguments, each (1, tokens), the layout, and the first token and the length of each pair.
@@ -90,7 +90,7 @@ class PackedEncoder:
             lengths: As `inputs` returns them.
         """
         with packed(layout):
-            logits: torch.Tensor = self._model(**inputs, text_starts=starts, text_lengths=lengths).logits
+            logits: torch.Tensor = self.model(**inputs, text_starts=starts, text_lengths=lengths).logits
         return logits.float().flatten()
 
 

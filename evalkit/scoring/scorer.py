@@ -72,7 +72,7 @@ class Scorer:
         """
         pretrained.check_length(max_length, "reranker.max_length")
         self.model = pretrained.model
-        self._pretrained = pretrained
+        self.pretrained = pretrained
         self.device = device
         self.shape: ModelShape = shape_of(self.model, causal=prompt is not None)
         self.pairs: PairModel = (
@@ -109,7 +109,7 @@ class Scorer:
     def _torch_forward_pass(self, path: str) -> ForwardPass:
         """Return the packed or padded forward pass, and set `path`, `path_reason` and `kernel`."""
         not_packable = self.pairs.reason_not_packable()
-        self.path = choose_path(path, not_packable, self.compiled, self._pretrained.name)
+        self.path = choose_path(path, not_packable, self.compiled, self.pretrained.name)
         check_cuda_graphs(self.cuda_graphs, self.device, self.path)
         self.path_reason = not_packable if path == "auto" and not_packable else None
         if self.path == "padded":

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import subprocess
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -200,14 +201,19 @@ def test_half_an_index_is_never_found_and_swept_away_by_the_next_one(tmp_path: P
     assert searched(tmp_path)[1] is True
 
 
-def test_where_two_make_the_same_index_the_first_one_stays(filled: Any) -> None:
-    (where,) = kept(filled)
-    before = (where / "manifest.json").stat().st_ino
-    described = json.loads((where / "manifest.json").read_text())["of"]
-    index_cache._write(where, described, {"other": np.zeros(1)})
-    assert kept(filled) == [where]
-    assert (where / "manifest.json").stat().st_ino == before
-    assert [path.name for path in filled.iterdir()] == [where.name]
+def test_where_two_make_the_same_index_the_first_one_stays(tmp_path: Path) -> None:
+    def index_of(make: Callable[[], int]) -> int:
+        return index_cache.Cache(tmp_path, is_shared=False).get_or_create(
+            "numbers", {}, {"d": "a text"}, make, lambda n: {"n": np.array([n])}, lambda arrays: int(arrays["n"][0])
+        ).value  # fmt: skip
+
+    def second() -> int:
+        assert index_of(lambda: 1) == 1  # another run makes it meanwhile
+        return 2
+
+    assert index_of(second) == 2
+    assert index_of(lambda: 3) == 1
+    assert len(list(tmp_path.iterdir())) == 1
 
 
 # --- where it cannot be kept
@@ -256,14 +262,14 @@ def test_what_is_made_in_no_time_is_not_kept_unasked(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("EVALKIT_HOME", str(tmp_path))
     assert searched("auto")[1] is False
     assert list(tmp_path.iterdir()) == []
-    monkeypatch.setattr(bm25, "_CACHED_FROM", len(DATA.docs))
+    monkeypatch.setattr(bm25, "CACHED_FROM", len(DATA.docs))
     assert [searched("auto")[1] for _ in range(2)] == [False, True]
     assert len(kept(tmp_path / "first_stage")) == 1
 
 
 def test_off_reads_and_writes_no_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("EVALKIT_HOME", str(tmp_path))
-    monkeypatch.setattr(bm25, "_CACHED_FROM", 1)
+    monkeypatch.setattr(bm25, "CACHED_FROM", 1)
     assert [searched("off")[1] for _ in range(2)] == [False, False]
     assert list(tmp_path.iterdir()) == []
 
@@ -315,4 +321,4 @@ def test_embeddings_from_the_cache_find_the_same_and_queries_are_embedded_anew(
     assert (other["q"][0].doc_id, from_cache) == ("d3", True)
     assert embedded(plain, doc_prefix="passage: ")[1] is False
     assert embedded(plain, query_prefix="query: ")[1] is True  # of no passage
-    assert dense._CACHED_FROM < bm25._CACHED_FROM  # to embed takes longer than to index
+    assert dense.CACHED_FROM < bm25.CACHED_FROM  # to embed takes longer than to index

@@ -103,7 +103,7 @@ def test_the_log_has_the_numbers_of_where_the_time_went(log: Any, capsys: pytest
 
 
 def test_a_stage_that_takes_long_logs_its_progress(log: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(progress, "_EVERY_S", 0.0)
+    monkeypatch.setattr(progress, "LOG_EVERY_S", 0.0)
     with progress.log_to(log):
         score(pairs=2, of=3)
     assert [(entry["event"], entry.get("items")) for entry in entries(log)] == [

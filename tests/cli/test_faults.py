@@ -99,7 +99,7 @@ def test_a_process_that_hangs_is_ended_at_the_limit(log: Any, tmp_path: Path, mo
     """It does not listen to SIGTERM either, as a library that computes does not."""
     from evalkit.cli import process as worker
 
-    monkeypatch.setattr(worker, "_GRACE_S", 0.2)
+    monkeypatch.setattr(worker, "GRACE_S", 0.2)
     with pytest.raises(EvalkitError, match=r"did not end within time_limit_s=3 seconds \(waiting\); raise the limit"):
         in_fresh_process(fault_jobs.hang, tmp_path / "process", True, time_limit_s=3)
     assert not is_alive(int((tmp_path / "process").read_text()))
@@ -131,12 +131,7 @@ def start_early() -> Any:
     """A function that starts a process early and returns its number; it ends with the test."""
     from evalkit.cli import process as worker
 
-    def start() -> Any:
-        worker.start_early(["mailbox"])
-        assert worker._early is not None
-        return worker._early[0][0].pid
-
-    yield start
+    yield lambda: worker.start_early(["mailbox"])
     worker.end_early_process()
 
 

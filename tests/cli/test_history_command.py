@@ -7,13 +7,14 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from evalkit.cli import recording
 from evalkit.results import reading
-from evalkit.results.history import entering, index, tracking
+from evalkit.results.history import entering, index
 from tests.conftest import make_beir_folder
 from tests.helpers.command_line import Finished, run_evalkit, run_here, sentence
 from tests.helpers.history import entry
@@ -107,7 +108,7 @@ def test_a_tracker_that_fails_costs_a_warning(
     def fail(entry: object) -> None:
         raise ConnectionError("no server\nat that address")
 
-    monkeypatch.setattr(tracking, "_to_mlflow", fail)
+    monkeypatch.setitem(sys.modules, "mlflow", SimpleNamespace(set_experiment=fail))
     recording.record(reading.read_result(result), result, str(path), "mlflow")
     (warning,) = capsys.readouterr().err.splitlines()
     assert warning == "  note: the result is complete, and was not logged: tracking=mlflow: no server at that address"

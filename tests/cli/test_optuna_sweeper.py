@@ -21,8 +21,20 @@ WORKS: dict[str, Any] = {
 }  # fmt: skip
 
 
+PACKAGED: dict[str, Any] = {
+    "callbacks": {},
+    "sweeper": {"_target_": "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"},
+    "launcher": {"_target_": "hydra._internal.core_plugins.basic_launcher.BasicLauncher"},
+}
+
+
+def check_sweeper(settings: Any) -> None:
+    """Check the part ``hydra`` with this sweeper, and nothing else changed."""
+    hydra_allowed.check(PACKAGED | {"sweeper": settings}, PACKAGED, lambda name: PACKAGED["launcher"], frozenset())
+
+
 def test_numbers_of_a_known_sampler_are_allowed() -> None:
-    hydra_allowed._check_sweeper(WORKS, {"_target_": "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"})
+    check_sweeper(WORKS)
 
 
 @pytest.mark.parametrize(
@@ -45,7 +57,7 @@ def test_numbers_of_a_known_sampler_are_allowed() -> None:
 )
 def test_what_runs_code_writes_elsewhere_or_optimises_the_wrong_way_is_refused(settings: Any, words: str) -> None:
     with pytest.raises(EvalkitError) as caught:
-        hydra_allowed._check_sweeper(WORKS | settings, {})
+        check_sweeper(WORKS | settings)
     assert words in str(caught.value)
 
 

@@ -46,7 +46,7 @@ def in_this_process(collection: Path, monkeypatch: pytest.MonkeyPatch) -> list[s
         ran.append(" ".join(overrides))
         run_here(*overrides, cwd=collection)
 
-    monkeypatch.setattr(explore, "_run", here)
+    monkeypatch.setattr(explore, "run_trial", here)
     monkeypatch.chdir(collection)
     return ran
 

@@ -80,12 +80,12 @@ class Reranker(base.Reranker):
         self.clock.now_s += 7
 
     def score_all(self, pairs: Any, queries: Any, docs: Any, on_progress: Any = lambda n: None) -> Any:
-        return self._scored(pairs, queries, docs, self.known, self.devices)
+        return self.scored(pairs, queries, docs, self.known, self.devices)
 
     def score(self, pairs: Any, queries: Any, docs: Any, on_progress: Any = lambda n: None) -> Any:
-        return self._scored(pairs, queries, docs, self.known if self.leaks else 0, 1)
+        return self.scored(pairs, queries, docs, self.known if self.leaks else 0, 1)
 
-    def _scored(self, pairs: Any, queries: Any, docs: Any, stored: Any, devices: Any) -> Any:
+    def scored(self, pairs: Any, queries: Any, docs: Any, stored: Any, devices: Any) -> Any:
         self.calls.append(list(pairs))
         computed = len(pairs) - stored
         self.clock.now_s += 0.1 * computed / devices
@@ -128,8 +128,8 @@ class Remote(Reranker):
     price: base.CallPrice | None = base.CallPrice(per_1000_calls=3.0, per_million_tokens=None)
     billed: Any = MappingProxyType({"billed_calls": 10.0})
 
-    def _scored(self, *asked: Any) -> Any:
-        return replace(super()._scored(*asked), **self.billed)
+    def scored(self, *asked: Any) -> Any:
+        return replace(super().scored(*asked), **self.billed)
 
 
 def test_memory_and_energy_of_another_machine_are_not_those_of_this_process(clock: Any) -> None:

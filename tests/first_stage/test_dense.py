@@ -3,11 +3,8 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from evalkit.boundary.errors import EvalkitError
-from evalkit.first_stage import dense
 from evalkit.first_stage.dense import Dense
 from evalkit.types import Slice
 
@@ -127,27 +124,6 @@ def test_what_cannot_be_had_is_refused_before_the_work_starts(minilm: Any, chang
 def test_a_length_beyond_the_model_s_positions_is_refused(minilm: Any) -> None:
     with pytest.raises(EvalkitError, match=r"first_stage\.max_length=513: .* has positions for 512 tokens"):
         encoder(minilm, max_length=513).search(DATA, 1)
-
-
-@settings(deadline=None, max_examples=60)
-@given(docs=st.integers(1, 12), chunk=st.integers(1, 14), k=st.integers(1, 12), seed=st.integers(0, 10_000))
-def test_comparing_in_chunks_finds_the_same_as_comparing_at_once(docs: Any, chunk: Any, k: Any, seed: Any) -> None:
-    # Queries are unit vectors, so that the products are the whole numbers drawn here: exact, and no two the same.
-    random = torch.Generator().manual_seed(seed)
-    products = torch.stack([torch.randperm(docs, generator=random) for _ in range(3)]).float()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(dense, "_CHUNK", chunk)
-        values, rows = dense._top(torch.eye(3), products.T, min(k, docs), CPU)
-    best = products.argsort(dim=1, descending=True)[:, :k]
-    assert rows == best.tolist()
-    assert values == products.gather(1, best).tolist()
-
-
-def test_a_search_in_chunks_finds_the_same(minilm: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    at_once = encoder(minilm).search(DATA, 3)
-    monkeypatch.setattr(dense, "_CHUNK", 1)
-    in_chunks = encoder(minilm).search(DATA, 3)
-    assert scores(in_chunks) == pytest.approx(scores(at_once), abs=1e-6)
 
 
 # What a model must not do

@@ -35,7 +35,7 @@ def test_a_search_finds_what_comparing_all_passages_finds(data: Any, docs: int, 
     queries, passages = matrix(data.draw, 4, 6), matrix(data.draw, docs, 6)
     doc_ids = [f"d{(7 * i) % 10}" for i in range(docs)]  # ids in another order than the rows
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sparse_index, "_PRODUCTS", products)  # blocks of one query and more
+        patch.setattr(sparse_index, "PRODUCTS", products)  # blocks of one query and more
         found = list(search_index(csc_matrix(queries), csc_matrix(passages), doc_ids, depth))
     assert found == by_brute_force(queries, passages, doc_ids, depth)
 

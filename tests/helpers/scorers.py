@@ -44,7 +44,7 @@ def load_scorer(
 
 
 def transformers_logits(
-    folder: Path, pairs: list[tuple[str, str]], rule: str, max_length: int = MAX_LENGTH
+    folder: Path, pairs: list[tuple[str, str]], rule: str, max_length: int = MAX_LENGTH, token_types: bool = True
 ) -> np.ndarray:
     """Return the logits of `pairs` by transformers alone, padded into one batch."""
     tokenizer = AutoTokenizer.from_pretrained(folder)
@@ -53,6 +53,8 @@ def transformers_logits(
     inputs = tokenizer(
         queries, passages, truncation=rule, max_length=max_length, padding=True, return_tensors="pt", verbose=False
     )
+    if not token_types:
+        inputs.pop("token_type_ids")
     with torch.no_grad():
         found: np.ndarray = model(**inputs).logits.flatten().numpy()
     return found

@@ -163,7 +163,7 @@ def test_the_engine_and_the_clocks_stand_alone(path: Any) -> None:
             [
                 "scoring",
                 "cost",
-                "first_stage/dense.py",
+                *(f"first_stage/{name}.py" for name in ("dense", "dense_index")),
                 *(f"rerankers/{name}.py" for name in ("bi_encoder", "cross_encoder", "engine_reranker")),
                 "rerankers/late_interaction.py",
             ],

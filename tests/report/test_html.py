@@ -400,7 +400,7 @@ def test_a_query_whose_relevant_passages_were_not_found_is_marked() -> None:
 
 
 def test_many_passages_are_cut_with_a_note_on_the_page(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("evalkit.report.html.passages._MOST_PASSAGES", 6)
+    monkeypatch.setattr("evalkit.report.html.passages.MOST_PASSAGES", 6)
     lines = passages()
     lines[0]["passages"] *= 4
     text = Page(trial_of(result(), lines, {})).text

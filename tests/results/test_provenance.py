@@ -122,7 +122,7 @@ def test_the_facts_name_versions_machine_and_both_checkouts(monkeypatch: pytest.
 
 
 def test_a_package_that_is_not_installed_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(provenance, "_PACKAGES", ("numpy", "no-such-package"))
+    monkeypatch.setattr(provenance, "PACKAGES", ("numpy", "no-such-package"))
     assert list(collect([])["versions"]) == ["numpy"]
 
 

@@ -133,7 +133,7 @@ def test_each_precision_uses_its_kernel_and_gives_fp32_logits_on_the_device(
     launched: Any, name: Any, precision: Any
 ) -> None:
     kernel, logits, _ = launched(name, precision)
-    assert kernel == (FLASH if precision.dtype.itemsize == 2 and attention._has_varlen() else EFFICIENT)
+    assert kernel == (FLASH if precision.dtype.itemsize == 2 and attention.has_varlen() else EFFICIENT)
     assert (logits.device, logits.dtype, tuple(logits.shape)) == (CUDA, torch.float32, (4,))
 
 
@@ -146,7 +146,7 @@ def test_the_forward_pass_does_not_synchronize(launched: Any, name: Any, precisi
     assert {one.device for one in made if isinstance(one, torch.Tensor) and one.dim()} == {CUDA}
 
 
-@pytest.mark.skipif(not attention._has_varlen(), reason="this torch has no varlen_attn; 2.10 is the first that has")
+@pytest.mark.skipif(not attention.has_varlen(), reason="this torch has no varlen_attn; 2.10 is the first that has")
 @pytest.mark.parametrize("precision", [PRECISIONS["fp16"], PRECISIONS["bf16"]], ids=["fp16", "bf16"])
 def test_flash_attention_gets_valid_arguments(launched: Any, precision: Any) -> None:
     """The checks of mha_varlen_fwd in torch's flash_api.cpp, which the fake implementation lacks."""
@@ -209,7 +209,7 @@ def test_capture_for_a_graph_has_its_shape_and_does_not_synchronize(launched: An
 def test_the_kernel_is_chosen_by_gpu_precision_and_head_size(
     monkeypatch: pytest.MonkeyPatch, precision: Any, head_size: Any, capability: Any, kernel: Any
 ) -> None:
-    monkeypatch.setattr(attention, "_has_varlen", lambda: True)
+    monkeypatch.setattr(attention, "has_varlen", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
     assert attention.choose_kernel(CUDA, PRECISIONS[precision], head_size).name == kernel
 
@@ -217,7 +217,7 @@ def test_the_kernel_is_chosen_by_gpu_precision_and_head_size(
 def test_a_torch_without_varlen_attention_uses_the_memory_efficient_one(
     launched: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(attention, "_has_varlen", lambda: False)
+    monkeypatch.setattr(attention, "has_varlen", lambda: False)
     kernel, logits, _ = launched("xlmr", PRECISIONS["fp16"])
     assert (kernel, logits.dtype) == (EFFICIENT, torch.float32)
 

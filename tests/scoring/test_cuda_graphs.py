@@ -19,7 +19,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from evalkit.boundary.errors import EvalkitError
 from evalkit.scoring import cuda_graphs
 from evalkit.scoring.attention import Kernel
-from evalkit.scoring.cuda_graphs import GraphedModel, GraphShape, check_cuda_graphs, graph_shapes
+from evalkit.scoring.cuda_graphs import GraphedModel, GraphShape, check_cuda_graphs, graph_shapes, smallest_shape
 from evalkit.scoring.device import PRECISIONS
 from evalkit.scoring.loading.pretrained import load_classifier
 from evalkit.scoring.packed import PackedModel
@@ -61,13 +61,18 @@ def scorer(request: pytest.FixtureRequest) -> Any:
     return load_scorer(request.getfixturevalue(request.param), batch_tokens=None)
 
 
+def maskable(scorer: Any) -> PackedModel:
+    """A packed model whose attention can be captured on a CPU."""
+    packed = PackedModel(scorer.model, CPU, PRECISIONS["fp32"])
+    packed.kernel = Kernel("masked", masked)
+    return packed
+
+
 @pytest.fixture(scope="module")
 def traced(scorer: Any) -> Any:
     """A model with its graphs, which take seconds to trace, and what captured them."""
-    packed = PackedModel(scorer.model, CPU, PRECISIONS["fp32"])
-    packed.kernel = Kernel("masked", masked)
     capture = TracingCapture()
-    return GraphedModel(packed, 1500, capture), capture
+    return GraphedModel(maskable(scorer), 1500, capture), capture
 
 
 @pytest.fixture
@@ -123,11 +128,9 @@ def test_batches_that_fit_no_shape_run_without_a_graph(scorer: Any, graphed: Any
 @settings(deadline=None, max_examples=100)
 @given(lengths=st.lists(st.integers(3, 600), min_size=1, max_size=300))
 def test_a_batch_gets_the_smallest_shape_that_holds_it(lengths: Any) -> None:
-    model = GraphedModel.__new__(GraphedModel)
-    model._shapes = graph_shapes(65536)
-    batch: Any = type("Batch", (), {"lengths": np.array(lengths, dtype=np.int32)})
-    shape = model._shape_for(batch)
-    fits = [each for each in model._shapes if each.holds(len(lengths), sum(lengths))]
+    shapes = graph_shapes(65536)
+    shape = smallest_shape(shapes, np.array(lengths, dtype=np.int32))
+    fits = [each for each in shapes if each.holds(len(lengths), sum(lengths))]
     assert shape == (fits[0] if fits and max(lengths) <= 512 else None)
     if shape:
         assert len(lengths) <= shape.pairs
@@ -168,7 +171,7 @@ def test_capture_warms_up_first_and_uses_one_stream_and_one_memory_pool(monkeypa
     monkeypatch.setattr(torch.cuda, "device", device)
     monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
     monkeypatch.setattr(torch.cuda, "graph", graph)
-    capture = cuda_graphs._cuda_capture(torch.device("cuda", 1))
+    capture = cuda_graphs.cuda_capture(torch.device("cuda", 1))
 
     def forward() -> torch.Tensor:
         log.append("forward")
@@ -194,12 +197,12 @@ def test_unsupported_devices_paths_and_kernels_are_refused(bert_folder: Any) -> 
         GraphedModel(packed, 1500)
 
 
-def test_graphs_that_do_not_fit_into_memory_are_an_error(graphed: Any) -> None:
+def test_graphs_that_do_not_fit_into_memory_are_an_error(scorer: Any) -> None:
     def full(forward: Any) -> Any:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     with pytest.raises(EvalkitError, match=r"while CUDA graphs of up to 2048 tokens were recorded: lower .*false"):
-        GraphedModel(graphed[0]._packed, 1500, full)
+        GraphedModel(maskable(scorer), 1500, full)
 
 
 @pytest.mark.gpu

@@ -148,7 +148,7 @@ def test_a_classifier_on_a_decoder_is_read_at_the_last_token(tmp_path: Path) -> 
 
 def test_the_self_check_compares_four_ways_and_shares_a_prefix(qwen3: Path) -> None:
     scorer = decoder_scorer(qwen3, QWEN3)
-    checked = check_scores_agree(scorer, scorer._pretrained, "fp32")
+    checked = check_scores_agree(scorer, scorer.pretrained, "fp32")
     assert checked.ways == (
         "packed, in a batch", "packed, alone", "padded, in a batch", "by transformers' own call"
     )  # fmt: skip
@@ -159,8 +159,8 @@ def test_the_self_check_finds_logits_that_the_model_scales(tmp_path: Path) -> No
     folder = make_decoder(tmp_path / "granite", "granite", logits_scaling=8.0)
     scorer = decoder_scorer(folder, QWEN3)
     with pytest.raises(EvalkitError, match="the packed path does not compute what this model does"):
-        check_scores_agree(scorer, scorer._pretrained, "fp32")
-    check_scores_agree(decoder_scorer(folder, QWEN3, path="padded"), scorer._pretrained, "fp32")
+        check_scores_agree(scorer, scorer.pretrained, "fp32")
+    check_scores_agree(decoder_scorer(folder, QWEN3, path="padded"), scorer.pretrained, "fp32")
 
 
 @pytest.mark.parametrize(

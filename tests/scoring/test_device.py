@@ -76,10 +76,10 @@ def test_tf32_is_no_mode_of_a_cpu() -> None:
 def test_half_precision_needs_a_processor_that_has_it(monkeypatch: pytest.MonkeyPatch, asked: Any, unit: Any) -> None:
     """/proc/cpuinfo of two processors: the same but for one flag."""
     plain = ["processor\t: 0", "model name\t: A Processor", "flags\t\t: fpu sse2 avx2 avx512f avx512_vnni"]
-    monkeypatch.setattr(devices, "_cpuinfo", lambda: plain)
+    monkeypatch.setattr(devices, "cpuinfo", lambda: plain)
     with pytest.raises(EvalkitError, match=rf"precision={asked} on this CPU would be emulated.*{unit}.*precision=fp32"):
         resolve_precision(asked, CPU)
-    monkeypatch.setattr(devices, "_cpuinfo", lambda: [*plain[:-1], f"{plain[-1]} {unit}"])
+    monkeypatch.setattr(devices, "cpuinfo", lambda: [*plain[:-1], f"{plain[-1]} {unit}"])
     assert resolve_precision(asked, CPU).name == asked
 
 

@@ -89,8 +89,12 @@ def test_packing_shares_its_weights_with_the_transformers_model(folder: Any) -> 
         before = pretrained.model(**inputs).logits
         packed = PackedModel(pretrained.model, CPU, PRECISIONS["fp32"])
         assert torch.equal(pretrained.model(**inputs).logits, before)
+    batch = load_scorer(folder).tokenize(PAIRS).batch([0])
     attention = next(module for name, module in pretrained.model.named_modules() if name.endswith("attention.self"))
-    assert attention.query.weight.data_ptr() == packed._layers[0].qkv[0].data_ptr()
+    with torch.no_grad():
+        before = packed.forward(*packed.inputs(batch))
+        attention.query.weight.zero_()
+        assert packed.forward(*packed.inputs(batch)) != before
 
 
 def test_another_architecture_takes_the_padded_path_with_the_reason_in_the_result(

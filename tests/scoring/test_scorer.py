@@ -79,10 +79,10 @@ def test_exchanging_query_and_passage_changes_the_score(scorer: Any) -> None:
 @pytest.mark.parametrize("path", ["packed", "padded"])
 def test_token_types_are_passed_to_bert(bert_folder: Any, path: Any) -> None:
     """Without them, the passage looks like a part of the query, and the logits differ."""
-    scorer: Any = load_scorer(bert_folder, path=path)
-    with_types = scorer.score(PAIRS[:4]).logits
-    scorer.runner.model._use_types = False
-    assert np.abs(scorer.score(PAIRS[:4]).logits - with_types).max() > 1e-3
+    expected = transformers_logits(bert_folder, PAIRS[:4], "longest_first")
+    without = transformers_logits(bert_folder, PAIRS[:4], "longest_first", token_types=False)
+    assert np.abs(expected - without).max() > 1e-3
+    np.testing.assert_allclose(load_scorer(bert_folder, path=path).score(PAIRS[:4]).logits, expected, rtol=0, atol=1e-5)
 
 
 def test_no_pairs_give_no_scores(scorer: Any) -> None:

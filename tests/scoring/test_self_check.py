@@ -130,8 +130,14 @@ def test_the_self_check_compares_packed_and_padded_with_transformers_own_call(
 def test_an_error_in_the_packed_path_is_refused_with_the_padded_path_as_advice(
     bert_folder: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    right = PackedModel._positions
-    monkeypatch.setattr(PackedModel, "_positions", lambda self, *given: right(self, *given)[::-1].copy())
+    right = PackedModel.host_buffer
+
+    def with_positions_reversed(self: PackedModel, batch: Any, tokens: int, pairs: int) -> torch.Tensor:
+        buffer = right(self, batch, tokens, pairs)
+        buffer[tokens : 2 * tokens] = buffer[tokens : 2 * tokens].flip(0)
+        return buffer
+
+    monkeypatch.setattr(PackedModel, "host_buffer", with_positions_reversed)
     sentence = refusal(bert_folder)
     assert "BertForSequenceClassification scores one pair in different ways" in sentence
     assert sentence.endswith("the packed path does not compute what this model does: use reranker.path=padded")

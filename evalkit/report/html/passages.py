@@ -16,7 +16,7 @@ class Passages:
         self.ranks = _RANKS if reranks else _RANKS[:1]
         self.lines = {str(line["query_id"]): line for line in lines}
         self.numbers = {query_id: number for number, query_id in enumerate(self.lines, 1)}
-        self.most = max(3, _MOST_PASSAGES // max(1, len(self.lines)))
+        self.most = max(3, MOST_PASSAGES // max(1, len(self.lines)))
         self.cut = any(len(line["passages"]) > self.most for line in lines)
 
     def query(self, query_id: str) -> Markup:
@@ -90,5 +90,5 @@ def _within(passage: Entry, rank: int) -> bool:
 
 
 _RANKS = ("first_stage_rank", "reranked_rank")
-_MOST_PASSAGES = 20_000
+MOST_PASSAGES = 20_000
 """Over all queries; with more, the page is too large to open."""

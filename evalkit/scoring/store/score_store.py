@@ -34,7 +34,8 @@ a local folder."""
 PairKeys = npt.NDArray[np.uint64]
 """128 bits for each pair of texts, (pairs, 2)."""
 
-_READ_BYTES = 4 << 20
+READ_BYTES = 4 << 20
+"""Records are read in batches of this size."""
 
 
 @dataclass(frozen=True)
@@ -191,7 +192,7 @@ class ScoreStore:
                     )
                 blobs.append(batch.records)
                 size += len(batch.records)
-                if size >= _READ_BYTES:
+                if size >= READ_BYTES:
                     yield np.frombuffer(b"".join(blobs), dtype=RECORD)
                     blobs, size = [], 0
         yield np.frombuffer(b"".join(blobs), dtype=RECORD)

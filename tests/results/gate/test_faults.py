@@ -6,6 +6,7 @@ import random
 import re
 from dataclasses import replace
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,6 @@ import torch
 from evalkit.boundary.errors import EvalkitError, NotFiniteError
 from evalkit.results.gate.baseline import dump
 from evalkit.results.gate.limits import Limits
-from evalkit.scoring.scorer import Scorer
 from evalkit.slices import packaged as dev
 from evalkit.slices.assemble import assemble
 from evalkit.types import Run, Scores
@@ -202,29 +202,34 @@ def test_truncation_at_16_tokens_is_caught_and_named(english: Any, standard: Any
     assert "reranker max_length: 256 -> 16" in verdict.changed
 
 
-def without_layers(cross_encoder: Any, number: Any) -> Any:
-    pretrained = cross_encoder._built.pretrained
+def without_layers(cross_encoder: Any, number: int, folder: Path) -> Any:
+    """Save the packaged model without its last layers, as a wrong number in its configuration leaves it."""
+    pretrained = cross_encoder.scorer.pretrained
     model = copy.deepcopy(pretrained.model)
     model.bert.encoder.layer = model.bert.encoder.layer[:-number]
-    scorer = Scorer(replace(pretrained, model=model), cross_encoder._built.device, 256, "longest_first")
-    shorter = packaged()
-    shorter._built = replace(cross_encoder._built, scorer=scorer)
-    return Broken(shorter)
+    model.config.num_hidden_layers -= number
+    model.save_pretrained(folder)
+    pretrained.tokenizer.save_pretrained(folder)
+    return Broken(packaged(model=str(folder)))
 
 
 def test_a_model_without_its_last_two_layers_is_caught(
-    english: Any, standard: Any, folders: Any, cross_encoder: Any
+    english: Any, standard: Any, folders: Any, cross_encoder: Any, tmp_path: Path
 ) -> None:
-    verdict = replace(english, reranker=without_layers(cross_encoder, 2)).judge(standard, folders())
+    verdict = replace(english, reranker=without_layers(cross_encoder, 2, tmp_path)).judge(standard, folders())
     assert "nDCG@10" in names(verdict)
 
 
 @pytest.mark.parametrize("fault", ["a tenth of the scores is shuffled", "the last layer is missing"])
 def test_a_fault_too_small_for_so_few_queries_is_a_warning_and_fails_under_a_stricter_requirement(
-    english: Any, standard: Any, folders: Any, cross_encoder: Any, fault: Any
+    english: Any, standard: Any, folders: Any, cross_encoder: Any, fault: Any, tmp_path: Path
 ) -> None:
     """They cost 0.01 and 0.02 of nDCG@10: as much as equal systems differ by chance on 24 queries."""
-    broken = replace(english.reranker, logits=shuffled(10)) if "tenth" in fault else without_layers(cross_encoder, 1)
+    broken = (
+        replace(english.reranker, logits=shuffled(10))
+        if "tenth" in fault
+        else without_layers(cross_encoder, 1, tmp_path)
+    )
     pipeline = replace(english, reranker=broken)
     verdict = pipeline.judge(standard, folders())
     warning = next(check.message for check in verdict.undecided if check.name == "nDCG@10")
@@ -239,7 +244,7 @@ class BiEncoder:
         self.inner = inner
 
     def score(self, pairs: Any, queries: Any, docs: Any, on_progress: Any = lambda n: None) -> Any:
-        pretrained = self.inner._built.pretrained
+        pretrained = self.inner.scorer.pretrained
 
         def vectors(texts: Any) -> Any:
             each = list(dict.fromkeys(texts))

@@ -65,7 +65,7 @@ def test_only_the_layers_that_are_needed_are_loaded_and_all_ways_agree(folder: P
     scorer = decoder_scorer(folder, PROMPT, max_length=300, tokens=2000)
     assert len(scorer.model.model.layers) == 4
     assert scorer.path == "packed"
-    checked = check_scores_agree(scorer, scorer._pretrained, "fp32")
+    checked = check_scores_agree(scorer, scorer.pretrained, "fp32")
     assert 0 < checked.largest_difference < 1e-4
 
 

@@ -346,7 +346,7 @@ def test_prompts_with_other_names_are_not_used(embedder: Any) -> None:
     dense(embedder, query_prefix="Instruct: ", doc_prefix="").check()
 
 
-def test_a_rerankers_default_prompt_stands_before_the_query(reranker: Any, bert_folder: Any) -> None:
+def test_a_rerankers_default_prompt_stands_before_the_query(reranker: Any, bert_folder: Any, tmp_path: Path) -> None:
     prompted = cross_encoder(reranker)
     by_hand = logits(cross_encoder(bert_folder), {query_id: PROMPT + text for query_id, text in QUERIES.items()})
     assert logits(prompted) == pytest.approx(by_hand, abs=1e-6)
@@ -354,7 +354,11 @@ def test_a_rerankers_default_prompt_stands_before_the_query(reranker: Any, bert_
     facts = prompted.describe()
     assert (facts["prompt"], facts["prompt_source"]) == (PROMPT, "config_sentence_transformers.json")
     assert (facts["activation"], facts["notes"]) == ("Sigmoid", [])
-    assert prompted._space()["prompt"] == PROMPT  # scores with and without it are not taken for one another
+    store = str(tmp_path / "scores.db")  # scores with and without the prompt are not confused
+    assert logits(cross_encoder(reranker, store=store)) == logits(prompted)
+    assert logits(cross_encoder(reranker, store=store, prompt="")) == pytest.approx(
+        logits(cross_encoder(bert_folder)), abs=1e-6
+    )
 
 
 def test_a_configured_prompt_overrides_the_folders_with_a_note(reranker: Any, bert_folder: Any) -> None:

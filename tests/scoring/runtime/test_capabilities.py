@@ -12,7 +12,7 @@ CPU = torch.device("cpu")
 
 
 def cpu_with(monkeypatch: pytest.MonkeyPatch, *flags: str) -> None:
-    monkeypatch.setattr(devices, "_cpuinfo", lambda: [f"flags : fpu avx2 {' '.join(flags)}"])
+    monkeypatch.setattr(devices, "cpuinfo", lambda: [f"flags : fpu avx2 {' '.join(flags)}"])
 
 
 @pytest.mark.parametrize(

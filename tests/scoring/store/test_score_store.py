@@ -138,7 +138,7 @@ def test_pairs_with_equal_first_halves_of_their_keys_are_distinguished(path: Any
 
 
 def test_pairs_are_found_in_a_space_that_is_read_in_several_parts(path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(score_store, "_READ_BYTES", 1000)  # three batches
+    monkeypatch.setattr(score_store, "READ_BYTES", 1000)  # three batches
     filled(path)
     assert stored_pairs(path, range(21)) == [16] * 20 + [0]
 
