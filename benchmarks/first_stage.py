@@ -350,9 +350,9 @@ def figures(samples: Sequence[Sample]) -> list[dict[str, Any]]:
             for system in SYSTEMS[stage]:
                 for size in sizes:
                     values = [value(s) for s in mine if (s.system, s.passages) == (system, size)]
-                    told = [v for v in values if v is not None]
-                    if told:
-                        medians.setdefault(system, {})[size] = statistics.median(told)
+                    known = [v for v in values if v is not None]
+                    if known:
+                        medians.setdefault(system, {})[size] = statistics.median(known)
             if not medians:
                 continue
             ours, theirs = (medians[system] for system in SYSTEMS[stage])

@@ -127,7 +127,7 @@ class Evalkit(Engine):
 
 
 class SentenceTransformers(Engine):
-    """sentence-transformers' CrossEncoder: sorted by characters, batches of 32 unless told."""
+    """sentence-transformers' CrossEncoder: sorted by characters, batches of 32 by default."""
 
     def __init__(self, setting: Setting, model: Any, batch_size: int) -> None:
         self.model, self.network, self.batch_size = model, model.model, batch_size

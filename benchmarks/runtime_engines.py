@@ -1,4 +1,4 @@
-"""One engine in a process of its own, which scores the pairs each time that it is told to; see runtimes.py.
+"""One engine in a process of its own, which scores the pairs on each request; see runtimes.py.
 
     PYTHON benchmarks/runtime_engines.py ENGINE FOLDER PAIRS.json LOGITS.npy
 

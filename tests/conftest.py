@@ -41,7 +41,7 @@ def _store_of_schemas_is_not_copied() -> None:
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The real collections beside the checkout."""
+    """The real collections next to the checkout."""
     if not (SHARED / "data").is_dir():
         pytest.skip(f"there are no real collections at {SHARED}")
     return SHARED

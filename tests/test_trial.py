@@ -16,7 +16,7 @@ DOCS = {f"d{i}": f"text of passage {i}" for i in range(8)}
 
 
 class FixedOrder:
-    """A first stage that finds what it is told, query by query."""
+    """A first stage with given hits for each query."""
 
     def __init__(self, orders: Any) -> None:
         self.orders = orders

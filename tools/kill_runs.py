@@ -81,9 +81,9 @@ def once(folder: Path, settings: list[str], number: int, to: str, after_s: float
         os.kill(run.pid, number)
     else:
         os.killpg(run.pid, number)
-    _, told = run.communicate()
-    sentence = [line for line in told.splitlines() if line.startswith("evalkit: ")]
-    wrong = [] if "Traceback" not in told else [f"WRONG: a traceback: {told}"]
+    _, printed = run.communicate()
+    sentence = [line for line in printed.splitlines() if line.startswith("evalkit: ")]
+    wrong = [] if "Traceback" not in printed else [f"WRONG: a traceback: {printed}"]
     until = time.perf_counter() + LEFT_S
     while (alive := of_session(run.pid)) and time.perf_counter() < until:
         time.sleep(0.05)
@@ -97,9 +97,9 @@ def once(folder: Path, settings: list[str], number: int, to: str, after_s: float
             wrong.append(f"WRONG: {error}")
     if status == "status finished" and not sentence:
         wrong.append("" if run.returncode == 0 else f"killed after the end, {len(list(folder.iterdir()))} files")
-    said = sentence[-1].replace(str(folder), "DIR") if sentence and to != "run" else ""
+    message = sentence[-1].replace(str(folder), "DIR") if sentence and to != "run" else ""
     print(
-        f"  after {after_s:5.1f} s: exit code {run.returncode}, {status} {'; '.join(filter(None, wrong))} {said}",
+        f"  after {after_s:5.1f} s: exit code {run.returncode}, {status} {'; '.join(filter(None, wrong))} {message}",
         flush=True,
     )
     return f"exit code {run.returncode}, {status} {'WRONG' if any('WRONG' in w for w in wrong) else ''}"

@@ -18,11 +18,11 @@ def test_the_notebook_runs_and_shows_tables_and_pictures(tmp_path: Path, monkeyp
     monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
     monkeypatch.setenv("PYTHONWARNINGS", "ignore")
     notebook = nbformat.read(NOTEBOOK, 4)
-    kept = [cell.get("outputs") for cell in notebook.cells]
+    saved = [cell.get("outputs") for cell in notebook.cells]
     NotebookClient(notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": tmp_path}}).execute()
     kinds = {kind for cell in notebook.cells for one in cell.get("outputs", []) for kind in one.get("data", {})}
     assert kinds == {"text/plain", "text/html", "image/png"}
-    for before, cell in zip(kept, notebook.cells):  # what readers see is what it gives
+    for before, cell in zip(saved, notebook.cells):  # what readers see is what it gives
         for one in before or ():
             if "+0." in (shown := one.get("data", {}).get("text/plain", "")):
                 assert shown in [now.get("data", {}).get("text/plain") for now in cell["outputs"]]

@@ -88,7 +88,7 @@ def test_what_was_not_measured_meets_and_misses_nothing() -> None:
     assert "flagembedding is not installed" in gpu_report.aims(on_a_gpu())[4].measured
 
 
-def test_failed_tests_are_kept_with_their_messages() -> None:
+def test_failed_tests_are_recorded_with_their_messages() -> None:
     found = gpu_tests.counted(JUNIT)
     assert found["passed"] == 1
     assert found["failed"] == {
@@ -115,12 +115,12 @@ def test_a_part_runs_once_and_is_tried_again_only_if_it_was_not_measured(
     assert run(tmp_path) == 1
     assert run(tmp_path) == 1
     assert calls == ["broken", "fine", "broken"]
-    kept = json.loads((tmp_path / "gpu.json").read_text("utf-8"))["parts"]
-    assert {name: part["status"] for name, part in kept.items()} == {
+    recorded = json.loads((tmp_path / "gpu.json").read_text("utf-8"))["parts"]
+    assert {name: part["status"] for name, part in recorded.items()} == {
         "tests": "failed", "latency": "measured", "quality": "not measured",
     }  # fmt: skip
-    assert "no such kernel" in kept["tests"]["traceback"]
-    assert kept["latency"]["environment"]["torch"]
+    assert "no such kernel" in recorded["tests"]["traceback"]
+    assert recorded["latency"]["environment"]["torch"]
     assert "failed: ValueError: no such kernel" in (tmp_path / "gpu.md").read_text("utf-8")
     capsys.readouterr()
     assert gpu.main(["--out", str(tmp_path), "--device", "cpu"]) == 2
@@ -186,8 +186,8 @@ def test_on_a_cpu_every_figure_is_there_or_stated_as_not_measured(
     assert quality["fp32"]["queries"] == 5
     assert 0 < quality["fp32"]["ndcg@10"] < 1
     assert quality["tf32"] == logits["tf32"]
-    beside = {"fp32": {"pairs_per_s": {"torch": 150.0, "onnxruntime": 100.0}, "max_logit_difference": 1e-6}}
-    onnx = {"provider": "CPUExecutionProvider", "at": beside}
+    runtimes = {"fp32": {"pairs_per_s": {"torch": 150.0, "onnxruntime": 100.0}, "max_logit_difference": 1e-6}}
+    onnx = {"provider": "CPUExecutionProvider", "at": runtimes}
     parts = {"correctness": correctness, "memory": memory, "latency": latency, "quality": quality, "onnxruntime": onnx}
     table = gpu_report.markdown({name: measured(found, "cpu", quick=True) for name, found in parts.items()})
     assert "| packaged | tf32 | not measured: precision=tf32 is a mode of CUDA" in table

@@ -52,7 +52,7 @@ def test_two_columns_for_one_content_are_refused() -> None:
     )
 
 
-def test_a_name_can_be_given_where_the_columns_do_not_tell() -> None:
+def test_columns_can_be_named_where_their_names_are_not_known_ones() -> None:
     stated = {"grade": "stars", "query_id": "frage"}
     columns = ["frage", "docno", "stars", "label"]
     # label would be the grade, were it not for the statement

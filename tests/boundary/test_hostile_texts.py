@@ -74,8 +74,8 @@ def test_ids_keep_together_in_queries_passages_and_judgments(
     assert made.docs == {"a%20b": "A", "plain": "P"}
     assert made.qrels == {"q%201": {"a%20b": 1, "plain": 1, "without%20text": 1}}
     assert made.facts["ids_escaped"] == 3
-    told = capsys.readouterr().err
-    assert "ids with white space or control characters are written percent-encoded" in told
+    printed = capsys.readouterr().err
+    assert "ids with white space or control characters are written percent-encoded" in printed
     write_qrels(made.qrels, tmp_path / "qrels.trec")
     assert (tmp_path / "qrels.trec").read_text("utf-8").splitlines()[0] == "q%201 0 a%20b 1"
     (tmp_path / "theirs.trec").write_text(

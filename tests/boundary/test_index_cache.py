@@ -1,4 +1,4 @@
-"""Indexes and embeddings that are kept: the same hits, a new one for whatever is new, and never one that is damaged."""
+"""Cached indexes and embeddings: the same hits, a new entry for whatever is new, and never one that is damaged."""
 
 import hashlib
 import json
@@ -38,7 +38,7 @@ def searched(folder: Any, data: Any = DATA, **parameters: Any) -> Any:
     return rankings, first_stage.describe()["from_cache"]
 
 
-def kept(folder: Any) -> Any:
+def entries(folder: Any) -> Any:
     return sorted(path for path in Path(folder).iterdir() if not path.name.endswith(".part"))
 
 
@@ -61,22 +61,22 @@ def test_an_index_from_the_cache_finds_the_same(filled: Any, capsys: pytest.Capt
     assert from_cache is True
     assert rankings == BM25().search(DATA, 10).rankings
     assert [hit.doc_id for hit in rankings["q1"]] == ["d1", "d2"]
-    assert len(kept(filled)) == 1
+    assert len(entries(filled)) == 1
 
 
 def test_messages_name_where_an_index_came_from_and_where_it_is_stored(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     searched(tmp_path)
-    told = capsys.readouterr().err
-    (where,) = kept(tmp_path)
-    assert f"index cached, 0.0 MB: {where}\n" in told
-    assert "analysing passages" in told
+    printed = capsys.readouterr().err
+    (where,) = entries(tmp_path)
+    assert f"index cached, 0.0 MB: {where}\n" in printed
+    assert "analysing passages" in printed
     searched(tmp_path)
-    told = capsys.readouterr().err
-    assert f"index from the cache: {where}\n" in told
-    assert "analysing passages" not in told
-    assert "searching: 3 queries" in told
+    printed = capsys.readouterr().err
+    assert f"index from the cache: {where}\n" in printed
+    assert "analysing passages" not in printed
+    assert "searching: 3 queries" in printed
 
 
 def test_other_queries_search_the_same_index(filled: Any) -> None:
@@ -103,7 +103,7 @@ def test_whatever_shapes_an_index_makes_a_new_one(copy: Any, data: Any, paramete
     rankings, from_cache = searched(copy, data, **parameters)
     assert from_cache is False
     assert rankings == BM25(**parameters).search(data, 10).rankings
-    assert len(kept(copy)) == 2
+    assert len(entries(copy)) == 2
 
 
 def test_another_version_of_a_library_or_of_the_code_makes_a_new_one(
@@ -113,7 +113,7 @@ def test_another_version_of_a_library_or_of_the_code_makes_a_new_one(
     assert searched(copy)[1] is False
     monkeypatch.setattr(index_cache, "hash_code", lambda *files: "another")
     assert searched(copy)[1] is False
-    assert len(kept(copy)) == 3
+    assert len(entries(copy)) == 3
 
 
 def test_no_two_collections_have_one_fingerprint() -> None:
@@ -132,7 +132,7 @@ FILES = ["columns.npy", "doc_ids.npy", "manifest.json", "rows.npy", "scores.npy"
 def test_a_damaged_index_is_made_again_with_a_message(
     copy: Any, name: Any, damage: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (where,) = kept(copy)
+    (where,) = entries(copy)
     data = (where / name).read_bytes()
     if damage == "gone":
         (where / name).unlink()
@@ -145,7 +145,7 @@ def test_a_damaged_index_is_made_again_with_a_message(
     assert rankings == BM25().search(DATA, 10).rankings
     assert f"the index in {where} is damaged (" in capsys.readouterr().err
     assert searched(copy)[1] is True  # the new one is sound
-    assert kept(copy) == [where]
+    assert entries(copy) == [where]
 
 
 @settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -154,7 +154,7 @@ def test_one_wrong_bit_changes_no_hit(
     filled: Any, tmp_path_factory: pytest.TempPathFactory, name: Any, at: Any, bit: Any
 ) -> None:
     folder = Path(shutil.copytree(filled, tmp_path_factory.mktemp("bit") / "cache"))
-    path = kept(folder)[0] / name
+    path = entries(folder)[0] / name
     data = bytearray(path.read_bytes())
     data[int(at * len(data))] ^= 1 << bit
     path.write_bytes(data)
@@ -172,7 +172,7 @@ def test_an_index_with_code_in_it_is_refused(copy: Any, tmp_path: Path) -> None:
         def __reduce__(self) -> Any:
             return Path.touch, (tmp_path / "executed",)
 
-    (where,) = kept(copy)
+    (where,) = entries(copy)
     np.save(where / "scores.npy", np.array([Attack()], dtype=object), allow_pickle=True)
     manifest = json.loads((where / "manifest.json").read_text())
     manifest["sha256"]["scores.npy"] = sha256(where / "scores.npy")
@@ -182,7 +182,7 @@ def test_an_index_with_code_in_it_is_refused(copy: Any, tmp_path: Path) -> None:
 
 
 def test_a_manifest_that_leads_out_of_its_folder_is_not_followed(copy: Any, tmp_path: Path) -> None:
-    (where,) = kept(copy)
+    (where,) = entries(copy)
     shutil.copy(where / "scores.npy", tmp_path / "outside.npy")
     manifest = json.loads((where / "manifest.json").read_text())
     manifest["sha256"]["../../outside.npy"] = sha256(tmp_path / "outside.npy")
@@ -216,7 +216,7 @@ def test_where_two_make_the_same_index_the_first_one_stays(tmp_path: Path) -> No
     assert len(list(tmp_path.iterdir())) == 1
 
 
-# --- where it cannot be kept
+# --- where it cannot be cached
 
 
 def test_an_index_that_cannot_be_cached_is_reported_and_the_work_goes_on(
@@ -255,16 +255,18 @@ def test_unasked_no_large_part_of_the_disk_is_taken(tmp_path: Path, capsys: pyte
     assert "index not cached: it takes " in capsys.readouterr().err
 
 
-# --- when it is kept
+# --- when it is cached
 
 
-def test_what_is_made_in_no_time_is_not_kept_unasked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_an_index_that_is_made_at_once_is_cached_on_request_only(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("EVALKIT_HOME", str(tmp_path))
     assert searched("auto")[1] is False
     assert list(tmp_path.iterdir()) == []
     monkeypatch.setattr(bm25, "CACHED_FROM", len(DATA.docs))
     assert [searched("auto")[1] for _ in range(2)] == [False, True]
-    assert len(kept(tmp_path / "first_stage")) == 1
+    assert len(entries(tmp_path / "first_stage")) == 1
 
 
 def test_off_reads_and_writes_no_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -314,9 +316,9 @@ def test_embeddings_from_the_cache_find_the_same_and_queries_are_embedded_anew(
     assert from_cache is False
     capsys.readouterr()
     assert embedded(plain) == (first, True)
-    told = capsys.readouterr().err
-    assert "embedding queries: 3 queries" in told
-    assert "embedding passages" not in told
+    printed = capsys.readouterr().err
+    assert "embedding queries: 3 queries" in printed
+    assert "embedding passages" not in printed
     other, from_cache = embedded(replace(plain, queries={"q": "baking bread"}))
     assert (other["q"][0].doc_id, from_cache) == ("d3", True)
     assert embedded(plain, doc_prefix="passage: ")[1] is False

@@ -87,7 +87,7 @@ def test_bm25_finds_as_much_under_any_code_of_the_language(shared: Path, lang: A
 
 
 @pytest.mark.shared
-def test_the_code_that_was_given_is_written_down_beside_the_one_that_is_used(shared: Path) -> None:
+def test_the_code_that_was_given_is_recorded_with_the_one_that_is_used(shared: Path) -> None:
     data = beir.load(str(shared / "data" / "miracl-ja"), split="dev", lang="jpn", queries=3)
     assert (data.lang, data.facts["lang_asked"]) == ("ja", "jpn")
     assert "lang_asked" not in beir.load(str(shared / "data" / "miracl-ja"), split="dev", lang="ja", queries=3).facts
@@ -127,15 +127,15 @@ def test_an_unknown_language_is_refused_before_anything_is_read(tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    ("lang", "told"),
+    ("lang", "expected"),
     [("sw", "Swahili (sw) (analysis: whitespace)"), ("pol", "Polish (pl) (analysis: words)"), ("yo", "Yoruba (yo)"),
      ("eng", None), ("jpn", None), ("hin", None), ("no", None)],
 )  # fmt: skip
-def test_a_language_without_an_analysis_of_its_own_is_noted(lang: Any, told: Any) -> None:
+def test_a_language_without_an_analysis_of_its_own_is_noted(lang: Any, expected: Any) -> None:
     texts = {f"q{i}": f"word{i}" for i in range(30)}
     docs = {f"d{i}": f"word{i} and others" for i in range(30)}
     data = assemble("s", lang, "HERE", texts, docs, {f"q{i}": {f"d{i}": 1} for i in range(30)}, 1, {"corpus": "full"})
     done = trial.run(Plan("t", 5, ["nDCG@10"], CostProtocol(0, 0, 0)), data, BM25(), NoReranker(), {}, {})
     found = [note for note in done.warnings if "no stopwords and no stemmer" in note]
-    assert len(found) == (told is not None)
-    assert told is None or told in found[0]
+    assert len(found) == (expected is not None)
+    assert expected is None or expected in found[0]

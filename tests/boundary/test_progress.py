@@ -1,4 +1,4 @@
-"""Progress: plain lines where there is no terminal, JSON on request, and a log that tells where the time went."""
+"""Progress: plain lines where there is no terminal, JSON on request, and a log of where the time went."""
 
 import io
 import json
@@ -46,9 +46,9 @@ def test_without_a_terminal_a_stage_is_one_line_at_its_start_and_one_at_its_end(
     with progress.stage("indexing"):
         pass
     assert list(progress.track("ab", "reading", "letters")) == ["a", "b"]
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert re.sub(r"\d+\.\d s", "0.0 s", told.err) == (
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert re.sub(r"\d+\.\d s", "0.0 s", printed.err) == (
         "  scoring ... (30 pairs)\n  scoring: 30 pairs in 0.0 s\n"
         "  indexing ...\n  indexing: 0.0 s\n"
         "  reading ...\n  reading: 2 letters in 0.0 s\n"
@@ -78,10 +78,10 @@ def test_json_is_one_object_a_line_and_nothing_else(capsys: pytest.CaptureFixtur
     progress.set_format("json")
     score()
     progress.say("  a note\nof two lines \ud800")
-    told = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
-    assert [entry["event"] for entry in told] == ["begin", "end", "message"]
-    assert told[2]["message"] == "a note\nof two lines \ud800"
-    assert (told[1]["stage"], told[1]["items"], told[1]["of"], told[1]["unit"]) == ("scoring", 30, 30, "pairs")
+    events = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert [entry["event"] for entry in events] == ["begin", "end", "message"]
+    assert events[2]["message"] == "a note\nof two lines \ud800"
+    assert (events[1]["stage"], events[1]["items"], events[1]["of"], events[1]["unit"]) == ("scoring", 30, 30, "pairs")
 
 
 def test_the_log_has_the_numbers_of_where_the_time_went(log: Any, capsys: pytest.CaptureFixture[str]) -> None:
@@ -89,15 +89,15 @@ def test_the_log_has_the_numbers_of_where_the_time_went(log: Any, capsys: pytest
         progress.say("loading")
         score()
     assert capsys.readouterr().err.startswith("loading\n")  # the terminal has its own form
-    said, begin, end = entries(log)
-    assert said["message"] == "loading"
+    message, begin, end = entries(log)
+    assert message["message"] == "loading"
     assert (begin["event"], begin["stage"], begin["of"], begin["unit"]) == ("begin", "scoring", 30, "pairs")
     assert (end["event"], end["items"]) == ("end", 30)
     assert end["per_s"] > 30  # it took less than a second
-    for entry in (said, begin, end):
+    for entry in (message, begin, end):
         assert entry["rss_peak_mb"] >= entry["rss_mb"] > 10
         assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00", entry["time"])
-    assert said["at_s"] <= begin["at_s"] <= end["at_s"]
+    assert message["at_s"] <= begin["at_s"] <= end["at_s"]
     progress.say("after the run")
     assert len(entries(log)) == 3
 

@@ -210,25 +210,25 @@ def test_a_sweep_writes_one_combined_report(beir_folder: Any, tmp_path: Path) ->
 
 
 def test_a_sweep_goes_on_without_a_trial_that_failed(bert_folder: Any, tmp_path: Path) -> None:
-    """TF32 does not exist on a CPU; the trial after it runs all the same, and the exit code tells."""
+    """TF32 does not exist on a CPU; the trial after it runs all the same, and the exit code shows that one failed."""
     done = run_here(
         "--multirun", "precision=tf32,fp32", f"reranker.model={bert_folder}", "device=cpu", "slice.lang=zh",
         "slice.queries=5", "depth=5", "protocol.latency_queries=0", "out_dir=sweep", cwd=tmp_path,
     )  # fmt: skip
     assert done.returncode == 1
-    told = sentence(done.stderr)
-    assert told.startswith("precision=tf32 is a mode of CUDA matrix units")
+    message = sentence(done.stderr)
+    assert message.startswith("precision=tf32 is a mode of CUDA matrix units")
     failed, finished = (result_in(tmp_path / "sweep" / name) for name in ("0-tf32", "1-fp32"))
-    assert (failed["status"], failed["error"]) == ("failed", told)
+    assert (failed["status"], failed["error"]) == ("failed", message)
     assert failed["asked"]["precision"]["name"] == "tf32"
     assert finished["status"] == "finished"
     assert finished["effective"]["slice"]["lang"] == "zh"
     assert finished["effective"]["first_stage"]["analysis"]["kind"] == "bigrams"
     assert finished["cost"]["latency"] is None
     report = (tmp_path / "sweep" / "report.md").read_text("utf-8")
-    assert f"failed. {told}" in report
+    assert f"failed. {message}" in report
     assert "Reranking " in report
-    assert f": {told}" in done.stdout
+    assert f": {message}" in done.stdout
 
 
 @pytest.mark.parametrize(
@@ -292,10 +292,10 @@ def test_an_interrupted_sweep_saves_what_is_done_and_lists_what_is_missing(bert_
                "depth=0,5,6", "out_dir=out"]  # fmt: skip
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=tmp_path, start_new_session=True) as running:
         assert running.stderr is not None
-        told = iter(running.stderr)
-        assert any("scoring ..." in line for line in told)  # the second trial's own process is at work
+        printed = iter(running.stderr)
+        assert any("scoring ..." in line for line in printed)  # the second trial's own process is at work
         os.killpg(running.pid, signal.SIGINT)
-        last = list(told)[-1]
+        last = list(printed)[-1]
         assert running.wait(60) == 130
     assert last.startswith("evalkit: stopped by SIGINT (scoring, ")
     assert last.endswith("out/1-depth_5/result.json\n")

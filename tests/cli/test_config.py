@@ -144,8 +144,8 @@ def settings(of: Any) -> dict[str, inspect.Parameter]:
 @pytest.mark.parametrize(("group", "choice"), [c for c in CHOICES if c[0] in GROUPS[:3]], ids=lambda value: str(value))
 def test_every_choice_names_a_component_and_offers_exactly_its_settings(group: Any, choice: Any) -> None:
     node = compose(f"{group}={choice}")[group]
-    beside = {"reference"} if group == "slice" else set()  # for evalkit.results.published, not for the component
-    assert set(node) - {"_target_"} == set(settings(component(node._target_))) | beside
+    other_keys = {"reference"} if group == "slice" else set()  # for evalkit.results.published, not for the component
+    assert set(node) - {"_target_"} == set(settings(component(node._target_))) | other_keys
     assert node._target_.startswith("evalkit.")
 
 
@@ -166,8 +166,8 @@ def test_a_schema_has_the_settings_types_and_defaults_of_its_component(schema: A
 
 @pytest.mark.parametrize("schema", [*SCHEMAS.values(), CostProtocol, Limits], ids=lambda schema: schema.__name__)
 def test_every_setting_has_a_description(schema: Any) -> None:
-    told = descriptions(schema)
-    without = [field.name for field in dataclasses.fields(schema) if not told.get(field.name)]
+    described = descriptions(schema)
+    without = [field.name for field in dataclasses.fields(schema) if not described.get(field.name)]
     assert set(without) <= {"_target_", "slice", "first_stage", "reranker", "precision", "measures", "protocol",
                             "chunks", "blend", "gate", "executor", "runtime"}  # fmt: skip
 
@@ -234,7 +234,7 @@ def test_a_setting_of_the_wrong_name_or_type_does_not_compose(override: Any) -> 
 
 
 def test_the_packaged_configuration_is_taken_where_there_is_one() -> None:
-    """In a wheel it lies inside of the package; in a checkout beside it."""
+    """In a wheel it lies inside of the package; in a checkout next to it."""
     package = Path(inspect.getfile(import_module("evalkit"))).parent
     assert CONF in (package / "conf", package.parent / "conf")
     assert (CONF / "config.yaml").is_file()

@@ -68,25 +68,25 @@ def test_a_job_answers_from_a_process_of_its_own() -> None:
     assert in_fresh_process(fault_jobs.add, 2, 3) == 5
 
 
-@pytest.mark.parametrize(("kind", "error", "says"), [
+@pytest.mark.parametrize(("kind", "error", "message"), [
     ("sendable", ValueError, "a defect"),
     ("unsendable", RuntimeError, "UnsendableError: this and that"),
 ])  # fmt: skip
-def test_an_error_of_the_job_comes_back_with_its_traceback(kind: Any, error: Any, says: Any) -> None:
-    with pytest.raises(error, match=says) as caught:
+def test_an_error_of_the_job_comes_back_with_its_traceback(kind: Any, error: Any, message: Any) -> None:
+    with pytest.raises(error, match=message) as caught:
         in_fresh_process(fault_jobs.fail, kind)
     assert "in fail\n" in caught.value.__notes__[0]
 
 
-@pytest.mark.parametrize(("number", "says"), [
+@pytest.mark.parametrize(("number", "message"), [
     (signal.SIGKILL, "SIGKILL, most likely from the system for using too much memory; lower reranker.batch_tokens, "),
     (signal.SIGSEGV, "SIGSEGV: sent by another process, or a defect in a library"),
 ])  # fmt: skip
-def test_a_process_that_dies_is_reported_with_its_stage(log: Any, number: Any, says: Any) -> None:
+def test_a_process_that_dies_is_reported_with_its_stage(log: Any, number: Any, message: Any) -> None:
     with pytest.raises(EvalkitError) as caught:
         in_fresh_process(fault_jobs.die, number)
-    where = "scoring, 0 of 1,434 pairs"  # the log is told every ten seconds
-    assert str(caught.value).startswith(f"the trial's process ended without a result ({where}): {says}")
+    where = "scoring, 0 of 1,434 pairs"  # the log has an entry every ten seconds
+    assert str(caught.value).startswith(f"the trial's process ended without a result ({where}): {message}")
 
 
 def test_a_process_that_is_stopped_reports_the_signal(log: Any) -> None:
@@ -106,16 +106,16 @@ def test_a_process_that_hangs_is_ended_at_the_limit(log: Any, tmp_path: Path, mo
 
 
 def test_a_job_can_send_values_to_its_parent_before_it_ends() -> None:
-    told: list[str] = []
-    assert in_fresh_process(fault_jobs.tell_twice_and_die, 0, on_result=told.append) == "done"
-    assert told == ["one", "other"]
+    received: list[str] = []
+    assert in_fresh_process(fault_jobs.tell_twice_and_die, 0, on_result=received.append) == "done"
+    assert received == ["one", "other"]
 
 
 def test_values_sent_before_the_process_dies_are_received() -> None:
-    told: list[str] = []
+    received: list[str] = []
     with pytest.raises(EvalkitError, match="SIGKILL"):
-        in_fresh_process(fault_jobs.tell_twice_and_die, signal.SIGKILL, on_result=told.append)
-    assert told == ["one", "other"]
+        in_fresh_process(fault_jobs.tell_twice_and_die, signal.SIGKILL, on_result=received.append)
+    assert received == ["one", "other"]
 
 
 def test_an_error_in_the_callback_for_results_ends_the_process() -> None:
@@ -156,7 +156,7 @@ def test_a_process_that_was_started_early_and_died_is_replaced(start_early: Any)
 
 
 @pytest.fixture
-def kept() -> Any:
+def in_shared_process() -> Any:
     """The process that jobs share ends with the test."""
     from evalkit.cli import process as worker
 
@@ -164,22 +164,24 @@ def kept() -> Any:
     worker.end_shared_process()
 
 
-def test_jobs_that_share_a_process_find_what_was_loaded_before(kept: Any) -> None:
-    first = kept(fault_jobs.process_id)
+def test_jobs_that_share_a_process_find_what_was_loaded_before(in_shared_process: Any) -> None:
+    first = in_shared_process(fault_jobs.process_id)
     with pytest.raises(ValueError, match="a defect"):
-        kept(fault_jobs.fail, "sendable")  # an error of a job is no fault of the process
-    assert kept(fault_jobs.process_id) == first != os.getpid()
+        in_shared_process(fault_jobs.fail, "sendable")  # an error of a job is no fault of the process
+    assert in_shared_process(fault_jobs.process_id) == first != os.getpid()
     assert in_fresh_process(fault_jobs.process_id) != first
 
 
-def test_a_shared_process_that_died_or_took_too_long_is_replaced(kept: Any, log: Any, tmp_path: Path) -> None:
-    first = kept(fault_jobs.process_id)
+def test_a_shared_process_that_died_or_took_too_long_is_replaced(
+    in_shared_process: Any, log: Any, tmp_path: Path
+) -> None:
+    first = in_shared_process(fault_jobs.process_id)
     with pytest.raises(EvalkitError, match=r"ended without a result \(scoring, 0 of 1,434 pairs\): SIGKILL"):
-        kept(fault_jobs.die, signal.SIGKILL)
-    second = kept(fault_jobs.process_id)
+        in_shared_process(fault_jobs.die, signal.SIGKILL)
+    second = in_shared_process(fault_jobs.process_id)
     with pytest.raises(EvalkitError, match=r"did not end within time_limit_s=2 seconds"):
-        kept(fault_jobs.hang, tmp_path / "process", time_limit_s=2)
-    third = kept(fault_jobs.process_id)
+        in_shared_process(fault_jobs.hang, tmp_path / "process", time_limit_s=2)
+    third = in_shared_process(fault_jobs.process_id)
     assert len({first, second, third}) == 3
     assert not is_alive(first)
     assert not is_alive(second)
@@ -199,11 +201,11 @@ def test_no_shared_process_stays_behind(tmp_path: Path) -> None:
     assert not is_alive(int(done.stdout))
 
 
-@pytest.mark.parametrize(("number", "exit_code", "told"), [
+@pytest.mark.parametrize(("number", "exit_code", "caught"), [
     (signal.SIGTERM, 143, "Stopped"),
-    (signal.SIGKILL, -signal.SIGKILL, None),  # nobody is told then, and yet nobody stays
+    (signal.SIGKILL, -signal.SIGKILL, None),  # it cannot be caught, and the trial's process ends all the same
 ])  # fmt: skip
-def test_no_process_stays_behind(tmp_path: Path, number: Any, exit_code: Any, told: Any) -> None:
+def test_no_process_stays_behind(tmp_path: Path, number: Any, exit_code: Any, caught: Any) -> None:
     (tmp_path / "waiting.py").write_text(WAITING)
     command = [sys.executable, str(tmp_path / "waiting.py"), str(tmp_path / "process")]
     place = os.pathsep.join([str(REPOSITORY)])
@@ -213,8 +215,8 @@ def test_no_process_stays_behind(tmp_path: Path, number: Any, exit_code: Any, to
         run.send_signal(number)
         assert run.wait(30) == exit_code
     wait_until(lambda: not is_alive(int((tmp_path / "process").read_text())))
-    left = tmp_path / "process.told"
-    assert (left.read_text() if left.exists() else None) == told
+    left = tmp_path / "process.caught"
+    assert (left.read_text() if left.exists() else None) == caught
 
 
 # --- signals
@@ -324,7 +326,7 @@ def test_the_folder_of_a_trial_that_came_to_no_end_is_used_again(tmp_path: Path,
 
 
 @pytest.mark.parametrize("text", ["{}", "[", '{"status": "finished"}', '{"status": "partial", "effectiveness": {}}'])
-def test_a_result_that_may_be_worth_something_is_kept(tmp_path: Path, text: Any) -> None:
+def test_a_result_that_may_be_worth_something_is_not_overwritten(tmp_path: Path, text: Any) -> None:
     (tmp_path / "result.json").write_text(text)
     with pytest.raises(EvalkitError, match="holds a result already"), run_folder.claimed(tmp_path, overwrite=False):
         pass
@@ -464,7 +466,7 @@ def test_a_clock_that_goes_backwards_changes_no_duration(log: Any, monkeypatch: 
 
 
 def test_wall_clock_time_is_used_for_dates_and_not_for_durations() -> None:
-    """Of all sources: the last use of what is kept, in days, is the one time that must outlive a restart."""
+    """Of all sources: the last use of a stored entry, in days, is the one time that must outlive a restart."""
     package = Path(tasks.__file__).parents[1]
     users = {path for path in package.rglob("*.py") if re.search(r"\btime\.time(_ns)?\(", path.read_text("utf-8"))}
     assert {path.relative_to(package).parts[:2] for path in users} == {

@@ -63,10 +63,10 @@ def test_a_regression_fails_with_exit_code_1_and_all_reports_are_written(place: 
     assert int(ElementTree.parse(place / "junit.xml").getroot().attrib["failures"]) >= 1
 
 
-def test_a_budget_that_is_exceeded_fails_and_one_that_is_kept_passes(place: Any) -> None:
+def test_a_budget_that_is_exceeded_fails_and_one_that_is_not_passes(place: Any) -> None:
     skip = "gate.skip=[above_first_stage]"
-    kept = run_here("gate", "out", "--baseline", "base.json", skip, "gate.max_latency_ratio=1000", cwd=place)
-    assert kept.returncode == 0, kept.stderr
+    within = run_here("gate", "out", "--baseline", "base.json", skip, "gate.max_latency_ratio=1000", cwd=place)
+    assert within.returncode == 0, within.stderr
     low = run_here("gate", "out", "--baseline", "base.json", skip, "gate.max_rss_mb=1", cwd=place)
     assert low.returncode == 1
     assert re.search(r"FAILED rss_mb: peak memory of the process in MiB: \d+, above max_rss_mb 1", low.stdout)

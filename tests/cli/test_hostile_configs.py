@@ -88,11 +88,11 @@ HYDRA = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("part", "told"), HYDRA.values(), ids=HYDRA)
+@pytest.mark.parametrize(("part", "message"), HYDRA.values(), ids=HYDRA)
 def test_a_file_can_set_nothing_of_hydra_s_but_what_is_listed(
-    refused: Refused, stranger: Stranger, part: Any, told: Any
+    refused: Refused, stranger: Stranger, part: Any, message: Any
 ) -> None:
-    assert told in refused(*stranger(f"# @package _global_\nhydra:\n  {part}\n"))
+    assert message in refused(*stranger(f"# @package _global_\nhydra:\n  {part}\n"))
 
 
 @pytest.mark.parametrize(
@@ -119,19 +119,19 @@ LAUNCHER = {
 }
 
 
-@pytest.mark.parametrize(("name", "part", "told"), LAUNCHER.values(), ids=LAUNCHER)
+@pytest.mark.parametrize(("name", "part", "message"), LAUNCHER.values(), ids=LAUNCHER)
 def test_a_file_can_give_a_launcher_amounts_and_names_alone(
-    refused: Refused, stranger: Stranger, name: Any, part: Any, told: Any
+    refused: Refused, stranger: Stranger, name: Any, part: Any, message: Any
 ) -> None:
     """What it runs, and where it writes, is typed on the command line."""
     text = f"# @package _global_\ndefaults: [override /hydra/launcher: {name}]\nhydra: {{launcher: {{{part}}}}}\n"
-    said = refused(*stranger(text))
-    assert said.startswith(f"hydra.launcher.{told}: a configuration cannot set this for Hydra; ")
-    assert said.endswith("add it to the command if you know what it does")
+    error = refused(*stranger(text))
+    assert error.startswith(f"hydra.launcher.{message}: a configuration cannot set this for Hydra; ")
+    assert error.endswith("add it to the command if you know what it does")
 
 
 @pytest.mark.parametrize(
-    ("argument", "told"),
+    ("argument", "message"),
     [
         ("+hydra.job.env_set.PYTHONPATH=/x", "NAME=VALUE python -m evalkit ..."),
         ("hydra.job.env_set={PYTHONPATH:/x}", "hydra.job.env_set"),
@@ -150,8 +150,8 @@ def test_a_file_can_give_a_launcher_amounts_and_names_alone(
         ("--experimental=x.pickle", "a pickle, which can run code"),
     ],
 )
-def test_a_foreign_argument_is_refused_too(refused: Refused, argument: Any, told: Any) -> None:
-    assert told in refused(argument)
+def test_a_foreign_argument_is_refused_too(refused: Refused, argument: Any, message: Any) -> None:
+    assert message in refused(argument)
 
 
 def test_a_foreign_primary_configuration_reads_no_package(
@@ -161,8 +161,8 @@ def test_a_foreign_primary_configuration_reads_no_package(
     (tmp_path / "cwd" / "evil.py").write_text("open('ran', 'w')", "utf-8")
     monkeypatch.syspath_prepend(tmp_path / "cwd")
     stranger("defaults: [config, _self_]\nhydra: {searchpath: ['pkg://evil']}\n", "experiment/../primary.yaml")
-    told = refused("--config-dir", str(tmp_path / "theirs"), "--config-name", "primary")
-    assert told.startswith("hydra.searchpath: ")
+    error = refused("--config-dir", str(tmp_path / "theirs"), "--config-name", "primary")
+    assert error.startswith("hydra.searchpath: ")
     assert "evil" not in sys.modules
 
 
@@ -279,10 +279,10 @@ def test_a_configuration_reads_no_variable_that_is_not_ours(
     monkeypatch.setenv("EVALKIT_PLANTED", "planted")
     first, _, second = setting.partition(".")
     text = f"{first}: {{{second}: '{how}'}}" if second else f"{first}: '{how}'"
-    told = refused(*stranger(f"# @package _global_\n{text}\n"))
-    assert told.startswith("${oc.env:EVALKIT_PLANTED}: a configuration can read EVALKIT_STORE, ")
-    assert 'key="$EVALKIT_PLANTED"' in told
-    assert "planted" not in told
+    error = refused(*stranger(f"# @package _global_\n{text}\n"))
+    assert error.startswith("${oc.env:EVALKIT_PLANTED}: a configuration can read EVALKIT_STORE, ")
+    assert 'key="$EVALKIT_PLANTED"' in error
+    assert "planted" not in error
 
 
 def test_the_variables_that_are_ours_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -317,9 +317,9 @@ ELSEWHERE = {
 
 @pytest.mark.parametrize("text", ELSEWHERE.values(), ids=ELSEWHERE)
 def test_a_foreign_file_cannot_write_outside_of_the_folder(refused: Refused, stranger: Stranger, text: Any) -> None:
-    told = refused(*stranger(f"# @package _global_\n{text}\n"))
-    assert "a file of --config-dir can have files written below" in told
-    assert "to the command to write elsewhere" in told
+    error = refused(*stranger(f"# @package _global_\n{text}\n"))
+    assert "a file of --config-dir can have files written below" in error
+    assert "to the command to write elsewhere" in error
 
 
 def test_a_folder_that_leads_out_by_a_link_is_outside(refused: Refused, stranger: Stranger, tmp_path: Path) -> None:
@@ -333,7 +333,7 @@ def test_a_foreign_file_cannot_name_a_cluster(refused: Refused, stranger: Strang
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("url: 'http://their.host/rerank'", "reranker.url='http://their.host/rerank': a file of --config-dir cannot"),
         ("key_env: AWS_SECRET_ACCESS_KEY", "reranker.key_env: a file of --config-dir cannot choose who receives texts"),
@@ -341,11 +341,11 @@ def test_a_foreign_file_cannot_name_a_cluster(refused: Refused, stranger: Strang
     ],
 )
 def test_a_foreign_file_cannot_send_texts_or_a_key_anywhere(
-    refused: Refused, stranger: Stranger, text: str, told: str
+    refused: Refused, stranger: Stranger, text: str, message: str
 ) -> None:
     theirs = f"# @package _global_\ndefaults: [override /reranker: http]\nreranker: {{{text}, protocol: tei}}\n"
     url = () if text.startswith("url") else ("reranker.url=http://127.0.0.1:1",)
-    assert refused(*stranger(theirs), *url).startswith(told)
+    assert refused(*stranger(theirs), *url).startswith(message)
 
 
 def test_what_is_typed_is_written_wherever_the_user_wants(beir_folder: Any, stranger: Stranger, tmp_path: Path) -> None:
@@ -375,12 +375,12 @@ ODD = {
 }
 
 
-@pytest.mark.parametrize(("text", "told"), ODD.values(), ids=ODD)
+@pytest.mark.parametrize(("text", "message"), ODD.values(), ids=ODD)
 def test_a_file_that_is_no_sane_configuration_is_refused_at_once(
-    refused: Refused, stranger: Stranger, text: Any, told: Any
+    refused: Refused, stranger: Stranger, text: Any, message: Any
 ) -> None:
     began = time.monotonic()
-    assert told in refused(*stranger(f"# @package _global_\n{text}"))
+    assert message in refused(*stranger(f"# @package _global_\n{text}"))
     assert time.monotonic() - began < 60
 
 
@@ -388,8 +388,8 @@ def test_a_file_that_is_no_sane_configuration_is_refused_at_once(
 def test_references_that_double_and_double_are_refused_at_once(refused: Refused, stranger: Stranger, item: Any) -> None:
     doubled = "".join(f"    - {item.format('${slice.reference[' + str(n + 1) + ']}')}\n" for n in range(40))
     began = time.monotonic()
-    told = refused(*stranger(f"# @package _global_\nslice:\n  reference:\n{doubled}    - x\n"))
-    assert "has so many references (${...})" in told
+    error = refused(*stranger(f"# @package _global_\nslice:\n  reference:\n{doubled}    - x\n"))
+    assert "has so many references (${...})" in error
     assert time.monotonic() - began < 60
 
 

@@ -110,13 +110,13 @@ def refused(tmp_path: Path) -> Callable[..., str]:
     ],
 )
 def test_a_wrong_name_is_refused_with_similar_names(refused: Callable[..., str], arguments: Any, expected: Any) -> None:
-    told = refused(*arguments.split())
-    assert told.startswith(expected)
-    assert "schema_" not in told  # those are for group files, not for users
+    error = refused(*arguments.split())
+    assert error.startswith(expected)
+    assert "schema_" not in error  # those are for group files, not for users
 
 
 @pytest.mark.parametrize(
-    ("argument", "told"),
+    ("argument", "message"),
     [
         ("depth=abc", ("depth=abc", "Integer")),
         ("depth=1.5", ("depth=1.5", "Integer")),
@@ -128,10 +128,10 @@ def test_a_wrong_name_is_refused_with_similar_names(refused: Callable[..., str],
     ],
 )
 def test_a_value_of_the_wrong_type_names_setting_and_type(
-    refused: Callable[..., str], argument: Any, told: Any
+    refused: Callable[..., str], argument: Any, message: Any
 ) -> None:
     shown = refused(argument)
-    for words in told:
+    for words in message:
         assert words in shown
 
 
@@ -166,8 +166,8 @@ def test_a_result_is_not_overwritten_unless_requested(refused: Callable[..., str
     done = tmp_path / "done"
     done.mkdir()
     (done / "result.json").write_text('{"precious": true}', "utf-8")
-    told = refused(f"out_dir={done}")
-    assert told == (
+    error = refused(f"out_dir={done}")
+    assert error == (
         f"{done} holds a result already; name another folder with out_dir=DIR, or replace it with overwrite=true"
     )
     assert json.loads((done / "result.json").read_text("utf-8")) == {"precious": True}
@@ -176,10 +176,10 @@ def test_a_result_is_not_overwritten_unless_requested(refused: Callable[..., str
 
 def test_a_folder_that_another_run_is_writing_to_is_left_alone(refused: Callable[..., str], tmp_path: Path) -> None:
     with run_folder.claimed(tmp_path / "out", overwrite=False):
-        told = refused(f"out_dir={tmp_path}/out", "overwrite=true")
+        error = refused(f"out_dir={tmp_path}/out", "overwrite=true")
         swept = refused("--multirun", "depth=1,2", f"out_dir={tmp_path}/out", "overwrite=true")
-    assert swept == told
-    assert told == (
+    assert swept == error
+    assert error == (
         f"another run (process {os.getpid()}) is at work in {tmp_path}/out; wait for it, or name another folder "
         "with out_dir=DIR"
     )
@@ -188,26 +188,26 @@ def test_a_folder_that_another_run_is_writing_to_is_left_alone(refused: Callable
 
 def test_an_out_dir_below_a_file_is_refused_with_advice(refused: Callable[..., str], tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way", "utf-8")
-    told = refused(f"out_dir={tmp_path}/file/below")
+    error = refused(f"out_dir={tmp_path}/file/below")
     assert (
-        told
+        error
         == f"cannot write the results ({tmp_path}/file/below): Not a directory; name another folder with out_dir=DIR"
     )
 
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="there is no /proc, where nobody can make a folder")
 def test_an_out_dir_that_cannot_be_created_is_refused_with_advice(refused: Callable[..., str]) -> None:
-    told = refused("out_dir=/proc/evalkit")
-    assert told.startswith("cannot write the results (/proc/evalkit): ")
-    assert told.endswith("; name another folder with out_dir=DIR")
+    error = refused("out_dir=/proc/evalkit")
+    assert error.startswith("cannot write the results (/proc/evalkit): ")
+    assert error.endswith("; name another folder with out_dir=DIR")
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full, a disk without room")
 def test_a_full_disk_is_reported_before_any_work(refused: Callable[..., str], tmp_path: Path) -> None:
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "evalkit.log").symlink_to("/dev/full")
-    told = refused(f"out_dir={tmp_path}/full")
-    assert told.startswith(f"cannot write the results to {tmp_path}/full: No space left on device; free some space")
+    error = refused(f"out_dir={tmp_path}/full")
+    assert error.startswith(f"cannot write the results to {tmp_path}/full: No space left on device; free some space")
 
 
 def test_a_traceback_is_shown_on_request(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -231,11 +231,11 @@ def test_a_model_folder_without_its_tokenizer_is_refused_and_the_failure_is_writ
     model = Path(shutil.copytree(bert_folder, tmp_path / "model"))
     (model / "tokenizer.json").unlink()
     done = run_here(f"reranker.model={model}", "device=cpu", "slice.queries=3", "depth=3", "out_dir=out", cwd=tmp_path)
-    told = sentence(done.stderr)
+    message = sentence(done.stderr)
     assert done.returncode == 2
-    assert told.startswith(f"reranker.model={model}: the tokenizer has no words; a model folder holds config.json")
+    assert message.startswith(f"reranker.model={model}: the tokenizer has no words; a model folder holds config.json")
     assert "Error executing job" not in done.stderr
     result = json.loads((tmp_path / "out" / "result.json").read_text("utf-8"))
-    assert (result["status"], result["error"]) == ("failed", told)
+    assert (result["status"], result["error"]) == ("failed", message)
     assert result["asked"]["reranker"]["model"] == str(model)
     assert "evalkit" in result["provenance"]

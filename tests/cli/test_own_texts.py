@@ -53,7 +53,7 @@ def test_half_a_character_is_replaced_as_in_collections(tmp_path: Path, capsys: 
 
 
 @pytest.mark.parametrize(
-    ("query", "passages", "told"),
+    ("query", "passages", "message"),
     [
         ("q", None, "query is given without passages; add passages="),
         (None, ["a"], "passages are given without a query; add query=TEXT to the command"),
@@ -69,8 +69,8 @@ def test_half_a_character_is_replaced_as_in_collections(tmp_path: Path, capsys: 
         ("q", "/not/there.txt", "there is no /not/there.txt; it should be passages, one a line"),
     ],
 )
-def test_wrong_texts_are_refused_in_one_sentence(query: Any, passages: Any, told: str) -> None:
-    assert refused(query, passages).startswith(told)
+def test_wrong_texts_are_refused_in_one_sentence(query: Any, passages: Any, message: str) -> None:
+    assert refused(query, passages).startswith(message)
 
 
 @pytest.mark.parametrize(

@@ -86,7 +86,7 @@ def test_a_trial_that_does_not_finish_is_named_and_the_others_go_on(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["depth=10,20"], "--explore needs --output DIR"),
         (["depth=10", "--output", "out"], "--explore needs a setting with several values"),
@@ -97,7 +97,7 @@ def test_a_trial_that_does_not_finish_is_named_and_the_others_go_on(
         (["depth=[1,", "--output", "out"], "--explore: "),
     ],
 )
-def test_an_exploration_that_cannot_be_begun_is_refused(tmp_path: Path, arguments: list[str], said: str) -> None:
+def test_an_exploration_that_cannot_be_begun_is_refused(tmp_path: Path, arguments: list[str], message: str) -> None:
     done = run_here("pick", "--explore", *arguments, cwd=tmp_path)
     assert done.returncode == 2
-    assert said in sentence(done.stderr)
+    assert message in sentence(done.stderr)

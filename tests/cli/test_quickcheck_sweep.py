@@ -1,4 +1,4 @@
-"""A sweep of quick checks: one table with a rank for each reranker, one file, and what is said of those that failed."""
+"""A sweep of quick checks: one table with a rank for each reranker, one file, and a line for those that failed."""
 
 import json
 from pathlib import Path
@@ -93,13 +93,13 @@ def test_scores_that_depend_on_their_batch_fail_the_check_and_are_shown_all_the_
 ) -> None:
     monkeypatch.setattr("evalkit.rerankers.quickcheck.AGREEMENT", {"float32": -1.0})
     common = ["experiment=quickcheck", "device=cpu", *TEXTS]
-    told = "batched and single scores differ: padding changes the scores of this model"
+    message = "batched and single scores differ: padding changes the scores of this model"
     alone = run_here(*common, "out_dir=alone", cwd=tmp_path)
-    assert (alone.returncode, sentence(alone.stderr)) == (2, told)
+    assert (alone.returncode, sentence(alone.stderr)) == (2, message)
     assert "the logits DISAGREE" in alone.stdout
     swept = run_here("--multirun", *common, "reranker.path=packed,padded", "out_dir=swept", cwd=tmp_path)
     assert swept.returncode == 1
-    assert swept.stderr.count(told) == 2
+    assert swept.stderr.count(message) == 2
     assert swept.stdout.count("the logits DISAGREE") == 2
     assert (tmp_path / "swept" / "side_by_side.json").exists()
 

@@ -20,10 +20,10 @@ PATHS = ["/tmp/é=([&/x", "/a,b", "/it's", '/say "x"', "C:\\a b\\(x)", "/a{b}", 
          "/a${b}", "/${x", "/a'b\"c", "/a<b>`c`", "/ a =b"]  # fmt: skip
 
 
-def suggested(told: str) -> str:
-    """The argument that a message says to write, as the shell hands it on."""
-    found = re.search(r".*(?:some of its characters have a meaning: | write )(.*)$", told)
-    assert found, told
+def suggested(message: str) -> str:
+    """Return the argument that a message recommends, as the shell passes it on."""
+    found = re.search(r".*(?:some of its characters have a meaning: | write )(.*)$", message)
+    assert found, message
     (argument,) = shlex.split(found[1])
     return argument
 
@@ -31,10 +31,10 @@ def suggested(told: str) -> str:
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("key", ["slice.path", "out_dir"])
 def test_the_message_has_the_command_line_that_works(refused: Refused, key: Any, path: Any) -> None:  # noqa: F811
-    told = refused("slice=beir", *(["slice.path=/x"] if key != "slice.path" else []), f"{key}={path}")
-    if told.startswith(("there is no", "cannot read /")) or "cannot write" in told:
+    error = refused("slice=beir", *(["slice.path=/x"] if key != "slice.path" else []), f"{key}={path}")
+    if error.startswith(("there is no", "cannot read /")) or "cannot write" in error:
         pytest.skip("it is taken as it is")
-    argument = suggested(told)
+    argument = suggested(error)
     assert argument.startswith(f"{key}=")
     assert hydra_limits.read_value(argument) == path
 
@@ -47,8 +47,8 @@ def test_the_argument_that_the_message_recommends_does_what_was_meant(beir_folde
     paths = [f"slice.path={odd}", f"first_stage.path={odd}/first.trec", f"reranker.path={odd}/reranked.trec",
              f"out_dir={tmp_path}/out é=([&, it's"]  # fmt: skip
     typed = [quoting.as_one_text(one, hydra_limits.read_value) or "" for one in paths]
-    told = run_here(*first, *paths, cwd=tmp_path).stderr
-    assert typed[0] in told
+    printed = run_here(*first, *paths, cwd=tmp_path).stderr
+    assert typed[0] in printed
     assert all(typed)
     shell = ["sh", "-c", " ".join(["printf '%s\\0'", *typed])]
     handed_on = subprocess.run(shell, capture_output=True, text=True, check=True).stdout.split("\0")[:-1]

@@ -57,9 +57,9 @@ def test_a_filter_shows_published_figures_with_their_sources(shown: Any) -> None
 
 
 def test_what_is_on_this_machine_is_marked(shown: Any, tmp_path: Path) -> None:
-    kept = tmp_path / "irds" / "beir" / "scifact" / "source.zip"
-    kept.parent.mkdir(parents=True)
-    kept.touch()
+    downloaded = tmp_path / "irds" / "beir" / "scifact" / "source.zip"
+    downloaded.parent.mkdir(parents=True)
+    downloaded.touch()
     assert cells(shown("scifact"), "beir_scifact")[-3] == "yes"
     assert "yes" not in cells(shown("scifact"), "nano_beir_scifact")
 
@@ -75,16 +75,16 @@ def test_a_slice_of_ones_own_is_listed(shown: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("dataset: [vaswani", "mine.yaml, line 1: not valid YAML: "),
         ("dataset: vaswani\nreference: [{of: bm25}]", "slice.reference[0]: measure is missing"),
     ],
 )
-def test_a_broken_slice_of_ones_own_is_one_sentence(tmp_path: Path, text: str, told: str) -> None:
+def test_a_broken_slice_of_ones_own_is_one_sentence(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "slice").mkdir()
     (tmp_path / "slice" / "mine.yaml").write_text(text, "utf-8")
-    with pytest.raises(EvalkitError, match=re.escape(told)):
+    with pytest.raises(EvalkitError, match=re.escape(message)):
         slices_command.rows(None, tmp_path)
 
 

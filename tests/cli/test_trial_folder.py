@@ -53,7 +53,7 @@ def test_the_folders_of_a_sweep_leave_out_what_all_trials_have(tmp_path: Path) -
     assert folders == ["0-lang_en", "1-lang_sw"]
 
 
-def test_a_pattern_of_ones_own_is_kept(tmp_path: Path) -> None:
+def test_a_pattern_of_ones_own_is_not_replaced(tmp_path: Path) -> None:
     asked = ("hydra.sweep.subdir=${hydra.job.num}-${hydra.job.override_dirname}", "out_dir=out")
     run_here("--multirun", "depth=0", "slice.lang=en,sw", *asked, cwd=tmp_path)
     folders = sorted(path.name for path in (tmp_path / "out").iterdir() if path.is_dir())

@@ -103,7 +103,7 @@ def test_each_passage_is_what_was_typed(typed: Any, expected: Any) -> None:
 
 
 @pytest.mark.parametrize("typed", ["[a,b],[c,d]", '["a, b" c, d]', "[x", "a.txt,b.txt"])
-def test_passages_that_cannot_be_told_apart_are_left_to_hydra(typed: Any) -> None:
+def test_passages_that_cannot_be_separated_are_left_to_hydra(typed: Any) -> None:
     assert arguments([f"passages={typed}"]) == [f"passages={typed}"]
 
 

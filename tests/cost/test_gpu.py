@@ -1,4 +1,4 @@
-"""What NVML tells is written down in our units; where it tells nothing, the reason is."""
+"""Figures of NVML are recorded in our units; where it has none, the reason is."""
 
 import os
 import sys

@@ -22,7 +22,7 @@ from evalkit.scoring.flops import weights_mb
 from evalkit.types import Throughput
 
 needs_proc = pytest.mark.skipif(
-    not Path("/proc/self/clear_refs").exists(), reason="there is no /proc that tells a process's peak memory"
+    not Path("/proc/self/clear_refs").exists(), reason="there is no /proc with a process's peak memory"
 )
 
 
@@ -244,7 +244,7 @@ print(dict(child=float(peak), parent=peak_resident_mb()))
 
 
 @needs_proc
-def test_a_cpu_watch_tells_nothing_of_a_gpu() -> None:
+def test_a_cpu_watch_has_no_figures_of_a_gpu() -> None:
     watch = MemoryWatch("cpu")
     assert watch.read().rss_after_load_mb is None  # nothing was loaded yet
     watch.mark_loaded()
@@ -334,7 +334,7 @@ def test_a_memory_pass_on_a_gpu_distinguishes_tensors_allocator_and_device() -> 
 
     if not torch.cuda.is_available():
         pytest.skip("there is no CUDA device")
-    kept = torch.zeros(32 * 2**20, dtype=torch.uint8, device="cuda")
+    tensor = torch.zeros(32 * 2**20, dtype=torch.uint8, device="cuda")
 
     def work() -> Any:
         torch.zeros(64 * 2**20, dtype=torch.uint8, device="cuda")
@@ -353,4 +353,4 @@ def test_a_memory_pass_on_a_gpu_distinguishes_tensors_allocator_and_device() -> 
     facts = gpu_properties("cuda:0")
     assert str(facts["uuid"]).count("-") == 4
     assert facts["cuda"] == torch.version.cuda
-    del kept
+    del tensor

@@ -160,7 +160,7 @@ def test_latency_at_a_rate_counts_from_the_moment_of_arrival() -> None:
     assert found.waiting_share == pytest.approx(0.9 / 2)
 
 
-def test_a_rate_that_is_kept_up_with_is_answered_at_that_rate_however_long_an_answer_takes() -> None:
+def test_a_sustained_rate_is_answered_at_that_rate_however_long_an_answer_takes() -> None:
     # Ten queries a second, each answered after three seconds: the answers come at ten a second as well.
     asked = [Asked(n / 10, n / 10, n / 10 + 3) for n in range(50)]
     found = load.open_level(10.0, asked)
@@ -241,7 +241,7 @@ def test_arrivals_end_early_where_the_queue_grows_without_bound() -> None:
 # --- failures
 
 
-def test_requests_that_fail_are_counted_and_the_first_reason_is_told() -> None:
+def test_requests_that_fail_are_counted_and_the_first_reason_is_reported() -> None:
     scorer = Scorer(fails=lambda number: number % 2 == 1)
     found = load.measure(protocol(clients=[1], load_s=0.2), scorer, 3, 10.0, at_once=True)
     [one] = found.levels

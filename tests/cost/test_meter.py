@@ -356,18 +356,18 @@ class Counter:
 
     unavailable = None
 
-    def __init__(self, clock: Any, tells: Any = True) -> None:
-        self.clock, self.tells = clock, tells
+    def __init__(self, clock: Any, reports: Any = True) -> None:
+        self.clock, self.reports = clock, reports
 
     def energy_j(self) -> Any:
-        return 1000 + 300 * self.clock.now_s if self.tells else None
+        return 1000 + 300 * self.clock.now_s if self.reports else None
 
     def facts(self) -> Any:
         return {"driver": "570.1"}
 
 
-def drawn(clock: Any, monkeypatch: pytest.MonkeyPatch, tells: Any = True, **reranker: Any) -> Any:
-    monkeypatch.setattr(meter, "Gpu", lambda uuid, unavailable: Counter(clock, tells))
+def drawn(clock: Any, monkeypatch: pytest.MonkeyPatch, reports: Any = True, **reranker: Any) -> Any:
+    monkeypatch.setattr(meter, "Gpu", lambda uuid, unavailable: Counter(clock, reports))
     return measured(Reranker(clock, **reranker), clock, throughput_pairs=9)
 
 
@@ -392,7 +392,7 @@ def test_energy_of_one_gpu_of_several_is_not_shown_as_that_of_all(clock: Any, mo
 
 def test_the_reason_for_missing_energy_is_given(clock: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     assert cost_of(clock).energy.why == "the reranker ran on the CPU, and only GPUs have NVML"
-    assert drawn(clock, monkeypatch, tells=False)[0].energy.why.startswith("NVML reports no energy for this GPU")
+    assert drawn(clock, monkeypatch, reports=False)[0].energy.why.startswith("NVML reports no energy for this GPU")
 
 
 def test_a_price_gives_an_estimate_and_no_price_gives_none(clock: Any) -> None:

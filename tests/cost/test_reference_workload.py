@@ -1,4 +1,4 @@
-"""The calibration workload is the same work each time, and leaves what is measured beside it as it was."""
+"""The calibration workload is the same work each time, and changes nothing of what is measured at the same time."""
 
 from typing import Any
 
@@ -53,16 +53,16 @@ def test_the_work_is_done_in_full_precision_even_if_it_fails() -> None:
     assert seen == ["highest", "highest"]
 
 
-@pytest.mark.parametrize(("beside", "middle"), [(0, 4), (3, 6)])  # nearest rank: number 5 of 10, number 7 of 13
+@pytest.mark.parametrize(("between", "middle"), [(0, 4), (3, 6)])  # nearest rank: number 5 of 10, number 7 of 13
 def test_the_reference_workload_is_timed_before_during_and_after(
-    beside: Any, middle: Any, monkeypatch: pytest.MonkeyPatch
+    between: Any, middle: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reference_workload, "SEQUENCES", 1)  # less work: what is looked at is what is made of the times
     yardstick = ReferenceTimer("cpu")
-    for _ in range(beside):
+    for _ in range(between):
         yardstick.measure()
     read = yardstick.read()
-    assert (len(read.samples_ms), read.p50_ms) == (5 + beside + 5, sorted(read.samples_ms)[middle])
+    assert (len(read.samples_ms), read.p50_ms) == (5 + between + 5, sorted(read.samples_ms)[middle])
     assert min(read.samples_ms) > 0
     # None where there is no /proc; the kernel's counters lag by some pages.
     before_mb, peak_mb = read.rss_before_mb, read.rss_peak_mb

@@ -71,7 +71,7 @@ def test_favour_compares_passages_of_the_same_human_grade_by_hand() -> None:
 
 def test_tau_is_1_in_the_same_order_and_counts_pairs_that_are_turned_round() -> None:
     assert tau([0.1, 0.2, 0.3], [0.5, 0.6, 0.9]) == pytest.approx(1)
-    assert tau([0.1, 0.2, 0.3], [0.6, 0.5, 0.9]) == pytest.approx(1 / 3)  # 2 pairs kept, 1 turned
+    assert tau([0.1, 0.2, 0.3], [0.6, 0.5, 0.9]) == pytest.approx(1 / 3)  # 2 pairs in the same order, 1 exchanged
     assert tau([0.1, 0.1], [0.5, 0.6]) is None
 
 

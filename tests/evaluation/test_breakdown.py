@@ -21,7 +21,7 @@ LN3 = math.log(3)  # the logit of sigmoid 3/4
 
 
 class Known:
-    """A first stage and a reranker that say what they are told, query by query: doc_id -> logit, in the first order."""
+    """A first stage and a reranker with given scores: query_id -> doc_id -> logit, in the first stage's order."""
 
     computes = False
 
@@ -370,8 +370,8 @@ def test_many_logits_give_sixty_thresholds_at_most_and_the_best_f1_of_all() -> N
     assert (thresholds[0], thresholds[-1]) == (min(values)[0], max(values)[0])
 
     def f1(threshold: Any) -> Any:
-        kept = [grade for x, grade in values if x >= threshold]
-        return 2 * sum(kept) / (len(kept) + sum(grade for _, grade in values))
+        above = [grade for x, grade in values if x >= threshold]
+        return 2 * sum(above) / (len(above) + sum(grade for _, grade in values))
 
     assert scores.best_f1 is not None
     assert scores.best_f1.f1 == pytest.approx(max(f1(x) for x, _ in values))

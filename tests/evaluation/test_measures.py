@@ -177,7 +177,7 @@ TREC_EVAL = {
 
 
 def trec_eval(run: Any, qrels: Any) -> Any:
-    """What trec_eval says of our order, given to it as strictly falling scores; what the run lacks counts 0."""
+    """The figures of trec_eval for our order, given to it as strictly falling scores; what the run lacks counts 0."""
     import pytrec_eval
 
     found = {}

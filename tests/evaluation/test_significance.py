@@ -144,7 +144,7 @@ def test_the_statistics_of_three_queries_are_those_computed_by_hand() -> None:
 
 
 def test_flips_that_differ_by_rounding_are_as_far() -> None:
-    # With 0.6 kept, 0.1, 0.2 and 0.3 add 0.6, 0.4, 0.2, 0, 0, -0.2, -0.4, -0.6: five of the eight reach 0.6.
+    # With 0.6 positive, 0.1, 0.2 and 0.3 add 0.6, 0.4, 0.2, 0, 0, -0.2, -0.4, -0.6: five of the eight reach 0.6.
     assert compared(0.1, 0.2, -0.3, 0.6).randomization_p == 10 / 16
     assert compared(1 / 6, 1 / 3, -1 / 2, 1.0).randomization_p == 10 / 16
 
@@ -338,7 +338,7 @@ def test_whatever_the_differences_the_figures_are_numbers_that_fit_together(diff
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "says"),
+    ("before", "after", "message"),
     [({"a": 0.1, "b": 0.2}, {"a": 0.1}, "query 'b' has a value in one system only"),
      ({"a": 0.1}, {"a": 0.1, "c": 0.2}, "query 'c' has a value in one system only"),
      ({}, {}, "there is no query"),
@@ -346,8 +346,8 @@ def test_whatever_the_differences_the_figures_are_numbers_that_fit_together(diff
      ({"a": 0.1, "b": math.inf}, {"a": 0.1, "b": math.inf}, "query 'b' has a value that is not a finite number")],
 )  # fmt: skip
 @pytest.mark.parametrize("test", [compare, randomization_p, lambda before, after: equivalence(before, after, 0.1)])
-def test_what_cannot_be_paired_is_refused(test: Any, before: Any, after: Any, says: Any) -> None:
-    with pytest.raises(EvalkitError, match=says):
+def test_what_cannot_be_paired_is_refused(test: Any, before: Any, after: Any, message: Any) -> None:
+    with pytest.raises(EvalkitError, match=message):
         test(before, after)
 
 

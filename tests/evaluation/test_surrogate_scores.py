@@ -53,7 +53,7 @@ any_score = st.one_of(
 
 @settings(deadline=None, max_examples=300)
 @given(st.lists(any_score, max_size=40).map(lambda scores: sorted(scores, reverse=True)))
-def test_what_is_written_falls_in_32_bits_and_what_fell_before_is_kept(scores: Any) -> None:
+def test_what_is_written_falls_in_32_bits_and_what_fell_before_still_does(scores: Any) -> None:
     written = strictly_decreasing(scores)
     held = [to_float32(score) for score in written]
     assert all(one > next_one for one, next_one in pairwise(held))

@@ -146,7 +146,7 @@ prior_orders = st.lists(st.tuples(ids_of_any_script, scores), unique_by=lambda i
 @settings(deadline=None, max_examples=60)
 @given(queries=st.dictionaries(ids_of_any_script, prior_orders, min_size=1, max_size=4))
 def test_what_is_written_is_read_back_in_the_same_order(tmp_path_factory: pytest.TempPathFactory, queries: Any) -> None:
-    # Ties stand in first-stage order, which no score of theirs tells: that of the file must.
+    # Ties are in first-stage order, which their scores do not show: the order of the file has to.
     run = Run("t", {
         query_id: ranking.order([Hit(*item) for item in items], {item[0]: i for i, item in enumerate(items)})
         for query_id, items in queries.items()

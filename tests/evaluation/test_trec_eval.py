@@ -1,4 +1,4 @@
-"""What trec_eval finds in the TREC files that evalkit writes is what evalkit says, ties included."""
+"""What trec_eval finds in the TREC files that evalkit writes is what evalkit reports, ties included."""
 
 import json
 import random
@@ -294,7 +294,7 @@ def test_a_folder_read_back_has_the_scores_and_the_order_that_were_measured(tmp_
 
 
 def test_a_folder_of_an_older_version_is_read_by_its_ranks(tmp_path: Path) -> None:
-    """It has tied scores as they were, and nothing beside them: the rank column was the order."""
+    """It has tied scores as they were and nothing else: the rank column was the order."""
     done = judged(packaged.load("en", queries=20), BM25())
     written(done, tmp_path)
     with (tmp_path / "reranked.trec").open("w", encoding="utf-8") as out:

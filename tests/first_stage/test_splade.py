@@ -230,11 +230,11 @@ def test_settings_that_are_not_possible_are_refused(masked_lm_folder: Path, chan
 
 
 def test_a_reranker_is_refused_with_its_place(bert_folder: Path) -> None:
-    told = refused(splade(bert_folder))
+    error = refused(splade(bert_folder))
     assert (
-        "its architecture is BertForSequenceClassification, and a sparse encoder (SPLADE) is a ...ForMaskedLM" in told
+        "its architecture is BertForSequenceClassification, and a sparse encoder (SPLADE) is a ...ForMaskedLM" in error
     )
-    assert f"reranker=cross_encoder reranker.model={bert_folder}" in told
+    assert f"reranker=cross_encoder reranker.model={bert_folder}" in error
 
 
 def test_an_embedding_model_is_refused_with_its_place(bert_folder: Path, tmp_path: Path) -> None:
@@ -247,8 +247,8 @@ def test_an_embedding_model_is_refused_with_its_place(bert_folder: Path, tmp_pat
         {"idx": i, "name": str(i), "path": path, "type": f"sentence_transformers.models.{kind}"}
         for i, (kind, path) in enumerate(kinds)
     ])  # fmt: skip
-    told = refused(splade(folder))
-    assert "an embedding model with dense vectors (modules.json: Transformer, Pooling): first_stage=dense" in told
+    error = refused(splade(folder))
+    assert "an embedding model with dense vectors (modules.json: Transformer, Pooling): first_stage=dense" in error
 
 
 def test_a_checkpoint_without_the_head_is_refused_whatever_its_configuration(
@@ -260,17 +260,17 @@ def test_a_checkpoint_without_the_head_is_refused_whatever_its_configuration(
     weights = load_file(folder / "model.safetensors")
     encoder = {name: tensor for name, tensor in weights.items() if not name.startswith("cls.")}
     save_file(encoder, folder / "model.safetensors", {"format": "pt"})
-    told = refused(splade(folder))
-    assert "its files have no masked-language-model head (cls.predictions." in told
-    assert f"if this is an embedding model: first_stage=dense first_stage.model={folder}" in told
+    error = refused(splade(folder))
+    assert "its files have no masked-language-model head (cls.predictions." in error
+    assert f"if this is an embedding model: first_stage=dense first_stage.model={folder}" in error
 
 
 def test_an_architecture_without_a_masked_language_model_is_refused(masked_lm_folder: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(masked_lm_folder, tmp_path / "model"))
     write_json(folder / "config.json", {"model_type": "gpt2", "architectures": ["GPT2LMHeadModel"]})
-    told = refused(splade(folder))
-    assert "transformers has no masked language model of the type gpt2" in told
-    assert "first_stage=trec_run first_stage.path=RUN" in told
+    error = refused(splade(folder))
+    assert "transformers has no masked language model of the type gpt2" in error
+    assert "first_stage=trec_run first_stage.path=RUN" in error
 
 
 def test_weights_in_a_pickle_are_refused(masked_lm_folder: Path, tmp_path: Path) -> None:
@@ -280,13 +280,13 @@ def test_weights_in_a_pickle_are_refused(masked_lm_folder: Path, tmp_path: Path)
 
 
 def test_a_sparse_encoder_given_to_dense_is_referred_to_splade(masked_lm_folder: Path, tmp_path: Path) -> None:
-    told = refused(Dense(str(masked_lm_folder), device="cpu"))
-    assert told.endswith("if it is a sparse encoder (SPLADE), use first_stage=splade")
+    error = refused(Dense(str(masked_lm_folder), device="cpu"))
+    assert error.endswith("if it is a sparse encoder (SPLADE), use first_stage=splade")
     plain = splade_folder(masked_lm_folder, tmp_path / "plain")
     routed = inference_free_folder(masked_lm_folder, tmp_path / "routed")
     for folder in (plain, routed):
-        told = refused(Dense(str(folder), device="cpu"))
-        assert f"a sparse encoder is first_stage=splade first_stage.model={folder}" in told
+        error = refused(Dense(str(folder), device="cpu"))
+        assert f"a sparse encoder is first_stage=splade first_stage.model={folder}" in error
 
 
 def edit(name: str, **changes: Any) -> Any:

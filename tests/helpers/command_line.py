@@ -38,7 +38,7 @@ def run_here(*arguments: str | Path, cwd: Path, **environment: str) -> Finished:
     """Do as `run_evalkit`, in this process: a trial then takes a second instead of ten, for all imports are done.
 
     The processes of the trial and of its graph are left out too, and pictures are blank, for drawing takes longer than
-    all the rest. What a test says of processes, imports, signals or pictures needs `run_evalkit`.
+    all the rest. A test of processes, imports, signals or pictures needs `run_evalkit`.
     """
     from evalkit.cli import app, process
     from evalkit.report import plots

@@ -17,7 +17,7 @@ _NAMED_OTHERWISE: dict[str, dict[str, Any]] = {
 
 
 _TYPED = ("bert", "electra", "albert", "rembert")
-"""Types whose published rerankers tell queries from passages by token types."""
+"""Types whose published rerankers distinguish queries and passages by token types."""
 
 
 def encoder_config(kind: str, words_of: Path, labels: int = 1, **sizes: Any) -> Any:

@@ -53,7 +53,7 @@ def die(number: Any) -> None:
 
 
 def hang(left: Path, deaf: bool = False) -> None:
-    """Say which process this is, and what it was told."""
+    """Write down which process this is, and which exception ended it."""
     if deaf:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     left.write_text(str(os.getpid()))
@@ -61,7 +61,7 @@ def hang(left: Path, deaf: bool = False) -> None:
         with stage("waiting"):
             time.sleep(60)
     except BaseException as error:
-        left.with_suffix(".told").write_text(type(error).__name__)
+        left.with_suffix(".caught").write_text(type(error).__name__)
         raise
 
 

@@ -1,4 +1,4 @@
-"""A finished result on the packaged collection, and the human's judgments beside it, for simulated judges."""
+"""A finished result on the packaged collection, and the human's judgments, for simulated judges."""
 
 import json
 import random

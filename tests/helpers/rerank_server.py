@@ -166,8 +166,8 @@ class Handler(BaseHTTPRequestHandler):
         if self.path == "/rerank" and "texts" in body:
             texts, count = body["texts"], len(body["texts"])
             if count > served.batch:
-                said = f"batch size {count} > maximum allowed batch size {served.batch}"
-                return 413, {"error": said, "error_type": "Validation"}, ()
+                message = f"batch size {count} > maximum allowed batch size {served.batch}"
+                return 413, {"error": message, "error_type": "Validation"}, ()
             logits = _packaged(body["query"], texts) if served.score is None else served.score(body["query"], texts)
             raw = body.get("raw_scores", False)
             results = [{"index": i, "score": one if raw else _sigmoid(one)} for i, one in enumerate(logits)]

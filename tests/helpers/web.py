@@ -11,7 +11,7 @@ from threading import Thread
 
 @dataclass(frozen=True)
 class File:
-    """What is sent for one path, and what is said of it."""
+    """The answer for one path: its bytes and headers."""
 
     content: bytes
     sent: bytes | None = None

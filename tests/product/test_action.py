@@ -214,7 +214,7 @@ def test_a_run_of_no_pull_request_comments_nowhere(runner: Runner) -> None:
     assert "not of a pull request" in done.stdout
 
 
-def test_comments_are_off_by_default_and_reports_are_kept_when_the_gate_fails() -> None:
+def test_comments_are_off_by_default_and_reports_are_uploaded_when_the_gate_fails() -> None:
     assert ACTION["inputs"]["comment"]["default"] == "false"
     assert "inputs.comment == 'true'" in STEPS["Comment on the pull request"]["if"]
     assert all(

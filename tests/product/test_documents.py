@@ -1,4 +1,4 @@
-"""What README and docs/ tell people is true: commands, settings, files, messages, links and figures."""
+"""What README and docs/ state is true: commands, settings, files, messages, links and figures."""
 
 import ast
 import re
@@ -291,8 +291,8 @@ def test_the_figures_by_language_are_those_of_the_example_report() -> None:
     for row in rows:
         before, after, change, interval, counts, _, verdict = row.split(" | ")
         wins, ties, losses = counts.split("/")
-        told = verdict.replace("no clear", "made no clear")
+        outcome = verdict.replace("no clear", "made no clear")
         assert (
-            f"Reranking {told}: nDCG@10 {before} -> {after} ({change}, 95 % interval {interval}; "
+            f"Reranking {outcome}: nDCG@10 {before} -> {after} ({change}, 95 % interval {interval}; "
             f"{wins} queries better, {losses} worse, {ties} equal)"
         ) in report

@@ -99,11 +99,11 @@ def test_a_finished_run_is_judged_on_all_that_it_holds_unless_a_depth_is_given(
 def test_a_depth_below_what_a_run_ranks_is_reported_with_both_numbers(deep: Any, tmp_path: Path) -> None:
     cut: Any = run_trial(asked(deep, 20), {}, tmp_path)
     whole: Any = run_trial(asked(deep, None), {}, tmp_path)
-    told = (
+    warning = (
         "the reranker's run ranks up to 30 passages of a query, and depth=20 judges it on the first 20 candidates "
         "alone; depth=null judges all that it ranks"
     )
-    assert told in cut.warnings
+    assert warning in cut.warnings
     assert not any("depth=" in warning for warning in whole.warnings)
     # d24 is relevant, is no candidate at depth 20, and stands first at depth 30.
     assert cut.effectiveness["reranked"].per_query["RR@10"]["q1"] == 0.0
@@ -126,7 +126,7 @@ def test_rankvicuna_is_judged_as_published_without_a_depth(shared: Path, tmp_pat
 
 @slow
 def test_the_trials_of_a_sweep_over_finished_runs_load_the_measures_once(deep: Any, tmp_path: Path) -> None:
-    """They share a process: nothing is computed whose memory or time would have to be kept apart."""
+    """They share a process: nothing is computed whose memory or time would have to be measured separately."""
     done = run_evalkit(
         "--multirun", "slice=beir", f"slice.path={deep}", "first_stage=trec_run", "reranker=trec_run",
         f"first_stage.path={deep}/first.trec", f"reranker.path={deep}/lifted.trec,{deep}/dropped.trec",
@@ -228,9 +228,9 @@ def verdict(where: Path, cut: int, longest: int | None = 612) -> str:
 
 def test_a_verdict_on_truncated_texts_states_it_and_the_length_that_would_suffice(deep: Any, tmp_path: Path) -> None:
     found = result_of(deep, Cutting(40, 612), tmp_path / "out")
-    told = content.verdict(found.result)
-    assert told.startswith("Reranking ")
-    assert told.endswith(
+    verdict = content.verdict(found.result)
+    assert verdict.startswith("Reranking ")
+    assert verdict.endswith(
         ", but 40 of 42 pairs (95%) were cut to 256 tokens; reranker.max_length=612 would cut none, where the model "
         "takes as many, and chunks=tokens scores every part."
     )

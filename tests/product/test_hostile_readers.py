@@ -51,10 +51,10 @@ def refusal_of(read: Any) -> str | None:
     try:
         read()
     except EvalkitError as refused:
-        told = str(refused)
-        assert "\n" not in told
-        assert len(told) < 4_000  # some ids, and not a whole file
-        return told
+        error = str(refused)
+        assert "\n" not in error
+        assert len(error) < 4_000  # some ids, and not a whole file
+        return error
     return None
 
 
@@ -116,15 +116,15 @@ def test_a_run_is_read_and_can_be_written_again_or_is_refused_by_name(
 ) -> None:
     path = tmp_path_factory.mktemp("run") / "x.trec"
     path.write_bytes(data)
-    told = refusal_of(lambda: read_run(path))
-    if told is None:
+    error = refusal_of(lambda: read_run(path))
+    if error is None:
         run = read_run(path).run
         assert all(math.isfinite(hit.score) for hits in run.rankings.values() for hit in hits)
         again = path.with_name("again.trec")
         write_run(run, again)
         assert read_run(again).run.rankings == run.rankings
     else:
-        assert str(path) in told
+        assert str(path) in error
 
 
 # --- labels and logs of clicks
@@ -146,8 +146,8 @@ def test_labels_and_logs_are_read_or_refused_by_name(
     row = dumped(line) if ending == ".jsonl" else header + b"\n" + more.draw(cut(between.join("qd1a2").encode()))
     path.write_bytes(row + b"\n" + row)
     for read in (lambda: labels.read_qrels([path]), lambda: clicks.estimate(path, clicks.ClickModel())):
-        told = refusal_of(read)
-        assert told is None or str(path) in told
+        error = refusal_of(read)
+        assert error is None or str(path) in error
 
 
 @pytest.mark.parametrize("column", range(6))
@@ -155,8 +155,8 @@ def test_a_column_without_end_is_refused_in_a_short_sentence_or_is_an_id(tmp_pat
     columns = ["q1", "Q0", "d1", "1", "2.5", "tag"]
     columns[column] = "7" * 10_000_000
     (tmp_path / "x.trec").write_text(" ".join(columns), "utf-8")
-    told = refusal_of(lambda: read_run(tmp_path / "x.trec"))
-    assert (told is None) == (column not in (3, 4))
+    error = refusal_of(lambda: read_run(tmp_path / "x.trec"))
+    assert (error is None) == (column not in (3, 4))
 
 
 # --- BEIR folders
@@ -180,9 +180,9 @@ def test_a_beir_folder_is_read_or_refused_by_file(tmp_path_factory: pytest.TempP
     written[name] = data.draw(cut(written[name]) | more.map(lambda line: written[name] + line + b"\n"))
     for file, content in written.items():
         (folder / file).write_bytes(content)
-    told = refusal_of(lambda: beir.load(str(folder), empty_docs="drop", unjudged_queries="drop"))
-    if told is not None:
-        assert str(folder) in told
+    error = refusal_of(lambda: beir.load(str(folder), empty_docs="drop", unjudged_queries="drop"))
+    if error is not None:
+        assert str(folder) in error
         return
     slice_ = beir.load(str(folder), empty_docs="drop", unjudged_queries="drop")
     for text in (*slice_.queries, *slice_.queries.values(), *slice_.docs, *slice_.docs.values()):
@@ -195,9 +195,9 @@ def test_an_id_is_a_text_or_a_whole_number(tmp_path: Path, item: Any) -> None:
     (tmp_path / "qrels").mkdir()
     (tmp_path / "qrels" / "test.tsv").write_text("q\td\t1\n", "utf-8")
     (tmp_path / "queries.jsonl").write_bytes(dumped({"_id": item, "text": "t"}))
-    told = refusal_of(lambda: beir.load(str(tmp_path)))
-    assert told is not None
-    assert told.startswith(f"{tmp_path}/queries.jsonl, line 1: the query id is ")
+    error = refusal_of(lambda: beir.load(str(tmp_path)))
+    assert error is not None
+    assert error.startswith(f"{tmp_path}/queries.jsonl, line 1: the query id is ")
 
 
 # --- results and baselines
@@ -345,10 +345,10 @@ def signed(content: Any) -> Any:
 def test_invalid_json_is_refused_with_the_reason(tmp_path: Path, content: Any, why: Any) -> None:
     path = tmp_path / "result.json"
     path.write_bytes(content)
-    told = refusal_of(lambda: reading.read(path))
-    assert told is not None
-    assert str(path) in told
-    assert why in told
+    error = refusal_of(lambda: reading.read(path))
+    assert error is not None
+    assert str(path) in error
+    assert why in error
 
 
 # --- what is no file
@@ -374,9 +374,9 @@ def test_what_is_no_file_is_refused_and_not_waited_for(tmp_path: Path, name: Any
         os.mkfifo(path)  # whoever opens it waits until somebody writes
     else:
         path.symlink_to("/dev/zero")  # which never ends
-    told = refusal_of(lambda: read(path))
-    assert told is not None
-    assert name in told
+    error = refusal_of(lambda: read(path))
+    assert error is not None
+    assert name in error
 
 
 @pytest.mark.parametrize(("name", "read"), READERS.values(), ids=READERS)
@@ -405,9 +405,9 @@ TARGETS = {
     "a name of ours that is no component": "evalkit.evaluation.trec.read_run",
     "what a module of ours imports": "evalkit.slices.beir.layout",
     "a class that a module of ours imports": "evalkit.rerankers.cross_encoder.Path",
-    "a function beside a component": "evalkit.slices.subset.sample_ids",
+    "a function next to a component": "evalkit.slices.subset.sample_ids",
     "through a module of ours": "evalkit.slices.beir.layout.glob",
-    "a class beside a component": "evalkit.rerankers.trec_run.RunFile",
+    "a class next to a component": "evalkit.rerankers.trec_run.RunFile",
     "a method": "evalkit.first_stage.trec_run.TrecRun.check",
     "two dots": "evalkit.slices..beir.load",
     "a path": "evalkit.slices./tmp/x.load",
@@ -417,9 +417,9 @@ TARGETS = {
 
 @pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS)
 def test_a_configuration_builds_components_of_evalkit_and_nothing_else(target: Any) -> None:
-    told = refusal_of(lambda: instantiate.build({"_target_": target, "path": "x"}))
-    assert told is not None
-    assert told.startswith(f"_target_={target}: a configuration can name only evalkit's own components")
+    error = refusal_of(lambda: instantiate.build({"_target_": target, "path": "x"}))
+    assert error is not None
+    assert error.startswith(f"_target_={target}: a configuration can name only evalkit's own components")
 
 
 def test_a_user_can_allow_a_package_and_no_configuration_can(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -451,9 +451,9 @@ HYDRA = {
 
 @pytest.mark.parametrize("part", HYDRA.values(), ids=HYDRA)
 def test_hydra_is_given_nothing_to_build_but_its_own(part: Any) -> None:
-    told = refusal_of(lambda: instantiate.check_hydra(part))
-    assert told is not None
-    assert "a configuration can name only Hydra's own parts and plugins" in told
+    error = refusal_of(lambda: instantiate.check_hydra(part))
+    assert error is not None
+    assert "a configuration can name only Hydra's own parts and plugins" in error
 
 
 def test_what_hydra_and_its_plugins_provide_is_accepted() -> None:
@@ -466,8 +466,8 @@ def test_what_hydra_and_its_plugins_provide_is_accepted() -> None:
 
 
 def test_a_component_of_another_kind_is_refused() -> None:
-    told = refusal_of(lambda: instantiate.build({"_target_": "evalkit.rerankers.none.NoReranker"}, "first_stage"))
-    assert told == (
+    error = refusal_of(lambda: instantiate.build({"_target_": "evalkit.rerankers.none.NoReranker"}, "first_stage"))
+    assert error == (
         "_target_=evalkit.rerankers.none.NoReranker: this is one of evalkit.rerankers, and one of evalkit.first_stage "
         "is needed"
     )

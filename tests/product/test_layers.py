@@ -21,7 +21,7 @@ LAYERS = (
     "types < boundary < evaluation, scoring < slices, first_stage, rerankers, results < cost < trial < report "
     "< cli < api < __main__"
 )
-"""A module imports from its own folder and from what is left of it, never from what is right of it or beside it."""
+"""A module imports from its own folder and those to the left of it, never from those to the right or of the same rank."""
 
 COMPONENTS = {"slices", "first_stage", "rerankers"}
 

@@ -77,7 +77,7 @@ def test_a_reranker_without_a_description_has_a_result_and_all_its_reports(where
         text = (where / "mine" / name).read_text("utf-8")
         assert "Overlap" in text
         assert not re.search(r"\bat None\b|\bon None\b|>None<", text), name
-    # It counts no tokens and tells no times of a model: that is not nothing.
+    # It counts no tokens and has no times of a model, which is not the same as zero.
     assert "| useful tokens/s, end to end | not measured |" in report
     assert "| of which the model | not measured |" in report
     assert " 0 tokens" not in report
@@ -95,7 +95,7 @@ def test_ones_own_reranker_is_compared_with_the_packaged_one(where: Any) -> None
 
 
 def test_it_can_be_a_baseline_and_be_judged(where: Any) -> None:
-    """It is worse than BM25 and has ties, which a baseline has to be told to accept."""
+    """It is worse than BM25 and has ties, which `--accept-limits` lets a baseline accept."""
     assert evalkit(where, "mine", "--output", "baseline.json", command="baseline").returncode == 2
     accepted = evalkit(where, "mine", "--output", "baseline.json", "--accept-limits", command="baseline")
     assert accepted.returncode == 0, accepted.stderr

@@ -97,7 +97,7 @@ def test_the_console_script_is_the_module(installed: Any, tmp_path: Path) -> Non
     assert "depth: 20" in script.stdout
 
 
-def test_a_users_own_choices_are_found_beside_the_packaged_ones(installed: Any, tmp_path: Path) -> None:
+def test_a_users_own_choices_are_found_as_well_as_the_packaged_ones(installed: Any, tmp_path: Path) -> None:
     (tmp_path / "mine" / "experiment").mkdir(parents=True)
     (tmp_path / "mine" / "experiment" / "mine.yaml").write_text("# @package _global_\nname: mine\ndepth: 7\n", "utf-8")
     arguments = ["--config-dir", "mine", "experiment=mine", "--cfg", "job"]

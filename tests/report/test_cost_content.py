@@ -1,4 +1,4 @@
-"""What a report says of cost: every figure that was measured, none that was not, and what fp16 saves, by hand."""
+"""The cost in a report: every figure that was measured, none that was not, and what fp16 saves, by hand."""
 
 import copy
 from dataclasses import replace
@@ -99,7 +99,7 @@ def changed(**paths: Any) -> Any:
     return found
 
 
-def told(result: Any) -> Any:
+def tables(result: Any) -> Any:
     """Title -> a part's rows as a dictionary by their first cell, and its notes in one text."""
     return {
         part.title: ({row[0]: list(row[1:]) for row in part.rows}, " ".join(part.notes))
@@ -119,7 +119,7 @@ def every_text(result: Any) -> Any:
 
 
 def test_the_three_throughputs_are_separate_and_mfu_has_the_rate_it_is_relative_to() -> None:
-    rows, note = told(FULL)["Throughput"]
+    rows, note = tables(FULL)["Throughput"]
     assert rows == {
         "pairs/s, end to end": ["2,150"],
         "pairs/s, the model alone": ["2,688"],
@@ -142,17 +142,17 @@ def test_scores_from_a_store_and_halved_budgets_are_reported() -> None:
         "pairs_repeated": 3,
         "budget_halvings": ["65,536 tokens did not fit"],
     }
-    _, note = told(found)["Throughput"]
+    _, note = tables(found)["Throughput"]
     assert "Of a timed pass of its own over a sample: 256 pairs" in note
     assert "4,000 of 4,300 scores came from a store and are in none of these times." in note
     assert "3 pairs repeated the texts of another pair and took its score." in note
     assert "65,536 tokens did not fit" in note
-    assert "peaks to the end of scoring may be lower than without one" in told(found)["Memory"][1]
+    assert "peaks to the end of scoring may be lower than without one" in tables(found)["Memory"][1]
     assert "4,300 pairs at 2,150 pairs/s (4,000 known from a store, none of them timed)" in line(found)
 
 
 def test_an_end_of_an_interval_that_samples_do_not_determine_is_reported_as_such() -> None:
-    rows, note = told(FULL)["Latency of a query"]
+    rows, note = tables(FULL)["Latency of a query"]
     assert rows == {
         "p50": ["12.0", "10.0 to 14.0"],
         "p90": ["20.0", "from 12.0; upper end not determinable from 4 samples"],
@@ -164,20 +164,20 @@ def test_an_end_of_an_interval_that_samples_do_not_determine_is_reported_as_such
 
 
 def test_load_first_forward_and_steady_state_are_separate_figures() -> None:
-    rows, _ = told(FULL)["Load, first forward, steady state"]
+    rows, _ = tables(FULL)["Load, first forward, steady state"]
     assert list(rows.items())[:4] == [
         ("loading the reranker", ["4.00 s"]),
         ("first forward: one query, cold", ["900 ms"]),
         ("warm-up, the first forward with it", ["1.50 s"]),
         ("steady state: one query, p50", ["12.0 ms"]),
     ]
-    assert told(changed(first_forward_ms=None))["Load, first forward, steady state"][0][
+    assert tables(changed(first_forward_ms=None))["Load, first forward, steady state"][0][
         "first forward: one query, cold"
     ] == ["not measured"]
 
 
 def test_a_note_explains_what_is_cold_in_the_first_forward() -> None:
-    _, note = told(FULL)["Load, first forward, steady state"]
+    _, note = tables(FULL)["Load, first forward, steady state"]
     assert note.startswith("Cold: the first query after loading, with all of its passages.")
     assert "which a service pays once after each start. Steady state is the same after warm-up" in note
 
@@ -185,9 +185,9 @@ def test_a_note_explains_what_is_cold_in_the_first_forward() -> None:
 def test_energy_that_was_not_measured_is_no_part_by_itself() -> None:
     nothing = dict.fromkeys(("joules", "mean_power_w", "joules_per_1000_pairs"))
     found = changed(energy=COST["energy"] | nothing | {"why": "there is no NVML"}, estimate=None)
-    assert "Energy and price" not in told(found)
-    assert told(found)["Measured on"][1] == "Energy was not measured: there is no NVML."
-    assert told(FULL)["Measured on"][1] == ""
+    assert "Energy and price" not in tables(found)
+    assert tables(found)["Measured on"][1] == "Energy was not measured: there is no NVML."
+    assert tables(FULL)["Measured on"][1] == ""
 
 
 def test_the_grid_has_a_row_a_depth_and_a_column_a_length_with_the_spread_and_the_notes() -> None:
@@ -215,24 +215,24 @@ def test_a_load_has_a_row_for_each_number_of_clients_and_each_rate() -> None:
 
 
 def test_the_notes_say_how_queries_met_and_where_throughput_stops_rising() -> None:
-    _, note = told(FULL)["Under load"]
+    _, note = tables(FULL)["Under load"]
     assert "one model on one device computes them in the order in which they come" in note
     assert "Saturated from 4 clients on: more clients, up to 16 clients, raise throughput by less than 5 %." in note
     assert "It does not keep up with 50 queries/s: fewer than 95 % were answered in time; it does with 20." in note
     assert "Fewer than 100 queries give no p99 but the slowest one" in note
     assert "may be off by more than 5 %: 1 client. protocol.load_s" in note
     rises = changed(load__saturates_at_clients=None, load__saturates_at_per_s=None, load__at_once=True)
-    _, note = told(rises)["Under load"]
+    _, note = tables(rises)["Under load"]
     assert "queries are handed to the reranker as they come, several at once" in note
     assert "Not saturated before 16 clients: throughput rises by 5 % or more up to there." in note
     assert "It keeps up with 50 queries/s: at least 95 % of each rate were answered in time." in note
-    _, note = told(changed(load__levels=LOAD["levels"][:1], load__saturates_at_clients=None))["Under load"]
+    _, note = tables(changed(load__levels=LOAD["levels"][:1], load__saturates_at_clients=None))["Under load"]
     assert "One number of clients does not show where throughput stops rising." in note
     assert "rate" not in note
 
 
 def test_the_prediction_of_memory_is_shown_with_what_was_allocated() -> None:
-    rows, note = told(FULL)["Memory"]
+    rows, note = tables(FULL)["Memory"]
     assert rows["memory pass: GPU allocated, peak"] == ["1,640", "1,600", "1.02"]  # 1640 / 1600 = 1.025
     assert rows["weights of the model"] == ["1,083", "", ""]
     assert rows["process, peak to the end of scoring"] == ["1,200", "", ""]
@@ -250,7 +250,7 @@ def test_on_a_cpu_the_prediction_is_shown_without_a_comparison() -> None:
 
 
 def test_energy_and_price_are_sentences_and_so_is_why_there_are_none() -> None:
-    assert told(FULL)["Energy and price"][1] == (
+    assert tables(FULL)["Energy and price"][1] == (
         "Energy of the whole GPU: 900 J in 2.00 s, 450 W on average; 1,000 pairs took 209 J. At 3.6 EUR an hour of a "
         "GPU that is always busy, 1,000 queries with 100 passages each cost 0.0465 EUR scored together, 0.14 EUR one "
         "by one; a million pairs 0.465 EUR."
@@ -261,14 +261,14 @@ def test_energy_and_price_are_sentences_and_so_is_why_there_are_none() -> None:
         energy=COST["energy"] | nothing | {"why": "there is no NVML"},
         estimate=COST["estimate"] | none | {"why": "it ran on the CPU"},
     )
-    assert told(found)["Energy and price"][1] == (
+    assert tables(found)["Energy and price"][1] == (
         "Energy was not measured: there is no NVML. No estimate at 3.6 EUR an hour of a GPU: it ran on the CPU."
     )
     assert "1,000 queries for" not in line(found)
 
 
 def test_the_conditions_of_the_measurement_are_listed() -> None:
-    rows, _ = told(FULL)["Measured on"]
+    rows, _ = tables(FULL)["Measured on"]
     assert rows == {
         "device": ["a GPU (cuda:0)"],
         "precision": ["fp16"],
@@ -300,7 +300,7 @@ def test_one_line_answers_whether_it_is_worth_it() -> None:
 
 
 def test_memory_that_was_not_measured_in_a_separate_pass_is_marked() -> None:
-    rows, note = told(changed(memory__own_pass=None))["Memory"]
+    rows, note = tables(changed(memory__own_pass=None))["Memory"]
     assert "not measured in a pass of its own" in note
     assert not [name for name in rows if name.startswith("memory pass")]
 
@@ -317,7 +317,9 @@ STORING = {
 def stored(passages: int, preparation_s: float = 0.0) -> Any:
     found = changed(preparation_s=preparation_s)
     found["effective"]["reranker"] |= STORING | {"stored_passages": passages}
-    return told(found | {"effective": found["effective"] | {"slice": complete({}).effective.slice | {"docs": 14_581}}})
+    return tables(
+        found | {"effective": found["effective"] | {"slice": complete({}).effective.slice | {"docs": 14_581}}}
+    )
 
 
 def test_a_late_interaction_model_has_what_its_vectors_take_to_store() -> None:
@@ -332,7 +334,7 @@ def test_a_late_interaction_model_has_what_its_vectors_take_to_store() -> None:
     assert stored(0)["Storing the vectors of passages"][1].startswith(
         "No vectors were stored in this run: passages were"
     )
-    assert "Storing the vectors of passages" not in told(FULL)
+    assert "Storing the vectors of passages" not in tables(FULL)
 
 
 def test_where_nothing_was_computed_there_is_no_cost() -> None:

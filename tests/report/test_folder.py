@@ -38,7 +38,7 @@ def show(result: Any) -> None:
 
 
 class FixedFirstStage:
-    """Finds what it was told to."""
+    """A first stage with given hits."""
 
     def __init__(self, rankings: Any, name: Any = "fixed") -> None:
         self.rankings, self.name = rankings, name
@@ -54,7 +54,7 @@ class FixedFirstStage:
 
 
 class FixedReranker:
-    """Scores as it was told to."""
+    """A reranker with given scores."""
 
     computes = True
 
@@ -362,9 +362,9 @@ def test_the_report_of_a_first_stage_alone_does_not_mention_a_reranked_list(alon
     assert "| RR@10 | 0.3333 | 0.3333 |" in report  # e, of grade 2, is first for q2; nothing for the others
     assert "Unjudged passages in the top 10: 60.0%." in report  # c, d and e of q1, of five in all
     assert "- 60% of the top 10 of the first stage are unjudged" in report
-    told = report.partition("## What was done")[0]
+    outcome = report.partition("## What was done")[0]
     for words in AFTER:
-        assert words not in told, words
+        assert words not in outcome, words
 
 
 def test_the_terminal_of_a_first_stage_alone_does_not_mention_a_reranked_list(

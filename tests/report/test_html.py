@@ -326,11 +326,11 @@ def test_no_text_at_all_adds_an_element(text: Any) -> None:
 def test_a_tag_gives_back_its_text_and_its_attribute(text: Any, attribute: Any) -> None:
     made = tag("p", text, title=attribute)
     parsed = Page(made)
-    kept = [
+    original = [
         re.sub("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]", "\ufffd", t) for t in (text, attribute)
     ]
-    assert parsed.elements == [("p", {"title": kept[1]})]
-    assert "".join(parsed.words) == kept[0]
+    assert parsed.elements == [("p", {"title": original[1]})]
+    assert "".join(parsed.words) == original[0]
 
 
 def test_markup_is_not_escaped_twice() -> None:
@@ -711,14 +711,14 @@ def test_a_difference_from_a_published_figure_is_neither_better_nor_worse() -> N
 def test_a_page_of_a_first_stage_alone_does_not_mention_a_reranked_list() -> None:
     parsed = Page(alone_page())
     text = parsed.text
-    said = text.rpartition("Asked and done")[0]
+    outcome = text.rpartition("Asked and done")[0]
     for words in ("before", "after", "change", "+ none", "\u2192", "interval", "Where it helps", "worth it", "ties",
                   "win/tie/loss", "reranking", "reranked list", "not reranked"):  # fmt: skip
-        assert words not in said, words
-    assert "No reranker nDCG@10 0.5000 by plain." in said
-    assert "measure plain ceiling nDCG@10 0.5000 1.0000 RR@10 0.5000 1.0000" in said
-    assert "Unjudged passages in the top 10: 12.5%." in said
-    assert "plain 0.5000 0.5000 q1 \u00b7 2 relevant, the best at rank 4 rank 4 \u00b7 grade 3, relevant" in said
+        assert words not in outcome, words
+    assert "No reranker nDCG@10 0.5000 by plain." in outcome
+    assert "measure plain ceiling nDCG@10 0.5000 1.0000 RR@10 0.5000 1.0000" in outcome
+    assert "Unjudged passages in the top 10: 12.5%." in outcome
+    assert "plain 0.5000 0.5000 q1 \u00b7 2 relevant, the best at rank 4 rank 4 \u00b7 grade 3, relevant" in outcome
     assert [found["id"] for found in parsed.all("section")] == [
         "quality", "warnings", "breakdown", "queries", "settings", "origin",
     ]  # fmt: skip

@@ -57,7 +57,7 @@ def result(
     name: Any = "tiny",
     interval: Any = (0.05, 0.26),
 ) -> Any:
-    """A finished result whose queries all begin at 0.5 and change as told, the same by both measures."""
+    """A finished result: all queries begin at 0.5 and change by the given differences, the same by both measures."""
     before = {f"q{n}": 0.5 for n in range(len(changes))}
     after = {f"q{n}": 0.5 + change for n, change in enumerate(changes)}
     mean = sum(changes) / len(changes)
@@ -169,7 +169,7 @@ def loaded(*levels: Any) -> Any:
     return result() | {"cost": {"load": {"at_once": True, "queries": 9, "pairs_per_query": 50.0, "levels": made}}}
 
 
-def beside(*systems: ComparedSystem) -> Comparison:
+def compared(*systems: ComparedSystem) -> Comparison:
     changes = {s.label: -0.001 * n for n, s in enumerate(systems) if n}
     return replace(comparison(changes, baseline=systems[0].label), systems=systems)
 
@@ -191,7 +191,7 @@ PICTURES = {
     "latency": lambda: plots.latency(measured([10.0, 10.5, 11.0, 14.0])),
     "latency_grid": lambda: plots.latency_grid(measured([10.0], GRID)),
     "load": lambda: plots.load(loaded(*LOADS)),
-    "costs": lambda: plots.costs(beside(system("a"), system("b", p50_ms=9.5, peak_mb=2310.4)), "nDCG@10"),
+    "costs": lambda: plots.costs(compared(system("a"), system("b", p50_ms=9.5, peak_mb=2310.4)), "nDCG@10"),
     "forest": lambda: plots.forest(comparison({"a": 0.1, "b": -0.2}), "nDCG@10"),
     "sweep": lambda: plots.sweep([result(name="dev/en"), result((-0.25, -0.5), name="dev/de")]),
 }
@@ -219,14 +219,14 @@ EXTREMES = {
     ),
     "forty systems in one place": lambda: plots.tradeoff([system(str(n)) for n in range(40)], "nDCG@10"),
     "a latency of nothing": lambda: plots.tradeoff([system("a", p50_ms=0.0), system("b", p50_ms=0.0)], "nDCG@10"),
-    "twelve systems' costs": lambda: plots.costs(beside(*(system(str(n)) for n in range(12))), "nDCG@10"),
+    "twelve systems' costs": lambda: plots.costs(compared(*(system(str(n)) for n in range(12))), "nDCG@10"),
     "latencies that are all alike": lambda: plots.latency(measured([10.0] * 3, ends=(None, None))),
     "one latency far from the others": lambda: plots.latency(measured([0.01, 0.02, 900.0])),
     "a grid timed once, at one depth": lambda: plots.latency_grid(
         measured([1.0], [(10, n, [20000.0 * n]) for n in range(1, 9)])
     ),
     "costs of nothing and of much, with long names": lambda: plots.costs(
-        beside(
+        compared(
             system(LONG.format(1), peak_mb=0.0, p50_ms=0.0),
             system(LONG.format(2), peak_mb=1e6, p50_ms=123456.0),
             system("c", peak_mb=None, p50_ms=None, device="another"),
@@ -394,7 +394,7 @@ def test_fewer_than_two_points_are_no_picture() -> None:
     assert plots.latency(result() | {"cost": None}) is None
     assert plots.latency_grid(measured([1.0, 2.0])) is None
     assert plots.latency_grid(measured([1.0], GRID[:1])) is None
-    assert plots.costs(beside(system("a"), uncosted("b")), "nDCG@10") is None
+    assert plots.costs(compared(system("a"), uncosted("b")), "nDCG@10") is None
     assert plots.forest(comparison({}), "nDCG@10") is None
     assert plots.sweep([]) is None
     assert plots.sweep([result()]) is None
@@ -557,8 +557,8 @@ def test_each_grade_has_a_panel_the_best_on_top_and_unjudged_last() -> None:
         "unjudged: 1,200 pairs, median -2.25",
     ]
     assert list(figure.axes[2].patches[0].get_data().values) == [0.5, 0.25, 0.25, 0]
-    told = "best F1 0.67 at logit 1.75, sigmoid 0.85 (precision 1.00, recall 0.50)"
-    assert {told, "relevant: grade 2 and above", "not relevant"} <= set(texts(figure))
+    threshold = "best F1 0.67 at logit 1.75, sigmoid 0.85 (precision 1.00, recall 0.50)"
+    assert {threshold, "relevant: grade 2 and above", "not relevant"} <= set(texts(figure))
 
 
 def test_each_bin_with_pairs_is_a_point_of_the_calibration() -> None:
@@ -583,9 +583,9 @@ def test_the_points_are_numbered_and_named_in_the_key() -> None:
 
 
 def test_devices_are_named_where_they_differ_only() -> None:
-    both = beside(system("a", device="cpu"), system("b", device="gpu"))
+    both = compared(system("a", device="cpu"), system("b", device="gpu"))
     assert {"1. a on cpu (baseline)", "2. b on gpu"} <= set(texts(plots.costs(both, "nDCG@10")))
-    assert {"1. a (baseline)", "2. b"} <= set(texts(plots.costs(beside(system("a"), system("b")), "nDCG@10")))
+    assert {"1. a (baseline)", "2. b"} <= set(texts(plots.costs(compared(system("a"), system("b")), "nDCG@10")))
 
 
 def test_percentiles_are_below_the_latencies_with_the_known_ends() -> None:
@@ -687,7 +687,7 @@ def test_a_load_without_a_p99_is_not_drawn() -> None:
 def test_cost_is_drawn_row_by_row_with_the_change_against_the_baseline() -> None:
     figures = comparisons.cost(p50_ms=25.0, p99_ms=30.0, peak_mb=500.0, weights_mb=250.0, device="a processor")
     one, other = system("one"), system("other", cost=figures)
-    written = texts(plots.costs(beside(one, other, uncosted("free")), "nDCG@10"))
+    written = texts(plots.costs(compared(one, other, uncosted("free")), "nDCG@10"))
     assert {"1. one (baseline)", "2. other", "25.0 / 30.0", "500 / 250", "baseline", "-0.0010"} <= set(written)
     assert not [text for text in written if "free" in text]
 

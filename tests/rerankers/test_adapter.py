@@ -1,4 +1,4 @@
-"""A component of one's own may return what comes naturally, and what it must not do is told in one sentence."""
+"""A component of one's own may return lists, arrays or tensors, and what it must not do is refused in one sentence."""
 
 import asyncio
 import enum
@@ -83,7 +83,7 @@ def test_a_score_is_what_was_returned_and_none_stays_none(found: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("found", "told"),
+    ("found", "message"),
     [
         ([1.0, 2.0], "mine.Mine: score returned 2 scores for 3 pairs; it has to return one for each, in their order"),
         ([], "mine.Mine: score returned 0 scores for 3 pairs"),
@@ -109,8 +109,8 @@ def test_a_score_is_what_was_returned_and_none_stays_none(found: Any) -> None:
     ],
     ids=str,
 )
-def test_what_is_no_list_of_scores_is_refused(found: Any, told: Any) -> None:
-    assert told in refusal(logits, found)
+def test_what_is_no_list_of_scores_is_refused(found: Any, message: Any) -> None:
+    assert message in refusal(logits, found)
 
 
 def test_counts_may_be_numbers_of_numpy_and_become_plain() -> None:
@@ -253,7 +253,7 @@ class Bare:
 
 
 @pytest.mark.parametrize(
-    ("component", "told"),
+    ("component", "message"),
     [
         (Bare(), "tests.rerankers.test_adapter.Bare: it has no method score(pairs, queries, docs), which is what a "
                  "reranker needs (evalkit.rerankers.base.Reranker)"),
@@ -271,11 +271,11 @@ class Bare:
          "Engined: engine is a str, and has to have facts, tokenize, weights_mb and predicted_peak_mb"),
     ],
 )  # fmt: skip
-def test_what_has_not_the_shape_is_refused_by_the_member(component: Any, told: Any) -> None:
+def test_what_has_not_the_shape_is_refused_by_the_member(component: Any, message: Any) -> None:
     def use() -> None:
         _ = adapt_reranker(component).engine
 
-    assert told in refusal(use)
+    assert message in refusal(use)
 
 
 def test_what_its_own_code_raises_is_one_sentence_with_file_and_line() -> None:
@@ -304,13 +304,13 @@ def test_what_nothing_waits_for_is_refused() -> None:
     async def later(self: Any, pairs: Any, queries: Any, docs: Any) -> None:
         await asyncio.sleep(0)
 
-    told = refusal(adapt_reranker(reranker([], score=later)).score, PAIRS, QUERIES, DOCS)
-    assert told.endswith("score is asynchronous, and evalkit does not await it; wrap it in asyncio.run(...)")
+    error = refusal(adapt_reranker(reranker([], score=later)).score, PAIRS, QUERIES, DOCS)
+    assert error.endswith("score is asynchronous, and evalkit does not await it; wrap it in asyncio.run(...)")
 
 
 def test_a_passage_without_a_text_is_refused_before_it_is_asked_for() -> None:
-    told = refusal(adapt_reranker(reranker([0.0] * 3)).score, [Pair("q0", "other")], QUERIES, DOCS)
-    assert told.startswith("1 passages of the first stage have no text in this slice (e.g. 'other')")
+    error = refusal(adapt_reranker(reranker([0.0] * 3)).score, [Pair("q0", "other")], QUERIES, DOCS)
+    assert error.startswith("1 passages of the first stage have no text in this slice (e.g. 'other')")
 
 
 # --- descriptions -----------------------------------------------------------------------------------------------------
@@ -339,7 +339,7 @@ def test_what_is_described_becomes_json() -> None:
 
 
 @pytest.mark.parametrize(
-    ("described", "told"),
+    ("described", "message"),
     [
         (["name"], "mine.Mine: describe() is a list, and has to be a mapping of names to values"),
         ({"loss": float("nan")}, "mine.Mine: describe()['loss'] is nan, which JSON cannot hold"),
@@ -350,9 +350,9 @@ def test_what_is_described_becomes_json() -> None:
         ({"batch_tokens": "many"}, "mine.Mine: describe().batch_tokens is 'many', and has to be an integer or null"),
     ],
 )
-def test_what_json_or_the_reports_cannot_hold_is_refused(described: Any, told: Any) -> None:
+def test_what_json_or_the_reports_cannot_hold_is_refused(described: Any, message: Any) -> None:
     got = adapt_reranker(reranker([], describe=lambda self: described), "mine.Mine")
-    assert refusal(got.describe).startswith(told)
+    assert refusal(got.describe).startswith(message)
 
 
 # --- first stages and slices ------------------------------------------------------------------------------------------
@@ -370,7 +370,7 @@ def test_hits_may_be_lists_and_numbers_of_numpy_and_a_query_may_be_left_out() ->
 
 
 @pytest.mark.parametrize(
-    ("found", "told"),
+    ("found", "message"),
     [
         (None, "search returned nothing, and has to return a Run (evalkit.types): query_id -> hits, best first"),
         ({"q9": []}, "search returned hits for 'q9', which is not a query of the slice"),
@@ -384,8 +384,8 @@ def test_hits_may_be_lists_and_numbers_of_numpy_and_a_query_may_be_left_out() ->
         ({"q0": [("d0", 1.0), ("d0", 0.5)]}, "search: a passage occurs twice among the hits of query 'q0'"),
     ],
 )  # fmt: skip
-def test_what_is_no_ranking_is_refused(found: Any, told: Any) -> None:
-    assert refusal(search, found) == f"mine.Mine: {told}"
+def test_what_is_no_ranking_is_refused(found: Any, message: Any) -> None:
+    assert refusal(search, found) == f"mine.Mine: {message}"
 
 
 def test_a_first_stage_that_inherits_needs_search_alone() -> None:
@@ -456,7 +456,7 @@ def test_a_function_may_make_the_component(module: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("source", "settings", "told"),
+    ("source", "settings", "message"),
     [
         (f"class Mine:\n    def __init__(self, url): ...\n{SCORE}", {},
          "missing a required argument: 'url'; its settings are url"),
@@ -478,5 +478,5 @@ def test_a_function_may_make_the_component(module: Any) -> None:
         ("class Mine:\n    def search(self, data, depth): ...\n", {}, "it has no method score(pairs, queries, docs)"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_built_is_one_sentence(module: Any, source: Any, settings: Any, told: Any) -> None:
-    assert told in refusal(module, source, **settings)
+def test_what_cannot_be_built_is_one_sentence(module: Any, source: Any, settings: Any, message: Any) -> None:
+    assert message in refusal(module, source, **settings)

@@ -226,9 +226,9 @@ def test_scores_are_stored_only_where_model_and_version_are_known(
             scores = one.score_all(PAIRS, QUERIES, DOCS)
             assert scores.from_store == expected
             assert scores.logits == loaded(url, **settings).score(PAIRS, QUERIES, DOCS).logits
-    told = one.describe()
-    assert (told["store"] == "off") == (why is not None)
-    assert str(told["store_off_because"]).startswith(str(why))
+    facts = one.describe()
+    assert (facts["store"] == "off") == (why is not None)
+    assert str(facts["store_off_because"]).startswith(str(why))
 
 
 def test_a_server_that_is_still_starting_is_asked_again_what_it_is() -> None:
@@ -263,7 +263,7 @@ def test_scores_of_another_version_of_the_model_are_not_taken_for_its_own(tmp_pa
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "message"),
     [
         ({"protocol": "tie"}, r"reranker\.protocol=tie: choose from cohere, voyage, tei"),
         (
@@ -288,8 +288,8 @@ def test_scores_of_another_version_of_the_model_are_not_taken_for_its_own(tmp_pa
         ({"revision": "another"}, f"reranker.revision=another: the server at .* has {COMMIT}"),
     ],
 )
-def test_wrong_settings_are_one_sentence(settings: Any, told: str) -> None:
-    with serving(Served(lengths)) as url, pytest.raises(EvalkitError, match=told):
+def test_wrong_settings_are_one_sentence(settings: Any, message: str) -> None:
+    with serving(Served(lengths)) as url, pytest.raises(EvalkitError, match=message):
         Http(url, **({"protocol": "tei"} | settings)).check()
 
 
@@ -330,7 +330,7 @@ def run_trial(url: str, *more: str, cwd: Path, **environment: str) -> subprocess
 
 
 @pytest.mark.parametrize(
-    ("fault", "settings", "told"),
+    ("fault", "settings", "message"),
     [
         ("key", (), r"refuses the key that the environment variable MY_ENTRY has \(401, 'invalid api token Bearer RED"),
         ("echo", (), r"refuses the request \(400, 'bad header Authorization: Bearer REDACTED'\)"),
@@ -341,7 +341,7 @@ def run_trial(url: str, *more: str, cwd: Path, **environment: str) -> subprocess
     ],
 )
 def test_what_goes_wrong_is_one_sentence_and_the_key_is_nowhere(
-    fault: str | None, settings: tuple[str, ...], told: str, tmp_path: Path
+    fault: str | None, settings: tuple[str, ...], message: str, tmp_path: Path
 ) -> None:
     served = Served(lengths, key="another" if fault == "key" else KEY, redirect_to="http://localhost:1/v2/rerank")
     if fault != "key":
@@ -349,7 +349,7 @@ def test_what_goes_wrong_is_one_sentence_and_the_key_is_nowhere(
     with serving(served) as url:
         done = run_trial(url, f"reranker.model={MODEL}", *settings, "out_dir=out", cwd=tmp_path, MY_ENTRY=KEY)
     assert done.returncode == 2
-    assert re.search(told, sentence(done.stderr)), done.stderr
+    assert re.search(message, sentence(done.stderr)), done.stderr
     assert served.headers[0]["authorization"] == f"Bearer {KEY}"
     assert KEY not in done.stdout + done.stderr
     assert KEY.encode() not in everything_written(tmp_path)
@@ -389,23 +389,23 @@ def test_latency_is_the_client_s_and_memory_and_energy_are_nobody_s(tmp_path: Pa
     }
     assert cost["energy"]["why"] == "another machine computed, which this process cannot measure"
     assert result["effective"]["environment"].get("torch") is None
-    told = result["effective"]["reranker"]["requests"]
-    assert told["while_scoring_all_ms"]["p50"] >= 50
+    requests = result["effective"]["reranker"]["requests"]
+    assert requests["while_scoring_all_ms"]["p50"] >= 50
     report = (tmp_path / "out" / "report.md").read_text("utf-8")
     assert "Memory was not measured: another machine computed" in report
 
 
-def test_what_the_server_says_of_itself_is_recorded(tmp_path: Path) -> None:
+def test_the_facts_that_a_server_returns_are_recorded(tmp_path: Path) -> None:
     with serving(Served(lengths)) as url:
         result, _ = trial(url, tmp_path, "reranker.protocol=tei", f"reranker.model={MODEL}")
-    told = result["effective"]["reranker"]
-    assert (told["name"], told["model"], told["revision"], told["precision"]) == (MODEL, MODEL, COMMIT, "fp32")
-    assert told["server"] == {
+    facts = result["effective"]["reranker"]
+    assert (facts["name"], facts["model"], facts["revision"], facts["precision"]) == (MODEL, MODEL, COMMIT, "fp32")
+    assert facts["server"] == {
         "model_type": "reranker", "model_id": MODEL, "model_sha": COMMIT, "model_dtype": "float32",
         "max_input_length": 256, "max_batch_tokens": 16384, "max_client_batch_size": 32, "auto_truncate": False,
         "version": "1.8.0", "sha": "cafe", "docker_label": "sha-cafe",
     }  # fmt: skip
-    assert told["address"] == f"{url}/rerank"
+    assert facts["address"] == f"{url}/rerank"
 
 
 def test_a_server_that_answers_by_another_model_is_noted(tmp_path: Path) -> None:
@@ -416,8 +416,8 @@ def test_a_server_that_answers_by_another_model_is_noted(tmp_path: Path) -> None
 
 def test_a_version_that_cannot_be_checked_is_noted() -> None:
     with serving(Served(lengths, commit=None)) as url:
-        told = loaded(url, revision="mine").describe()
-    assert (told["revision"], told["notes"]) == (
+        facts = loaded(url, revision="mine").describe()
+    assert (facts["revision"], facts["notes"]) == (
         "mine", ["reranker.revision could not be checked, for the server does not state it"],
     )  # fmt: skip
     with serving(Served(lengths)) as url:
@@ -455,7 +455,7 @@ def test_tokens_that_a_server_does_not_count_have_no_price(tmp_path: Path) -> No
     assert Http("http://x").price is None
 
 
-def test_compare_puts_it_beside_the_same_weights_run_here(tmp_path: Path) -> None:
+def test_it_is_compared_with_the_same_weights_run_here(tmp_path: Path) -> None:
     few = ("slice.queries=4", "depth=6", "protocol=none")
     with serving(Served()) as url:
         for name, of in (
@@ -476,7 +476,7 @@ def test_compare_puts_it_beside_the_same_weights_run_here(tmp_path: Path) -> Non
         assert one["equivalence"]["equivalent"]
 
 
-def test_results_of_a_server_are_told_apart_by_settings_and_not_by_times(tmp_path: Path) -> None:
+def test_results_of_a_server_are_distinguished_by_settings_and_not_by_times(tmp_path: Path) -> None:
     with serving(Served(lengths)) as url:
         done = run_here(
             "--multirun", "reranker=http", "reranker.protocol=tei", f"reranker.url={url}", "slice.queries=3", "depth=4",

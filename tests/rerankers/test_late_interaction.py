@@ -179,7 +179,7 @@ def test_without_a_cache_nothing_is_stored(folder: Path) -> None:
     assert reranker.describe()["stored_passages"] == 0
 
 
-def test_the_result_says_what_a_passage_takes_to_store(folder: Path, tmp_path: Path) -> None:
+def test_the_result_has_the_size_of_a_stored_passage(folder: Path, tmp_path: Path) -> None:
     docs = {"a": "the", "b": "the the"}
     reranker = loaded(folder, cache=str(tmp_path / "vectors"), precision="bf16")
     reranker.prepare([Pair("q", "a"), Pair("q", "b")], {"q": "the"}, docs)
@@ -234,11 +234,11 @@ def refused(model: Path, kind: Any = LateInteraction, **settings: Any) -> str:
 
 
 def test_a_cross_encoder_is_refused_and_named(bert_folder: Path) -> None:
-    told = refused(bert_folder)
-    assert told.startswith(
+    error = refused(bert_folder)
+    assert error.startswith(
         f"reranker.model={bert_folder}: a cross-encoder, which has a score for a pair and no vectors"
     )
-    assert told.endswith(f"reranker=cross_encoder reranker.model={bert_folder}")
+    assert error.endswith(f"reranker=cross_encoder reranker.model={bert_folder}")
 
 
 def test_an_embedding_model_is_refused_and_named(folder: Path, tmp_path: Path) -> None:
@@ -251,9 +251,9 @@ def test_an_embedding_model_is_refused_and_named(folder: Path, tmp_path: Path) -
         {"idx": i, "name": str(i), "path": f"{i}_{kind}" * bool(i), "type": f"sentence_transformers.models.{kind}"}
         for i, kind in enumerate(kinds)
     ])  # fmt: skip
-    told = refused(model)
-    assert "an embedding model, which has one vector a text (modules.json: Transformer, Pooling), and late" in told
-    assert told.endswith(f"reranker=bi_encoder reranker.model={model}")
+    error = refused(model)
+    assert "an embedding model, which has one vector a text (modules.json: Transformer, Pooling), and late" in error
+    assert error.endswith(f"reranker=bi_encoder reranker.model={model}")
 
 
 @pytest.mark.parametrize("kind", FORMATS)
@@ -262,9 +262,9 @@ def test_a_late_interaction_model_is_refused_as_another_kind(
     folder: Path, tmp_path: Path, kind: str, other: Any
 ) -> None:
     model = FORMATS[kind](folder, tmp_path / "model")
-    told = refused(model, other)
-    assert "a late-interaction model with a vector for each token" in told
-    assert told.endswith(f"reranker=late_interaction reranker.model={model}")
+    error = refused(model, other)
+    assert "a late-interaction model with a vector for each token" in error
+    assert error.endswith(f"reranker=late_interaction reranker.model={model}")
 
 
 @pytest.mark.parametrize(
@@ -280,9 +280,9 @@ def test_a_late_interaction_model_is_refused_as_another_kind(
     ],
 )
 def test_a_setting_that_cannot_be_had_is_refused_by_its_name(folder: Path, settings: Any, message: str) -> None:
-    told = refused(folder, **settings)
-    assert message in told
-    assert "first_stage" not in told
+    error = refused(folder, **settings)
+    assert message in error
+    assert "first_stage" not in error
 
 
 def changed(folder: Path, tmp_path: Path, file: str, **stated: Any) -> Path:
@@ -309,9 +309,9 @@ def test_files_that_it_does_not_follow_are_refused(
     folder: Path, tmp_path: Path, file: str, stated: Any, message: str
 ) -> None:
     model = changed(folder, tmp_path, file, **stated)
-    told = refused(model)
-    assert told.startswith(f"reranker.model={model}: ")
-    assert message in told
+    error = refused(model)
+    assert error.startswith(f"reranker.model={model}: ")
+    assert message in error
 
 
 def test_foreign_code_and_a_pickle_are_refused(folder: Path, tmp_path: Path) -> None:

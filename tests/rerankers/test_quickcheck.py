@@ -132,8 +132,8 @@ def test_equal_passages_keep_the_order_in_which_they_were_given() -> None:
     assert [row.number for row in check.passages] == [2, 1, 3]
 
 
-def test_the_tokens_of_each_pair_and_its_truncation_are_told() -> None:
-    short, long = "four", "four five six seven"  # with the query 4 words and 7 words, of which 6 are kept
+def test_the_tokens_of_each_pair_and_its_truncation_are_recorded() -> None:
+    short, long = "four", "four five six seven"  # with the query 4 words and 7 words, of which 6 remain
     (check,) = quickcheck.run(Oracle({short: 1.0, long: 0.0}), own(short, long)).checks
     assert [(row.tokens, row.truncated) for row in check.passages] == [(4, False), (6, True)]
 
@@ -198,7 +198,7 @@ def test_the_packaged_reranker_knows_the_capital_of_france() -> None:
     assert found.batch_and_single_agree
 
 
-def test_the_packaged_reranker_ranks_texts_of_a_user_and_tells_which_were_too_long() -> None:
+def test_the_packaged_reranker_ranks_texts_of_a_user_and_reports_which_were_too_long() -> None:
     long = "Berlin has many museums. " * 100
     texts = Check(None, "What is the capital of France?", (long, EN.passages[0]))
     found = quickcheck.run(CrossEncoder("packaged", 256, truncation="longest_first", device="cpu"), (texts,))

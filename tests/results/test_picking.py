@@ -110,7 +110,7 @@ def test_a_budget_that_nothing_meets_names_the_nearest_setting(ten: Trial, where
 
 
 @pytest.mark.parametrize(
-    ("budget", "said"),
+    ("budget", "message"),
     [
         (Budget(max_p50_ms=0.0), "--max-p50-ms 0: give a limit above 0"),
         (Budget(max_memory_mb=-1.0), "--max-memory-mb -1: give a limit above 0"),
@@ -119,8 +119,8 @@ def test_a_budget_that_nothing_meets_names_the_nearest_setting(ten: Trial, where
         (Budget(prefer="beauty"), "--prefer beauty: give quality, time, memory"),
     ],
 )
-def test_a_number_out_of_range_is_refused(budget: Budget, said: str) -> None:
-    with pytest.raises(EvalkitError, match=said):
+def test_a_number_out_of_range_is_refused(budget: Budget, message: str) -> None:
+    with pytest.raises(EvalkitError, match=message):
         budget.check()
 
 

@@ -68,7 +68,7 @@ def test_files_that_git_does_not_track_do_not_make_it_dirty(repository: Any) -> 
 
 
 def test_an_environment_inside_of_a_repository_is_not_of_that_commit(repository: Any) -> None:
-    """As where evalkit is installed into PROJECT/.venv: the project's commit says nothing of evalkit."""
+    """As where evalkit is installed into PROJECT/.venv: the project's commit is not that of evalkit."""
     installed = repository / ".venv" / "site-packages"
     installed.mkdir(parents=True)
     (installed / "module.py").write_text("", "utf-8")

@@ -1,4 +1,4 @@
-"""Published figures beside ours: which entries fit a result, and which entries are none."""
+"""Published figures and ours: which entries fit a result, and which entries are none."""
 
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ RESULT: dict[str, Any] = {
 SLICES = sorted(path.stem for path in (conf_dir() / "slice").glob("*.yaml"))
 
 
-def beside(entries: Any, stated: Any) -> tuple[Reference, ...]:
+def comparisons(entries: Any, stated: Any) -> tuple[Reference, ...]:
     result = complete(stated)
     return compare_published(entries, result.effective, result.effectiveness)
 
@@ -35,7 +35,7 @@ def without(key: Any) -> Any:
 
 
 def test_each_published_figure_is_compared_with_ours_of_the_same_system() -> None:
-    assert beside([BM25, RERANKED], RESULT) == (
+    assert comparisons([BM25, RERANKED], RESULT) == (
         Reference("bm25", "nDCG@10", value=0.5, ours=0.625, difference=0.125, source="Anserini", note="k1 0.9"),
         Reference("bm25 + bge", "nDCG@10", value=0.75, ours=0.5, difference=-0.25, source="a paper", note=""),
     )
@@ -45,23 +45,23 @@ def test_each_published_figure_is_compared_with_ours_of_the_same_system() -> Non
     "other", [{"of": "bge"}, {"of": "bm25 + minilm"}, {"of": "bge-m3 + bge"}, {"measure": "RR@10"}, {"lang": "zh"}]
 )
 def test_a_figure_of_another_system_measure_or_language_is_left_out(other: Any) -> None:
-    assert beside([BM25 | other], RESULT) == ()
+    assert comparisons([BM25 | other], RESULT) == ()
 
 
 @pytest.mark.parametrize("lang", ["sw", None])
 def test_a_figure_of_the_slices_language_stays_and_so_does_one_of_any(lang: Any) -> None:
-    (found,) = beside([BM25 | {"lang": lang}], RESULT)
+    (found,) = comparisons([BM25 | {"lang": lang}], RESULT)
     assert found.ours == 0.625
 
 
 def test_a_measure_is_known_in_any_case_and_printed_as_everywhere() -> None:
-    (found,) = beside([BM25 | {"measure": "ndcg@10"}], RESULT)
+    (found,) = comparisons([BM25 | {"measure": "ndcg@10"}], RESULT)
     assert (found.measure, found.ours) == ("nDCG@10", 0.625)
 
 
 def test_without_entries_there_is_nothing_to_show() -> None:
     check([])
-    assert beside([], RESULT) == ()
+    assert comparisons([], RESULT) == ()
 
 
 @pytest.mark.parametrize("entry", [BM25, RERANKED, BM25 | {"lang": "sw"}, BM25 | {"note": None, "lang": None}])
@@ -71,7 +71,7 @@ def test_a_good_entry_passes(entry: Any, value: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("entries", "told"),
+    ("entries", "message"),
     [
         (5, "slice.reference=5: give a list of entries {of, measure, value, source}"),
         (None, "slice.reference=None: give a list"),
@@ -97,8 +97,8 @@ def test_a_good_entry_passes(entry: Any, value: Any) -> None:
         ([BM25 | {"lang": False}], 'lang is False, and has to be the code of a language, quoted, such as "no"$'),
     ],
 )
-def test_what_is_no_entry_is_as_one_sentence(entries: Any, told: Any) -> None:
-    with pytest.raises(EvalkitError, match=told) as refused:
+def test_what_is_no_entry_is_as_one_sentence(entries: Any, message: Any) -> None:
+    with pytest.raises(EvalkitError, match=message) as refused:
         check(entries)
     assert "\n" not in str(refused.value)
 
@@ -140,7 +140,7 @@ def test_the_rerankers_of_the_figures_are_named_as_their_models() -> None:
 
 def test_a_language_of_miracl_has_its_own_figures_only() -> None:
     result = RESULT | {"effective": RESULT["effective"] | {"slice": {"lang": "yo"}}}
-    assert [found.value for found in beside(reference("slice=miracl"), result)] == [0.406]
+    assert [found.value for found in comparisons(reference("slice=miracl"), result)] == [0.406]
 
 
 def test_figures_can_be_given_on_the_command_line() -> None:

@@ -141,8 +141,8 @@ def test_what_is_not_computed_is_refused(make: Any) -> None:
     assert "leave the prompt's tokens out of the pooling (include_prompt=false)" in refused(reranker(folder))
     edit(folder / "1_Pooling" / "config.json", include_prompt=True)
     edit(folder / "config_sentence_transformers.json", model_type="SentenceTransformer")
-    told = refused(reranker(folder))
-    assert "a SentenceTransformer whose modules.json lists Transformer, Pooling, Dense, LayerNorm, Dense" in told
+    error = refused(reranker(folder))
+    assert "a SentenceTransformer whose modules.json lists Transformer, Pooling, Dense, LayerNorm, Dense" in error
     edit(folder / "config_sentence_transformers.json", model_type="CrossEncoder")
     config = encoder_config("bert", folder, is_decoder=True)
     config.save_pretrained(folder)

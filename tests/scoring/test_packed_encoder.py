@@ -1,4 +1,4 @@
-"""Encoders beside BERT's family are packed by transformers' own modules, and get the logits of transformers itself."""
+"""Encoders outside of BERT's family are packed by transformers' modules, and get the logits of transformers itself."""
 
 import json
 import shutil

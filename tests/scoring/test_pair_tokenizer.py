@@ -126,19 +126,19 @@ def test_a_pair_is_within_the_maximum_length_and_truncation_is_flagged(
 def test_remaining_lengths_under_the_two_rules(bert_folder: Any) -> None:
     tokenizer = AutoTokenizer.from_pretrained(bert_folder)
 
-    def kept(rule: str, max_length: int, query: int, passage: int) -> tuple[int, int]:
+    def remaining(rule: str, max_length: int, query: int, passage: int) -> tuple[int, int]:
         return PairTokenizer(tokenizer, max_length, rule).truncated_lengths(query, passage)
 
     # 16 tokens: three special ones leave room for 13.
-    assert kept("only_second", 16, 10, 20) == (10, 3)  # the query stays whole: 10 <= 16 * 3 // 4 = 12
-    assert kept("longest_first", 16, 10, 20) == (
+    assert remaining("only_second", 16, 10, 20) == (10, 3)  # the query stays whole: 10 <= 16 * 3 // 4 = 12
+    assert remaining("longest_first", 16, 10, 20) == (
         6,
         7,
     )  # both cut to 6, and the odd token goes to the longer
-    assert kept("longest_first", 16, 4, 20) == (4, 9)
-    assert kept("longest_first", 16, 10, 2) == (10, 2)
-    assert kept("only_second", 12, 10, 20) == (9, 0)  # 12 * 3 // 4 = 9 fill the room of 9 alone
-    assert kept("only_second", 40, 10, 20) == kept("longest_first", 40, 10, 20) == (10, 20)
+    assert remaining("longest_first", 16, 4, 20) == (4, 9)
+    assert remaining("longest_first", 16, 10, 2) == (10, 2)
+    assert remaining("only_second", 12, 10, 20) == (9, 0)  # 12 * 3 // 4 = 9 fill the room of 9 alone
+    assert remaining("only_second", 40, 10, 20) == remaining("longest_first", 40, 10, 20) == (10, 20)
 
 
 def test_a_larger_maximum_length_never_removes_a_token(tokenizer: Any) -> None:

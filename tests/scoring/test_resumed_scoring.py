@@ -46,10 +46,10 @@ def test_a_resumed_run_with_repeated_pairs_gets_the_same_bits(scorer: Any) -> No
     texts = [*PAIRS, *PAIRS[::-1]]
     done: list[Any] = []
     whole = scorer.score(texts, on_scored=done.append, repeatable=True).logits
-    kept: dict[Any, Any] = {}
+    stored: dict[Any, Any] = {}
     for batch in done[:2]:
-        kept |= {texts[row]: logit for row, logit in zip(batch.rows, batch.logits, strict=True)}
-    known = np.array([kept.get(pair, np.nan) for pair in texts], dtype=np.float32)
+        stored |= {texts[row]: logit for row, logit in zip(batch.rows, batch.logits, strict=True)}
+    known = np.array([stored.get(pair, np.nan) for pair in texts], dtype=np.float32)
     again: list[Any] = []
     assert (
         scorer.score(texts, known_logits=known, on_scored=again.append, repeatable=True).logits.tobytes()

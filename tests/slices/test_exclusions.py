@@ -74,7 +74,7 @@ def test_a_query_does_not_find_itself(tmp_path: Path) -> None:
     assert data.excluded == {q: {q} for q in ("a0", "a1", "a2", "a3")}
 
 
-def test_a_query_kept_as_a_passage_takes_rank_1_within_the_depth(tmp_path: Path) -> None:
+def test_a_query_that_stays_as_a_passage_takes_rank_1_within_the_depth(tmp_path: Path) -> None:
     data = beir.load(str(arguments(tmp_path)), identical_ids="keep")
     assert ndcg(data) == pytest.approx((4 / math.log2(3) + 2) / 6)  # four answers at rank 2, two at rank 1
     assert ndcg(data, depth=1) == pytest.approx(2 / 6)
@@ -97,19 +97,19 @@ def test_a_query_among_the_passages_is_recognised_up_to_case_signs_title_and_typ
     assert len(beir.load(str(arguments(tmp_path, text=text))).excluded) == 4
 
 
-def test_an_id_that_is_equal_by_chance_is_kept_unless_it_is_to_be_dropped(tmp_path: Path) -> None:
+def test_an_id_that_is_equal_by_chance_stays_unless_it_is_to_be_dropped(tmp_path: Path) -> None:
     folder = str(arguments(tmp_path, text=lambda claim: f"a leaflet on another matter, number {len(claim)}"))
-    kept, dropped = beir.load(folder), beir.load(folder, identical_ids="drop")
-    assert kept.excluded == {}
-    assert kept.facts["exclusions"]["queries_with_the_id_of_a_passage"] == 4
+    included, dropped = beir.load(folder), beir.load(folder, identical_ids="drop")
+    assert included.excluded == {}
+    assert included.facts["exclusions"]["queries_with_the_id_of_a_passage"] == 4
     assert len(dropped.excluded) == 4
 
 
-def test_a_query_that_is_judged_relevant_for_itself_is_kept_unless_it_is_to_be_dropped(tmp_path: Path) -> None:
+def test_a_query_that_is_judged_relevant_for_itself_stays_unless_it_is_to_be_dropped(tmp_path: Path) -> None:
     folder = str(arguments(tmp_path, judged=[("a0", 1), ("a1", 0)]))
-    kept, dropped = beir.load(folder), beir.load(folder, identical_ids="drop")
-    assert set(kept.excluded) == {"a1", "a2", "a3"}
-    assert kept.qrels["a0"] == {"b0": 1, "a0": 1}
+    included, dropped = beir.load(folder), beir.load(folder, identical_ids="drop")
+    assert set(included.excluded) == {"a1", "a2", "a3"}
+    assert included.qrels["a0"] == {"b0": 1, "a0": 1}
     # A passage that cannot be retrieved cannot be missed either: its judgment counts in no measure.
     assert dropped.qrels["a0"] == {"b0": 1}
     assert dropped.facts["exclusions"]["judgments_left_out"] == 2
@@ -187,10 +187,10 @@ def test_a_slice_without_exclusions_has_the_fingerprint_that_it_always_had(tmp_p
 
 def test_what_is_excluded_changes_the_fingerprint_and_nothing_else_of_it(tmp_path: Path) -> None:
     folder = str(arguments(tmp_path))
-    kept, dropped = (beir.load(folder, identical_ids=mode) for mode in ("keep", "drop"))
-    assert kept.fingerprint != dropped.fingerprint
+    included, dropped = (beir.load(folder, identical_ids=mode) for mode in ("keep", "drop"))
+    assert included.fingerprint != dropped.fingerprint
     parts = dropped.facts["fingerprints"]
-    assert {name: part for name, part in parts.items() if name != "excluded"} == kept.facts["fingerprints"]
+    assert {name: part for name, part in parts.items() if name != "excluded"} == included.facts["fingerprints"]
 
 
 def test_results_with_and_without_exclusions_are_not_compared(tmp_path: Path) -> None:
@@ -240,11 +240,11 @@ def test_a_report_counts_the_queries_that_could_and_could_not_find_themselves(tm
     done = run_here("slice=beir", f"slice.path={folder}", "reranker=none", "out_dir=out", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     result = json.loads((tmp_path / "out" / "result.json").read_text("utf-8"))
-    told = "\n".join(result["warnings"])
-    assert "3 queries are passages themselves: the passage with the query's id, its text too and not judged" in told
-    assert "1 queries have the id of a passage, of another text or judged relevant, which can be retrieved" in told
-    assert "3 hits of the first stage are excluded passages and were removed before the depth was counted" in told
-    assert "1 queries are, word for word, an unjudged passage of another id" in told
+    warnings = "\n".join(result["warnings"])
+    assert "3 queries are passages themselves: the passage with the query's id, its text too and not judged" in warnings
+    assert "1 queries have the id of a passage, of another text or judged relevant, which can be retrieved" in warnings
+    assert "3 hits of the first stage are excluded passages and were removed before the depth was counted" in warnings
+    assert "1 queries are, word for word, an unjudged passage of another id" in warnings
     assert result["effective"]["slice"]["exclusions"]["identical_ids"] == "auto"
 
 
@@ -280,8 +280,8 @@ def test_a_finished_run_has_no_warning_of_passages_without_a_text(tmp_path: Path
         "reranker=none", "out_dir=out", cwd=tmp_path,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    told = json.loads((tmp_path / "out" / "result.json").read_text("utf-8"))["warnings"]
-    assert not any("cannot be found" in one for one in told)
+    warnings = json.loads((tmp_path / "out" / "result.json").read_text("utf-8"))["warnings"]
+    assert not any("cannot be found" in one for one in warnings)
     assert any(
-        "1 judged passages have no text in this slice's corpus; the finished run ranks 1 of them" in t for t in told
+        "1 judged passages have no text in this slice's corpus; the finished run ranks 1 of them" in t for t in warnings
     )

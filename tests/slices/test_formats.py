@@ -142,7 +142,7 @@ def test_a_table_in_several_files_is_read_as_one(tmp_path: Path, docs: str) -> N
     assert data.name == "judged"
 
 
-def test_columns_can_be_named_where_their_names_do_not_tell(tmp_path: Path) -> None:
+def test_columns_can_be_named_where_their_names_are_not_known_ones(tmp_path: Path) -> None:
     write_table(tmp_path / "docs.csv", ("key", "body", "text"), [("a", "read", "not read")])
     (tmp_path / "queries.tsv").write_text("9\tq\twords\n", "utf-8")  # without a header: columns by number
     write_table(tmp_path / "judged.csv", ("qid", "docno", "stars"), [("q", "a", 2)])

@@ -216,7 +216,7 @@ def test_without_the_corpus_auto_takes_the_candidate_file(with_candidates: Any) 
     assert set(data.docs) == {"11", "12", "13"}
 
 
-def test_candidate_texts_are_repaired_trimmed_and_kept_once(with_candidates: Any, candidates_home: Any) -> None:
+def test_candidate_texts_are_repaired_trimmed_and_stored_once(with_candidates: Any, candidates_home: Any) -> None:
     data = with_candidates(DL19, source="candidates")
     assert data.docs == {
         "11": "Félicette was the first cat in space.",
@@ -254,14 +254,14 @@ def test_distractors_cannot_come_out_of_a_candidate_file(with_candidates: Any) -
 def test_a_broken_candidate_file_is_named_by_its_line(with_candidates: Any, candidates_home: Any) -> None:
     dl20 = "msmarco-passage/trec-dl-2020/judged"
     assert set(with_candidates(dl20, source="candidates").docs) == {"11", "21", "22"}
-    kept = candidates_home / "msmarco-passage" / "trec-dl-2020" / "candidates.tsv"
-    whole = kept.read_text("utf-8")
-    kept.write_text(whole + "1105792\t23\tcut of", "utf-8")
+    path = path_home / "msmarco-passage" / "trec-dl-2020" / "candidates.tsv"
+    whole = path.read_text("utf-8")
+    path.write_text(whole + "1105792\t23\tcut of", "utf-8")
     assert refusal(with_candidates, dl20, source="candidates") == (
-        f"{kept}, line 4: 3 columns where the candidate file has four (query_id, doc_id, query, passage); delete it to "
-        "download it again"
+        f"{path}, line 4: 3 columns where the candidate file has four (query_id, doc_id, query, passage); delete "
+        "it to download it again"
     )
-    kept.write_text(whole, "utf-8")
+    path.write_text(whole, "utf-8")
 
 
 def _settle_with_site(home: Any, url: Any, md5: Any) -> None:
@@ -289,14 +289,14 @@ def site_and_load(candidates_home: Any, tmp_path: Path) -> Any:
 
 def test_a_broken_or_wrong_download_is_reported_and_not_used(site_and_load: Any) -> None:
     files, data, load = site_and_load
-    for broken, told in [
+    for broken, reason in [
         (File(data, breaks_off=100), "IncompleteRead(100 bytes read, "),
         (File(data, sent=data[:-20] + bytes(20)), "Expected md5 hash to be "),
     ]:
         files["/top1000.gz"] = broken
         message = refusal(load, DL19, source="candidates")
         assert message.startswith(f"cannot read {DL19} through ir_datasets (")
-        assert told in message
+        assert reason in message
     files["/top1000.gz"] = File(data)
     assert set(load(DL19, source="candidates").docs) == {"11", "12", "13"}
 
@@ -319,20 +319,20 @@ def test_the_whole_corpus_is_not_replaced_by_the_candidate_file_in_silence(with_
 
 
 @pytest.mark.parametrize(
-    ("file", "line", "told"),
+    ("file", "line", "message"),
     [
         ("qrels", "443396 0 11 0\n", "'443396' and '11' are judged twice, differently; give corrected judgments with"),
         ("queries.tsv", "443396\tanother question\n", "query id '443396' has two texts; ids must be unique"),
     ],
 )
 def test_what_contradicts_itself_is_refused_and_what_is_repeated_is_not(
-    with_candidates: Any, candidates_home: Any, file: Any, line: Any, told: Any
+    with_candidates: Any, candidates_home: Any, file: Any, line: Any, message: Any
 ) -> None:
     path = candidates_home / "msmarco-passage" / "trec-dl-2019" / file
     whole = path.read_text("utf-8")
     try:
         path.write_text(whole + line, "utf-8")
-        assert f"ir_datasets id {DL19}: {told}" in refusal(with_candidates, DL19, source="candidates")
+        assert f"ir_datasets id {DL19}: {message}" in refusal(with_candidates, DL19, source="candidates")
         path.write_text(whole + whole.splitlines(keepends=True)[0], "utf-8")
         assert len(with_candidates(DL19, source="candidates").queries) == 2
     finally:

@@ -296,7 +296,7 @@ def test_the_meaning_of_the_lowest_grade_is_reported_where_the_collection_docume
 
 
 @pytest.mark.parametrize(
-    ("asked", "told"),
+    ("asked", "expected"),
     [
         ({"seed": 5}, "slice.seed=5: nothing is drawn without slice.queries or slice.distractors"),
         ({"queries": 9}, "slice.queries=9: there are only 2, and all of them are used"),
@@ -306,8 +306,8 @@ def test_the_meaning_of_the_lowest_grade_is_reported_where_the_collection_docume
         ),
     ],
 )
-def test_a_cut_that_changes_nothing_is_written_down(tmp_path: Path, asked: Any, told: Any) -> None:
-    assert beir.load(str(folder(tmp_path, TSV)), **asked).facts["without_effect"] == [told]
+def test_a_cut_that_changes_nothing_is_written_down(tmp_path: Path, asked: Any, expected: Any) -> None:
+    assert beir.load(str(folder(tmp_path, TSV)), **asked).facts["without_effect"] == [expected]
 
 
 @pytest.mark.parametrize("asked", [{}, {"queries": 1, "seed": 5}, {"corpus": "judged", "distractors": 1, "seed": 5}])

@@ -98,14 +98,14 @@ def collect(docs: Any = DOCS, needed: Any = None, distractors: Any = 0, empty: A
     return collect_docs("HERE", iter(docs), needed, distractors, 0, empty)
 
 
-def test_the_whole_corpus_is_kept_where_nothing_is_cut() -> None:
+def test_the_whole_corpus_remains_where_nothing_is_cut() -> None:
     assert collect() == (dict(DOCS), frozenset())
 
 
 def test_a_cut_corpus_holds_what_is_needed_and_as_many_others_as_asked() -> None:
-    kept, _ = collect(needed={"b", "not there"}, distractors=2)
-    assert kept["b"] == "text b"
-    assert len(kept) == 1 + 2
+    selected, _ = collect(needed={"b", "not there"}, distractors=2)
+    assert selected["b"] == "text b"
+    assert len(selected) == 1 + 2
     assert collect(needed={"b"}) == ({"b": "text b"}, frozenset())
 
 

@@ -44,7 +44,7 @@ def test_what_may_pass_is_asked_again(fault: str) -> None:
     assert (one.tally.attempts, dict(one.tally.retried), len(one.tally.answered_ms)) == (2, {cause: 1}, 1)
 
 
-def test_the_pause_that_a_server_asks_for_is_kept_by_every_thread() -> None:
+def test_every_thread_waits_for_the_pause_that_a_server_asks_for() -> None:
     came: list[float] = []
 
     def score(query: str, texts: Any) -> list[float]:
@@ -65,7 +65,7 @@ def test_the_pause_that_a_server_asks_for_is_kept_by_every_thread() -> None:
     assert min(came) - began >= 1  # Retry-After: 1
 
 
-def test_a_pause_until_a_moment_is_kept() -> None:
+def test_a_pause_can_be_given_as_a_date() -> None:
     served = Served(lengths, fault=lambda number: "429 in two seconds" if number == 0 else None)
     with serving(served) as url:
         began = time.monotonic()
@@ -75,36 +75,38 @@ def test_a_pause_until_a_moment_is_kept() -> None:
 
 def test_a_pause_beyond_the_limit_is_an_error_that_names_it() -> None:
     with serving(Served(lengths, fault=lambda number: "429 for an hour")) as url:
-        with pytest.raises(EvalkitError, match=r"answered 429, 'Model is overloaded' and asks to wait 3,600 s") as told:
+        with pytest.raises(
+            EvalkitError, match=r"answered 429, 'Model is overloaded' and asks to wait 3,600 s"
+        ) as caught:
             ask(client(url))
-        assert "longer than reranker.max_wait_s=5 allows" in str(told.value)
+        assert "longer than reranker.max_wait_s=5 allows" in str(caught.value)
 
 
 def test_after_the_last_attempt_the_error_says_what_was_wrong_and_how_often() -> None:
     served = Served(lengths, fault=lambda number: "twice")
-    with serving(served) as url, pytest.raises(EvalkitError) as told:
+    with serving(served) as url, pytest.raises(EvalkitError) as caught:
         ask(client(url, retries=2))
     # Sorted by score, passage 1 comes first, and stands in the place of the last one too.
-    assert str(told.value) == (
+    assert str(caught.value) == (
         f"the server at {url}/rerank gave an answer that has passage 1 twice, the last of 3 attempts"
     )
     assert len(served.asked) == 3
 
 
 @pytest.mark.parametrize(
-    ("fault", "told"),
+    ("fault", "message"),
     [
         ("html", "answers with HTML instead of JSON: it is a web page, not the API"),
         ("redirect", "redirects to another host, localhost, which was sent neither texts nor the key"),
     ],
 )
-def test_what_cannot_pass_is_asked_once(fault: str, told: str) -> None:
+def test_what_cannot_pass_is_asked_once(fault: str, message: str) -> None:
     there = Served(lengths)
     with serving(there) as other:
         served = Served(
             lengths, fault=lambda number: fault, redirect_to=other.replace("127.0.0.1", "localhost") + "/rerank"
         )
-        with serving(served) as url, pytest.raises(EvalkitError, match=told):
+        with serving(served) as url, pytest.raises(EvalkitError, match=message):
             ask(client(url, key="mysecret", key_env="KEY"))
     assert len(served.asked) == 1
     assert not there.headers, "the other host was sent something"
@@ -142,8 +144,8 @@ def test_a_server_that_hangs_is_left_after_the_timeout() -> None:
 
 
 @contextmanager
-def talking(*said: bytes, pause_s: float = 0.0) -> Iterator[str]:
-    """A socket that says the same to everybody, piece by piece."""
+def talking(*sent: bytes, pause_s: float = 0.0) -> Iterator[str]:
+    """A server that sends the same bytes on each connection, piece by piece."""
     listening = socket.create_server(("127.0.0.1", 0))
 
     def answer() -> None:
@@ -157,7 +159,7 @@ def talking(*said: bytes, pause_s: float = 0.0) -> Iterator[str]:
                     came = one.recv(65536)
                     while came and not came.endswith(b"}"):  # what is left unread would reset the connection
                         came = one.recv(65536)
-                    for piece in said:
+                    for piece in sent:
                         one.sendall(piece)
                         time.sleep(pause_s)
                 except OSError:
@@ -189,7 +191,7 @@ def test_a_body_beyond_all_measure_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "told"),
+    ("sent", "message"),
     [
         (b"SSH-2.0-OpenSSH_9.9\r\n", "broke off the connection, or does not speak HTTP there"),
         (b"", "broke off the connection, or does not speak HTTP there"),
@@ -197,19 +199,19 @@ def test_a_body_beyond_all_measure_is_refused() -> None:
          "refuses the request (400, 'Client sent an HTTP request to an HTTPS server.'); try https://"),
     ],
 )  # fmt: skip
-def test_what_is_no_such_server_is_told_in_one_sentence(said: bytes, told: str) -> None:
-    with talking(said) as url, pytest.raises(EvalkitError) as refused:
+def test_what_is_no_such_server_is_refused_in_one_sentence(sent: bytes, message: str) -> None:
+    with talking(sent) as url, pytest.raises(EvalkitError) as refused:
         ask(client(url, retries=0))
-    assert str(refused.value) == f"the server at {url}/rerank {told}"
+    assert str(refused.value) == f"the server at {url}/rerank {message}"
 
 
-def test_http_where_nobody_speaks_it_is_told_with_the_way_out() -> None:
+def test_http_where_the_server_does_not_speak_it_is_refused_with_the_way_out() -> None:
     with talking(b"\x15\x03\x03\x00\x02\x02\x46") as url, pytest.raises(EvalkitError) as refused:  # TLS: an alert
         client(url, retries=0).ask(BODY, lambda text: read(TEI, text, 2), is_first=True)
     assert str(refused.value).endswith("does not speak HTTP there; try https:// in its place")
 
 
-def test_https_where_there_is_none_is_told_at_once() -> None:
+def test_https_where_the_server_does_not_speak_it_is_refused_at_once() -> None:
     with serving(Served(lengths)) as url:
         one = client(url.replace("http:", "https:"))
         with pytest.raises(EvalkitError, match=r"does not speak TLS there.*try http://"):
@@ -230,7 +232,7 @@ def test_where_nothing_listens_the_first_request_is_not_sent_again(monkeypatch: 
 
 
 @pytest.mark.parametrize(
-    ("value", "said"),
+    ("value", "shown"),
     [
         ({"error": "Model is overloaded", "error_type": "Overloaded"}, ", 'Model is overloaded'"),
         ({"error": {"message": "no such model", "code": 404}}, ", 'no such model'"),
@@ -240,15 +242,15 @@ def test_where_nothing_listens_the_first_request_is_not_sent_again(monkeypatch: 
         ([], ""),
     ],
 )
-def test_a_server_s_own_message_is_shown_short_and_inert(value: Any, said: str) -> None:
+def test_a_server_s_own_message_is_shown_short_and_inert(value: Any, shown: str) -> None:
     payload = json.dumps(value).encode()
     head = b"HTTP/1.1 422 No\r\nContent-Length: %d\r\n\r\n" % len(payload)
     with talking(head + payload) as url, pytest.raises(EvalkitError) as refused:
         ask(client(url))
-    assert str(refused.value) == f"the server at {url}/rerank refuses the request (422{said})"
+    assert str(refused.value) == f"the server at {url}/rerank refuses the request (422{shown})"
 
 
-def test_a_proxy_that_is_none_is_told_in_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_proxy_that_is_none_is_refused_in_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTP_PROXY", "gopher://nowhere")
     with pytest.raises(EvalkitError, match="the proxy or the certificates that the environment names cannot be used"):
         client("http://127.0.0.1:1")

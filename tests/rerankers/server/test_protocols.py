@@ -26,28 +26,28 @@ def test_further_fields_take_the_place_of_the_protocol_s() -> None:
 
 
 def test_cohere_s_answer_gives_scores_in_the_order_of_the_request_and_search_units() -> None:
-    told = {
+    answer = {
         "id": "07734bd2",
         "results": [{"index": 2, "relevance_score": 0.9}, {"index": 0, "relevance_score": 0.5},
                     {"index": 1, "relevance_score": 0.1}],
         "meta": {"api_version": {"version": "2"}, "billed_units": {"search_units": 1}},
     }  # fmt: skip
-    assert read(COHERE, json.dumps(told), 3) == Answer((0.5, 0.1, 0.9), None, 1.0, None)
+    assert read(COHERE, json.dumps(answer), 3) == Answer((0.5, 0.1, 0.9), None, 1.0, None)
 
 
 def test_jina_s_and_vllm_s_answers_name_the_model_and_count_tokens() -> None:
-    told = {
+    answer = {
         "model": "jina-reranker-v2-base-multilingual",
         "usage": {"total_tokens": 815},
         "results": [{"index": 0, "document": {"text": "..."}, "relevance_score": 0.87}],
     }
-    assert read(COHERE, json.dumps(told), 1) == Answer((0.87,), "jina-reranker-v2-base-multilingual", None, 815)
+    assert read(COHERE, json.dumps(answer), 1) == Answer((0.87,), "jina-reranker-v2-base-multilingual", None, 815)
 
 
 def test_voyage_s_answer_has_its_results_under_data() -> None:
-    told = {"object": "list", "data": [{"relevance_score": 0.4, "index": 0}], "model": "rerank-2.5",
+    answer = {"object": "list", "data": [{"relevance_score": 0.4, "index": 0}], "model": "rerank-2.5",
             "usage": {"total_tokens": 26}}  # fmt: skip
-    assert read(VOYAGE, json.dumps(told), 1) == Answer((0.4,), "rerank-2.5", None, 26)
+    assert read(VOYAGE, json.dumps(answer), 1) == Answer((0.4,), "rerank-2.5", None, 26)
 
 
 def test_tei_s_answer_is_a_list() -> None:
@@ -59,7 +59,7 @@ def of(*results: Any) -> str:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         (of((0, 0.5)), "has scores of 1 of 2 passages; that of passage 1 is missing"),
         (of((0, 0.5), (0, 0.5)), "has passage 0 twice"),
@@ -81,15 +81,15 @@ def of(*results: Any) -> str:
         ("[" * 100_000, "is no JSON"),
     ],
 )
-def test_an_answer_without_one_score_for_each_passage_is_none(text: str, told: str) -> None:
+def test_an_answer_without_one_score_for_each_passage_is_none(text: str, message: str) -> None:
     with pytest.raises(UnusableAnswerError) as refused:
         read(COHERE, text, 2)
-    assert str(refused.value).startswith(told)
+    assert str(refused.value).startswith(message)
 
 
 def test_counts_that_are_none_are_left_out() -> None:
-    told = {"results": [{"index": 0, "relevance_score": 1}], "meta": "x", "usage": {"total_tokens": -1}, "model": 3}
-    assert read(COHERE, json.dumps(told), 1) == Answer((1.0,))
+    answer = {"results": [{"index": 0, "relevance_score": 1}], "meta": "x", "usage": {"total_tokens": -1}, "model": 3}
+    assert read(COHERE, json.dumps(answer), 1) == Answer((1.0,))
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_an_address_may_end_anywhere(url: str, protocol: Any, address: str) -> N
 
 
 @pytest.mark.parametrize(
-    ("url", "told"),
+    ("url", "message"),
     [
         (
             "127.0.0.1:8080",
@@ -125,13 +125,13 @@ def test_an_address_may_end_anywhere(url: str, protocol: Any, address: str) -> N
         ("http://host/rerank?key=mysecret", r"'http://host/rerank': give the address without what follows \? or #"),
     ],
 )
-def test_an_address_that_is_none_is_refused_without_a_word_of_its_secrets(url: str, told: str) -> None:
-    with pytest.raises(EvalkitError, match=told) as refused:
+def test_an_address_that_is_none_is_refused_without_a_word_of_its_secrets(url: str, message: str) -> None:
+    with pytest.raises(EvalkitError, match=message) as refused:
         endpoint(COHERE, url)
     assert "mysecret" not in str(refused.value)
 
 
-def test_a_server_is_asked_about_itself_beside_its_api() -> None:
+def test_the_addresses_of_a_servers_facts_are_next_to_that_of_its_scores() -> None:
     assert about(TEI, "http://host/a/rerank") == {"info": "http://host/a/info"}
     assert about(COHERE, "http://host/v2/rerank") == {
         "models": "http://host/v1/models", "version": "http://host/version",

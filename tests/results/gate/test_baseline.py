@@ -119,12 +119,12 @@ def test_neither_machine_nor_moment_gets_into_a_baseline() -> None:
     assert '"reranker": {"max_length": 512, "name": "bge"}' in text
 
 
-def test_measures_have_six_decimals_logits_have_four_and_20_hits_are_kept() -> None:
+def test_measures_have_six_decimals_logits_have_four_and_20_hits_are_recorded() -> None:
     assert (SMALL.first["nDCG@10"]["q1"], SMALL.unjudged_at_10) == (0.63093, 0.571429)
     assert SMALL.top["q1"] + SMALL.top["ق-1"] == (Hit("b", 2.5), Hit("a", -0.1235), Hit("文-1", 11.0001))
     hits = tuple(Hit(f"d{i}", -float(i)) for i in range(40))
-    for depth, kept in ((1, 1), (20, 20), (30, 20)):
-        assert baseline.of(finished(hits={"q1": hits}, depth=depth)).top == {"q1": hits[:kept], "q2": (), "ق-1": ()}
+    for depth, recorded in ((1, 1), (20, 20), (30, 20)):
+        assert baseline.of(finished(hits={"q1": hits}, depth=depth)).top == {"q1": hits[:recorded], "q2": (), "ق-1": ()}
 
 
 def refused(path: Any, content: Any = None) -> Any:

@@ -34,7 +34,7 @@ def result(
     scoring: Any = None,
     **facts: Any,
 ) -> Any:
-    """A result of one measure and one recall, with four queries unless told."""
+    """A result of one measure and one recall, with four queries by default."""
     n = len(reranked)
     first, recall = first or (0.0,) * n, recall or (0.9,) * n
     counts = {"pairs": 10 * n, "pairs_unscored": 0, "truncated_pairs": 0, "tied_pairs": 0,
@@ -429,15 +429,15 @@ def test_a_machine_of_half_the_speed_changes_no_ratio() -> None:
 
 
 @pytest.mark.parametrize(
-    ("limit", "kept", "broken"),
+    ("limit", "sufficient", "broken"),
     [
         ("max_latency_ratio", 1.5, 1.4), ("max_scoring_ratio", 10.0, 9.9), ("max_memory_ratio", 4.0, 3.9),
         ("max_p50_ms", 300.0, 299.0), ("max_p99_ms", 400.0, 399.0), ("min_pairs_per_s", 50.0, 51.0),
         ("max_rss_mb", 700.0, 699.0),
     ],
 )  # fmt: skip
-def test_a_budget_fails_only_when_it_is_exceeded(limit: Any, kept: Any, broken: Any) -> None:
-    assert verdict(result(cost=COST), **{limit: kept}).holds
+def test_a_budget_fails_only_when_it_is_exceeded(limit: Any, sufficient: Any, broken: Any) -> None:
+    assert verdict(result(cost=COST), **{limit: sufficient}).holds
     judged = verdict(result(cost=COST), **{limit: broken})
     assert [check.name for check in judged.failed] == [limit[4:]]
     assert limit in judged.failed[0].message

@@ -1,4 +1,4 @@
-"""What a gate says, in every place where someone reads it: JUnit, annotations, a job's summary, a terminal."""
+"""The verdict of a gate in every place where someone reads it: JUnit, annotations, a job's summary, a terminal."""
 
 import os
 import re
@@ -76,8 +76,8 @@ def test_a_failing_gate_reads_as_promised(name: Any, render: Any) -> None:
 def test_logits_that_are_not_finite_are_in_every_report(capsys: pytest.CaptureFixture[str]) -> None:
     broken = not_finite("the model gave NaN")
     terminal.show_gate(broken, "ci.json")
-    told = "FAILED logits_finite: the model gave NaN\nThe gate fails: 1 of 1 checks: logits_finite.\n"
-    assert capsys.readouterr().out == told
+    printed = "FAILED logits_finite: the model gave NaN\nThe gate fails: 1 of 1 checks: logits_finite.\n"
+    assert capsys.readouterr().out == printed
     assert "- **logits_finite**: the model gave NaN" in markdown.gate(broken)
     assert list(github.annotations(broken)) == ["::error title=evalkit gate%3A logits_finite::the model gave NaN"]
     assert ElementTree.fromstring(junit.dump(broken).encode()).get("failures") == "1"
@@ -104,10 +104,10 @@ def test_junit_is_well_formed_and_counts_failures_and_what_has_no_limit_whatever
     assert {name: int(value) for name, value in root.items()} == counts
     assert [case[0].tag for case in root.iter("testcase")] == tags
     for case, check in zip(root.iter("testcase"), checks):
-        told = [(case.get("name"), check.name)]
+        texts = [(case.get("name"), check.name)]
         if check.state == "failed":
-            told.append((case[0].get("message"), check.message))
-        for text, original in told:  # what XML cannot say is marked, and nothing that can be read is lost
+            texts.append((case[0].get("message"), check.message))
+        for text, original in texts:  # what XML cannot say is marked, and nothing that can be read is lost
             assert text is not None
             assert len(text) == len(original)
             assert all(a == b or (a == "\ufffd" and not b.isprintable()) for a, b in zip(text, original))
@@ -164,10 +164,10 @@ def test_escapes_are_those_of_the_toolkit() -> None:
 
 @given(any_checks)
 def test_an_annotation_is_one_line_that_the_runner_reads_back_whatever_the_texts(checks: Any) -> None:
-    told = [check for check in checks if check.state in ("failed", "undecided", "skipped")]
+    reported = [check for check in checks if check.state in ("failed", "undecided", "skipped")]
     lines = list(github.annotations(replace(FAILING, checks=tuple(checks))))
-    assert len(lines) == len(told) + all(check.state != "failed" for check in checks)
-    for check, line in zip(told, lines):
+    assert len(lines) == len(reported) + all(check.state != "failed" for check in checks)
+    for check, line in zip(reported, lines):
         [(level, title, message)] = re.findall(r"\A::(\w+) title=([^:,\r\n]*)::([^\r\n]*)\Z", line)
         for code, char in (("%0D", "\r"), ("%0A", "\n"), ("%3A", ":"), ("%2C", ","), ("%25", "%")):
             title, message = title.replace(code, char), message.replace(code, char) if char not in ":," else message
@@ -236,11 +236,11 @@ def test_the_terminal_names_what_failed_and_ends_with_the_outcome(
     assert "differs from the baseline: reranker model: good -> worse|<b>" in lines
     assert "bm25 + cross_encoder, against ci.json" in "\n".join(lines)
     assert {"passed: first_stage, RR@10", "no limit: unjudged, p50_ms 12.3"} <= set(lines)
-    told = [
+    expected = [
         f"{check.state.upper()} {check.name}: {' '.join(check.message.split())}"
         for check in (CHECKS[1], CHECKS[2], CHECKS[4], CHECKS[5])
     ]
-    assert "\n".join(lines).endswith("\n".join(["", *told, HEADLINE]))
+    assert "\n".join(lines).endswith("\n".join(["", *expected, HEADLINE]))
     good = shown(HOLDING, capsys)
     assert good[-1] == GOOD
     assert not [line for line in good if "FAILED" in line or "lost most" in line]

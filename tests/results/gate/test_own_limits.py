@@ -85,7 +85,7 @@ PACKAGED = {"max_scoring_ratio": 12.0}
     ("asked", "given", "in_force"),
     [
         (Limits(), (), 0.44),
-        (Limits(), ("max_truncated_share",), 0.1),  # said on the command line, though it is the default
+        (Limits(), ("max_truncated_share",), 0.1),  # given on the command line, though it is the default
         (Limits(max_truncated_share=0.2), (), 0.2),  # set in a file of the user's
         (Limits(max_truncated_share=0.2), ("max_truncated_share",), 0.2),
         (Limits(max_truncated_share=None), (), None),
@@ -126,8 +126,8 @@ def test_a_worse_result_still_fails_by_the_limits_of_the_baseline_and_they_are_n
 
 def test_settings_are_written_as_the_command_line_takes_them() -> None:
     settings = {"max_truncated_share": 0.43, "max_tied_share": None, "skip": ["unjudged", "order_changed"]}
-    told = "gate.max_truncated_share=0.43 gate.max_tied_share=null 'gate.skip=[unjudged,order_changed]'"
-    assert own_limits.as_arguments(settings) == told
+    arguments = "gate.max_truncated_share=0.43 gate.max_tied_share=null 'gate.skip=[unjudged,order_changed]'"
+    assert own_limits.as_arguments(settings) == arguments
 
 
 def test_every_limit_that_can_be_stored_is_one_of_the_limits() -> None:
@@ -177,13 +177,13 @@ def test_a_result_that_fails_its_own_gate_is_refused_with_the_settings_that_it_n
     done = run_here("baseline", "out", "--output", "refused.json", cwd=place)
     assert done.returncode == 2
     assert not (place / "refused.json").exists()
-    told = sentence(done.stderr)
-    assert "out fails its own gate with nothing changed, and was not written (" in told
+    error = sentence(done.stderr)
+    assert "out fails its own gate with nothing changed, and was not written (" in error
     assert re.search(
-        r"truncated: \d+\.\d% of the pairs were cut to 16 tokens; more than max_truncated_share 0\.1", told
+        r"truncated: \d+\.\d% of the pairs were cut to 16 tokens; more than max_truncated_share 0\.1", error
     )
-    assert "--accept-limits writes the limits that it needs into the baseline" in told
-    settings = re.findall(r"gate\.\w+=[\w.\[\],]+", told.split("these settings: ")[1])
+    assert "--accept-limits writes the limits that it needs into the baseline" in error
+    settings = re.findall(r"gate\.\w+=[\w.\[\],]+", error.split("these settings: ")[1])
     assert any(setting.startswith("gate.max_truncated_share=") for setting in settings)
     # The settings that it names are the ones: with them both commands do without limits in the file.
     written = run_here("baseline", "out", "--output", "plain.json", *settings, cwd=place)

@@ -1,4 +1,4 @@
-"""What the gate's verdict says of itself, simulated: how often it cries wolf, and which drops it sees."""
+"""The error rates that the gate states, simulated: how often it fails without a drop, and which drops it finds."""
 
 from typing import Any
 

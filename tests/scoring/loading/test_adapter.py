@@ -155,8 +155,8 @@ def test_a_head_in_neither_is_an_error(peft: Any, base: Path, tmp_path: Path) ->
 
     folder = saved(adapted(peft, base, task_type=None), base, tmp_path / "adapter")
     AutoModel.from_pretrained(base).save_pretrained(base)
-    told = refused(reranker(folder))
-    assert "classifier.bias is neither in the adapter (modules_to_save) nor in its base, and would be random" in told
+    error = refused(reranker(folder))
+    assert "classifier.bias is neither in the adapter (modules_to_save) nor in its base, and would be random" in error
 
 
 def test_an_adapter_of_another_base_is_an_error(peft: Any, base: Path, bert_folder: Any, tmp_path: Path) -> None:
@@ -197,12 +197,13 @@ def test_it_is_merged_once_and_the_result_names_both(
 
 def test_without_its_base_an_adapter_is_refused(tmp_path: Path) -> None:
     folder = made_by_hand(tmp_path, base_model_name_or_path="acme/no-such-base")
-    told = refused(reranker(folder))
-    assert told.startswith(
+    error = refused(reranker(folder))
+    assert error.startswith(
         f"reranker.model={folder}: an adapter (LORA) whose base cannot be loaded (adapter_config.json)"
     )
     assert (
-        "base_model_name_or_path=acme/no-such-base: no such local folder, and the Hugging Face hub did not give" in told
+        "base_model_name_or_path=acme/no-such-base: no such local folder, and the Hugging Face hub did not give"
+        in error
     )
 
 
@@ -210,8 +211,8 @@ def test_without_peft_an_adapter_is_refused_with_the_extra(
     base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "find_spec", lambda name: None)
-    told = refused(reranker(made_by_hand(tmp_path, base_model_name_or_path=str(base))))
-    assert told.endswith("and peft is not installed: pip install evalkit-rerank[peft]")
+    error = refused(reranker(made_by_hand(tmp_path, base_model_name_or_path=str(base))))
+    assert error.endswith("and peft is not installed: pip install evalkit-rerank[peft]")
 
 
 @pytest.mark.parametrize(
@@ -224,9 +225,9 @@ def test_without_peft_an_adapter_is_refused_with_the_extra(
     ],
 )
 def test_other_adapters_are_refused(base: Path, tmp_path: Path, changes: Any, message: str) -> None:
-    told = refused(reranker(made_by_hand(tmp_path, **{"base_model_name_or_path": str(base), **changes})))
-    assert message in told
-    assert "merge the adapter with peft" in told
+    error = refused(reranker(made_by_hand(tmp_path, **{"base_model_name_or_path": str(base), **changes})))
+    assert message in error
+    assert "merge the adapter with peft" in error
 
 
 def test_files_that_are_absent_broken_or_pickles_are_refused(base: Path, tmp_path: Path) -> None:

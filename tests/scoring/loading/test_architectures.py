@@ -109,8 +109,8 @@ def test_a_head_that_the_file_does_not_hold_is_an_error(make: Any, kind: str) ->
     model = AutoModelForSequenceClassification.from_pretrained(folder)
     head = [name for name in weights if not name.startswith(f"{model.base_model_prefix}.")]
     assert head
-    kept = {name: weight for name, weight in weights.items() if name not in head}
-    save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
+    body = {name: weight for name, weight in weights.items() if name not in head}
+    save_file(body, folder / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(EvalkitError, match=r"not in its files .* and would be random numbers"):
         scores(folder, 96)
 
@@ -135,7 +135,7 @@ def test_new_model_s_own_code_is_not_run_and_its_conversion_is_named(make: Any, 
     (folder / "config.json").write_text(json.dumps(config), "utf-8")
     with pytest.raises(EvalkitError) as refused:
         scores(folder, 96)
-    told = str(refused.value)
-    assert "\n" not in told
-    assert "its model_type new is code that comes with the model, and evalkit runs none; transformers has" in told
-    assert "alibaba-nlp-community/gte-multilingual-reranker-base" in told
+    error = str(refused.value)
+    assert "\n" not in error
+    assert "its model_type new is code that comes with the model, and evalkit runs none; transformers has" in error
+    assert "alibaba-nlp-community/gte-multilingual-reranker-base" in error

@@ -45,13 +45,13 @@ def model(name: str, folder: Path, commit: str = COMMIT, **odd: dict[str, Any]) 
 
 def load(names: list[str]) -> dict[str, str | None]:
     """Load models; return the revision of each, or why it was refused."""
-    told = {}
+    outcomes = {}
     for name in names:
         try:
-            told[name] = loaded(None, name).revision
+            outcomes[name] = loaded(None, name).revision
         except EvalkitError as error:
-            told[name] = str(error)
-    return told
+            outcomes[name] = str(error)
+    return outcomes
 
 
 @contextmanager
@@ -103,17 +103,17 @@ def test_incomplete_and_corrupt_downloads_are_refused_and_a_complete_one_has_its
     }
     names = ["acme/whole", "acme/cut", "acme/garbage", "acme/flipped", "acme/none"]
     with serving(files) as (address, _):
-        told = load_in_own_process(names, tmp_path, address)
+        outcomes = load_in_own_process(names, tmp_path, address)
         files |= model("acme/cut", bert_folder)
-        assert told.pop("acme/whole") == COMMIT
-        assert "peer closed connection" in told["acme/cut"]
-        assert "404 Client Error" in told["acme/none"]
+        assert outcomes.pop("acme/whole") == COMMIT
+        assert "peer closed connection" in outcomes["acme/cut"]
+        assert "404 Client Error" in outcomes["acme/none"]
         for name, at in (("acme/cut", f" at revision {COMMIT}"), ("acme/none", "")):
             start = f"reranker.model={name}: no such local folder, and the Hugging Face hub did not give it{at} ("
-            assert told[name].startswith(start)
-            assert told[name].endswith("model.safetensors: reranker.model=PATH")
+            assert outcomes[name].startswith(start)
+            assert outcomes[name].endswith("model.safetensors: reranker.model=PATH")
         for name in ("acme/garbage", "acme/flipped"):
-            start, _, rest = told[name].partition("; delete ")
+            start, _, rest = outcomes[name].partition("; delete ")
             assert start.startswith(
                 f"reranker.model={name}: model.safetensors is not what the hub has: its checksum is"
             )
@@ -212,7 +212,7 @@ def pull_requests(name: str, *made: tuple[str, str]) -> dict[str, File]:
 
 @pytest.fixture(scope="module")
 def refusals_of_odd_weights(bert_folder: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """What is told of each model of `ODD_WEIGHTS`."""
+    """The message about each model of `ODD_WEIGHTS`."""
     files: dict[str, File] = {}
     for name, (file, _) in ODD_WEIGHTS.items():
         files |= {p: f for p, f in model(name, bert_folder).items() if not p.endswith("model.safetensors")}
@@ -281,8 +281,8 @@ def test_a_complete_cached_commit_sends_no_request(cached: Any, monkeypatch: pyt
 
 def test_the_error_names_the_revisions_in_the_cache(cached: Any) -> None:
     cached(COMMIT, "v1.0")
-    told = refusal()
-    assert f"; its cache has v1.0 (commit {COMMIT}), which reranker.revision=... names; connect to the network" in told
+    error = refusal()
+    assert f"; its cache has v1.0 (commit {COMMIT}), which reranker.revision=... names; connect to the network" in error
     assert loaded("v1.0").commit == COMMIT
 
 
@@ -296,9 +296,11 @@ def test_the_error_mentions_an_interrupted_download(cached: Any) -> None:
     place = cached(COMMIT, "main")
     (place / "snapshots" / COMMIT / "model.safetensors").unlink()
     (place / "blobs" / "abc.incomplete").write_bytes(b"x")
-    told = refusal()
-    assert "the hub's cache has its config.json and not its weights (model.safetensors), since its download was" in told
-    assert told.endswith("model.safetensors: reranker.model=PATH")
+    error = refusal()
+    assert (
+        "the hub's cache has its config.json and not its weights (model.safetensors), since its download was" in error
+    )
+    assert error.endswith("model.safetensors: reranker.model=PATH")
 
 
 def test_a_missing_record_of_an_optional_file_is_noted(cached: Any) -> None:
@@ -356,8 +358,8 @@ def test_a_folder_with_weights_in_another_format_is_refused(
 
 def test_a_folder_of_gguf_only_is_refused(tmp_path: Path) -> None:
     (tmp_path / "model-q4.gguf").write_bytes(b"GGUF")
-    told = refusal(name=str(tmp_path))
-    assert "the folder has no config.json; its weights are model-q4.gguf alone (GGUF" in told
+    error = refusal(name=str(tmp_path))
+    assert "the folder has no config.json; its weights are model-q4.gguf alone (GGUF" in error
 
 
 def test_a_folder_without_one_of_its_shards_is_refused(bert_folder: Any, tmp_path: Path) -> None:
@@ -365,8 +367,8 @@ def test_a_folder_without_one_of_its_shards_is_refused(bert_folder: Any, tmp_pat
     (folder / "model.safetensors").rename(folder / "model-00001-of-00002.safetensors")
     index = {"weight_map": {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}}
     (folder / "model.safetensors.index.json").write_text(json.dumps(index), "utf-8")
-    told = refusal(name=str(folder))
-    assert "names 2 files of weights, and 1 are not there (e.g. model-00002-of-00002.safetensors)" in told
+    error = refusal(name=str(folder))
+    assert "names 2 files of weights, and 1 are not there (e.g. model-00002-of-00002.safetensors)" in error
 
 
 def test_weights_in_other_formats_are_ignored_if_there_are_safetensors(bert_folder: Any, tmp_path: Path) -> None:
@@ -392,5 +394,5 @@ def test_short_names_of_hub_models_folders_and_cache_snapshots(tmp_path: Path, m
 
 def test_a_folder_of_the_hubs_cache_is_refused_with_the_models_name(tmp_path: Path) -> None:
     (tmp_path / "models--acme--small" / "snapshots").mkdir(parents=True)
-    told = refusal(name=str(tmp_path / "models--acme--small"))
-    assert told.endswith("give the model's name: reranker.model=acme/small")
+    error = refusal(name=str(tmp_path / "models--acme--small"))
+    assert error.endswith("give the model's name: reranker.model=acme/small")

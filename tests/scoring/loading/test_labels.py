@@ -133,10 +133,10 @@ def test_a_planner_without_weights_has_the_same_model(nli: Path) -> None:
 
 
 def test_a_head_with_several_labels_and_none_named_is_refused_with_their_names(nli: Path, make: Any) -> None:
-    told = refused(reranker(nli, None))
-    assert told.startswith(f"reranker.model={nli}: its head has 3 labels (0 contradiction, 1 entailment, 2 neutral), ")
-    assert "reranker.label=1 takes the logit of label 1" in told
-    assert "reranker.label=[1,0] that of label 1 minus that of 0" in told
+    error = refused(reranker(nli, None))
+    assert error.startswith(f"reranker.model={nli}: its head has 3 labels (0 contradiction, 1 entailment, 2 neutral), ")
+    assert "reranker.label=1 takes the logit of label 1" in error
+    assert "reranker.label=[1,0] that of label 1 minus that of 0" in error
     assert "its head has 2 labels (0 LABEL_0, 1 LABEL_1)" in refused(reranker(make("electra", 2), None))
 
 
@@ -164,11 +164,11 @@ def test_a_model_with_one_label_has_no_other(bert_folder: Any) -> None:
 
 
 def test_a_graph_has_one_output_so_labels_are_torch_s(nli: Path) -> None:
-    told = refused(reranker(nli, 1, runtime={"name": "onnxruntime"}))
-    assert told.startswith("reranker.label=1: this is a setting of torch, and the trial has runtime=onnxruntime; use ")
+    error = refused(reranker(nli, 1, runtime={"name": "onnxruntime"}))
+    assert error.startswith("reranker.label=1: this is a setting of torch, and the trial has runtime=onnxruntime; use ")
 
 
-def test_the_result_says_what_the_score_is_made_of(nli: Path, bert_folder: Any) -> None:
+def test_the_result_states_what_the_score_is_made_of(nli: Path, bert_folder: Any) -> None:
     found = {}
     for label in (1, [1, 0]):
         one = reranker(nli, label)

@@ -226,9 +226,9 @@ def test_weights_in_a_pickle_are_not_read(copy: Any) -> None:
     (copy / "model.safetensors").unlink()
     with (copy / "pytorch_model.bin").open("wb") as file:
         pickle.dump(Payload(copy / "ran"), file)
-    told = refusal(copy)
-    assert "the folder has pytorch_model.bin and no safetensors, and a pickle can run code when it is read" in told
-    assert "save_pretrained(PATH)" in told
+    error = refusal(copy)
+    assert "the folder has pytorch_model.bin and no safetensors, and a pickle can run code when it is read" in error
+    assert "save_pretrained(PATH)" in error
     index = {"metadata": {}, "weight_map": {"classifier.bias": "pytorch_model.bin"}}
     (copy / "model.safetensors.index.json").write_text(json.dumps(index), "utf-8")
     (copy / "other.safetensors").write_bytes(b"")

@@ -137,9 +137,9 @@ def logits(reranker: CrossEncoder, queries: Any = None) -> list[Any]:
 def refused(component: Any) -> str:
     with pytest.raises(EvalkitError) as caught:
         component.check()
-    told = str(caught.value)
-    assert "\n" not in told
-    return told
+    error = str(caught.value)
+    assert "\n" not in error
+    return error
 
 
 # --- pooling
@@ -286,8 +286,8 @@ def test_dot_product_truncation_and_case_are_followed(embedder: Any) -> None:
     edit(embedder / "config_sentence_transformers.json", similarity_fn_name="cosine")
     assert scores(dense(embedder)) == pytest.approx(expected(embedder, lambda s: unit(s.mean(0)[:5])), abs=1e-5)
     edit(embedder / "config_sentence_transformers.json", similarity_fn_name="euclidean")
-    told = refused(dense(embedder))
-    assert "compare vectors by euclidean distance, and evalkit by cosine or dot product; choose" in told
+    error = refused(dense(embedder))
+    assert "compare vectors by euclidean distance, and evalkit by cosine or dot product; choose" in error
 
 
 def test_texts_are_lowercased_if_the_folder_states_it(embedder: Any) -> None:
@@ -309,7 +309,7 @@ def test_texts_are_lowercased_if_the_folder_states_it(embedder: Any) -> None:
 
 
 def test_the_hash_of_a_folder_includes_its_parts(embedder: Any) -> None:
-    """Embeddings that are kept, and results, are known by it."""
+    """Cached embeddings and results are identified by it."""
     before = folder_hash(embedder)
     edit(embedder / "1_Pooling" / "config.json", pooling_mode="cls")
     assert folder_hash(embedder) != before
@@ -395,23 +395,23 @@ def test_a_rerankers_prompts_without_a_default_are_noted_and_not_used(reranker: 
 @pytest.mark.parametrize("name", ["activation.ReLU", "activation.GELU", "activation.Softmax"])
 def test_an_activation_that_changes_the_order_is_refused(reranker: Any, name: Any) -> None:
     edit(reranker / "config_sentence_transformers.json", activation_fn=f"torch.nn.modules.{name}")
-    told = refused(cross_encoder(reranker))
-    assert f"states the activation torch.nn.modules.{name} for its scores, which need not keep the order" in told
-    assert "reranker=trec_run reranker.path=RUN" in told
+    error = refused(cross_encoder(reranker))
+    assert f"states the activation torch.nn.modules.{name} for its scores, which need not keep the order" in error
+    assert "reranker=trec_run reranker.path=RUN" in error
 
 
 @pytest.mark.parametrize("where", ["sbert_ce_default_activation_function", "sentence_transformers"])
 def test_an_activation_in_config_json_counts_too(bert_folder: Any, tmp_path: Path, where: Any) -> None:
     folder = Path(shutil.copytree(bert_folder, tmp_path / "old"))
-    for name, kept in (("linear.Identity", "Identity"), ("activation.Hardtanh", None)):
+    for name, activation in (("linear.Identity", "Identity"), ("activation.Hardtanh", None)):
         path = f"torch.nn.modules.{name}"
         edit(folder / "config.json", **{where: {"activation_fn": path} if where == "sentence_transformers" else path})
-        if kept is None:
+        if activation is None:
             assert "config.json states the activation" in refused(cross_encoder(folder))
         else:
             one = cross_encoder(folder)
             one.load()
-            assert one.describe()["activation"] == kept
+            assert one.describe()["activation"] == activation
 
 
 # --- what is refused by name
@@ -499,9 +499,9 @@ def with_layer(kind: str = "Dense", weights: str = "model.safetensors", **stated
 )  # fmt: skip
 def test_unsupported_files_are_refused_before_other_work(embedder: Any, change: Any, message: Any) -> None:
     change(embedder)
-    told = refused(dense(embedder, pooling="mean", normalize=True))
-    assert told.startswith(f"first_stage.model={embedder}: ")
-    assert message in told
+    error = refused(dense(embedder, pooling="mean", normalize=True))
+    assert error.startswith(f"first_stage.model={embedder}: ")
+    assert message in error
 
 
 def test_weights_that_do_not_match_their_layer_are_refused(embedder: Any) -> None:
@@ -522,8 +522,8 @@ def test_the_folder_of_one_part_of_a_model_is_refused(embedder: Any) -> None:
     shutil.rmtree(whole / "0_Transformer" / "1_Pooling")
     modules(("Transformer", "0_Transformer"), ("Pooling", "1_Pooling"))(whole)
     assert "has its transformer in 0_Transformer, as old versions" in refused(dense(whole))
-    told = refused(dense(whole / "0_Transformer", pooling="mean"))
-    assert "this is one part of the model in whole, whose modules.json names it; save that model again" in told
+    error = refused(dense(whole / "0_Transformer", pooling="mean"))
+    assert "this is one part of the model in whole, whose modules.json names it; save that model again" in error
 
 
 @pytest.mark.parametrize("kind", ["reranker", "embedder"])
@@ -532,9 +532,9 @@ def test_an_adapter_is_refused_with_advice(request: pytest.FixtureRequest, kind:
     folder = request.getfixturevalue(kind)
     edit(folder / "adapter_config.json", peft_type="LORA", base_model_name_or_path="acme/base")
     component = cross_encoder(folder) if kind == "reranker" else dense(folder)
-    told = refused(component)
-    assert "an adapter is next to its full weights" in told
-    assert "model.merge_and_unload().save_pretrained(PATH)" in told
+    error = refused(component)
+    assert "an adapter is next to its full weights" in error
+    assert "model.merge_and_unload().save_pretrained(PATH)" in error
     (folder / "model.safetensors").rename(folder / "adapter_model.safetensors")
     alone = "its folder is an adapter without the full weights (adapter_config.json: LORA adapter of acme/base)"
     assert alone in refused(component)
@@ -545,15 +545,17 @@ def test_an_adapter_is_refused_with_advice(request: pytest.FixtureRequest, kind:
 
 def test_a_cross_encoder_whose_layers_give_no_score_is_refused_in_both_stages(reranker: Any) -> None:
     list_modules(reranker, TRANSFORMER, POOLING, ("sentence_transformers.base.modules.dense.Dense", "2_Dense"))
-    told = refused(cross_encoder(reranker))
-    assert "a CrossEncoder whose modules.json lists Transformer, Pooling, Dense, and evalkit scores with a" in told
-    assert "reranker=trec_run reranker.path=RUN" in told
+    error = refused(cross_encoder(reranker))
+    assert "a CrossEncoder whose modules.json lists Transformer, Pooling, Dense, and evalkit scores with a" in error
+    assert "reranker=trec_run reranker.path=RUN" in error
     assert "(modules.json: Transformer, Pooling, Dense), which scores a query" in refused(dense(reranker))
 
 
 def test_a_cross_encoder_is_refused_as_an_embedding_model(reranker: Any) -> None:
-    told = refused(dense(reranker, pooling="cls"))
-    assert "a cross-encoder (modules.json: Transformer), which scores a query with a passage and has no vectors" in told
+    error = refused(dense(reranker, pooling="cls"))
+    assert (
+        "a cross-encoder (modules.json: Transformer), which scores a query with a passage and has no vectors" in error
+    )
 
 
 @pytest.mark.parametrize(
@@ -571,10 +573,10 @@ def test_other_kinds_of_models_are_refused_with_advice(
     from transformers import AutoConfig
 
     AutoConfig.for_model(kind, architectures=[architecture], num_labels=1).save_pretrained(tmp_path)
-    told = refused(cross_encoder(tmp_path))
-    assert message in told
-    assert ("reranker=decoder" if "decoder" in message else "reranker=trec_run reranker.path=RUN") in told
-    assert "an embedding model scores pairs as" not in told
+    error = refused(cross_encoder(tmp_path))
+    assert message in error
+    assert ("reranker=decoder" if "decoder" in message else "reranker=trec_run reranker.path=RUN") in error
+    assert "an embedding model scores pairs as" not in error
 
 
 def test_an_encoder_decoder_is_refused_as_an_embedding_model(tmp_path: Path) -> None:

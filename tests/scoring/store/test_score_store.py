@@ -236,19 +236,19 @@ def forks() -> Any:
 
 def test_a_killed_writer_loses_one_batch_at_most_and_damages_nothing(path: Any, forks: Any) -> None:
     draw = random.Random(5)
-    kept, notes = 0, Path(f"{path}.written")
+    complete, notes = 0, Path(f"{path}.written")
     for death in range(20):
         # Every fourth dies while it opens the store, or soon after.
-        forks(f"{path} {kept} 1000000 {death % 4 and draw.randrange(1, 9)} {draw.uniform(0, 0.005)}")
+        forks(f"{path} {complete} 1000000 {death % 4 and draw.randrange(1, 9)} {draw.uniform(0, 0.005)}")
         written = int(notes.read_text().split()[-1]) + 1 if notes.exists() and notes.read_text() else 0
-        there = stored_pairs(path, range(kept, written + 2))
-        kept += there.index(0)
+        there = stored_pairs(path, range(complete, written + 2))
+        complete += there.index(0)
         assert there == sorted(there, reverse=True)
         assert set(there) <= {0, 16}  # a batch is stored completely or not at all
-        assert written <= kept <= written + 1
+        assert written <= complete <= written + 1
     assert not maintenance.find_errors(path)
-    assert kept > 20
-    assert stored_pairs(path, range(kept)) == [16] * kept
+    assert complete > 20
+    assert stored_pairs(path, range(complete)) == [16] * complete
 
 
 def test_several_processes_may_create_and_write_one_store(path: Any, forks: Any) -> None:
@@ -474,14 +474,14 @@ def fill(path: Any) -> Any:
 def test_on_a_full_disk_what_was_stored_remains(full_disk: Any) -> None:
     path, filler = full_disk / "scores.sqlite", full_disk / "filler"
     filler.write_bytes(bytes(100_000))
-    kept, message = fill(path)
+    complete, message = fill(path)
     start = f"the disk of the score store {path} is full, and what was stored before remains: free some space"
     assert message.startswith(start)
     filler.unlink()
-    assert kept > 20
-    assert stored_pairs(path, range(kept)) == [16] * kept
+    assert complete > 20
+    assert stored_pairs(path, range(complete)) == [16] * complete
     assert not maintenance.find_errors(path)
-    assert stored_pairs_of(filled(path, kept + 1), kept) == 16  # it can be written again
+    assert stored_pairs_of(filled(path, complete + 1), complete) == 16  # it can be written again
 
 
 def test_at_a_limit_on_file_sizes_what_was_stored_remains(path: Any) -> None:
@@ -489,13 +489,13 @@ def test_at_a_limit_on_file_sizes_what_was_stored_remains(path: Any) -> None:
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, limits[1]))
     try:
-        kept, message = fill(path)
+        complete, message = fill(path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert str(path) in message
     assert "store=off" in message
-    assert kept > 20
-    assert stored_pairs(path, range(kept)) == [16] * kept
+    assert complete > 20
+    assert stored_pairs(path, range(complete)) == [16] * complete
 
 
 def test_a_store_that_another_process_has_locked_is_refused(path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -521,8 +521,8 @@ def test_the_store_is_in_the_cache_folder_by_default(monkeypatch: pytest.MonkeyP
     assert cache_dirs.default_store_path() == tmp_path / ".cache" / "evalkit" / "scores.sqlite"
     monkeypatch.setenv("XDG_CACHE_HOME", "/cache")
     assert cache_dirs.default_store_path() == Path("/cache/evalkit/scores.sqlite")
-    monkeypatch.setenv("EVALKIT_HOME", "~/kept")
-    assert cache_dirs.default_store_path() == tmp_path / "kept" / "scores.sqlite"
+    monkeypatch.setenv("EVALKIT_HOME", "~/stored")
+    assert cache_dirs.default_store_path() == tmp_path / "stored" / "scores.sqlite"
 
 
 @pytest.fixture
@@ -577,11 +577,11 @@ def test_pruning_removes_the_selected_spaces_and_frees_disk_space(
 
 def test_indexes_are_shown_and_pruned_with_the_scores(path: Any, run: Any) -> None:
     def keep(name: Any, days: Any) -> Any:
-        kept = Cache(path.parent / "first_stage", is_shared=True)
-        kept.get_or_create(
+        indexes = Cache(path.parent / "first_stage", is_shared=True)
+        indexes.get_or_create(
             "bm25", {"name": name}, {"d": name}, lambda: None, lambda _: {"a": np.zeros(125_000)}, lambda _: None
         )
-        [index] = [index for index in index_cache.list_entries(kept.folder) if index.folder not in there]
+        [index] = [index for index in index_cache.list_entries(indexes.folder) if index.folder not in there]
         os.utime(index.folder / "manifest.json", (time.time() - days * 86400,) * 2)
         return there.setdefault(index.folder, days)
 
@@ -601,10 +601,10 @@ def test_indexes_are_shown_and_pruned_with_the_scores(path: Any, run: Any) -> No
 
 
 def test_reading_an_index_updates_its_time_of_use(path: Any) -> None:
-    kept = Cache(path.parent / "first_stage", is_shared=True)
+    indexes = Cache(path.parent / "first_stage", is_shared=True)
     for _ in range(2):
-        kept.get_or_create("bm25", {}, {"d": "x"}, lambda: None, lambda _: {"a": np.zeros(9)}, lambda _: None)
-        [index] = index_cache.list_entries(kept.folder)
+        indexes.get_or_create("bm25", {}, {"d": "x"}, lambda: None, lambda _: {"a": np.zeros(9)}, lambda _: None)
+        [index] = index_cache.list_entries(indexes.folder)
         assert time.time() - index.used_s < 3600
         os.utime(index.folder / "manifest.json", (0, 0))
 
