@@ -1,4 +1,4 @@
-"""A decoder reranker with and without its shared prefixes, beside transformers' padded batch: same prompts, in turn.
+"""A decoder reranker with and without its shared prefixes, and transformers' padded batch: same prompts, in turn.
 
     python benchmarks/decoders.py [--model qwen3-0.6b|FOLDER] [--queries 2] [--passages 20] [--rounds 3]
                                   [--device cpu] [--precision fp32] [--reranker qwen3_reranker_0_6b] [--json FILE]

@@ -1,4 +1,4 @@
-"""evalkit beside the engines people use today: same model folder, same pairs, same token ids, same precision, in turn.
+"""evalkit compared with the engines people use: same model folder, same pairs, same token ids, same precision, in turn.
 
     python benchmarks/engines.py [--model xlmr-large|minilm-l6|packaged|FOLDER] [--pairs 4300] [--rounds 5]
                                  [--device cpu] [--precision fp32] [--engines NAME,NAME,...] [--json FILE]
@@ -182,7 +182,7 @@ def measure(options: argparse.Namespace) -> Measured:
 
 
 def as_json(measured: Measured) -> dict[str, Any]:
-    """Return everything measured, medians beside the samples they are of."""
+    """Return everything measured, medians with their samples."""
     ours, ratios = end_to_end_ratio(measured)
     matrix = statistics.median(one.matrix_flops for one in measured.rounds)
     return {

@@ -3,8 +3,8 @@
     python benchmarks/first_stage.py [--sizes 15000 150000 1500000] [--queries 100] [--rounds 3]
                                      [--json FILE] [--plot FILE.png]
 
-BM25: evalkit's index and search beside bm25s called plainly (its own tokenizer; the same k1, b, stopwords and
-stemmer). Dense: evalkit's exact top-k beside numpy's whole matrix of products and argpartition, on random unit
+BM25: evalkit's index and search compared with bm25s called plainly (its own tokenizer; the same k1, b, stopwords and
+stemmer). Dense: evalkit's exact top-k compared with numpy's whole matrix of products and argpartition, on random unit
 vectors of 384 dimensions; to embed them is no part of it. Each measurement is a fresh process, so that its peak
 resident memory is its own; systems take turns, and the figures are medians over the rounds. `n^1.00` is growth in
 proportion: the slope of a straight line through the sizes, both axes logarithmic.
@@ -41,7 +41,7 @@ from evalkit.slices.packaged import DEV
 from evalkit.types import Slice
 
 REAL = Path(__file__).parents[2] / "shared" / "data" / "msmarco-dl19"
-"""TREC DL 2019's judged passages of MS MARCO, if they lie beside the checkout."""
+"""TREC DL 2019's judged passages of MS MARCO, if they are next to the checkout."""
 DIMENSIONS = 384
 SYSTEMS = {"bm25": ("evalkit", "bm25s"), "dense": ("evalkit", "numpy")}
 
@@ -64,7 +64,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Sample:
-    """What it measured. Memory is the process's resident set in MiB, None where the platform does not tell."""
+    """What it measured. Memory is the process's resident set in MiB, None where the platform does not report it."""
 
     stage: str
     system: str
@@ -306,7 +306,7 @@ def environment() -> dict[str, Any]:
 
 
 def _grown(samples: Sequence[Sample], law: Heaps) -> list[dict[str, Any]]:
-    """Return tokens and vocabulary of each size, beside the vocabulary that the law expects."""
+    """Return tokens and vocabulary of each size, and the vocabulary that the law expects."""
     seen = {s.passages: s for s in samples if s.tokens_per_doc is not None}
     return [
         {

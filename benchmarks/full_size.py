@@ -5,7 +5,7 @@
 Builds a model folder (2.1 GiB in fp32) as the hub's BAAI/bge-reranker-v2-m3 describes itself (model_folder.py), with a
 tokenizer trained on the packaged dev collection; then scores the same pairs with evalkit and with transformers' own
 padded forward (batches of 16 in the given order), in turn, and prints medians, their ratio and the largest difference,
-and what the checks at load take beside the packaged default's 1,434 pairs.
+and what the checks at load take compared with the packaged default's 1,434 pairs.
 """
 
 import argparse

@@ -4,13 +4,13 @@
     python benchmarks/gpu.py --out FOLDER --device cpu --quick        to see every part run where there is no GPU
 
     tests           the tests marked gpu; the messages of those that fail
-    correctness     packed logits beside padded ones at fp32, tf32, fp16 and bf16, over pairs of real lengths
-    throughput      pairs a second and MFU beside the engines that are installed (engines.py), at fp16
+    correctness     packed logits compared with padded ones at fp32, tf32, fp16 and bf16, over pairs of real lengths
+    throughput      pairs a second and MFU compared with the engines that are installed (engines.py), at fp16
     latency         one query of 100 passages, with and without CUDA graphs, at fp16
-    memory          peaks beside their prediction, and what fp16 saves
+    memory          peaks and their prediction, and what fp16 saves
     logits          the packaged reranker on the packaged dev collection, at each precision
     quality         nDCG@10 from these logits; needs ranx and no GPU
-    onnxruntime     runtime=onnxruntime on its CUDA provider beside torch, at fp32 and fp16
+    onnxruntime     runtime=onnxruntime on its CUDA provider compared with torch, at fp32 and fp16
 
 Each part writes FOLDER/PART.json when it is done and is skipped from then on, so that a run that was cut off goes on
 with the same command. A part that could not be measured is tried again, and one that may end after --limit-s is not

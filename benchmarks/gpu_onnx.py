@@ -1,4 +1,4 @@
-"""The part of gpu.py about ONNX Runtime's CUDA provider: evalkit's runtime=onnxruntime beside torch, in turn."""
+"""The part of gpu.py about ONNX Runtime's CUDA provider: evalkit's runtime=onnxruntime compared with torch, in turn."""
 
 import statistics
 import time

@@ -158,7 +158,7 @@ def quality(logits: Found, quick: bool) -> Found:
             values = evaluate(run, data.qrels, [parse("nDCG@10", 10)], 1).per_query["nDCG@10"].values()
         except ModuleNotFoundError as error:
             raise EvalkitError(
-                f"{error.name} is not installed, so the logits are kept and nDCG is left for a run with the same "
+                f"{error.name} is not installed, so the logits are saved and nDCG is left for a run with the same "
                 "--out where it is"
             ) from None
         found[precision] = {"ndcg@10": float(np.mean(list(values))), "queries": len(values)}

@@ -31,7 +31,7 @@ uncased vocabulary: printed by ``python benchmarks/msmarco_pairs.py``."""
 
 
 def find_texts(asked: Path | None) -> Path | None:
-    """Return the folder of TREC DL 2019's texts: the one asked for, or one in `shared` beside or in the checkout.
+    """Return the folder of TREC DL 2019's texts: the one asked for, or one in `shared` next to or in the checkout.
 
     Raises:
         EvalkitError: the folder asked for lacks one of the files.

@@ -101,7 +101,7 @@ class Evalkit(Engine):
         self.model_s = float("nan")
 
     def score(self, pairs: Pairs) -> Logits:
-        """Return the logits; tokenization runs beside the model."""
+        """Return the logits; tokenization runs at the same time as the model."""
         scored = self.scorer.score(pairs)
         self.model_s = scored.forward_s
         return scored.logits

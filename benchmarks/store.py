@@ -1,4 +1,4 @@
-"""The score store: what keeping and looking up cost a pair, and what a pair takes on disk, beside two other layouts.
+"""The score store: the time to write and look up a pair, and its size on disk, compared with two other layouts.
 
     python benchmarks/store.py [--pairs 1000000] [--batch 512] [--rounds 3] [--folder DIR] [--json]
 

@@ -210,8 +210,8 @@ def _untangled(rows: list[list[str]], chains: Sequence[list[str]]) -> list[list[
         rows = [list(row) for row in rows]
         numbers = range(1, len(rows)) if sweep % 2 else range(len(rows) - 2, -1, -1)
         for number in numbers:
-            beside = rows[number - 1] if sweep % 2 else rows[number + 1]
-            at = {name: (place + 0.5) / len(beside) for place, name in enumerate(beside)}
+            neighbour = rows[number - 1] if sweep % 2 else rows[number + 1]
+            at = {name: (place + 0.5) / len(neighbour) for place, name in enumerate(neighbour)}
             own = {name: (place + 0.5) / len(rows[number]) for place, name in enumerate(rows[number])}
 
             def mean(name: str, at: Mapping[str, float] = at, own: Mapping[str, float] = own) -> float:
@@ -275,10 +275,10 @@ def _ports(routes: list[list["Stop"]]) -> list[list["Stop"]]:
         routes: the stops of each arrow, the centres of the boxes at both ends.
     """
     moved = [list(route) for route in routes]
-    for end, beside in ((0, 1), (-1, -2)):
+    for end, neighbour in ((0, 1), (-1, -2)):
         for box in {route[end] for route in routes}:
             here = [number for number, route in enumerate(routes) if route[end] == box]
-            here.sort(key=lambda number: (routes[number][beside][0], number))
+            here.sort(key=lambda number: (routes[number][neighbour][0], number))
             for place, number in enumerate(here, 1):
                 x = box[0] + _BOX_WIDTH * (place / (len(here) + 1) - 0.5) * 0.7
                 moved[number][end] = (round(x, 1), *box[1:])

@@ -238,7 +238,7 @@ def embed(model: torch.nn.Module, tokenizer, texts: list[str], batch: int = 32) 
 
 
 def embed_cached(path: Path, base: Path, texts: list[str], wanted: list[int], shard: int = 2048) -> np.ndarray:
-    """Embed the `wanted` texts into an array kept in a file; rows it already holds are not embedded again."""
+    """Embed the `wanted` texts into an array in a file; rows it already holds are not embedded again."""
     tokenizer, model = AutoTokenizer.from_pretrained(base), AutoModel.from_pretrained(base).eval()
     if not path.exists():
         np.save(path, np.zeros((len(texts), model.config.hidden_size), np.float32))

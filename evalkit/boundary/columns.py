@@ -68,7 +68,7 @@ def find_columns(
         where: the table, for messages.
         roles: one of `QUERIES`, `DOCS`, `JUDGMENTS` and `RUNS`.
         columns: names of the columns of the table.
-        stated: role -> column, where the names of the columns do not tell.
+        stated: role -> column, where columns have other names.
 
     Raises:
         EvalkitError: a role has no column or several, or `stated` names a role or a column that does not exist; the

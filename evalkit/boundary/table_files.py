@@ -47,7 +47,7 @@ class Table:
     content: Mapping[str, Any] | Iterator[Row]
     """A JSON object as it is; else rows, read while they are used."""
     stated: Mapping[str, str]
-    """Role -> column, where the names of the columns do not tell; without a header these are numbers from 1."""
+    """Role -> column, where columns have other names; without a header these are numbers from 1."""
 
 
 def suffix_of(path: Path) -> str:
@@ -67,7 +67,7 @@ def open_table(path: Path, roles: tuple[Role, ...], what: str, stated: Mapping[s
         path: the file.
         roles: what is wanted of it, one of the tuples of `evalkit.boundary.columns`.
         what: what it should contain, for messages.
-        stated: role -> column, where the names of the columns do not tell; numbers from 1 for a file without a header.
+        stated: role -> column, where columns have other names; numbers from 1 for a file without a header.
 
     Raises:
         EvalkitError: the file cannot be read, is malformed, or has another extension; or a package is missing.

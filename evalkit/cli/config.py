@@ -98,7 +98,7 @@ class BeirSlice(CollectionSlice):
     subset: str | None = None
     """Of an MTEB folder in several parts: SUBSET-corpus, SUBSET-queries and SUBSET-qrels are read."""
     columns: Annotated[Any, "mapping or null"] = None
-    """Columns whose names do not tell what they hold, such as {docs: {text: body}}; also queries and qrels."""
+    """Names of columns other than the known ones, such as {docs: {text: body}}; also queries and qrels."""
 
 
 @dataclass
@@ -121,7 +121,7 @@ class HubSlice(CollectionSlice):
     name: str | None = None
     """Name in results and reports; null for that of the dataset."""
     columns: Annotated[Any, "mapping or null"] = None
-    """Columns whose names do not tell what they hold, such as {docs: {text: body}}; also queries and qrels."""
+    """Names of columns other than the known ones, such as {docs: {text: body}}; also queries and qrels."""
 
 
 @dataclass
@@ -142,7 +142,7 @@ class FilesSlice(CollectionSlice):
     name: str | None = None
     """Name in results and reports; null for that of the file of judgments."""
     columns: Annotated[Any, "mapping or null"] = None
-    """Columns whose names do not tell what they hold, such as {docs: {text: body}}; also queries and qrels."""
+    """Names of columns other than the known ones, such as {docs: {text: body}}; also queries and qrels."""
 
 
 @dataclass
@@ -330,7 +330,7 @@ class Config:
     device: str = "auto"
     """auto, cpu, cuda, cuda:N, cuda:all (one worker for each GPU), or mps on Apple machines (not yet tried there)."""
     store: str = "auto"
-    """Where scored pairs are kept from run to run: auto (the cache folder), off, or a file."""
+    """Where scored pairs are stored for later runs: auto (the cache folder), off, or a file."""
     history: str = "auto"
     """The index that finished runs are entered in: auto (the cache folder), off, or a file."""
     tracking: str = "none"

@@ -22,7 +22,7 @@ def read_run_file(path: str | Path, order: str = "score", columns: Any = None) -
         path: the file, which may be compressed.
         order: ``score`` for trec_eval's order, by descending 32-bit score and then by descending doc_id; ``rank`` for
             the rank column. A run without scores is ordered by its ranks in both cases, as `RunFile.order` says.
-        columns: role -> column of a table, where the names of the columns do not tell; None for none.
+        columns: role -> column of a table, where columns have other names; None for none.
 
     Raises:
         EvalkitError: the file cannot be read or is malformed (file and line are named), as in

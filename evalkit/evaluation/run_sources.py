@@ -28,7 +28,7 @@ def run_from(
         name: of the run, where the source has no tag.
         order: ``score`` for trec_eval's order, by descending 32-bit score and then by descending doc_id; ``rank`` for
             ascending rank, with equal ranks ordered as by ``score``; None for ``score`` where there are scores.
-        columns: role -> column, where the names of the columns do not tell.
+        columns: role -> column, where columns have other names.
         where: names the source in messages.
 
     Returns:

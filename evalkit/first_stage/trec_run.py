@@ -23,7 +23,7 @@ class TrecRun(FirstStage):
     name: str | None = None
     """Name in results and reports; null for that of the file."""
     columns: Any = None
-    """Columns of a table whose names do not tell what they hold, such as {doc_id: key, score: bm25}."""
+    """Names of a table's columns other than the known ones, such as {doc_id: key, score: bm25}."""
     order: str = "score"
     """score (as trec_eval orders a run), or rank: the rank column decides, and the score is minus the rank."""
 

@@ -39,7 +39,7 @@ class EngineReranker(Reranker):
     deterministic: bool = False
     """Whether only deterministic kernels are used: slower, the same logits in every run."""
     store: str = "off"
-    """Where scored pairs are kept from run to run: auto (the cache folder), off, or a file."""
+    """Where scored pairs are stored for later runs: auto (the cache folder), off, or a file."""
     batch_timeout_s: float = 600.0
     """Seconds to wait for a batch from another device before the trial fails."""
     revision: str | None = None

@@ -86,7 +86,7 @@ class Http(Reranker):
     price_per_million_tokens: float | None = None
     """Price of a million tokens, as the server counts them; null for none."""
     store: str = "off"
-    """Where scored pairs are kept from run to run: auto, off, or a file; needs a known model and revision."""
+    """Where scored pairs are stored for later runs: auto, off, or a file; needs a known model and revision."""
     name: str | None = None
     """Name in results and reports; null for the model's."""
     computes = True

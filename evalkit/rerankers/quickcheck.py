@@ -62,9 +62,9 @@ class RankedPassage:
     id: str | None
     """Its id in the file of passages."""
     tokens: int | None
-    """Tokens of the pair after truncation, special tokens included; None where the reranker cannot tell."""
+    """Tokens of the pair after truncation, special tokens included; None where the reranker does not report them."""
     truncated: bool | None
-    """Whether the pair was truncated; None where the reranker cannot tell of each pair."""
+    """Whether the pair was truncated; None where the reranker does not report it for each pair."""
 
 
 @dataclass(frozen=True)

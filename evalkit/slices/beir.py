@@ -52,7 +52,7 @@ def load(
         judge_kind: "human", "llm" or "clicks"; None for what the labels state, else "llm" where a judge is named.
         name: of the slice; None for FOLDER/SPLIT.
         subset: of a collection in several parts, whose folders are SUBSET-corpus, SUBSET-queries and SUBSET-qrels.
-        columns: docs, queries or qrels -> role -> column, where the names of the columns do not tell.
+        columns: docs, queries or qrels -> role -> column, where columns have other names.
 
     Raises:
         EvalkitError: a file is missing or malformed (file and line are named), or `evalkit.slices.assemble` refuses

@@ -70,7 +70,7 @@ def load(name: str, files: Files, cut: Cut, stated: Any, facts: Mapping[str, Any
         name: of the slice.
         files: what is read.
         cut: how much of it becomes the slice.
-        stated: one of `TABLES` -> role -> column, where the names of the columns do not tell; None for none.
+        stated: one of `TABLES` -> role -> column, where columns have other names; None for none.
         facts: what the result records besides.
 
     Raises:
@@ -176,7 +176,7 @@ def tables(
         paths: the files.
         roles: what is wanted of them, one of the tuples of `evalkit.boundary.columns`.
         what: what they should contain, for messages.
-        stated: role -> column, where the names of the columns do not tell.
+        stated: role -> column, where columns have other names.
         pickers: a list that the caller keeps.
 
     Raises:

@@ -44,7 +44,7 @@ def load(
         judge: of labels of several judges the one, or "majority" or "median"; of other judgments the name of the judge.
         judge_kind: "human", "llm" or "clicks"; None for what the labels state, else "llm" where a judge is named.
         name: of the slice; None for that of the file of judgments.
-        columns: docs, queries or qrels -> role -> column, where the names of the columns do not tell.
+        columns: docs, queries or qrels -> role -> column, where columns have other names.
 
     Raises:
         EvalkitError: a file is missing or malformed (file and line are named), or `evalkit.slices.assemble` refuses

@@ -74,7 +74,7 @@ def read(*paths: Path, columns: Mapping[str, str] | None = None) -> JudgmentsFil
         paths: the files, all of one format, which may be compressed. With another extension than a table's, or without
             tabs in a .tsv file, they are in trec_eval's format, unless tabs separate three columns or columns with
             names.
-        columns: role -> column of a table, where the names of the columns do not tell.
+        columns: role -> column of a table, where columns have other names.
 
     Raises:
         EvalkitError: a file is missing or malformed (file and line are named), or a passage has two grades for a query.
@@ -106,7 +106,7 @@ def judgment_rows(rows: Iterable[Row], picker: Picker) -> Iterator[Judgment]:
         picker: for `evalkit.boundary.columns.JUDGMENTS`.
 
     Raises:
-        EvalkitError: an id or a grade is missing or not valid, a row names a judge, or the columns do not tell.
+        EvalkitError: an id or a grade is missing or not valid, a row names a judge, or a column is not found.
     """
     for place, row in rows:
         found = picker.pick(place, row)

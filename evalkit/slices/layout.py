@@ -87,8 +87,8 @@ def find_judgments(folder: Path, split: str, subset: str | None = None) -> list[
         have = f"; choose from {', '.join(sorted(found))}"
     elif there:
         have = f"; it has {', '.join(path.name for path in there[:5])}, and files named {_named()} are read"
-    elif beside := sorted(path.name for path in folder.glob("*qrels*") if path.is_file() and _is_read(path)):
-        have = f"; there is {beside[0]} in the folder, which slice.qrels={folder / beside[0]} reads"
+    elif others := sorted(path.name for path in folder.glob("*qrels*") if path.is_file() and _is_read(path)):
+        have = f"; there is {others[0]} in the folder, which slice.qrels={folder / others[0]} reads"
     else:
         have = "; the folder has no qrels at all"
     name = printable_name(split)

@@ -32,11 +32,11 @@ def queries_from(
     Args:
         source: a mapping query_id -> text; or a DataFrame, or rows as dictionaries
             (`evalkit.boundary.columns.QUERIES`).
-        columns: role -> column, where the names of the columns do not tell.
+        columns: role -> column, where columns have other names.
         where: names the source in messages.
 
     Raises:
-        EvalkitError: an id occurs twice, an id or a text is missing or is none, or the columns do not tell (the message
+        EvalkitError: an id occurs twice, an id or a text is missing or is none, or a column is not found (the message
             names the row and the columns).
     """
     picker = Picker(QUERIES, columns)
@@ -57,7 +57,7 @@ def docs_from(source: Any, columns: Mapping[str, str] | None = None, where: str 
     Args:
         source: a mapping doc_id -> text, or doc_id -> {"title": ..., "text": ...}; or a DataFrame, or rows as
             dictionaries (`evalkit.boundary.columns.DOCS`).
-        columns: role -> column, where the names of the columns do not tell.
+        columns: role -> column, where columns have other names.
         where: names the source in messages.
 
     Raises:
@@ -78,12 +78,12 @@ def qrels_from(source: Any, columns: Mapping[str, str] | None = None, where: str
     Args:
         source: a mapping query_id -> {doc_id: grade}; or a DataFrame, or rows as dictionaries
             (`evalkit.boundary.columns.JUDGMENTS`).
-        columns: role -> column, where the names of the columns do not tell.
+        columns: role -> column, where columns have other names.
         where: names the source in messages.
 
     Raises:
-        EvalkitError: a passage has two grades for a query, an id or a grade is missing or not valid, or the columns do
-            not tell (the message names the row and the columns).
+        EvalkitError: a passage has two grades for a query, an id or a grade is missing or not valid, or a column
+            is not found (the message names the row and the columns).
     """
     picker = Picker(JUDGMENTS, columns)
     rows = judged(source, where) if isinstance(source, Mapping) else judgment_rows(table_rows(source, where), picker)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from evalkit.boundary import redaction
@@ -46,6 +46,7 @@ def test_a_secret_is_known_by_its_form_wherever_it_stands(secret: Any) -> None:
 )  # fmt: skip
 @given(value=st.text(LETTERS + "/+=-_.", min_size=8, max_size=40).filter(lambda value: value not in "REDACTED"))
 def test_a_secret_is_known_by_its_name_and_then_wherever_it_is_repeated(name: Any, value: Any) -> None:
+    assume(value not in name)
     settings = {"reranker": {name: value, "nested": [{name: [value]}]}, "echo": f"no such key: {value}!"}
     redaction.add_secrets(settings)
     written = json.dumps(redaction.settings(settings))

@@ -21,7 +21,7 @@ LAYERS = (
     "types < boundary < evaluation, scoring < slices, first_stage, rerankers, results < cost < trial < report "
     "< cli < api < __main__"
 )
-"""A module imports from its own folder and those to the left of it, never from those to the right or of the same rank."""
+"""A module imports from its own folder and those to the left of it, never from one to the right or of the same rank."""
 
 COMPONENTS = {"slices", "first_stage", "rerankers"}
 

@@ -254,7 +254,7 @@ def test_distractors_cannot_come_out_of_a_candidate_file(with_candidates: Any) -
 def test_a_broken_candidate_file_is_named_by_its_line(with_candidates: Any, candidates_home: Any) -> None:
     dl20 = "msmarco-passage/trec-dl-2020/judged"
     assert set(with_candidates(dl20, source="candidates").docs) == {"11", "21", "22"}
-    path = path_home / "msmarco-passage" / "trec-dl-2020" / "candidates.tsv"
+    path = candidates_home / "msmarco-passage" / "trec-dl-2020" / "candidates.tsv"
     whole = path.read_text("utf-8")
     path.write_text(whole + "1105792\t23\tcut of", "utf-8")
     assert refusal(with_candidates, dl20, source="candidates") == (
