@@ -134,10 +134,10 @@ def _dense(task: Task) -> Sample:
     if task.system == "evalkit":
         import torch
 
-        from evalkit.first_stage.dense import _top
+        from evalkit.first_stage.dense_index import search_index
 
         def search(k: int) -> list[list[int]]:
-            return _top(torch.from_numpy(queries), torch.from_numpy(docs), k, torch.device("cpu"))[1]
+            return search_index(torch.from_numpy(queries), torch.from_numpy(docs), k, torch.device("cpu"))[1]
     else:
 
         def search(k: int) -> list[list[int]]:

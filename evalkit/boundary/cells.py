@@ -86,10 +86,8 @@ def parse_grade(value: Any) -> int:
     Raises:
         ValueError: it is not a whole number.
     """
-    number = _number(value)
-    if isinstance(number, float) and number.is_integer() and abs(number) < 2**53:
-        number = int(number)
-    if isinstance(number, bool) or not isinstance(number, int):
+    number = _whole_number(value)
+    if number is None:
         raise ValueError("a grade is a whole number")
     return number
 
@@ -120,10 +118,8 @@ def to_rank(value: Any, place: str) -> int:
     Raises:
         EvalkitError: it is missing, or not a whole number.
     """
-    number = _number(value)
-    if isinstance(number, float) and number.is_integer():
-        number = int(number)
-    if isinstance(number, bool) or not isinstance(number, int):
+    number = _whole_number(value)
+    if number is None:
         raise EvalkitError(f"{place}: {_described('rank', value)}; a rank is a whole number, 1 for the best")
     return number
 
@@ -153,6 +149,14 @@ def _number(value: Any) -> Any:
         except ValueError:
             pass
     return None
+
+
+def _whole_number(value: Any) -> int | None:
+    """Return the whole number that a value stands for, such as 2 for 2.0 and "2"; None if it stands for none."""
+    number = _number(value)
+    if isinstance(number, float) and number.is_integer() and abs(number) < 2**53:
+        return int(number)
+    return number if isinstance(number, int) and not isinstance(number, bool) else None
 
 
 def _described(what: str, value: Any) -> str:

@@ -101,14 +101,14 @@ class Splade(FirstStage):
             EvalkitError: model, device or precision are not available, or memory does not suffice.
         """
         from evalkit.scoring.device import resolve_device, resolve_precision
-        from evalkit.scoring.loading.pretrained import load_masked_lm
+        from evalkit.scoring.loading.pretrained import load_encoder
         from evalkit.scoring.sparse_embedding import TokenWeights, encode_sparse, sparse_encoder
         from evalkit.scoring.text_encoder import describe_texts, inference
 
         began = time.perf_counter()
         device = resolve_device(self.device)
         precision = resolve_precision(self.precision, device)
-        pretrained = load_masked_lm(self.model, self.revision, device, precision, "first_stage.model")
+        pretrained = load_encoder(self.model, self.revision, device, precision, "first_stage.model", sparse=True)
         files, prompts = pretrained.sbert_config, self._prompts(pretrained.sbert_config)
         max_length = resolve_max_length(self.max_length, files, pretrained.max_tokens)
         encoder = sparse_encoder(pretrained, max_length, self.batch_tokens, device)

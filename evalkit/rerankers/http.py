@@ -410,7 +410,7 @@ class Http(Reranker):
         return self.model or (str(stated) if stated else None)
 
     def _no_store(self) -> str | None:
-        """Return why scores of this server cannot be kept; None where they can."""
+        """Return why scores of this server cannot be stored; None where they can."""
         if self._known_model is None or self._known_revision is None:
             missing = "its model" if self._known_model is None else "the version of its model"
             return (

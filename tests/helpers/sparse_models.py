@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 
 from evalkit.first_stage.sparse_index import to_matrix
 from evalkit.scoring.device import resolve_precision
-from evalkit.scoring.loading.pretrained import load_masked_lm
+from evalkit.scoring.loading.pretrained import load_encoder
 from evalkit.scoring.sparse_embedding import TokenWeights, encode_sparse, sparse_encoder
 
 CPU = torch.device("cpu")
@@ -65,7 +65,7 @@ def vectors(
     folder: Path, texts: Sequence[str], max_length: int = 512, batch_tokens: int = 4096, top_tokens: int | None = None
 ) -> np.ndarray[Any, np.dtype[np.float32]]:
     """Vectors of passages as evalkit computes them, (texts, vocabulary)."""
-    model = load_masked_lm(str(folder), None, CPU, resolve_precision("fp32", CPU), "first_stage.model")
+    model = load_encoder(str(folder), None, CPU, resolve_precision("fp32", CPU), "first_stage.model", sparse=True)
     encoder = sparse_encoder(model, max_length, batch_tokens, CPU)
     with torch.inference_mode():
         found, _ = encode_sparse(encoder, "", texts, "texts", top_tokens, "")
@@ -75,7 +75,7 @@ def vectors(
 
 def query_vectors(folder: Path, texts: Sequence[str], max_length: int = 512) -> np.ndarray[Any, np.dtype[np.float32]]:
     """Vectors of queries by token weights, as evalkit computes them, (texts, vocabulary)."""
-    model = load_masked_lm(str(folder), None, CPU, resolve_precision("fp32", CPU), "first_stage.model")
+    model = load_encoder(str(folder), None, CPU, resolve_precision("fp32", CPU), "first_stage.model", sparse=True)
     weights = TokenWeights(model.sbert_config, model.model.config.vocab_size, max_length, "")
     dense: np.ndarray[Any, np.dtype[np.float32]] = to_matrix(
         encode_sparse(weights, "", texts, "texts", None, "")[0]

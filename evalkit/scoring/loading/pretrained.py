@@ -194,9 +194,9 @@ def _load_layerwise(
 
 
 def load_encoder(
-    name: str, revision: str | None, device: torch.device, precision: Precision, setting: str
+    name: str, revision: str | None, device: torch.device, precision: Precision, setting: str, sparse: bool = False
 ) -> Pretrained:
-    """Load an encoder without a head, for embeddings.
+    """Load an encoder: without a head for embeddings, or with that of its masked language model for sparse vectors.
 
     Args:
         name: A local folder, or a name on the hub.
@@ -204,35 +204,15 @@ def load_encoder(
         device: Where the model is to compute.
         precision: The type of its weights; the mode of fp32 products is set for the process.
         setting: The configuration key that names the model, for messages.
+        sparse: Whether it has vectors over its vocabulary.
 
     Raises:
-        EvalkitError: it cannot be found or read, its files contradict each other, it does not fit into memory, or its
-            tokenizer has no fast version.
+        EvalkitError: it cannot be found or read, its files contradict each other, they lack the head, it does not fit
+            into memory, or its tokenizer has no fast version.
     """
-    _, commit, sbert_config = load_encoder_config(name, revision, setting)
-    loaded = _load(AutoModel, name, commit, device, precision, setting)
-    return _with_sbert_config(loaded, sbert_config)
-
-
-def load_masked_lm(
-    name: str, revision: str | None, device: torch.device, precision: Precision, setting: str
-) -> Pretrained:
-    """Load a masked language model, head included, for sparse vectors over its vocabulary.
-
-    Args:
-        name: A local folder, or a name on the hub.
-        revision: A branch, a tag or a commit; None for the main branch.
-        device: Where the model is to compute.
-        precision: The type of its weights; the mode of fp32 products is set for the process.
-        setting: The configuration key that names the model, for messages.
-
-    Raises:
-        EvalkitError: it cannot be found or read, its files contradict each other, they have no masked-language-model
-            head, it does not fit into memory, or its tokenizer has no fast version.
-    """
-    _, commit, sbert_config = load_sparse_config(name, revision, setting)
-    loaded = _load(AutoModelForMaskedLM, name, commit, device, precision, setting)
-    return _with_sbert_config(loaded, sbert_config)
+    _, commit, sbert_config = (load_sparse_config if sparse else load_encoder_config)(name, revision, setting)
+    auto_class = AutoModelForMaskedLM if sparse else AutoModel
+    return _with_sbert_config(_load(auto_class, name, commit, device, precision, setting), sbert_config)
 
 
 def load_multi_vector_transformer(
@@ -241,11 +221,11 @@ def load_multi_vector_transformer(
     """Load the transformer of a late-interaction model, without what comes after it.
 
     Args:
-        name: A local folder, or a name on the hub.
-        revision: A branch, a tag or a commit; None for the main branch.
-        device: Where the model is to compute.
-        precision: The type of its weights; the mode of fp32 products is set for the process.
-        setting: The configuration key that names the model, for messages.
+        name: As for `load_encoder`.
+        revision: As for `load_encoder`.
+        device: As for `load_encoder`.
+        precision: As for `load_encoder`.
+        setting: As for `load_encoder`.
 
     Raises:
         EvalkitError: it cannot be found or read, its files contradict each other, it is another kind of model, it does
