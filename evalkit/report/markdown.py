@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from evalkit.evaluation.resampling import ENUMERATED
-from evalkit.report.content import alternatives, numbers, pooling, system
+from evalkit.report.content import alternatives, cost_load, numbers, pooling, system
 from evalkit.report.content import blend as blending
 from evalkit.report.content import chunks as chunking
 from evalkit.report.content import comparison as comparing
@@ -17,6 +17,7 @@ from evalkit.report.content import gate as verdict
 from evalkit.report.content import judges as judging
 from evalkit.report.content import pick as picking
 from evalkit.report.content import trial as tables
+from evalkit.report.content.cost_part import Part
 from evalkit.report.content.intervals import FEW
 from evalkit.report.plots import titles
 from evalkit.results import summary
@@ -114,7 +115,7 @@ def _unjudged(result: Result, reranks: bool) -> str:
     return f"Unjudged passages in the top 10: {shares.first_stage:.1%}{after}.{also}"
 
 
-_OF_COST = {costs.LATENCY: "latency", costs.GRID: "latency_grid", costs.LOAD: "load"}
+_OF_COST = {costs.LATENCY: "latency", costs.GRID: "latency_grid", cost_load.TITLE: "load"}
 _TESTS = [
     "measure", "BCa, 95 %", "p t", "p Wilcoxon", "p random.", "p Holm", "p B-H", "d", "sees a difference of",
 ]  # fmt: skip
@@ -358,7 +359,7 @@ def _outcome(result: Result | Unfinished) -> str:
     return f"{escaped(result.status)}. {escaped(result.error)}"
 
 
-def _cost(part: costs.Part) -> str:
+def _cost(part: Part) -> str:
     figures = [table(part.columns, part.rows)] if part.rows else []
     listed = "- " if len(part.notes) > 1 else ""
     notes = ["\n".join(f"{listed}{escaped(note)}" for note in part.notes)] if part.notes else []

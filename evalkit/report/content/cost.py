@@ -3,12 +3,13 @@
 A figure that is None was not measured; it is never shown as 0.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
 from evalkit.evaluation.scoring_counts import ScoringCounts
-from evalkit.report.content.numbers import amount, counted
+from evalkit.report.content.cost_load import under_load
+from evalkit.report.content.cost_part import Part, without_empty_columns
+from evalkit.report.content.numbers import amount, counted, number
 from evalkit.results.schema import RerankerFacts, Result
 from evalkit.types import (
     Calibration,
@@ -17,26 +18,13 @@ from evalkit.types import (
     Interval,
     Latency,
     LatencyGrid,
-    Load,
-    LoadLevel,
     Memory,
     MemoryPass,
     Throughput,
 )
 
 NOT_MEASURED = "not measured"
-LATENCY, GRID, LOAD = "Latency of a query", "Latency by depth and length", "Under load"
-Row = tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Part:
-    """A table under a title, and sentences beneath it; either may be missing."""
-
-    title: str
-    columns: Row
-    rows: tuple[Row, ...]
-    notes: tuple[str, ...]
+LATENCY, GRID = "Latency of a query", "Latency by depth and length"
 
 
 def parts(result: Result) -> list[Part]:
@@ -49,7 +37,7 @@ def parts(result: Result) -> list[Part]:
         _throughput(cost, effective.scoring),
         *([_latency(cost.latency)] if cost.latency else []),
         *([_grid(cost.latency_grid)] if cost.latency_grid else []),
-        *([_load(cost.load)] if cost.load else []),
+        *([under_load(cost.load)] if cost.load else []),
         _memory(cost.memory, cost.calibration, effective.scoring),
         _phases(cost),
         _storage(effective.reranker, effective.slice["docs"]),
@@ -79,8 +67,8 @@ def _throughput(cost: Cost, scoring: ScoringCounts) -> Part:
     found = cost.throughput
     rows = [
         ("pairs/s, end to end", amount(cost.pairs_per_s)),
-        ("pairs/s, the model alone", (_n(found.model_pairs_per_s) if found else "") or NOT_MEASURED),
-        ("pairs/s, tokenization alone", (_n(found.tokenize_pairs_per_s) if found else "") or NOT_MEASURED),
+        ("pairs/s, the model alone", (number(found.model_pairs_per_s) if found else "") or NOT_MEASURED),
+        ("pairs/s, tokenization alone", (number(found.tokenize_pairs_per_s) if found else "") or NOT_MEASURED),
     ]
     notes = []
     padding = scoring.get("padding_share")
@@ -135,7 +123,7 @@ def _tokens(found: Throughput | MemoryPass, before: str, after: str = "") -> str
 def _latency(found: Latency) -> Part:
     count = len(found.samples_ms)
     rows = [
-        (name, _n(value), ends(interval, count))
+        (name, number(value), ends(interval, count))
         for name, value, interval in (
             ("p50", found.p50_ms, found.p50_ci95_ms),
             ("p90", found.p90_ms, found.p90_ci95_ms),
@@ -148,7 +136,7 @@ def _latency(found: Latency) -> Part:
         note += f" of {counted(found.queries, 'query', 'queries')}, {amount(found.duration_s)} s together"
     note += ". A percentile is a sample (nearest rank)"
     note += ", and so are the ends of its interval." if any(row[2] for row in rows) else "."
-    return _part(LATENCY, ("", "ms", "95 % interval, ms"), [row for row in rows if row[1]], [note])
+    return without_empty_columns(LATENCY, ("", "ms", "95 % interval, ms"), [row for row in rows if row[1]], [note])
 
 
 def _grid(grid: LatencyGrid) -> Part:
@@ -166,96 +154,6 @@ def _spread(found: Latency | None) -> str:
     times = found.samples_ms
     middle = amount(found.p50_ms)
     return f"{middle} ({amount(min(times))} to {amount(max(times))})" if len(times) > 1 else f"{middle} (timed once)"
-
-
-def load_name(level: LoadLevel) -> str:
-    """Return a level in words, such as ``4 clients`` or ``2.5 queries/s``."""
-    if level.clients is None:
-        return f"{level.rate_per_s or 0:g} queries/s"
-    return counted(level.clients, "client")
-
-
-def _load(load: Load) -> Part:
-    rows = [
-        (
-            load_name(level),
-            amount(level.queries_per_s),
-            _under_load(level, level.p50_ms, level.p50_ci95_ms),
-            _under_load(level, level.p90_ms, level.p90_ci95_ms),
-            _under_load(level, level.p99_ms, level.p99_ci95_ms),
-            "" if level.waiting_share is None else f"{level.waiting_share:.0%}",
-            f"{level.answered:,}",
-            f"{level.failed:,}" if level.failed else "",
-            f"{level.unanswered:,}" if level.unanswered else "",
-        )
-        for level in load.levels
-    ]
-    columns = (
-        "load", "queries/s", "p50, ms", "p90, ms", "p99, ms", "waiting", "answered", "failed", "given up",
-    )  # fmt: skip
-    return _part(LOAD, columns, rows, [*_load_notes(load), *(f"{note}." for note in load.notes)])
-
-
-def _under_load(level: LoadLevel, value: float | None, interval: Interval) -> str:
-    low, high = interval
-    if value is None:
-        return "not known" if level.answered else "none"
-    return amount(value) + (f" ({amount(low)} to {amount(high)})" if low is not None and high is not None else "")
-
-
-def _load_notes(load: Load) -> list[str]:
-    """Return what the levels were, how the queries met, and where throughput stops rising."""
-    clients = [level for level in load.levels if level.clients is not None]
-    rates = [level for level in load.levels if level.clients is None]
-    how = (
-        "queries are handed to the reranker as they come, several at once"
-        if load.at_once
-        else "queries wait for one another, for one model on one device computes them in the order in which they come"
-    )
-    notes = [
-        f"A query has {amount(load.pairs_per_query)} passages; {how}. Latency includes the time until a query is "
-        "begun; its share is under waiting."
-    ]
-    if clients:
-        notes.append(
-            "A client sends its next query when it has the answer to its last one (closed loop). In brackets: the 95 % "
-            "interval, for one client alone, as queries that wait for one another are no independent samples."
-        )
-        notes.append(_clients_saturate(load, clients))
-    if rates:
-        notes.append(
-            "Queries at a rate arrive whether or not earlier ones are answered (open loop, a Poisson process), and "
-            "their latency counts from the moment at which they were to arrive."
-        )
-        notes.append(_rates_saturate(load, rates))
-    if few := [load_name(level) for level in load.levels if 0 < level.answered + level.unanswered < _FOR_P99]:
-        notes.append(
-            f"Fewer than {_FOR_P99} queries give no p99 but the slowest one, and a throughput that may be off by more "
-            f"than 5 %: {', '.join(few)}. protocol.load_s makes each load last longer."
-        )
-    return notes
-
-
-def _clients_saturate(load: Load, levels: Sequence[LoadLevel]) -> str:
-    most = load_name(levels[-1])
-    if load.saturates_at_clients is not None:
-        return (
-            f"Saturated from {counted(load.saturates_at_clients, 'client')} on: more clients, up to {most}, raise "
-            "throughput by less than 5 %."
-        )
-    if len(levels) < 2:
-        return "One number of clients does not show where throughput stops rising."
-    return f"Not saturated before {most}: throughput rises by 5 % or more up to there."
-
-
-def _rates_saturate(load: Load, levels: Sequence[LoadLevel]) -> str:
-    kept_up = [level.rate_per_s or 0.0 for level in levels]
-    if load.saturates_at_per_s is None:
-        return f"It keeps up with {kept_up[-1]:g} queries/s: at least 95 % of each rate were answered in time."
-    below = [rate for rate in kept_up if rate < load.saturates_at_per_s]
-    return f"It does not keep up with {load.saturates_at_per_s:g} queries/s: fewer than 95 % were answered in time" + (
-        f"; it does with {below[-1]:g}." if below else "."
-    )
 
 
 def _memory(memory: Memory, calibration: Calibration | None, scoring: ScoringCounts) -> Part:
@@ -287,7 +185,7 @@ def _memory(memory: Memory, calibration: Calibration | None, scoring: ScoringCou
             "memory: a resident set also contains libraries and texts."
         )
     columns = ("MiB", "measured", "predicted", "measured / predicted")
-    return _part("Memory", columns, [row for row in rows if row[1]], notes)
+    return without_empty_columns("Memory", columns, [row for row in rows if row[1]], notes)
 
 
 def _phases(cost: Cost) -> Part:
@@ -341,10 +239,10 @@ def _money(cost: Cost) -> Part:
     notes = []
     energy, estimate = cost.energy, cost.estimate
     if energy and energy.joules is not None:
-        each = _n(energy.joules_per_1000_pairs)
+        each = number(energy.joules_per_1000_pairs)
         notes.append(
-            f"Energy of the whole GPU: {amount(energy.joules)} J in {_n(energy.duration_s)} s, "
-            f"{_n(energy.mean_power_w)} W on average; 1,000 pairs took {each} J."
+            f"Energy of the whole GPU: {amount(energy.joules)} J in {number(energy.duration_s)} s, "
+            f"{number(energy.mean_power_w)} W on average; 1,000 pairs took {each} J."
         )
     elif energy and energy.why and estimate:  # else it is no part by itself: see _conditions
         notes.append(f"Energy was not measured: {energy.why}.")
@@ -357,9 +255,9 @@ def _money(cost: Cost) -> Part:
             alone, by_gpu = estimate.per_1000_queries_one_by_one, estimate.price_per_gpu_hour is not None
             notes.append(
                 f"At {at}{' that is always busy' if by_gpu else ''}, 1,000 queries with {estimate.depth} passages each "
-                f"cost {_n(estimate.per_1000_queries)} {currency}{' scored together' if by_gpu else ''}"
+                f"cost {number(estimate.per_1000_queries)} {currency}{' scored together' if by_gpu else ''}"
                 + ("" if alone is None else f", {amount(alone)} {currency} one by one")
-                + f"; a million pairs {_n(estimate.per_million_pairs)} {currency}."
+                + f"; a million pairs {number(estimate.per_million_pairs)} {currency}."
             )
     return Part("Energy and price", (), (), tuple(notes))
 
@@ -401,23 +299,12 @@ def _conditions(reranker: RerankerFacts, environment: Mapping[str, Any], cost: C
     return Part("Measured on", ("", "what"), tuple(row for row in rows if row[1]), notes)
 
 
-def _part(title: str, columns: Row, rows: Sequence[Row], notes: Iterable[str]) -> Part:
-    """Return a part without the columns that hold nothing."""
-    kept = [n for n in range(len(columns)) if n == 0 or any(row[n] for row in rows)]
-    cells = tuple(tuple(row[n] for n in kept) for row in rows)
-    return Part(title, tuple(columns[n] for n in kept), cells, tuple(notes))
-
-
-def _n(value: float | None) -> str:
-    return "" if value is None else amount(value)
-
-
 def _s(seconds: float) -> str:
     return f"{amount(seconds)} s"
 
 
 def _mb(value: float | None) -> str:
-    return "" if value is None else f"{value:,.0f}"
+    return number(value, ",.0f")
 
 
 def _share(value: float | None) -> str:
@@ -444,8 +331,6 @@ def _joined(name: object, device: object) -> str:
     return f"{name} ({device})" if name and device else str(name or device or "")
 
 
-_FOR_P99 = 100
-"""Samples below which the 99th percentile by nearest rank is the slowest one."""
 _PREFIXES = (("P", 1e15), ("T", 1e12), ("G", 1e9), ("M", 1e6))
 _MEMORY = (
     ("weights_mb", "weights of the model"),

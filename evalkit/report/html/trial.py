@@ -10,8 +10,8 @@ from evalkit.evaluation.score_analysis import ScoreAnalysis
 from evalkit.report.content import blend as blending
 from evalkit.report.content import chunks as chunking
 from evalkit.report.content import cost as costs
+from evalkit.report.content import cost_load, intervals, numbers, pooling, recorded, system
 from evalkit.report.content import fusion as fusing
-from evalkit.report.content import intervals, numbers, pooling, recorded, system
 from evalkit.report.content import trial as tables
 from evalkit.report.content.recorded import Entry
 from evalkit.report.html import parts
@@ -378,7 +378,7 @@ def _queries(per_query: PerQueryValues, shown: Passages, reranks: bool) -> Itera
 def _cost(result: Result, drawn: _Drawn) -> Iterable[Markup | None]:
     for part in costs.parts(result):
         table = parts.table(
-            part.columns, part.rows, part.title, text=("what",), cards=part.title in (costs.GRID, costs.LOAD)
+            part.columns, part.rows, part.title, text=("what",), cards=part.title in (costs.GRID, cost_load.TITLE)
         )
         several = tag("ul", *(tag("li", sentence) for sentence in part.notes), class_="note")
         notes = several if len(part.notes) > 1 else parts.note("".join(part.notes)) if part.notes else None
@@ -448,7 +448,7 @@ def _origin(provenance: Entry) -> Iterable[Markup | None]:
 
 
 _TREND = {"helped": "rise", "hurt": "fall"}
-_PICTURES_OF_COST = {costs.LATENCY: "latency", costs.GRID: "latency_grid", costs.LOAD: "load"}
+_PICTURES_OF_COST = {costs.LATENCY: "latency", costs.GRID: "latency_grid", cost_load.TITLE: "load"}
 _MOVES = 5
 """Gains and losses shown before the reader opens the rest."""
 _TESTS = {
