@@ -1,22 +1,23 @@
 """A server as the reranker: whatever is served under one of the protocols of `evalkit.rerankers.server.protocols`."""
 
-import os
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from itertools import groupby
 from threading import Event
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from evalkit.boundary import redaction
 from evalkit.boundary.cache_dirs import store_path
-from evalkit.boundary.errors import EvalkitError, nearest
+from evalkit.boundary.errors import EvalkitError
 from evalkit.boundary.progress import say, stage
 from evalkit.boundary.text import printable_name, quoted
 from evalkit.rerankers.base import CallPrice, Reranker, texts_of
 from evalkit.rerankers.server import protocols
+from evalkit.rerankers.server.facts import read_facts, short
+from evalkit.rerankers.server.key import read_key
 from evalkit.rerankers.server.protocols import PROTOCOLS, Answer, Protocol
+from evalkit.rerankers.server.requests import Batch, Billed, batches
 from evalkit.rerankers.server.threads import as_they_end
 from evalkit.types import Pair, Scores, Settings
 
@@ -29,24 +30,8 @@ if TYPE_CHECKING:
 
 SCORES = ("auto", "logit", "relevance")
 _DTYPES = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16"}
-_STATED = ("model_id", "model_sha", "model_dtype", "max_input_length", "max_batch_tokens", "max_client_batch_size",
-           "auto_truncate", "version", "sha", "docker_label", "id", "root", "owned_by", "created",
-           "max_model_len")  # fmt: skip
-"""What is recorded of a server's own description."""
 _PINNED = (("model", "model_id"), ("revision", "model_sha"))
 """Setting -> what a server of protocol tei states, and no other one does."""
-_SHORT = 200
-"""Characters of a value of that description."""
-
-
-@dataclass(frozen=True)
-class _Batch:
-    """A query with some of its passages: one request."""
-
-    query: str
-    docs: tuple[str, ...]
-    rows: tuple[int, ...]
-    """Which of the texts these are."""
 
 
 @dataclass
@@ -124,7 +109,7 @@ class Http(Reranker):
         """
         self._check_settings()
         address = protocols.endpoint(self._protocol, self.url)
-        key = self._key()
+        key = read_key(self.key_env)
         if self.store != "off":
             from evalkit.scoring.store.database import check_writable
 
@@ -183,30 +168,6 @@ class Http(Reranker):
         if taken := [name for name in self._extra if name in protocol.own_fields]:
             raise EvalkitError(f"reranker.extra.{taken[0]}: evalkit fills in {', '.join(protocol.own_fields)} itself")
 
-    def _key(self) -> str | None:
-        """Return the key, from now on redacted in everything that is written."""
-        if self.key_env is None:
-            return None
-        redaction.add_secrets({"key_env": self.key_env})
-        if not redaction.is_variable(self.key_env):
-            raise EvalkitError(
-                "reranker.key_env takes the name of an environment variable, in capitals, such as COHERE_API_KEY, and "
-                "not the key itself"
-            )
-        key = os.environ.get(self.key_env, "").strip()
-        if not key:
-            close = nearest(self.key_env, [name for name in os.environ if name.endswith("KEY")])
-            raise EvalkitError(
-                f"reranker.key_env={self.key_env}: there is no such environment variable, or it is empty"
-                f"{close if close.startswith('; did') else ''}"
-            )
-        if not (key.isascii() and key.isprintable() and " " not in key):
-            raise EvalkitError(
-                f"reranker.key_env={self.key_env}: this variable has blanks, line ends or characters other than ASCII, "
-                "which no key has"
-            )
-        return key
-
     @property
     def _extra(self) -> dict[str, Any]:
         return dict(self.extra or {})
@@ -221,30 +182,16 @@ class Http(Reranker):
         client = Client(Manner(address, key, self.key_env, self.timeout_s, self.retries, self.max_wait_s))
         with stage("asking the server"):
             try:
-                self._info = self._described_by(client, address)
+                self._info = read_facts(client, self._protocol, address, self.model)
                 self._check_kind()
                 self._batch = self._batch_size()
                 docs = ("Snow is white.", "Grass is green.")[: self._batch]
-                self._ask(client, _Batch("Which colour has snow?", docs, tuple(range(len(docs)))), is_first=True)
+                self._ask(client, Batch("Which colour has snow?", docs, tuple(range(len(docs)))), is_first=True)
                 self._check_pinned()  # last: a server that cannot be asked states nothing
             except BaseException:
                 client.close()
                 raise
         self._client = client
-
-    def _described_by(self, client: "Client", address: str) -> dict[str, Any]:
-        """Return what the server says of itself, as far as it is recorded."""
-        found: dict[str, Any] = {}
-        for what, where in protocols.about(self._protocol, address).items():
-            answer = client.about(where) or {}
-            if what == "models":
-                models = answer.get("data")
-                one = [model for model in models if isinstance(model, Mapping)] if isinstance(models, list) else []
-                answer = next((dict(model) for model in one if model.get("id") == self.model), {})
-            elif what == "info":
-                found |= {"model_type": kind} if (kind := _kind(answer.get("model_type"))) else {}
-            found |= {name: value for name in _STATED if (value := _scalar(answer.get(name))) is not None}
-        return found
 
     def _check_kind(self) -> None:
         kind = self._info.get("model_type")
@@ -293,7 +240,7 @@ class Http(Reranker):
         """
         texts = texts_of(pairs, queries, docs)
         logits = _unknown(len(texts))
-        billed = _Billed()
+        billed = Billed()
         with closing(self._answers(texts, range(len(texts)))) as answers:  # an error below ends the other requests too
             for batch, answer in answers:
                 logits[list(batch.rows)] = answer.scores
@@ -352,7 +299,7 @@ class Http(Reranker):
         same: dict[tuple[str, str], list[int]] = {}
         for row in np.flatnonzero(np.isnan(logits)).tolist():
             same.setdefault(texts[row], []).append(row)
-        billed, before = _Billed(), len(self._asked.tally.answered_ms)
+        billed, before = Billed(), len(self._asked.tally.answered_ms)
         with closing(self._answers(texts, [rows[0] for rows in same.values()])) as answers:
             for batch, answer in answers:
                 scores = np.asarray(answer.scores, dtype=np.float32)
@@ -381,18 +328,18 @@ class Http(Reranker):
 
     def _answers(
         self, texts: Sequence[tuple[str, str]], rows: Sequence[int]
-    ) -> Generator[tuple[_Batch, Answer], None, None]:
+    ) -> Generator[tuple[Batch, Answer], None, None]:
         """Yield each request with its answer, in the order of the answers."""
-        client, batches = self._asked, _batches(texts, rows, self._batch)
+        client, asked = self._asked, batches(texts, rows, self._batch)
 
-        def job(batch: _Batch) -> Callable[[Event], Answer]:
+        def job(batch: Batch) -> Callable[[Event], Answer]:
             return lambda stop: self._ask(client, batch, stop=stop)
 
-        with closing(as_they_end([job(batch) for batch in batches], self.concurrency)) as ended:
+        with closing(as_they_end([job(batch) for batch in asked], self.concurrency)) as ended:
             for number, answer in ended:
-                yield batches[number], answer
+                yield asked[number], answer
 
-    def _ask(self, client: "Client", batch: _Batch, is_first: bool = False, stop: Event | None = None) -> Answer:
+    def _ask(self, client: "Client", batch: Batch, is_first: bool = False, stop: Event | None = None) -> Answer:
         protocol = self._protocol
         body = protocols.request(protocol, self.model, self._extra, batch.query, batch.docs)
         return client.ask(body, lambda text: protocols.read(protocol, text, len(batch.docs)), stop, is_first)
@@ -480,7 +427,7 @@ class Http(Reranker):
         """Return what a reader of the result has to know of the model that answered."""
         others = sorted(self._asked.tally.models - {self.model}) if self._protocol.names_model else []
         if others:
-            shown = [printable_name(redaction.text(one)[:_SHORT]) for one in others[:3]]
+            shown = [short(one) for one in others[:3]]
             return [f"the server was asked for the model {self.model} and says that it used {', '.join(shown)}"]
         given = [name for name, key in _PINNED if getattr(self, name) is not None and key not in self._info]
         if self._protocol.names_model:
@@ -489,30 +436,6 @@ class Http(Reranker):
             names = " and ".join(f"reranker.{name}" for name in given)
             return [f"{names} could not be checked, for the server does not state it"]
         return []
-
-
-class _Billed:
-    """What a server says that some requests took."""
-
-    def __init__(self) -> None:
-        self.calls = 0.0
-        self.tokens: int | None = 0
-
-    def add(self, answer: Answer) -> None:
-        """Add a request; one without a count of tokens leaves the sum unknown."""
-        self.calls += 1 if answer.billed_calls is None else answer.billed_calls
-        self.tokens = None if self.tokens is None or answer.tokens is None else self.tokens + answer.tokens
-
-
-def _batches(texts: Sequence[tuple[str, str]], rows: Sequence[int], size: int) -> list[_Batch]:
-    """Return requests of one query and at most `size` passages, for the given rows in their order."""
-    found = []
-    for query, group in groupby(rows, key=lambda row: texts[row][0]):
-        of_query = list(group)
-        for start in range(0, len(of_query), size):
-            part = tuple(of_query[start : start + size])
-            found.append(_Batch(query, tuple(texts[row][1] for row in part), part))
-    return found
 
 
 def _unknown(count: int) -> "npt.NDArray[np.float32]":
@@ -536,17 +459,3 @@ def _percentiles(samples_ms: Sequence[float]) -> dict[str, float] | None:
     ranks = (50, 90, 95, 99)
     values = np.percentile(samples_ms, ranks, method="inverted_cdf").tolist()
     return {f"p{rank}": round(value, 3) for rank, value in zip(ranks, values, strict=True)}
-
-
-def _scalar(value: object) -> str | int | float | None:
-    """Return a value of a server's description as it is recorded: one line, and short; None for anything else."""
-    if isinstance(value, str):
-        return redaction.text(printable_name(value[:_SHORT]))
-    return value if isinstance(value, int | float) and abs(value) < 2**53 else None  # NaN is not below either
-
-
-def _kind(value: object) -> str | None:
-    """Return the kind of model in text-embeddings-inference's ``{"reranker": {...}}``."""
-    if isinstance(value, Mapping):
-        value = next(iter(value), None)
-    return value.lower()[:_SHORT] if isinstance(value, str) else None
