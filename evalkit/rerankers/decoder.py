@@ -29,6 +29,10 @@ class Decoder(EngineReranker):
     """The token whose logit is subtracted from that of yes_word; null to subtract nothing."""
     cutoff_layer: int | None = None
     """The layer whose own head gives the score, counted from 1, in a model with a head behind each; null for others."""
+    compress_layers: list[int] | None = None
+    """Layers behind which tokens of the passage are merged, counted from 1, in models trained for it; null for none."""
+    compress_ratio: int = 1
+    """How many tokens of the passage become one there: 1 (none are merged), 2, 4 or 8."""
     max_length: int = 1024
     """Tokens of a prompt, template included, beyond which the passage is truncated."""
     share_prefix: bool = True
@@ -38,6 +42,8 @@ class Decoder(EngineReranker):
         super().__post_init__()
         if self.template is not None:
             self.template = [str(part) for part in self.template]
+        if self.compress_layers is not None:
+            self.compress_layers = list(self.compress_layers)
 
     def check(self) -> None:
         """Check settings, device, precision, and that the model exists and is a decoder.
@@ -53,12 +59,14 @@ class Decoder(EngineReranker):
 
         resolve_precision(self.precision, resolve_device(self.device))
         check_path(self.path)
-        check_prompt(self._prompt())
+        prompt = self._prompt()
+        check_prompt(prompt)
         if self.cutoff_layer is None:
             refuse_layerwise(self._where(), self.revision, "reranker.model")
             check_decoder(self._where(), self.revision, "reranker.model", head=self.yes_word is None)
         else:
-            check_layerwise(self._where(), self.revision, "reranker.model", self.cutoff_layer)
+            compress_layers = prompt.compress_layers if prompt.compress_ratio > 1 else ()
+            check_layerwise(self._where(), self.revision, "reranker.model", self.cutoff_layer, compress_layers)
         self._check_store()
 
     def _prompt(self) -> "Prompt":
@@ -70,7 +78,15 @@ class Decoder(EngineReranker):
                 "texts with {query} and {passage}; `python -m evalkit info reranker` lists models whose template "
                 "evalkit has, and their YAML shows how it is written"
             )
-        return Prompt(tuple(self.template), self.instruction, self.yes_word, self.no_word, self.cutoff_layer)
+        return Prompt(
+            tuple(self.template),
+            self.instruction,
+            self.yes_word,
+            self.no_word,
+            self.cutoff_layer,
+            tuple(self.compress_layers or ()),
+            self.compress_ratio,
+        )
 
     def _spec(self, device: str) -> "ScorerSpec":
         from evalkit.scoring.spec import ScorerSpec
@@ -94,12 +110,27 @@ class Decoder(EngineReranker):
         return ("template", "instruction", "score")
 
     def _describe_kind(self) -> Settings:
-        return {"truncation": "only_second", "runtime": "torch", "notes": self._notes()}
+        kind = {"truncation": "only_second", "runtime": "torch", "notes": self._notes()}
+        if self.cutoff_layer is None:
+            return kind
+        merges = self._prompt().merges()
+        return {
+            **kind,
+            "cutoff_layer": self.cutoff_layer,
+            "head": self.scorer.model.head,
+            "compress_layers": list(merges),
+            "compress_ratio": self.compress_ratio if merges else 1,
+        }
 
     def _notes(self) -> list[str]:
-        """Return a sentence where the model's own files state other tokens."""
+        """Return a sentence where a setting has no effect, or the model's own files state other tokens."""
         assert self._built is not None, "load() comes first"
         pairs: Any = self._built.scorer.pairs
+        if self.compress_ratio > 1 and not self._prompt().merges():
+            return [
+                f"no tokens are merged: none of reranker.compress_layers={self.compress_layers} is before "
+                f"reranker.cutoff_layer={self.cutoff_layer}"
+            ]
         own, used = self._built.pretrained.sbert_config.score_tokens, pairs.answer.tokens
         if not own or own == used:
             return []

@@ -63,7 +63,7 @@ def answer_of(model: Any, tokenizer: Any, prompt: Prompt, prefix: str) -> Answer
     if prompt.yes_word is None:
         head = model.score
         bias = None if head.bias is None else head.bias.detach().float()
-        return Answer(head.weight.detach().float(), bias, None, ())
+        return Answer(head.weight.detach().float(), bias, getattr(model, "softcap", None), ())
     named = [("yes_word", prompt.yes_word)]
     if prompt.no_word is not None:
         named.append(("no_word", prompt.no_word))

@@ -7,6 +7,7 @@ import torch
 from evalkit.scoring.answer import answer_of
 from evalkit.scoring.device import Precision
 from evalkit.scoring.loading.pretrained import Pretrained
+from evalkit.scoring.merging_decoder import PackedMergingDecoder, PaddedMergingDecoder, score_alone
 from evalkit.scoring.packed_attention import reason_not_packable
 from evalkit.scoring.packed_decoder import PackedDecoder
 from evalkit.scoring.padded_decoder import PaddedDecoder
@@ -44,6 +45,7 @@ class DecoderPairs:
         """
         check_prompt(prompt)
         self.model = pretrained.model
+        self._prompt = prompt
         self.pair_tokenizer = PromptTokenizer(pretrained.tokenizer, prompt, max_length, share_prefix)
         self.answer = answer_of(self.model, pretrained.tokenizer, prompt, f"{pretrained.setting}={pretrained.name}")
 
@@ -64,6 +66,8 @@ class DecoderPairs:
             compiled: Not supported.
         """
         name = PackedDecoder.kernel if self.pair_tokenizer.share_prefix else "packed, sdpa"
+        if self._prompt.merges():
+            return PackedMergingDecoder(self.model, device, self.answer, self._prompt), name
         return PackedDecoder(self.model, device, self.answer), name
 
     def padded(self, device: torch.device) -> ForwardPass:
@@ -72,14 +76,25 @@ class DecoderPairs:
         Args:
             device: Where the model is.
         """
-        return PaddedDecoder(self.model, device, int(self.pair_tokenizer.tokenizer.pad_token_id or 0), self.answer)
+        pad_id = int(self.pair_tokenizer.tokenizer.pad_token_id or 0)
+        if self._prompt.merges():
+            return PaddedMergingDecoder(self.model, device, pad_id, self.answer, self._prompt)
+        return PaddedDecoder(self.model, device, pad_id, self.answer)
 
-    def transformers_logits(self, pairs: Tokenized, device: torch.device) -> Sequence[float]:
-        """Return the scores of `checked_pairs`, one by one, by transformers' own call of the model.
+    @property
+    def reference(self) -> str:
+        """What `reference_logits` does, for a result."""
+        return "by transformers' layers, one by one" if self._prompt.merges() else "by transformers' own call"
+
+    def reference_logits(self, pairs: Tokenized, device: torch.device) -> Sequence[float]:
+        """Return the scores of `checked_pairs`, one by one, by transformers' own call of the model, or of its layers.
 
         Args:
             pairs: The pairs as token ids.
             device: Where the model is.
         """
-        ids = (torch.from_numpy(pairs.batch([row]).ids).long()[None] for row in range(len(pairs)))
+        alone = [pairs.batch([row]) for row in range(len(pairs))]
+        if self._prompt.merges():
+            return [score_alone(self.model, self.answer, self._prompt, pair, device) for pair in alone]
+        ids = (torch.from_numpy(pair.ids).long()[None] for pair in alone)
         return [float(self.answer.of_call(self.model, {"input_ids": of_pair.to(device)})[0]) for of_pair in ids]

@@ -92,7 +92,9 @@ class EncoderPairs:
         pad_id = int(self.pair_tokenizer.tokenizer.pad_token_id or 0)
         return PaddedModel(self.model, device, pad_id, self.pair_tokenizer.token_types.used)
 
-    def transformers_logits(self, pairs: Tokenized, device: torch.device) -> Sequence[float]:
+    reference = "by transformers' own call"
+
+    def reference_logits(self, pairs: Tokenized, device: torch.device) -> Sequence[float]:
         """Return the logits of `checked_pairs`, one by one, by transformers' own call of tokenizer and model.
 
         A model that was cut down to the score's label computes all of its labels here.

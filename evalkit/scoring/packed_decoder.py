@@ -19,6 +19,8 @@ class PackedPrompts:
 
     ids: npt.NDArray[np.int32]
     """(tokens,)"""
+    types: npt.NDArray[np.int32]
+    """As in the batch, (tokens,)."""
     positions: npt.NDArray[np.int64]
     """The place of each token in its prompt, (tokens,)."""
     last: npt.NDArray[np.int64]
@@ -32,30 +34,42 @@ def pack_prompts(batch: Batch) -> PackedPrompts:
     Args:
         batch: Prompts; tokens of type 0, which stand at the beginning, may be shared.
     """
-    ids: list[npt.NDArray[np.int32]] = []
-    positions, last, spans, tokens = [], [], [], 0
+    tokens: list[npt.NDArray[np.int64]] = []
+    positions, last, spans, count = [], [], [], 0
 
-    def add(part: npt.NDArray[np.int32], position: int, prefix: tuple[int, int]) -> None:
-        nonlocal tokens
-        ids.append(part)
+    def add(part: range, position: int, prefix: tuple[int, int]) -> None:
+        nonlocal count
+        tokens.append(np.arange(part.start, part.stop))
         positions.append(np.arange(position, position + len(part)))
-        spans.append(Span(tokens, len(part), *prefix))
-        tokens += len(part)
+        spans.append(Span(count, len(part), *prefix))
+        count += len(part)
 
     for prompts, shared in _groups(batch):
-        prefix = (tokens, shared) if shared else (0, 0)
+        prefix = (count, shared) if shared else (0, 0)
         if shared:
             add(prompts[0][:shared], 0, (0, 0))
         for prompt in prompts:
             add(prompt[shared:], shared, prefix)
-            last.append(tokens - 1)
-    return PackedPrompts(np.concatenate(ids), np.concatenate(positions), np.array(last), tuple(spans))
+            last.append(count - 1)
+    chosen = np.concatenate(tokens)
+    return PackedPrompts(
+        batch.ids[chosen], batch.type_ids[chosen], np.concatenate(positions), np.array(last), tuple(spans)
+    )
 
 
-def _groups(batch: Batch) -> Iterator[tuple[list[npt.NDArray[np.int32]], int]]:
-    """Yield the prompts of consecutive pairs with the same prefix, and its length; 0 for a pair by itself."""
+def distinct_tokens(batch: Batch) -> int:
+    """Return the tokens of a batch, those of a shared prefix counted once.
+
+    Args:
+        batch: As for `pack_prompts`.
+    """
+    return sum(sum(map(len, prompts)) - shared * (len(prompts) - 1) for prompts, shared in _groups(batch))
+
+
+def _groups(batch: Batch) -> Iterator[tuple[list[range], int]]:
+    """Yield the tokens of consecutive pairs with the same prefix, and its length; 0 for a pair by itself."""
     ends = np.cumsum(batch.lengths)
-    group: list[npt.NDArray[np.int32]] = []
+    group: list[range] = []
     group_prefix = b""
     shared = 0
     for end, length in zip(ends.tolist(), batch.lengths.tolist(), strict=True):
@@ -64,7 +78,7 @@ def _groups(batch: Batch) -> Iterator[tuple[list[npt.NDArray[np.int32]], int]]:
         if group and prefix != group_prefix:
             yield group, shared if len(group) > 1 else 0
             group = []
-        group.append(ids)
+        group.append(range(end - length, end))
         group_prefix, shared = prefix, int((types == 0).sum())
     if group:
         yield group, shared if len(group) > 1 else 0
@@ -106,7 +120,7 @@ class PackedDecoder:
         Args:
             batch: The pairs.
         """
-        return sum(sum(map(len, prompts)) - shared * (len(prompts) - 1) for prompts, shared in _groups(batch))
+        return distinct_tokens(batch)
 
     def forward(
         self, ids: torch.Tensor, positions: torch.Tensor, last: torch.Tensor, layout: PackedLayout

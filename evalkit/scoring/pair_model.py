@@ -65,7 +65,11 @@ class PairModel(Protocol):
             device: Where the model is.
         """
 
-    def transformers_logits(self, pairs: Tokenized, device: torch.device) -> Sequence[float]:
+    @property
+    def reference(self) -> str:
+        """What `reference_logits` does, for a result."""
+
+    def reference_logits(self, pairs: Tokenized, device: torch.device) -> Sequence[float]:
         """Return the logits of `checked_pairs`, one by one, by transformers' own call of tokenizer and model.
 
         Args:

@@ -212,9 +212,12 @@ class PromptCache:
         self._longest = max(self._longest, len(of.head) + len(body) + len(of.tail))
         # Tokens may span the border to the passage; those before it are the same for all passages.
         same = _common_prefix(of.start, body[:room])
+        if self._tokenizer.prompt.merges():  # the first tokens of the part are merged with the passage's own
+            same = 0
         ids = np.concatenate([of.head, body[:room], of.tail])
         prefix = min(len(of.head) + same, len(ids) - 1)  # the score is read off a token of the pair's own
-        return _TokenizedPrompt(ids, prefix, of.cut or len(body) > room)
+        part = len(of.head), len(of.head) + len(body[:room])
+        return _TokenizedPrompt(ids, prefix, part, of.cut or len(body) > room)
 
     def _count_unknown(
         self, pairs: Sequence[tuple[str, str]], asked: Sequence[_Asked], bodies: Sequence[TokenIds]
@@ -236,6 +239,8 @@ class _TokenizedPrompt:
     ids: TokenIds
     prefix: int
     """Tokens before the passage."""
+    part: tuple[int, int]
+    """Where the part with the passage begins and ends."""
     truncated: bool
 
 
@@ -250,6 +255,7 @@ class TokenizedPrompts:
             share_prefix: As for `PromptTokenizer`.
         """
         self._ids = [prompt.ids for prompt in prompts]
+        self._parts = [prompt.part for prompt in prompts]
         self._share_prefix = share_prefix
         self.prefix_lengths = np.array([prompt.prefix for prompt in prompts], dtype=np.int32)
         """Tokens of each prompt before the passage, (pairs,)."""
@@ -278,7 +284,10 @@ class TokenizedPrompts:
         return plan_shared_batches(lengths, self.prefix_lengths.tolist(), self._groups, budget_tokens, at_a_time)
 
     def batch(self, rows: Sequence[int], request_rows: npt.NDArray[np.int64] | None = None) -> Batch:
-        """Return some of the pairs as a batch; type 0 marks the tokens that pairs of a query may share.
+        """Return some of the pairs as a batch.
+
+        Type 0 marks the tokens that pairs of a query may share, type 2 others of the part with the passage, and type 1
+        the rest.
 
         Args:
             rows: Indices of the pairs, in the order of the batch.
@@ -287,7 +296,7 @@ class TokenizedPrompts:
         """
         chosen = np.asarray(rows, dtype=np.int64)
         shared = self.prefix_lengths * np.int32(self._share_prefix)
-        types = [(np.arange(len(self._ids[row])) >= shared[row]).astype(np.int32) for row in rows]
+        types = [_types(len(self._ids[row]), int(shared[row]), self._parts[row]) for row in rows]
         return Batch(
             rows=chosen if request_rows is None else request_rows[chosen],
             ids=np.concatenate([self._ids[row] for row in rows]),
@@ -295,6 +304,13 @@ class TokenizedPrompts:
             lengths=self.lengths[chosen],
             truncated=self.truncated[chosen],
         )
+
+
+def _types(length: int, shared: int, part: tuple[int, int]) -> TokenIds:
+    types = np.ones(length, dtype=np.int32)
+    types[slice(*part)] = 2
+    types[:shared] = 0
+    return types
 
 
 def _common_prefix(left: TokenIds, right: TokenIds) -> int:

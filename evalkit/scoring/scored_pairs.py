@@ -29,8 +29,9 @@ class ScoredPairs:
     computed_pairs: int
     events: tuple[str, ...]
     """Recovered failures, such as a batch that was halved; a sentence each."""
-    flops: float
-    """Floating-point operations of the pairs that were computed, by `forward_flops`."""
+    flops: float | None
+    """Floating-point operations of the pairs that were computed, by `forward_flops`; None where not all layers compute
+    the same tokens."""
     text_statistics: TextStatistics
     """Over the texts of all pairs."""
 
@@ -63,12 +64,12 @@ class ScoreCollector:
         self._events += scored.events
 
     def result(
-        self, shape: ModelShape, truncated_pairs: int, tokenize_s: float, text_statistics: TextStatistics
+        self, shape: ModelShape | None, truncated_pairs: int, tokenize_s: float, text_statistics: TextStatistics
     ) -> ScoredPairs:
         """Return all that was collected.
 
         Args:
-            shape: The model's sizes, for FLOPs.
+            shape: The model's sizes, for FLOPs; None where not all layers compute the same tokens.
             truncated_pairs: See `ScoredPairs`.
             tokenize_s: See `ScoredPairs`.
             text_statistics: See `ScoredPairs`.
@@ -83,6 +84,6 @@ class ScoreCollector:
             forward_s=self._forward_s,
             computed_pairs=len(lengths),
             events=self._events,
-            flops=forward_flops(shape, lengths),
+            flops=None if shape is None else forward_flops(shape, lengths),
             text_statistics=text_statistics,
         )

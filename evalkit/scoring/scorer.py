@@ -73,6 +73,7 @@ class Scorer:
         pretrained.check_length(max_length, "reranker.max_length")
         self.model = pretrained.model
         self.pretrained = pretrained
+        self._merges = prompt is not None and bool(prompt.merges())
         self.device = device
         self.shape: ModelShape = shape_of(self.model, causal=prompt is not None)
         self.pairs: PairModel = (
@@ -188,7 +189,8 @@ class Scorer:
             collector.add(scored)
             on_progress(len(scored.rows))
         collector.logits = collector.logits[first]
-        return collector.result(self.shape, stream.truncated_pairs, stream.tokenize_s, cache.statistics())
+        shape = None if self._merges else self.shape
+        return collector.result(shape, stream.truncated_pairs, stream.tokenize_s, cache.statistics())
 
     def text_statistics(self, pairs: Sequence[tuple[str, str]]) -> TextStatistics:
         """Return the statistics of the texts of pairs, without scoring them.

@@ -36,7 +36,8 @@ def check_scores_agree(scorer: Scorer, pretrained: Pretrained, precision: str) -
     """Score a few pairs in several ways and compare their logits.
 
     The ways: by the scorer's forward path, in a batch and one by one; padded, in a batch; and by transformers' own call
-    of tokenizer and model. A model without a table of positions is also tried at the maximum length.
+    of tokenizer and model, or of its layers where tokens are merged between them. A model without a table of positions
+    is also tried at the maximum length.
 
     Args:
         scorer: The scorer to check.
@@ -59,7 +60,7 @@ def check_scores_agree(scorer: Scorer, pretrained: Pretrained, precision: str) -
         }
         if scorer.path == "packed":
             logits_by_way["padded, in a batch"] = _logits(padded, [pairs.batch(rows)], len(pairs))
-        logits_by_way["by transformers' own call"] = _transformers_logits(scorer, pairs)
+        logits_by_way[scorer.pairs.reference] = _reference_logits(scorer, pairs)
         if pretrained.max_tokens is None:
             _check_longest_pair(scorer, name)
     except (torch.OutOfMemoryError, EvalkitError):
@@ -127,8 +128,8 @@ def _logits(runner: Runner, batches: Sequence[Batch], pairs: int) -> npt.NDArray
 
 
 @torch.inference_mode()
-def _transformers_logits(scorer: Scorer, pairs: Tokenized) -> npt.NDArray[np.float32]:
-    return np.array(scorer.pairs.transformers_logits(pairs, scorer.device), dtype=np.float32)
+def _reference_logits(scorer: Scorer, pairs: Tokenized) -> npt.NDArray[np.float32]:
+    return np.array(scorer.pairs.reference_logits(pairs, scorer.device), dtype=np.float32)
 
 
 def _check_longest_pair(scorer: Scorer, name: str) -> None:

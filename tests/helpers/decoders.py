@@ -84,20 +84,46 @@ FACTORS = {"scale_emb": 12, "scale_depth": 1.4, "dim_model_base": 8}
 def make_layerwise(folder: Path, layers: int = 6, first: int = 2) -> Path:
     """Save a MiniCPM with a head behind each layer from the `first` on, as BAAI's is saved."""
     make_decoder(folder, "llama", num_hidden_layers=layers, head_dim=8, tie_word_embeddings=False)
-    weights = {key: weight for key, weight in load_file(folder / "model.safetensors").items() if "lm_head" not in key}
-    draw = torch.Generator().manual_seed(5)
-    for number in range(layers - first + 1):
-        weights[f"lm_head.{number}.linear_head.weight"] = torch.randn((1, 32), generator=draw)
-    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    add_heads(folder, layers - first + 1)
     stated = json.loads((folder / "config.json").read_text("utf-8"))
     changed = {
         "architectures": ["LayerWiseMiniCPMForCausalLM"], "model_type": "minicpm", "start_layer": first,
         "head_type": "simple", "head_multi": True, "auto_map": {"AutoConfig": "configuration.LayerWiseMiniCPMConfig"},
     }  # fmt: skip
     write_json(folder / "config.json", {**stated, **changed, **FACTORS})
+    return folder
+
+
+def make_lightweight(folder: Path, layers: int = 8, first: int = 4, **more: Any) -> Path:
+    """Save a Gemma 2 with a head for each layer from the `first` on, as BAAI's is saved."""
+    sizes: dict[str, Any] = {
+        "query_pre_attn_scalar": 16,
+        "sliding_window": 40,
+        "attn_logit_softcapping": 5.0,
+        "rms_norm_eps": 1e-6,
+    }
+    make_decoder(folder, "gemma2", num_hidden_layers=layers, tie_word_embeddings=False, **sizes)
+    add_heads(folder, layers - first + 1)
+    stated = json.loads((folder / "config.json").read_text("utf-8"))
+    changed = {
+        "architectures": ["CostWiseGemmaForCausalLM"], "model_type": "cost_wise_gemma", "start_layer": first,
+        "layer_sep": 1, "layer_wise": True, "final_logit_softcapping": 30.0, "rope_theta": 10000.0,
+        "auto_map": {"AutoModelForCausalLM": "gemma_model.CostWiseGemmaForCausalLM"},
+    }  # fmt: skip
+    del stated["rope_parameters"], stated["layer_types"]  # the model's own file is of an older transformers
+    write_json(folder / "config.json", {**stated, **changed, **more})
+    return folder
+
+
+def add_heads(folder: Path, heads: int) -> None:
+    """Replace the output matrix of a saved decoder by heads with one label."""
+    weights = {key: weight for key, weight in load_file(folder / "model.safetensors").items() if "lm_head" not in key}
+    draw = torch.Generator().manual_seed(5)
+    for number in range(heads):
+        weights[f"lm_head.{number}.linear_head.weight"] = torch.randn((1, 32), generator=draw)
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
     words = json.loads((folder / "tokenizer_config.json").read_text("utf-8"))
     write_json(folder / "tokenizer_config.json", {**words, "tokenizer_class": "PreTrainedTokenizerFast"})
-    return folder
 
 
 def decoder_scorer(folder: Path, prompt: Prompt, max_length: int = 128, tokens: int = 400, **more: Any) -> Scorer:

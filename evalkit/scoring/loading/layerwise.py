@@ -1,35 +1,33 @@
-"""Loads bge-reranker-v2-minicpm-layerwise: a MiniCPM with heads behind its upper layers, cut after one of them.
+"""Loads a decoder with heads behind its upper layers, cut after one of them: BAAI's layerwise and lightweight ones.
 
-The model's own architecture is code that comes with it, which evalkit does not run. MiniCPM is Llama with three factors
-(https://arxiv.org/abs/2404.06395, section 3), and so is transformers' Granite: the embeddings' (``scale_emb``), that of
-each residual (``scale_depth`` over the root of the number of layers) and attention's, which is the usual one. So the
-weights are loaded into Granite, under the same names. `LayerWiseMiniCPMForCausalLM` of FlagEmbedding 1.4.2 is what the
-tests compare with.
+Their own architecture is code that comes with the models, which evalkit does not run; transformers has each of them,
+under another name.
 """
 
 import json
-import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from transformers import GraniteConfig, GraniteModel
 
 from evalkit.boundary.errors import EvalkitError
+from evalkit.scoring.loading.cut_decoder import CutDecoder
+from evalkit.scoring.loading.layerwise_gemma2 import cut_gemma2
+from evalkit.scoring.loading.layerwise_minicpm import cut_minicpm
 from evalkit.scoring.loading.load_errors import load_error
 from evalkit.scoring.loading.model_folder import check_folder
 from evalkit.scoring.loading.model_location import file_reader, local_folder, resolve_commit
 from evalkit.scoring.loading.sbert_files import ReadFile, read_json, refuse_adapter
 from evalkit.scoring.loading.weight_files import check_hub_weights
 
-ARCHITECTURE = "LayerWiseMiniCPMForCausalLM"
-_SAME = (
-    "vocab_size", "hidden_size", "intermediate_size", "num_attention_heads", "num_key_value_heads", "hidden_act",
-    "max_position_embeddings", "rms_norm_eps", "attention_bias", "pad_token_id", "bos_token_id", "eos_token_id",
-)  # fmt: skip
+_KINDS: Mapping[str, Callable[[Mapping[str, Any], int, str], CutDecoder]] = {
+    "LayerWiseMiniCPMForCausalLM": cut_minicpm,
+    "CostWiseGemmaForCausalLM": cut_gemma2,
+}
+"""By the architecture that config.json states."""
 
 
 class LayerwiseDecoder(torch.nn.Module):
@@ -38,16 +36,18 @@ class LayerwiseDecoder(torch.nn.Module):
     base_model_prefix = "model"
     _supports_attention_backend = True
 
-    def __init__(self, model: Any, score: torch.nn.Linear) -> None:
+    def __init__(self, model: Any, score: torch.nn.Linear, cut: CutDecoder) -> None:
         """Put the parts together.
 
         Args:
             model: The decoder, of as many layers as are computed.
             score: The head, from its hidden size to 1.
+            cut: What it was made of.
         """
         super().__init__()
         self.model = model
         self.score = score
+        self.head, self.softcap = cut.head, cut.softcap
         self.config = model.config
 
     @property
@@ -70,7 +70,10 @@ class LayerwiseDecoder(torch.nn.Module):
         Args:
             inputs: As for the decoder; texts are padded on the left.
         """
-        return SimpleNamespace(logits=self.score(self.model(**inputs).last_hidden_state[:, -1]))
+        logits = self.score(self.model(**inputs).last_hidden_state[:, -1])
+        if self.softcap is not None:
+            logits = torch.tanh(logits / self.softcap) * self.softcap
+        return SimpleNamespace(logits=logits)
 
 
 def read_layerwise(name: str, revision: str | None, setting: str) -> tuple[Mapping[str, Any] | None, str | None]:
@@ -94,10 +97,12 @@ def read_layerwise(name: str, revision: str | None, setting: str) -> tuple[Mappi
         raise
     except Exception as error:  # huggingface_hub raises errors of many types
         raise load_error(name, revision, setting, error) from None
-    return (stated if ARCHITECTURE in (stated.get("architectures") or ()) else None), commit
+    return (stated if _kind(stated) else None), commit
 
 
-def check_layerwise(name: str, revision: str | None, setting: str, layer: int) -> tuple[Mapping[str, Any], str | None]:
+def check_layerwise(
+    name: str, revision: str | None, setting: str, layer: int, compress_layers: Sequence[int] = ()
+) -> tuple[Mapping[str, Any], str | None]:
     """Check that a model has a head behind a layer, and weights that can be read.
 
     Args:
@@ -105,20 +110,31 @@ def check_layerwise(name: str, revision: str | None, setting: str, layer: int) -
         revision: A branch, a tag or a commit; None for the main branch.
         setting: The configuration key that names the model, for messages.
         layer: The layer after which the score is read, counted from 1.
+        compress_layers: The layers behind which tokens of the passage are to be merged, counted from 1.
 
     Returns:
         The content of its config.json, and the commit on the hub.
 
     Raises:
-        EvalkitError: it is another kind of model, or has no such layer.
+        EvalkitError: it is another kind of model, or has no such layers.
     """
     stated, commit = read_layerwise(name, revision, setting)
     if stated is None:
         raise EvalkitError(
             f"{setting}={name}: reranker.cutoff_layer={layer} needs a model with a head behind each layer "
-            f"({ARCHITECTURE}, as BAAI/bge-reranker-v2-minicpm-layerwise); leave it out for this one"
+            f"({' or '.join(_KINDS)}, as BAAI/bge-reranker-v2-minicpm-layerwise); leave it out for this one"
         )
-    _granite_config(stated, layer, f"{setting}={name}")
+    merges = cut_decoder(stated, layer, f"{setting}={name}").merges
+    if compress_layers and not merges:
+        raise EvalkitError(
+            f"reranker.compress_layers={list(compress_layers)}: {setting}={name} was not trained to have tokens "
+            "merged; leave reranker.compress_ratio=1 for this one"
+        )
+    if compress_layers and max(compress_layers) >= (layers := int(stated["num_hidden_layers"])):
+        raise EvalkitError(
+            f"reranker.compress_layers={list(compress_layers)}: {setting}={name} has {layers} layers, and tokens can "
+            f"be merged behind 1 to {layers - 1}"
+        )
     refuse_adapter(file_reader(name, commit), f"{setting}={name}")
     if commit is not None:
         check_hub_weights(name, commit, setting)
@@ -140,7 +156,7 @@ def refuse_layerwise(name: str, revision: str | None, setting: str) -> None:
     if stated is not None:
         raise EvalkitError(
             f"{setting}={name}: it has a head behind each layer; name the one that scores, as reranker.cutoff_layer=28 "
-            "with reranker.yes_word=null, or take reranker=bge_v2_minicpm_layerwise"
+            "with reranker.yes_word=null, or take reranker=bge_v2_minicpm_layerwise or bge_v2_5_gemma2_lightweight"
         )
 
 
@@ -160,46 +176,48 @@ def load_layerwise(
     Raises:
         EvalkitError: the model has no such layer, or its files have no head for it.
     """
-    config = _granite_config(stated, layer, prefix)
-    model, report = GraniteModel.from_pretrained(
-        path, config=config, revision=commit, output_loading_info=True, **settings
+    cut = cut_decoder(stated, layer, prefix)
+    model, report = cut.model_class.from_pretrained(
+        path, config=cut.config, revision=commit, output_loading_info=True, **settings
     )
-    key = f"lm_head.{layer - int(stated.get('start_layer', 8))}.linear_head.weight"
-    weight = _read_weight(file_reader(path, None if local_folder(path) else commit), key, prefix)
-    score = torch.nn.Linear(config.hidden_size, 1, bias=False, dtype=model.dtype)
+    weight = _read_weight(file_reader(path, None if local_folder(path) else commit), cut.head, prefix)
+    score = torch.nn.Linear(cut.config.hidden_size, 1, bias=False, dtype=model.dtype)
     with torch.no_grad():
         score.weight.copy_(weight.to(model.dtype))
     later = tuple(f"model.layers.{number}." for number in range(layer, int(stated["num_hidden_layers"])))
     unexpected = {found for found in report["unexpected_keys"] if not found.startswith((*later, "lm_head."))}
-    return LayerwiseDecoder(model, score), {**report, "unexpected_keys": unexpected}
+    return LayerwiseDecoder(model, score, cut), {**report, "unexpected_keys": unexpected}
 
 
-def _granite_config(stated: Mapping[str, Any], layer: int, prefix: str) -> GraniteConfig:
-    """Return the configuration of the Granite that a MiniCPM up to `layer` is."""
-    layers, first = int(stated["num_hidden_layers"]), int(stated.get("start_layer", 8))
-    if not first <= layer <= layers:
-        raise EvalkitError(f"reranker.cutoff_layer={layer}: {prefix} has heads behind the layers {first} to {layers}")
-    rope = stated.get("rope_parameters") or {}
-    scaled = stated.get("rope_scaling") or rope.get("rope_type", "default") != "default"
-    if stated.get("head_type", "simple") != "simple" or not stated.get("head_multi", True) or scaled:
+def cut_decoder(stated: Mapping[str, Any], layer: int, prefix: str) -> CutDecoder:
+    """Return what a layerwise model up to a layer is in transformers.
+
+    Args:
+        stated: The content of its config.json.
+        layer: The layer after which the score is read, counted from 1.
+        prefix: The beginning of messages: the setting and the model.
+
+    Raises:
+        EvalkitError: it has no head behind that layer, or states what evalkit does not compute.
+    """
+    kind = _kind(stated)
+    assert kind is not None, "read_layerwise() comes first"
+    try:
+        return _KINDS[kind](stated, layer, prefix)
+    except EvalkitError:
+        raise
+    except Exception as error:  # transformers checks configurations with errors of its own
+        first_line = str(error).strip().partition("\n")[0][:160]
         raise EvalkitError(
-            f"{prefix}: its config.json states head_type={stated.get('head_type')}, head_multi="
-            f"{stated.get('head_multi')}, rope_scaling={stated.get('rope_scaling')}, and evalkit computes models with "
-            "one head of one label behind each layer and plain rotary positions; score with FlagEmbedding and give "
-            "the ranking: reranker=trec_run reranker.path=RUN"
-        )
-    hidden, heads = int(stated["hidden_size"]), int(stated["num_attention_heads"])
-    theta = float(rope.get("rope_theta") or stated.get("rope_theta") or 10000.0)
-    return GraniteConfig(
-        **{key: stated[key] for key in _SAME if stated.get(key) is not None},
-        num_hidden_layers=layer,
-        embedding_multiplier=float(stated.get("scale_emb", 1)),
-        residual_multiplier=float(stated.get("scale_depth", 1)) / math.sqrt(layers),
-        attention_multiplier=(hidden // heads) ** -0.5,
-        rope_parameters={"rope_type": "default", "rope_theta": theta},
-        tie_word_embeddings=False,
-        use_cache=False,
-    )
+            f"{prefix}: its config.json cannot be read as that of a {kind} ({type(error).__name__}: {first_line}); "
+            "copy or download the file again"
+        ) from None
+
+
+def _kind(stated: Mapping[str, Any]) -> str | None:
+    if stated.get("model_type") == "cost_wise_gemma":  # MiniCPM's type is that of its other models, too
+        return "CostWiseGemmaForCausalLM"
+    return next((kind for kind in _KINDS if kind in (stated.get("architectures") or ())), None)
 
 
 def _read_weight(read: ReadFile, key: str, prefix: str) -> torch.Tensor:

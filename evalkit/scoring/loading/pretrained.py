@@ -14,7 +14,6 @@ from transformers import (
     AutoModelForCausalLM,
     AutoModelForMaskedLM,
     AutoModelForSequenceClassification,
-    GraniteModel,
 )
 from transformers.utils import logging as transformers_logging
 
@@ -23,7 +22,7 @@ from evalkit.scoring.device import Precision, apply_precision
 from evalkit.scoring.loading.checkpoint_check import check_loaded_weights
 from evalkit.scoring.loading.fingerprint import check_download, folder_hash
 from evalkit.scoring.loading.labels import CutHead, Label, cut_head
-from evalkit.scoring.loading.layerwise import check_layerwise, load_layerwise
+from evalkit.scoring.loading.layerwise import check_layerwise, cut_decoder, load_layerwise
 from evalkit.scoring.loading.load_errors import load_error
 from evalkit.scoring.loading.model_config import (
     find_model_class,
@@ -190,7 +189,8 @@ def _load_layerwise(
         return load_layerwise(load_path(name, commit), stated, commit, layer, settings, f"{setting}={name}")
 
     saved_with = version if isinstance(version, str) else None
-    return _load_by(load, GraniteModel, False, saved_with, name, commit, device, precision, setting)
+    model_class = cut_decoder(stated, layer, f"{setting}={name}").model_class
+    return _load_by(load, model_class, False, saved_with, name, commit, device, precision, setting)
 
 
 def load_encoder(
