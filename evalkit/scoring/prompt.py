@@ -74,7 +74,8 @@ class Prompt:
     def _describe_merges(self) -> str:
         if not (layers := self.merges()):
             return ""
-        return f"; {self.compress_ratio} tokens of the passage become 1 behind layer {', '.join(map(str, layers))}"
+        where = f"layer{'s' if len(layers) > 1 else ''} {' and '.join(map(str, layers))}"
+        return f"; {self.compress_ratio} tokens of the passage become 1 behind {where}"
 
 
 def check_prompt(prompt: Prompt) -> None:
