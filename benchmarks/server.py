@@ -1,7 +1,9 @@
-"""Compare a model behind a server with the same model in this process.
+r"""Compare a model behind a server with the same model in this process.
 
     python benchmarks/server.py
     python benchmarks/server.py --url http://127.0.0.1:8080 --model BAAI/bge-reranker-base --device cuda
+    python benchmarks/server.py --url http://127.0.0.1:7997/rerank --protocol cohere --served-model packaged \
+        --extra '{"raw_scores": true}' --scores logit                    # infinity, docs/servers.md has the command
 
 Without ``--url`` a server around evalkit's own engine, that of the tests, is started in a process of its own. Both are
 asked in turn: all pairs, then single queries. Printed are medians over the rounds, and ratios of the server to the
@@ -9,6 +11,7 @@ model in this process; on a busy machine only the ratios mean something.
 """
 
 import argparse
+import json
 import statistics
 import subprocess
 import sys
@@ -59,6 +62,8 @@ def main() -> None:
     parser.add_argument("--url", help="of a server; without it one is started")
     parser.add_argument("--protocol", default="tei")
     parser.add_argument("--served-model", help="the name that the server knows the model by; not for tei")
+    parser.add_argument("--extra", type=json.loads, default={}, help="JSON: further fields of each request")
+    parser.add_argument("--scores", help="as reranker.scores: what the server returns")
     parser.add_argument("--key-env", help="name of the variable that has the key")
     parser.add_argument("--model", default="packaged", help="of this process")
     parser.add_argument("--device", default="cpu")
@@ -80,7 +85,7 @@ def main() -> None:
     with own_server(given.model) if not given.url else _at(given.url) as url:
         there = Http(
             url, given.protocol, given.served_model, key_env=given.key_env, concurrency=given.concurrency,
-            timeout_s=600.0,
+            timeout_s=600.0, extra=given.extra, scores=given.scores,
         )  # fmt: skip
         there.check()
         there.load()
