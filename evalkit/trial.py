@@ -87,8 +87,7 @@ def run(
     first, fused = searched.run, first_stage.fused
     pairs = candidates(first, plan.depth)
     meter = Meter(plan.protocol, plan.depth, reranker, data, pairs)
-    scores = meter.score()
-    logits = logits_by_query(pairs, scores)
+    scores, logits = meter.score()
     described = {"name": reranker.shown_name, **reranker.describe()}
     reranked = reorder(first, logits, plan.depth, str(described["name"]), scores.tie_order)
     runs = {"first_stage": first, "reranked": reranked, "ceiling": oracle_run(first, data.qrels, plan.depth)}
@@ -127,7 +126,7 @@ def run(
     )
     on_ranked(trial)
     cost = meter.cost(searched.total_s)
-    described |= reranker.describe()  # once more: a server's requests are counted
+    described = {**described, **reranker.describe()}  # once more: a server's requests are counted
     effective = {**trial.effective, "reranker": described, "environment": meter.environment()}
     chunking = None
     if isinstance(reranker, Chunked):

@@ -102,27 +102,31 @@ class Meter:
         on_cpu = _ELSEWHERE if self._reranker.remote else on_cpu
         return Gpu(gpu.gpu_properties(self._device)["uuid"], on_cpu)
 
-    def score(self) -> Scores:
+    def score(self) -> tuple[Scores, dict[str, dict[str, float]]]:
         """Load the reranker, score all pairs, and make the passes whose memory is read.
 
         The scoring of all pairs is the one pass that may read scores from a store, and that may use several devices.
+
+        Returns:
+            The scores, and their logits as query_id -> doc_id -> logit, without the pairs that have none.
 
         Raises:
             EvalkitError: whatever the reranker refuses.
             NotFiniteError: a logit is NaN or infinite.
         """
         if not self._reranker.reranks:
-            return self._reranker.score(self._pairs, self._data.queries, self._data.docs)
+            scores = self._reranker.score(self._pairs, self._data.queries, self._data.docs)
+            return scores, logits_by_query(self._pairs, scores)
         self._load()
         devices = self._engine.facts.devices if self._engine else 1
         scoring = self._pass("scoring", devices, self._reranker.score_all, self._pairs, "scoring")
-        logits_by_query(self._pairs, scoring.scores)  # refuses what is not finite, before more time is spent
+        logits = logits_by_query(self._pairs, scoring.scores)  # refuses what is not finite, before more time is spent
         if self._reranker.computes:
             timed = self._computing_pass(scoring)
             throughput = self._throughput(timed)
             with_memory = self._protocol.memory_pass and not self._reranker.remote
             self._scored = _Scored(scoring, timed, throughput, self._memory_pass(throughput) if with_memory else None)
-        return scoring.scores
+        return scoring.scores, logits
 
     def cost(self, first_stage_s: float) -> Cost | None:
         """Time queries, and return all figures; None where nothing was computed.

@@ -13,26 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from evalkit.scoring.packed_attention import Span
+from evalkit.scoring.packed_decoder import Arrangement
 
 PASSAGE = 2
 """The type of tokens of the part with the passage, as `TokenizedPrompts.batch` gives it."""
-
-
-@dataclass(frozen=True)
-class Arrangement:
-    """Where the tokens of a packed batch are between two layers."""
-
-    types: npt.NDArray[np.int32]
-    """(tokens,)"""
-    last: npt.NDArray[np.int64]
-    """The last token of each pair, (pairs,)."""
-    spans: tuple[Span, ...]
-
-    @property
-    def positions(self) -> npt.NDArray[np.int64]:
-        """The place of each token in its prompt, (tokens,)."""
-        of_spans = (np.arange(span.prefix_length, span.prefix_length + span.length) for span in self.spans)
-        return np.concatenate(list(of_spans))
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ import torch
 from transformers.masking_utils import create_causal_mask, create_sliding_window_causal_mask
 
 from evalkit.scoring.answer import Answer
-from evalkit.scoring.merged_passages import PASSAGE, Arrangement, Merge, merge_passages
+from evalkit.scoring.merged_passages import PASSAGE, Merge, merge_passages
 from evalkit.scoring.packed_attention import PackedLayout, Span, packed, packed_copy
-from evalkit.scoring.packed_decoder import distinct_tokens, pack_prompts
+from evalkit.scoring.packed_decoder import Arrangement, distinct_tokens, pack_prompts
 from evalkit.scoring.padded_decoder import PaddedDecoder
 from evalkit.scoring.prompt import Prompt
 from evalkit.scoring.tokenized_pairs import Batch
@@ -57,8 +57,7 @@ class PackedMergingDecoder:
         Args:
             batch: The pairs.
         """
-        prompts = pack_prompts(batch)
-        begin = Arrangement(prompts.types, prompts.last, prompts.spans)
+        packed_ids, begin = pack_prompts(batch)
         stages, last = [], begin.last
         for layers, merge, now in _stages(begin, self._prompt, len(self._model.layers)):
             positions = torch.from_numpy(now.positions)[None].to(self.device, non_blocking=True)
@@ -67,7 +66,7 @@ class PackedMergingDecoder:
             last = now.last
         ids, of_pairs = (
             torch.from_numpy(values.astype(np.int64)).to(self.device, non_blocking=True)
-            for values in (prompts.ids, last)
+            for values in (packed_ids, last)
         )
         return ids[None], of_pairs, tuple(stages)
 
@@ -172,8 +171,9 @@ def score_alone(model: Any, answer: Answer, prompt: Prompt, pair: Batch, device:
         device: Where the model is.
     """
     base = model.base_model
-    start, stop = int((pair.type_ids != PASSAGE).argmin()), int((pair.type_ids == PASSAGE).sum())
-    stop += start
+    in_passage = pair.type_ids == PASSAGE
+    start = int(in_passage.argmax())
+    stop = start + int(in_passage.sum())
     states = base.embed_tokens(torch.from_numpy(pair.ids).long()[None].to(device))
     for number in range(len(base.layers)):
         if number in prompt.merges():

@@ -14,47 +14,49 @@ from evalkit.scoring.tokenized_pairs import Batch
 
 
 @dataclass(frozen=True)
-class PackedPrompts:
-    """A batch in which consecutive pairs with the same prefix have it once, before their own tokens."""
+class Arrangement:
+    """Where the tokens of a packed batch are, before the layers or between two of them."""
 
-    ids: npt.NDArray[np.int32]
-    """(tokens,)"""
     types: npt.NDArray[np.int32]
     """As in the batch, (tokens,)."""
-    positions: npt.NDArray[np.int64]
-    """The place of each token in its prompt, (tokens,)."""
     last: npt.NDArray[np.int64]
     """The last token of each pair, (pairs,)."""
     spans: tuple[Span, ...]
 
+    @property
+    def positions(self) -> npt.NDArray[np.int64]:
+        """The place of each token in its prompt, (tokens,)."""
+        of_spans = (np.arange(span.prefix_length, span.prefix_length + span.length) for span in self.spans)
+        return np.concatenate(list(of_spans))
 
-def pack_prompts(batch: Batch) -> PackedPrompts:
-    """Return a batch without repeated prefixes.
+
+def pack_prompts(batch: Batch) -> tuple[npt.NDArray[np.int32], Arrangement]:
+    """Return the ids of a batch in which consecutive pairs with the same prefix have it once, and where they are.
 
     Args:
         batch: Prompts; tokens of type 0, which stand at the beginning, may be shared.
+
+    Returns:
+        Ids, (tokens,); a shared prefix comes before the own tokens of its pairs.
     """
     tokens: list[npt.NDArray[np.int64]] = []
-    positions, last, spans, count = [], [], [], 0
+    last, spans, count = [], [], 0
 
-    def add(part: range, position: int, prefix: tuple[int, int]) -> None:
+    def add(part: range, prefix: tuple[int, int]) -> None:
         nonlocal count
         tokens.append(np.arange(part.start, part.stop))
-        positions.append(np.arange(position, position + len(part)))
         spans.append(Span(count, len(part), *prefix))
         count += len(part)
 
     for prompts, shared in _groups(batch):
         prefix = (count, shared) if shared else (0, 0)
         if shared:
-            add(prompts[0][:shared], 0, (0, 0))
+            add(prompts[0][:shared], (0, 0))
         for prompt in prompts:
-            add(prompt[shared:], shared, prefix)
+            add(prompt[shared:], prefix)
             last.append(count - 1)
     chosen = np.concatenate(tokens)
-    return PackedPrompts(
-        batch.ids[chosen], batch.type_ids[chosen], np.concatenate(positions), np.array(last), tuple(spans)
-    )
+    return batch.ids[chosen], Arrangement(batch.type_ids[chosen], np.array(last), tuple(spans))
 
 
 def distinct_tokens(batch: Batch) -> int:
@@ -107,12 +109,12 @@ class PackedDecoder:
         Args:
             batch: The pairs.
         """
-        prompts = pack_prompts(batch)
+        packed_ids, where = pack_prompts(batch)
         ids, positions, last = (
             torch.from_numpy(values.astype(np.int64)).to(self.device, non_blocking=True)
-            for values in (prompts.ids, prompts.positions, prompts.last)
+            for values in (packed_ids, where.positions, where.last)
         )
-        return ids[None], positions[None], last, PackedLayout(prompts.spans, self.device)
+        return ids[None], positions[None], last, PackedLayout(where.spans, self.device)
 
     def computed_tokens(self, batch: Batch) -> int:
         """Return the tokens that go through the layers: a shared prefix counts once.

@@ -4,8 +4,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evalkit.scoring.merged_passages import Arrangement, Merge, merge_passages
+from evalkit.scoring.merged_passages import Merge, merge_passages
 from evalkit.scoring.packed_attention import Span
+from evalkit.scoring.packed_decoder import Arrangement
 
 
 def arranged(*pairs: tuple[int, int, int]) -> Arrangement:

@@ -1,6 +1,6 @@
 """What transformers makes of a decoder with a head behind each of its upper layers, up to one of them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,3 +52,21 @@ def rope_theta(stated: Mapping[str, Any]) -> float | None:
     if stated.get("rope_scaling") or rope.get("rope_type", "default") != "default":
         return None
     return float(rope.get("rope_theta") or stated.get("rope_theta") or 10000.0)
+
+
+def settings_up_to(layer: int, stated: Mapping[str, Any], names: Sequence[str], theta: float) -> dict[str, Any]:
+    """Return the arguments of a configuration in transformers that all kinds of these models have.
+
+    Args:
+        layer: The layer that scores, counted from 1.
+        stated: The content of config.json.
+        names: The settings that transformers has under the same names; those that are not stated are left out.
+        theta: As `rope_theta` returns it.
+    """
+    return {
+        **{key: stated[key] for key in names if stated.get(key) is not None},
+        "num_hidden_layers": layer,
+        "rope_parameters": {"rope_type": "default", "rope_theta": theta},
+        "tie_word_embeddings": False,
+        "use_cache": False,
+    }

@@ -14,7 +14,7 @@ from typing import Any
 from transformers import Gemma2Config, Gemma2Model
 
 from evalkit.boundary.errors import EvalkitError
-from evalkit.scoring.loading.cut_decoder import CutDecoder, check_layer, rope_theta
+from evalkit.scoring.loading.cut_decoder import CutDecoder, check_layer, rope_theta, settings_up_to
 
 _SAME = (
     "vocab_size", "hidden_size", "intermediate_size", "num_attention_heads", "num_key_value_heads", "head_dim",
@@ -46,13 +46,9 @@ def cut_gemma2(stated: Mapping[str, Any], layer: int, prefix: str) -> CutDecoder
     check_layer(stated, layer, int(stated.get("start_layer", 28)), int(stated.get("layer_sep", 28)), prefix)
     kinds = stated.get("layer_types")
     config = Gemma2Config(
-        **{key: stated[key] for key in _SAME if stated.get(key) is not None},
+        **settings_up_to(layer, stated, _SAME, theta),
         **{key: stated[key] for key in _OR_NONE if key in stated},
-        num_hidden_layers=layer,
         layer_types=kinds[:layer] if kinds else None,
-        rope_parameters={"rope_type": "default", "rope_theta": theta},
-        tie_word_embeddings=False,
-        use_cache=False,
     )
     softcap = stated.get("final_logit_softcapping", 30.0)
     return CutDecoder(

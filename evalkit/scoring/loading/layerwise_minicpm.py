@@ -13,7 +13,7 @@ from typing import Any
 from transformers import GraniteConfig, GraniteModel
 
 from evalkit.boundary.errors import EvalkitError
-from evalkit.scoring.loading.cut_decoder import CutDecoder, check_layer, rope_theta
+from evalkit.scoring.loading.cut_decoder import CutDecoder, check_layer, rope_theta, settings_up_to
 
 _SAME = (
     "vocab_size", "hidden_size", "intermediate_size", "num_attention_heads", "num_key_value_heads", "hidden_act",
@@ -44,13 +44,9 @@ def cut_minicpm(stated: Mapping[str, Any], layer: int, prefix: str) -> CutDecode
         )
     hidden, heads = int(stated["hidden_size"]), int(stated["num_attention_heads"])
     config = GraniteConfig(
-        **{key: stated[key] for key in _SAME if stated.get(key) is not None},
-        num_hidden_layers=layer,
+        **settings_up_to(layer, stated, _SAME, theta),
         embedding_multiplier=float(stated.get("scale_emb", 1)),
         residual_multiplier=float(stated.get("scale_depth", 1)) / math.sqrt(layers),
         attention_multiplier=(hidden // heads) ** -0.5,
-        rope_parameters={"rope_type": "default", "rope_theta": theta},
-        tie_word_embeddings=False,
-        use_cache=False,
     )
     return CutDecoder(config, GraniteModel, f"lm_head.{layer - first}.linear_head.weight")
