@@ -3,6 +3,7 @@
 import sys
 
 from evalkit.boundary import signals
+from evalkit.boundary.importing import uncollected
 
 
 def main() -> None:
@@ -16,8 +17,8 @@ def main() -> None:
             from evalkit.cli import early
 
             early.start(sys.argv[1:])
-            from evalkit.cli import app
-
+            with uncollected():
+                from evalkit.cli import app
             app.main()
     except signals.Stopped as stop:
         sys.stderr.write(f"evalkit: stopped by {stop.name}\n")

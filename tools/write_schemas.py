@@ -15,15 +15,21 @@ from pydantic import ConfigDict, TypeAdapter
 
 from evalkit.results.comparison_schema import Comparison
 from evalkit.results.gate.baseline import BaselineFile
+from evalkit.results.judges_schema import JudgeReport
+from evalkit.results.pick_schema import Pick
+from evalkit.results.plan_schema import QueryPlan
 from evalkit.results.schema import Result, Unfinished
 
 FOLDER = Path(__file__).parents[1] / "docs" / "schemas"
 FILES: dict[str, Any] = {
     "baseline": BaselineFile,
     "comparison": Comparison,
+    "judges": JudgeReport,
+    "pick": Pick,
+    "plan": QueryPlan,
     "result": Result | Unfinished,
 }
-"""Name of a schema -> definition of the file; sweep.json is a list of results."""
+"""Name of a schema -> definition of the file; sweep.json is a list of results, ``plan --json`` prints a plan."""
 
 
 def schema(definition: Any) -> str:

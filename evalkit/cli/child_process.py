@@ -1,7 +1,6 @@
 """The child's side of `evalkit.cli.process`: serves jobs, and sends the outcome of each to the parent."""
 
 import atexit
-import gc
 import importlib
 import os
 import pickle
@@ -17,6 +16,7 @@ from typing import Any
 
 from evalkit.boundary import progress, signals
 from evalkit.boundary.errors import EvalkitError
+from evalkit.boundary.importing import uncollected
 from evalkit.boundary.progress import Output
 from evalkit.boundary.signals import Stopped
 
@@ -59,10 +59,9 @@ def serve(pipe: Connection, jobs: int | None, imports: Sequence[str]) -> None:
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    gc.disable()  # there is next to no garbage among modules, and to look for it takes a tenth of the time
-    for name in imports:
-        importlib.import_module(name)
-    gc.enable()
+    with uncollected():
+        for name in imports:
+            importlib.import_module(name)
 
     def tell(value: Any) -> None:
         pipe.send(("interim", value))

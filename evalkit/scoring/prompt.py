@@ -121,7 +121,7 @@ def check_prompt(prompt: Prompt) -> None:
 def _check_compression(prompt: Prompt) -> None:
     layers, ratio = prompt.compress_layers, prompt.compress_ratio
     if ratio not in COMPRESS_RATIOS:
-        raise EvalkitError(f"reranker.compress_ratio={ratio}: there is {', '.join(map(str, COMPRESS_RATIOS))}")
+        raise EvalkitError(f"reranker.compress_ratio={ratio}: choose one of {', '.join(map(str, COMPRESS_RATIOS))}")
     if any(layer < 1 for layer in layers) or list(layers) != sorted(set(layers)):
         raise EvalkitError(
             f"reranker.compress_layers={list(layers)}: it has to be layers counted from 1, each once, in rising order"

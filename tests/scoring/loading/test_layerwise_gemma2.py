@@ -78,7 +78,7 @@ def test_the_score_is_that_of_the_first_head_at_the_layer_as_in_the_authors_clas
         ({"cutoff_layer": 3}, "reranker.cutoff_layer=3: reranker.model="),
         ({"cutoff_layer": 9}, "has heads behind the layers 4 to 8"),
         ({"cutoff_layer": None}, "take reranker=bge_v2_minicpm_layerwise or bge_v2_5_gemma2_lightweight"),
-        ({"compress_layers": [2], "compress_ratio": 3}, "reranker.compress_ratio=3: there is 1, 2, 4, 8"),
+        ({"compress_layers": [2], "compress_ratio": 3}, "reranker.compress_ratio=3: choose one of 1, 2, 4, 8"),
         ({"compress_ratio": 2}, "reranker.compress_layers names no layer to merge tokens behind"),
         ({"compress_layers": [0, 2], "compress_ratio": 2}, "layers counted from 1, each once, in rising order"),
         ({"compress_layers": [4, 2], "compress_ratio": 2}, "layers counted from 1, each once, in rising order"),
