@@ -4,14 +4,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from evalkit.boundary.errors import EvalkitError
-from evalkit.boundary.progress import say, stage
+from evalkit.boundary.progress import stage
 from evalkit.cost.meter import Meter
 from evalkit.cost.protocol import CostProtocol
-from evalkit.evaluation import blending, measures
-from evalkit.evaluation.blending import BlendSettings, Lists
+from evalkit.evaluation.blending import BlendSettings
 from evalkit.evaluation.caveats import caveats
+from evalkit.evaluation.evaluated import Evaluated, evaluate, measured
 from evalkit.evaluation.measure_names import Measure, parse
-from evalkit.evaluation.ranking import candidates, oracle_run, reorder
+from evalkit.evaluation.ranking import candidates, reorder
 from evalkit.evaluation.scoring_counts import count_scoring
 from evalkit.first_stage.adapter import adapt_first_stage
 from evalkit.first_stage.base import FirstStage
@@ -19,7 +19,10 @@ from evalkit.first_stage.search import timed_search
 from evalkit.rerankers.adapter import adapt_reranker
 from evalkit.rerankers.base import Reranker, logits_by_query
 from evalkit.rerankers.chunked import Chunked
-from evalkit.types import Chunking, Effectiveness, Pair, Run, Searched, Settings, Slice, Trial
+from evalkit.types import Chunking, Pair, Run, Searched, Settings, Slice, Trial
+
+Evaluate = Callable[[Trial, Mapping[str, Mapping[str, float]], BlendSettings | None], Evaluated]
+"""Of a trial without values, the logits of its candidates, and the settings of the blend."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,7 @@ def run(
     reranker: Reranker,
     asked: Settings,
     provenance: Settings,
-    on_ranked: Callable[[Trial], None] = lambda trial: None,
+    evaluate_elsewhere: Evaluate | None = None,
 ) -> Trial:
     """Run one trial.
 
@@ -70,8 +73,8 @@ def run(
         reranker: scores the candidates. It may have the shape of `Reranker` without inheriting from it.
         asked: the configuration, recorded as `Trial.asked`.
         provenance: commit, versions and command, recorded as `Trial.provenance`.
-        on_ranked: called with the trial as soon as its rankings are evaluated, before queries are timed: all of its
-            effectiveness is there, and neither cost, nor chunking, nor caveats.
+        evaluate_elsewhere: `evaluated.evaluate` in another process; None to evaluate in this one. Another takes no
+            memory of this one, so it can have its turn before any pass is made for its cost alone.
 
     Returns:
         The finished trial, with the caveats that its figures need.
@@ -90,13 +93,6 @@ def run(
     scores, logits = meter.score()
     described = {"name": reranker.shown_name, **reranker.describe()}
     reranked = reorder(first, logits, plan.depth, str(described["name"]), scores.tie_order)
-    runs = {"first_stage": first, "reranked": reranked, "ceiling": oracle_run(first, data.qrels, plan.depth)}
-    effectiveness = _evaluate(runs, data, wanted)
-    blended = None
-    if plan.blend and plan.blend.method != "none" and described.get("reranks", True):
-        with stage("blending"):
-            lists = Lists(first, reranked, logits, plan.depth)
-            blended = blending.blend(plan.blend, lists, data, wanted, effectiveness)
     trial = Trial(
         name=plan.name,
         asked=asked,
@@ -114,17 +110,18 @@ def run(
         slice=data,
         first_stage=first,
         reranked=reranked,
-        effectiveness=effectiveness,
-        unjudged_at_10={
-            "first_stage": measures.unjudged_share(first, data.qrels),
-            "reranked": measures.unjudged_share(reranked, data.qrels),
-        },
+        effectiveness={},
+        unjudged_at_10={},
         cost=None,
         fused=fused,
-        members=_evaluate({name: one.run for name, one in fused.members.items()}, data, wanted) if fused else {},
-        blend=blended,
     )
-    on_ranked(trial)
+    if evaluate_elsewhere is None:
+        meter.make_memory_passes()
+        found = evaluate(trial, logits, plan.blend)
+    else:
+        with meter.paused():
+            found = evaluate_elsewhere(trial, logits, plan.blend)
+    trial = found.of(trial)
     cost = meter.cost(searched.total_s)
     described = {**described, **reranker.describe()}  # once more: a server's requests are counted
     effective = {**trial.effective, "reranker": described, "environment": meter.environment()}
@@ -142,7 +139,7 @@ def _against_truncation(
     first: Run,
     pairs: Sequence[Pair],
     scored: Mapping[str, Mapping[str, float]],
-    wanted: Sequence[Measure],
+    wanted: list[Measure],
 ) -> Chunking:
     """Return how passages were split, and the effectiveness without that; a passage of one chunk keeps its score."""
     counts = reranker.count(pairs, data.docs)
@@ -161,7 +158,7 @@ def _against_truncation(
         for query_id, of_query in found.items():
             logits[query_id] |= of_query
     run = reorder(first, logits, depth, "truncated")
-    effectiveness = _evaluate({"truncated": run}, data, wanted)["truncated"]
+    effectiveness = measured({"truncated": run}, data, wanted)["truncated"]
     return Chunking(counts=counts, truncated_pairs=cut, truncated=effectiveness)
 
 
@@ -180,10 +177,3 @@ def _describe_slice(data: Slice) -> Settings:
         "relevance_level": data.relevance_level,
         **data.facts,
     }
-
-
-def _evaluate(runs: Mapping[str, Run], data: Slice, wanted: Sequence[Measure]) -> dict[str, Effectiveness]:
-    if measures.needs_compilation():
-        say("  ranx compiles its kernels on the first use on a machine: 10 to 40 s")
-    with stage("measuring"):
-        return {label: measures.evaluate(run, data.qrels, wanted, data.relevance_level) for label, run in runs.items()}

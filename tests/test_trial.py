@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -7,6 +8,7 @@ from hypothesis import strategies as st
 
 from evalkit.boundary.errors import EvalkitError
 from evalkit.cost.protocol import CostProtocol
+from evalkit.evaluation.evaluated import evaluate
 from evalkit.results.result import finished
 from evalkit.slices.assemble import assemble
 from evalkit.trial import Plan, run
@@ -265,22 +267,40 @@ def test_warm_up_comes_before_the_scoring_and_single_queries_after_it() -> None:
     assert done.cost.latency.pairs_per_query == 2
 
 
-def test_the_rankings_are_evaluated_before_single_queries_are_timed() -> None:
+def test_rankings_that_another_process_evaluates_are_evaluated_before_single_queries_are_timed() -> None:
     data, seen = collection(), list[Any]()
     reranker: Any = Opinion(worse_later)
-    found = run(
-        plan(latency=4), data, everywhere(data, *DOCS), reranker, {}, {},
-        lambda ranked: seen.append((ranked, list(reranker.calls))),
-    )  # fmt: skip
-    ((ranked, calls),) = seen
+
+    def elsewhere(unevaluated: Any, logits: Any, blend: Any) -> Any:
+        seen.append((unevaluated, list(reranker.calls)))
+        return evaluate(unevaluated, logits, blend)
+
+    found = run(plan(latency=4), data, everywhere(data, *DOCS), reranker, {}, {}, elsewhere)
+    ((unevaluated, calls),) = seen
     assert [call if call == "load" else len(call) for call in calls] == ["load", 4 * 8]
-    assert ranked.cost is None
+    assert (unevaluated.cost, unevaluated.effectiveness) == (None, {})
     assert found.cost is not None
     assert found.cost.latency is not None
     assert len(found.cost.latency.samples_ms) == 4
-    early = finished(ranked)
+    here = run(plan(latency=4), data, everywhere(data, *DOCS), reranker, {}, {})
+    assert (found.effectiveness, found.unjudged_at_10) == (here.effectiveness, here.unjudged_at_10)
+
+
+def test_statistics_of_a_result_without_costs_are_those_of_the_whole_one() -> None:
+    found = trial(collection(), everywhere(collection(), *DOCS), Opinion(worse_later), latency=4)
+    early = finished(replace(found, cost=None))
     assert finished(found) == finished(found, ranked=early)
-    assert early.effectiveness == finished(found).effectiveness
+
+
+def test_the_passages_are_not_needed_to_evaluate() -> None:
+    data = collection()
+    reranker: Any = Opinion(worse_later)
+    done = run(
+        plan(), data, everywhere(data, *DOCS), reranker, {}, {},
+        lambda one, *of: evaluate(replace(one, slice=replace(one.slice, docs={})), *of),
+    )  # fmt: skip
+    assert done.slice.docs == DOCS
+    assert finished(done) == finished(replace(done, slice=replace(data, docs={})))
 
 
 def test_the_seed_decides_which_queries_are_timed() -> None:

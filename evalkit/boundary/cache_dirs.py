@@ -13,16 +13,21 @@ from evalkit.boundary.progress import say
 from evalkit.boundary.text import user_path
 
 
-def ensure_writable() -> None:
+def ensure_writable(announce: bool = True) -> None:
     """Point libraries whose cache folder is not writable to a temporary folder, removed when this process ends.
 
     Call this before they are imported: on import, ir_datasets creates its folder, and numba reads where its cache is,
     without which it refuses to compile. matplotlib only warns.
+
+    Args:
+        announce: whether to say so.
     """
     if unwritable := _unwritable():
         folder = tempfile.mkdtemp(prefix="evalkit-")
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
         os.environ |= {variable: str(Path(folder, name)) for variable, name in unwritable.items()}
+        if not announce:
+            return
         home = os.environ.get("HOME", "")
         why = f"the home folder {home} is not writable" if home else "there is no home folder"
         say(f"  note: {why}; {' and '.join(unwritable)} use {folder} for this run")

@@ -243,7 +243,7 @@ def _work(
     try:
         result = in_process(
             tasks.run_trial, asked, facts, folder,
-            time_limit_s=limit_s, environment=state.environment, on_result=_show,
+            time_limit_s=limit_s, environment=state.environment, on_result=_show, meanwhile=tasks.import_evaluation,
         )  # fmt: skip
     except NotFiniteError as error:
         if gate is None:

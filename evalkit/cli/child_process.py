@@ -9,16 +9,18 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, TypeVar
 
 from evalkit.boundary import progress, signals
 from evalkit.boundary.errors import EvalkitError
 from evalkit.boundary.importing import uncollected
 from evalkit.boundary.progress import Output
 from evalkit.boundary.signals import Stopped
+
+T = TypeVar("T")
 
 
 def tell_parent(value: Any) -> None:
@@ -29,22 +31,40 @@ def tell_parent(value: Any) -> None:
     _tell(value)
 
 
+def in_parent(function: Callable[..., T], *arguments: Any) -> T:
+    """Return what a function of a module returns in the parent, which waits and has a core to itself.
+
+    In a process that is nobody's child, it is called here.
+
+    Args:
+        function: what it raises ends the job.
+        *arguments: these and what it returns are pickled.
+    """
+    found: T = _call(function, *arguments)
+    return found
+
+
 @contextmanager
-def telling(tell: Callable[[Any], None]) -> Iterator[None]:
-    """Have `tell_parent` call `tell` while the block runs."""
-    global _tell
-    before, _tell = _tell, tell
+def telling(tell: Callable[[Any], None], call: Callable[..., Any] | None = None) -> Iterator[None]:
+    """Have `tell_parent` call `tell`, and `in_parent` call `call`, while the block runs."""
+    global _tell, _call
+    before, _tell, _call = (_tell, _call), tell, call or _here
     try:
         yield
     finally:
-        _tell = before
+        _tell, _call = before
 
 
 def _nobody(value: Any) -> None:
     pass
 
 
+def _here(function: Callable[..., Any], *arguments: Any) -> Any:
+    return function(*arguments)
+
+
 _tell: Callable[[Any], None] = _nobody
+_call: Callable[..., Any] = _here
 
 
 def serve(pipe: Connection, jobs: int | None, imports: Sequence[str]) -> None:
@@ -67,10 +87,14 @@ def serve(pipe: Connection, jobs: int | None, imports: Sequence[str]) -> None:
         pipe.send(("interim", value))
         pipe.recv()
 
+    def call(function: Callable[..., Any], *arguments: Any) -> Any:
+        pipe.send(("call", (function, arguments)))
+        return pipe.recv()
+
     with suppress(EOFError, OSError):  # the parent has ended
         served = 0
         while served != jobs:
-            answer = _outcome(tell, *pipe.recv())
+            answer = _outcome(telling(tell, call), *pipe.recv())
             sys.stdout.flush()
             sys.stderr.flush()
             pipe.send(answer)
@@ -84,11 +108,11 @@ def serve(pipe: Connection, jobs: int | None, imports: Sequence[str]) -> None:
 
 
 def _outcome(
-    tell: Callable[[Any], None], output: Output, job: Callable[..., Any], arguments: tuple[Any, ...]
+    talking: AbstractContextManager[None], output: Output, job: Callable[..., Any], arguments: tuple[Any, ...]
 ) -> tuple[str, Any]:
     """Return the value of a job, or what it raised, as it is sent to the parent."""
     try:
-        with signals.handle_signals(signal.SIGTERM), progress.redirected(output), telling(tell):
+        with signals.handle_signals(signal.SIGTERM), progress.redirected(output), talking:
             return "done", job(*arguments)
     except Stopped as stopped:
         return "error", EvalkitError(f"the trial's process was stopped by {stopped.name}")

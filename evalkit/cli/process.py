@@ -34,6 +34,7 @@ def in_fresh_process(
     time_limit_s: float | None = None,
     environment: Mapping[str, str] | None = None,
     on_result: Callable[[Any], None] = lambda value: None,
+    meanwhile: Callable[[], None] = lambda: None,
 ) -> T:
     """Return what `job` returns, or raise what it raises, with the traceback of its process as a note.
 
@@ -45,6 +46,7 @@ def in_fresh_process(
         time_limit_s: seconds after which the job is ended; None for no limit.
         environment: environment variables of the process; None for those of this process.
         on_result: called with each value that the job passes to `tell_parent`.
+        meanwhile: called in this process once the job has begun.
 
     Raises:
         EvalkitError: the process died, or did not end within `time_limit_s` seconds.
@@ -53,6 +55,7 @@ def in_fresh_process(
     process, pipe = _taken_early(environment) or _started(1, environment)
     try:
         pipe.send((progress.current_output(), job, arguments))
+        meanwhile()
         kind, value = _answer(process, pipe, time_limit_s, on_result)
     except BaseException:
         process.terminate()
@@ -71,6 +74,7 @@ def in_shared_process(
     time_limit_s: float | None = None,
     environment: Mapping[str, str] | None = None,
     on_result: Callable[[Any], None] = lambda value: None,
+    meanwhile: Callable[[], None] = lambda: None,
 ) -> T:
     """Do as `in_fresh_process`, in one process for all calls, which runs until this program ends.
 
@@ -82,6 +86,7 @@ def in_shared_process(
         time_limit_s: as for `in_fresh_process`.
         environment: as for `in_fresh_process`; it counts where a process is started.
         on_result: as for `in_fresh_process`.
+        meanwhile: as for `in_fresh_process`.
 
     Raises:
         EvalkitError: the process died, or did not end within `time_limit_s` seconds.
@@ -96,6 +101,7 @@ def in_shared_process(
     process, pipe = _shared
     try:
         pipe.send((progress.current_output(), job, arguments))
+        meanwhile()
         kind, value = _answer(process, pipe, time_limit_s, on_result)
     except BaseException:
         end_shared_process()
@@ -199,11 +205,16 @@ def _answer(
             kind, value = pipe.recv()
         except (EOFError, OSError):
             break
-        if kind != "interim":
+        reply = None
+        if kind == "call":
+            function, arguments = value
+            reply = function(*arguments)
+        elif kind == "interim":
+            on_result(value)
+        else:
             return str(kind), value
-        on_result(value)
         with suppress(OSError):  # it died meanwhile
-            pipe.send(None)
+            pipe.send(reply)
     process.join(GRACE_S)
     raise EvalkitError(f"the trial's process ended without a result{_where()}: {_how(process.exitcode)}")
 

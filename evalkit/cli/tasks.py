@@ -1,15 +1,17 @@
 """The tasks that run in a fresh process: from plain settings to a folder of results."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from evalkit.boundary import redaction
 from evalkit.boundary.errors import EvalkitError
-from evalkit.cli.child_process import tell_parent
+from evalkit.boundary.importing import uncollected
+from evalkit.cli.child_process import in_parent, tell_parent
 from evalkit.cli.instantiate import build
 from evalkit.cost.protocol import CostProtocol
 from evalkit.evaluation.blending import BlendSettings
@@ -21,9 +23,13 @@ from evalkit.results.schema import Result
 from evalkit.types import Fused, Slice, Trial
 
 if TYPE_CHECKING:
+    from evalkit.evaluation.evaluated import Evaluated
     from evalkit.rerankers.quickcheck import Check, QuickCheck
+    from evalkit.trial import Evaluate
 
 T = TypeVar("T")
+Logits = Mapping[str, Mapping[str, float]]
+"""query_id -> doc_id -> logit."""
 
 DEFAULT_DEPTH = 20
 """Candidates of each query where neither the user nor a finished run sets it: as in conf/base.yaml."""
@@ -56,8 +62,8 @@ class Given:
 def run_trial(asked: dict[str, Any], provenance: dict[str, Any], folder: Path, given: Given = Given()) -> Result:
     """Build what the settings name, run the trial, write its folder, and return the result.
 
-    The parent process is sent the result twice: when its rankings are evaluated and nothing is timed yet, and when it
-    is whole, before anything is drawn or written.
+    The parent process evaluates the rankings, and is sent the result twice: when that is done and no query is timed
+    yet, and when it is whole, before anything is drawn or written.
 
     Args:
         asked: the settings, as plain values.
@@ -68,20 +74,50 @@ def run_trial(asked: dict[str, Any], provenance: dict[str, Any], folder: Path, g
     Raises:
         EvalkitError: a setting is refused, the trial fails, or the folder cannot be written.
     """
-    from evalkit.boundary.progress import stage
     from evalkit.report.folder import write_trial
-    from evalkit.results.result import finished
 
     ranked: Result | None = None
 
-    def evaluated(trial: Trial) -> None:
+    def elsewhere(trial: Trial, logits: Logits, blend: BlendSettings | None) -> "Evaluated":
         nonlocal ranked
-        with stage("testing"):
-            ranked = finished(trial)
+        without_texts = replace(trial, slice=replace(trial.slice, docs={}))
+        found, ranked = in_parent(evaluate_and_test, without_texts, logits, blend)
         tell_parent(Ranked(ranked))
+        return found
 
-    done, references = carry_out(asked, provenance, given, evaluated)
+    done, references = carry_out(asked, provenance, given, elsewhere)
     return write_trial(done, folder, references, tell_parent, ranked)
+
+
+def evaluate_and_test(trial: Trial, logits: Logits, blend: BlendSettings | None) -> "tuple[Evaluated, Result]":
+    """Return what the rankings of a trial are worth, and the result of it without costs.
+
+    Args:
+        trial: as for `evalkit.evaluation.evaluated.evaluate`.
+        logits: as there.
+        blend: as there.
+    """
+    from evalkit.boundary import cache_dirs
+    from evalkit.boundary.progress import stage
+    from evalkit.evaluation.evaluated import evaluate
+    from evalkit.results.result import finished
+
+    cache_dirs.ensure_writable(announce=False)  # the process of the trial has said so
+    found = evaluate(trial, logits, blend)
+    with stage("testing"):
+        return found, finished(_without_secrets(found.of(trial)))
+
+
+def import_evaluation() -> None:
+    """Import what `evaluate_and_test` does, which takes a second: the process of the trial imports more meanwhile."""
+    from evalkit.boundary import cache_dirs
+    from evalkit.evaluation import measures
+
+    cache_dirs.ensure_writable(announce=False)  # the process of the trial says so
+    with uncollected():
+        measures.import_ranx()
+        for name in ("evalkit.results.result", "scipy.stats"):
+            import_module(name)
 
 
 @dataclass(frozen=True)
@@ -95,7 +131,7 @@ def carry_out(
     asked: dict[str, Any],
     provenance: dict[str, Any],
     given: Given = Given(),
-    on_ranked: Callable[[Trial], None] = lambda trial: None,
+    evaluate_elsewhere: "Evaluate | None" = None,
 ) -> tuple[Trial, Sequence[Mapping[str, Any]]]:
     """Build what the settings name and run the trial.
 
@@ -103,7 +139,7 @@ def carry_out(
         asked: as for `run_trial`.
         provenance: as for `run_trial`.
         given: as for `run_trial`.
-        on_ranked: as for `evalkit.trial.run`; the trial is without secrets.
+        evaluate_elsewhere: as for `evalkit.trial.run`.
 
     Returns:
         The trial and the published figures of its slice, both without secrets.
@@ -141,9 +177,7 @@ def carry_out(
     plan = replace(plan, depth=_depth(asked["depth"], first_stage, reranker))
     shown = redaction.settings(asked)
     data = given.data or build(slice_settings, "slices")
-    done = trial.run(
-        plan, data, first_stage, reranker, shown, provenance, lambda ranked: on_ranked(_without_secrets(ranked))
-    )
+    done = trial.run(plan, data, first_stage, reranker, shown, provenance, evaluate_elsewhere)
     ended = {"ended": datetime.now(UTC).isoformat(timespec="milliseconds")}
     done = replace(done, provenance={**done.provenance, **ended})
     return _without_secrets(done), redaction.settings(references)

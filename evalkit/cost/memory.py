@@ -1,7 +1,7 @@
 """Memory of the host process and of the GPU: around a trial, and in a pass of its own over the longest pairs."""
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from evalkit.boundary.process_memory import MIB, peak_resident_mb, resident_mb
@@ -16,18 +16,30 @@ class MemoryWatch:
         self.device = device
         self._before = resident_mb()
         self._after: float | None = None
+        self._peak_before_pause: float | None = None
         _reset_peaks(device)
 
     def mark_loaded(self) -> None:
         """Record the resident set now that the model has been loaded."""
         self._after = resident_mb()
 
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leave what the block takes out of the peak of the resident set."""
+        self._peak_before_pause = self._peak()
+        yield
+        _reset_resident_peak()
+
     def read(self) -> Memory:
         """Return the memory before and after loading, and the peaks until now."""
         allocated, reserved = _cuda_peaks(self.device)
         return Memory(
-            self._before, self._after, peak_resident_mb(), allocated, reserved, mps_driver_mb=_mps_driver(self.device)
+            self._before, self._after, self._peak(), allocated, reserved, mps_driver_mb=_mps_driver(self.device)
         )
+
+    def _peak(self) -> float | None:
+        peaks = (self._peak_before_pause, peak_resident_mb())
+        return max((one for one in peaks if one is not None), default=None)
 
 
 def measure_memory(device: str, work: Callable[[], tuple[int, int]]) -> MemoryPass:
@@ -107,9 +119,13 @@ def _utf8_bytes(text: str) -> int:
     return len(text.encode("utf-8", errors="surrogatepass"))
 
 
-def _reset_peaks(device: str) -> None:
+def _reset_resident_peak() -> None:
     with suppress(OSError):  # where it is not writable, the peak is that since the process began: an upper bound
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # proc(5): 5 resets VmHWM
+
+
+def _reset_peaks(device: str) -> None:
+    _reset_resident_peak()
     if device.startswith("cuda"):
         import torch
 

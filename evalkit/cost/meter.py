@@ -1,7 +1,7 @@
 """The order of a measurement: load, prepare, warm up, score all pairs, then the other passes of the protocol.
 
-The scores come in a first part, which also has every pass whose memory is read; a second part times queries. What the
-caller does in between, such as evaluating the scores, is in no figure.
+The scores come first. What the caller does between them and the other passes, such as evaluating, is in no figure: in
+another process, or once the passes are made whose memory is read.
 
 Every pass but the scoring of all pairs exists to be timed, so each of its scores is computed: none may be read from the
 score store.
@@ -10,6 +10,7 @@ score store.
 import random
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from importlib.metadata import version
@@ -59,18 +60,20 @@ _GRID_TEXTS = 500
 
 
 @dataclass(frozen=True)
-class _Scored:
-    """What the passes up to the scores were measured to take."""
+class _Computed:
+    """What the passes were measured to take whose memory is read."""
 
-    scoring: TimedPass
     timed: TimedPass
-    """The pass that throughput is of: `scoring`, or one over a sample."""
+    """The pass that throughput is of: the scoring of all pairs, or one over a sample."""
     throughput: Throughput
     memory_pass: MemoryPass | None
 
 
 class Meter:
-    """The passes over the candidates of one slice: `score` first, then `cost`, then `environment`."""
+    """The passes over the candidates of one slice: `score` first, then `cost`, then `environment`.
+
+    Whoever evaluates in this process calls `make_memory_passes` before; who lets another do it does so in `paused`.
+    """
 
     def __init__(
         self, protocol: CostProtocol, depth: int, reranker: Reranker, data: Slice, pairs: Sequence[Pair]
@@ -93,7 +96,7 @@ class Meter:
         self._engine: Engine | None = None
         self._load_s = self._preparation_s = self._warmup_s = 0.0
         self._first_forward_ms: float | None = None
-        self._scored: _Scored | None = None
+        self._scoring: TimedPass | None = None
 
     @cached_property
     def _gpu(self) -> Gpu:
@@ -103,7 +106,7 @@ class Meter:
         return Gpu(gpu.gpu_properties(self._device)["uuid"], on_cpu)
 
     def score(self) -> tuple[Scores, dict[str, dict[str, float]]]:
-        """Load the reranker, score all pairs, and make the passes whose memory is read.
+        """Load the reranker and score all pairs.
 
         The scoring of all pairs is the one pass that may read scores from a store, and that may use several devices.
 
@@ -122,28 +125,42 @@ class Meter:
         scoring = self._pass("scoring", devices, self._reranker.score_all, self._pairs, "scoring")
         logits = logits_by_query(self._pairs, scoring.scores)  # refuses what is not finite, before more time is spent
         if self._reranker.computes:
-            timed = self._computing_pass(scoring)
-            throughput = self._throughput(timed)
-            with_memory = self._protocol.memory_pass and not self._reranker.remote
-            self._scored = _Scored(scoring, timed, throughput, self._memory_pass(throughput) if with_memory else None)
+            self._scoring = scoring
         return scoring.scores, logits
 
+    def paused(self) -> AbstractContextManager[None]:
+        """Leave the memory that the block takes out of all figures."""
+        return self._watch.paused()
+
+    def make_memory_passes(self) -> None:
+        """Make the passes whose memory is read now, before this process takes memory for something else."""
+        if self._scoring is not None:
+            _ = self._computed
+
+    @cached_property
+    def _computed(self) -> _Computed:
+        assert self._scoring is not None, "nothing was scored"
+        timed = self._computing_pass(self._scoring)
+        throughput = self._throughput(timed)
+        with_memory = self._protocol.memory_pass and not self._reranker.remote
+        return _Computed(timed, throughput, self._memory_pass(throughput) if with_memory else None)
+
     def cost(self, first_stage_s: float) -> Cost | None:
-        """Time queries, and return all figures; None where nothing was computed.
+        """Make all passes that are left, and return all figures; None where nothing was computed.
 
         Args:
             first_stage_s: seconds that the first stage took, which `Cost` shows as well.
         """
-        if self._scored is None:
+        if self._scoring is None:
             return None
-        protocol, engine = self._protocol, self._engine
-        scoring, timed, throughput = self._scored.scoring, self._scored.timed, self._scored.throughput
+        protocol, engine, scoring = self._protocol, self._engine, self._scoring
+        timed, throughput = self._computed.timed, self._computed.throughput
         latency = self._latency() if protocol.latency_queries else None
         grid = self._grid() if protocol.grid_depths and protocol.grid_lengths else None
         memory = replace(
             Memory(None, None, None, why=_ELSEWHERE) if self._reranker.remote else timed.memory,
             weights_mb=engine.weights_mb() if engine else None,
-            own_pass=self._scored.memory_pass,
+            own_pass=self._computed.memory_pass,
         )
         under_load = self._under_load() if protocol.clients or protocol.rates else None
         return Cost(
@@ -170,7 +187,7 @@ class Meter:
 
     def environment(self) -> Settings | None:
         """Return device, driver, clocks and versions that the figures were measured under; None without figures."""
-        if self._scored is None:
+        if self._scoring is None:
             return None
         facts, known = self._engine.facts if self._engine else None, gpu.gpu_properties(self._device)
         if self._reranker.remote and facts is None:
@@ -183,7 +200,7 @@ class Meter:
             "transformers": version("transformers"),
             "compute_capability": known["compute_capability"],
             "cuda": known["cuda"],
-            **self._scored.timed.gpu,
+            **self._computed.timed.gpu,
             "nvml": self._gpu.unavailable,
         }
 

@@ -73,7 +73,7 @@ def _by_ranx(
         # numba warns of its own casts at each compilation, Python of ranx's sources at the first import.
         for kind in (NumbaWarning, SyntaxWarning, DeprecationWarning, FutureWarning):
             warnings.simplefilter("ignore", kind)
-        ranx_metrics = _ranx_metrics()
+        ranx_metrics = import_ranx()
         for some in _batches(run, qrels):
             judged, ranked = _numbered(run, some)
             if len(some) < _FEW_QUERIES:
@@ -86,7 +86,7 @@ def _by_ranx(
 
 
 @functools.cache
-def _ranx_metrics() -> Any:
+def import_ranx() -> Any:
     """Return ``ranx.metrics``, without the rest of ranx.
 
     The package itself imports ir_datasets, pandas, seaborn and pyplot for functions that evalkit does not call, which

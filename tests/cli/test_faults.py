@@ -126,6 +126,22 @@ def test_an_error_in_the_callback_for_results_ends_the_process() -> None:
         in_fresh_process(fault_jobs.tell_twice_and_die, 0, on_result=refuse)
 
 
+def test_a_job_can_have_a_function_called_in_its_parent_which_has_its_turn_before() -> None:
+    events: list[str] = []
+    own, parents = in_fresh_process(fault_jobs.both_process_ids, meanwhile=lambda: events.append("meanwhile"))
+    assert parents == os.getpid() != own
+    assert events == ["meanwhile"]
+
+
+def test_an_error_of_a_function_that_the_parent_calls_ends_the_job() -> None:
+    with pytest.raises(ValueError, match="a defect"):
+        in_fresh_process(fault_jobs.fail_in_parent)
+
+
+def test_in_a_process_that_is_nobodys_child_the_function_is_called_there() -> None:
+    assert fault_jobs.both_process_ids() == (os.getpid(), os.getpid())
+
+
 @pytest.fixture
 def start_early() -> Any:
     """A function that starts a process early and returns its number; it ends with the test."""

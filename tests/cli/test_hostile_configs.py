@@ -247,9 +247,7 @@ def test_a_trial_of_the_command_line_starts_with_the_users_environment(
     """Nothing that happens between the start and the trial can add to it: not even a variable of Hydra's own."""
     started = {}
 
-    def note(
-        job: Any, *arguments: Any, time_limit_s: Any = None, environment: Any = None, on_result: Any = None
-    ) -> None:
+    def note(job: Any, *arguments: Any, time_limit_s: Any = None, environment: Any = None, **others: Any) -> None:
         started.update(environment)
         raise EvalkitError("enough")
 

@@ -226,6 +226,28 @@ print(dict(start=start, before=after.rss_before_load_mb, loaded=after.rss_after_
 
 
 @needs_proc
+def test_memory_that_is_taken_and_given_back_in_a_pause_is_not_in_the_peak() -> None:
+    seen = run_alone(
+        """
+from evalkit.cost.memory import MemoryWatch
+def take(mib):
+    block = bytearray(mib * 2**20)
+    block[::4096] = b"x" * len(block[::4096])
+watch = MemoryWatch("cpu")
+start = watch.read().rss_peak_mb
+take(100)
+with watch.paused():
+    take(400)
+paused = watch.read().rss_peak_mb
+take(200)
+print(dict(start=start, paused=paused, end=watch.read().rss_peak_mb))
+"""
+    )
+    assert seen["paused"] - seen["start"] == pytest.approx(100, abs=10)
+    assert seen["end"] - seen["start"] == pytest.approx(200, abs=10)
+
+
+@needs_proc
 def test_the_peak_of_a_large_parent_is_not_its_childs() -> None:
     """`ru_maxrss` survives exec and would show it; the figure must be the trial's own."""
     seen = run_alone(

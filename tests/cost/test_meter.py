@@ -104,14 +104,19 @@ class Reranker(base.Reranker):
 
 def measured(reranker: Any, clock: Any, **settings: Any) -> Any:
     """Measure over five queries with eight candidates each; return the cost and the environment."""
+    passes = metered(reranker, **settings)
+    passes.score()
+    return passes.cost(0.5), passes.environment()
+
+
+def metered(reranker: Any, **settings: Any) -> Any:
+    """Return the passes over five queries with eight candidates each."""
     data = assemble("tiny", "en", "HERE", {f"q{i}": f"query {i}" for i in range(5)}, DOCS,
                     {f"q{i}": {"d0": 1} for i in range(5)}, 1, {"corpus": "full"})  # fmt: skip
     first = Run("all", {query_id: tuple(Hit(doc_id, 1.0) for doc_id in DOCS) for query_id in data.queries})
     plan = Plan("test", 8, ["nDCG@10"], CostProtocol(**{"warmup_queries": 0, "latency_queries": 0} | settings))
     plan.check()
-    passes = meter.Meter(plan.protocol, plan.depth, reranker, data, candidates(first, 8))
-    passes.score()
-    return passes.cost(0.5), passes.environment()
+    return meter.Meter(plan.protocol, plan.depth, reranker, data, candidates(first, 8))
 
 
 def cost_of(clock: Any, *, known: Any = 0, engine: Any = True, **settings: Any) -> Any:
@@ -205,6 +210,19 @@ def test_peak_memory_is_that_of_pairs_that_were_computed(
     monkeypatch.setattr(memory, "peak_resident_mb", lambda: next(peaks))
     found, _ = measured(reranker, clock)
     assert found.memory.rss_peak_mb == (500.0 if known else 300.0)
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_sample_is_computed_before_this_process_evaluates_or_after_another_has(clock: Any, first: bool) -> None:
+    reranker = Reranker(clock, PAIRS)
+    passes = metered(reranker, throughput_pairs=12)
+    passes.score()
+    if first:
+        passes.make_memory_passes()
+    assert len(reranker.calls) == 1 + first
+    found = passes.cost(0.5)
+    assert [len(pairs) for pairs in reranker.calls] == [40, 12]
+    assert found.throughput.source == "sample"
 
 
 def test_a_sample_is_of_whole_queries_and_the_seed_decides_which(clock: Any) -> None:

@@ -84,6 +84,7 @@ def _called(
     time_limit_s: float | None = None,
     environment: object = None,
     on_result: Callable[[Any], None] = lambda value: None,
+    meanwhile: object = None,
 ) -> T:
     from evalkit.cli.child_process import telling
 

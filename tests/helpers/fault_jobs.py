@@ -9,7 +9,7 @@ from typing import Any
 
 from evalkit.boundary.atomic import atomic_folder
 from evalkit.boundary.progress import stage
-from evalkit.cli.child_process import tell_parent
+from evalkit.cli.child_process import in_parent, tell_parent
 
 
 class UnsendableError(Exception):
@@ -25,6 +25,14 @@ def add(one: Any, other: Any) -> Any:
 
 def process_id() -> Any:
     return os.getpid()
+
+
+def both_process_ids() -> Any:
+    return os.getpid(), in_parent(process_id)
+
+
+def fail_in_parent() -> Any:
+    return in_parent(fail, "a kind")
 
 
 def tell_twice_and_die(number: Any) -> Any:
