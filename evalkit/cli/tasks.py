@@ -80,8 +80,8 @@ def run_trial(asked: dict[str, Any], provenance: dict[str, Any], folder: Path, g
 
     def elsewhere(trial: Trial, logits: Logits, blend: BlendSettings | None) -> "Evaluated":
         nonlocal ranked
-        without_texts = replace(trial, slice=replace(trial.slice, docs={}))
-        found, ranked = in_parent(evaluate_and_test, without_texts, logits, blend)
+        sent = _without_secrets(replace(trial, slice=replace(trial.slice, docs={})))
+        found, ranked = in_parent(evaluate_and_test, sent, logits, blend)
         tell_parent(Ranked(ranked))
         return found
 
@@ -93,7 +93,7 @@ def evaluate_and_test(trial: Trial, logits: Logits, blend: BlendSettings | None)
     """Return what the rankings of a trial are worth, and the result of it without costs.
 
     Args:
-        trial: as for `evalkit.evaluation.evaluated.evaluate`.
+        trial: as for `evalkit.evaluation.evaluated.evaluate`, without secrets.
         logits: as there.
         blend: as there.
     """
@@ -105,7 +105,7 @@ def evaluate_and_test(trial: Trial, logits: Logits, blend: BlendSettings | None)
     cache_dirs.ensure_writable(announce=False)  # the process of the trial has said so
     found = evaluate(trial, logits, blend)
     with stage("testing"):
-        return found, finished(_without_secrets(found.of(trial)))
+        return found, finished(found.of(trial))
 
 
 def import_evaluation() -> None:
