@@ -14,6 +14,7 @@ import torch
 from torch.nn import functional
 from transformers.activations import GELUActivation
 
+from evalkit.scoring import linear
 from evalkit.scoring.attention import Kernel, Segments, choose_kernel
 from evalkit.scoring.device import Precision
 from evalkit.scoring.tokenized_pairs import Batch
@@ -43,6 +44,8 @@ def reason_not_packable(model: Any) -> str | None:
 
 _Affine = tuple[torch.Tensor, torch.Tensor]
 """A weight and a bias."""
+Linear = Callable[..., torch.Tensor]
+"""(x, weight, bias) -> x weight^T + bias."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,8 @@ class PackedModel:
             # In place: page faults of newly allocated memory took 4 % of the time on a CPU.
             self._activation = torch.ops.aten.gelu_
         self._eps = float(first.output.LayerNorm.eps)
+        by_onednn = not compiled and linear.is_faster(device, precision.dtype)
+        self._linear: Linear = linear.linear if by_onednn else functional.linear
         # BERT has the first layer of the head in its pooler.
         dense, out = (base.pooler.dense, model.classifier) if base.pooler is not None else (
             model.classifier.dense, model.classifier.out_proj
@@ -148,7 +153,7 @@ class PackedModel:
         x = embeddings.word_embeddings(ids) + embeddings.token_type_embeddings(types)
         x = embeddings.LayerNorm(x + embeddings.position_embeddings(positions))
         for layer in self._layers[:-1]:
-            qkv = functional.linear(x, *layer.qkv).view(len(x), 3, self._heads, -1)
+            qkv = self._linear(x, *layer.qkv).view(len(x), 3, self._heads, -1)
             x = self._finish_layer(layer, x, self.kernel.attend(qkv[:, 0], qkv[:, 1], qkv[:, 2], segments, False))
         return self._head_logits(self._last_layer(self._layers[-1], x, segments))
 
@@ -157,7 +162,7 @@ class PackedModel:
         weight, bias = layer.qkv
         hidden = x.shape[1]
         first = x[segments.starts[:-1]]
-        query = functional.linear(first, weight[:hidden], bias[:hidden]).view(len(first), self._heads, -1)
+        query = self._linear(first, weight[:hidden], bias[:hidden]).view(len(first), self._heads, -1)
         if self.kernel.attend_states is not None:
             # q (K x + b) = (K^T q) x + q b, and q b is the same for all tokens, so that softmax cancels it. Attention's
             # weights sum to 1, so V can be applied after the weighted sum. Both products are for one token per pair.
@@ -166,13 +171,13 @@ class PackedModel:
             attended = self.kernel.attend_states(state_query, x, segments, query.shape[-1] ** -0.5)
             attended = torch.einsum("phd,hsd->phs", attended, value) + bias[2 * hidden :].view(self._heads, -1)
             return self._finish_layer(layer, first, attended)
-        kv = functional.linear(x, weight[hidden:], bias[hidden:]).view(len(x), 2, self._heads, -1)
+        kv = self._linear(x, weight[hidden:], bias[hidden:]).view(len(x), 2, self._heads, -1)
         return self._finish_layer(layer, first, self.kernel.attend(query, kv[:, 0], kv[:, 1], segments, True))
 
     def _finish_layer(self, layer: _Layer, x: torch.Tensor, attended: torch.Tensor) -> torch.Tensor:
         return self._after_attention(
-            x, attended.flatten(1), layer.out, layer.out_norm, layer.up, layer.down, layer.down_norm, self._activation,
-            self._eps,
+            x, attended.flatten(1), layer.out, layer.out_norm, layer.up, layer.down, layer.down_norm, self._linear,
+            self._activation, self._eps,
         )  # fmt: skip
 
     def _head_logits(self, x: torch.Tensor) -> torch.Tensor:
@@ -208,14 +213,15 @@ def _after_attention(
     up: _Affine,
     down: _Affine,
     down_norm: _Affine,
+    product: Linear,
     activation: Any,
     eps: float,
 ) -> torch.Tensor:
     """Return a layer's output from its input and its attention output, (tokens, hidden)."""
     shape = x.shape[1:]
-    x = functional.layer_norm(functional.linear(attended, *out).add_(x), shape, *out_norm, eps)
-    intermediate = activation(functional.linear(x, *up))
-    return functional.layer_norm(functional.linear(intermediate, *down).add_(x), shape, *down_norm, eps)
+    x = functional.layer_norm(product(attended, *out).add_(x), shape, *out_norm, eps)
+    intermediate = activation(product(x, *up))
+    return functional.layer_norm(product(intermediate, *down).add_(x), shape, *down_norm, eps)
 
 
 def _fuse_layer(layer: Any) -> _Layer:

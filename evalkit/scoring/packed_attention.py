@@ -17,6 +17,8 @@ from torch.nn import functional
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+from evalkit.scoring import linear
+
 _NAME = "evalkit_packed"
 
 _GPU_LENGTH_RATIO = 1.25
@@ -184,6 +186,8 @@ def packed_copy(model: Any) -> Any:
     shared = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
     twin = copy.deepcopy(model, shared)
     twin.set_attn_implementation(_NAME)
+    if linear.is_faster(model.device, model.dtype):
+        linear.use_in(twin)
     return twin
 
 

@@ -8,6 +8,7 @@ import numpy.typing as npt
 import torch
 
 from evalkit.boundary.errors import EvalkitError, NotFiniteError
+from evalkit.scoring import linear
 from evalkit.scoring.batch_stream import BatchStream
 from evalkit.scoring.core_threads import CoreThreads
 from evalkit.scoring.cuda_graphs import GraphedModel, check_cuda_graphs
@@ -119,6 +120,8 @@ class Scorer:
         weight = next(self.model.parameters())
         precision = next(precision for precision in PRECISIONS.values() if precision.dtype == weight.dtype)
         packed, self.kernel = self.pairs.packed(self.device, precision, self.compiled)
+        if not self.compiled and linear.is_faster(self.device, precision.dtype):
+            self.kernel += f", {linear.NAME}"
         if not self.cuda_graphs:
             return packed
         if not isinstance(packed, PackedModel):
