@@ -7,6 +7,7 @@ import torch
 from torch.nn import functional
 
 from evalkit.cost.latency import percentile
+from evalkit.scoring import linear
 from evalkit.scoring.device import synchronize
 
 SIDES = {"cuda": (4096, 8192), "cpu": (512, 1024, 2048), "mps": (1024, 2048, 4096)}
@@ -32,11 +33,12 @@ def matrix_flops_per_s(device: str, dtype: str, seconds: float) -> float:
 def _rate(device: torch.device, dtype: torch.dtype, side: int, seconds: float) -> float:
     random = torch.Generator(device).manual_seed(0)
     x, weights = (torch.randn(side, side, generator=random, device=device).to(dtype) for _ in range(2))
+    product = linear.linear if linear.is_faster(device, dtype) else functional.linear  # as in evalkit's models
     with torch.inference_mode():
 
         def products(times: int) -> None:
             for _ in range(times):
-                functional.linear(x, weights)
+                product(x, weights)
 
         products(1)  # loads kernels
         times = max(1, round(_CHUNK_S / _seconds(device, products, 3) * 3))

@@ -20,7 +20,8 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> Any:
         now[0] += 2 * len(x) ** 3 / (20 if len(x) == 4 else 10)
         return x @ weights.T
 
-    monkeypatch.setattr("torch.nn.functional.linear", product)
+    for place in ("torch.nn.functional.linear", "evalkit.scoring.linear.linear"):
+        monkeypatch.setattr(place, product)
     monkeypatch.setattr("time.perf_counter", lambda: now[0])
     monkeypatch.setitem(matrix_rate.SIDES, "cpu", (2, 4, 8))
     return seen
