@@ -1,6 +1,6 @@
 """The story of a trial: search to a depth, score the pairs, order them, evaluate what it gained and what it cost."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from evalkit.boundary.errors import EvalkitError
@@ -9,7 +9,7 @@ from evalkit.cost.meter import Meter
 from evalkit.cost.protocol import CostProtocol
 from evalkit.evaluation.blending import BlendSettings
 from evalkit.evaluation.caveats import caveats
-from evalkit.evaluation.evaluated import Evaluated, evaluate, measured
+from evalkit.evaluation.evaluated import Evaluated, Logits, evaluate, measured
 from evalkit.evaluation.measure_names import Measure, parse
 from evalkit.evaluation.ranking import candidates, reorder
 from evalkit.evaluation.scoring_counts import count_scoring
@@ -21,7 +21,7 @@ from evalkit.rerankers.base import Reranker, logits_by_query
 from evalkit.rerankers.chunked import Chunked
 from evalkit.types import Chunking, Pair, Run, Searched, Settings, Slice, Trial
 
-Evaluate = Callable[[Trial, Mapping[str, Mapping[str, float]], BlendSettings | None], Evaluated]
+Evaluate = Callable[[Trial, Logits, BlendSettings | None], Evaluated]
 """Of a trial without values, the logits of its candidates, and the settings of the blend."""
 
 
@@ -138,7 +138,7 @@ def _against_truncation(
     data: Slice,
     first: Run,
     pairs: Sequence[Pair],
-    scored: Mapping[str, Mapping[str, float]],
+    scored: Logits,
     wanted: list[Measure],
 ) -> Chunking:
     """Return how passages were split, and the effectiveness without that; a passage of one chunk keeps its score."""

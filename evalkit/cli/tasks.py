@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -23,13 +24,11 @@ from evalkit.results.schema import Result
 from evalkit.types import Fused, Slice, Trial
 
 if TYPE_CHECKING:
-    from evalkit.evaluation.evaluated import Evaluated
+    from evalkit.evaluation.evaluated import Evaluated, Logits
     from evalkit.rerankers.quickcheck import Check, QuickCheck
     from evalkit.trial import Evaluate
 
 T = TypeVar("T")
-Logits = Mapping[str, Mapping[str, float]]
-"""query_id -> doc_id -> logit."""
 
 DEFAULT_DEPTH = 20
 """Candidates of each query where neither the user nor a finished run sets it: as in conf/base.yaml."""
@@ -78,7 +77,7 @@ def run_trial(asked: dict[str, Any], provenance: dict[str, Any], folder: Path, g
 
     ranked: Result | None = None
 
-    def elsewhere(trial: Trial, logits: Logits, blend: BlendSettings | None) -> "Evaluated":
+    def elsewhere(trial: Trial, logits: "Logits", blend: BlendSettings | None) -> "Evaluated":
         nonlocal ranked
         sent = _without_secrets(replace(trial, slice=replace(trial.slice, docs={})))
         found, ranked = in_parent(evaluate_and_test, sent, logits, blend)
@@ -89,7 +88,7 @@ def run_trial(asked: dict[str, Any], provenance: dict[str, Any], folder: Path, g
     return write_trial(done, folder, references, tell_parent, ranked)
 
 
-def evaluate_and_test(trial: Trial, logits: Logits, blend: BlendSettings | None) -> "tuple[Evaluated, Result]":
+def evaluate_and_test(trial: Trial, logits: "Logits", blend: BlendSettings | None) -> "tuple[Evaluated, Result]":
     """Return what the rankings of a trial are worth, and the result of it without costs.
 
     Args:
@@ -108,8 +107,9 @@ def evaluate_and_test(trial: Trial, logits: Logits, blend: BlendSettings | None)
         return found, finished(found.of(trial))
 
 
+@cache
 def import_evaluation() -> None:
-    """Import what `evaluate_and_test` does, which takes a second: the process of the trial imports more meanwhile."""
+    """Import what `evaluate_and_test` does, once: a second, in which the process of the trial imports more."""
     from evalkit.boundary import cache_dirs
     from evalkit.evaluation import measures
 

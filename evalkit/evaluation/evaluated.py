@@ -10,6 +10,9 @@ from evalkit.evaluation.measure_names import Measure, parse
 from evalkit.evaluation.ranking import oracle_run
 from evalkit.types import Blend, Effectiveness, Run, Slice, Trial
 
+Logits = Mapping[str, Mapping[str, float]]
+"""query_id -> doc_id -> logit."""
+
 
 @dataclass(frozen=True)
 class Evaluated:
@@ -35,12 +38,12 @@ class Evaluated:
         )
 
 
-def evaluate(trial: Trial, logits: Mapping[str, Mapping[str, float]], blend: BlendSettings | None) -> Evaluated:
+def evaluate(trial: Trial, logits: Logits, blend: BlendSettings | None) -> Evaluated:
     """Evaluate the rankings of a trial. Its passages are not needed.
 
     Args:
         trial: the trial, with its rankings and settings.
-        logits: query_id -> doc_id -> logit of the candidates, for the blend.
+        logits: of the candidates, for the blend.
         blend: how the two scores are interpolated; None for no blend.
     """
     first, reranked, data = trial.first_stage, trial.reranked, trial.slice
