@@ -1,6 +1,7 @@
 """Jobs in threads: each runs once, in whatever order they end, and the first error ends them."""
 
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable
 from threading import Event
@@ -42,6 +43,34 @@ def test_no_more_run_at_a_time_than_there_are_threads() -> None:
 
     list(as_they_end([job] * 40, 4))
     assert most == 4
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+def test_no_more_has_begun_without_having_been_dealt_with_than_there_are_threads(threads: int) -> None:
+    """However slow the caller is, such as a disk that stores each answer."""
+    lock, begun = threading.Lock(), 0
+
+    def job(stop: Event) -> None:
+        nonlocal begun
+        with lock:
+            begun += 1
+
+    most = 0
+    for dealt_with, _ in enumerate(as_they_end([job] * 40, threads)):
+        time.sleep(0.002)
+        most = max(most, begun - dealt_with)
+    assert begun == 40
+    assert 1 <= most <= threads
+
+
+def test_threads_that_wait_for_the_caller_end_when_it_does_not_come_back() -> None:
+    answers = as_they_end([lambda stop: None] * 40, 4)
+    next(answers)
+    threads = [one for one in threading.enumerate() if one.name == "evalkit-request"]
+    answers.close()
+    for one in threads:
+        one.join(10)
+        assert not one.is_alive()
 
 
 @pytest.mark.parametrize("threads", [1, 4])
