@@ -28,6 +28,16 @@ def is_faster(device: torch.device, dtype: torch.dtype) -> bool:
     )
 
 
+def library(device: torch.device, dtype: torch.dtype) -> str:
+    """Return the name of what multiplies matrices, as results record it: ``oneDNN``, or ``torch`` for its own choice.
+
+    Args:
+        device: Where the model is.
+        dtype: Of its weights.
+    """
+    return NAME if is_faster(device, dtype) else "torch"
+
+
 def linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
     """Return x weight^T + bias, (..., out).
 

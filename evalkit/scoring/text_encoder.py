@@ -10,6 +10,7 @@ import torch
 
 from evalkit.boundary.errors import EvalkitError
 from evalkit.boundary.progress import stage
+from evalkit.scoring import linear
 from evalkit.scoring.batching import plan_batches
 from evalkit.scoring.core_threads import CoreThreads
 from evalkit.scoring.device import device_name
@@ -154,13 +155,15 @@ class TextEncoder:
             "device": str(self.device),
             "device_name": device_name(self.device),
             "dtype": str(self.pretrained.model.dtype).removeprefix("torch."),
+            "linear": linear.library(self.device, self.pretrained.model.dtype),
         }
 
     def fingerprint(self) -> dict[str, Any]:
-        """Return what vectors depend on besides settings, code and libraries: the model's files and the device."""
+        """Return what vectors depend on besides settings and code: the model's files, the device, and its products."""
         return {
             "revision": self.pretrained.revision,
             "device": f"{self.device.type}, {device_name(self.device)}",
+            "linear": linear.library(self.device, self.pretrained.model.dtype),
         }
 
     def _tokenize(self, texts: Sequence[str]) -> Any:

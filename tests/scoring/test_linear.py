@@ -1,5 +1,6 @@
 """Linear layers by oneDNN are those of torch, and are used where they are faster."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -7,10 +8,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
+from transformers import AutoModel, AutoModelForMaskedLM
 
 from evalkit.rerankers.cross_encoder import CrossEncoder
 from evalkit.scoring import linear
+from evalkit.scoring.device import PRECISIONS
+from evalkit.scoring.loading.pretrained import load_encoder
 from evalkit.scoring.packed_attention import packed_copy
+from evalkit.scoring.text_encoder import TextEncoder
 
 CPU = torch.device("cpu")
 needs_onednn = pytest.mark.skipif(
@@ -69,6 +74,20 @@ def test_a_packed_copy_computes_its_linear_layers_by_it_and_the_model_itself_doe
     assert own == {torch.nn.Linear}
     assert kinds.isdisjoint(own)
     assert all(one.data_ptr() == other.data_ptr() for one, other in zip(twin.parameters(), model.parameters()))
+
+
+@needs_onednn
+@pytest.mark.parametrize("sparse", [False, True])
+def test_what_embeds_texts_computes_by_it_and_says_so(masked_lm_folder: Path, sparse: bool) -> None:
+    loaded = load_encoder(str(masked_lm_folder), None, CPU, PRECISIONS["fp32"], "first_stage.model", sparse)
+    plain = (AutoModelForMaskedLM if sparse else AutoModel).from_pretrained(masked_lm_folder).eval()
+    encoder = TextEncoder(loaded, lambda model, batch: model(**batch)[0], 64, 64, CPU)
+    ids = torch.tensor([[2, 5, 6, 3]])
+    with torch.inference_mode():
+        found = encoder.forward(loaded.model, {"input_ids": ids, "attention_mask": torch.ones_like(ids)})
+        torch.testing.assert_close(found, plain(ids)[0], rtol=1e-5, atol=1e-5)
+    assert not any(type(one) is torch.nn.Linear for one in loaded.model.modules())
+    assert encoder.describe()["linear"] == encoder.fingerprint()["linear"] == linear.NAME
 
 
 @needs_onednn

@@ -18,6 +18,7 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from evalkit.boundary.errors import EvalkitError
+from evalkit.scoring import linear
 from evalkit.scoring.device import Precision, apply_precision
 from evalkit.scoring.loading.checkpoint_check import check_loaded_weights
 from evalkit.scoring.loading.fingerprint import check_download, folder_hash
@@ -212,7 +213,10 @@ def load_encoder(
     """
     _, commit, sbert_config = (load_sparse_config if sparse else load_encoder_config)(name, revision, setting)
     auto_class = AutoModelForMaskedLM if sparse else AutoModel
-    return _with_sbert_config(_load(auto_class, name, commit, device, precision, setting), sbert_config)
+    loaded = _load(auto_class, name, commit, device, precision, setting)
+    if linear.is_faster(device, precision.dtype):
+        linear.use_in(loaded.model)
+    return _with_sbert_config(loaded, sbert_config)
 
 
 def load_multi_vector_transformer(
