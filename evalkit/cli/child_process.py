@@ -99,6 +99,8 @@ def serve(pipe: Connection, jobs: int | None, imports: Sequence[str]) -> None:
             sys.stderr.flush()
             pipe.send(answer)
             served += 1
+            if answer[0] == "stopped":  # the pipe may still bring the parent's reply to what the job asked
+                break
     pipe.close()
     # Skip the interpreter's own shutdown, which takes seconds once torch and numba are loaded.
     atexit._run_exitfuncs()
@@ -110,12 +112,12 @@ def serve(pipe: Connection, jobs: int | None, imports: Sequence[str]) -> None:
 def _outcome(
     talking: AbstractContextManager[None], output: Output, job: Callable[..., Any], arguments: tuple[Any, ...]
 ) -> tuple[str, Any]:
-    """Return the value of a job, or what it raised, as it is sent to the parent."""
+    """Return ``done`` and the value of a job, or ``error`` or ``stopped`` and what the parent is to raise."""
     try:
         with signals.handle_signals(signal.SIGTERM), progress.redirected(output), talking:
             return "done", job(*arguments)
     except Stopped as stopped:
-        return "error", EvalkitError(f"the trial's process was stopped by {stopped.name}")
+        return "stopped", EvalkitError(f"the trial's process was stopped by {stopped.name}")
     except BaseException as error:
         error.add_note("".join(traceback.format_exception(error)))
         return "error", _portable(error)

@@ -62,7 +62,7 @@ def in_fresh_process(
         raise
     finally:
         _ended(process, pipe)
-    if kind == "error":
+    if kind != "done":
         raise value
     result: T = value
     return result
@@ -106,7 +106,9 @@ def in_shared_process(
     except BaseException:
         end_shared_process()
         raise
-    if kind == "error":
+    if kind == "stopped":
+        end_shared_process()
+    if kind != "done":
         raise value
     result: T = value
     return result
@@ -190,7 +192,7 @@ def _ended(process: BaseProcess, pipe: "Connection[Any, Any]") -> None:
 def _answer(
     process: BaseProcess, pipe: Connection, time_limit_s: float | None, on_result: Callable[[Any], None]
 ) -> tuple[str, Any]:
-    """Return how the job ended, ``done`` or ``error``, and its value."""
+    """Return how the job ended, ``done``, ``error`` or ``stopped``, and its value or what is to be raised."""
     began = time.monotonic()
     while True:
         left_s = None if time_limit_s is None else max(began + time_limit_s - time.monotonic(), 0.0)

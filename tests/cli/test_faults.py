@@ -203,6 +203,14 @@ def test_a_shared_process_that_died_or_took_too_long_is_replaced(
     assert not is_alive(second)
 
 
+def test_a_shared_process_that_was_stopped_while_its_parent_worked_is_replaced(in_shared_process: Any) -> None:
+    first = in_shared_process(fault_jobs.process_id)
+    with pytest.raises(EvalkitError, match="the trial's process was stopped by SIGTERM"):
+        in_shared_process(fault_jobs.be_stopped_while_the_parent_works)
+    assert in_shared_process(fault_jobs.add, 2, 3) == 5
+    assert not is_alive(first)
+
+
 def test_no_shared_process_stays_behind(tmp_path: Path) -> None:
     script = (
         "from tests.helpers import fault_jobs\nfrom evalkit.cli.process import in_shared_process\n"

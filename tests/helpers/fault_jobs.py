@@ -35,6 +35,16 @@ def fail_in_parent() -> Any:
     return in_parent(fail, "a kind")
 
 
+def be_stopped_while_the_parent_works() -> Any:
+    return in_parent(stop, os.getpid())
+
+
+def stop(process: int) -> str:
+    os.kill(process, signal.SIGTERM)
+    time.sleep(0.2)  # it ends meanwhile
+    return "too late"
+
+
 def tell_twice_and_die(number: Any) -> Any:
     tell_parent("one")
     tell_parent("other")
