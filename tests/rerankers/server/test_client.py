@@ -5,7 +5,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import pytest
@@ -165,11 +165,15 @@ def talking(*sent: bytes, pause_s: float = 0.0) -> Iterator[str]:
                 except OSError:
                     pass
 
-    threading.Thread(target=answer, daemon=True).start()
+    thread = threading.Thread(target=answer, daemon=True)
+    thread.start()
     try:
         yield f"http://127.0.0.1:{listening.getsockname()[1]}"
     finally:
+        with suppress(OSError):  # macOS: it is not connected
+            listening.shutdown(socket.SHUT_RDWR)  # wakes accept(), which could take a later server's connections
         listening.close()
+        thread.join(10)
 
 
 def test_a_body_that_never_ends_is_left_after_the_timeout() -> None:
