@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -158,11 +158,15 @@ def hanging_up() -> Any:
             came.append(connection)
             connection.close()
 
-    Thread(target=run, daemon=True).start()
+    thread = Thread(target=run, daemon=True)
+    thread.start()
     try:
         yield f"http://127.0.0.1:{server.getsockname()[1]}", came
     finally:
+        with suppress(OSError):  # macOS: it is not connected
+            server.shutdown(socket.SHUT_RDWR)  # wakes accept(), which could take a later server's connections
         server.close()
+        thread.join(10)
 
 
 def test_a_cached_model_loads_at_once_if_the_hub_does_not_answer(bert_folder: Any, tmp_path: Path) -> None:
