@@ -68,7 +68,7 @@ def settings(facts: Entry, prefix: str = "") -> Iterator[tuple[str, Any]]:
 _NO_SETTINGS = frozenset(
     """
     attention_source batch_size batch_tokens batch_tokens_source bytes_per_passage computes_in device devices
-    dimensions dtype empty_hits engine excluded_hits from_cache graph graph_opset graph_sha256 hidden layers
+    dimensions dtype empty_hits engine excluded_hits from_cache graph graph_opset graph_sha256 hidden layers linear
     model_files modules most_ranked_of_a_query name notes padding parameters path_reason prompt_source providers
     quantization queries_of_other_slices queries_where_rank_and_score_disagree ranked_but_no_candidate requests reranks
     runtime_version self_check sentence_transformers store store_off_because stored_mb stored_passages tag

@@ -166,6 +166,15 @@ def test_what_differs_between_systems_is_their_label(results: Any) -> None:
     ]
 
 
+def test_what_follows_from_precision_and_device_is_no_label(results: Any) -> None:
+    facts = (("tiny", "fp32", "float32", "oneDNN"), ("rounded", "bf16", "bfloat16", "torch"))
+    both = [with_facts(results[name], name, first_stage={"precision": precision, "dtype": dtype, "linear": product},
+                       means={"first_stage": 0.4 if name == "tiny" else 0.5})
+            for name, precision, dtype, product in facts]  # fmt: skip
+    labels = [system.label for system in side_by_side(both, resamples=99).systems if not system.reranker]
+    assert sorted(labels) == ["bm25, precision bf16", "bm25, precision fp32"]
+
+
 def test_labels_have_the_length_with_another_first_stage_and_precision_too(results: Any) -> None:
     """Where the labels differ anyway, a setting that makes other scores is no less of a difference."""
     changes = {"tiny": ({"max_length": 256, "precision": "fp32"}, {}),
