@@ -5,7 +5,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -14,6 +14,7 @@ from evalkit.boundary import redaction
 from evalkit.boundary.errors import EvalkitError
 from evalkit.rerankers.server.client import Client, Manner
 from evalkit.rerankers.server.protocols import PROTOCOLS, Answer, read
+from tests.helpers.raw_server import accepting
 from tests.helpers.rerank_server import FAULTS, Served, serving
 
 TEI = PROTOCOLS["tei"]
@@ -146,34 +147,17 @@ def test_a_server_that_hangs_is_left_after_the_timeout() -> None:
 @contextmanager
 def talking(*sent: bytes, pause_s: float = 0.0) -> Iterator[str]:
     """A server that sends the same bytes on each connection, piece by piece."""
-    listening = socket.create_server(("127.0.0.1", 0))
 
-    def answer() -> None:
-        while True:
-            try:
-                one, _ = listening.accept()
-            except OSError:
-                return
-            with one:
-                try:
-                    came = one.recv(65536)
-                    while came and not came.endswith(b"}"):  # what is left unread would reset the connection
-                        came = one.recv(65536)
-                    for piece in sent:
-                        one.sendall(piece)
-                        time.sleep(pause_s)
-                except OSError:
-                    pass
+    def answer(connection: socket.socket) -> None:
+        came = connection.recv(65536)
+        while came and not came.endswith(b"}"):  # what is left unread would reset the connection
+            came = connection.recv(65536)
+        for piece in sent:
+            connection.sendall(piece)
+            time.sleep(pause_s)
 
-    thread = threading.Thread(target=answer, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-    finally:
-        with suppress(OSError):  # macOS: it is not connected
-            listening.shutdown(socket.SHUT_RDWR)  # wakes accept(), which could take a later server's connections
-        listening.close()
-        thread.join(10)
+    with accepting(answer) as url:
+        yield url
 
 
 def test_a_body_that_never_ends_is_left_after_the_timeout() -> None:

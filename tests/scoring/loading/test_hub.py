@@ -7,9 +7,8 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import pytest
@@ -24,6 +23,7 @@ from evalkit.scoring.loading.model_location import short_name
 from evalkit.scoring.loading.pretrained import load_classifier
 from tests.conftest import REPOSITORY
 from tests.helpers.command_line import run_here
+from tests.helpers.raw_server import accepting
 from tests.helpers.web import File, of_model, serving
 
 COMMIT, NEXT = "c" * 40, "d" * 40
@@ -147,26 +147,9 @@ def test_scores_of_a_hub_model_are_stored_by_commit_and_used_offline(bert_folder
 @contextmanager
 def hanging_up() -> Any:
     """A server that closes each connection: yield its address and what has come in so far."""
-    server, came = socket.create_server(("127.0.0.1", 0)), []
-
-    def run() -> None:
-        while True:
-            try:
-                connection, _ = server.accept()
-            except OSError:
-                return
-            came.append(connection)
-            connection.close()
-
-    thread = Thread(target=run, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.getsockname()[1]}", came
-    finally:
-        with suppress(OSError):  # macOS: it is not connected
-            server.shutdown(socket.SHUT_RDWR)  # wakes accept(), which could take a later server's connections
-        server.close()
-        thread.join(10)
+    came: list[socket.socket] = []
+    with accepting(came.append) as url:
+        yield url, came
 
 
 def test_a_cached_model_loads_at_once_if_the_hub_does_not_answer(bert_folder: Any, tmp_path: Path) -> None:
