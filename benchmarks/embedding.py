@@ -1,6 +1,6 @@
 """Passages into vectors on a CPU: evalkit's first stage compared with sentence-transformers, in turn.
 
-    python benchmarks/embedding.py [--hidden 384] [--layers 6] [--passages 1000] [--rounds 3] [--device cpu]
+    python benchmarks/embedding.py [--hidden 384] [--layers 6] [--passages 1000] [--rounds 3]
 
 BERT with random weights in the sizes asked for (384 and 6 are all-MiniLM-L6-v2's, 768 and 12 those of bge-base), mean
 pooling, vectors of length 1, passages cut at 256 tokens. Both get the texts and return all vectors; loading and the
@@ -35,18 +35,13 @@ def main() -> None:
     parser.add_argument("--layers", type=int, default=6)
     parser.add_argument("--passages", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--texts", type=Path, help="a folder with corpus.jsonl; DL19's in shared, if it is there")
     parsed = parser.parse_args()
-    folder = find_texts(parsed.texts)
+    folder = find_texts(None)
     every = [text for _, text in read_texts(folder / "corpus.jsonl")] if folder else packaged_texts()
     texts = every[: parsed.passages]
     with tempfile.TemporaryDirectory() as scratch:
         build(Path(scratch), parsed.hidden, parsed.layers)
-        ways = {
-            "evalkit": evalkit_way(scratch, parsed.device),
-            "sentence-transformers": peer_way(scratch, parsed.device),
-        }
+        ways = {"evalkit": evalkit_way(scratch), "sentence-transformers": peer_way(scratch)}
         taken: dict[str, list[float]] = {name: [] for name in ways}
         vectors = {}
         for number in range(parsed.rounds + 1):
@@ -78,25 +73,25 @@ def build(folder: Path, hidden: int, layers: int) -> None:
     BertModel(config).save_pretrained(folder)
 
 
-def evalkit_way(folder: str, device: str) -> Callable[[list[str]], torch.Tensor]:
+def evalkit_way(folder: str) -> Callable[[list[str]], torch.Tensor]:
     """Return what embeds texts as evalkit's first stage does."""
-    loaded = load_embedding_model(folder, None, Requested("mean", True, MAX_LENGTH, "", ""), None, device, "fp32")
+    loaded = load_embedding_model(folder, None, Requested("mean", True, MAX_LENGTH, "", ""), None, "cpu", "fp32")
 
     def embed(texts: list[str]) -> torch.Tensor:
         parts: dict[int, torch.Tensor] = {}
         with torch.inference_mode():
-            loaded.encoder.encode_silently("", texts, lambda rows, vectors: parts.update(zip(rows, vectors.cpu())))
+            loaded.encoder.encode_silently("", texts, lambda rows, vectors: parts.update(zip(rows, vectors)))
         return torch.stack([parts[row] for row in range(len(texts))])
 
     return embed
 
 
-def peer_way(folder: str, device: str) -> Callable[[list[str]], torch.Tensor]:
+def peer_way(folder: str) -> Callable[[list[str]], torch.Tensor]:
     """Return what embeds texts as sentence-transformers does."""
     transformer = Transformer(folder, max_seq_length=MAX_LENGTH)
     pooling = Pooling(transformer.get_embedding_dimension(), "mean")
-    model = SentenceTransformer(modules=[transformer, pooling, Normalize()], device=device)
-    return lambda texts: model.encode(texts, convert_to_tensor=True, show_progress_bar=False).cpu()
+    model = SentenceTransformer(modules=[transformer, pooling, Normalize()], device="cpu")
+    return lambda texts: model.encode(texts, convert_to_tensor=True, show_progress_bar=False)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable
 
 import torch
-from torch.nn import functional
 
 from evalkit.cost.latency import percentile
 from evalkit.scoring import linear
@@ -33,7 +32,7 @@ def matrix_flops_per_s(device: str, dtype: str, seconds: float) -> float:
 def _rate(device: torch.device, dtype: torch.dtype, side: int, seconds: float) -> float:
     random = torch.Generator(device).manual_seed(0)
     x, weights = (torch.randn(side, side, generator=random, device=device).to(dtype) for _ in range(2))
-    product = linear.linear if linear.is_faster(device, dtype) else functional.linear  # as in evalkit's models
+    product = linear.product_for(device, dtype)  # as in evalkit's models
     with torch.inference_mode():
 
         def products(times: int) -> None:

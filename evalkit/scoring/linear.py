@@ -5,11 +5,16 @@ torch calls MKL. On processors of AMD that is a sixth slower than oneDNN, which 
 """
 
 import platform
+from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch.nn import functional
 
 NAME = "oneDNN"
+
+Linear = Callable[..., torch.Tensor]
+"""(x, weight, bias) -> x weight^T + bias."""
 
 
 def is_faster(device: torch.device, dtype: torch.dtype) -> bool:
@@ -28,14 +33,24 @@ def is_faster(device: torch.device, dtype: torch.dtype) -> bool:
     )
 
 
-def library(device: torch.device, dtype: torch.dtype) -> str:
-    """Return the name of what multiplies matrices, as results record it: ``oneDNN``, or ``torch`` for its own choice.
+def name_for(device: torch.device, dtype: torch.dtype) -> str:
+    """Return the name of the faster product, as results record it: ``oneDNN``, or ``torch`` for its own.
 
     Args:
         device: Where the model is.
         dtype: Of its weights.
     """
     return NAME if is_faster(device, dtype) else "torch"
+
+
+def product_for(device: torch.device, dtype: torch.dtype) -> Linear:
+    """Return the faster product: `linear`, or torch's own.
+
+    Args:
+        device: Where the model is.
+        dtype: Of its weights.
+    """
+    return linear if is_faster(device, dtype) else functional.linear
 
 
 def linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
@@ -56,11 +71,13 @@ class _Linear(torch.nn.Linear):
 
 
 def use_in(model: Any) -> None:
-    """Have the linear layers of a model computed by oneDNN.
+    """Have the linear layers of a model computed by the faster product.
 
     Args:
-        model: A module for which `is_faster`; its weights stay as they are.
+        model: A model of transformers; its weights stay as they are.
     """
+    if not is_faster(model.device, model.dtype):
+        return
     for module in model.modules():
         if type(module) is torch.nn.Linear:
             module.__class__ = _Linear

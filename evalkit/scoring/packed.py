@@ -44,8 +44,6 @@ def reason_not_packable(model: Any) -> str | None:
 
 _Affine = tuple[torch.Tensor, torch.Tensor]
 """A weight and a bias."""
-Linear = Callable[..., torch.Tensor]
-"""(x, weight, bias) -> x weight^T + bias."""
 
 
 @dataclass(frozen=True)
@@ -87,8 +85,7 @@ class PackedModel:
             # In place: page faults of newly allocated memory took 4 % of the time on a CPU.
             self._activation = torch.ops.aten.gelu_
         self._eps = float(first.output.LayerNorm.eps)
-        by_onednn = not compiled and linear.is_faster(device, precision.dtype)
-        self._linear: Linear = linear.linear if by_onednn else functional.linear
+        self._linear = functional.linear if compiled else linear.product_for(device, precision.dtype)
         # BERT has the first layer of the head in its pooler.
         dense, out = (base.pooler.dense, model.classifier) if base.pooler is not None else (
             model.classifier.dense, model.classifier.out_proj
@@ -213,7 +210,7 @@ def _after_attention(
     up: _Affine,
     down: _Affine,
     down_norm: _Affine,
-    product: Linear,
+    product: linear.Linear,
     activation: Any,
     eps: float,
 ) -> torch.Tensor:

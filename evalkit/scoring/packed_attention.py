@@ -186,8 +186,7 @@ def packed_copy(model: Any) -> Any:
     shared = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
     twin = copy.deepcopy(model, shared)
     twin.set_attn_implementation(_NAME)
-    if linear.is_faster(model.device, model.dtype):
-        linear.use_in(twin)
+    linear.use_in(twin)
     return twin
 
 

@@ -155,7 +155,7 @@ class TextEncoder:
             "device": str(self.device),
             "device_name": device_name(self.device),
             "dtype": str(self.pretrained.model.dtype).removeprefix("torch."),
-            "linear": linear.library(self.device, self.pretrained.model.dtype),
+            "linear": linear.name_for(self.device, self.pretrained.model.dtype),
         }
 
     def fingerprint(self) -> dict[str, Any]:
@@ -163,7 +163,7 @@ class TextEncoder:
         return {
             "revision": self.pretrained.revision,
             "device": f"{self.device.type}, {device_name(self.device)}",
-            "linear": linear.library(self.device, self.pretrained.model.dtype),
+            "linear": linear.name_for(self.device, self.pretrained.model.dtype),
         }
 
     def _tokenize(self, texts: Sequence[str]) -> Any:

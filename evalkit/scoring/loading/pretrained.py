@@ -214,8 +214,7 @@ def load_encoder(
     _, commit, sbert_config = (load_sparse_config if sparse else load_encoder_config)(name, revision, setting)
     auto_class = AutoModelForMaskedLM if sparse else AutoModel
     loaded = _load(auto_class, name, commit, device, precision, setting)
-    if linear.is_faster(device, precision.dtype):
-        linear.use_in(loaded.model)
+    linear.use_in(loaded.model)
     return _with_sbert_config(loaded, sbert_config)
 
 
